@@ -1,0 +1,3 @@
+"""Delaywatch's core, imported as `utils`: layers, detectors, lake, warehouse and the steps of a run. Knows no Airflow."""
+
+__version__ = "0.1.0"
