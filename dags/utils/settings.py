@@ -44,7 +44,7 @@ class Settings:
         for name, variable in required.items():
             if not value(name, variable) and name not in given:
                 raise DelaywatchError(f"{variable} is not set; set it as .env.example shows, or pass --{name}.")
-        threads = env.get("DELAYWATCH_THREADS") or str(len(os.sched_getaffinity(0)))
+        threads = value("threads", "DELAYWATCH_THREADS") or str(len(os.sched_getaffinity(0)))
         if not threads.isdigit() or int(threads) < 1:
             raise DelaywatchError(f"DELAYWATCH_THREADS is {threads!r}; set it to a whole number of 1 or more.")
         return cls(

@@ -1,0 +1,245 @@
+"""`python -m utils`: the steps of a run from the command line, without Airflow."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from utils import __version__, pipeline
+from utils.errors import DelaywatchError
+from utils.settings import Settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help=f"""Delaywatch {__version__}: abnormal days of US airports, from a year's CSV to flags with a reason.
+
+Put the year's CSV (Kaggle's "Airline Delay and Cancellation Data" or the same 27 columns) into the lake and run it:
+
+    python -m utils bronze --year 2018 --from ~/Downloads/2018.csv
+
+    python -m utils run --year 2018
+
+`run` is silver, gold, detect, upsert, plot and the year page in this order; each is also a command of its own, for example
+`detect` and `upsert` after a change of detectors.yaml. Doing a step twice changes nothing. Without --lake and --warehouse the
+environment decides: DELAYWATCH_LAKE (file:///folder or s3://bucket/prefix), DELAYWATCH_WAREHOUSE
+(postgresql://user:password@host:5432/database), and for S3 the usual AWS_* variables and AWS_ENDPOINT_URL.
+
+Exit codes: 0 done, 1 a year could not be done (the sentence says why), 2 the command line was not understood.
+""",
+)
+err = Console(stderr=True)
+
+YearOption = Annotated[
+    list[str],
+    typer.Option("--year", "-y", help="A year, a range such as 2009:2018, or several of both, separated by commas or by repeating --year."),
+]
+LakeOption = Annotated[str | None, typer.Option("--lake", help="Root of the lake: file:///folder or s3://bucket[/prefix].")]
+WarehouseOption = Annotated[
+    str | None, typer.Option("--warehouse", help="Postgres: postgresql://user:password@host:5432/database (better in the environment).")
+]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="Workers; as many as this machine has cores by default.")]
+
+
+def years_of(asked: list[str]) -> list[int]:
+    """`["2009:2011", "2018"]` to [2009, 2010, 2011, 2018]. Raises DelaywatchError for what is no year."""
+    found: list[int] = []
+    for part in (part.strip() for text in asked for part in text.split(",")):
+        first, colon, last = part.partition(":")
+        if not (first.isdecimal() and (last.isdecimal() or not colon)):
+            raise DelaywatchError(f"{part!r} is no year; write 2018, a range such as 2009:2018, or 2011,2013.")
+        ends = [pipeline.check_year(int(first)), pipeline.check_year(int(last or first))]
+        if ends[1] < ends[0]:
+            raise DelaywatchError(f"The range {part} runs backwards; write {last}:{first}.")
+        found += range(ends[0], ends[1] + 1)
+    return list(dict.fromkeys(found))
+
+
+def _settings(lake: str | None, warehouse: str | None, threads: int | None, *, needs_warehouse: bool) -> Settings:
+    given: dict[str, Any] = {"lake": lake} if lake else {}
+    if warehouse or not needs_warehouse:
+        given["warehouse"] = warehouse
+    return Settings.from_environment(**given, threads=str(threads) if threads else None)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        yield progress
+
+
+Step = Callable[[Settings, int, Progress], None]
+
+
+def _silver(settings: Settings, year: int, progress: Progress) -> None:
+    task = progress.add_task(f"{year} silver, MB", total=None)
+    mb = 1e6
+
+    def step(done: int, total: int) -> None:
+        progress.update(task, completed=round(done / mb), total=round(total / mb))
+
+    pipeline.write_silver(settings, year, step)
+    progress.remove_task(task)
+
+
+def _gold(settings: Settings, year: int, _: Progress) -> None:
+    pipeline.write_gold(settings, year)
+
+
+def _detect(settings: Settings, year: int, progress: Progress) -> None:
+    names = pipeline.detector_names(settings)
+    for name in progress.track(names, description=f"{year} detectors"):
+        pipeline.write_anomalies(settings, year, name)
+
+
+def _upsert(settings: Settings, year: int, _: Progress) -> None:
+    pipeline.upsert(settings, year)
+
+
+def _plot(settings: Settings, year: int, progress: Progress) -> None:
+    task = progress.add_task(f"{year} plots", total=None)
+    pipeline.write_plots(settings, year, lambda done, total: progress.update(task, completed=done, total=total))
+    progress.remove_task(task)
+
+
+def _all(settings: Settings, year: int, progress: Progress) -> None:
+    started = datetime.now(UTC)
+    for step in (_silver, _gold, _detect, _upsert, _plot):
+        step(settings, year, progress)
+    pipeline.publish(settings, year, f"cli__{year}__{started:%Y%m%dT%H%M%S.%f}Z", started)
+    pipeline.clear_scratch(settings, year)
+
+
+def _for_years(step: Step, asked: list[str], settings: Settings) -> None:
+    """Do the step for every year; a year that fails does not keep the others from being done."""
+    years = years_of(asked)
+    failed = 0
+    with _progress() as progress:
+        _log_to(progress.console)
+        for year in years:
+            try:
+                step(settings, year, progress)
+            except DelaywatchError as error:
+                failed += 1
+                for task in progress.task_ids:
+                    progress.remove_task(task)
+                _complain(error)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _log_to(console: Console) -> None:
+    handler = RichHandler(console=console, show_path=False, markup=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", datefmt="%X", handlers=[handler], force=True)
+    logging.getLogger("utils").setLevel(logging.INFO)
+
+
+def _complain(error: DelaywatchError) -> None:
+    err.print(f"Error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def run(
+    year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None, threads: ThreadsOption = None
+) -> None:
+    """Do the whole year: silver, gold, detect, upsert, plot, year page, and the record of the run."""
+    _for_years(_all, year, _settings(lake, warehouse, threads, needs_warehouse=True))
+
+
+@app.command()
+def bronze(
+    year: YearOption,
+    lake: LakeOption = None,
+    csv: Annotated[Path | None, typer.Option("--from", help="A .csv or .csv.gz to put into bronze as this one year.")] = None,
+) -> None:
+    """Show the year's CSV in bronze, or put one there with --from; it is never modified."""
+    settings = _settings(lake, None, None, needs_warehouse=False)
+
+    def show_or_put(settings: Settings, one: int, _: Progress) -> None:
+        key = pipeline.put_bronze(settings, one, csv) if csv else pipeline.bronze_key(settings, one)
+        Console().print(key, highlight=False)
+
+    if csv and len(years_of(year)) > 1:
+        raise DelaywatchError("--from puts one file as one year; give a single --year.")
+    if csv and not csv.is_file():
+        raise DelaywatchError(f"{csv} is not a file; give the path of the year's .csv or .csv.gz.")
+    _for_years(show_or_put, year, settings)
+
+
+@app.command()
+def silver(year: YearOption, lake: LakeOption = None, threads: ThreadsOption = None) -> None:
+    """Bronze CSV to typed, deduplicated flights, rejected rows and the quality report, in one pass."""
+    _for_years(_silver, year, _settings(lake, None, threads, needs_warehouse=False))
+
+
+@app.command()
+def gold(year: YearOption, lake: LakeOption = None) -> None:
+    """Silver to one row per airport and calendar day."""
+    _for_years(_gold, year, _settings(lake, None, None, needs_warehouse=False))
+
+
+@app.command()
+def detect(year: YearOption, lake: LakeOption = None) -> None:
+    """Gold to every detector's verdict per airport and day, with the settings of detectors.yaml."""
+    _for_years(_detect, year, _settings(lake, None, None, needs_warehouse=False))
+
+
+@app.command()
+def upsert(year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None) -> None:
+    """Gold to Postgres, in one transaction per table; equal rows are not written again."""
+    _for_years(_upsert, year, _settings(lake, warehouse, None, needs_warehouse=True))
+
+
+@app.command()
+def plot(year: YearOption, lake: LakeOption = None, threads: ThreadsOption = None) -> None:
+    """Two pictures per airport: flights per day, and observed against expected delay, with the abnormal days marked."""
+    _for_years(_plot, year, _settings(lake, None, threads, needs_warehouse=False))
+
+
+@app.command()
+def status(
+    year: Annotated[list[str] | None, typer.Option("--year", "-y", help="Only these years.")] = None,
+    lake: LakeOption = None,
+    warehouse: WarehouseOption = None,
+) -> None:
+    """What is there of every year, layer by layer, and which verdicts were made with other settings than today's."""
+    settings = _settings(lake, warehouse, None, needs_warehouse=False)
+    wanted = years_of(year) if year else None
+    found = [one for one in pipeline.status(settings) if wanted is None or one["year"] in wanted]
+    if not found:
+        raise DelaywatchError(f"{settings.lake} has nothing of {'these years' if wanted else 'any year'}; put a CSV into 01_bronze/.")
+    rows = pipeline.warehouse_rows(settings, [one["year"] for one in found]) if settings.warehouse else {}
+    table = Table("year", "bronze", "flights in silver", "airport-days in gold", "detectors", "in the warehouse", "year page")
+    for one in found:
+        counts = [f"{value:,}" if value is not None else "–" for value in (one["silver_rows"], one["gold_rows"], rows.get(one["year"]))]
+        verdicts = ", ".join(name if state == "current" else f"{name} (stale)" for name, state in one["detectors"].items())
+        page = "yes" if one["has_page"] else "–"
+        table.add_row(str(one["year"]), one["bronze"] or "–", counts[0], counts[1], verdicts or "–", counts[2], page)
+    Console().print(table)
+
+
+def main() -> None:
+    """Run the command line; a DelaywatchError becomes its sentence and exit code 1."""
+    try:
+        app()
+    except DelaywatchError as error:
+        _complain(error)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

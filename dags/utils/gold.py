@@ -1,0 +1,241 @@
+"""Silver flights to gold airport-days: sums that merge exactly, and the daily table that they give. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from utils import columns, schemas
+
+DELAY_CAP_MIN = 120  # a longer delay, and a cancelled flight, count as this much effective delay
+CAUSES = ("carrier", "weather", "nas", "security")  # cancellation codes A, B, C, D
+
+# One row per airport and day that has a flight. Every column but the last adds up over any cut of the flights.
+_ADDED = (
+    "scheduled", "cancelled", "diverted", "delays", "delay_min", "delay_min2", "delayed_15", "delayed_60", "disrupted",
+    "effectives", "effective_min", "effective_min2",
+    "carrier_min", "weather_min", "nas_min", "security_min", "late_aircraft_min",
+    "cancelled_carrier", "cancelled_weather", "cancelled_nas", "cancelled_security",
+)  # fmt: skip
+SUMS = pa.schema(
+    [
+        ("origin", pa.string()),
+        ("fl_date", pa.date32()),
+        *((name, pa.int64()) for name in _ADDED),
+        ("max_dep_delay_min", pa.int16()),
+    ]
+)
+COLUMNS = (
+    "fl_date", "origin", "dep_delay", "cancelled", "cancellation_code", "diverted",
+    "carrier_delay", "weather_delay", "nas_delay", "security_delay", "late_aircraft_delay",
+)  # fmt: skip
+_NO_DELAY = np.iinfo(np.int16).min
+
+
+class DaySums:
+    """Sums per airport and day of one year, filled table by table in any order. Not safe for use by several threads at once."""
+
+    def __init__(self, year: int) -> None:
+        self.year = year
+        self._first = (date(year, 1, 1) - date(1970, 1, 1)).days
+        self._days = (date(year + 1, 1, 1) - date(year, 1, 1)).days
+        self._rows: dict[str, int] = {}
+        self._added = np.zeros((0, len(_ADDED)), np.int64)
+        self._highest = np.zeros(0, np.int16)
+        self._grow(512)  # zeros cost memory only where they are written
+
+    def _grow(self, airports: int) -> None:
+        added = np.zeros((airports * self._days, len(_ADDED)), np.int64)
+        highest = np.full(airports * self._days, _NO_DELAY, np.int16)
+        added[: len(self._added)], highest[: len(self._highest)] = self._added, self._highest
+        self._added, self._highest = added, highest
+
+    def add(self, partial: pa.Table) -> None:
+        """Merge a table of SUMS; integers only, so neither order nor cut can change the result."""
+        if not partial.num_rows:
+            return
+        origins = columns.one(partial["origin"]).dictionary_encode()
+        cells = self._cells(origins.dictionary.to_pylist())[columns.values(origins)] * self._days
+        cells = cells + (_days(partial) - self._first)
+        for place, name in enumerate(_ADDED):
+            self._added[cells, place] += columns.values(columns.one(partial[name]))
+        highest = columns.values(columns.one(partial["max_dep_delay_min"]), fill=_NO_DELAY)
+        self._highest[cells] = np.maximum(self._highest[cells], highest)
+
+    def _cells(self, origins: list[str]) -> np.ndarray:
+        for origin in origins:
+            self._rows.setdefault(origin, len(self._rows))
+        room = len(self._highest) // self._days
+        if len(self._rows) > room:
+            self._grow(max(2 * room, len(self._rows)))
+        return np.array([self._rows[origin] for origin in origins], np.int64)
+
+    def table(self) -> pa.Table:
+        """All sums as a table of SUMS, sorted by origin and date."""
+        names = sorted(self._rows)
+        cells = np.concatenate([np.arange(self._days) + self._rows[name] * self._days for name in names] or [np.zeros(0, np.int64)])
+        cells = cells[self._added[cells, 0] > 0]
+        highest = self._highest[cells]
+        return pa.table(
+            [
+                _repeated(list(self._rows), cells // self._days),
+                columns.column(cells % self._days + self._first, pa.date32()),
+                *(columns.column(self._added[cells, place], pa.int64()) for place in range(len(_ADDED))),
+                columns.column(highest, pa.int16(), highest == _NO_DELAY),
+            ],
+            schema=SUMS,
+        )
+
+
+def _days(table: pa.Table) -> np.ndarray:
+    """fl_date as days since 1970, int64."""
+    return columns.values(columns.one(table["fl_date"])).astype(np.int64)
+
+
+def _repeated(names: list[str], places: np.ndarray) -> pa.Array:
+    """names[place] for every place, as a string column."""
+    words = pa.StringArray.from_buffers(len(names), *_utf8(names))
+    return words.take(columns.column(places, pa.int64()))
+
+
+def _utf8(names: list[str]) -> tuple[pa.Buffer, pa.Buffer]:
+    encoded = [name.encode() for name in names]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))
+
+
+def day_sums(flights: pa.Table) -> pa.Table:
+    """Sums per airport and day of some silver flights (columns COLUMNS suffice), as a table of SUMS in no special order.
+
+    CANCELLED alone decides what was cancelled: a cancelled flight's own delay is never counted. Cause minutes are null
+    unless the arrival was late; here null adds nothing.
+    """
+    if not flights.num_rows:
+        return SUMS.empty_table()
+    column = {name: columns.one(flights[name]) for name in COLUMNS}
+    origin, day = column["origin"], _days(flights)
+    first = int(day.min())
+    days = int(day.max()) - first + 1
+    cell = columns.values(origin) * np.int64(days) + (day - first)
+    cells = len(origin.dictionary) * days
+
+    cancelled = columns.values(column["cancelled"])
+    delay = columns.values(column["dep_delay"]).astype(np.float64)
+    flown = ~cancelled & columns.valid(column["dep_delay"])
+    effective = np.where(cancelled, float(DELAY_CAP_MIN), np.minimum(delay, DELAY_CAP_MIN))
+    judged = cancelled | flown
+    letters = column["cancellation_code"].dictionary.to_pylist()
+    letter = columns.values(column["cancellation_code"], fill=-1)
+
+    def total(weights: np.ndarray | None, where: np.ndarray | None = None) -> np.ndarray:
+        keys = cell if where is None else cell[where]
+        taken = weights if where is None or weights is None else weights[where]
+        return np.bincount(keys, taken, minlength=cells).astype(np.int64)  # float64 sums of whole numbers are exact here
+
+    added = {
+        "scheduled": total(None),
+        "cancelled": total(None, cancelled),
+        "diverted": total(None, columns.values(column["diverted"])),
+        "delays": total(None, flown),
+        "delay_min": total(delay, flown),
+        "delay_min2": total(delay * delay, flown),
+        "delayed_15": total(None, flown & (delay >= 15)),
+        "delayed_60": total(None, flown & (delay >= 60)),
+        "disrupted": total(None, cancelled | (flown & (delay > 60))),
+        "effectives": total(None, judged),
+        "effective_min": total(effective, judged),
+        "effective_min2": total(effective * effective, judged),
+    }
+    for cause in (*CAUSES, "late_aircraft"):
+        minutes = column[f"{cause}_delay"]
+        known = columns.valid(minutes)
+        added[f"{cause}_min"] = total(columns.values(minutes).astype(np.float64), known)
+    for code, cause in zip("ABCD", CAUSES, strict=True):
+        place = letters.index(code) if code in letters else -2
+        added[f"cancelled_{cause}"] = total(None, cancelled & (letter == place))
+    highest = np.full(cells, _NO_DELAY, np.int16)
+    np.maximum.at(highest, cell[flown], delay[flown].astype(np.int16))
+
+    used = np.flatnonzero(added["scheduled"])
+    return pa.table(
+        [
+            origin.dictionary.take(columns.column(used // days, pa.int64())),
+            columns.column(used % days + first, pa.date32()),
+            *(columns.column(added[name][used], pa.int64()) for name in _ADDED),
+            columns.column(highest[used], pa.int16(), highest[used] == _NO_DELAY),
+        ],
+        schema=SUMS,
+    )
+
+
+def sums_of(tables: Iterable[pa.Table], year: int) -> pa.Table:
+    """SUMS of a whole year of silver, given table by table."""
+    sums = DaySums(year)
+    for table in tables:
+        sums.add(day_sums(table))
+    return sums.table()
+
+
+def airport_days(sums: pa.Table, year: int) -> pa.Table:
+    """SUMS to schemas.AIRPORT_DAYS: every airport on every calendar day from its first to its last scheduled day of the year.
+
+    A day without flights keeps its row, with zeros and null delays. Means are over the flights that departed and have a delay;
+    the effective delay also counts cancelled flights, as DELAY_CAP_MIN. Standard deviations are those of a sample (n - 1)
+    and null below two flights.
+    """
+    day = _days(sums)
+    origins = columns.one(sums["origin"]).dictionary_encode()
+    names = origins.dictionary.to_pylist()
+    code = columns.values(origins)
+    first = np.full(len(names), np.iinfo(np.int64).max)
+    last = np.full(len(names), np.iinfo(np.int64).min)
+    np.minimum.at(first, code, day)
+    np.maximum.at(last, code, day)
+    order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
+    lengths = (last - first + 1)[order]
+    starts = np.zeros(len(names), np.int64)
+    starts[order] = np.cumsum(lengths) - lengths
+    rows = int(lengths.sum())
+    row_of = starts[code] + day - first[code]
+    owner = np.repeat(order, lengths)
+
+    def spread(name: str) -> np.ndarray:
+        filled = np.zeros(rows, np.int64)
+        filled[row_of] = columns.values(columns.one(sums[name]))
+        return filled
+
+    def mean_and_std(count: str, total: str, squares: str) -> tuple[pa.Array, pa.Array]:
+        n, s, q = spread(count), spread(total), spread(squares)
+        mean = s / np.maximum(n, 1)
+        variance = (n * q - s * s) / np.maximum(n * (n - 1), 1)  # whole numbers up to the division: nothing cancels out
+        return (
+            columns.column(mean, pa.float32(), n < 1),
+            columns.column(np.sqrt(variance), pa.float32(), n < 2),
+        )
+
+    mean_delay, std_delay = mean_and_std("delays", "delay_min", "delay_min2")
+    mean_effective, std_effective = mean_and_std("effectives", "effective_min", "effective_min2")
+    highest = np.full(rows, _NO_DELAY, np.int16)
+    highest[row_of] = columns.values(columns.one(sums["max_dep_delay_min"]), fill=_NO_DELAY)
+    made: dict[str, pa.Array] = {
+        "origin": _repeated(names, owner),
+        "fl_date": columns.column(np.arange(rows) - starts[owner] + first[owner], pa.date32()),
+        "departed": columns.column(spread("scheduled") - spread("cancelled"), pa.int32()),
+        "mean_dep_delay_min": mean_delay,
+        "std_dep_delay_min": std_delay,
+        "mean_effective_delay_min": mean_effective,
+        "std_effective_delay_min": std_effective,
+        "max_dep_delay_min": columns.column(highest, pa.int16(), highest == _NO_DELAY),
+    }
+    table = pa.table(
+        [made[name] if name in made else columns.column(spread(name), pa.int32()) for name in schemas.AIRPORT_DAYS.names],
+        schema=schemas.AIRPORT_DAYS,
+    )
+    what = f"The airport-days of {year}"
+    if rows and pc.any(pc.not_equal(pc.year(table["fl_date"]), year)).as_py():
+        raise AssertionError(f"{what} hold a day of another year")
+    return schemas.check(table, schemas.AIRPORT_DAYS, what)

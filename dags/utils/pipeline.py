@@ -1,0 +1,314 @@
+"""The steps of a run: read, pure function, check, write. The only module that joins the edges with the transforms.
+
+Every step takes the settings and a year, replaces its whole partition or upserts on the key, logs its counts once and
+returns the key that it wrote; running one twice changes nothing. Heavy libraries load inside, so that a DAG parses fast.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from utils import __version__
+from utils.errors import DelaywatchError
+from utils.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from utils.lake import Lake
+
+FIRST_YEAR, LAST_YEAR = 1987, 2100  # the Bureau of Transportation Statistics publishes from October 1987 on
+DETECTORS_FILE = Path(__file__).resolve().parents[1] / "detectors.yaml"
+
+log = logging.getLogger(__name__)
+
+
+def check_year(year: int) -> int:
+    """The year itself, if flights can be from it. Raises DelaywatchError otherwise."""
+    if not FIRST_YEAR <= year <= LAST_YEAR:
+        raise DelaywatchError(f"{year} is no year of this dataset; choose one from {FIRST_YEAR} to {LAST_YEAR}.")
+    return year
+
+
+def year_of_run(year: int | None, data_interval_start: datetime | None, run_after: datetime) -> int:
+    """Which year a run is for: the one asked for, else that of its data interval, else the last one that is complete."""
+    if year is None:
+        year = data_interval_start.year if data_interval_start else run_after.year - 1
+    return check_year(year)
+
+
+def has_bronze(settings: Settings, year: int) -> bool:
+    """Whether the year's CSV is in the lake."""
+    return year in _lake(settings).bronze_years()
+
+
+def bronze_key(settings: Settings, year: int) -> str:
+    """The key of the year's CSV; raises DelaywatchError with the years that are there when it is absent."""
+    return _lake(settings).bronze_key(check_year(year))
+
+
+def detector_names(settings: Settings, wanted: list[str] | None = None) -> list[str]:
+    """The detectors to run: those of detectors.yaml or, of them, the wanted ones; the published one always runs.
+
+    Raises DelaywatchError for a name that detectors.yaml does not have.
+    """
+    from utils import detectors
+
+    known = list(detectors.read_settings(DETECTORS_FILE))
+    unknown = sorted(set(wanted or ()) - set(known))
+    if unknown:
+        raise DelaywatchError(f"There is no detector {', '.join(unknown)}; detectors.yaml has {', '.join(known)}.")
+    return [name for name in known if not wanted or name in wanted or name == detectors.PUBLISHED]
+
+
+def write_silver(settings: Settings, year: int, progress: Callable[[int, int], None] | None = None) -> str:
+    """Replace the year's silver, rejected rows and quality report from its CSV, in one pass."""
+    from utils import lake as keys
+    from utils import quality, refinery
+
+    lake = _lake(settings)
+    source = lake.open_bronze(check_year(year))
+    with lake.staging(year) as folder:
+        refined = refinery.refine_year(source, year, folder, settings.threads, progress)
+        report = quality.report(year, source.key, refined, _airports(lake, year - 1))
+        staged = [(part.path, f"part-{number:05d}-{part.sha256[:12]}.parquet") for number, part in enumerate(refined.parts)]
+        sums = keys.encode(refined.sums)
+        sums_file = folder / "sums.parquet"
+        sums_file.write_bytes(sums)
+        sums_name = f"_sums-{keys.content_hash(sums)[:12]}.parquet"
+        manifest = {
+            "year": year,
+            "rows": refined.rows_kept,
+            "bytes": sum(part.bytes for part in refined.parts),
+            "parts": [
+                {"name": name, "rows": part.rows, "bytes": part.bytes, "sha256": part.sha256}
+                for part, (_, name) in zip(refined.parts, staged, strict=True)
+            ],
+            "sums": sums_name,
+            "input": {"key": source.key, "bytes": source.size, "etag": source.etag, "sha256": refined.sha256},
+        }
+        lake.write_table(keys.rejected_key(year), refined.rejected)
+        lake.write_quality(year, report)
+        lake.commit_silver(year, [*staged, (sums_file, sums_name)], manifest)
+    log.info(
+        "%s: %d rows read, %d kept, %d duplicate, %d rejected",
+        *(source.key, refined.rows_read, refined.rows_kept, refined.rows_duplicate, refined.rejected.num_rows),
+    )
+    for warning in report["warnings"]:
+        log.warning("%s: %s", source.key, warning)
+    return keys.manifest_key(year)
+
+
+def write_gold(settings: Settings, year: int) -> str:
+    """Replace the year's airport-days from the sums that were taken while silver was written."""
+    from utils import gold
+    from utils import lake as keys
+
+    lake = _lake(settings)
+    manifest = lake.manifest(check_year(year))
+    days = gold.airport_days(lake.read_sums(year), year)
+    flights = sum(days["scheduled"].to_pylist())
+    if flights != manifest["rows"]:
+        raise AssertionError(f"gold {year} counts {flights} flights, silver has {manifest['rows']}")
+    log.info("%d: %d airport-days of %d flights", year, days.num_rows, flights)
+    return lake.write_table(keys.airport_days_key(year), days)
+
+
+def write_anomalies(settings: Settings, year: int, detector: str) -> str:
+    """Replace one detector's verdicts on every airport and day of the year."""
+    from utils import detectors, schemas
+    from utils import lake as keys
+
+    lake = _lake(settings)
+    detector_names(settings, [detector])
+    params = detectors.read_settings(DETECTORS_FILE)[detector]
+    days = _frame(lake.read_airport_days(check_year(year)))
+    found = schemas.check(detectors.run(detector, days, params), schemas.ANOMALIES, f"The verdicts of {detector} on {year}")
+    if found.num_rows != len(days):
+        raise AssertionError(f"{detector} gave {found.num_rows} verdicts on {len(days)} airport-days of {year}")
+    log.info("%d: %s flags %d of %d airport-days", year, detector, sum(found["is_anomaly"].to_pylist()), found.num_rows)
+    return lake.write_table(keys.anomalies_key(year, detector), found)
+
+
+def upsert(settings: Settings, year: int) -> str:
+    """Bring the year's airport-days, verdicts and quality report into the warehouse; a row that is equal is not written."""
+    from utils import detectors, quality
+    from utils.db_handler import DBHandler
+
+    lake = _lake(settings)
+    days = lake.read_airport_days(check_year(year))
+    with closing(DBHandler(settings.warehouse)) as warehouse:
+        warehouse.create()
+        warehouse.publish_view(detectors.NAMES, detectors.PUBLISHED)
+        changes = {"airport_days": warehouse.upsert("airport_days", days, year)}
+        for name in lake.detectors_of(year):
+            verdicts = _with_detector(lake.read_anomalies(year, name), name)
+            changes[f"anomalies of {name}"] = warehouse.upsert("anomalies", verdicts, year, within={"detector": name})
+        changes["bronze_quality"] = warehouse.upsert("bronze_quality", quality.row(lake.read_quality(year)), year)
+    log.info("%d: %s", year, "; ".join(f"{table}: {change}" for table, change in changes.items()))
+    return "flights.agg_dep_delay_by_date"
+
+
+def write_plots(settings: Settings, year: int, progress: Callable[[int, int], None] | None = None) -> str:
+    """Replace the year's two pictures per airport."""
+    from utils import detectors, plots
+    from utils import lake as keys
+
+    lake = _lake(settings)
+    days = _frame(lake.read_airport_days(check_year(year)))
+    verdicts = _frame(lake.read_anomalies(year, detectors.PUBLISHED))
+    total, done = 2 * days["origin"].nunique(), 0
+
+    def one_more() -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total)
+
+    count = lake.replace_plots(year, plots.render_year(days, verdicts, year, settings.threads), one_more)
+    log.info("%d: %d plots", year, count)
+    return keys.plots_folder(year)
+
+
+def publish(settings: Settings, year: int, run_id: str, started: datetime) -> str:
+    """Write the year page and the record of the run, once the warehouse holds exactly the rows of gold."""
+    from utils import detectors, report
+    from utils import lake as keys
+    from utils.db_handler import DBHandler
+
+    lake = _lake(settings)
+    days = _frame(lake.read_airport_days(check_year(year)))
+    verdicts = {name: _frame(lake.read_anomalies(year, name)) for name in lake.detectors_of(year)}
+    quality = lake.read_quality(year)
+    in_gold = {"airport_days": len(days), **{f"anomalies of {name}": len(frame) for name, frame in verdicts.items()}}
+    with closing(DBHandler(settings.warehouse)) as warehouse:
+        in_warehouse = {"airport_days": warehouse.count("airport_days", year)}
+        for name in verdicts:
+            in_warehouse[f"anomalies of {name}"] = warehouse.count("anomalies", year, within={"detector": name})
+        differing = [what for what in in_gold if in_gold[what] != in_warehouse[what]]
+        if differing:
+            told = "; ".join(f"{what}: {in_gold[what]} in gold, {in_warehouse[what]} in the warehouse" for what in differing)
+            raise DelaywatchError(f"The warehouse does not hold the {year} of the lake ({told}); run the upsert step again.")
+        page = report.year_page(year, days, verdicts, detectors.PUBLISHED, quality, lake.read_plots(year))
+        lake.store.put(keys.year_page_key(year), page.encode())
+        rows = {
+            "read": quality["rows_read"],
+            "kept": quality["rows_kept"],
+            "duplicate": quality["rows_duplicate"],
+            "rejected": quality["rows_rejected"],
+            **in_gold,
+        }
+        warehouse.record_run(
+            {
+                "run_id": run_id,
+                "year": year,
+                "code_version": __version__,
+                "params_hash": keys.content_hash("".join(_params_hashes().values()).encode())[:12],
+                "started": started,
+                "ended": datetime.now(UTC),
+                "rows": rows,
+            }
+        )
+    return keys.year_page_key(year)
+
+
+def put_bronze(settings: Settings, year: int, path: Path) -> str:
+    """Put a CSV as it is into bronze as the year's, unless another one is there. Raises DelaywatchError when it cannot be one."""
+    from utils import lake as keys
+
+    lake = _lake(settings)
+    plain, compressed = keys.bronze_keys(check_year(year))
+    key = compressed if path.suffix == ".gz" else plain
+    other = plain if path.suffix == ".gz" else compressed
+    if lake.has(other):
+        raise DelaywatchError(f"{other} is already in {lake.uri}; remove it before {key} takes its place.")
+    lake.store.upload(path, key)
+    log.info("%s: %d bytes", key, path.stat().st_size)
+    return key
+
+
+def clear_scratch(settings: Settings, year: int) -> None:
+    """Remove what an interrupted step of the year left in scratch space."""
+    _lake(settings).clear_staging(check_year(year))
+
+
+def status(settings: Settings) -> list[dict[str, Any]]:
+    """What is there of every year of the lake: bronze key, rows of silver and gold, and the detectors by state.
+
+    A detector is `current` when its verdicts carry the settings of detectors.yaml, else `stale`.
+    """
+    from utils import lake as keys
+
+    lake = _lake(settings)
+    hashes = _params_hashes()
+    found = []
+    for year in lake.years():
+        manifest = lake.manifest(year) if lake.has(keys.manifest_key(year)) else None
+        days = lake.read_airport_days(year).num_rows if lake.has(keys.airport_days_key(year)) else None
+        states = {}
+        for name in lake.detectors_of(year):
+            told = set(lake.read_table(keys.anomalies_key(year, name), ["params_hash"])["params_hash"].to_pylist())
+            states[name] = "current" if told == {hashes.get(name)} else "stale"
+        found.append(
+            {
+                "year": year,
+                "bronze": lake.bronze_key(year) if year in lake.bronze_years() else None,
+                "silver_rows": manifest and manifest["rows"],
+                "gold_rows": days,
+                "detectors": states,
+                "has_page": lake.has(keys.year_page_key(year)),
+            }
+        )
+    return found
+
+
+def warehouse_rows(settings: Settings, years: list[int]) -> dict[int, int]:
+    """Airport-days of each year in the warehouse."""
+    from utils.db_handler import DBHandler
+
+    with closing(DBHandler(settings.warehouse)) as warehouse:
+        return {year: warehouse.count("airport_days", year) for year in years}
+
+
+def _lake(settings: Settings) -> Lake:
+    from utils.lake import Lake
+
+    return Lake(settings)
+
+
+def _params_hashes() -> dict[str, str]:
+    """The hash of every detector's settings as they are in detectors.yaml, by detector."""
+    from utils import detectors
+
+    return {name: detectors.params_hash(name, params) for name, params in detectors.read_settings(DETECTORS_FILE).items()}
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    return table.to_pandas(date_as_object=False)
+
+
+def _with_detector(verdicts: pa.Table, name: str) -> pa.Table:
+    import pyarrow as pa
+
+    from utils import schemas
+
+    place = schemas.WAREHOUSE_ANOMALIES.get_field_index("detector")
+    field = schemas.WAREHOUSE_ANOMALIES.field(place)
+    return verdicts.add_column(place, field, pa.array([name] * verdicts.num_rows, pa.string()))
+
+
+def _airports(lake: Lake, year: int) -> list[str] | None:
+    """Airports of a year, None when its gold is not in the lake."""
+    import pyarrow.compute as pc
+
+    from utils import lake as keys
+
+    if not lake.has(keys.airport_days_key(year)):
+        return None
+    return list(pc.unique(lake.read_table(keys.airport_days_key(year), ["origin"])["origin"]).to_pylist())

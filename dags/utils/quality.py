@@ -1,0 +1,127 @@
+"""The quality report of a year: what came in, what was left out, which months and days look wrong. Pure."""
+
+from __future__ import annotations
+
+import calendar
+from collections import Counter
+from collections.abc import Iterable
+from datetime import date, timedelta
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from utils import columns, schemas
+
+if TYPE_CHECKING:
+    from utils.refinery import Refined
+
+DOUBLED_SHARE = 0.5  # of a month's flights, found again: the month is in the file twice
+UNUSUAL = (0.7, 1.4)  # flights per day of a month, against the median of the other months
+
+
+def report(year: int, bronze_key: str, refined: Refined, airports_before: Iterable[str] | None) -> dict[str, Any]:
+    """The report as JSON-ready values; `airports_before` are those of the previous year, None when it is not in the lake."""
+    sums = refined.sums
+    days = columns.values(columns.one(sums["fl_date"])).tolist()
+    scheduled = columns.values(columns.one(sums["scheduled"])).tolist()
+    per_day: Counter[date] = Counter()
+    for day, flights in zip(days, scheduled, strict=True):
+        per_day[date(1970, 1, 1) + timedelta(days=day)] += flights
+    per_month = {month: 0 for month in range(1, 13)}
+    for one, flights in per_day.items():
+        per_month[one.month] += flights
+
+    months = [month for month in per_month if per_month[month]]
+    missing_months = [month for month in per_month if not per_month[month]]
+    doubled = [m for m in months if refined.duplicates_per_month.get(m, 0) >= DOUBLED_SHARE * per_month[m]]
+    first = date(year, 1, 1)
+    calendar_days = (first + timedelta(days=n) for n in range(366 if calendar.isleap(year) else 365))
+    missing_days = [one for one in calendar_days if not per_day[one]]
+    airports = set(pc.unique(sums["origin"]).to_pylist())
+    before = None if airports_before is None else set(airports_before)
+    kept = refined.rows_kept
+    nulls = {name: sum(part.null_counts[name] for part in refined.parts) for name in schemas.SILVER.names}
+    reasons = Counter(reason["reason"] for reason in refined.rejected.select(["reason"]).to_pylist())
+    found: dict[str, Any] = {
+        "year": year,
+        "bronze_key": bronze_key,
+        "bytes": refined.bytes,
+        "sha256": refined.sha256,
+        "rows_read": refined.rows_read,
+        "rows_kept": kept,
+        "rows_duplicate": refined.rows_duplicate,
+        "rows_rejected": refined.rejected.num_rows,
+        "rejected_by_reason": dict(sorted(reasons.items())),
+        "rows_per_month": {str(month): rows for month, rows in per_month.items()},
+        "duplicate_per_month": {str(month): rows for month, rows in sorted(refined.duplicates_per_month.items())},
+        "duplicates_that_differ": refined.duplicates_that_differ,
+        "missing_months": missing_months,
+        "doubled_months": doubled,
+        "unusual_months": _unusual(year, per_month, months),
+        "missing_days": [one.isoformat() for one in missing_days],
+        "airports": len(airports),
+        "airports_new": None if before is None else sorted(airports - before),
+        "airports_gone": None if before is None else sorted(before - airports),
+        "null_share": {name: round(count / kept, 6) if kept else 0.0 for name, count in nulls.items()},
+        "ignored_columns": list(refined.ignored_columns),
+    }
+    return {**found, "warnings": _warnings(found)}
+
+
+def _unusual(year: int, per_month: dict[int, int], months: list[int]) -> list[dict[str, int]]:
+    """Months whose flights per day are far from the median of the other months, with what those would give."""
+    rates = {month: per_month[month] / calendar.monthrange(year, month)[1] for month in months}
+    found = []
+    for month, rate in rates.items():
+        others = [value for other, value in rates.items() if other != month]
+        if others and not UNUSUAL[0] <= rate / median(others) <= UNUSUAL[1]:
+            typical = round(median(others) * calendar.monthrange(year, month)[1])
+            found.append({"month": month, "rows": per_month[month], "typical": typical})
+    return found
+
+
+def _warnings(found: dict[str, Any]) -> list[str]:
+    """What a person should know before trusting the year, one sentence each."""
+    year = found["year"]
+    told: list[str] = []
+
+    def named(months: list[int]) -> str:
+        return ", ".join(calendar.month_name[month] for month in months)
+
+    if found["missing_months"]:
+        told.append(f"No flights at all in {named(found['missing_months'])} {year}: these months are missing from the file.")
+    if found["doubled_months"]:
+        told.append(f"{named(found['doubled_months'])} {year} was in the file more than once; the copies were left out.")
+    lone = [day for day in found["missing_days"] if int(day[5:7]) not in found["missing_months"]]
+    if lone:
+        told.append(f"No flights on {len(lone)} single days: {', '.join(lone[:5])}{' and more' if len(lone) > 5 else ''}.")
+    told += [
+        f"{calendar.month_name[one['month']]} has {one['rows']:,} flights where the other months suggest about {one['typical']:,}."
+        for one in found["unusual_months"]
+    ]
+    if found["duplicates_that_differ"]:
+        told.append(f"{found['duplicates_that_differ']:,} dropped copies of a flight differed from the one that was kept.")
+    if found["rows_rejected"]:
+        told.append(f"{found['rows_rejected']:,} rows could not be used; they are in the rejected rows with the reason.")
+    if found["ignored_columns"]:
+        told.append(f"Columns that are not part of the dataset were ignored: {', '.join(found['ignored_columns'])}.")
+    empty = [name for name, share in found["null_share"].items() if share == 1.0]
+    if empty:
+        told.append(f"Columns without any value: {', '.join(empty)}.")
+    return told
+
+
+def row(found: dict[str, Any]) -> pa.Table:
+    """The report as the one row of schemas.BRONZE_QUALITY."""
+    import json
+
+    values = {
+        **{name: found[name] for name in schemas.BRONZE_QUALITY.names if name in found},
+        "missing_days": len(found["missing_days"]),
+        "missing_months": ",".join(map(str, found["missing_months"])),
+        "doubled_months": ",".join(map(str, found["doubled_months"])),
+        "report": json.dumps(found, sort_keys=True),
+    }
+    return pa.Table.from_pylist([values], schema=schemas.BRONZE_QUALITY)

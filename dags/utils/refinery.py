@@ -1,0 +1,525 @@
+"""One pass over a year's CSV: byte ranges in, staged silver parts and the sums for gold out.
+
+The unit of work is `process_range`: the lines that begin in one byte range become typed flights, rejected rows and sums; a
+worker thread per core takes range after range. Reads a lake `Source` and writes into a local folder that `lake.staging`
+gave; committing the result is `pipeline`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from utils import columns, gold, schemas, silver
+from utils.errors import DelaywatchError
+from utils.lake import Source, encode
+
+PIECE_BYTES = 8 << 20  # what one read and one parse take; with PIECES_PER_PART about 256 Ki flights per row group
+PIECES_PER_PART = 4
+MAX_REJECTED_SHARE = 0.01
+_PEEK_BYTES = 1 << 16
+
+Progress = Callable[[int, int], None]  # bytes done, bytes in all
+
+
+@dataclass(frozen=True)
+class StagedPart:
+    """One written silver part; `months` are those of its flights."""
+
+    path: Path
+    rows: int
+    bytes: int
+    sha256: str
+    null_counts: dict[str, int]
+    months: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Refined:
+    """A refined year: rows_read == the rows of all parts + duplicates + rejected.num_rows, which `refine_year` has checked."""
+
+    parts: list[StagedPart]
+    sums: pa.Table  # gold.SUMS
+    rejected: pa.Table  # schemas.REJECTED
+    rows_read: int
+    bytes: int
+    sha256: str
+    ignored_columns: tuple[str, ...]
+    duplicates_per_month: dict[int, int]
+    duplicates_that_differ: int  # same flight, but another value in some column
+
+    @property
+    def rows_kept(self) -> int:
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def rows_duplicate(self) -> int:
+        return sum(self.duplicates_per_month.values())
+
+
+@dataclass(frozen=True)
+class RangeResult:
+    """What `process_range` made of the lines that begin in one byte range."""
+
+    flights: pa.Table  # schemas.SILVER
+    rejected: list[silver.Rejected]  # `line` counts from the first line of the range
+    sums: pa.Table  # gold.SUMS
+    rows: int
+    lines: int
+
+
+# --- reading blocks of whole lines ----------------------------------------------------------------------------------
+
+
+def line_start(source: Source, offset: int) -> int:
+    """Where the first line begins at or behind `offset`; the size of the source when none does."""
+    at = offset - 1
+    while 0 <= at < source.size:
+        found = source.read(at, at + _PEEK_BYTES).find(b"\n")
+        if found >= 0:
+            return min(at + found + 1, source.size)
+        at += _PEEK_BYTES
+    return source.size if offset > 0 else 0
+
+
+def process_range(source: Source, start: int, end: int, header: silver.Header, year: int) -> RangeResult:
+    """Refine the lines that begin in the bytes [start, end) of an uncompressed CSV, wherever their last line ends."""
+    first, last = line_start(source, start), line_start(source, end)
+    return process_block(source.read(first, last), header, year)
+
+
+def process_block(block: bytes, header: silver.Header, year: int, *, joins_lines: bool = False) -> RangeResult:
+    """Refine a block of whole lines; see silver.refine."""
+    refined = silver.refine(block, header, year, joins_lines=joins_lines)
+    return RangeResult(refined.flights, refined.rejected, gold.day_sums(refined.flights), refined.rows, refined.lines)
+
+
+class _OrderedHash:
+    """SHA-256 of blocks that arrive in any order, each kept only until those before it are in."""
+
+    def __init__(self) -> None:
+        self._sha, self._next, self._waiting = hashlib.sha256(), 0, {}  # type: ignore[var-annotated]
+        self._lock = threading.Lock()
+
+    def add(self, place: int, block: bytes) -> None:
+        with self._lock:
+            self._waiting[place] = block
+            while self._next in self._waiting:
+                self._sha.update(self._waiting.pop(self._next))
+                self._next += 1
+
+    def hexdigest(self) -> str:
+        return str(self._sha.hexdigest())
+
+
+class _RangeReader:
+    """Blocks of an uncompressed source, each read on its own by the thread that works on it."""
+
+    def __init__(self, source: Source, header_end: int, header: bytes) -> None:
+        self._source, self._header_end = source, header_end
+        self._hash = _OrderedHash()
+        self._hash.add(0, header)
+        self._pieces = -(-source.size // PIECE_BYTES)
+        self._part = 0
+        self.joins_lines = False
+
+    def next_part(self) -> Iterator[bytes] | None:
+        first = self._part * PIECES_PER_PART
+        if first >= self._pieces:
+            return None
+        self._part += 1
+        return (self._block(piece) for piece in range(first, min(first + PIECES_PER_PART, self._pieces)))
+
+    def _block(self, piece: int) -> bytes:
+        start, end = (self._boundary(piece), self._boundary(piece + 1))
+        block = self._source.read(start, end)
+        if len(block) != end - start:
+            raise DelaywatchError(f"{self._source.key} became shorter while it was read; run the step again after its upload.")
+        self._hash.add(piece + 1, block)
+        return block
+
+    def _boundary(self, piece: int) -> int:
+        return max(self._header_end, line_start(self._source, piece * PIECE_BYTES)) if piece else self._header_end
+
+    def done(self) -> int:
+        return min(self._part * PIECES_PER_PART * PIECE_BYTES, self._source.size)
+
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+
+class _StreamReader:
+    """The same blocks from one reading from the start: for gzip, and for files in which a quoted field holds a line break."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._sha = hashlib.sha256()
+        self._taken = 0  # bytes of the source
+        self._chunks = self._decompressed() if source.key.endswith(".gz") else self._plain()
+        self._buffer = bytearray()
+        self._at = 0  # offset of the buffer in the text
+        self._ended = False
+        self._piece = 0
+        self._fields = 0
+        self.joins_lines = True
+
+    def _plain(self) -> Iterator[bytes]:
+        while chunk := self._source.read(self._taken, self._taken + (1 << 20)):
+            self._sha.update(chunk)
+            self._taken += len(chunk)
+            yield chunk
+
+    def _decompressed(self) -> Iterator[bytes]:
+        gzip_format = 31
+        inflate = zlib.decompressobj(gzip_format)
+        started = False
+        for compressed in self._plain():
+            chunk = compressed
+            while chunk:
+                if inflate.eof:  # another member may follow, or padding with zeros
+                    chunk = chunk.lstrip(b"\0")
+                    if not chunk:
+                        break
+                    inflate, started = zlib.decompressobj(gzip_format), False
+                try:
+                    text = inflate.decompress(chunk)
+                except zlib.error as error:
+                    raise DelaywatchError(
+                        f"{self._source.key} is not readable as gzip ({error}); upload the file again and compare its checksum."
+                    ) from error
+                started = True
+                chunk = inflate.unused_data
+                yield text
+        if started and not inflate.eof:
+            raise DelaywatchError(f"{self._source.key} ends in the middle of its gzip data; upload the whole file again.")
+
+    def _fill(self, length: int) -> None:
+        while not self._ended and len(self._buffer) < length:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                self._ended = True
+            else:
+                self._buffer += chunk
+
+    def _take(self, length: int) -> bytes:
+        taken = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        self._at += length
+        return taken
+
+    def header(self) -> bytes:
+        self._fill(_PEEK_BYTES)
+        end = self._buffer.find(b"\n")
+        return self._take(end + 1 if end >= 0 else len(self._buffer))
+
+    def knows_header(self, header: silver.Header) -> None:
+        self._fields = len(header.names)
+
+    def next_part(self) -> Iterator[bytes] | None:
+        blocks = [block for _ in range(PIECES_PER_PART) if (block := self._next_block()) is not None]
+        return iter(blocks) if blocks else None
+
+    def _next_block(self) -> bytes | None:
+        self._piece += 1
+        wanted = self._piece * PIECE_BYTES - 1 - self._at
+        end = -1
+        self._fill(wanted + _PEEK_BYTES)
+        while not (end >= 0 or (self._ended and not self._buffer)):
+            end = self._buffer.find(b"\n", max(wanted, 0)) + 1 or -1
+            if end < 0:
+                if self._ended:
+                    end = len(self._buffer)
+                else:
+                    self._fill(len(self._buffer) + PIECE_BYTES)
+        if end < 0:
+            return None
+        is_last = self._ended and end == len(self._buffer)
+        if not is_last and self._buffer.find(b'"', 0, end) >= 0:
+            _, end = silver.records(bytes(self._buffer[:end]), self._fields, is_last=False)
+        return self._take(end)
+
+    def done(self) -> int:
+        return self._taken
+
+    def sha256(self) -> str:
+        for _ in self._chunks:
+            continue
+        return self._sha.hexdigest()
+
+
+# --- the pass -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Collected:
+    """What the workers have brought together so far; every change happens under `lock`."""
+
+    folder: Path
+    sums: gold.DaySums
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    parts: dict[int, StagedPart] = field(default_factory=dict)
+    lines: dict[int, int] = field(default_factory=dict)
+    rejected: dict[int, list[silver.Rejected]] = field(default_factory=dict)
+    rejected_count: int = 0
+    rows: int = 0
+    last_line: tuple[int, bytes] = (-1, b"")  # of the last part
+
+    def months(self) -> list[int]:
+        return sorted({month for part in self.parts.values() for month in part.months})
+
+    def keys_file(self, month: int) -> Path:
+        return self.folder / f"keys-{month:02}.u64"
+
+
+def refine_year(source: Source, year: int, folder: Path, threads: int, progress: Progress | None = None) -> Refined:
+    """Refine the whole CSV `source` of `year` into parts below `folder`, with `threads` workers.
+
+    Memory does not grow with the file: every worker holds one part, the identities of the flights wait on disk by month. The
+    result depends neither on the number of workers nor on how the file is cut, and but for the order of rows not on the
+    order of its lines. Raises DelaywatchError for a file that is empty, cut, damaged, has the wrong header, or more than
+    1 % rows that cannot be used; it then names the first of them.
+    """
+    try:
+        return _refine(source, year, folder, threads, progress, from_start=source.key.endswith(".gz"))
+    except silver.SplitRecord:
+        for path in folder.iterdir():
+            path.unlink()
+        return _refine(source, year, folder, threads, progress, from_start=True)
+
+
+def _refine(source: Source, year: int, folder: Path, threads: int, progress: Progress | None, *, from_start: bool) -> Refined:
+    if not source.size:
+        raise DelaywatchError(f"{source.key} is empty; upload the file of {year} again.")
+    reader: _RangeReader | _StreamReader
+    if from_start:
+        reader = _StreamReader(source)
+        first = reader.header()
+        header = silver.read_header(first, source.key)
+        reader.knows_header(header)
+    else:
+        end = line_start(source, 1)
+        first = source.read(0, end)
+        header = silver.read_header(first, source.key)
+        reader = _RangeReader(source, end, first)
+
+    found = _Collected(folder, gold.DaySums(year))
+    numbers = iter(range(1 << 31))
+    failed = threading.Event()
+
+    def work() -> None:
+        while not failed.is_set():
+            with found.lock:
+                blocks = reader.next_part()
+                number = next(numbers)
+            if blocks is None:
+                return
+            _work_on(blocks, number, header, year, found, joins_lines=reader.joins_lines)
+            with found.lock:
+                if progress:
+                    progress(reader.done(), source.size)
+                _stop_if_hopeless(found, reader.done() / source.size, source.key)
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException:
+            failed.set()
+            raise
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="refinery") as pool:
+        futures = [pool.submit(guarded) for _ in range(threads)]
+    for error in filter(None, (future.exception() for future in futures)):
+        raise error
+    return _finish(source, reader.sha256(), header, year, found)
+
+
+def _work_on(
+    blocks: Iterator[bytes], number: int, header: silver.Header, year: int, found: _Collected, *, joins_lines: bool
+) -> None:
+    tables: list[pa.Table] = []
+    rejected: list[silver.Rejected] = []
+    sums: list[pa.Table] = []
+    lines = rows = 0
+    tail = b""
+    for block in blocks:
+        result = process_block(block, header, year, joins_lines=joins_lines)
+        tail = block[block.rfind(b"\n", 0, len(block) - 1) + 1 :] if block else tail
+        del block
+        tables.append(result.flights)
+        sums.append(result.sums)
+        rejected += [silver.Rejected(lines + row.line, row.reason, row.raw) for row in result.rejected]
+        lines += result.lines
+        rows += result.rows
+    flights = pa.concat_tables(tables)
+    tables.clear()
+    part = _write_part(found.folder / f"part-{number:05d}.parquet", flights)
+    keys, month = silver.fingerprints(flights.combine_chunks()), columns.values(columns.one(pc.month(flights["fl_date"])))
+    del flights
+    with found.lock:
+        found.parts[number], found.lines[number], found.rejected[number] = part, lines, rejected
+        found.rows += rows
+        found.rejected_count += len(rejected)
+        for partial in sums:
+            found.sums.add(partial)
+        for one in part.months:
+            with found.keys_file(one).open("ab") as file:
+                file.write((keys if len(part.months) == 1 else keys[month == one]).tobytes())
+        found.last_line = max(found.last_line, (number, tail))
+
+
+def _write_part(path: Path, flights: pa.Table) -> StagedPart:
+    flights = flights.unify_dictionaries().combine_chunks()
+    data = encode(flights)
+    path.write_bytes(data)
+    months = tuple(sorted(pc.unique(pc.month(flights["fl_date"])).to_pylist()))
+    nulls = {name: flights[name].null_count for name in flights.column_names}
+    return StagedPart(path, flights.num_rows, len(data), hashlib.sha256(data).hexdigest(), nulls, months)
+
+
+def _stop_if_hopeless(found: _Collected, share_done: float, key: str) -> None:
+    """Stop early, and with little memory, when far more rows are rejected than the whole file may have."""
+    expected_rows = found.rows / max(share_done, 1e-9)
+    if found.rejected_count > 1000 and found.rejected_count > 3 * MAX_REJECTED_SHARE * max(expected_rows, found.rows):
+        raise _too_many_rejected(found, key)
+
+
+def _too_many_rejected(found: _Collected, key: str) -> DelaywatchError:
+    rows = _rejected_rows(found)
+    examples = "; ".join(f"line {row.line}: {row.reason}: {row.raw[:120]!r}" for row in rows[:3])
+    return DelaywatchError(
+        f"{key}: {found.rejected_count:,} of {found.rows:,} rows cannot be used, more than {MAX_REJECTED_SHARE:.0%}; "
+        f"correct the file and put it into bronze again. First lines: {examples}."
+    )
+
+
+def _rejected_rows(found: _Collected) -> list[silver.Rejected]:
+    """All rejected rows with the line numbers of the file, as far as every part before them is in."""
+    rows: list[silver.Rejected] = []
+    base = 2  # line 1 is the header
+    for number in sorted(found.lines):
+        rows += [silver.Rejected(base + row.line, row.reason, row.raw) for row in found.rejected[number]]
+        base += found.lines[number]
+    return rows
+
+
+def _finish(source: Source, sha256: str, header: silver.Header, year: int, found: _Collected) -> Refined:
+    rejected = _rejected_rows(found)
+    if not found.rows:
+        raise DelaywatchError(f"{source.key} has a header but no flights; upload the file of {year} again.")
+    tail = found.last_line[1]
+    if rejected and not tail.endswith(b"\n") and rejected[-1].raw == tail.decode("utf-8", errors="backslashreplace"):
+        raise DelaywatchError(
+            f"{source.key} ends in the middle of line {rejected[-1].line} ({rejected[-1].reason}), so it was cut; upload the whole file again."
+        )
+    if len(rejected) > MAX_REJECTED_SHARE * found.rows:
+        raise _too_many_rejected(found, source.key)
+    if not source.still_the_same():
+        raise DelaywatchError(f"{source.key} changed while it was read; run the step again when its upload has ended.")
+
+    duplicates, differing = _drop_duplicates(found, year)
+    parts = [found.parts[number] for number in sorted(found.parts) if found.parts[number].rows]
+    written = sum(pq.read_metadata(part.path).num_rows for part in parts)
+    dropped = sum(duplicates.values())
+    if written + dropped + len(rejected) != found.rows:
+        raise AssertionError(
+            f"{source.key}: {written} rows written + {dropped} duplicates + {len(rejected)} rejected are not the {found.rows} rows read"
+        )
+    columns = [[row.line for row in rejected], [row.reason for row in rejected], [row.raw for row in rejected]]
+    return Refined(
+        parts=parts,
+        sums=found.sums.table(),
+        rejected=pa.table(columns, schema=schemas.REJECTED),
+        rows_read=found.rows,
+        bytes=source.size,
+        sha256=sha256,
+        ignored_columns=header.ignored,
+        duplicates_per_month=duplicates,
+        duplicates_that_differ=differing,
+    )
+
+
+# --- duplicates -----------------------------------------------------------------------------------------------------
+
+
+def _drop_duplicates(found: _Collected, year: int) -> tuple[dict[int, int], int]:
+    """Keep one of every flight; returns the number dropped per month, and how many of those differed from the one kept.
+
+    Months are looked at one after the other, since a flight's date is part of its identity. Of several rows of one flight the
+    one with the smallest hash over all columns stays, so that the order of the file does not decide; of equal rows the first.
+    """
+    per_month: dict[int, int] = {}
+    differing = 0
+    drop: dict[int, list[np.ndarray]] = {}
+    for month in found.months():
+        keys = np.fromfile(found.keys_file(month), np.uint64)
+        keys.sort()
+        doubled = np.unique(keys[1:][keys[1:] == keys[:-1]])
+        del keys
+        if not len(doubled):
+            continue
+        rows = _rows_of(found, month, doubled)
+        order = np.lexsort((rows["row"], rows["part"], rows["content"], rows["second"], rows["key"]))
+        rows = rows[order]
+        is_again = np.zeros(len(rows), bool)
+        is_again[1:] = (rows["key"][1:] == rows["key"][:-1]) & (rows["second"][1:] == rows["second"][:-1])
+        if not is_again.any():
+            continue
+        group = np.cumsum(~is_again) - 1
+        kept_content = rows["content"][~is_again][group]
+        differing += int((is_again & (rows["content"] != kept_content)).sum())
+        per_month[month] = int(is_again.sum())
+        for part in np.unique(rows["part"][is_again]):
+            drop.setdefault(int(part), []).append(rows["row"][is_again & (rows["part"] == part)])
+    if drop:
+        sums = gold.DaySums(year)
+        for number in sorted(found.parts):
+            part = found.parts[number]
+            if number in drop:
+                flights = pq.ParquetFile(part.path).read()
+                keep = np.ones(flights.num_rows, bool)
+                keep[np.concatenate(drop[number])] = False
+                flights = flights.filter(pa.array(keep))
+                found.parts[number] = _write_part(part.path, flights)
+            else:
+                flights = pq.ParquetFile(part.path).read(columns=list(gold.COLUMNS))
+            sums.add(gold.day_sums(flights))
+        found.sums = sums
+    return per_month, differing
+
+
+_ROW = np.dtype([("key", np.uint64), ("second", np.uint64), ("content", np.uint64), ("part", np.int32), ("row", np.int32)])
+
+
+def _rows_of(found: _Collected, month: int, keys: np.ndarray) -> np.ndarray:
+    """Where the flights with one of the sorted `keys` stand; a second hash tells real duplicates from chance."""
+    pieces = []
+    for number, part in found.parts.items():
+        if month not in part.months:
+            continue
+        flights = pq.ParquetFile(part.path).read(columns=list(schemas.NATURAL_KEY))
+        key = silver.fingerprints(flights) if not _has_null_key(flights) else silver.fingerprints(pq.ParquetFile(part.path).read())
+        place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
+        rows = np.flatnonzero(keys[place] == key)
+        if not len(rows):
+            continue
+        chosen = pq.ParquetFile(part.path).read().take(pa.array(rows))
+        piece = np.empty(len(rows), _ROW)
+        piece["key"], piece["row"], piece["part"] = key[rows], rows, number
+        piece["second"] = silver.fingerprints(chosen, seed=1)
+        piece["content"] = silver.fingerprints(chosen, chosen.column_names)
+        pieces.append(piece)
+    return np.concatenate(pieces)
+
+
+def _has_null_key(flights: pa.Table) -> bool:
+    return any(flights[name].null_count for name in schemas.NATURAL_KEY)

@@ -1,0 +1,369 @@
+"""Bronze text to silver flights: the header, the typed rows, the rows that cannot be used, and the identity of a flight.
+
+Pure: bytes and Arrow tables in, Arrow tables out. Reading files, ranges and threads live in `refinery`, keys in `lake`.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+from utils import columns, schemas
+from utils.errors import DelaywatchError
+
+LONGEST_RECORD_LINES = 10  # a quoted field may hold line breaks; one that needs more lines than this is a lost quote
+_NUMERIC = {name.lower() for name, kind in schemas.FLIGHT_COLUMNS if pa.types.is_integer(kind) or kind == pa.bool_()}
+_TEXT = [name for name in schemas.SILVER.names if pa.types.is_dictionary(schemas.SILVER.field(name).type)]
+_READ_TYPES = {
+    name: pa.float32() if name.lower() in _NUMERIC else kind  # Kaggle writes whole numbers as 1512.0
+    for name, kind in schemas.FLIGHT_COLUMNS
+}
+
+
+class SplitRecord(Exception):  # noqa: N818 - a signal to the reader, not an error of the file
+    """A line of the block opens a quote that another line closes: only reading from the start tells rows apart."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """The columns of one bronze file, in its own order and spelling."""
+
+    names: tuple[str, ...]  # as schemas.FLIGHT_COLUMNS spells them; columns that are not of the schema keep their own
+    ignored: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """One row that could not be used; `line` counts from the start of its block, 0 is the first."""
+
+    line: int
+    reason: str
+    raw: str
+
+
+@dataclass(frozen=True)
+class Refined:
+    """One block of bronze: `rows` == flights.num_rows + len(rejected); `lines` includes empty ones."""
+
+    flights: pa.Table  # schemas.SILVER, in the order of the file
+    rejected: list[Rejected]
+    rows: int
+    lines: int
+
+
+def read_header(line: bytes, key: str) -> Header:
+    """Match the first line of a bronze file with the 27 columns by name, in any order and case.
+
+    Raises DelaywatchError that names `key` and the columns which are missing or doubled, with the line itself.
+    """
+    text = line.decode("utf-8-sig", errors="replace").strip("\r\n")
+    found = [name.strip() for name in next(csv.reader([text]), [])]
+    known = {name for name, _ in schemas.FLIGHT_COLUMNS}
+    names = tuple(name.upper() if name.upper() in known else name for name in found)
+    missing = [name for name, _ in schemas.FLIGHT_COLUMNS if name not in names]
+    doubled = sorted({name for name in names if names.count(name) > 1 and name in known})
+    if line.startswith(b"\x1f\x8b"):
+        raise DelaywatchError(f"{key} is compressed with gzip although its name says it is not; rename it to end in .csv.gz.")
+    if missing or doubled:
+        what = f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}" if missing else f"has {', '.join(doubled)} twice"
+        raise DelaywatchError(
+            f"{key} {what}; its first line must name the 27 columns of the Kaggle dataset separated by commas, but it is: {text[:200]!r}."
+        )
+    return Header(names, tuple(name for name in names if name not in known and name != schemas.EMPTY_COLUMN and name))
+
+
+def refine(block: bytes, header: Header, year: int, *, joins_lines: bool = False) -> Refined:
+    """Type the rows of `block` (whole lines of a bronze file without its header) and set aside those that cannot be used.
+
+    A block in which every row is good, which is nearly every block, is parsed once by Arrow. Any doubt sends it through
+    `_refine_with_care`, which accepts exactly the same rows and names a reason for each of the others. With `joins_lines`
+    a quoted field may hold line breaks; without it such a block raises SplitRecord.
+    """
+    if b'"' in block and any(count % 2 for count in _quotes_per_line(block)):
+        if not joins_lines:
+            raise SplitRecord
+        return _refine_with_care(block, header, year)
+    lines = block.count(b"\n") + (not block.endswith(b"\n") and bool(block))
+    try:
+        table = _parse(block, header, _READ_TYPES)
+    except pa.ArrowInvalid:
+        return _refine_with_care(block, header, year)
+    flights = _typed(table)
+    if flights is None or _suspicious(flights, year):
+        return _refine_with_care(block, header, year)
+    return Refined(_with_recomputed_delay(flights), [], flights.num_rows, lines)
+
+
+def _parse(
+    block: bytes,
+    header: Header,
+    types: dict[str, pa.DataType],
+    on_invalid: Callable[[pa_csv.InvalidRow], str] | None = None,
+    *,
+    newlines: bool = False,
+) -> pa.Table:
+    names = [name if name in types else f"{name} {place}" for place, name in enumerate(header.names)]
+    return pa_csv.read_csv(
+        pa.BufferReader(block),
+        read_options=pa_csv.ReadOptions(column_names=names, use_threads=False, block_size=len(block) + 1),
+        parse_options=pa_csv.ParseOptions(newlines_in_values=newlines, invalid_row_handler=on_invalid),
+        convert_options=pa_csv.ConvertOptions(
+            column_types=types, include_columns=list(types), strings_can_be_null=True, null_values=[""]
+        ),
+    ).combine_chunks()
+
+
+def _typed(table: pa.Table) -> pa.Table | None:
+    """Columns as read (float32 for every number) to schemas.SILVER; None when a number does not fit its type exactly."""
+    typed = []
+    try:
+        for name, kind in schemas.FLIGHT_COLUMNS:
+            column = columns.one(table[name])
+            if kind == pa.bool_():
+                column = column.cast(pa.int16())
+                span = pc.min_max(column).as_py()
+                if (span["min"] or 0) < 0 or (span["max"] or 0) > 1:
+                    return None
+            typed.append(column.cast(kind))
+    except pa.ArrowInvalid:
+        return None
+    return pa.table(typed, schema=schemas.SILVER)
+
+
+def _suspicious(flights: pa.Table, year: int) -> bool:
+    """Whether any row breaks a rule that its types alone do not say."""
+    if not flights.num_rows:
+        return False
+    if any(flights[name].null_count for name in ("fl_date", "origin", "cancelled")):
+        return True
+    span = pc.min_max(flights["fl_date"]).as_py()
+    if span["min"] < date(year, 1, 1) or span["max"] > date(year, 12, 31):
+        return True
+    return any(_bad_hhmm(columns.one(flights[name])).any() for name in schemas.HHMM_COLUMNS)
+
+
+def _bad_hhmm(column: pa.Array) -> np.ndarray:
+    """Which values of an HHMM column are no time of day; 0 and 2400 both are midnight, null is no fault."""
+    values = columns.values(column)
+    return (values < 0) | (values > 2400) | (values % 100 > 59)
+
+
+def _with_recomputed_delay(flights: pa.Table) -> pa.Table:
+    """Fill a null dep_delay of a flight that was not cancelled from its two HHMM times, across midnight.
+
+    The dataset leaves the delay of some on-time flights empty. The difference is taken as the one between 6 hours early
+    and 18 hours late; longer delays always carry their value in the data.
+    """
+    delay = columns.one(flights["dep_delay"])
+    if not delay.null_count:
+        return flights
+    planned, actual = columns.one(flights["crs_dep_time"]), columns.one(flights["dep_time"])
+    unknown = ~columns.valid(delay)
+    fill = unknown & columns.valid(planned) & columns.valid(actual) & ~columns.values(columns.one(flights["cancelled"]))
+    if not fill.any():
+        return flights
+    rows = np.flatnonzero(fill)
+    planned_min, actual_min = (hhmm // 100 * 60 + hhmm % 100 for hhmm in (columns.values(planned)[rows], columns.values(actual)[rows]))
+    filled = columns.values(delay).copy()
+    filled[rows] = (actual_min - planned_min + 360) % 1440 - 360
+    place = flights.schema.get_field_index("dep_delay")
+    return flights.set_column(place, flights.schema.field(place), columns.column(filled, pa.int16(), unknown & ~fill))
+
+
+# --- the careful way ------------------------------------------------------------------------------------------------
+
+
+def _quotes_per_line(block: bytes) -> np.ndarray:
+    text = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(text == ord("\n"))
+    return np.bincount(np.searchsorted(ends, np.flatnonzero(text == ord('"'))), minlength=1)
+
+
+def _is_whole(record: bytes, fields: int) -> bool:
+    """Whether `record` closes its quotes and has the right number of fields."""
+    if record.count(b'"') % 2:
+        return False
+    return len(next(csv.reader(io.StringIO(record.decode("latin-1"), newline="")))) == fields
+
+
+def records(block: bytes, fields: int, *, is_last: bool = True) -> tuple[list[tuple[int, bytes, bool]], int]:
+    """Cut `block` into (first line, record, whether its quotes close), empty lines left out, and say how far it got.
+
+    A line with an odd number of quotes is joined with the lines after it, up to LONGEST_RECORD_LINES, as soon as that gives
+    a record of `fields` fields; when nothing does, the line stands alone as one whose quote never closes. Unless the block
+    `is_last` of its file, it stops in front of a record that lines behind the block could still complete.
+    """
+    lines = block.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    odd = set(np.flatnonzero(_quotes_per_line(block) % 2).tolist()) if b'"' in block else set()
+    found: list[tuple[int, bytes, bool]] = []
+    at = 0
+    while at < len(lines):
+        text, step, closes = lines[at], 1, True
+        if at in odd:
+            closes = False
+            for stop in range(at + 2, min(at + LONGEST_RECORD_LINES, len(lines)) + 1):
+                joined = b"\n".join(lines[at:stop])
+                if _is_whole(joined.rstrip(b"\r"), fields):
+                    text, step, closes = joined, stop - at, True
+                    break
+            if not closes and not is_last and at + LONGEST_RECORD_LINES > len(lines):
+                return found, sum(len(line) + 1 for line in lines[:at])
+        if text.strip(b"\r"):
+            found.append((at, text, closes))
+        at += step
+    return found, len(block)
+
+
+def _refine_with_care(block: bytes, header: Header, year: int) -> Refined:
+    lines = block.count(b"\n") + (not block.endswith(b"\n") and bool(block))
+    found, _ = records(block, len(header.names))
+    reasons: dict[int, str] = {}  # by place in `found`
+    for place, (_, _, closes) in enumerate(found):
+        if not closes:
+            reasons[place] = "a quote is not closed"
+
+    parsed = [place for place in range(len(found)) if place not in reasons]
+    wrong: list[tuple[int, str]] = []
+
+    def skip(row: pa_csv.InvalidRow) -> str:
+        wrong.append((row.number - 1, f"{row.actual_columns} fields instead of {row.expected_columns}"))
+        return "skip"
+
+    text = b"".join(found[place][1] + b"\n" for place in parsed)
+    raw_types = {name: pa.binary() for name, _ in schemas.FLIGHT_COLUMNS}
+    table = _parse(text, header, raw_types, skip, newlines=True) if text else pa.schema(list(raw_types.items())).empty_table()
+    reasons.update((parsed[row], reason) for row, reason in wrong)
+    parsed = [place for place in parsed if place not in reasons]
+
+    faults = _faults(table, year)
+    good = np.ones(len(parsed), bool)
+    for row, reason in faults.items():
+        reasons[parsed[row]] = reason
+        good[row] = False
+    typed = _typed(_read_as_numbers(table.filter(pa.array(good))))
+    if typed is None:
+        raise AssertionError("a row without a fault did not take its type")
+    rejected = [
+        Rejected(found[place][0], reason, found[place][1].rstrip(b"\r").decode("utf-8", errors="backslashreplace"))
+        for place, reason in sorted(reasons.items())
+    ]
+    return Refined(_with_recomputed_delay(typed), rejected, len(found), lines)
+
+
+def _readable(column: pa.Array, kind: pa.DataType) -> np.ndarray:
+    """Which values of a text column Arrow can read as `kind`, by halving the column around those that it cannot."""
+    ok = np.ones(len(column), bool)
+    spans = [(0, len(column))]
+    while spans:
+        start, stop = spans.pop()
+        try:
+            column[start:stop].cast(kind)
+        except pa.ArrowInvalid:
+            if stop - start == 1:
+                ok[start] = False
+            else:
+                middle = (start + stop) // 2
+                spans += [(start, middle), (middle, stop)]
+    return ok
+
+
+def _trimmed(column: pa.Array) -> pa.Array:
+    return pc.utf8_trim(column, characters=" \t")  # Arrow's reader forgives blanks around numbers and dates
+
+
+def _read_as_numbers(table: pa.Table) -> pa.Table:
+    """Binary columns without faults to the types in which the fast way reads them."""
+    read = {}
+    for name, kind in _READ_TYPES.items():
+        text = columns.one(table[name]).cast(pa.string())
+        read[name] = text.dictionary_encode() if name.lower() in _TEXT else _trimmed(text).cast(kind)
+    return pa.table(read)
+
+
+def _faults(table: pa.Table, year: int) -> dict[int, str]:
+    """The first fault of every row that has one, by row; the order of the rules is the order of the columns."""
+    faults: dict[int, str] = {}
+
+    def blame(is_bad: np.ndarray, reason: str) -> None:
+        for row in np.flatnonzero(is_bad):
+            faults.setdefault(int(row), reason)
+
+    for name, kind in schemas.FLIGHT_COLUMNS:
+        column = columns.one(table[name])
+        is_text = _readable(column, pa.string())
+        blame(~is_text, f"{name} is not UTF-8")
+        text = pc.if_else(pa.array(is_text), column, pa.scalar(None, pa.binary())).cast(pa.string())
+        if name in ("FL_DATE", "ORIGIN", "CANCELLED"):
+            blame(column.is_null().to_numpy(zero_copy_only=False), f"{name} is empty")
+        if name.lower() in _TEXT:
+            continue
+        text = _trimmed(text)
+        readable = _readable(text, _READ_TYPES[name])
+        value = pc.if_else(pa.array(readable), text, pa.scalar(None, pa.string())).cast(_READ_TYPES[name])
+        if kind == pa.date32():
+            blame(~readable, f"{name} is not a date")
+            blame(pc.not_equal(pc.year(value), year).fill_null(False).to_numpy(zero_copy_only=False), f"{name} is not in {year}")
+            continue
+        number = value.fill_null(0).to_numpy(zero_copy_only=False)
+        limits = np.iinfo(np.int32 if kind == pa.int32() else np.int16)
+        with np.errstate(invalid="ignore"):
+            fits = (number == np.floor(number)) & (number >= limits.min) & (number <= limits.max) & np.isfinite(number)
+        blame(~readable | ~fits, f"{name} is not a whole number")
+        number = np.where(readable & fits, number, 0)
+        if kind == pa.bool_():
+            blame((number != 0) & (number != 1), f"{name} is neither 0 nor 1")
+        elif name.lower() in schemas.HHMM_COLUMNS:
+            blame((number < 0) | (number > 2400) | (number % 100 > 59), f"{name} is not a time of day")
+    return faults
+
+
+# --- the identity of a flight ---------------------------------------------------------------------------------------
+
+_MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """Spread 64-bit values: the finaliser of SplitMix64 (Steele, Lea, Flood 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * _MIX[1]
+    values = (values ^ (values >> np.uint64(27))) * _MIX[2]
+    return values ^ (values >> np.uint64(31))
+
+
+def _as_uint64(column: pa.Array) -> np.ndarray:
+    """One 64-bit number per value, the same in every block; null has one of its own."""
+    if pa.types.is_dictionary(column.type):
+        words = [hashlib.blake2b(word.encode(), digest_size=8).digest() for word in column.dictionary.to_pylist()]
+        table = np.frombuffer(b"".join(words) + b"\xff" * 8, np.uint64)
+        return table[columns.values(column, fill=len(words))]
+    number = columns.values(column).astype(np.int64)
+    return np.where(columns.valid(column), number, np.iinfo(np.int64).max).view(np.uint64)
+
+
+def fingerprints(flights: pa.Table, names: Sequence[str] = schemas.NATURAL_KEY, seed: int = 0) -> np.ndarray:
+    """A 64-bit hash per flight over the columns `names`, uint64 of shape (rows,); equal rows give equal hashes in any block.
+
+    A flight whose natural key has a null part is told apart by every other column too: rows without a scheduled time are
+    duplicates only when nothing else differs.
+    """
+    result = np.full(flights.num_rows, seed, np.uint64)
+    with np.errstate(over="ignore"):
+        for name in names:
+            result = _mixed((result + _MIX[0]) ^ _as_uint64(columns.one(flights[name])))
+        if tuple(names) == schemas.NATURAL_KEY and any(flights[name].null_count for name in names):
+            partial = np.zeros(flights.num_rows, bool)
+            for name in names:
+                partial |= ~columns.valid(columns.one(flights[name]))
+            rows = np.flatnonzero(partial)
+            result[rows] = fingerprints(flights.take(pa.array(rows)), flights.column_names, seed)
+    return result
