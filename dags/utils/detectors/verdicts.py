@@ -1,0 +1,130 @@
+"""What the detectors share: airport days as a calendar of days × airports, and a calendar's judgement as verdict rows.
+
+No method lives here and no default: what is abnormal, and by how much, is each detector's own business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from utils.errors import DelaywatchError
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Where each row of `days` lies in a gapless matrix with one row per calendar day and one column per airport.
+
+    Days and airports are in ascending order whatever the order of the rows, so that a sum over them, and with it every
+    verdict, is the same to the last bit however the rows are shuffled.
+    """
+
+    days: pd.DataFrame
+    row: npt.NDArray[np.intp]
+    column: npt.NDArray[np.intp]
+    shape: tuple[int, int]
+
+    def numbers(self, name: str) -> Floats:
+        """The column `name` as days × airports; NaN where the value or the whole row is missing."""
+        matrix = np.full(self.shape, np.nan)
+        matrix[self.row, self.column] = _column(self.days, name).to_numpy(dtype=np.float64, na_value=np.nan)
+        return matrix
+
+    def rows(self, matrix: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """The values of a days × airports matrix (or of what broadcasts to it) in the order of the rows of `days`."""
+        return np.broadcast_to(matrix, self.shape)[self.row, self.column]
+
+
+def calendar(days: pd.DataFrame) -> Calendar:
+    """Lay out `days` (columns of AIRPORT_DAYS, one row per airport and day, any order, any index).
+
+    Raises DelaywatchError when there are no days, an airport has two rows for one day, or a row lacks airport or date.
+    """
+    origins, dates = _column(days, "origin"), pd.to_datetime(_column(days, "fl_date"))
+    if not len(days):
+        raise DelaywatchError("There are no airport days to judge; build the gold partition of that year first.")
+    unnamed = int((origins.isna() | dates.isna()).sum())
+    if unnamed:
+        raise DelaywatchError(f"{unnamed} airport days have no origin or no fl_date; rebuild the gold partition.")
+    codes, airports = pd.factorize(origins, sort=True)
+    column = np.asarray(codes, dtype=np.intp)
+    row = np.asarray((dates - dates.min()).dt.days, dtype=np.intp)
+    shape = (int(row.max()) + 1, len(airports))
+    rows_at = np.bincount(row * shape[1] + column, minlength=shape[0] * shape[1])
+    if rows_at.max() > 1:
+        day, airport = divmod(int(rows_at.argmax()), shape[1])
+        date = (dates.min() + pd.Timedelta(days=day)).date()
+        raise DelaywatchError(f"Airport {airports[airport]} has two rows for {date}; rebuild the gold partition.")
+    return Calendar(days, row, column, shape)
+
+
+def _column(days: pd.DataFrame, name: str) -> pd.Series:
+    if name not in days:
+        raise DelaywatchError(f"The airport days have no column {name}; take them from gold's airport_days.")
+    return days[name]
+
+
+def usable(where: Calendar, metric: str, min_flights: int) -> Flags:
+    """Days × airports: at least `min_flights` flights were scheduled and `metric` has a value."""
+    return (where.numbers("scheduled") >= min_flights) & np.isfinite(where.numbers(metric))
+
+
+def severities(score: Floats, levels: Sequence[float]) -> npt.NDArray[np.int16]:
+    """How many of the ascending `levels` each score reaches; a missing score reaches none."""
+    reached: npt.NDArray[np.int16] = np.sum([score >= level for level in levels], axis=0, dtype=np.int16)
+    return reached
+
+
+def verdicts(
+    where: Calendar,
+    *,
+    metric: str,
+    judged: Flags,
+    expected: Floats,
+    lower: Floats,
+    upper: Floats,
+    score: Floats,
+    severity: npt.NDArray[np.int16],
+    direction: npt.NDArray[np.str_],
+) -> pd.DataFrame:
+    """One verdict per row of `where.days`, in their order and with their index: ANOMALIES without `params_hash`.
+
+    All matrices are days × airports or broadcast to it. Days that are not `judged` keep only their observed value;
+    their status says whether nothing was scheduled (`no_flights`) or there was too little to judge by
+    (`insufficient_data`).
+    """
+    judged_rows = where.rows(judged).astype(np.bool_)
+
+    def when_judged(matrix: Floats) -> npt.NDArray[np.float32]:
+        return np.where(judged_rows, where.rows(matrix), np.nan).astype(np.float32)
+
+    severity_rows = np.where(judged_rows, where.rows(severity), 0).astype(np.int16)
+    is_anomaly = severity_rows > 0
+    without_flights = where.rows(where.numbers("scheduled")) == 0
+    status = np.where(judged_rows, "ok", np.where(without_flights, "no_flights", "insufficient_data"))
+    direction_rows = where.rows(direction).astype(object)
+    direction_rows[~is_anomaly] = None
+    return pd.DataFrame(
+        {
+            "origin": where.days["origin"].to_numpy(),
+            "fl_date": where.days["fl_date"].to_numpy(),
+            "metric": metric,
+            "observed": where.rows(where.numbers(metric)).astype(np.float32),
+            "expected": when_judged(expected),
+            "lower": when_judged(lower),
+            "upper": when_judged(upper),
+            "score": when_judged(score),
+            "is_anomaly": is_anomaly,
+            "direction": pd.Series(direction_rows, index=where.days.index, dtype=object),
+            "severity": severity_rows,
+            "status": status,
+        },
+        index=where.days.index,
+    )
