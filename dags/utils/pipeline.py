@@ -73,8 +73,7 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
     from utils import quality, refinery
 
     lake = _lake(settings)
-    source = lake.open_bronze(check_year(year))
-    with lake.staging(year) as folder:
+    with closing(lake.open_bronze(check_year(year))) as source, lake.staging(year) as folder:
         refined = refinery.refine_year(source, year, folder, settings.threads, progress)
         report = quality.report(year, source.key, refined, _airports(lake, year - 1))
         staged = [(part.path, f"part-{number:05d}-{part.sha256[:12]}.parquet") for number, part in enumerate(refined.parts)]

@@ -20,6 +20,7 @@ import pyarrow.csv as pa_csv
 from utils import columns, schemas
 from utils.errors import DelaywatchError
 
+_PARSE_BYTES = 1 << 20  # what Arrow parses at a time: small enough to stay in the processor's cache
 LONGEST_RECORD_LINES = 10  # a quoted field may hold line breaks; one that needs more lines than this is a lost quote
 _NUMERIC = {name.lower() for name, kind in schemas.FLIGHT_COLUMNS if pa.types.is_integer(kind) or kind == pa.bool_()}
 _TEXT = [name for name in schemas.SILVER.names if pa.types.is_dictionary(schemas.SILVER.field(name).type)]
@@ -92,7 +93,7 @@ def refine(block: bytes, header: Header, year: int, *, joins_lines: bool = False
         if not joins_lines:
             raise SplitRecord
         return _refine_with_care(block, header, year)
-    lines = block.count(b"\n") + (not block.endswith(b"\n") and bool(block))
+    lines = _line_count(block)
     try:
         table = _parse(block, header, _READ_TYPES)
     except pa.ArrowInvalid:
@@ -101,6 +102,10 @@ def refine(block: bytes, header: Header, year: int, *, joins_lines: bool = False
     if flights is None or _suspicious(flights, year):
         return _refine_with_care(block, header, year)
     return Refined(_with_recomputed_delay(flights), [], flights.num_rows, lines)
+
+
+def _line_count(block: bytes) -> int:
+    return block.count(b"\n") + (not block.endswith(b"\n") and bool(block))
 
 
 def _parse(
@@ -114,7 +119,7 @@ def _parse(
     names = [name if name in types else f"{name} {place}" for place, name in enumerate(header.names)]
     return pa_csv.read_csv(
         pa.BufferReader(block),
-        read_options=pa_csv.ReadOptions(column_names=names, use_threads=False, block_size=len(block) + 1),
+        read_options=pa_csv.ReadOptions(column_names=names, use_threads=False, block_size=_PARSE_BYTES),
         parse_options=pa_csv.ParseOptions(newlines_in_values=newlines, invalid_row_handler=on_invalid),
         convert_options=pa_csv.ConvertOptions(
             column_types=types, include_columns=list(types), strings_can_be_null=True, null_values=[""]
@@ -188,11 +193,16 @@ def _quotes_per_line(block: bytes) -> np.ndarray:
     return np.bincount(np.searchsorted(ends, np.flatnonzero(text == ord('"'))), minlength=1)
 
 
-def _is_whole(record: bytes, fields: int) -> bool:
-    """Whether `record` closes its quotes and has the right number of fields."""
-    if record.count(b'"') % 2:
+def _fields_in(record: bytes) -> int:
+    return len(next(csv.reader(io.StringIO(record.decode("latin-1"), newline="")), ()))
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
         return False
-    return len(next(csv.reader(io.StringIO(record.decode("latin-1"), newline="")))) == fields
+    return True
 
 
 def records(block: bytes, fields: int, *, is_last: bool = True) -> tuple[list[tuple[int, bytes, bool]], int]:
@@ -214,7 +224,7 @@ def records(block: bytes, fields: int, *, is_last: bool = True) -> tuple[list[tu
             closes = False
             for stop in range(at + 2, min(at + LONGEST_RECORD_LINES, len(lines)) + 1):
                 joined = b"\n".join(lines[at:stop])
-                if _is_whole(joined.rstrip(b"\r"), fields):
+                if not joined.count(b'"') % 2 and _fields_in(joined.rstrip(b"\r")) == fields:
                     text, step, closes = joined, stop - at, True
                     break
             if not closes and not is_last and at + LONGEST_RECORD_LINES > len(lines):
@@ -226,18 +236,21 @@ def records(block: bytes, fields: int, *, is_last: bool = True) -> tuple[list[tu
 
 
 def _refine_with_care(block: bytes, header: Header, year: int) -> Refined:
-    lines = block.count(b"\n") + (not block.endswith(b"\n") and bool(block))
+    lines = _line_count(block)
     found, _ = records(block, len(header.names))
     reasons: dict[int, str] = {}  # by place in `found`
-    for place, (_, _, closes) in enumerate(found):
+    all_utf8 = _is_utf8(block)
+    for place, (_, record, closes) in enumerate(found):
         if not closes:
             reasons[place] = "a quote is not closed"
+        elif not all_utf8 and not _is_utf8(record) and (fields := _fields_in(record)) != len(header.names):
+            reasons[place] = _wrong_count(fields, len(header.names))  # Arrow cannot hand over such a row
 
     parsed = [place for place in range(len(found)) if place not in reasons]
     wrong: list[tuple[int, str]] = []
 
     def skip(row: pa_csv.InvalidRow) -> str:
-        wrong.append((row.number - 1, f"{row.actual_columns} fields instead of {row.expected_columns}"))
+        wrong.append((row.number - 1, _wrong_count(row.actual_columns, row.expected_columns)))
         return "skip"
 
     text = b"".join(found[place][1] + b"\n" for place in parsed)
@@ -259,6 +272,10 @@ def _refine_with_care(block: bytes, header: Header, year: int) -> Refined:
         for place, reason in sorted(reasons.items())
     ]
     return Refined(_with_recomputed_delay(typed), rejected, len(found), lines)
+
+
+def _wrong_count(fields: int, expected: int) -> str:
+    return f"{fields} field{'s' if fields != 1 else ''} instead of {expected}"
 
 
 def _readable(column: pa.Array, kind: pa.DataType) -> np.ndarray:

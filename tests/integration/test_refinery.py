@@ -1,0 +1,265 @@
+"""One pass over real files: the same silver and gold however the file is cut, shuffled, packed or broken, and nothing lost."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+from random import Random
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.bronze import HEADER, Flight, cancelled, csv_of, flight, line, year_of_flights
+from utils import gold, refinery, schemas, silver
+from utils.errors import DelaywatchError
+from utils.lake import FolderSource
+
+YEAR = 2015
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut files every 2 KiB instead of every 8 MiB, so that a small file has many parts."""
+    monkeypatch.setattr(refinery, "PIECE_BYTES", 2048)
+    monkeypatch.setattr(refinery, "PIECES_PER_PART", 2)
+
+
+def refine(data: bytes, folder: Path, *, name: str = "2015.csv", threads: int = 2) -> refinery.Refined:
+    path = folder / name
+    path.write_bytes(data)
+    staging = folder / "staging"
+    staging.mkdir(exist_ok=True)
+    for old in staging.iterdir():
+        old.unlink()
+    with closing(FolderSource(f"01_bronze/{name}", path)) as source:
+        return refinery.refine_year(source, YEAR, staging, threads)
+
+
+def flights_of(refined: refinery.Refined) -> pa.Table:
+    tables = [pq.read_table(part.path) for part in refined.parts]
+    return pa.concat_tables(tables).unify_dictionaries() if tables else schemas.SILVER.empty_table()
+
+
+def as_rows(refined: refinery.Refined) -> list[tuple[object, ...]]:
+    columns = (column.to_pylist() for column in flights_of(refined).columns)
+    return sorted(zip(*columns, strict=True), key=repr)
+
+
+def some_rows(count: int = 300, seed: int = 1) -> list[Flight]:
+    return Random(seed).sample(year_of_flights(YEAR, {"JFK": 12, "ACK": 2}), count)
+
+
+def test_every_row_of_the_file_is_kept_or_accounted_for(tmp_path: Path, small_pieces: None) -> None:
+    rows = some_rows()
+    refined = refine(csv_of([*rows, *rows[:20]]) + b"2015-03-04,UA\n", tmp_path)
+
+    assert (refined.rows_read, refined.rows_kept, refined.rows_duplicate, refined.rejected.num_rows) == (321, 300, 20, 1)
+    assert flights_of(refined).num_rows == 300
+    assert len(refined.parts) > 3
+
+
+def test_the_order_of_rows_in_silver_is_that_of_the_file(tmp_path: Path, small_pieces: None) -> None:
+    rows = some_rows()
+
+    assert flights_of(refine(csv_of(rows), tmp_path))["fl_date"].to_pylist() == [date.fromisoformat(row["FL_DATE"]) for row in rows]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 99),
+    again=st.integers(0, 40),
+    piece=st.integers(200, 9000),
+    per_part=st.integers(1, 4),
+    threads=st.integers(1, 3),
+    shuffle=st.randoms(use_true_random=False),
+)
+def test_shuffling_the_rows_or_cutting_the_file_elsewhere_changes_nothing(
+    tmp_path: Path, seed: int, again: int, piece: int, per_part: int, threads: int, shuffle: Random
+) -> None:
+    rows = some_rows(120, seed)
+    changed = [{**row, "DISTANCE": "7.0"} for row in rows[:again:3]]
+    rows = [*rows, *rows[:again], *changed]
+    whole = refine(csv_of(rows), tmp_path)
+    expected = as_rows(whole)
+
+    shuffle.shuffle(rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(refinery, "PIECE_BYTES", piece)
+        patch.setattr(refinery, "PIECES_PER_PART", per_part)
+        cut = refine(csv_of(rows), tmp_path, threads=threads)
+        assert as_rows(cut) == expected
+    assert gold.airport_days(cut.sums, YEAR).equals(gold.airport_days(whole.sums, YEAR))
+    assert (cut.duplicates_per_month, cut.duplicates_that_differ) == (whole.duplicates_per_month, whole.duplicates_that_differ)
+
+
+def test_a_compressed_file_gives_the_same_bytes_as_the_plain_one(tmp_path: Path, small_pieces: None) -> None:
+    data = csv_of(some_rows())
+    plain = [part.sha256 for part in refine(data, tmp_path).parts]
+    packed = [part.sha256 for part in refine(gzip.compress(data), tmp_path, name="2015.csv.gz").parts]
+    members = gzip.compress(data[:5000]) + gzip.compress(data[5000:]) + b"\0" * 512
+    in_members = [part.sha256 for part in refine(members, tmp_path, name="2015.csv.gz").parts]
+
+    assert plain == packed == in_members
+    assert len(plain) > 3
+
+
+def test_the_same_file_gives_the_same_bytes_with_any_number_of_workers(tmp_path: Path, small_pieces: None) -> None:
+    data = csv_of(some_rows())
+
+    assert [p.sha256 for p in refine(data, tmp_path, threads=1).parts] == [p.sha256 for p in refine(data, tmp_path, threads=4).parts]
+
+
+def test_the_hash_of_the_input_is_that_of_the_file(tmp_path: Path, small_pieces: None) -> None:
+    data = csv_of(some_rows())
+    packed = gzip.compress(data)
+
+    assert refine(data, tmp_path).sha256 == hashlib.sha256(data).hexdigest()
+    assert refine(packed, tmp_path, name="2015.csv.gz").sha256 == hashlib.sha256(packed).hexdigest()
+
+
+def test_a_doubled_month_is_dropped_and_counted_in_its_month(tmp_path: Path, small_pieces: None) -> None:
+    rows = year_of_flights(YEAR, {"JFK": 3})
+    june = [row for row in rows if row["FL_DATE"].startswith("2015-06")]
+    at = rows.index(june[-1]) + 1
+
+    refined = refine(csv_of([*rows[:at], *june, *rows[at:]]), tmp_path)
+
+    assert refined.duplicates_per_month == {6: 90}
+    assert as_rows(refined) == as_rows(refine(csv_of(rows), tmp_path))
+    assert refined.sums.equals(refine(csv_of(rows), tmp_path).sums)
+
+
+def test_of_two_different_rows_of_one_flight_the_same_one_stays_whatever_their_order(tmp_path: Path) -> None:
+    rows = [flight(DEP_DELAY="3.0"), flight(DEP_DELAY="4.0"), flight(ORIGIN="SFO", DEST="LAX")]
+    forward, backward = refine(csv_of(rows), tmp_path), refine(csv_of(rows[::-1]), tmp_path)
+
+    assert (forward.rows_kept, forward.duplicates_that_differ) == (2, 1)
+    assert as_rows(refine(csv_of(rows), tmp_path)) == as_rows(refine(csv_of(rows[::-1]), tmp_path))
+    assert backward.duplicates_that_differ == 1
+
+
+def test_flights_without_a_scheduled_time_are_not_taken_for_copies(tmp_path: Path) -> None:
+    legs = [flight(CRS_DEP_TIME="", DEP_TIME="700.0"), flight(CRS_DEP_TIME="", DEP_TIME="1900.0"), flight(CRS_DEP_TIME="", DEP_TIME="1900.0")]
+
+    assert (refine(csv_of(legs), tmp_path).rows_kept, refine(csv_of(legs), tmp_path).rows_duplicate) == (2, 1)
+
+
+@pytest.mark.parametrize("name", ["2015.csv", "2015.csv.gz"])
+def test_a_quoted_field_with_a_line_break_is_one_row_wherever_the_file_is_cut(tmp_path: Path, small_pieces: None, name: str) -> None:
+    rows = some_rows(200)
+    broken = "\n".join([line(row).removesuffix(",") + ',"two\nlines"' if at % 17 == 0 else line(row) for at, row in enumerate(rows)])
+    data = (",".join(HEADER) + "\n" + broken + "\n").encode()
+
+    refined = refine(gzip.compress(data) if name.endswith("gz") else data, tmp_path, name=name)
+
+    assert (refined.rows_read, refined.rows_kept) == (200, 200)
+    assert as_rows(refined) == as_rows(refine(csv_of(rows), tmp_path))
+
+
+def test_a_rejected_row_carries_its_line_number_in_the_whole_file(tmp_path: Path, small_pieces: None) -> None:
+    lines = [line(row) for row in some_rows(250)]
+    lines[5] = ""
+    lines[200] = lines[200].replace("2015-", "2014-")
+    data = (",".join(HEADER) + "\n" + "\n".join(lines) + "\n").encode()
+
+    (rejected,) = refine(data, tmp_path).rejected.to_pylist()
+
+    assert (rejected["line"], rejected["reason"]) == (202, "FL_DATE is not in 2015")
+    assert data.decode().splitlines()[201] == rejected["raw"]
+
+
+def refused(data: bytes, folder: Path, **how: str) -> str:
+    with pytest.raises(DelaywatchError) as error:
+        refine(data, folder, **how)  # type: ignore[arg-type]
+    return str(error.value)
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    assert refused(b"", tmp_path) == "01_bronze/2015.csv is empty; upload the file of 2015 again."
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "\r\n"])
+def test_a_header_alone_is_refused(tmp_path: Path, end: str) -> None:
+    assert "has a header but no flights" in refused((",".join(HEADER) + end).encode(), tmp_path)
+
+
+def test_more_than_one_percent_of_unusable_rows_is_refused_with_the_first_lines(tmp_path: Path, small_pieces: None) -> None:
+    rows: Sequence[Flight] = [*some_rows(95), *(flight(FL_DATE="04.03.2015") for _ in range(5))]
+    sentence = refused(csv_of(rows), tmp_path)
+
+    assert "5 of 100 rows cannot be used, more than 1%" in sentence
+    assert "line 97: FL_DATE is not a date: '04.03.2015,UA" in sentence
+
+
+def test_one_percent_of_unusable_rows_is_not_too_many(tmp_path: Path) -> None:
+    assert refine(csv_of([*some_rows(99), flight(FL_DATE="")]), tmp_path).rejected.num_rows == 1
+
+
+def test_a_file_of_another_year_is_refused(tmp_path: Path) -> None:
+    assert "FL_DATE is not in 2015" in refused(csv_of([flight(FL_DATE="2014-01-01")] * 3), tmp_path)
+
+
+def test_a_file_cut_in_the_middle_of_a_line_is_refused(tmp_path: Path) -> None:
+    assert "ends in the middle of line 301 (3 fields instead of 28), so it was cut" in refused(
+        csv_of(some_rows(299)) + b"2015-03-04,UA,24", tmp_path
+    )
+
+
+def test_a_short_line_in_front_of_the_end_is_no_cut(tmp_path: Path) -> None:
+    assert refine(csv_of(some_rows(299)) + b"2015-03-04,UA,24\n", tmp_path).rejected.num_rows == 1
+
+
+def test_gzip_that_ends_early_is_refused(tmp_path: Path) -> None:
+    packed = gzip.compress(csv_of(some_rows()))
+
+    assert "ends in the middle of its gzip data" in refused(packed[: len(packed) // 2], tmp_path, name="2015.csv.gz")
+
+
+def test_damaged_gzip_is_refused(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(csv_of(some_rows())))
+    packed[len(packed) // 2] ^= 0xFF
+
+    assert "is not readable as gzip" in refused(bytes(packed), tmp_path, name="2015.csv.gz")
+
+
+def test_a_plain_file_under_a_compressed_name_is_refused(tmp_path: Path) -> None:
+    assert "is not readable as gzip" in refused(csv_of(some_rows()), tmp_path, name="2015.csv.gz")
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_pieces: None) -> None:
+    path = tmp_path / "2015.csv"
+    original = refinery.process_block
+
+    def grow(*given: object, **named: object) -> refinery.RangeResult:
+        with path.open("ab") as file:
+            file.write((line(flight()) + "\n").encode())
+        return original(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(refinery, "process_block", grow)
+
+    assert "changed while it was read" in refused(csv_of(some_rows()), tmp_path)
+
+
+def test_process_range_takes_the_lines_that_begin_in_its_range(tmp_path: Path) -> None:
+    data = csv_of(some_rows(50))
+    path = tmp_path / "2015.csv"
+    path.write_bytes(data)
+    start = data.index(b"\n") + 1
+    header = silver.read_header(data[:start], "01_bronze/2015.csv")
+    with closing(FolderSource("01_bronze/2015.csv", path)) as source:
+        for cut in (start + 1, start + 700, start + 701, len(data) - 1):
+            parts = [refinery.process_range(source, *span, header, YEAR) for span in ((start, cut), (cut, len(data)))]
+
+            assert sum(part.rows for part in parts) == 50
+            assert parts[0].rows == data[start:cut].count(b"\n") + (data[cut - 1 : cut] != b"\n")
+
+
+def test_cancelled_flights_stay_in_silver(tmp_path: Path) -> None:
+    assert flights_of(refine(csv_of([cancelled()]), tmp_path))["cancelled"].to_pylist() == [True]

@@ -1,0 +1,255 @@
+"""Bronze text to silver flights: what is typed, what is mended, what is set aside and why."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+
+import pyarrow as pa
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tests.bronze import HEADER, ON_TIME, Flight, cancelled, csv_of, flight, line
+from utils import schemas, silver
+from utils.errors import DelaywatchError
+
+YEAR = 2015
+KEY = "01_bronze/2015.csv"
+
+
+def header(columns: tuple[str, ...] = HEADER) -> silver.Header:
+    return silver.read_header((",".join(columns) + "\n").encode(), KEY)
+
+
+def refine(*rows: Flight) -> silver.Refined:
+    return silver.refine(csv_of(rows).split(b"\n", 1)[1], header(), YEAR)
+
+
+def refine_text(text: str, **how: bool) -> silver.Refined:
+    return silver.refine(text.encode(), header(), YEAR, **how)
+
+
+def only(refined: silver.Refined, column: str) -> object:
+    (value,) = refined.flights[column].to_pylist()
+    return value
+
+
+def only_reason(refined: silver.Refined) -> str:
+    assert refined.flights.num_rows == 0
+    (rejected,) = refined.rejected
+    return rejected.reason
+
+
+def test_a_flight_becomes_a_typed_row_with_27_columns() -> None:
+    refined = refine(flight())
+
+    assert refined.flights.schema == schemas.SILVER
+    assert len(schemas.SILVER) == 27
+    assert refined.flights.to_pylist()[0] | {} == {
+        "fl_date": date(2015, 3, 4), "op_carrier": "UA", "op_carrier_fl_num": 2429, "origin": "EWR", "dest": "DEN",
+        "crs_dep_time": 1517, "dep_time": 1512, "dep_delay": -5, "taxi_out": 15, "wheels_off": 1527, "wheels_on": 1712,
+        "taxi_in": 10, "crs_arr_time": 1745, "arr_time": 1722, "arr_delay": -23, "cancelled": False,
+        "cancellation_code": None, "diverted": False, "crs_elapsed_time": 268, "actual_elapsed_time": 250, "air_time": 225,
+        "distance": 1605, "carrier_delay": None, "weather_delay": None, "nas_delay": None, "security_delay": None,
+        "late_aircraft_delay": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("planned", "actual", "delay"),
+    [("900", "900.0", 0), ("2355", "10.0", 15), ("5", "2358.0", -7), ("2400", "2400.0", 0), ("1517", "2400.0", 523), ("0", "2400.0", 0)],
+)
+def test_an_empty_delay_of_a_flight_that_left_is_computed_from_its_times_across_midnight(planned: str, actual: str, delay: int) -> None:
+    assert only(refine(flight(CRS_DEP_TIME=planned, DEP_TIME=actual, DEP_DELAY="")), "dep_delay") == delay
+
+
+def test_a_delay_that_is_given_is_never_recomputed() -> None:
+    assert only(refine(flight(CRS_DEP_TIME="900", DEP_TIME="905.0", DEP_DELAY="1445.0")), "dep_delay") == 1445
+
+
+def test_an_empty_delay_without_both_times_stays_empty() -> None:
+    assert only(refine(flight(DEP_TIME="", DEP_DELAY="")), "dep_delay") is None
+
+
+def test_cancelled_alone_decides_what_is_cancelled() -> None:
+    came_back = refine(cancelled(DEP_TIME="1530.0", DEP_DELAY="13.0"))
+    on_time_without_delay = refine(flight(DEP_TIME="", DEP_DELAY=""))
+
+    assert only(came_back, "cancelled") is True
+    assert only(on_time_without_delay, "cancelled") is False
+
+
+def test_midnight_written_as_2400_is_kept() -> None:
+    assert only(refine(flight(DEP_TIME="2400.0")), "dep_time") == 2400
+
+
+def test_columns_are_read_by_name_in_any_order_and_case() -> None:
+    shuffled = tuple(sorted(HEADER, key=lambda name: name[::-1]))
+    found = silver.read_header(",".join(name.lower() for name in shuffled).encode() + b"\r\n", KEY)
+    refined = silver.refine((line(flight(), shuffled) + "\r\n").encode(), found, YEAR)
+
+    assert refined.flights.equals(refine(flight()).flights)
+
+
+def test_a_byte_order_mark_in_front_of_the_header_is_no_part_of_it() -> None:
+    assert silver.read_header(b"\xef\xbb\xbf" + ",".join(HEADER).encode(), KEY).names == HEADER
+
+
+def test_columns_that_are_not_of_the_dataset_are_ignored_and_named() -> None:
+    columns = ("TAIL_NUM", *HEADER)
+    refined = silver.refine(("N123," + line(flight()) + "\n").encode(), header(columns), YEAR)
+
+    assert header(columns).ignored == ("TAIL_NUM",)
+    assert refined.flights.equals(refine(flight()).flights)
+
+
+def test_a_missing_column_is_named_with_the_file_and_its_first_line() -> None:
+    with pytest.raises(DelaywatchError, match=r"01_bronze/2015.csv lacks the columns DEP_DELAY, ORIGIN|ORIGIN, DEP_DELAY") as error:
+        header(tuple(name for name in HEADER if name not in ("ORIGIN", "DEP_DELAY")))
+    assert "FL_DATE,OP_CARRIER" in str(error.value)
+
+
+def test_a_column_that_stands_twice_is_refused() -> None:
+    with pytest.raises(DelaywatchError, match="has ORIGIN twice"):
+        header((*HEADER, "ORIGIN"))
+
+
+def test_a_header_with_semicolons_is_told_that_commas_are_expected() -> None:
+    with pytest.raises(DelaywatchError, match="separated by commas"):
+        silver.read_header(";".join(HEADER).encode(), KEY)
+
+
+def test_a_compressed_file_under_a_plain_name_is_told_so() -> None:
+    with pytest.raises(DelaywatchError, match="compressed with gzip"):
+        silver.read_header(b"\x1f\x8b\x08\x00", KEY)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"FL_DATE": "2015-02-30"}, "FL_DATE is not a date"),
+        ({"FL_DATE": "yesterday"}, "FL_DATE is not a date"),
+        ({"FL_DATE": ""}, "FL_DATE is empty"),
+        ({"FL_DATE": "2014-12-31"}, "FL_DATE is not in 2015"),
+        ({"ORIGIN": ""}, "ORIGIN is empty"),
+        ({"DEP_DELAY": "5 minutes"}, "DEP_DELAY is not a whole number"),
+        ({"DEP_DELAY": "12.5"}, "DEP_DELAY is not a whole number"),
+        ({"DEP_DELAY": "nan"}, "DEP_DELAY is not a whole number"),
+        ({"DISTANCE": "1e9"}, "DISTANCE is not a whole number"),
+        ({"DEP_TIME": "1275.0"}, "DEP_TIME is not a time of day"),
+        ({"CRS_ARR_TIME": "2401"}, "CRS_ARR_TIME is not a time of day"),
+        ({"CANCELLED": "2.0"}, "CANCELLED is neither 0 nor 1"),
+        ({"CANCELLED": ""}, "CANCELLED is empty"),
+        ({"DEST": "DEN,DEN"}, "29 fields instead of 28"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_rejected_with_the_reason(changes: dict[str, str], reason: str) -> None:
+    assert only_reason(refine(flight(**changes))) == reason
+
+
+def test_a_line_with_too_few_fields_is_rejected_with_its_place_and_text() -> None:
+    refined = refine_text(line(flight()) + "\n2015-03-04,UA,12\n" + line(flight()) + "\n")
+
+    assert refined.flights.num_rows == 2
+    assert refined.rejected == [silver.Rejected(1, "3 fields instead of 28", "2015-03-04,UA,12")]
+
+
+def test_latin_1_bytes_are_rejected_and_can_be_read_in_the_rejected_row() -> None:
+    block = (line(flight()) + "\n").encode().replace(b"EWR", b"ZR\xdc") + (line(flight()) + "\n").encode()
+    refined = silver.refine(block, header(), YEAR)
+
+    assert refined.flights.num_rows == 1
+    assert (refined.rejected[0].reason, "ZR\\xdc" in refined.rejected[0].raw) == ("ORIGIN is not UTF-8", True)
+
+
+def test_windows_line_ends_and_empty_lines_change_nothing() -> None:
+    rows = [flight(), cancelled()]
+    windows = silver.refine(csv_of(rows, newline="\r\n\r\n").split(b"\r\n\r\n", 1)[1], header(), YEAR)
+
+    assert windows.flights.equals(refine(*rows).flights)
+    assert (windows.rows, windows.lines) == (2, 4)
+
+
+def test_the_last_line_needs_no_line_end() -> None:
+    assert refine_text(line(flight())).flights.num_rows == 1
+
+
+def test_quoted_fields_are_read() -> None:
+    quoted = ",".join(f'"{value}"' for value in ON_TIME.values()) + "\n"
+
+    assert refine_text(quoted).flights.equals(refine(flight()).flights)
+
+
+def test_a_quoted_field_with_a_line_break_needs_a_reading_from_the_start_and_is_one_row_then() -> None:
+    text = line(flight()) + "\n" + line(flight()).removesuffix(",") + ',"two\nlines"\n' + line(flight()) + "\n"
+
+    with pytest.raises(silver.SplitRecord):
+        refine_text(text)
+    refined = refine_text(text, joins_lines=True)
+    assert (refined.rows, refined.lines, refined.flights.num_rows) == (3, 4, 3)
+
+
+def test_a_quote_that_is_never_closed_costs_its_own_line_only() -> None:
+    refined = refine_text(line(flight(DEST='"DEN')) + "\n" + (line(flight()) + "\n") * 20, joins_lines=True)
+
+    assert refined.flights.num_rows == 20
+    assert [(row.line, row.reason) for row in refined.rejected] == [(0, "a quote is not closed")]
+
+
+_odd_text = st.text(st.sampled_from("0123456789.-+eE \tnaifx:é_") | st.characters(exclude_characters='",\r\n', codec="utf-8"), max_size=8)
+
+
+@given(column=st.sampled_from([name for name, _ in schemas.FLIGHT_COLUMNS]), value=_odd_text)
+@example(column="DEP_DELAY", value=" 7 ")
+@example(column="DEP_DELAY", value="+7.")
+@example(column="DISTANCE", value="1e3")
+@example(column="FL_DATE", value=" 2015-03-05 ")
+@example(column="FL_DATE", value="2015-3-5")
+@example(column="CANCELLED", value="-0")
+@example(column="OP_CARRIER_FL_NUM", value="3e9")
+def test_the_fast_and_the_careful_way_accept_the_same_values(column: str, value: str) -> None:
+    """A row must not be judged by whether some other row of its block is bad."""
+    row = flight(**{column: value})
+    alone = refine(row)
+    beside_a_bad_row = refine(row, flight(FL_DATE="bad"))
+
+    assert alone.flights.equals(beside_a_bad_row.flights)
+    assert [bad.reason for bad in alone.rejected] == [bad.reason for bad in beside_a_bad_row.rejected[:-1]]
+
+
+@given(st.lists(st.binary(max_size=300).map(lambda text: text.replace(b"\r", b"\n")), max_size=6))
+def test_any_bytes_are_counted_as_flights_or_as_rejected_rows(pieces: list[bytes]) -> None:
+    good = (line(flight()) + "\n").encode()
+    refined = silver.refine(good.join(pieces), header(), YEAR, joins_lines=True)
+
+    assert refined.flights.num_rows + len(refined.rejected) == refined.rows
+
+
+def test_equal_flights_have_equal_fingerprints_in_any_block_and_different_ones_do_not() -> None:
+    rows = [flight(), flight(ORIGIN="SFO", DEST="LAX"), flight(OP_CARRIER_FL_NUM="1"), flight(FL_DATE="2015-03-05")]
+    forward = silver.fingerprints(refine(*rows).flights)
+    backward = silver.fingerprints(refine(*rows[::-1]).flights)
+
+    assert len(set(forward.tolist())) == 4
+    assert forward.tolist() == backward.tolist()[::-1]
+
+
+def test_other_columns_do_not_make_a_flight_another_flight() -> None:
+    first, second = silver.fingerprints(refine(flight(), flight(DEP_DELAY="9.0", ARR_DELAY="")).flights)
+
+    assert first == second
+
+
+def test_without_a_scheduled_time_flights_are_the_same_only_when_nothing_differs() -> None:
+    legs = [flight(CRS_DEP_TIME="", DEP_TIME="700.0"), flight(CRS_DEP_TIME="", DEP_TIME="1900.0"), flight(CRS_DEP_TIME="", DEP_TIME="700.0")]
+    first, second, again = silver.fingerprints(refine(*legs).flights)
+
+    assert first != second
+    assert first == again
+
+
+def test_silver_of_no_rows_has_its_types() -> None:
+    assert refine_text("").flights.schema == schemas.SILVER
+    assert json.dumps(refine_text("").rows) == "0"
+    assert isinstance(refine_text("").flights, pa.Table)
