@@ -255,10 +255,11 @@ def figures(*origins: str) -> list[tuple[str, str, bytes]]:
 
 
 def test_every_airport_has_a_section_with_both_figures_inlined_busiest_first() -> None:
-    read = Reader(page(*storm(), figures("LGA", "JFK")))
+    read = Reader(page(*storm(), reversed(figures("JFK", "LGA"))))
 
     assert [section["data-origin"] for section in read.all("section")] == ["JFK", "LGA"]
     images = read.all("img")
+    assert tuple(report.FIGURES) == plots.KINDS
     assert [image["alt"] for image in images] == [
         f"{origin} 2013: {report.FIGURES[kind]}" for origin in ("JFK", "LGA") for kind in plots.KINDS
     ]
@@ -414,6 +415,11 @@ def test_a_year_without_verdicts_of_the_published_detector_is_refused() -> None:
 
     with pytest.raises(DelaywatchError, match="2013 has verdicts of arima, not of delaywatch; run detect"):
         report.year_page(2013, days, {"arima": verdicts}, "delaywatch", QUALITY, [])
+
+
+def test_a_figure_of_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(DelaywatchError, match="figure pie of JFK that this page cannot show"):
+        page(*storm(), [("JFK", "pie", figures("JFK")[0][2])])
 
 
 def test_a_figure_of_an_airport_without_days_is_refused() -> None:

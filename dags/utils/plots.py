@@ -1,0 +1,571 @@
+"""The two figures of an airport's year as PNG bytes. Nothing here reads or writes a file, and pyplot is not used.
+
+Each process keeps one canvas per kind of figure: what all airports of a year share (frame, months, labels) is drawn
+once, and only the artists whose data change are drawn per airport. Every day is exactly three pixels wide, so that
+bars need no anti-aliasing, every day is equally visible and the picture compresses well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import functools
+import io
+import itertools
+import pickle
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from utils.errors import DelaywatchError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.text import Text
+
+Array = npt.NDArray[Any]
+
+WIDTH_PX, HEIGHT_PX = 1200, 450
+KINDS = ("daily_flights", "daily_delay")
+AIRPORTS_PER_WORKER = 20  # with fewer, starting a worker costs more than it saves
+
+# What a metric of the anomalies is called on an axis and in a sentence; all are minutes per flight.
+METRIC_NAMES = {
+    "mean_effective_delay_min": "effective delay",
+    "mean_dep_delay_min": "mean delay",
+}
+
+
+class Mark(NamedTuple):
+    """How a flagged day looks: shape and colour both differ, so that neither has to be told apart alone."""
+
+    shape: str
+    colour: str
+    noun: str
+    plural: str
+
+
+class Level(NamedTuple):
+    """How strong a flag looks. No fill of its own means the colour of the mark."""
+
+    size_px: int
+    fill: str | None
+
+
+# Colours by Okabe and Ito, "Color Universal Design", 2008: told apart with every common colour vision.
+MARKS = {
+    "late": Mark("^", "#D55E00", "late", "late"),
+    "closure": Mark("s", "#CC79A7", "closure", "closures"),
+    "early": Mark("v", "#009E73", "early", "early"),
+}
+PAPER, INK, GRID = "#FFFFFF", "#222222", "#D9D9D9"
+LEVELS = {"mild": Level(14, PAPER), "strong": Level(17, None), "extreme": Level(24, None)}
+DEPARTED, CANCELLED = "#7FA8C9", "#1F3A5F"
+OBSERVED, EXPECTED, BAND = "#4D4D4D", "#0072B2", "#BFE0F5"
+NO_FLIGHTS, HATCH, NOT_JUDGED = "#EFEFEF", "#BDBDBD", "#F3EAD0"
+STRIPS: dict[str, dict[str, Any]] = {
+    "no flights": {"facecolor": NO_FLIGHTS, "edgecolor": HATCH, "hatch": "//"},
+    "not judged": {"facecolor": NOT_JUDGED},
+}
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+_LEFT_PX, _BOTTOM_PX, _TALL_PX, _DAY_PX = 92, 60, 306, 3  # of the axes, and of a day on them
+_DRAWING = threading.Lock()  # the threads of a process share its canvases
+
+
+@dataclass(frozen=True)
+class _AirportYear:
+    """One airport's calendar year as arrays with one element per day; small and quick to send to a process."""
+
+    origin: str
+    year: int
+    metric: str
+    scheduled: Array
+    cancelled: Array
+    observed: Array
+    expected: Array
+    lower: Array
+    upper: Array
+    direction: Array  # 0 not flagged, else 1 + position in MARKS
+    severity: Array
+    is_judged: Array
+
+
+def daily_flights(days: pd.DataFrame, verdicts: pd.DataFrame, year: int) -> bytes:
+    """Return a PNG of one airport's scheduled flights per day, cancelled ones on top, abnormal days marked.
+
+    days: rows of AIRPORT_DAYS; verdicts: rows of ANOMALIES of one detector; both of one airport. The x axis is the
+    whole calendar year; a day without a row counts as a day without flights. The same rows give the same bytes.
+    Raises DelaywatchError when the rows are not of one airport and of `year`.
+    """
+    return _draw("daily_flights", _single(days, verdicts, year))
+
+
+def daily_delay(days: pd.DataFrame, verdicts: pd.DataFrame, year: int) -> bytes:
+    """Return a PNG of one airport's observed and expected delay (the verdicts' metric), the band and abnormal days.
+
+    Input, promise and errors are those of `daily_flights`.
+    """
+    return _draw("daily_delay", _single(days, verdicts, year))
+
+
+def render_year(
+    days: pd.DataFrame, verdicts: pd.DataFrame, year: int, workers: int
+) -> Iterator[tuple[str, str, bytes]]:
+    """Yield (origin, kind, PNG) for every airport of `days`, by origin and then in the order of KINDS.
+
+    Two figures per worker are held at a time, whatever the number of airports. The workers are fresh interpreters fed
+    through pipes: unlike `multiprocessing`, that works in a notebook, in a script without a `__main__` guard, in a
+    daemonic process and beside threads (a forked child may inherit a lock that nobody releases). With workers=1, or
+    too few airports to be worth a worker, this process draws.
+    Raises DelaywatchError when a row is of another year, or when the system ends a worker.
+    """
+    airports = _airport_years(days, verdicts, year)
+    workers = min(workers, days["origin"].nunique() // AIRPORTS_PER_WORKER)
+    drawn = _draw_in_children(airports, workers) if workers > 1 else map(_draw_both, airports)
+    for origin, images in drawn:
+        for kind, image in zip(KINDS, images, strict=True):
+            yield origin, kind, image
+
+
+# Rows to arrays
+
+
+def _single(days: pd.DataFrame, verdicts: pd.DataFrame, year: int) -> _AirportYear:
+    airports = list(_airport_years(days, verdicts, year))
+    if len(airports) != 1:
+        raise DelaywatchError(
+            f"One figure shows one airport, but the rows are of {len(airports)}; filter them by origin."
+        )
+    return airports[0]
+
+
+def _airport_years(days: pd.DataFrame, verdicts: pd.DataFrame, year: int) -> Iterator[_AirportYear]:
+    length = (dt.date(year + 1, 1, 1) - dt.date(year, 1, 1)).days
+    day_rows, verdict_rows = _rows_by_origin(days, year, length), _rows_by_origin(verdicts, year, length)
+    unknown = sorted(set(verdict_rows) - set(day_rows))
+    if unknown:
+        raise DelaywatchError(f"{year} has verdicts on {', '.join(unknown)} but no days; run gold and detect again.")
+
+    counts = {name: days[name].to_numpy() for name in ("scheduled", "cancelled")}
+    values = {n: verdicts[n].to_numpy("float32", na_value=np.nan) for n in ("observed", "expected", "lower", "upper")}
+    flagged = verdicts["is_anomaly"].to_numpy(bool)
+    named = verdicts["direction"].to_numpy(object)
+    direction = sum(
+        (i * (flagged & (named == name)) for i, name in enumerate(MARKS, start=1)), np.zeros(len(flagged), int)
+    )
+    severity = verdicts["severity"].to_numpy()
+    judged = verdicts["status"].to_numpy(object) == "ok"
+    metrics = verdicts["metric"].to_numpy(object)
+
+    def spread(rows: tuple[Array, Array], column: Array, empty: float) -> Array:
+        positions, day = rows
+        out = np.full(length, empty, column.dtype)
+        out[day] = column[positions]
+        return out
+
+    nobody = (np.empty(0, int), np.empty(0, int))
+    for origin, rows in day_rows.items():
+        verdict = verdict_rows.get(origin, nobody)
+        yield _AirportYear(
+            origin=origin,
+            year=year,
+            metric=str(metrics[verdict[0][0]]) if len(verdict[0]) else next(iter(METRIC_NAMES)),
+            **{name: spread(rows, column, 0) for name, column in counts.items()},
+            **{name: spread(verdict, column, np.nan) for name, column in values.items()},
+            direction=spread(verdict, direction, 0),
+            severity=spread(verdict, severity, 0),
+            is_judged=spread(verdict, judged, False),
+        )
+
+
+def _rows_by_origin(frame: pd.DataFrame, year: int, length: int) -> dict[str, tuple[Array, Array]]:
+    """Positions of each airport's rows and their days of the year from 0, airports in alphabetical order."""
+    if frame.empty:
+        return {}
+    day = (frame["fl_date"].to_numpy().astype("datetime64[D]") - np.datetime64(f"{year}-01-01", "D")).astype(int)
+    if day.min() < 0 or day.max() >= length:
+        raise DelaywatchError(f"A row to draw for {year} is of another year; filter the rows by fl_date.")
+    origins, code = np.unique(frame["origin"].to_numpy().astype(str), return_inverse=True)
+    order = np.argsort(code, kind="stable")
+    bounds = np.searchsorted(code[order], np.arange(len(origins) + 1))
+    groups = (order[a:b] for a, b in itertools.pairwise(bounds))
+    return {str(origin): (rows, day[rows]) for origin, rows in zip(origins, groups, strict=True)}
+
+
+# Arrays to pixels
+
+
+class _Series(NamedTuple):
+    """What only one kind of figure shows."""
+
+    keys: dict[str, Any]  # legend handles by label
+    artists: list[Artist]
+    # Gives the artists an airport's data; returns the height of each day's mark and the limits of the y axis.
+    update: Callable[[_AirportYear], tuple[Array, float, float]]
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """A canvas of one kind and year: the pixels that its airports share, and the artists that change."""
+
+    canvas: Any  # FigureCanvasAgg, whose methods carry no types; so do the collections below
+    axes: Axes
+    background: Any
+    series: _Series
+    strips: dict[str, Any]
+    marks: dict[str, Any]
+    title: Text
+    summary: Text
+    y_label: Text
+    keys: dict[str, Any]  # legend handles of everything that may be shown, by label
+    legend_pixels: dict[tuple[str, ...], Any]  # by the labels shown: few combinations occur
+
+
+def _draw_both(airport: _AirportYear) -> tuple[str, list[bytes]]:
+    return airport.origin, [_draw(kind, airport) for kind in KINDS]
+
+
+def _draw(kind: str, airport: _AirportYear) -> bytes:
+    with _DRAWING:
+        sheet = _sheet(kind, airport.year)
+        heights, low, high = sheet.series.update(airport)
+        sheet.axes.set_ylim(low, high)
+        sheet.title.set_text(f"{airport.origin} {airport.year}")
+        sheet.summary.set_text(_summary(airport))
+        metric = METRIC_NAMES.get(airport.metric, airport.metric)
+        sheet.y_label.set_text("flights per day" if kind == "daily_flights" else f"{metric}, minutes")
+        present = _place_strips(sheet, airport) | _place_marks(sheet, airport, np.nan_to_num(heights, nan=low))
+
+        sheet.canvas.restore_region(sheet.background)
+        _show_legend(sheet, [label for label in sheet.keys if label in present | set(sheet.series.keys)])
+        ground = [*sheet.strips.values(), sheet.axes.yaxis, *sheet.series.artists]
+        for artist in [*ground, *sheet.marks.values(), sheet.title, sheet.summary, sheet.y_label]:
+            sheet.axes.draw_artist(artist)
+        return _png(np.asarray(sheet.canvas.buffer_rgba()))
+
+
+def _place_strips(sheet: _Sheet, airport: _AirportYear) -> set[str]:
+    """Show the days that have no verdict; return the labels of what is on the figure."""
+    is_empty = airport.scheduled == 0
+    for label, mask in zip(STRIPS, (is_empty, ~is_empty & ~airport.is_judged), strict=True):
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(int))).reshape(-1, 2)
+        sheet.strips[label].set_verts(_boxes(edges[:, 0], edges[:, 1], np.zeros(len(edges)), np.ones(len(edges))))
+        sheet.strips[label].set_visible(len(edges) > 0)
+    return {label for label, strip in sheet.strips.items() if strip.get_visible()}
+
+
+def _place_marks(sheet: _Sheet, airport: _AirportYear, heights: Array) -> set[str]:
+    """Put a mark on every flagged day; return the labels of what is on the figure."""
+    present = set()
+    for code, (name, mark) in enumerate(MARKS.items(), start=1):
+        days = np.flatnonzero(airport.direction == code)
+        days = days[np.argsort(airport.severity[days], kind="stable")]  # the strongest is drawn last, on top
+        level = np.clip(airport.severity[days], 1, len(LEVELS)) - 1
+        sheet.marks[name].set_offsets(np.column_stack([days + 0.5, heights[days]]))
+        sheet.marks[name].set_sizes(np.square([look.size_px for look in LEVELS.values()])[level])
+        sheet.marks[name].set_facecolor(np.array([look.fill or mark.colour for look in LEVELS.values()])[level])
+        sheet.marks[name].set_edgecolor(
+            np.array([PAPER if not look.fill else mark.colour for look in LEVELS.values()])[level]
+        )
+        sheet.marks[name].set_visible(len(days) > 0)
+        present |= {list(LEVELS)[i] for i in level} | ({name} if len(days) else set())
+    return present
+
+
+def _summary(airport: _AirportYear) -> str:
+    if not airport.is_judged.any():
+        return "no day could be judged"
+    counts = {mark: int((airport.direction == code).sum()) for code, mark in enumerate(MARKS.values(), start=1)}
+    total = sum(counts.values())
+    if not total:
+        return "no abnormal day"
+    parts = ", ".join(f"{n} {mark.noun if n == 1 else mark.plural}" for mark, n in counts.items() if n)
+    return f"{total} abnormal day{'s' if total > 1 else ''}: {parts}"
+
+
+def _boxes(left: Array, right: Array, bottom: Array, top: Array) -> Array:
+    """Corners of upright boxes, shape (boxes, 4, 2); a box with a missing edge is left out."""
+    corners = np.stack([left, bottom, left, top, right, top, right, bottom], axis=1).reshape(-1, 4, 2).astype(float)
+    whole: Array = corners[np.isfinite(corners).all(axis=(1, 2))]
+    return whole
+
+
+def _flight_bars(length: int) -> _Series:
+    from matplotlib.collections import PolyCollection
+    from matplotlib.colors import to_rgba_array
+    from matplotlib.patches import Patch
+
+    departed: Any = PolyCollection([], antialiased=False, linewidth=0)
+    cancelled: Any = PolyCollection([], antialiased=False, linewidth=0, facecolor=CANCELLED)
+    colours = to_rgba_array([DEPARTED, *(mark.colour for mark in MARKS.values())])
+    left = np.arange(length, dtype=float)
+    right = left + 2 / _DAY_PX  # a pixel of paper between the bars
+
+    def update(airport: _AirportYear) -> tuple[Array, float, float]:
+        split = airport.scheduled - airport.cancelled
+        departed.set_verts(_boxes(left, right, np.zeros(length), split))
+        departed.set_facecolor(colours[airport.direction])
+        cancelled.set_verts(_boxes(left, right, split, airport.scheduled))
+        top = max(float(airport.scheduled.max()), 1.0)
+        return np.full(length, 1.08 * top), 0.0, 1.16 * top
+
+    keys = {"departed": Patch(facecolor=DEPARTED), "cancelled": Patch(facecolor=CANCELLED)}
+    return _Series(keys, [departed, cancelled], update)
+
+
+def _delay_lines(length: int) -> _Series:
+    from matplotlib.collections import PolyCollection
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    noon = np.arange(length) + 0.5
+    band: Any = PolyCollection([], antialiased=False, linewidth=0, facecolor=BAND)
+    expected = Line2D(noon, noon, color=EXPECTED, linewidth=3, drawstyle="steps-mid")
+    observed = Line2D(noon, noon, color=OBSERVED, linewidth=1, marker="o", markersize=3.4, markeredgewidth=0)
+    observed.set_antialiased(False)  # the shades along a year's zigzag would be 40 % of the file
+
+    def update(airport: _AirportYear) -> tuple[Array, float, float]:
+        band.set_verts(_boxes(noon - 0.5, noon + 0.5, airport.lower, airport.upper))
+        expected.set_ydata(airport.expected)
+        observed.set_ydata(airport.observed)
+        # The band of a day with few flights may be wider than anything that happened: it is cut rather than followed.
+        reach = np.nanquantile(airport.upper, 0.9) if np.isfinite(airport.upper).any() else np.nan
+        values = np.concatenate([airport.observed, airport.expected, [reach]])
+        high, low = float(np.nanmax(values, initial=10.0)), float(np.nanmin(values, initial=0.0))
+        return airport.observed, low - 0.04 * (high - low), high + 0.12 * (high - low)
+
+    keys = {"observed": observed, "expected": expected, "usual range": Patch(facecolor=BAND)}
+    return _Series(keys, [band, expected, observed], update)
+
+
+_SERIES = dict(zip(KINDS, (_flight_bars, _delay_lines), strict=True))
+
+
+@functools.lru_cache(maxsize=len(KINDS))
+def _sheet(kind: str, year: int) -> _Sheet:
+    """The canvas of a kind and year with what its airports share on it; the user's own style does not reach it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.collections import PolyCollection
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import blended_transform_factory
+
+    length = dt.date(year, 12, 31).timetuple().tm_yday
+    right = _LEFT_PX + length * _DAY_PX
+    with _own_style():
+        figure = Figure(figsize=(WIDTH_PX / 72, HEIGHT_PX / 72), dpi=72, facecolor=PAPER)  # so a point is a pixel
+        canvas: Any = FigureCanvasAgg(figure)
+        frame = (_LEFT_PX / WIDTH_PX, _BOTTOM_PX / HEIGHT_PX, (right - _LEFT_PX) / WIDTH_PX, _TALL_PX / HEIGHT_PX)
+        axes = figure.add_axes(frame, xlim=(0, length), facecolor=PAPER)
+        _dress(axes, year)
+
+        def text(x: float, y: float, **look: Any) -> Text:
+            return figure.text(x / WIDTH_PX, y / HEIGHT_PX, "", color=INK, parse_math=False, animated=True, **look)
+
+        title = text(_LEFT_PX, HEIGHT_PX - 12, fontsize=27, weight="bold", va="top")
+        summary = text(right, HEIGHT_PX - 15, fontsize=21, ha="right", va="top")
+        y_label = text(8, _BOTTOM_PX + _TALL_PX / 2, fontsize=19, rotation=90, va="center")
+        tall = blended_transform_factory(axes.transData, axes.transAxes)
+        strips = {
+            label: PolyCollection([], transform=tall, antialiased=False, linewidth=0, **look)
+            for label, look in STRIPS.items()
+        }
+        marks = {name: axes.scatter([], [], marker=mark.shape, linewidth=1.6) for name, mark in MARKS.items()}
+        series = _SERIES[kind](length)
+        keys = series.keys | _common_keys()
+        for artist in [*strips.values(), *series.artists]:
+            axes.add_artist(artist)
+        for changing in [*strips.values(), *series.artists, *marks.values(), axes.yaxis]:
+            changing.set_animated(True)
+        canvas.draw()
+        background = canvas.copy_from_bbox(figure.bbox)
+    return _Sheet(canvas, axes, background, series, strips, marks, title, summary, y_label, keys, {})
+
+
+@contextlib.contextmanager
+def _own_style() -> Iterator[None]:
+    """Matplotlib's defaults for what is made within, whatever style the user has set."""
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        yield
+
+
+def _dress(axes: Axes, year: int) -> None:
+    """Frame, grid, months and the label of the x axis."""
+    from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator
+
+    firsts = [dt.date(year, month, 1) for month in range(1, 13)] + [dt.date(year + 1, 1, 1)]
+    edges = [(first - firsts[0]).days for first in firsts]
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    axes.xaxis.set_major_locator(FixedLocator(edges))
+    axes.xaxis.set_major_formatter(FixedFormatter([""] * len(edges)))
+    axes.xaxis.set_minor_locator(FixedLocator([(start + end) / 2 for start, end in itertools.pairwise(edges)]))
+    axes.xaxis.set_minor_formatter(FixedFormatter(MONTHS))
+    axes.tick_params(axis="x", which="major", length=8, color=INK)
+    axes.tick_params(axis="x", which="minor", length=0, labelsize=20, labelcolor=INK, pad=7)
+    axes.tick_params(axis="y", length=0, labelsize=20, labelcolor=INK, pad=7, grid_color=GRID, grid_linewidth=1)
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.grid(True)
+    axes.yaxis.get_major_ticks(8)  # made here, in our style, and not when a figure first needs so many
+    axes.set_xlabel(f"local date in {year}", fontsize=18, color=INK, labelpad=2)
+
+
+def _common_keys() -> dict[str, Any]:
+    """Legend handles of what both kinds show."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    def dot(shape: str, size: float, fill: str, edge: str) -> Line2D:
+        return Line2D([], [], ls="", marker=shape, markersize=size, markerfacecolor=fill, markeredgecolor=edge)
+
+    marks = {name: dot(mark.shape, 14, mark.colour, mark.colour) for name, mark in MARKS.items()}
+    levels = {name: dot("o", look.size_px - 2, look.fill or INK, INK) for name, look in LEVELS.items()}
+    strips = {label: Patch(linewidth=0, **look) for label, look in STRIPS.items()}
+    return marks | levels | strips
+
+
+def _show_legend(sheet: _Sheet, labels: list[str]) -> None:
+    """Put the legend's strip on the canvas, which must hold the bare background."""
+    from matplotlib.legend import Legend
+    from matplotlib.transforms import Bbox, IdentityTransform
+
+    pixels = sheet.legend_pixels.get(tuple(labels))
+    if pixels:
+        sheet.canvas.restore_region(pixels)
+        return
+    with _own_style():
+        legend = Legend(
+            sheet.axes,
+            [sheet.keys[label] for label in labels],
+            labels,
+            loc="upper left",
+            bbox_to_anchor=(_LEFT_PX, HEIGHT_PX - 46),
+            bbox_transform=IdentityTransform(),
+            ncols=len(labels),
+            fontsize=18 if len(labels) < 10 else 16,  # ten entries are wider than the axes
+            frameon=False,
+            borderaxespad=0,
+            borderpad=0,
+            handlelength=1.1,
+            handletextpad=0.4,
+            columnspacing=0.9,
+        )
+    sheet.axes.draw_artist(legend)
+    strip = Bbox([[0, _BOTTOM_PX + _TALL_PX + 4], [WIDTH_PX, HEIGHT_PX - 42]])
+    sheet.legend_pixels[tuple(labels)] = sheet.canvas.copy_from_bbox(strip)
+
+
+def _png(rgba: Array) -> bytes:
+    """Encode pixels of shape (height, width, 4) as a PNG with the colours of `_palette`."""
+    from PIL import Image
+
+    palette, nearest = _palette()
+    packed = rgba.view("<u4")[..., 0]
+    image = Image.fromarray(nearest[(packed >> 3 & 0x1F) | (packed >> 6 & 0x3E0) | (packed >> 9 & 0x7C00)])
+    image.putpalette(palette.tobytes())
+    out = io.BytesIO()
+    image.save(out, "png", compress_level=6)
+    return out.getvalue()
+
+
+@functools.lru_cache(maxsize=1)
+def _palette() -> tuple[Array, Array]:
+    """The figures' own colours and their blends, shape (n, 3), and the nearest one of each 15-bit colour.
+
+    A palette fixed beforehand costs a table look-up per pixel and gives the same colour the same value in every figure.
+    """
+    marks = [mark.colour for mark in MARKS.values()]
+    solid = [PAPER, INK, GRID, DEPARTED, CANCELLED, EXPECTED, BAND, OBSERVED, NO_FLIGHTS, HATCH, NOT_JUDGED, *marks]
+    own = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in solid])
+    grounds = own[[solid.index(colour) for colour in (PAPER, BAND, DEPARTED, NO_FLIGHTS)]]
+    share = np.linspace(0, 1, 5)[1:-1, None, None, None]
+    blends = (share * own[:, None] + (1 - share) * grounds).reshape(-1, 3)  # what anti-aliased edges are made of
+    palette = np.vstack([own, blends]).round().astype(np.uint8)[:256]
+    cube = np.arange(32) * 8 + 4
+    red, green, blue = np.meshgrid(cube, cube, cube, indexing="ij")
+    wanted = np.stack([red, green, blue], axis=-1).transpose(2, 1, 0, 3).reshape(-1, 1, 3)
+    nearest = np.concatenate([((part - palette) ** 2).sum(-1).argmin(-1) for part in np.split(wanted, 32)])
+    bits = own >> 3
+    nearest[bits[:, 0] | bits[:, 1] << 5 | bits[:, 2] << 10] = np.arange(len(own))
+    return palette, nearest.astype(np.uint8)
+
+
+# Processes
+
+
+@contextlib.contextmanager
+def _child() -> Iterator[subprocess.Popen[bytes]]:
+    start = f"import sys; sys.path[:] = {sys.path!r}; from utils.plots import _serve; _serve()"
+    command = [sys.executable, "-c", start]
+    # In a session of its own, an interrupt at the terminal reaches only us; a child whose parent is gone reads the end
+    # of its input and leaves.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def _serve() -> None:
+    """Draw what comes in, until the input ends. What a library prints must not mix with the pictures."""
+    source, sink = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr
+    with contextlib.suppress(EOFError):
+        while True:
+            airport = pickle.load(source)  # noqa: S301  the other end is our parent
+            pickle.dump(_draw_both(airport), sink)
+            sink.flush()
+
+
+def _draw_in_children(airports: Iterator[_AirportYear], workers: int) -> Iterator[tuple[str, list[bytes]]]:
+    """Deal the airports to the children in turn. Each holds one at a time, so neither end ever waits on a full pipe."""
+    with contextlib.ExitStack() as stack:
+        children = [stack.enter_context(_child()) for _ in range(workers)]
+        busy: deque[tuple[subprocess.Popen[bytes], str]] = deque()
+        for child, airport in zip(itertools.cycle(children), airports, strict=False):
+            done = _receive(*busy.popleft()) if len(busy) == workers else None
+            _send(child, airport)
+            busy.append((child, airport.origin))
+            if done:
+                yield done
+        while busy:
+            yield _receive(*busy.popleft())
+
+
+def _send(child: subprocess.Popen[bytes], airport: _AirportYear) -> None:
+    sink = cast("IO[bytes]", child.stdin)
+    try:
+        pickle.dump(airport, sink)
+        sink.flush()
+    except BrokenPipeError as error:
+        raise _ended(child, airport.origin) from error
+
+
+def _receive(child: subprocess.Popen[bytes], origin: str) -> tuple[str, list[bytes]]:
+    try:
+        drawn: tuple[str, list[bytes]] = pickle.load(cast("IO[bytes]", child.stdout))  # noqa: S301  the other end is our child
+    except (EOFError, pickle.UnpicklingError) as error:  # nothing came, or a part of it
+        raise _ended(child, origin) from error
+    return drawn
+
+
+def _ended(child: subprocess.Popen[bytes], origin: str) -> Exception:
+    code = child.wait()
+    if code < 0:
+        return DelaywatchError(
+            f"The system ended a process that drew {origin} (signal {-code}, often for want of memory); "
+            "set DELAYWATCH_THREADS=1 or give the machine more memory, and run plots again."
+        )
+    return RuntimeError(f"Drawing {origin} failed in a worker; its traceback is in this process's error output.")

@@ -1,0 +1,341 @@
+"""What a year's verdicts say in words and tables: sentences, worst days, and the page that shows a whole year.
+
+Pure: frames and bytes in, frames and text out. The page's look is in `year_page.html.j2`, its figures are made by
+`plots`.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import quote
+
+import jinja2
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from utils.errors import DelaywatchError
+from utils.plots import METRIC_NAMES, MONTHS
+from utils.schemas import DIRECTIONS, SEVERITIES
+
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+FIGURES = {
+    "daily_flights": "flights per day, departed and cancelled, abnormal days marked",
+    "daily_delay": "observed and expected delay per day with the usual range, abnormal days marked",
+}
+TOP = 10  # rows of each list of worst things on the page
+
+
+# Words
+
+
+def sentence(day: Mapping[str, Any] | pd.Series, verdict: Mapping[str, Any] | pd.Series) -> str:
+    """One airport-day in one sentence. day: a row of AIRPORT_DAYS; verdict: a row of ANOMALIES."""
+    subject = f"{day['origin']}, {_date(day['fl_date'])}"
+    if not day["scheduled"]:
+        return f"{subject}: no scheduled flights."
+    facts = [_count(day["scheduled"], "scheduled flight")]
+    if not pd.isna(verdict["observed"]):
+        against = "" if pd.isna(verdict["expected"]) else f" against {verdict['expected']:.0f} expected"
+        name = METRIC_NAMES.get(verdict["metric"], verdict["metric"])
+        facts.append(f"{verdict['observed']:.0f} min {name}{against}")
+    facts.append(_cancelled(day["cancelled"], day["scheduled"]))
+    return f"{subject}: {', '.join(facts)}: {_verdict(verdict)}."
+
+
+def _verdict(verdict: Mapping[str, Any] | pd.Series) -> str:
+    if verdict["is_anomaly"]:
+        return f"{verdict['direction']}, severity {SEVERITIES[int(verdict['severity'])]}"
+    return "as usual" if verdict["status"] == "ok" else "too few flights to judge"
+
+
+def _network_sentence(row: Mapping[str, Any]) -> str:
+    kinds = [_count(row["closures"], "closure")] if row["closures"] else []
+    kinds += [f"{row['late']} late"] if row["late"] else []
+    return (
+        f"{_date(row['fl_date'])}: {row['abnormal_airports']} of {_count(row['airports'], 'airport')} abnormal "
+        f"({', '.join(kinds)}), {_count(row['scheduled'], 'scheduled flight')}, "
+        f"{row['mean_effective_delay_min']:.0f} min effective delay, "
+        f"{_cancelled(row['cancelled'], row['scheduled'])}; worst at {row['worst_origin']}."
+    )
+
+
+def _date(value: Any) -> str:
+    day = pd.Timestamp(value)
+    return f"{WEEKDAYS[day.weekday()]} {day.day} {MONTHS[day.month - 1]} {day.year}"
+
+
+def _count(number: Any, noun: str) -> str:
+    return f"{int(number):,} {noun}{'' if number == 1 else 's'}"
+
+
+def _cancelled(cancelled: Any, scheduled: Any) -> str:
+    if not cancelled:
+        return "none cancelled"
+    share = 100 * cancelled / scheduled
+    return f"{share:.0f} % cancelled" if share >= 1 else "under 1 % cancelled"
+
+
+def _percent(share: float) -> str:
+    return "–" if pd.isna(share) else f"{100 * share:.1f} %"
+
+
+def _minutes(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.1f}"
+
+
+# Tables
+
+
+def weighted_mean(values: pd.Series, weights: pd.Series) -> float:
+    """Mean of `values` in which each counts `weights` times, over the values that are there; NaN when there are none.
+
+    A year's mean delay is that of its flights: the average of the daily averages would let an airport's quiet days
+    count as much as its busy ones.
+    """
+    known = values.notna()
+    total = float(weights[known].sum())
+    return float((values[known].astype("float64") * weights[known]).sum()) / total if total else float("nan")
+
+
+def worst_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd.DataFrame:
+    """The `n` worst days of the network, worst first, one row each with a sentence.
+
+    Ranked by the number of abnormal airports, then by the sum of their severities and of their scores, then by date. A
+    merely early airport does not count, and a day without any abnormal one is not listed. Columns: fl_date, airports
+    (with flights), abnormal_airports, late, closures, scheduled, cancelled, mean_effective_delay_min (of the day's
+    flights), worst_origin, sentence.
+    """
+    joined = _join(days, verdicts)
+    dates = joined.loc[joined["is_bad"], "fl_date"].unique()
+    rows = []
+    for fl_date, day in joined[joined["fl_date"].isin(dates)].groupby("fl_date"):
+        flagged = _worst_first(day[day["is_bad"]])
+        row = {
+            "fl_date": fl_date,
+            "airports": int((day["scheduled"] > 0).sum()),
+            "abnormal_airports": len(flagged),
+            "late": int((flagged["direction"] == "late").sum()),
+            "closures": int((flagged["direction"] == "closure").sum()),
+            "scheduled": int(day["scheduled"].sum()),
+            "cancelled": int(day["cancelled"].sum()),
+            "mean_effective_delay_min": weighted_mean(day["mean_effective_delay_min"], day["scheduled"]),
+            "worst_origin": flagged["origin"].iloc[0],
+        }
+        rank = (-len(flagged), -int(flagged["severity"].sum()), -float(flagged["score"].sum()), fl_date)
+        rows.append((rank, row | {"sentence": _network_sentence(row)}))
+    columns = ["fl_date", "airports", "abnormal_airports", "late", "closures", "scheduled", "cancelled"]
+    columns += ["mean_effective_delay_min", "worst_origin", "sentence"]
+    best = sorted(rows, key=lambda ranked: ranked[0])[:n]
+    return pd.DataFrame([row for _, row in best], columns=columns)
+
+
+def worst_airport_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd.DataFrame:
+    """The `n` worst late or closed airport-days, worst first: all columns of both frames, and a sentence.
+
+    Ranked by severity, then score, then airport and date.
+    """
+    joined = _join(days, verdicts)
+    worst = _worst_first(joined[joined["is_bad"]]).head(n).drop(columns="is_bad").reset_index(drop=True)
+    return worst.assign(sentence=[sentence(row, row) for row in _records(worst)])
+
+
+def _join(days: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Days with their verdicts; is_bad says flagged and not merely early."""
+    left, right = (frame.assign(fl_date=pd.to_datetime(frame["fl_date"])) for frame in (days, verdicts))
+    joined = left.merge(right, on=["origin", "fl_date"], how="left", validate="one_to_one")
+    joined["is_anomaly"] = joined["is_anomaly"].eq(True)
+    return joined.assign(is_bad=joined["is_anomaly"] & (joined["direction"] != "early"))
+
+
+def _worst_first(flagged: pd.DataFrame) -> pd.DataFrame:
+    order = {"severity": False, "score": False, "origin": True, "fl_date": True}
+    return flagged.sort_values(list(order), ascending=list(order.values()), kind="stable")
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return cast("list[dict[str, Any]]", frame.to_dict("records"))
+
+
+def _airports(joined: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row per airport for the page, busiest first."""
+    rows = []
+    for origin, days in joined.groupby("origin"):
+        flagged = days[days["is_anomaly"]]
+        scheduled = int(days["scheduled"].sum())
+        rows.append(
+            {
+                "origin": origin,
+                "anchor": f"airport-{quote(str(origin), safe='')}",
+                "flights": scheduled,
+                "cancelled_share": days["cancelled"].sum() / scheduled if scheduled else np.nan,
+                "effective_min": weighted_mean(days["mean_effective_delay_min"], days["scheduled"]),
+                "abnormal": len(flagged),
+                "bad": int(days["is_bad"].sum()),
+                "score": float(days.loc[days["is_bad"], "score"].sum()),
+                **{name: int((flagged["direction"] == name).sum()) for name in DIRECTIONS},
+                "sentences": [sentence(row, row) for row in _records(flagged.sort_values("fl_date"))],
+            }
+        )
+    return sorted(rows, key=lambda row: (-row["flights"], row["origin"]))
+
+
+def _detectors(verdicts: Mapping[str, pd.DataFrame], published: str) -> list[dict[str, Any]]:
+    """One row per detector, the published one first."""
+    rows = []
+    for name in sorted(verdicts, key=lambda name: (name != published, name)):
+        found = verdicts[name]
+        flagged = found[found["is_anomaly"].eq(True)]
+        judged = int((found["status"] == "ok").sum())
+        rows.append(
+            {
+                "name": name,
+                "flagged": len(flagged),
+                "share": len(flagged) / judged if judged else np.nan,
+                "airports": int(flagged["origin"].nunique()),
+                "judged": judged,
+                "not_judged": len(found) - judged,
+            }
+        )
+    return rows
+
+
+def _key_figures(joined: pd.DataFrame) -> dict[str, Any]:
+    scheduled = int(joined["scheduled"].sum())
+    flying = joined[joined["scheduled"] > 0]
+    return {
+        "flights": scheduled,
+        "airports": int(flying["origin"].nunique()),
+        "airport_days": len(flying),
+        "cancelled_share": joined["cancelled"].sum() / scheduled if scheduled else np.nan,
+        "mean_delay_min": weighted_mean(joined["mean_dep_delay_min"], joined["departed"]),
+        "effective_min": weighted_mean(joined["mean_effective_delay_min"], joined["scheduled"]),
+        "abnormal": int(joined["is_anomaly"].sum()),
+    }
+
+
+# Page
+
+
+def year_page(  # noqa: PLR0917  a page takes what it shows
+    year: int,
+    days: pd.DataFrame,
+    verdicts: Mapping[str, pd.DataFrame],
+    published: str,
+    quality: Mapping[str, Any],
+    plots: Iterable[tuple[str, str, bytes]],
+) -> str:
+    """Return the year as one HTML file that needs nothing beside it: figures are inlined and no address is loaded.
+
+    days: rows of AIRPORT_DAYS; verdicts: rows of ANOMALIES by detector; published: the detector that the page is about;
+    quality: the year's quality report; plots: (origin, kind, PNG) as `plots.render_year` yields them, in any order. The
+    same input gives the same page; it does not say when it was made. Raises DelaywatchError when the published detector
+    has no verdicts, or when a figure is of an airport that has no days or of an unknown kind.
+    """
+    if published not in verdicts:
+        raise DelaywatchError(
+            f"{year} has verdicts of {', '.join(sorted(verdicts)) or 'no detector'}, not of {published}; run detect."
+        )
+    joined = _join(days, verdicts[published])
+    airports = _airports(joined)
+    figures: dict[str, list[dict[str, Any]]] = {str(row["origin"]): [] for row in airports}
+    for origin, kind, png in plots:
+        if origin not in figures:
+            raise DelaywatchError(f"There is a figure of {origin}, which has no days in {year}; run plot again.")
+        if kind not in FIGURES:
+            raise DelaywatchError(f"There is a figure {kind} of {origin} that this page cannot show; remove it.")
+        figures[origin].append(_figure(origin, year, kind, png))
+    for shown in figures.values():
+        shown.sort(key=lambda figure: list(FIGURES).index(figure["kind"]))
+    return _template().render(
+        year=year,
+        published=published,
+        key=_key_figures(joined),
+        detectors=_detectors(verdicts, published),
+        grid=_severity_grid(joined),
+        severities=SEVERITIES[1:],
+        worst_days=_records(worst_days(days, verdicts[published], TOP)),
+        worst_airport_days=[
+            row | {"anchor": f"airport-{quote(row['origin'], safe='')}"}
+            for row in _records(worst_airport_days(days, verdicts[published], TOP))
+        ],
+        worst_airports=sorted((row for row in airports if row["bad"]), key=_badness)[:TOP],
+        airports=airports,
+        figures=figures,
+        quality=quality,
+        months=_months(quality),
+        nulls=sorted(quality["null_share"].items(), key=lambda item: (-item[1], item[0])),
+    )
+
+
+def _badness(row: Mapping[str, Any]) -> tuple[int, float, str]:
+    return -row["bad"], -row["score"], row["origin"]
+
+
+def _severity_grid(joined: pd.DataFrame) -> dict[str, list[int]]:
+    """Number of flagged airport-days per direction and severity, mild first."""
+    flagged = joined[joined["is_anomaly"]]
+    counts = flagged.groupby(["direction", "severity"]).size()
+    return {name: [int(counts.get((name, level), 0)) for level in range(1, len(SEVERITIES))] for name in DIRECTIONS}
+
+
+def _months(quality: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per month of the quality report, with what is odd about it in words."""
+    unusual = {entry["month"]: entry["typical"] for entry in quality.get("unusual_months", [])}
+    rows = []
+    for month, name in enumerate(MONTHS, start=1):
+        notes = ["missing"] if month in quality["missing_months"] else []
+        notes += ["was in the file twice"] if month in quality["doubled_months"] else []
+        notes += [f"usually about {unusual[month]:,.0f}"] if month in unusual else []
+        rows.append(
+            {
+                "name": name,
+                "rows": quality["rows_per_month"].get(str(month), 0),
+                "duplicates": quality["duplicate_per_month"].get(str(month), 0),
+                "note": ", ".join(notes),
+            }
+        )
+    return rows
+
+
+def _figure(origin: str, year: int, kind: str, png: bytes) -> dict[str, Any]:
+    width, height = struct.unpack(">II", png[16:24])  # the first chunk of every PNG, see RFC 2083, 4.1.1
+    # Base64 has no character that HTML gives a meaning, and escaping millions of them takes time.
+    address = Markup("data:image/png;base64,") + Markup(base64.b64encode(png).decode("ascii"))  # noqa: S704
+    return {
+        "kind": kind,
+        "address": address,
+        "width": width,
+        "height": height,
+        "alt": f"{origin} {year}: {FIGURES[kind]}",
+    }
+
+
+def _csp_hash(source: str) -> str:
+    """The source expression that lets a Content-Security-Policy run exactly this inline script or style."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
+
+
+@functools.lru_cache(maxsize=1)
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "date": _date,
+        "number": lambda value: f"{int(value):,}",
+        "percent": _percent,
+        "minutes": _minutes,
+        "csp_hash": _csp_hash,
+    }
+    return environment.get_template("year_page.html.j2")
