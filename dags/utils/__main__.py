@@ -223,12 +223,13 @@ def status(
     if not found:
         raise DelaywatchError(f"{settings.lake} has nothing of {'these years' if wanted else 'any year'}; put a CSV into 01_bronze/.")
     rows = pipeline.warehouse_rows(settings, [one["year"] for one in found]) if settings.warehouse else {}
-    table = Table("year", "bronze", "flights in silver", "airport-days in gold", "detectors", "in the warehouse", "year page")
+    table = Table("year", "bronze", "silver", "gold", "verdicts", "warehouse", "page", caption="silver counts flights, gold and warehouse airport-days")
     for one in found:
         counts = [f"{value:,}" if value is not None else "–" for value in (one["silver_rows"], one["gold_rows"], rows.get(one["year"]))]
-        verdicts = ", ".join(name if state == "current" else f"{name} (stale)" for name, state in one["detectors"].items())
-        page = "yes" if one["has_page"] else "–"
-        table.add_row(str(one["year"]), one["bronze"] or "–", counts[0], counts[1], verdicts or "–", counts[2], page)
+        stale = [name for name, state in one["detectors"].items() if state == "stale"]
+        verdicts = f"{len(one['detectors'])}" + (f", stale: {', '.join(stale)}" if stale else "")
+        bronze = (one["bronze"] or "–").removeprefix("01_bronze/")
+        table.add_row(str(one["year"]), bronze, counts[0], counts[1], verdicts, counts[2], "yes" if one["has_page"] else "–")
     Console().print(table)
 
 

@@ -13,11 +13,12 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import IO, Any, NoReturn, Protocol
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
@@ -27,6 +28,7 @@ from utils.errors import DelaywatchError
 from utils.settings import Settings
 
 Manifest = dict[str, Any]
+STAGING = "_staging"  # in a lake that is a folder: files on their way in; readers of hive folders skip the underscore
 
 
 # --- keys -----------------------------------------------------------------------------------------------------------
@@ -175,19 +177,41 @@ class FolderStore:
 
     def put(self, key: str, data: bytes) -> None:
         path = self._path(key)
-        if path.is_file() and path.stat().st_size == len(data) and self.get(key) == data:
-            return
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as file:
+            if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+                return
+            with self._beside(path) as file:
                 file.write(data)
+        except OSError as error:
+            self._fail(error, f"writing {key}")
+
+    @contextmanager
+    def _beside(self, path: Path) -> Iterator[IO[bytes]]:
+        """A new file in the staging folder that takes the place of `path` at the end; see `sweep`."""
+        waiting = self.root / STAGING / "put"
+        waiting.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=waiting, delete=False) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(path)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            self._fail(error, f"writing {key}")
+                Path(file.name).chmod(0o644)
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+
+    def sweep(self) -> None:
+        """Remove files that were never put because their process was killed: nobody holds their lock any more."""
+        for path in (self.root / STAGING / "put").glob("*"):
+            try:
+                with path.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink(missing_ok=True)
+            except (FileNotFoundError, BlockingIOError):
+                continue  # put by now, or being written
 
     def adopt(self, path: Path, key: str) -> None:
         target = self._path(key)
@@ -199,13 +223,10 @@ class FolderStore:
 
     def upload(self, path: Path, key: str) -> None:
         target = self._path(key)
-        beside = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, beside)
-            beside.replace(target)
+            with path.open("rb") as source, self._beside(target) as file:
+                shutil.copyfileobj(source, file, 1 << 20)
         except OSError as error:
-            beside.unlink(missing_ok=True)
             self._fail(error, f"copying {path} to {key}")
 
     def delete(self, keys: Iterable[str]) -> None:
@@ -438,11 +459,11 @@ class Lake:
         process holds the year, or when the disk is full or closed to this user.
         """
         if isinstance(self.store, FolderStore):
-            base = self.store.root / "_staging"
+            base = self.store.root / STAGING
         else:
             base = self._scratch / f"delaywatch-{hashlib.sha256(self.uri.encode()).hexdigest()[:12]}"
         folder = base / f"year={year}"
-        keeper = FolderStore(base)
+        keeper = FolderStore(base if base.name != STAGING else base.parent)
         try:
             base.mkdir(parents=True, exist_ok=True)
             lock = (base / f"year={year}.lock").open("w")
@@ -455,6 +476,7 @@ class Lake:
                 raise DelaywatchError(f"Another run is writing {year} into {self.uri}; wait until it has ended.") from error
             try:
                 shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
+                keeper.sweep()
                 folder.mkdir(parents=True)
                 yield folder
             except OSError as error:

@@ -1,0 +1,263 @@
+"""The lake on a folder and on S3: partitions appear at once, versions are pinned, and every fault has its sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from utils import lake as keys
+from utils.errors import DelaywatchError
+from utils.lake import BucketStore, FolderStore, Lake
+from utils.settings import Settings
+
+
+def sentence(call: object, *given: object) -> str:
+    with pytest.raises(DelaywatchError) as error:
+        call(*given)  # type: ignore[operator]
+    return str(error.value)
+
+
+@pytest.fixture
+def lake(lake_settings: Settings) -> Lake:
+    return Lake(lake_settings)
+
+
+def test_what_is_put_is_got_and_listed_and_gone_when_deleted(lake: Lake) -> None:
+    lake.store.put("01_bronze/2015.csv", b"text")
+
+    assert lake.store.get("01_bronze/2015.csv") == b"text"
+    assert lake.store.list("01_bronze/") == ["01_bronze/2015.csv"]
+    lake.store.delete(["01_bronze/2015.csv"])
+    assert (lake.store.get("01_bronze/2015.csv"), lake.store.list(""), lake.has("01_bronze/2015.csv")) == (None, [], False)
+
+
+def test_a_missing_year_names_the_years_that_are_there(lake: Lake) -> None:
+    for name in ("2013.csv", "2014.csv.gz", "notes.txt", "20155.csv"):
+        lake.store.put(f"01_bronze/{name}", b"x")
+
+    assert sentence(lake.bronze_key, 2015) == (
+        f"There is no 01_bronze/2015.csv (or .csv.gz) in {lake.uri}; put it there, or choose a year that is there: 2013, 2014."
+    )
+
+
+def test_two_files_for_one_year_are_refused(lake: Lake) -> None:
+    for key in keys.bronze_keys(2015):
+        lake.store.put(key, b"x")
+
+    assert "Both 01_bronze/2015.csv and 01_bronze/2015.csv.gz" in sentence(lake.bronze_key, 2015)
+
+
+def test_a_source_reads_ranges_of_the_version_that_it_opened(lake: Lake) -> None:
+    lake.store.put("01_bronze/2015.csv", b"0123456789")
+    source = lake.open_bronze(2015)
+
+    assert (source.read(2, 5), source.read(8, 99), source.size) == (b"234", b"89", 10)
+    assert source.still_the_same()
+    lake.store.put("01_bronze/2015.csv", b"abcdefghijk")
+    assert not source.still_the_same()
+    source.close()
+
+
+def test_an_s3_object_replaced_during_a_read_is_refused_by_the_server(bucket_settings: Settings) -> None:
+    lake = Lake(bucket_settings)
+    lake.store.put("01_bronze/2015.csv", b"0123456789")
+    source = lake.open_bronze(2015)
+    lake.store.put("01_bronze/2015.csv", b"abcdefghij")
+
+    assert "changed while reading 01_bronze/2015.csv" in sentence(source.read, 0, 5)
+
+
+def staged(folder: Path, *texts: str) -> list[tuple[Path, str]]:
+    files = []
+    for number, text in enumerate(texts):
+        path = folder / f"{number}"
+        path.write_bytes(keys.encode(pa.table({"text": [text]})))
+        files.append((path, f"part-{number:05d}-{text}.parquet"))
+    return files
+
+
+def commit(lake: Lake, *texts: str) -> None:
+    with lake.staging(2015) as folder:
+        files = staged(folder, *texts)
+        lake.commit_silver(2015, files, {"parts": [{"name": name} for _, name in files]})
+
+
+def texts(lake: Lake) -> list[str]:
+    return [str(table["text"][0]) for table in lake.read_silver(2015)]
+
+
+def test_silver_is_what_the_manifest_names_and_old_parts_go_when_the_new_manifest_is_there(lake: Lake) -> None:
+    commit(lake, "a", "b")
+    commit(lake, "a", "c")
+
+    assert texts(lake) == ["a", "c"]
+    assert len(lake.store.list(keys.silver_folder(2015))) == 3
+
+
+def test_parts_without_a_manifest_are_not_read(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(lake, "a")
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(lake.store), "put", die)
+    with pytest.raises(KeyboardInterrupt):
+        commit(lake, "b")
+    monkeypatch.undo()
+
+    assert texts(lake) == ["a"]
+    commit(lake, "b")
+    assert (texts(lake), len(lake.store.list(keys.silver_folder(2015)))) == (["b"], 2)
+
+
+def test_staging_is_empty_gone_afterwards_and_held_by_one_run_at_a_time(lake: Lake) -> None:
+    with lake.staging(2015) as folder:
+        (folder / "left over").write_text("x")
+        held = sentence(lambda: lake.staging(2015).__enter__())
+        lake.clear_staging(2015)
+        assert (folder / "left over").exists()
+
+    assert "Another run is writing 2015" in held
+    assert not folder.exists()
+    with lake.staging(2015) as again:
+        assert list(again.iterdir()) == []
+
+
+def test_plots_of_airports_that_are_gone_are_removed(lake: Lake) -> None:
+    lake.replace_plots(2015, [("JFK", "daily_flights", b"1"), ("ACK", "daily_flights", b"2")])
+    lake.replace_plots(2015, [("JFK", "daily_flights", b"3")])
+
+    assert list(lake.read_plots(2015)) == [("JFK", "daily_flights", b"3")]
+
+
+@pytest.mark.parametrize("origin", ["../../etc", "A/B", "", "A" * 17, "J K"])
+def test_an_origin_that_is_no_code_never_becomes_part_of_a_key(origin: str) -> None:
+    assert "cannot be part of a key" in sentence(keys.plot_key, 2015, origin, "daily_flights")
+
+
+def test_a_key_cannot_lead_out_of_the_folder(folder_settings: Settings) -> None:
+    assert "leads out of the lake" in sentence(Lake(folder_settings).store.get, "01_bronze/../../secret")
+
+
+def test_writing_equal_bytes_again_does_not_touch_the_file(folder_settings: Settings) -> None:
+    store = Lake(folder_settings).store
+    store.put("a", b"x")
+    path = Path(store.url("a").removeprefix("file://"))
+    os.utime(path, (1, 1))
+    store.put("a", b"x")
+
+    assert path.stat().st_mtime == 1
+
+
+@pytest.mark.parametrize("uri", ["/data", "file://", "s3:bucket", "http://x/y", "file://host/x", ""])
+def test_a_root_that_is_no_lake_is_refused(uri: str) -> None:
+    assert "neither file:///folder nor s3://bucket" in sentence(Lake, Settings(lake=uri, warehouse=""))
+
+
+def test_a_damaged_parquet_file_is_named(lake: Lake) -> None:
+    lake.store.put(keys.airport_days_key(2015), b"not parquet")
+
+    assert "airport_days.parquet in" in sentence(lake.read_airport_days, 2015)
+    assert "is damaged" in sentence(lake.read_airport_days, 2015)
+
+
+def test_an_absent_layer_names_the_step_that_writes_it(lake: Lake) -> None:
+    assert "run the silver step of 2015 first" in sentence(lake.manifest, 2015)
+    assert "run the step that writes it" in sentence(lake.read_airport_days, 2015)
+
+
+# --- faults of a folder -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def as_somebody_else() -> Iterator[None]:
+    """As root nothing is forbidden, so these tests put root's rights down for a while."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_read_only_folder_is_told_so(as_somebody_else: None) -> None:
+    store = FolderStore(Path("/usr/share"))
+
+    assert "No permission for writing a in the lake /usr/share" in sentence(store.put, "a", b"x")
+
+
+# --- faults of S3 -----------------------------------------------------------------------------------------------------
+
+
+def test_a_bucket_that_is_not_there_is_named(bucket_settings: Settings) -> None:
+    lake = Lake(dataclasses.replace(bucket_settings, lake="s3://no-such-bucket/x"))
+
+    assert "The bucket of the lake s3://no-such-bucket/x does not exist" in sentence(lake.bronze_years)
+
+
+def test_an_endpoint_that_does_not_answer_is_named(bucket_settings: Settings) -> None:
+    lake = Lake(dataclasses.replace(bucket_settings, aws_endpoint_url="http://127.0.0.1:9"))
+
+    assert "S3 at http://127.0.0.1:9 does not answer" in sentence(lake.bronze_years)
+
+
+def test_missing_credentials_are_named(bucket_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    lake = Lake(dataclasses.replace(bucket_settings, aws_access_key_id=None, aws_secret_access_key=None))
+
+    assert "No S3 credentials for s3://" in sentence(lake.bronze_years)
+
+
+@pytest.fixture
+def checking_keys(s3_endpoint: str, bucket_settings: Settings) -> Iterator[Settings]:
+    """The S3 server checks keys and rights from here on; the answer is a user that may only list and read."""
+    import boto3
+    import requests
+
+    how = {"endpoint_url": s3_endpoint, "region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    iam = boto3.client("iam", **how)
+    name = f"reader-{bucket_settings.lake[5:].split('/')[0]}"
+    iam.create_user(UserName=name)
+    policy = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:ListBucket","s3:GetObject"],"Resource":"*"}]}'
+    iam.put_user_policy(UserName=name, PolicyName="read", PolicyDocument=policy)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    requests.post(f"{s3_endpoint}/moto-api/reset-auth", data="0", timeout=10)
+    yield dataclasses.replace(bucket_settings, aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"])
+    requests.post(f"{s3_endpoint}/moto-api/reset-auth", data="inf", timeout=10)
+
+
+def test_an_unknown_access_key_is_told_so(checking_keys: Settings) -> None:
+    lake = Lake(dataclasses.replace(checking_keys, aws_access_key_id="AKIAUNKNOWN"))
+
+    assert "does not know this access key" in sentence(lake.bronze_years)
+
+
+def test_a_wrong_secret_key_is_told_so_and_not_shown(checking_keys: Settings) -> None:
+    lake = Lake(dataclasses.replace(checking_keys, aws_secret_access_key="wrong-and-secret"))
+    told = sentence(lake.bronze_years)
+
+    assert "refuses the secret key" in told
+    assert "wrong-and-secret" not in told
+
+
+def test_a_key_that_may_only_read_is_told_so_when_it_writes(checking_keys: Settings) -> None:
+    lake = Lake(checking_keys)
+
+    assert lake.bronze_years() == []
+    assert "No permission on s3://" in sentence(lake.store.put, "a", b"x")
+
+
+def test_a_store_shows_no_secret(bucket_settings: Settings) -> None:
+    settings = dataclasses.replace(bucket_settings, aws_secret_access_key="hush", warehouse="postgresql://u:hush@h/d")
+
+    assert "hush" not in repr(settings)
+    assert "hush" not in repr(BucketStore(settings))
