@@ -289,12 +289,16 @@ def refine_year(source: Source, year: int, folder: Path, threads: int, progress:
     order of its lines. Raises DelaywatchError for a file that is empty, cut, damaged, has the wrong header, or more than
     1 % rows that cannot be used; it then names the first of them.
     """
+    pool = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())  # gives freed pieces back at once: 15 % less at the peak than mimalloc
     try:
         return _refine(source, year, folder, threads, progress, from_start=source.key.endswith(".gz"))
     except silver.SplitRecord:
         for path in folder.iterdir():
             path.unlink()
         return _refine(source, year, folder, threads, progress, from_start=True)
+    finally:
+        pa.set_memory_pool(pool)
 
 
 def _refine(source: Source, year: int, folder: Path, threads: int, progress: Progress | None, *, from_start: bool) -> Refined:

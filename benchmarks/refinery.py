@@ -1,0 +1,152 @@
+"""Bronze CSV to silver and gold: ours, DuckDB and pandas side by side on a full-size year. `python benchmarks/refinery.py --help`
+
+Ours does everything of the silver and gold steps: rejected rows, duplicates, the quality report, hashes. DuckDB reads the same
+CSV with given types, writes zstd parquet and groups that by airport and day; pandas reads the file whole, writes parquet and
+groups. Every contestant is a process of its own; memory is its peak resident set, as the kernel counted it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from utils import schemas
+
+YEAR = 2018
+HERE = Path(__file__).parent
+SUMS = {
+    "scheduled": "count(*)",
+    "cancelled": "count(*) FILTER (cancelled)",
+    "diverted": "count(*) FILTER (diverted)",
+    "mean_dep_delay_min": "avg(dep_delay) FILTER (NOT cancelled)",
+    "std_dep_delay_min": "stddev_samp(dep_delay) FILTER (NOT cancelled)",
+    "max_dep_delay_min": "max(dep_delay) FILTER (NOT cancelled)",
+    "delayed_15": "count(*) FILTER (NOT cancelled AND dep_delay >= 15)",
+    "delayed_60": "count(*) FILTER (NOT cancelled AND dep_delay >= 60)",
+    "disrupted": "count(*) FILTER (cancelled OR dep_delay > 60)",
+    "mean_effective_delay_min": "avg(CASE WHEN cancelled THEN 120 ELSE least(dep_delay, 120) END)",
+    "std_effective_delay_min": "stddev_samp(CASE WHEN cancelled THEN 120 ELSE least(dep_delay, 120) END)",
+    **{f"{cause}_min": f"sum({cause}_delay)" for cause in ("carrier", "weather", "nas", "security", "late_aircraft")},
+    **{
+        f"cancelled_{cause}": f"count(*) FILTER (cancelled AND cancellation_code = '{code}')"
+        for code, cause in zip("ABCD", ("carrier", "weather", "nas", "security"), strict=True)
+    },
+}
+
+
+def ours(csv: Path, out: Path) -> None:
+    """The product's own steps on a lake in `out`."""
+    from utils import pipeline
+    from utils.settings import Settings
+
+    bronze = out / "01_bronze" / f"{YEAR}.csv"
+    bronze.parent.mkdir(parents=True)
+    os.link(csv, bronze)
+    settings = Settings(lake=out.as_uri(), warehouse="", threads=len(os.sched_getaffinity(0)))
+    pipeline.write_silver(settings, YEAR)
+    pipeline.write_gold(settings, YEAR)
+
+
+def duckdb(csv: Path, out: Path) -> None:
+    """Typed CSV to one zstd parquet file, and that to airport-days."""
+    import duckdb as engine
+
+    read, cast = [], []
+    for name, kind in schemas.FLIGHT_COLUMNS:
+        target = {"date32[day]": "DATE", "int16": "SMALLINT", "int32": "INTEGER", "bool": "BOOLEAN"}.get(str(kind), "VARCHAR")
+        read.append(f"'{name}': '{'FLOAT' if target in ('SMALLINT', 'INTEGER', 'BOOLEAN') else target}'")
+        cast.append(f'"{name}" = 1 AS {name.lower()}' if target == "BOOLEAN" else f'"{name}"::{target} AS {name.lower()}')
+    columns = "{" + ", ".join([*read, f"'{schemas.EMPTY_COLUMN}': 'VARCHAR'"]) + "}"
+    silver, gold = out / "silver.parquet", out / "gold.parquet"
+    sums = ", ".join(f"{expression} AS {name}" for name, expression in SUMS.items())
+    with engine.connect() as connection:
+        connection.execute(f"SET threads = {len(os.sched_getaffinity(0))}")
+        source = f"read_csv('{csv}', header = true, auto_detect = false, columns = {columns})"
+        connection.execute(f"COPY (SELECT {', '.join(cast)} FROM {source}) TO '{silver}' (FORMAT parquet, COMPRESSION zstd)")
+        grouped = f"SELECT origin, fl_date, {sums} FROM '{silver}' GROUP BY ALL ORDER BY ALL"
+        connection.execute(f"COPY ({grouped}) TO '{gold}' (FORMAT parquet, COMPRESSION zstd)")
+
+
+def pandas(csv: Path, out: Path) -> None:
+    """The year read whole, written and grouped."""
+    import pandas as engine
+
+    flights = engine.read_csv(csv, parse_dates=["FL_DATE"])
+    flights.to_parquet(out / "silver.parquet", compression="zstd")
+    flown = flights[flights["CANCELLED"] == 0]
+    days = flown.groupby(["ORIGIN", "FL_DATE"])["DEP_DELAY"].agg(["count", "mean", "std", "max"])
+    causes = ["CARRIER_DELAY", "WEATHER_DELAY", "NAS_DELAY", "SECURITY_DELAY", "LATE_AIRCRAFT_DELAY", "CANCELLED", "DIVERTED"]
+    days.join(flights.groupby(["ORIGIN", "FL_DATE"])[causes].sum(), how="outer").to_parquet(out / "gold.parquet")
+
+
+CONTESTANTS = {"delaywatch": ours, "duckdb": duckdb, "pandas": pandas}
+
+
+def measure(name: str, csv: Path, scratch: Path) -> tuple[float, float, float]:
+    """Wall seconds, CPU seconds and peak MB of one contestant, run in a process of its own."""
+    out = Path(tempfile.mkdtemp(dir=scratch))
+    start = time.perf_counter()
+    child = os.posix_spawn(sys.executable, [sys.executable, __file__, "--run", name, str(csv), str(out)], os.environ)
+    _, status, used = os.wait4(child, 0)
+    wall = time.perf_counter() - start
+    shutil.rmtree(out)
+    if status:
+        raise SystemExit(f"{name} failed")
+    return wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
+def make_year(folder: Path, rows: int) -> Path:
+    """A synthetic year with the oddities of the genuine file, made by make_year.py unless it is there already."""
+    csv = folder / f"{YEAR}-{rows}.csv"
+    if not csv.exists():
+        parts = [HERE / "make_year.py", "--year", YEAR, "--rows", rows, "--seed", 7, "--quirks", "--out", csv, "--truth", f"{csv}.truth"]
+        child = os.posix_spawn(sys.executable, [sys.executable, *map(str, parts)], os.environ)
+        if os.waitpid(child, 0)[1]:
+            raise SystemExit("make_year.py failed")
+    return csv
+
+
+def compare(csv: Path, names: list[str], rounds: int, scratch: Path) -> None:
+    """Print the medians of `rounds` rounds and ours against each of the others."""
+    with csv.open("rb") as file:  # into the page cache, for all alike; piecewise, since a child's peak starts at our size
+        while file.read(1 << 20):
+            continue
+    results: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name in names:
+            results[name].append(measure(name, csv, scratch))
+    medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in results.items()}
+    print(f"{csv.name}: {csv.stat().st_size / 1e6:.0f} MB, median of {rounds}, {len(os.sched_getaffinity(0))} cores")
+    for name, (wall, cpu, memory) in medians.items():
+        print(f"  {name:<10} {wall:6.1f} s wall {cpu:6.1f} s CPU {memory:7.0f} MB peak")
+    first = medians[names[0]]
+    for name in names[1:]:
+        wall, _, memory = medians[name]
+        print(f"  {names[0]} / {name}: wall {first[0] / wall:.2f}x, memory {first[2] / memory:.2f}x")
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=7_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
+    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "delaywatch-bench", help="holds the made year")
+    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.run:
+        name, csv, out = given.run
+        CONTESTANTS[name](Path(csv), Path(out))
+        return
+    given.scratch.mkdir(parents=True, exist_ok=True)
+    compare(make_year(given.scratch, given.rows), given.only, given.rounds, given.scratch)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""`python -m utils` as a person types it: results on stdout, one sentence on stderr, and the exit code."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bronze import csv_of, year_of_flights
+from tests.conftest import at
+from utils import __main__ as cli
+from utils.errors import DelaywatchError
+
+ROOT = Path(__file__).parents[2]
+
+
+def utils(*line: str, lake: Path | None = None, warehouse: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "dags"), "COLUMNS": "400"}
+    environment |= {"DELAYWATCH_LAKE": lake.as_uri() if lake else "", "DELAYWATCH_WAREHOUSE": warehouse}
+    return subprocess.run([sys.executable, "-m", "utils", *line], env=environment, capture_output=True, text=True, check=False)
+
+
+def error_of(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("Error: "))
+    return line
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    (tmp_path / "lake" / "01_bronze").mkdir(parents=True)
+    (tmp_path / "lake" / "01_bronze" / "2015.csv").write_bytes(csv_of(year_of_flights(2015, {"JFK": 8})))
+    return tmp_path / "lake"
+
+
+def test_run_does_a_year_from_the_csv_to_the_warehouse_and_status_shows_it(lake: Path, warehouse: str) -> None:
+    done = utils("run", "--year", "2015", lake=lake, warehouse=warehouse)
+
+    assert done.returncode == 0, done.stderr
+    assert "2920 rows read, 2920 kept, 0 duplicate, 0 rejected" in done.stderr
+    status = utils("status", lake=lake, warehouse=warehouse)
+    assert [cell.strip() for cell in status.stdout.splitlines()[3].strip("│").split("│")] == [
+        "2015", "2015.csv", "2,920", "365", "3", "365", "yes",
+    ]  # fmt: skip
+
+
+def test_changed_settings_show_as_stale_until_detect_has_run(lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from utils import pipeline
+    from utils.settings import Settings
+
+    settings = Settings(lake=lake.as_uri(), warehouse="", threads=1)
+    pipeline.write_silver(settings, 2015)
+    pipeline.write_gold(settings, 2015)
+    pipeline.write_anomalies(settings, 2015, "three_sigma")
+    changed = tmp_path / "detectors.yaml"
+    changed.write_text("three_sigma:\n  threshold: 2.5\n")
+    monkeypatch.setattr(pipeline, "DETECTORS_FILE", changed)
+
+    assert pipeline.status(settings)[0]["detectors"] == {"three_sigma": "stale"}
+    pipeline.write_anomalies(settings, 2015, "three_sigma")
+    assert pipeline.status(settings)[0]["detectors"] == {"three_sigma": "current"}
+
+
+def test_a_year_that_fails_does_not_keep_the_next_one_from_being_done(lake: Path) -> None:
+    done = utils("silver", "--year", "2014:2015", lake=lake)
+
+    assert "There is no 01_bronze/2014.csv" in error_of(done)
+    assert (lake / "02_silver/flights/year=2015/_manifest.json").exists()
+
+
+def test_bronze_puts_a_file_into_the_lake_as_it_is(lake: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "download.csv.gz"
+    packed.write_bytes(gzip.compress(b"anything"))
+    done = utils("bronze", "--year", "2016", "--from", str(packed), lake=lake)
+
+    assert (done.returncode, done.stdout.strip()) == (0, "01_bronze/2016.csv.gz")
+    assert (lake / "01_bronze/2016.csv.gz").read_bytes() == packed.read_bytes()
+    assert "2016.csv.gz is already in" in error_of(utils("bronze", "--year", "2016", "--from", str(lake / "01_bronze/2015.csv"), lake=lake))
+
+
+def test_a_missing_year_lists_the_years_that_are_there(lake: Path) -> None:
+    assert "choose a year that is there: 2015." in error_of(utils("silver", "--year", "1999", lake=lake))
+
+
+@pytest.mark.parametrize("year", ["abc", "1886", "3000", "2018:2009", "20 18", "", "../2015", "-1"])
+def test_what_is_no_year_is_refused(year: str) -> None:
+    with pytest.raises(DelaywatchError, match=r"is no year|runs backwards"):
+        cli.years_of([year])
+
+
+def test_years_can_be_ranges_lists_and_both() -> None:
+    assert cli.years_of(["2009:2011", "2011,2018"]) == [2009, 2010, 2011, 2018]
+
+
+def test_without_a_lake_the_variable_and_the_option_are_named() -> None:
+    assert "DELAYWATCH_LAKE is not set; set it as .env.example shows, or pass --lake." in error_of(utils("silver", "--year", "2015"))
+
+
+def test_a_warehouse_that_is_down_is_named_without_its_password(lake: Path) -> None:
+    for step in ("silver", "gold", "detect"):
+        assert utils(step, "--year", "2015", lake=lake).returncode == 0
+    told = error_of(utils("upsert", "--year", "2015", lake=lake, warehouse="postgresql://loader:hush@127.0.0.1:9/warehouse"))
+
+    assert "127.0.0.1" in told
+    assert "hush" not in told
+
+
+def test_a_database_that_is_not_there_is_named(lake: Path, warehouse: str) -> None:
+    assert "nowhere" in error_of(utils("status", lake=lake, warehouse=at(warehouse, database="nowhere")))
+
+
+def test_a_step_without_the_one_before_it_names_that_step(lake: Path) -> None:
+    assert "run the silver step of 2015 first" in error_of(utils("gold", "--year", "2015", lake=lake))
+
+
+def test_a_wrong_option_is_a_usage_error() -> None:
+    assert utils("run", "--yaer", "2015").returncode == 2
+
+
+@pytest.mark.parametrize("command", ["run", "bronze", "silver", "gold", "detect", "upsert", "plot", "status"])
+def test_every_command_explains_itself_and_takes_years(command: str) -> None:
+    from typer.testing import CliRunner
+
+    told = CliRunner().invoke(cli.app, [command, "--help"], env={"COLUMNS": "200"})
+
+    assert told.exit_code == 0
+    assert "--year" in told.stdout
+    assert "--lake" in told.stdout
+
+
+def test_a_key_not_ours_to_write_is_told_in_one_sentence(lake: Path) -> None:
+    """The lake's folder is closed to this user; as root nothing is, so the process puts root's rights down."""
+    if os.geteuid() == 0:
+        wrapper = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        for folder in (lake, *lake.parents):
+            if folder.stat().st_uid == 0 and "pytest" in str(folder):
+                folder.chmod(0o755)
+    else:
+        wrapper = []
+        lake.chmod(0o555)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "dags"), "COLUMNS": "400", "HOME": "/tmp"}
+    line = [*wrapper, sys.executable, "-m", "utils", "silver", "--year", "2015", "--lake", lake.as_uri()]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
+    if "No module named" in done.stderr or "Permission denied" in done.stderr.splitlines()[-1]:
+        pytest.skip("another user may not start this interpreter")
+
+    assert "No permission for" in error_of(done)

@@ -1,0 +1,42 @@
+"""Settings: what the environment gives, what is given wins, and what is missing or unreadable is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from utils.errors import DelaywatchError
+from utils.settings import Settings
+
+COMPLETE = {"DELAYWATCH_LAKE": "s3://lake/x", "DELAYWATCH_WAREHOUSE": "postgresql://u:p@h/d", "AWS_ENDPOINT_URL": "http://s3:8333"}
+
+
+def test_the_environment_decides() -> None:
+    found = Settings.from_environment({**COMPLETE, "DELAYWATCH_THREADS": "3", "DELAYWATCH_SCRATCH": "/scratch"})
+
+    assert (found.lake, found.warehouse, found.threads) == ("s3://lake/x", "postgresql://u:p@h/d", 3)
+    assert (str(found.scratch), found.aws_endpoint_url, found.aws_region) == ("/scratch", "http://s3:8333", None)
+
+
+def test_what_is_given_wins_over_the_environment() -> None:
+    assert Settings.from_environment(COMPLETE, lake="file:///lake", aws_endpoint_url=None).lake == "file:///lake"
+
+
+@pytest.mark.parametrize("name", ["DELAYWATCH_LAKE", "DELAYWATCH_WAREHOUSE"])
+def test_a_missing_variable_is_named(name: str) -> None:
+    with pytest.raises(DelaywatchError, match=f"{name} is not set"):
+        Settings.from_environment({key: value for key, value in COMPLETE.items() if key != name})
+
+
+def test_an_empty_variable_is_a_missing_one() -> None:
+    with pytest.raises(DelaywatchError, match="DELAYWATCH_LAKE is not set"):
+        Settings.from_environment({**COMPLETE, "DELAYWATCH_LAKE": ""})
+
+
+def test_a_step_that_needs_no_warehouse_says_so_by_giving_none() -> None:
+    assert Settings.from_environment({"DELAYWATCH_LAKE": "file:///lake"}, warehouse=None).warehouse == ""
+
+
+@pytest.mark.parametrize("threads", ["0", "two", "-1"])
+def test_a_number_of_threads_that_is_none_is_named(threads: str) -> None:
+    with pytest.raises(DelaywatchError, match="DELAYWATCH_THREADS"):
+        Settings.from_environment({**COMPLETE, "DELAYWATCH_THREADS": threads})
