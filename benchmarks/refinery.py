@@ -59,16 +59,22 @@ def duckdb(csv: Path, out: Path) -> None:
 
     read, cast = [], []
     for name, kind in schemas.FLIGHT_COLUMNS:
-        target = {"date32[day]": "DATE", "int16": "SMALLINT", "int32": "INTEGER", "bool": "BOOLEAN"}.get(str(kind), "VARCHAR")
+        target = {"date32[day]": "DATE", "int16": "SMALLINT", "int32": "INTEGER", "bool": "BOOLEAN"}.get(
+            str(kind), "VARCHAR"
+        )
         read.append(f"'{name}': '{'FLOAT' if target in ('SMALLINT', 'INTEGER', 'BOOLEAN') else target}'")
-        cast.append(f'"{name}" = 1 AS {name.lower()}' if target == "BOOLEAN" else f'"{name}"::{target} AS {name.lower()}')
+        cast.append(
+            f'"{name}" = 1 AS {name.lower()}' if target == "BOOLEAN" else f'"{name}"::{target} AS {name.lower()}'
+        )
     columns = "{" + ", ".join([*read, f"'{schemas.EMPTY_COLUMN}': 'VARCHAR'"]) + "}"
     silver, gold = out / "silver.parquet", out / "gold.parquet"
     sums = ", ".join(f"{expression} AS {name}" for name, expression in SUMS.items())
     with engine.connect() as connection:
         connection.execute(f"SET threads = {len(os.sched_getaffinity(0))}")
         source = f"read_csv('{csv}', header = true, auto_detect = false, columns = {columns})"
-        connection.execute(f"COPY (SELECT {', '.join(cast)} FROM {source}) TO '{silver}' (FORMAT parquet, COMPRESSION zstd)")
+        connection.execute(
+            f"COPY (SELECT {', '.join(cast)} FROM {source}) TO '{silver}' (FORMAT parquet, COMPRESSION zstd)"
+        )
         grouped = f"SELECT origin, fl_date, {sums} FROM '{silver}' GROUP BY ALL ORDER BY ALL"
         connection.execute(f"COPY ({grouped}) TO '{gold}' (FORMAT parquet, COMPRESSION zstd)")
 
@@ -81,7 +87,15 @@ def pandas(csv: Path, out: Path) -> None:
     flights.to_parquet(out / "silver.parquet", compression="zstd")
     flown = flights[flights["CANCELLED"] == 0]
     days = flown.groupby(["ORIGIN", "FL_DATE"])["DEP_DELAY"].agg(["count", "mean", "std", "max"])
-    causes = ["CARRIER_DELAY", "WEATHER_DELAY", "NAS_DELAY", "SECURITY_DELAY", "LATE_AIRCRAFT_DELAY", "CANCELLED", "DIVERTED"]
+    causes = [
+        "CARRIER_DELAY",
+        "WEATHER_DELAY",
+        "NAS_DELAY",
+        "SECURITY_DELAY",
+        "LATE_AIRCRAFT_DELAY",
+        "CANCELLED",
+        "DIVERTED",
+    ]
     days.join(flights.groupby(["ORIGIN", "FL_DATE"])[causes].sum(), how="outer").to_parquet(out / "gold.parquet")
 
 
@@ -105,7 +119,20 @@ def make_year(folder: Path, rows: int) -> Path:
     """A synthetic year with the oddities of the genuine file, made by make_year.py unless it is there already."""
     csv = folder / f"{YEAR}-{rows}.csv"
     if not csv.exists():
-        parts = [HERE / "make_year.py", "--year", YEAR, "--rows", rows, "--seed", 7, "--quirks", "--out", csv, "--truth", f"{csv}.truth"]
+        parts = [
+            HERE / "make_year.py",
+            "--year",
+            YEAR,
+            "--rows",
+            rows,
+            "--seed",
+            7,
+            "--quirks",
+            "--out",
+            csv,
+            "--truth",
+            f"{csv}.truth",
+        ]
         child = os.posix_spawn(sys.executable, [sys.executable, *map(str, parts)], os.environ)
         if os.waitpid(child, 0)[1]:
             raise SystemExit("make_year.py failed")
@@ -114,14 +141,18 @@ def make_year(folder: Path, rows: int) -> Path:
 
 def compare(csv: Path, names: list[str], rounds: int, scratch: Path) -> None:
     """Print the medians of `rounds` rounds and ours against each of the others."""
-    with csv.open("rb") as file:  # into the page cache, for all alike; piecewise, since a child's peak starts at our size
+    with csv.open(
+        "rb"
+    ) as file:  # into the page cache, for all alike; piecewise, since a child's peak starts at our size
         while file.read(1 << 20):
             continue
     results: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
             results[name].append(measure(name, csv, scratch))
-    medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in results.items()}
+    medians = {
+        name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in results.items()
+    }
     print(f"{csv.name}: {csv.stat().st_size / 1e6:.0f} MB, median of {rounds}, {len(os.sched_getaffinity(0))} cores")
     for name, (wall, cpu, memory) in medians.items():
         print(f"  {name:<10} {wall:6.1f} s wall {cpu:6.1f} s CPU {memory:7.0f} MB peak")
@@ -137,7 +168,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=7_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
-    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "delaywatch-bench", help="holds the made year")
+    parser.add_argument(
+        "--scratch", type=Path, default=Path(tempfile.gettempdir()) / "delaywatch-bench", help="holds the made year"
+    )
     parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.run:

@@ -45,7 +45,9 @@ def csv_of(rows: Iterable[Flight], columns: Sequence[str] = HEADER, newline: str
     return "".join(text + newline for text in (",".join(columns), *(line(row, columns) for row in rows))).encode()
 
 
-def year_of_flights(year: int, airports: Mapping[str, int], seed: int = 1, closed: Sequence[tuple[str, str]] = ()) -> list[Flight]:
+def year_of_flights(
+    year: int, airports: Mapping[str, int], seed: int = 1, closed: Sequence[tuple[str, str]] = ()
+) -> list[Flight]:
     """A whole year in date order: `airports` gives departures per day, `closed` the (origin, date) on which 3 of 4 are cancelled."""
     random, rows = Random(seed), []
     day = date(year, 1, 1)
@@ -53,7 +55,9 @@ def year_of_flights(year: int, airports: Mapping[str, int], seed: int = 1, close
         for origin, flights in airports.items():
             for number in range(flights):
                 planned = 360 + number * 900 // flights
-                delay = max(-10, round(random.gauss(3, 9))) if random.random() < 0.9 else round(random.expovariate(1 / 45))
+                delay = (
+                    max(-10, round(random.gauss(3, 9))) if random.random() < 0.9 else round(random.expovariate(1 / 45))
+                )
                 key = {
                     "FL_DATE": day.isoformat(),
                     "OP_CARRIER_FL_NUM": str(100 + number),

@@ -45,13 +45,24 @@ err = Console(stderr=True)
 
 YearOption = Annotated[
     list[str],
-    typer.Option("--year", "-y", help="A year, a range such as 2009:2018, or several of both, separated by commas or by repeating --year."),
+    typer.Option(
+        "--year",
+        "-y",
+        help="A year, a range such as 2009:2018, or several of both, separated by commas or by repeating --year.",
+    ),
 ]
-LakeOption = Annotated[str | None, typer.Option("--lake", help="Root of the lake: file:///folder or s3://bucket[/prefix].")]
+LakeOption = Annotated[
+    str | None, typer.Option("--lake", help="Root of the lake: file:///folder or s3://bucket[/prefix].")
+]
 WarehouseOption = Annotated[
-    str | None, typer.Option("--warehouse", help="Postgres: postgresql://user:password@host:5432/database (better in the environment).")
+    str | None,
+    typer.Option(
+        "--warehouse", help="Postgres: postgresql://user:password@host:5432/database (better in the environment)."
+    ),
 ]
-ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="Workers; as many as this machine has cores by default.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Workers; as many as this machine has cores by default.")
+]
 
 
 def years_of(asked: list[str]) -> list[int]:
@@ -77,7 +88,13 @@ def _settings(lake: str | None, warehouse: str | None, threads: int | None, *, n
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=err, transient=True) as progress:
         yield progress
 
@@ -164,7 +181,9 @@ def run(
 def bronze(
     year: YearOption,
     lake: LakeOption = None,
-    csv: Annotated[Path | None, typer.Option("--from", help="A .csv or .csv.gz to put into bronze as this one year.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--from", help="A .csv or .csv.gz to put into bronze as this one year.")
+    ] = None,
 ) -> None:
     """Show the year's CSV in bronze, or put one there with --from; it is never modified."""
     settings = _settings(lake, None, None, needs_warehouse=False)
@@ -221,15 +240,31 @@ def status(
     wanted = years_of(year) if year else None
     found = [one for one in pipeline.status(settings) if wanted is None or one["year"] in wanted]
     if not found:
-        raise DelaywatchError(f"{settings.lake} has nothing of {'these years' if wanted else 'any year'}; put a CSV into 01_bronze/.")
+        raise DelaywatchError(
+            f"{settings.lake} has nothing of {'these years' if wanted else 'any year'}; put a CSV into 01_bronze/."
+        )
     rows = pipeline.warehouse_rows(settings, [one["year"] for one in found]) if settings.warehouse else {}
-    table = Table("year", "bronze", "silver", "gold", "verdicts", "warehouse", "page", caption="silver counts flights, gold and warehouse airport-days")
+    table = Table(
+        "year",
+        "bronze",
+        "silver",
+        "gold",
+        "verdicts",
+        "warehouse",
+        "page",
+        caption="silver counts flights, gold and warehouse airport-days",
+    )
     for one in found:
-        counts = [f"{value:,}" if value is not None else "–" for value in (one["silver_rows"], one["gold_rows"], rows.get(one["year"]))]
+        counts = [
+            f"{value:,}" if value is not None else "–"
+            for value in (one["silver_rows"], one["gold_rows"], rows.get(one["year"]))
+        ]
         stale = [name for name, state in one["detectors"].items() if state == "stale"]
         verdicts = f"{len(one['detectors'])}" + (f", stale: {', '.join(stale)}" if stale else "")
         bronze = (one["bronze"] or "–").removeprefix("01_bronze/")
-        table.add_row(str(one["year"]), bronze, counts[0], counts[1], verdicts, counts[2], "yes" if one["has_page"] else "–")
+        table.add_row(
+            str(one["year"]), bronze, counts[0], counts[1], verdicts, counts[2], "yes" if one["has_page"] else "–"
+        )
     Console().print(table)
 
 

@@ -77,7 +77,9 @@ class DaySums:
     def table(self) -> pa.Table:
         """All sums as a table of SUMS, sorted by origin and date."""
         names = sorted(self._rows)
-        cells = np.concatenate([np.arange(self._days) + self._rows[name] * self._days for name in names] or [np.zeros(0, np.int64)])
+        cells = np.concatenate(
+            [np.arange(self._days) + self._rows[name] * self._days for name in names] or [np.zeros(0, np.int64)]
+        )
         cells = cells[self._added[cells, 0] > 0]
         highest = self._highest[cells]
         return pa.table(
@@ -134,7 +136,9 @@ def day_sums(flights: pa.Table) -> pa.Table:
     def total(weights: np.ndarray | None, where: np.ndarray | None = None) -> np.ndarray:
         keys = cell if where is None else cell[where]
         taken = weights if where is None or weights is None else weights[where]
-        return np.bincount(keys, taken, minlength=cells).astype(np.int64)  # float64 sums of whole numbers are exact here
+        return np.bincount(keys, taken, minlength=cells).astype(
+            np.int64
+        )  # float64 sums of whole numbers are exact here
 
     added = {
         "scheduled": total(None),
@@ -232,7 +236,10 @@ def airport_days(sums: pa.Table, year: int) -> pa.Table:
         "max_dep_delay_min": columns.column(highest, pa.int16(), highest == _NO_DELAY),
     }
     table = pa.table(
-        [made[name] if name in made else columns.column(spread(name), pa.int32()) for name in schemas.AIRPORT_DAYS.names],
+        [
+            made[name] if name in made else columns.column(spread(name), pa.int32())
+            for name in schemas.AIRPORT_DAYS.names
+        ],
         schema=schemas.AIRPORT_DAYS,
     )
     what = f"The airport-days of {year}"

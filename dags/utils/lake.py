@@ -323,8 +323,15 @@ class BucketStore:
         at = f" at {self._settings.aws_endpoint_url}" if self._settings.aws_endpoint_url else ""
         try:
             yield
-        except (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ReadTimeoutError, boto.ConnectionClosedError) as error:
-            raise DelaywatchError(f"S3{at} does not answer while {doing}; start it or correct AWS_ENDPOINT_URL.") from error
+        except (
+            boto.EndpointConnectionError,
+            boto.ConnectTimeoutError,
+            boto.ReadTimeoutError,
+            boto.ConnectionClosedError,
+        ) as error:
+            raise DelaywatchError(
+                f"S3{at} does not answer while {doing}; start it or correct AWS_ENDPOINT_URL."
+            ) from error
         except (boto.ResponseStreamingError, boto.IncompleteReadError) as error:
             raise DelaywatchError(f"S3{at} broke the connection while {doing}; run the step again.") from error
         except (boto.NoCredentialsError, boto.PartialCredentialsError) as error:
@@ -343,7 +350,9 @@ class BucketStore:
                 "412": f"The object changed while {doing}; run the step again when its upload has ended.",
             }.get(code)
             if sentence is None and code in ("AccessDenied", "403", "Forbidden"):
-                sentence = f"No permission on {lake} while {doing}; allow this key to list, read, write and delete there."
+                sentence = (
+                    f"No permission on {lake} while {doing}; allow this key to list, read, write and delete there."
+                )
             if sentence is None:
                 raise
             raise DelaywatchError(sentence) from error
@@ -442,7 +451,9 @@ class Lake:
         if len(there) == 1:
             return there[0]
         if there:
-            raise DelaywatchError(f"Both {there[0]} and {there[1]} are in {self.uri}; remove the one that is not the year.")
+            raise DelaywatchError(
+                f"Both {there[0]} and {there[1]} are in {self.uri}; remove the one that is not the year."
+            )
         years = ", ".join(map(str, self.bronze_years())) or "none"
         raise DelaywatchError(
             f"There is no {bronze_keys(year)[0]} (or .csv.gz) in {self.uri}; put it there, or choose a year that is there: {years}."
@@ -473,7 +484,9 @@ class Lake:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise DelaywatchError(f"Another run is writing {year} into {self.uri}; wait until it has ended.") from error
+                raise DelaywatchError(
+                    f"Another run is writing {year} into {self.uri}; wait until it has ended."
+                ) from error
             try:
                 shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
                 keeper.sweep()
@@ -533,7 +546,9 @@ class Lake:
         try:
             return pq.ParquetFile(pa.BufferReader(data)).read(columns=list(columns) if columns else None)
         except pa.ArrowInvalid as error:
-            raise DelaywatchError(f"{key} in {self.uri} is damaged; delete it and run the step that writes it again.") from error
+            raise DelaywatchError(
+                f"{key} in {self.uri} is damaged; delete it and run the step that writes it again."
+            ) from error
 
     def write_table(self, key: str, table: pa.Table) -> str:
         self.store.put(key, encode(table))
@@ -561,7 +576,9 @@ class Lake:
         self.store.put(quality_key(year), _json(report))
         return quality_key(year)
 
-    def replace_plots(self, year: int, plots: Iterable[tuple[str, str, bytes]], each: Callable[[], None] | None = None) -> int:
+    def replace_plots(
+        self, year: int, plots: Iterable[tuple[str, str, bytes]], each: Callable[[], None] | None = None
+    ) -> int:
         """Write every (origin, name, png) and remove plots of origins that are no longer there; returns how many were written."""
         stale = {key for key in self.store.list(plots_folder(year)) if key.endswith(".png")}
         count = 0

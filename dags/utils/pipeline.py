@@ -76,7 +76,9 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
     with closing(lake.open_bronze(check_year(year))) as source, lake.staging(year) as folder:
         refined = refinery.refine_year(source, year, folder, settings.threads, progress)
         report = quality.report(year, source.key, refined, _airports(lake, year - 1))
-        staged = [(part.path, f"part-{number:05d}-{part.sha256[:12]}.parquet") for number, part in enumerate(refined.parts)]
+        staged = [
+            (part.path, f"part-{number:05d}-{part.sha256[:12]}.parquet") for number, part in enumerate(refined.parts)
+        ]
         sums = keys.encode(refined.sums)
         sums_file = folder / "sums.parquet"
         sums_file.write_bytes(sums)
@@ -128,7 +130,9 @@ def write_anomalies(settings: Settings, year: int, detector: str) -> str:
     detector_names(settings, [detector])
     params = detectors.read_settings(DETECTORS_FILE)[detector]
     days = _frame(lake.read_airport_days(check_year(year)))
-    found = schemas.check(detectors.run(detector, days, params), schemas.ANOMALIES, f"The verdicts of {detector} on {year}")
+    found = schemas.check(
+        detectors.run(detector, days, params), schemas.ANOMALIES, f"The verdicts of {detector} on {year}"
+    )
     if found.num_rows != len(days):
         raise AssertionError(f"{detector} gave {found.num_rows} verdicts on {len(days)} airport-days of {year}")
     log.info("%d: %s flags %d of %d airport-days", year, detector, sum(found["is_anomaly"].to_pylist()), found.num_rows)
@@ -192,8 +196,12 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
             in_warehouse[f"anomalies of {name}"] = warehouse.count("anomalies", year, within={"detector": name})
         differing = [what for what in in_gold if in_gold[what] != in_warehouse[what]]
         if differing:
-            told = "; ".join(f"{what}: {in_gold[what]} in gold, {in_warehouse[what]} in the warehouse" for what in differing)
-            raise DelaywatchError(f"The warehouse does not hold the {year} of the lake ({told}); run the upsert step again.")
+            told = "; ".join(
+                f"{what}: {in_gold[what]} in gold, {in_warehouse[what]} in the warehouse" for what in differing
+            )
+            raise DelaywatchError(
+                f"The warehouse does not hold the {year} of the lake ({told}); run the upsert step again."
+            )
         page = report.year_page(year, days, verdicts, detectors.PUBLISHED, quality, lake.read_plots(year))
         lake.store.put(keys.year_page_key(year), page.encode())
         rows = {
@@ -285,7 +293,9 @@ def _params_hashes() -> dict[str, str]:
     """The hash of every detector's settings as they are in detectors.yaml, by detector."""
     from utils import detectors
 
-    return {name: detectors.params_hash(name, params) for name, params in detectors.read_settings(DETECTORS_FILE).items()}
+    return {
+        name: detectors.params_hash(name, params) for name, params in detectors.read_settings(DETECTORS_FILE).items()
+    }
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:

@@ -91,20 +91,30 @@ def _warnings(found: dict[str, Any]) -> list[str]:
         return ", ".join(calendar.month_name[month] for month in months)
 
     if found["missing_months"]:
-        told.append(f"No flights at all in {named(found['missing_months'])} {year}: these months are missing from the file.")
+        told.append(
+            f"No flights at all in {named(found['missing_months'])} {year}: these months are missing from the file."
+        )
     if found["doubled_months"]:
-        told.append(f"{named(found['doubled_months'])} {year} was in the file more than once; the copies were left out.")
+        told.append(
+            f"{named(found['doubled_months'])} {year} was in the file more than once; the copies were left out."
+        )
     lone = [day for day in found["missing_days"] if int(day[5:7]) not in found["missing_months"]]
     if lone:
-        told.append(f"No flights on {len(lone)} single days: {', '.join(lone[:5])}{' and more' if len(lone) > 5 else ''}.")
+        told.append(
+            f"No flights on {len(lone)} single days: {', '.join(lone[:5])}{' and more' if len(lone) > 5 else ''}."
+        )
     told += [
         f"{calendar.month_name[one['month']]} has {one['rows']:,} flights where the other months suggest about {one['typical']:,}."
         for one in found["unusual_months"]
     ]
     if found["duplicates_that_differ"]:
-        told.append(f"{found['duplicates_that_differ']:,} dropped copies of a flight differed from the one that was kept.")
+        told.append(
+            f"{found['duplicates_that_differ']:,} dropped copies of a flight differed from the one that was kept."
+        )
     if found["rows_rejected"]:
-        told.append(f"{found['rows_rejected']:,} rows could not be used; they are in the rejected rows with the reason.")
+        told.append(
+            f"{found['rows_rejected']:,} rows could not be used; they are in the rejected rows with the reason."
+        )
     if found["ignored_columns"]:
         told.append(f"Columns that are not part of the dataset were ignored: {', '.join(found['ignored_columns'])}.")
     empty = [name for name, share in found["null_share"].items() if share == 1.0]

@@ -144,7 +144,9 @@ class _RangeReader:
         start, end = (self._boundary(piece), self._boundary(piece + 1))
         block = self._source.read(start, end)
         if len(block) != end - start:
-            raise DelaywatchError(f"{self._source.key} became shorter while it was read; run the step again after its upload.")
+            raise DelaywatchError(
+                f"{self._source.key} became shorter while it was read; run the step again after its upload."
+            )
         self._hash.add(piece + 1, block)
         return block
 
@@ -201,7 +203,9 @@ class _StreamReader:
                 chunk = inflate.unused_data
                 yield text
         if started and not inflate.eof:
-            raise DelaywatchError(f"{self._source.key} ends in the middle of its gzip data; upload the whole file again.")
+            raise DelaywatchError(
+                f"{self._source.key} ends in the middle of its gzip data; upload the whole file again."
+            )
 
     def _fill(self, length: int) -> None:
         while not self._ended and len(self._buffer) < length:
@@ -301,7 +305,9 @@ def refine_year(source: Source, year: int, folder: Path, threads: int, progress:
         pa.set_memory_pool(pool)
 
 
-def _refine(source: Source, year: int, folder: Path, threads: int, progress: Progress | None, *, from_start: bool) -> Refined:
+def _refine(
+    source: Source, year: int, folder: Path, threads: int, progress: Progress | None, *, from_start: bool
+) -> Refined:
     if not source.size:
         raise DelaywatchError(f"{source.key} is empty; upload the file of {year} again.")
     reader: _RangeReader | _StreamReader
@@ -367,7 +373,10 @@ def _work_on(
     flights = pa.concat_tables(tables)
     tables.clear()
     part = _write_part(found.folder / f"part-{number:05d}.parquet", flights)
-    keys, month = silver.fingerprints(flights.combine_chunks()), columns.values(columns.one(pc.month(flights["fl_date"])))
+    keys, month = (
+        silver.fingerprints(flights.combine_chunks()),
+        columns.values(columns.one(pc.month(flights["fl_date"]))),
+    )
     del flights
     with found.lock:
         found.parts[number], found.lines[number], found.rejected[number] = part, lines, rejected
@@ -501,7 +510,9 @@ def _drop_duplicates(found: _Collected, year: int) -> tuple[dict[int, int], int]
     return per_month, differing
 
 
-_ROW = np.dtype([("key", np.uint64), ("second", np.uint64), ("content", np.uint64), ("part", np.int32), ("row", np.int32)])
+_ROW = np.dtype(
+    [("key", np.uint64), ("second", np.uint64), ("content", np.uint64), ("part", np.int32), ("row", np.int32)]
+)
 
 
 def _rows_of(found: _Collected, month: int, keys: np.ndarray) -> np.ndarray:
@@ -511,7 +522,11 @@ def _rows_of(found: _Collected, month: int, keys: np.ndarray) -> np.ndarray:
         if month not in part.months:
             continue
         flights = pq.ParquetFile(part.path).read(columns=list(schemas.NATURAL_KEY))
-        key = silver.fingerprints(flights) if not _has_null_key(flights) else silver.fingerprints(pq.ParquetFile(part.path).read())
+        key = (
+            silver.fingerprints(flights)
+            if not _has_null_key(flights)
+            else silver.fingerprints(pq.ParquetFile(part.path).read())
+        )
         place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
         rows = np.flatnonzero(keys[place] == key)
         if not len(rows):

@@ -141,5 +141,7 @@ def check(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
         if column.type != field.type:
             raise DelaywatchError(f"{what}: column {field.name} is {column.type}, expected {field.type}; rebuild it.")
         if not field.nullable and column.null_count:
-            raise DelaywatchError(f"{what}: column {field.name} has {column.null_count} empty values and may have none.")
+            raise DelaywatchError(
+                f"{what}: column {field.name} has {column.null_count} empty values and may have none."
+            )
     return table

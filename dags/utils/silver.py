@@ -73,9 +73,15 @@ def read_header(line: bytes, key: str) -> Header:
     missing = [name for name, _ in schemas.FLIGHT_COLUMNS if name not in names]
     doubled = sorted({name for name in names if names.count(name) > 1 and name in known})
     if line.startswith(b"\x1f\x8b"):
-        raise DelaywatchError(f"{key} is compressed with gzip although its name says it is not; rename it to end in .csv.gz.")
+        raise DelaywatchError(
+            f"{key} is compressed with gzip although its name says it is not; rename it to end in .csv.gz."
+        )
     if missing or doubled:
-        what = f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}" if missing else f"has {', '.join(doubled)} twice"
+        what = (
+            f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+            if missing
+            else f"has {', '.join(doubled)} twice"
+        )
         raise DelaywatchError(
             f"{key} {what}; its first line must name the 27 columns of the Kaggle dataset separated by commas, but it is: {text[:200]!r}."
         )
@@ -177,7 +183,9 @@ def _with_recomputed_delay(flights: pa.Table) -> pa.Table:
     if not fill.any():
         return flights
     rows = np.flatnonzero(fill)
-    planned_min, actual_min = (hhmm // 100 * 60 + hhmm % 100 for hhmm in (columns.values(planned)[rows], columns.values(actual)[rows]))
+    planned_min, actual_min = (
+        hhmm // 100 * 60 + hhmm % 100 for hhmm in (columns.values(planned)[rows], columns.values(actual)[rows])
+    )
     filled = columns.values(delay).copy()
     filled[rows] = (actual_min - planned_min + 360) % 1440 - 360
     place = flights.schema.get_field_index("dep_delay")
@@ -255,7 +263,11 @@ def _refine_with_care(block: bytes, header: Header, year: int) -> Refined:
 
     text = b"".join(found[place][1] + b"\n" for place in parsed)
     raw_types = {name: pa.binary() for name, _ in schemas.FLIGHT_COLUMNS}
-    table = _parse(text, header, raw_types, skip, newlines=True) if text else pa.schema(list(raw_types.items())).empty_table()
+    table = (
+        _parse(text, header, raw_types, skip, newlines=True)
+        if text
+        else pa.schema(list(raw_types.items())).empty_table()
+    )
     reasons.update((parsed[row], reason) for row, reason in wrong)
     parsed = [place for place in parsed if place not in reasons]
 
@@ -330,7 +342,10 @@ def _faults(table: pa.Table, year: int) -> dict[int, str]:
         value = pc.if_else(pa.array(readable), text, pa.scalar(None, pa.string())).cast(_READ_TYPES[name])
         if kind == pa.date32():
             blame(~readable, f"{name} is not a date")
-            blame(pc.not_equal(pc.year(value), year).fill_null(False).to_numpy(zero_copy_only=False), f"{name} is not in {year}")
+            blame(
+                pc.not_equal(pc.year(value), year).fill_null(False).to_numpy(zero_copy_only=False),
+                f"{name} is not in {year}",
+            )
             continue
         number = value.fill_null(0).to_numpy(zero_copy_only=False)
         limits = np.iinfo(np.int32 if kind == pa.int32() else np.int16)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from demo import airflow_home
-from tests.bronze import csv_of, year_of_flights
 
 STORM = ("BOS", "2015-01-27")
 

@@ -32,7 +32,13 @@ def bucket_settings(s3_endpoint: str, tmp_path: Path) -> Settings:
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
     boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1", **keys).create_bucket(Bucket=name)
     return Settings(
-        lake=f"s3://{name}/delaywatch", warehouse="", scratch=tmp_path, threads=2, aws_endpoint_url=s3_endpoint, aws_region="us-east-1", **keys
+        lake=f"s3://{name}/delaywatch",
+        warehouse="",
+        scratch=tmp_path,
+        threads=2,
+        aws_endpoint_url=s3_endpoint,
+        aws_region="us-east-1",
+        **keys,
     )
 
 

@@ -21,7 +21,9 @@ ROOT = Path(__file__).parents[2]
 def utils(*line: str, lake: Path | None = None, warehouse: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "dags"), "COLUMNS": "400"}
     environment |= {"DELAYWATCH_LAKE": lake.as_uri() if lake else "", "DELAYWATCH_WAREHOUSE": warehouse}
-    return subprocess.run([sys.executable, "-m", "utils", *line], env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "utils", *line], env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def error_of(done: subprocess.CompletedProcess[str]) -> str:
@@ -49,7 +51,9 @@ def test_run_does_a_year_from_the_csv_to_the_warehouse_and_status_shows_it(lake:
     ]  # fmt: skip
 
 
-def test_changed_settings_show_as_stale_until_detect_has_run(lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_settings_show_as_stale_until_detect_has_run(
+    lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from utils import pipeline
     from utils.settings import Settings
 
@@ -80,7 +84,9 @@ def test_bronze_puts_a_file_into_the_lake_as_it_is(lake: Path, tmp_path: Path) -
 
     assert (done.returncode, done.stdout.strip()) == (0, "01_bronze/2016.csv.gz")
     assert (lake / "01_bronze/2016.csv.gz").read_bytes() == packed.read_bytes()
-    assert "2016.csv.gz is already in" in error_of(utils("bronze", "--year", "2016", "--from", str(lake / "01_bronze/2015.csv"), lake=lake))
+    assert "2016.csv.gz is already in" in error_of(
+        utils("bronze", "--year", "2016", "--from", str(lake / "01_bronze/2015.csv"), lake=lake)
+    )
 
 
 def test_a_missing_year_lists_the_years_that_are_there(lake: Path) -> None:
@@ -98,13 +104,17 @@ def test_years_can_be_ranges_lists_and_both() -> None:
 
 
 def test_without_a_lake_the_variable_and_the_option_are_named() -> None:
-    assert "DELAYWATCH_LAKE is not set; set it as .env.example shows, or pass --lake." in error_of(utils("silver", "--year", "2015"))
+    assert "DELAYWATCH_LAKE is not set; set it as .env.example shows, or pass --lake." in error_of(
+        utils("silver", "--year", "2015")
+    )
 
 
 def test_a_warehouse_that_is_down_is_named_without_its_password(lake: Path) -> None:
     for step in ("silver", "gold", "detect"):
         assert utils(step, "--year", "2015", lake=lake).returncode == 0
-    told = error_of(utils("upsert", "--year", "2015", lake=lake, warehouse="postgresql://loader:hush@127.0.0.1:9/warehouse"))
+    told = error_of(
+        utils("upsert", "--year", "2015", lake=lake, warehouse="postgresql://loader:hush@127.0.0.1:9/warehouse")
+    )
 
     assert "127.0.0.1" in told
     assert "hush" not in told

@@ -33,7 +33,11 @@ def test_what_is_put_is_got_and_listed_and_gone_when_deleted(lake: Lake) -> None
     assert lake.store.get("01_bronze/2015.csv") == b"text"
     assert lake.store.list("01_bronze/") == ["01_bronze/2015.csv"]
     lake.store.delete(["01_bronze/2015.csv"])
-    assert (lake.store.get("01_bronze/2015.csv"), lake.store.list(""), lake.has("01_bronze/2015.csv")) == (None, [], False)
+    assert (lake.store.get("01_bronze/2015.csv"), lake.store.list(""), lake.has("01_bronze/2015.csv")) == (
+        None,
+        [],
+        False,
+    )
 
 
 def test_a_missing_year_names_the_years_that_are_there(lake: Lake) -> None:
@@ -223,7 +227,12 @@ def checking_keys(s3_endpoint: str, bucket_settings: Settings) -> Iterator[Setti
     import boto3
     import requests
 
-    how = {"endpoint_url": s3_endpoint, "region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    how = {
+        "endpoint_url": s3_endpoint,
+        "region_name": "us-east-1",
+        "aws_access_key_id": "test",
+        "aws_secret_access_key": "test",
+    }
     iam = boto3.client("iam", **how)
     name = f"reader-{bucket_settings.lake[5:].split('/')[0]}"
     iam.create_user(UserName=name)
@@ -231,7 +240,9 @@ def checking_keys(s3_endpoint: str, bucket_settings: Settings) -> Iterator[Setti
     iam.put_user_policy(UserName=name, PolicyName="read", PolicyDocument=policy)
     key = iam.create_access_key(UserName=name)["AccessKey"]
     requests.post(f"{s3_endpoint}/moto-api/reset-auth", data="0", timeout=10)
-    yield dataclasses.replace(bucket_settings, aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"])
+    yield dataclasses.replace(
+        bucket_settings, aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"]
+    )
     requests.post(f"{s3_endpoint}/moto-api/reset-auth", data="inf", timeout=10)
 
 

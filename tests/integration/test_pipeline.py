@@ -69,7 +69,9 @@ def test_a_year_goes_from_bronze_to_the_warehouse_and_the_page(settings: Setting
     assert days["scheduled"].sum() == 365 * 43
     flagged = verdicts[(verdicts["detector"] == "delaywatch") & verdicts["is_anomaly"]]
     closures = flagged[flagged["direction"] == "closure"]
-    assert {(row.origin, str(row.fl_date)[:10]) for row in closures.itertuples()} == {(origin, day) for origin, day in CLOSED}
+    assert {(row.origin, str(row.fl_date)[:10]) for row in closures.itertuples()} == {
+        (origin, day) for origin, day in CLOSED
+    }
     (view,) = sql(settings.warehouse, "SELECT id, verdict FROM flights.agg_dep_delay_by_date WHERE id = 'JFK20150208'")
     assert view == ("JFK20150208", "closure")
     assert len(list(lake.read_plots(YEAR))) == 6
@@ -87,7 +89,9 @@ def test_running_a_year_twice_changes_no_byte_and_no_row(settings: Settings, bro
     assert everything(settings) == before
 
 
-def test_years_do_not_touch_each_other_and_the_next_one_names_new_and_gone_airports(settings: Settings, bronze: bytes) -> None:
+def test_years_do_not_touch_each_other_and_the_next_one_names_new_and_gone_airports(
+    settings: Settings, bronze: bytes
+) -> None:
     lake = Lake(settings)
     lake.store.put("01_bronze/2015.csv", bronze)
     run(settings)
@@ -96,13 +100,17 @@ def test_years_do_not_touch_each_other_and_the_next_one_names_new_and_gone_airpo
     run(settings, 2016)
 
     after = everything(settings)
-    assert {key: after[key] for key in before if key not in ("airport_days", "anomalies", "bronze_quality")}.items() <= before.items()
+    assert {
+        key: after[key] for key in before if key not in ("airport_days", "anomalies", "bronze_quality")
+    }.items() <= before.items()
     quality = lake.read_quality(2016)
     assert (quality["airports_new"], quality["airports_gone"]) == (["LGA"], ["ACK", "EWR"])
     assert lake.read_quality(YEAR)["airports_new"] is None
 
 
-def test_a_corrected_file_replaces_the_year_and_leaves_nothing_of_the_old_one(settings: Settings, bronze: bytes) -> None:
+def test_a_corrected_file_replaces_the_year_and_leaves_nothing_of_the_old_one(
+    settings: Settings, bronze: bytes
+) -> None:
     lake = Lake(settings)
     lake.store.put("01_bronze/2015.csv", bronze)
     run(settings)
@@ -112,7 +120,9 @@ def test_a_corrected_file_replaces_the_year_and_leaves_nothing_of_the_old_one(se
     assert sql(settings.warehouse, "SELECT DISTINCT origin FROM flights.airport_days") == [("JFK",)]
     assert sql(settings.warehouse, "SELECT count(*), count(DISTINCT origin) FROM flights.anomalies") == [(365 * 3, 1)]
     assert {origin for origin, _, _ in lake.read_plots(YEAR)} == {"JFK"}
-    assert len(lake.silver_parts(YEAR)) == len([key for key in lake.store.list(keys.silver_folder(YEAR)) if "part-" in key])
+    assert len(lake.silver_parts(YEAR)) == len(
+        [key for key in lake.store.list(keys.silver_folder(YEAR)) if "part-" in key]
+    )
 
 
 BROKEN = {
@@ -137,7 +147,9 @@ def test_a_broken_file_leaves_the_year_as_it_was(lake_settings: Settings, bronze
     assert files(lake_settings) == before | {"01_bronze/2015.csv": BROKEN[kind]}
 
 
-def test_a_doubled_and_a_missing_month_are_in_the_report_and_in_the_warehouse(folder_settings: Settings, warehouse: str) -> None:
+def test_a_doubled_and_a_missing_month_are_in_the_report_and_in_the_warehouse(
+    folder_settings: Settings, warehouse: str
+) -> None:
     settings = dataclasses.replace(folder_settings, warehouse=warehouse)
     rows = [row for row in year_of_flights(2009, {"JFK": 6}) if not row["FL_DATE"].startswith("2009-10")]
     september = [row for row in rows if row["FL_DATE"].startswith("2009-09")]
@@ -157,13 +169,19 @@ def test_a_warehouse_that_lost_rows_is_not_published(folder_settings: Settings, 
     run(settings)
     sql(warehouse, "DELETE FROM flights.anomalies WHERE origin = 'ACK' AND detector = 'three_sigma'")
 
-    with pytest.raises(DelaywatchError, match="anomalies of three_sigma: 1095 in gold, 730 in the warehouse.*run the upsert step again"):
+    with pytest.raises(
+        DelaywatchError, match="anomalies of three_sigma: 1095 in gold, 730 in the warehouse.*run the upsert step again"
+    ):
         pipeline.publish(settings, YEAR, "again", datetime(2016, 1, 1, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
     ("asked", "start", "year"),
-    [(2013, datetime(2020, 1, 1, tzinfo=UTC), 2013), (None, datetime(2020, 1, 1, tzinfo=UTC), 2020), (None, None, 2025)],
+    [
+        (2013, datetime(2020, 1, 1, tzinfo=UTC), 2013),
+        (None, datetime(2020, 1, 1, tzinfo=UTC), 2020),
+        (None, None, 2025),
+    ],
     ids=["asked for", "data interval", "neither"],
 )
 def test_the_year_of_a_run_is_the_one_asked_for_else_the_interval_s_else_the_last_complete_one(
@@ -184,7 +202,9 @@ def test_a_year_without_such_flights_is_refused(year: int) -> None:
 STEPS: dict[str, Callable[[Settings], object]] = {
     "silver": lambda settings: pipeline.write_silver(settings, YEAR),
     "gold": lambda settings: pipeline.write_gold(settings, YEAR),
-    "detect": lambda settings: [pipeline.write_anomalies(settings, YEAR, name) for name in ("three_sigma", "delaywatch")],
+    "detect": lambda settings: [
+        pipeline.write_anomalies(settings, YEAR, name) for name in ("three_sigma", "delaywatch")
+    ],
     "upsert": lambda settings: pipeline.upsert(settings, YEAR),
     "plots": lambda settings: pipeline.write_plots(settings, YEAR),
     "publish": lambda settings: pipeline.publish(settings, YEAR, "killed", datetime(2016, 1, 1, tzinfo=UTC)),
@@ -192,7 +212,9 @@ STEPS: dict[str, Callable[[Settings], object]] = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_step_that_is_killed_is_repaired_by_the_next_run(folder_settings: Settings, warehouse: str, bronze: bytes, step: str) -> None:
+def test_a_step_that_is_killed_is_repaired_by_the_next_run(
+    folder_settings: Settings, warehouse: str, bronze: bytes, step: str
+) -> None:
     """SIGKILL after a growing while, until the step got through; then one run gives what an untouched lake gives."""
     settings = dataclasses.replace(folder_settings, warehouse=warehouse)
     store = Lake(settings).store
@@ -245,7 +267,9 @@ def test_a_disk_that_fills_while_silver_is_written_keeps_the_old_year(tmp_path: 
         pytest.skip("this user may not mount a file system")
     small, large = tmp_path / "small.csv", tmp_path / "large.csv.gz"
     small.write_bytes(csv_of(year_of_flights(YEAR, {"JFK": 4})))
-    large.write_bytes(gzip.compress(csv_of(year_of_flights(YEAR, {f"A{letter}": 20 for letter in "BCDEFGHIJKLMNOPQRSTU"})), 9))
+    large.write_bytes(
+        gzip.compress(csv_of(year_of_flights(YEAR, {f"A{letter}": 20 for letter in "BCDEFGHIJKLMNOPQRSTU"})), 9)
+    )
     lake = tmp_path / "lake"
     lake.mkdir()
     python = f"{sys.executable} -m utils"
@@ -265,14 +289,18 @@ test -z "$(find {lake}/_staging -type f -not -name '*.lock')" || exit 93
 exit $code
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "dags"), "COLUMNS": "400"}
-    done = subprocess.run(["unshare", "-m", "bash", "-c", script], env=environment, check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        ["unshare", "-m", "bash", "-c", script], env=environment, check=False, capture_output=True, text=True
+    )
 
     assert done.returncode == 1, done.stderr
     assert "No space left on the disk" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_two_processes_that_write_one_year_at_once_do_not_mix(folder_settings: Settings, warehouse: str, bronze: bytes) -> None:
+def test_two_processes_that_write_one_year_at_once_do_not_mix(
+    folder_settings: Settings, warehouse: str, bronze: bytes
+) -> None:
     settings = dataclasses.replace(folder_settings, warehouse=warehouse)
     lake = Lake(settings)
     lake.store.put("01_bronze/2015.csv", bronze)

@@ -60,7 +60,12 @@ def test_every_row_of_the_file_is_kept_or_accounted_for(tmp_path: Path, small_pi
     rows = some_rows()
     refined = refine(csv_of([*rows, *rows[:20]]) + b"2015-03-04,UA\n", tmp_path)
 
-    assert (refined.rows_read, refined.rows_kept, refined.rows_duplicate, refined.rejected.num_rows) == (321, 300, 20, 1)
+    assert (refined.rows_read, refined.rows_kept, refined.rows_duplicate, refined.rejected.num_rows) == (
+        321,
+        300,
+        20,
+        1,
+    )
     assert flights_of(refined).num_rows == 300
     assert len(refined.parts) > 3
 
@@ -68,7 +73,9 @@ def test_every_row_of_the_file_is_kept_or_accounted_for(tmp_path: Path, small_pi
 def test_the_order_of_rows_in_silver_is_that_of_the_file(tmp_path: Path, small_pieces: None) -> None:
     rows = some_rows()
 
-    assert flights_of(refine(csv_of(rows), tmp_path))["fl_date"].to_pylist() == [date.fromisoformat(row["FL_DATE"]) for row in rows]
+    assert flights_of(refine(csv_of(rows), tmp_path))["fl_date"].to_pylist() == [
+        date.fromisoformat(row["FL_DATE"]) for row in rows
+    ]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -96,7 +103,10 @@ def test_shuffling_the_rows_or_cutting_the_file_elsewhere_changes_nothing(
         cut = refine(csv_of(rows), tmp_path, threads=threads)
         assert as_rows(cut) == expected
     assert gold.airport_days(cut.sums, YEAR).equals(gold.airport_days(whole.sums, YEAR))
-    assert (cut.duplicates_per_month, cut.duplicates_that_differ) == (whole.duplicates_per_month, whole.duplicates_that_differ)
+    assert (cut.duplicates_per_month, cut.duplicates_that_differ) == (
+        whole.duplicates_per_month,
+        whole.duplicates_that_differ,
+    )
 
 
 def test_a_compressed_file_gives_the_same_bytes_as_the_plain_one(tmp_path: Path, small_pieces: None) -> None:
@@ -113,7 +123,9 @@ def test_a_compressed_file_gives_the_same_bytes_as_the_plain_one(tmp_path: Path,
 def test_the_same_file_gives_the_same_bytes_with_any_number_of_workers(tmp_path: Path, small_pieces: None) -> None:
     data = csv_of(some_rows())
 
-    assert [p.sha256 for p in refine(data, tmp_path, threads=1).parts] == [p.sha256 for p in refine(data, tmp_path, threads=4).parts]
+    assert [p.sha256 for p in refine(data, tmp_path, threads=1).parts] == [
+        p.sha256 for p in refine(data, tmp_path, threads=4).parts
+    ]
 
 
 def test_the_hash_of_the_input_is_that_of_the_file(tmp_path: Path, small_pieces: None) -> None:
@@ -146,15 +158,23 @@ def test_of_two_different_rows_of_one_flight_the_same_one_stays_whatever_their_o
 
 
 def test_flights_without_a_scheduled_time_are_not_taken_for_copies(tmp_path: Path) -> None:
-    legs = [flight(CRS_DEP_TIME="", DEP_TIME="700.0"), flight(CRS_DEP_TIME="", DEP_TIME="1900.0"), flight(CRS_DEP_TIME="", DEP_TIME="1900.0")]
+    legs = [
+        flight(CRS_DEP_TIME="", DEP_TIME="700.0"),
+        flight(CRS_DEP_TIME="", DEP_TIME="1900.0"),
+        flight(CRS_DEP_TIME="", DEP_TIME="1900.0"),
+    ]
 
     assert (refine(csv_of(legs), tmp_path).rows_kept, refine(csv_of(legs), tmp_path).rows_duplicate) == (2, 1)
 
 
 @pytest.mark.parametrize("name", ["2015.csv", "2015.csv.gz"])
-def test_a_quoted_field_with_a_line_break_is_one_row_wherever_the_file_is_cut(tmp_path: Path, small_pieces: None, name: str) -> None:
+def test_a_quoted_field_with_a_line_break_is_one_row_wherever_the_file_is_cut(
+    tmp_path: Path, small_pieces: None, name: str
+) -> None:
     rows = some_rows(200)
-    broken = "\n".join([line(row).removesuffix(",") + ',"two\nlines"' if at % 17 == 0 else line(row) for at, row in enumerate(rows)])
+    broken = "\n".join(
+        [line(row).removesuffix(",") + ',"two\nlines"' if at % 17 == 0 else line(row) for at, row in enumerate(rows)]
+    )
     data = (",".join(HEADER) + "\n" + broken + "\n").encode()
 
     refined = refine(gzip.compress(data) if name.endswith("gz") else data, tmp_path, name=name)
@@ -190,7 +210,9 @@ def test_a_header_alone_is_refused(tmp_path: Path, end: str) -> None:
     assert "has a header but no flights" in refused((",".join(HEADER) + end).encode(), tmp_path)
 
 
-def test_more_than_one_percent_of_unusable_rows_is_refused_with_the_first_lines(tmp_path: Path, small_pieces: None) -> None:
+def test_more_than_one_percent_of_unusable_rows_is_refused_with_the_first_lines(
+    tmp_path: Path, small_pieces: None
+) -> None:
     rows: Sequence[Flight] = [*some_rows(95), *(flight(FL_DATE="04.03.2015") for _ in range(5))]
     sentence = refused(csv_of(rows), tmp_path)
 
@@ -233,7 +255,9 @@ def test_a_plain_file_under_a_compressed_name_is_refused(tmp_path: Path) -> None
     assert "is not readable as gzip" in refused(csv_of(some_rows()), tmp_path, name="2015.csv.gz")
 
 
-def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_pieces: None) -> None:
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_pieces: None
+) -> None:
     path = tmp_path / "2015.csv"
     original = refinery.process_block
 

@@ -19,7 +19,9 @@ KINDS = [(pa.int16(), st.integers(-5, 5)), (pa.int64(), st.integers(-(2**60), 2*
 
 
 @given(data=st.data(), kind=st.sampled_from(KINDS), start=st.integers(0, 12), length=st.integers(0, 20))
-def test_values_and_nulls_of_any_slice_are_those_of_the_column(data: st.DataObject, kind: Any, start: int, length: int) -> None:
+def test_values_and_nulls_of_any_slice_are_those_of_the_column(
+    data: st.DataObject, kind: Any, start: int, length: int
+) -> None:
     values = data.draw(st.lists(st.none() | kind[1], max_size=24))
     column = pa.array(values, kind[0]).slice(start, length)
 

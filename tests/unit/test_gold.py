@@ -60,11 +60,23 @@ def test_the_delay_of_a_cancelled_flight_that_came_back_is_not_counted() -> None
 
 
 def test_cancellations_and_minutes_are_counted_by_cause_and_an_empty_cause_adds_nothing() -> None:
-    causes = {"CARRIER_DELAY": "1.0", "WEATHER_DELAY": "2.0", "NAS_DELAY": "3.0", "SECURITY_DELAY": "4.0", "LATE_AIRCRAFT_DELAY": "5.0"}
+    causes = {
+        "CARRIER_DELAY": "1.0",
+        "WEATHER_DELAY": "2.0",
+        "NAS_DELAY": "3.0",
+        "SECURITY_DELAY": "4.0",
+        "LATE_AIRCRAFT_DELAY": "5.0",
+    }
     codes = [cancelled(CANCELLATION_CODE=code) for code in ("A", "B", "B", "C", "D", "")]
     day = only_day(late(15, **causes), late(3), *codes)
 
-    assert [day[name] for name in ("carrier_min", "weather_min", "nas_min", "security_min", "late_aircraft_min")] == [1, 2, 3, 4, 5]
+    assert [day[name] for name in ("carrier_min", "weather_min", "nas_min", "security_min", "late_aircraft_min")] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
     assert [day[f"cancelled_{cause}"] for cause in gold.CAUSES] == [1, 2, 1, 1]
     assert day["cancelled"] == 6
 
@@ -84,7 +96,9 @@ def test_one_flight_has_a_mean_but_no_standard_deviation() -> None:
 
 def test_every_airport_has_every_day_between_its_first_and_its_last() -> None:
     days = airport_days(
-        flight(ORIGIN="ACK", FL_DATE="2015-07-01"), flight(ORIGIN="ACK", FL_DATE="2015-07-04"), flight(ORIGIN="PIR", FL_DATE="2015-02-28")
+        flight(ORIGIN="ACK", FL_DATE="2015-07-01"),
+        flight(ORIGIN="ACK", FL_DATE="2015-07-04"),
+        flight(ORIGIN="PIR", FL_DATE="2015-02-28"),
     )
 
     assert days.select(["origin", "fl_date", "scheduled", "mean_dep_delay_min"]).to_pylist() == [
@@ -122,7 +136,9 @@ _rows = st.lists(
 
 
 @given(rows=_rows, cuts=st.lists(st.integers(0, 30), max_size=4), order=st.randoms())
-def test_neither_the_order_nor_the_cut_of_the_flights_changes_the_sums(rows: list[Flight], cuts: list[int], order: Any) -> None:
+def test_neither_the_order_nor_the_cut_of_the_flights_changes_the_sums(
+    rows: list[Flight], cuts: list[int], order: Any
+) -> None:
     whole = gold.sums_of([silver_of(*rows)], YEAR)
     shuffled = order.sample(rows, len(rows))
     edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
@@ -134,10 +150,19 @@ def test_neither_the_order_nor_the_cut_of_the_flights_changes_the_sums(rows: lis
 @given(rows=_rows)
 def test_the_averages_are_those_that_pandas_computes(rows: list[Flight]) -> None:
     flights = silver_of(*rows).to_pandas()
-    flown = flights.assign(origin=flights["origin"].astype(str), dep_delay=flights["dep_delay"].where(~flights["cancelled"]).astype("float64"))
-    expected = flown.groupby(["origin", "fl_date"], observed=True)["dep_delay"].agg(["mean", "std", "count"]).reset_index()
+    flown = flights.assign(
+        origin=flights["origin"].astype(str),
+        dep_delay=flights["dep_delay"].where(~flights["cancelled"]).astype("float64"),
+    )
+    expected = (
+        flown.groupby(["origin", "fl_date"], observed=True)["dep_delay"].agg(["mean", "std", "count"]).reset_index()
+    )
     days = airport_days(*rows).to_pandas()
     days = days[days["scheduled"] > 0].reset_index(drop=True)
 
-    pd.testing.assert_series_equal(days["mean_dep_delay_min"], expected["mean"], check_names=False, check_dtype=False, rtol=1e-5)
-    pd.testing.assert_series_equal(days["std_dep_delay_min"], expected["std"], check_names=False, check_dtype=False, rtol=1e-5, atol=1e-4)
+    pd.testing.assert_series_equal(
+        days["mean_dep_delay_min"], expected["mean"], check_names=False, check_dtype=False, rtol=1e-5
+    )
+    pd.testing.assert_series_equal(
+        days["std_dep_delay_min"], expected["std"], check_names=False, check_dtype=False, rtol=1e-5, atol=1e-4
+    )

@@ -34,7 +34,9 @@ def whole_year(year: int, flights: int = 10, **changes: int) -> dict[date, dict[
     return days
 
 
-def report(year: int, per_day: Mapping[date, Mapping[str, int]], before: list[str] | None = None, **changes: Any) -> dict[str, Any]:
+def report(
+    year: int, per_day: Mapping[date, Mapping[str, int]], before: list[str] | None = None, **changes: Any
+) -> dict[str, Any]:
     kept = sum(sum(airports.values()) for airports in per_day.values())
     nulls = {name: kept // 2 if name == "dep_delay" else 0 for name in schemas.SILVER.names} | {"tail": 0}
     refined = Refined(
@@ -58,7 +60,12 @@ def test_an_ordinary_year_has_no_warning() -> None:
     found = report(2015, whole_year(2015))
 
     assert found["warnings"] == []
-    assert (found["missing_months"], found["doubled_months"], found["missing_days"], found["unusual_months"]) == ([], [], [], [])
+    assert (found["missing_months"], found["doubled_months"], found["missing_days"], found["unusual_months"]) == (
+        [],
+        [],
+        [],
+        [],
+    )
     assert (found["rows_kept"], found["rows_per_month"]["2"], found["airports"]) == (3650, 280, 1)
 
 
@@ -121,5 +128,10 @@ def test_the_report_is_one_row_of_the_warehouse() -> None:
 
     assert table.schema == schemas.BRONZE_QUALITY
     (row,) = table.to_pylist()
-    assert (row["missing_months"], row["doubled_months"], row["missing_days"], row["rows_duplicate"]) == ("10", "9", 31, 300)
+    assert (row["missing_months"], row["doubled_months"], row["missing_days"], row["rows_duplicate"]) == (
+        "10",
+        "9",
+        31,
+        300,
+    )
     assert json.loads(row["report"]) == found

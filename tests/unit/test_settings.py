@@ -7,7 +7,11 @@ import pytest
 from utils.errors import DelaywatchError
 from utils.settings import Settings
 
-COMPLETE = {"DELAYWATCH_LAKE": "s3://lake/x", "DELAYWATCH_WAREHOUSE": "postgresql://u:p@h/d", "AWS_ENDPOINT_URL": "http://s3:8333"}
+COMPLETE = {
+    "DELAYWATCH_LAKE": "s3://lake/x",
+    "DELAYWATCH_WAREHOUSE": "postgresql://u:p@h/d",
+    "AWS_ENDPOINT_URL": "http://s3:8333",
+}
 
 
 def test_the_environment_decides() -> None:

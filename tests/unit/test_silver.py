@@ -58,9 +58,18 @@ def test_a_flight_becomes_a_typed_row_with_27_columns() -> None:
 
 @pytest.mark.parametrize(
     ("planned", "actual", "delay"),
-    [("900", "900.0", 0), ("2355", "10.0", 15), ("5", "2358.0", -7), ("2400", "2400.0", 0), ("1517", "2400.0", 523), ("0", "2400.0", 0)],
+    [
+        ("900", "900.0", 0),
+        ("2355", "10.0", 15),
+        ("5", "2358.0", -7),
+        ("2400", "2400.0", 0),
+        ("1517", "2400.0", 523),
+        ("0", "2400.0", 0),
+    ],
 )
-def test_an_empty_delay_of_a_flight_that_left_is_computed_from_its_times_across_midnight(planned: str, actual: str, delay: int) -> None:
+def test_an_empty_delay_of_a_flight_that_left_is_computed_from_its_times_across_midnight(
+    planned: str, actual: str, delay: int
+) -> None:
     assert only(refine(flight(CRS_DEP_TIME=planned, DEP_TIME=actual, DEP_DELAY="")), "dep_delay") == delay
 
 
@@ -105,7 +114,9 @@ def test_columns_that_are_not_of_the_dataset_are_ignored_and_named() -> None:
 
 
 def test_a_missing_column_is_named_with_the_file_and_its_first_line() -> None:
-    with pytest.raises(DelaywatchError, match=r"01_bronze/2015.csv lacks the columns DEP_DELAY, ORIGIN|ORIGIN, DEP_DELAY") as error:
+    with pytest.raises(
+        DelaywatchError, match=r"01_bronze/2015.csv lacks the columns DEP_DELAY, ORIGIN|ORIGIN, DEP_DELAY"
+    ) as error:
         header(tuple(name for name in HEADER if name not in ("ORIGIN", "DEP_DELAY")))
     assert "FL_DATE,OP_CARRIER" in str(error.value)
 
@@ -197,7 +208,10 @@ def test_a_quote_that_is_never_closed_costs_its_own_line_only() -> None:
     assert [(row.line, row.reason) for row in refined.rejected] == [(0, "a quote is not closed")]
 
 
-_odd_text = st.text(st.sampled_from("0123456789.-+eE \tnaifx:é_") | st.characters(exclude_characters='",\r\n', codec="utf-8"), max_size=8)
+_odd_text = st.text(
+    st.sampled_from("0123456789.-+eE \tnaifx:é_") | st.characters(exclude_characters='",\r\n', codec="utf-8"),
+    max_size=8,
+)
 
 
 @given(column=st.sampled_from([name for name, _ in schemas.FLIGHT_COLUMNS]), value=_odd_text)
@@ -242,7 +256,11 @@ def test_other_columns_do_not_make_a_flight_another_flight() -> None:
 
 
 def test_without_a_scheduled_time_flights_are_the_same_only_when_nothing_differs() -> None:
-    legs = [flight(CRS_DEP_TIME="", DEP_TIME="700.0"), flight(CRS_DEP_TIME="", DEP_TIME="1900.0"), flight(CRS_DEP_TIME="", DEP_TIME="700.0")]
+    legs = [
+        flight(CRS_DEP_TIME="", DEP_TIME="700.0"),
+        flight(CRS_DEP_TIME="", DEP_TIME="1900.0"),
+        flight(CRS_DEP_TIME="", DEP_TIME="700.0"),
+    ]
     first, second, again = silver.fingerprints(refine(*legs).flights)
 
     assert first != second
