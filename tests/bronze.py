@@ -1,4 +1,4 @@
-"""Bronze files for tests: a flight with every column filled, changed where a test says so, written as the Kaggle files are."""
+"""Bronze files for tests: one full flight, changed where a test says so, written as the Kaggle files are."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ def csv_of(rows: Iterable[Flight], columns: Sequence[str] = HEADER, newline: str
 def year_of_flights(
     year: int, airports: Mapping[str, int], seed: int = 1, closed: Sequence[tuple[str, str]] = ()
 ) -> list[Flight]:
-    """A whole year in date order: `airports` gives departures per day, `closed` the (origin, date) on which 3 of 4 are cancelled."""
+    """A whole year in date order.
+
+    `airports` gives departures per day, `closed` the (origin, date) on which 3 of 4 flights are cancelled.
+    """
     random, rows = Random(seed), []
     day = date(year, 1, 1)
     while day.year == year:

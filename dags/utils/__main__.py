@@ -33,9 +33,9 @@ Put the year's CSV (Kaggle's "Airline Delay and Cancellation Data" or the same 2
 
     python -m utils run --year 2018
 
-`run` is silver, gold, detect, upsert, plot and the year page in this order; each is also a command of its own, for example
-`detect` and `upsert` after a change of detectors.yaml. Doing a step twice changes nothing. Without --lake and --warehouse the
-environment decides: DELAYWATCH_LAKE (file:///folder or s3://bucket/prefix), DELAYWATCH_WAREHOUSE
+`run` is silver, gold, detect, upsert, plot and the year page in this order; each is also a command of its own, for
+example `detect` and `upsert` after a change of detectors.yaml. Doing a step twice changes nothing. Without --lake and
+--warehouse the environment decides: DELAYWATCH_LAKE (file:///folder or s3://bucket/prefix), DELAYWATCH_WAREHOUSE
 (postgresql://user:password@host:5432/database), and for S3 the usual AWS_* variables and AWS_ENDPOINT_URL.
 
 Exit codes: 0 done, 1 a year could not be done (the sentence says why), 2 the command line was not understood.

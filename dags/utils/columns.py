@@ -1,4 +1,7 @@
-"""Arrow columns as numpy arrays and back. `pa.array` and `fill_null` would load pandas, 45 MB that the pass over a year does not need."""
+"""Arrow columns as numpy arrays and back.
+
+Straight on the buffers: `pa.array` and `fill_null` would load pandas, 45 MB that the pass over a year does not need.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ def valid(column: pa.Array) -> np.ndarray:
 
 
 def values(column: pa.Array, fill: float = 0) -> np.ndarray:
-    """The values of a fixed-width column with `fill` for null; dates as days since 1970, dictionaries as their indices."""
+    """The values of a fixed-width column, shape (rows,), with `fill` for null.
+
+    Dates come as days since 1970, dictionaries as their indices.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.indices
     if not len(column):

@@ -37,9 +37,10 @@ _NO_DELAY = np.iinfo(np.int16).min
 
 
 class DaySums:
-    """Sums per airport and day of one year, filled table by table in any order. Not safe for use by several threads at once."""
+    """Sums per airport and day of one year, filled table by table in any order; by one thread at a time."""
 
     def __init__(self, year: int) -> None:
+        """Empty sums; partial ones of another year than `year` must not be added."""
         self.year = year
         self._first = (date(year, 1, 1) - date(1970, 1, 1)).days
         self._days = (date(year + 1, 1, 1) - date(year, 1, 1)).days
@@ -111,7 +112,7 @@ def _utf8(names: list[str]) -> tuple[pa.Buffer, pa.Buffer]:
 
 
 def day_sums(flights: pa.Table) -> pa.Table:
-    """Sums per airport and day of some silver flights (columns COLUMNS suffice), as a table of SUMS in no special order.
+    """Sums per airport and day of some silver flights (COLUMNS of them suffice), as a table of SUMS in any order.
 
     CANCELLED alone decides what was cancelled: a cancelled flight's own delay is never counted. Cause minutes are null
     unless the arrival was late; here null adds nothing.
@@ -136,9 +137,8 @@ def day_sums(flights: pa.Table) -> pa.Table:
     def total(weights: np.ndarray | None, where: np.ndarray | None = None) -> np.ndarray:
         keys = cell if where is None else cell[where]
         taken = weights if where is None or weights is None else weights[where]
-        return np.bincount(keys, taken, minlength=cells).astype(
-            np.int64
-        )  # float64 sums of whole numbers are exact here
+        summed = np.bincount(keys, taken, minlength=cells)  # float64 sums of whole numbers are exact here
+        return summed.astype(np.int64)
 
     added = {
         "scheduled": total(None),
@@ -185,11 +185,11 @@ def sums_of(tables: Iterable[pa.Table], year: int) -> pa.Table:
 
 
 def airport_days(sums: pa.Table, year: int) -> pa.Table:
-    """SUMS to schemas.AIRPORT_DAYS: every airport on every calendar day from its first to its last scheduled day of the year.
+    """SUMS to schemas.AIRPORT_DAYS: every airport on every calendar day from its first to its last scheduled one.
 
-    A day without flights keeps its row, with zeros and null delays. Means are over the flights that departed and have a delay;
-    the effective delay also counts cancelled flights, as DELAY_CAP_MIN. Standard deviations are those of a sample (n - 1)
-    and null below two flights.
+    A day without flights keeps its row, with zeros and null delays. Means are over the flights that departed and have a
+    delay; the effective delay also counts cancelled flights, as DELAY_CAP_MIN. Standard deviations are those of a
+    sample (n - 1) and null below two flights.
     """
     day = _days(sums)
     origins = columns.one(sums["origin"]).dictionary_encode()

@@ -1,7 +1,8 @@
 """The steps of a run: read, pure function, check, write. The only module that joins the edges with the transforms.
 
-Every step takes the settings and a year, replaces its whole partition or upserts on the key, logs its counts once and
-returns the key that it wrote; running one twice changes nothing. Heavy libraries load inside, so that a DAG parses fast.
+Every step takes the settings and a year, replaces its whole partition or upserts on the key, logs its counts once
+and returns the key that it wrote; running one twice changes nothing. Heavy libraries load inside, so that a DAG parses
+fast.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def check_year(year: int) -> int:
 
 
 def year_of_run(year: int | None, data_interval_start: datetime | None, run_after: datetime) -> int:
-    """Which year a run is for: the one asked for, else that of its data interval, else the last one that is complete."""
+    """Which year a run is for: the one asked for, else its data interval's, else the last one that is complete."""
     if year is None:
         year = data_interval_start.year if data_interval_start else run_after.year - 1
     return check_year(year)
@@ -140,7 +141,7 @@ def write_anomalies(settings: Settings, year: int, detector: str) -> str:
 
 
 def upsert(settings: Settings, year: int) -> str:
-    """Bring the year's airport-days, verdicts and quality report into the warehouse; a row that is equal is not written."""
+    """Bring the year's airport-days, verdicts and quality report into the warehouse; equal rows are not written."""
     from utils import detectors, quality
     from utils.db_handler import DBHandler
 
@@ -226,7 +227,10 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
 
 
 def put_bronze(settings: Settings, year: int, path: Path) -> str:
-    """Put a CSV as it is into bronze as the year's, unless another one is there. Raises DelaywatchError when it cannot be one."""
+    """Put a CSV as it is into bronze as the year's, over the one of the same name if there is one.
+
+    Raises DelaywatchError when the year is there under the other name, compressed or not.
+    """
     from utils import lake as keys
 
     lake = _lake(settings)
@@ -299,7 +303,8 @@ def _params_hashes() -> dict[str, str]:
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
-    return table.to_pandas(date_as_object=False)
+    frame: pd.DataFrame = table.to_pandas(date_as_object=False)
+    return frame
 
 
 def _with_detector(verdicts: pa.Table, name: str) -> pa.Table:

@@ -22,14 +22,17 @@ UNUSUAL = (0.7, 1.4)  # flights per day of a month, against the median of the ot
 
 
 def report(year: int, bronze_key: str, refined: Refined, airports_before: Iterable[str] | None) -> dict[str, Any]:
-    """The report as JSON-ready values; `airports_before` are those of the previous year, None when it is not in the lake."""
+    """The report as JSON-ready values.
+
+    `airports_before` are the airports of the previous year, None when that is not in the lake.
+    """
     sums = refined.sums
     days = columns.values(columns.one(sums["fl_date"])).tolist()
     scheduled = columns.values(columns.one(sums["scheduled"])).tolist()
     per_day: Counter[date] = Counter()
     for day, flights in zip(days, scheduled, strict=True):
         per_day[date(1970, 1, 1) + timedelta(days=day)] += flights
-    per_month = {month: 0 for month in range(1, 13)}
+    per_month = dict.fromkeys(range(1, 13), 0)
     for one, flights in per_day.items():
         per_month[one.month] += flights
 
@@ -104,7 +107,8 @@ def _warnings(found: dict[str, Any]) -> list[str]:
             f"No flights on {len(lone)} single days: {', '.join(lone[:5])}{' and more' if len(lone) > 5 else ''}."
         )
     told += [
-        f"{calendar.month_name[one['month']]} has {one['rows']:,} flights where the other months suggest about {one['typical']:,}."
+        f"{calendar.month_name[one['month']]} has {one['rows']:,} flights "
+        f"where the other months suggest about {one['typical']:,}."
         for one in found["unusual_months"]
     ]
     if found["duplicates_that_differ"]:

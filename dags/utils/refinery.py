@@ -1,19 +1,19 @@
 """One pass over a year's CSV: byte ranges in, staged silver parts and the sums for gold out.
 
-The unit of work is `process_range`: the lines that begin in one byte range become typed flights, rejected rows and sums; a
-worker thread per core takes range after range. Reads a lake `Source` and writes into a local folder that `lake.staging`
-gave; committing the result is `pipeline`'s.
+The unit of work is `process_range`: the lines that begin in one byte range become typed flights, rejected rows and
+sums; a worker thread per core takes range after range. Cutting the file is `blocks`'. Writes into a local folder that
+`lake.staging` gave; committing the result is `pipeline`'s.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -21,13 +21,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from utils import columns, gold, schemas, silver
+from utils.blocks import RangeReader, StreamReader, line_start
 from utils.errors import DelaywatchError
-from utils.lake import Source, encode
+from utils.lake import encode
 
-PIECE_BYTES = 8 << 20  # what one read and one parse take; with PIECES_PER_PART about 256 Ki flights per row group
-PIECES_PER_PART = 4
+if TYPE_CHECKING:
+    from utils.stores import Source
+
 MAX_REJECTED_SHARE = 0.01
-_PEEK_BYTES = 1 << 16
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -46,7 +47,7 @@ class StagedPart:
 
 @dataclass(frozen=True)
 class Refined:
-    """A refined year: rows_read == the rows of all parts + duplicates + rejected.num_rows, which `refine_year` has checked."""
+    """A refined year: rows_read == rows_kept + rows_duplicate + rejected.num_rows, which `refine_year` has checked."""
 
     parts: list[StagedPart]
     sums: pa.Table  # gold.SUMS
@@ -60,10 +61,12 @@ class Refined:
 
     @property
     def rows_kept(self) -> int:
+        """The rows of all parts."""
         return sum(part.rows for part in self.parts)
 
     @property
     def rows_duplicate(self) -> int:
+        """Rows left out because the flight is in a part already."""
         return sum(self.duplicates_per_month.values())
 
 
@@ -78,18 +81,7 @@ class RangeResult:
     lines: int
 
 
-# --- reading blocks of whole lines ----------------------------------------------------------------------------------
-
-
-def line_start(source: Source, offset: int) -> int:
-    """Where the first line begins at or behind `offset`; the size of the source when none does."""
-    at = offset - 1
-    while 0 <= at < source.size:
-        found = source.read(at, at + _PEEK_BYTES).find(b"\n")
-        if found >= 0:
-            return min(at + found + 1, source.size)
-        at += _PEEK_BYTES
-    return source.size if offset > 0 else 0
+# --- one block ------------------------------------------------------------------------------------------------------
 
 
 def process_range(source: Source, start: int, end: int, header: silver.Header, year: int) -> RangeResult:
@@ -102,163 +94,6 @@ def process_block(block: bytes, header: silver.Header, year: int, *, joins_lines
     """Refine a block of whole lines; see silver.refine."""
     refined = silver.refine(block, header, year, joins_lines=joins_lines)
     return RangeResult(refined.flights, refined.rejected, gold.day_sums(refined.flights), refined.rows, refined.lines)
-
-
-class _OrderedHash:
-    """SHA-256 of blocks that arrive in any order, each kept only until those before it are in."""
-
-    def __init__(self) -> None:
-        self._sha, self._next, self._waiting = hashlib.sha256(), 0, {}  # type: ignore[var-annotated]
-        self._lock = threading.Lock()
-
-    def add(self, place: int, block: bytes) -> None:
-        with self._lock:
-            self._waiting[place] = block
-            while self._next in self._waiting:
-                self._sha.update(self._waiting.pop(self._next))
-                self._next += 1
-
-    def hexdigest(self) -> str:
-        return str(self._sha.hexdigest())
-
-
-class _RangeReader:
-    """Blocks of an uncompressed source, each read on its own by the thread that works on it."""
-
-    def __init__(self, source: Source, header_end: int, header: bytes) -> None:
-        self._source, self._header_end = source, header_end
-        self._hash = _OrderedHash()
-        self._hash.add(0, header)
-        self._pieces = -(-source.size // PIECE_BYTES)
-        self._part = 0
-        self.joins_lines = False
-
-    def next_part(self) -> Iterator[bytes] | None:
-        first = self._part * PIECES_PER_PART
-        if first >= self._pieces:
-            return None
-        self._part += 1
-        return (self._block(piece) for piece in range(first, min(first + PIECES_PER_PART, self._pieces)))
-
-    def _block(self, piece: int) -> bytes:
-        start, end = (self._boundary(piece), self._boundary(piece + 1))
-        block = self._source.read(start, end)
-        if len(block) != end - start:
-            raise DelaywatchError(
-                f"{self._source.key} became shorter while it was read; run the step again after its upload."
-            )
-        self._hash.add(piece + 1, block)
-        return block
-
-    def _boundary(self, piece: int) -> int:
-        return max(self._header_end, line_start(self._source, piece * PIECE_BYTES)) if piece else self._header_end
-
-    def done(self) -> int:
-        return min(self._part * PIECES_PER_PART * PIECE_BYTES, self._source.size)
-
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
-
-
-class _StreamReader:
-    """The same blocks from one reading from the start: for gzip, and for files in which a quoted field holds a line break."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._sha = hashlib.sha256()
-        self._taken = 0  # bytes of the source
-        self._chunks = self._decompressed() if source.key.endswith(".gz") else self._plain()
-        self._buffer = bytearray()
-        self._at = 0  # offset of the buffer in the text
-        self._ended = False
-        self._piece = 0
-        self._fields = 0
-        self.joins_lines = True
-
-    def _plain(self) -> Iterator[bytes]:
-        while chunk := self._source.read(self._taken, self._taken + (1 << 20)):
-            self._sha.update(chunk)
-            self._taken += len(chunk)
-            yield chunk
-
-    def _decompressed(self) -> Iterator[bytes]:
-        gzip_format = 31
-        inflate = zlib.decompressobj(gzip_format)
-        started = False
-        for compressed in self._plain():
-            chunk = compressed
-            while chunk:
-                if inflate.eof:  # another member may follow, or padding with zeros
-                    chunk = chunk.lstrip(b"\0")
-                    if not chunk:
-                        break
-                    inflate, started = zlib.decompressobj(gzip_format), False
-                try:
-                    text = inflate.decompress(chunk)
-                except zlib.error as error:
-                    raise DelaywatchError(
-                        f"{self._source.key} is not readable as gzip ({error}); upload the file again and compare its checksum."
-                    ) from error
-                started = True
-                chunk = inflate.unused_data
-                yield text
-        if started and not inflate.eof:
-            raise DelaywatchError(
-                f"{self._source.key} ends in the middle of its gzip data; upload the whole file again."
-            )
-
-    def _fill(self, length: int) -> None:
-        while not self._ended and len(self._buffer) < length:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                self._ended = True
-            else:
-                self._buffer += chunk
-
-    def _take(self, length: int) -> bytes:
-        taken = bytes(self._buffer[:length])
-        del self._buffer[:length]
-        self._at += length
-        return taken
-
-    def header(self) -> bytes:
-        self._fill(_PEEK_BYTES)
-        end = self._buffer.find(b"\n")
-        return self._take(end + 1 if end >= 0 else len(self._buffer))
-
-    def knows_header(self, header: silver.Header) -> None:
-        self._fields = len(header.names)
-
-    def next_part(self) -> Iterator[bytes] | None:
-        blocks = [block for _ in range(PIECES_PER_PART) if (block := self._next_block()) is not None]
-        return iter(blocks) if blocks else None
-
-    def _next_block(self) -> bytes | None:
-        self._piece += 1
-        wanted = self._piece * PIECE_BYTES - 1 - self._at
-        end = -1
-        self._fill(wanted + _PEEK_BYTES)
-        while not (end >= 0 or (self._ended and not self._buffer)):
-            end = self._buffer.find(b"\n", max(wanted, 0)) + 1 or -1
-            if end < 0:
-                if self._ended:
-                    end = len(self._buffer)
-                else:
-                    self._fill(len(self._buffer) + PIECE_BYTES)
-        if end < 0:
-            return None
-        is_last = self._ended and end == len(self._buffer)
-        if not is_last and self._buffer.find(b'"', 0, end) >= 0:
-            _, end = silver.records(bytes(self._buffer[:end]), self._fields, is_last=False)
-        return self._take(end)
-
-    def done(self) -> int:
-        return self._taken
-
-    def sha256(self) -> str:
-        for _ in self._chunks:
-            continue
-        return self._sha.hexdigest()
 
 
 # --- the pass -------------------------------------------------------------------------------------------------------
@@ -288,10 +123,10 @@ class _Collected:
 def refine_year(source: Source, year: int, folder: Path, threads: int, progress: Progress | None = None) -> Refined:
     """Refine the whole CSV `source` of `year` into parts below `folder`, with `threads` workers.
 
-    Memory does not grow with the file: every worker holds one part, the identities of the flights wait on disk by month. The
-    result depends neither on the number of workers nor on how the file is cut, and but for the order of rows not on the
-    order of its lines. Raises DelaywatchError for a file that is empty, cut, damaged, has the wrong header, or more than
-    1 % rows that cannot be used; it then names the first of them.
+    Memory does not grow with the file: every worker holds one part, the identities of the flights wait on disk by
+    month. The result depends neither on the number of workers nor on how the file is cut, and but for the order of rows
+    not on the order of its lines. Raises DelaywatchError for a file that is empty, cut, damaged, has the wrong header,
+    or more than 1 % rows that cannot be used; it then names the first of them.
     """
     pool = pa.default_memory_pool()
     pa.set_memory_pool(pa.system_memory_pool())  # gives freed pieces back at once: 15 % less at the peak than mimalloc
@@ -310,9 +145,9 @@ def _refine(
 ) -> Refined:
     if not source.size:
         raise DelaywatchError(f"{source.key} is empty; upload the file of {year} again.")
-    reader: _RangeReader | _StreamReader
+    reader: RangeReader | StreamReader
     if from_start:
-        reader = _StreamReader(source)
+        reader = StreamReader(source)
         first = reader.header()
         header = silver.read_header(first, source.key)
         reader.knows_header(header)
@@ -320,7 +155,7 @@ def _refine(
         end = line_start(source, 1)
         first = source.read(0, end)
         header = silver.read_header(first, source.key)
-        reader = _RangeReader(source, end, first)
+        reader = RangeReader(source, end, first)
 
     found = _Collected(folder, gold.DaySums(year))
     numbers = iter(range(1 << 31))
@@ -373,10 +208,8 @@ def _work_on(
     flights = pa.concat_tables(tables)
     tables.clear()
     part = _write_part(found.folder / f"part-{number:05d}.parquet", flights)
-    keys, month = (
-        silver.fingerprints(flights.combine_chunks()),
-        columns.values(columns.one(pc.month(flights["fl_date"]))),
-    )
+    keys = silver.fingerprints(flights.combine_chunks())
+    month = columns.values(columns.one(pc.month(flights["fl_date"])))
     del flights
     with found.lock:
         found.parts[number], found.lines[number], found.rejected[number] = part, lines, rejected
@@ -432,7 +265,8 @@ def _finish(source: Source, sha256: str, header: silver.Header, year: int, found
     tail = found.last_line[1]
     if rejected and not tail.endswith(b"\n") and rejected[-1].raw == tail.decode("utf-8", errors="backslashreplace"):
         raise DelaywatchError(
-            f"{source.key} ends in the middle of line {rejected[-1].line} ({rejected[-1].reason}), so it was cut; upload the whole file again."
+            f"{source.key} ends in the middle of line {rejected[-1].line} ({rejected[-1].reason}), so it was cut; "
+            "upload the whole file again."
         )
     if len(rejected) > MAX_REJECTED_SHARE * found.rows:
         raise _too_many_rejected(found, source.key)
@@ -445,7 +279,8 @@ def _finish(source: Source, sha256: str, header: silver.Header, year: int, found
     dropped = sum(duplicates.values())
     if written + dropped + len(rejected) != found.rows:
         raise AssertionError(
-            f"{source.key}: {written} rows written + {dropped} duplicates + {len(rejected)} rejected are not the {found.rows} rows read"
+            f"{source.key}: {written} rows written + {dropped} duplicates + {len(rejected)} rejected "
+            f"are not the {found.rows} rows read"
         )
     columns = [[row.line for row in rejected], [row.reason for row in rejected], [row.raw for row in rejected]]
     return Refined(
@@ -467,8 +302,9 @@ def _finish(source: Source, sha256: str, header: silver.Header, year: int, found
 def _drop_duplicates(found: _Collected, year: int) -> tuple[dict[int, int], int]:
     """Keep one of every flight; returns the number dropped per month, and how many of those differed from the one kept.
 
-    Months are looked at one after the other, since a flight's date is part of its identity. Of several rows of one flight the
-    one with the smallest hash over all columns stays, so that the order of the file does not decide; of equal rows the first.
+    Months are looked at one after the other, since a flight's date is part of its identity. Of several rows of one
+    flight the one with the smallest hash over all columns stays, so that the order of the file does not decide; of
+    equal rows the first.
     """
     per_month: dict[int, int] = {}
     differing = 0

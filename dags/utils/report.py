@@ -223,7 +223,7 @@ def _key_figures(joined: pd.DataFrame) -> dict[str, Any]:
 # Page
 
 
-def year_page(  # noqa: PLR0917  a page takes what it shows
+def year_page(
     year: int,
     days: pd.DataFrame,
     verdicts: Mapping[str, pd.DataFrame],

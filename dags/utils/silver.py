@@ -1,6 +1,7 @@
-"""Bronze text to silver flights: the header, the typed rows, the rows that cannot be used, and the identity of a flight.
+"""Bronze text to silver flights: the header, the typed rows, the rows that cannot be used, a flight's identity.
 
-Pure: bytes and Arrow tables in, Arrow tables out. Reading files, ranges and threads live in `refinery`, keys in `lake`.
+Pure: bytes and Arrow tables in, Arrow tables out. Reading ranges lives in `blocks`, threads in `refinery`, keys in
+`lake`.
 """
 
 from __future__ import annotations
@@ -83,17 +84,18 @@ def read_header(line: bytes, key: str) -> Header:
             else f"has {', '.join(doubled)} twice"
         )
         raise DelaywatchError(
-            f"{key} {what}; its first line must name the 27 columns of the Kaggle dataset separated by commas, but it is: {text[:200]!r}."
+            f"{key} {what}; its first line must name the 27 columns of the Kaggle dataset separated by commas, "
+            f"but it is: {text[:200]!r}."
         )
     return Header(names, tuple(name for name in names if name not in known and name != schemas.EMPTY_COLUMN and name))
 
 
 def refine(block: bytes, header: Header, year: int, *, joins_lines: bool = False) -> Refined:
-    """Type the rows of `block` (whole lines of a bronze file without its header) and set aside those that cannot be used.
+    """Type the rows of `block` (whole lines of a bronze file, not its header) and set aside those that cannot be used.
 
     A block in which every row is good, which is nearly every block, is parsed once by Arrow. Any doubt sends it through
-    `_refine_with_care`, which accepts exactly the same rows and names a reason for each of the others. With `joins_lines`
-    a quoted field may hold line breaks; without it such a block raises SplitRecord.
+    `_refine_with_care`, which accepts exactly the same rows and names a reason for each of the others. With
+    `joins_lines` a quoted field may hold line breaks; without it such a block raises SplitRecord.
     """
     if b'"' in block and any(count % 2 for count in _quotes_per_line(block)):
         if not joins_lines:
@@ -134,7 +136,7 @@ def _parse(
 
 
 def _typed(table: pa.Table) -> pa.Table | None:
-    """Columns as read (float32 for every number) to schemas.SILVER; None when a number does not fit its type exactly."""
+    """Columns as read (float32 for every number) to schemas.SILVER; None when a number does not fit its type."""
     typed = []
     try:
         for name, kind in schemas.FLIGHT_COLUMNS:
@@ -202,7 +204,9 @@ def _quotes_per_line(block: bytes) -> np.ndarray:
 
 
 def _fields_in(record: bytes) -> int:
-    return len(next(csv.reader(io.StringIO(record.decode("latin-1"), newline="")), ()))
+    """How many fields `record` has; 0 when its quotes leave a line break outside, so that it is no single record."""
+    rows = list(csv.reader(io.StringIO(record.decode("latin-1"), newline="")))
+    return len(rows[0]) if len(rows) == 1 else 0
 
 
 def _is_utf8(text: bytes) -> bool:
@@ -216,9 +220,9 @@ def _is_utf8(text: bytes) -> bool:
 def records(block: bytes, fields: int, *, is_last: bool = True) -> tuple[list[tuple[int, bytes, bool]], int]:
     """Cut `block` into (first line, record, whether its quotes close), empty lines left out, and say how far it got.
 
-    A line with an odd number of quotes is joined with the lines after it, up to LONGEST_RECORD_LINES, as soon as that gives
-    a record of `fields` fields; when nothing does, the line stands alone as one whose quote never closes. Unless the block
-    `is_last` of its file, it stops in front of a record that lines behind the block could still complete.
+    A line with an odd number of quotes is joined with the lines after it, up to LONGEST_RECORD_LINES, as soon as that
+    gives a record of `fields` fields; when nothing does, the line stands alone as one whose quote never closes. Unless
+    the block `is_last` of its file, it stops in front of a record that lines behind the block could still complete.
     """
     lines = block.split(b"\n")
     if not lines[-1]:
@@ -369,7 +373,8 @@ def _mixed(values: np.ndarray) -> np.ndarray:
     """Spread 64-bit values: the finaliser of SplitMix64 (Steele, Lea, Flood 2014)."""
     values = (values ^ (values >> np.uint64(30))) * _MIX[1]
     values = (values ^ (values >> np.uint64(27))) * _MIX[2]
-    return values ^ (values >> np.uint64(31))
+    mixed: np.ndarray = values ^ (values >> np.uint64(31))
+    return mixed
 
 
 def _as_uint64(column: pa.Array) -> np.ndarray:
@@ -377,16 +382,17 @@ def _as_uint64(column: pa.Array) -> np.ndarray:
     if pa.types.is_dictionary(column.type):
         words = [hashlib.blake2b(word.encode(), digest_size=8).digest() for word in column.dictionary.to_pylist()]
         table = np.frombuffer(b"".join(words) + b"\xff" * 8, np.uint64)
-        return table[columns.values(column, fill=len(words))]
+        hashed: np.ndarray = table[columns.values(column, fill=len(words))]
+        return hashed
     number = columns.values(column).astype(np.int64)
     return np.where(columns.valid(column), number, np.iinfo(np.int64).max).view(np.uint64)
 
 
 def fingerprints(flights: pa.Table, names: Sequence[str] = schemas.NATURAL_KEY, seed: int = 0) -> np.ndarray:
-    """A 64-bit hash per flight over the columns `names`, uint64 of shape (rows,); equal rows give equal hashes in any block.
+    """A 64-bit hash per flight over the columns `names`, uint64 of shape (rows,), the same for equal rows in any block.
 
-    A flight whose natural key has a null part is told apart by every other column too: rows without a scheduled time are
-    duplicates only when nothing else differs.
+    A flight whose natural key has a null part is told apart by every other column too: rows without a scheduled time
+    are duplicates only when nothing else differs.
     """
     result = np.full(flights.num_rows, seed, np.uint64)
     with np.errstate(over="ignore"):

@@ -1,22 +1,49 @@
-"""Airflow on a scratch home for this session, and a small real year in a lake of its own."""
+"""Airflow on a scratch home of this session's own, and a lake with one small year in it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from demo import airflow_home
+from tests.bronze import csv_of, year_of_flights
 
-STORM = ("BOS", "2015-01-27")
+STORM = "2015-01-27"  # Boston cancels three flights of four
 
 
 @pytest.fixture(scope="session")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Airflow reads its environment when it is imported, so import it only in tests that ask for this."""
+    """Airflow of a scratch home; import it after asking for this, because it reads its environment then."""
+    before = dict(os.environ)
     home = tmp_path_factory.mktemp("airflow")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setattr("os.environ", dict(__import__("os").environ))
-        airflow_home.enter(home, lake="", warehouse="")
-        airflow_home.prepare(home)
-        yield
+    airflow_home.enter(home, lake="file:///nowhere", warehouse="postgresql://nobody@127.0.0.1:1/nothing")
+    airflow_home.prepare(home)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def dag(airflow: None) -> Any:
+    """The DAG as Airflow reads it from the file."""
+    from airflow.dag_processing.dagbag import DagBag
+
+    bag = DagBag(airflow_home.DAGS)
+    assert bag.import_errors == {}
+    assert list(bag.dags) == ["flight_anomalies"]
+    return bag.dags["flight_anomalies"]
+
+
+@pytest.fixture
+def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A lake whose bronze has 2015: Boston and Worcester, every day."""
+    bronze = tmp_path / "lake" / "01_bronze"
+    bronze.mkdir(parents=True)
+    rows = year_of_flights(2015, {"BOS": 20, "ORH": 6}, closed=[("BOS", STORM)])
+    (bronze / "2015.csv").write_bytes(csv_of(rows))
+    monkeypatch.setenv("DELAYWATCH_LAKE", bronze.parent.as_uri())
+    return bronze.parent

@@ -1,4 +1,4 @@
-"""An S3 server of this session's own: moto speaks the protocol and, with its IAM switch, checks keys; it stands in for AWS."""
+"""Empty lakes on a folder and on S3, where moto stands in for AWS: it speaks the protocol and can check keys."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 
 from utils import lake as keys
 from utils.errors import DelaywatchError
-from utils.lake import BucketStore, FolderStore, Lake
+from utils.lake import Lake
 from utils.settings import Settings
+from utils.stores import BucketStore, FolderStore
 
 
 def sentence(call: object, *given: object) -> str:
@@ -45,7 +47,8 @@ def test_a_missing_year_names_the_years_that_are_there(lake: Lake) -> None:
         lake.store.put(f"01_bronze/{name}", b"x")
 
     assert sentence(lake.bronze_key, 2015) == (
-        f"There is no 01_bronze/2015.csv (or .csv.gz) in {lake.uri}; put it there, or choose a year that is there: 2013, 2014."
+        f"There is no 01_bronze/2015.csv (or .csv.gz) in {lake.uri}; "
+        "put it there, or choose a year that is there: 2013, 2014."
     )
 
 
@@ -74,6 +77,10 @@ def test_an_s3_object_replaced_during_a_read_is_refused_by_the_server(bucket_set
     lake.store.put("01_bronze/2015.csv", b"abcdefghij")
 
     assert "changed while reading 01_bronze/2015.csv" in sentence(source.read, 0, 5)
+
+
+def test_an_object_that_is_gone_is_told_so(lake: Lake) -> None:
+    assert "reading 01_bronze/2015.csv" in sentence(lake.store.open, "01_bronze/2015.csv")
 
 
 def staged(folder: Path, *texts: str) -> list[tuple[Path, str]]:
@@ -236,7 +243,8 @@ def checking_keys(s3_endpoint: str, bucket_settings: Settings) -> Iterator[Setti
     iam = boto3.client("iam", **how)
     name = f"reader-{bucket_settings.lake[5:].split('/')[0]}"
     iam.create_user(UserName=name)
-    policy = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["s3:ListBucket","s3:GetObject"],"Resource":"*"}]}'
+    may_read = {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetObject"], "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [may_read]})
     iam.put_user_policy(UserName=name, PolicyName="read", PolicyDocument=policy)
     key = iam.create_access_key(UserName=name)["AccessKey"]
     requests.post(f"{s3_endpoint}/moto-api/reset-auth", data="0", timeout=10)

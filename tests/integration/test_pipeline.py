@@ -1,4 +1,4 @@
-"""A year end to end: twice changes nothing, a killed run is repaired by the next, a failed one leaves what was there."""
+"""A year end to end: twice changes nothing, the next run repairs a killed one, a failed one leaves what was there."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 
 from tests.bronze import csv_of, flight, year_of_flights
 from tests.conftest import sql
+from utils import gold, pipeline
 from utils import lake as keys
-from utils import pipeline
 from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError
 from utils.lake import Lake
@@ -78,6 +78,14 @@ def test_a_year_goes_from_bronze_to_the_warehouse_and_the_page(settings: Setting
     page = lake.store.get(keys.year_page_key(YEAR)) or b""
     assert b"JFK" in page
     assert sql(settings.warehouse, "SELECT year, rows->>'kept' FROM flights.runs") == [(YEAR, str(365 * 43))]
+
+
+def test_the_sums_beside_silver_are_those_of_silver(lake_settings: Settings, bronze: bytes) -> None:
+    lake = Lake(lake_settings)
+    lake.store.put("01_bronze/2015.csv", bronze)
+    pipeline.write_silver(lake_settings, YEAR)
+
+    assert gold.sums_of(lake.read_silver(YEAR), YEAR).equals(lake.read_sums(YEAR))
 
 
 def test_running_a_year_twice_changes_no_byte_and_no_row(settings: Settings, bronze: bytes) -> None:
@@ -169,9 +177,8 @@ def test_a_warehouse_that_lost_rows_is_not_published(folder_settings: Settings, 
     run(settings)
     sql(warehouse, "DELETE FROM flights.anomalies WHERE origin = 'ACK' AND detector = 'three_sigma'")
 
-    with pytest.raises(
-        DelaywatchError, match="anomalies of three_sigma: 1095 in gold, 730 in the warehouse.*run the upsert step again"
-    ):
+    told = r"anomalies of three_sigma: 1095 in gold, 730 in the warehouse.*run the upsert step again"
+    with pytest.raises(DelaywatchError, match=told):
         pipeline.publish(settings, YEAR, "again", datetime(2016, 1, 1, tzinfo=UTC))
 
 
@@ -219,8 +226,8 @@ def test_a_step_that_is_killed_is_repaired_by_the_next_run(
     settings = dataclasses.replace(folder_settings, warehouse=warehouse)
     store = Lake(settings).store
     store.put("01_bronze/2015.csv", csv_of(year_of_flights(YEAR, {"JFK": 12}, seed=2)))
-    for name in STEPS:
-        STEPS[name](settings)
+    for run_step in STEPS.values():
+        run_step(settings)
     store.put("01_bronze/2015.csv", bronze)  # every step has something to change now
 
     names = list(STEPS)
@@ -262,7 +269,7 @@ def start_silver(settings: Settings) -> subprocess.Popen[str]:
 
 
 def test_a_disk_that_fills_while_silver_is_written_keeps_the_old_year(tmp_path: Path, bronze: bytes) -> None:
-    """The lake is on a tmpfs of 1.3 MiB, mounted for this process only; that needs root, as in CI and in a container."""
+    """The lake is on a small tmpfs, mounted for this process only; that needs root, as in CI and in a container."""
     if subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode:
         pytest.skip("this user may not mount a file system")
     small, large = tmp_path / "small.csv", tmp_path / "large.csv.gz"

@@ -1,4 +1,4 @@
-"""One pass over real files: the same silver and gold however the file is cut, shuffled, packed or broken, and nothing lost."""
+"""One pass over real files: cut, shuffled, packed or broken, they give the same silver and gold; nothing is lost."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.bronze import HEADER, Flight, cancelled, csv_of, flight, line, year_of_flights
-from utils import gold, refinery, schemas, silver
+from utils import blocks, gold, refinery, schemas, silver
 from utils.errors import DelaywatchError
-from utils.lake import FolderSource
+from utils.stores import FolderSource
 
 YEAR = 2015
 
@@ -27,8 +27,8 @@ YEAR = 2015
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut files every 2 KiB instead of every 8 MiB, so that a small file has many parts."""
-    monkeypatch.setattr(refinery, "PIECE_BYTES", 2048)
-    monkeypatch.setattr(refinery, "PIECES_PER_PART", 2)
+    monkeypatch.setattr(blocks, "PIECE_BYTES", 2048)
+    monkeypatch.setattr(blocks, "PIECES_PER_PART", 2)
 
 
 def refine(data: bytes, folder: Path, *, name: str = "2015.csv", threads: int = 2) -> refinery.Refined:
@@ -98,8 +98,8 @@ def test_shuffling_the_rows_or_cutting_the_file_elsewhere_changes_nothing(
 
     shuffle.shuffle(rows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(refinery, "PIECE_BYTES", piece)
-        patch.setattr(refinery, "PIECES_PER_PART", per_part)
+        patch.setattr(blocks, "PIECE_BYTES", piece)
+        patch.setattr(blocks, "PIECES_PER_PART", per_part)
         cut = refine(csv_of(rows), tmp_path, threads=threads)
         assert as_rows(cut) == expected
     assert gold.airport_days(cut.sums, YEAR).equals(gold.airport_days(whole.sums, YEAR))

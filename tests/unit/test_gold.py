@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -142,7 +143,7 @@ def test_neither_the_order_nor_the_cut_of_the_flights_changes_the_sums(
     whole = gold.sums_of([silver_of(*rows)], YEAR)
     shuffled = order.sample(rows, len(rows))
     edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
-    pieces = [silver_of(*shuffled[start:end]) for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [silver_of(*shuffled[start:end]) for start, end in pairwise(edges)]
 
     assert gold.sums_of(pieces, YEAR).equals(whole)
 

@@ -50,9 +50,9 @@ def test_a_flight_becomes_a_typed_row_with_27_columns() -> None:
         "fl_date": date(2015, 3, 4), "op_carrier": "UA", "op_carrier_fl_num": 2429, "origin": "EWR", "dest": "DEN",
         "crs_dep_time": 1517, "dep_time": 1512, "dep_delay": -5, "taxi_out": 15, "wheels_off": 1527, "wheels_on": 1712,
         "taxi_in": 10, "crs_arr_time": 1745, "arr_time": 1722, "arr_delay": -23, "cancelled": False,
-        "cancellation_code": None, "diverted": False, "crs_elapsed_time": 268, "actual_elapsed_time": 250, "air_time": 225,
-        "distance": 1605, "carrier_delay": None, "weather_delay": None, "nas_delay": None, "security_delay": None,
-        "late_aircraft_delay": None,
+        "cancellation_code": None, "diverted": False, "crs_elapsed_time": 268, "actual_elapsed_time": 250,
+        "air_time": 225, "distance": 1605, "carrier_delay": None, "weather_delay": None, "nas_delay": None,
+        "security_delay": None, "late_aircraft_delay": None,
     }  # fmt: skip
 
 
@@ -233,6 +233,9 @@ def test_the_fast_and_the_careful_way_accept_the_same_values(column: str, value:
 
 
 @given(st.lists(st.binary(max_size=300).map(lambda text: text.replace(b"\r", b"\n")), max_size=6))
+@example([b'a"', b'"'])
+@example([b'\xff"', b'"'])
+@example([b"\xff\r" * 27])
 def test_any_bytes_are_counted_as_flights_or_as_rejected_rows(pieces: list[bytes]) -> None:
     good = (line(flight()) + "\n").encode()
     refined = silver.refine(good.join(pieces), header(), YEAR, joins_lines=True)

@@ -1,0 +1,120 @@
+"""# One calendar year of flights, from the CSV to the published verdicts
+
+**Year**: the parameter `year`, else the year of the data interval (the run that starts by itself on 1 January 2027 is
+for 2026). **Detectors**: empty means every detector of `detectors.yaml`.
+
+**One year by hand**: put `2018.csv` or `2018.csv.gz` into `01_bronze/` of the lake, unpause the DAG, press Trigger, set
+`year`. **Many years**, two at once, both ends included (`--reprocess-behavior completed` repeats those that have run):
+
+    airflow backfill create --dag-id flight_anomalies --from-date 2009-01-01 --to-date 2018-01-01 --max-active-runs 2
+
+A run that starts by itself waits up to 180 days for its file; any other fails at once and lists the years there are.
+**When a step fails**, its log says in a sentence what is wrong and what to do. Do it, then clear the failed task; the
+run goes on from there. A step replaces its whole partition or upserts on the key, so clearing is always safe. Faults of
+network, disk or lock are tried again after 1, 2 and 4 minutes; faults of the file or of a parameter fail at once.
+
+**Places**: lake `DELAYWATCH_LAKE`; warehouse the connection `warehouse`, else `DELAYWATCH_WAREHOUSE`; S3 the connection
+`aws_default` (login, password; extra `region_name`, `endpoint_url`, `aws_session_token`), else `AWS_*` or the own role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow import sdk
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from utils import pipeline
+from utils.errors import DelaywatchError
+from utils.settings import Settings
+
+GOLD, WAREHOUSE = sdk.Asset("delaywatch_gold_airport_days"), sdk.Asset("delaywatch_warehouse_flights")
+AWS_EXTRAS = {"aws_region": "region_name", "aws_endpoint_url": "endpoint_url", "aws_session_token": "aws_session_token"}
+BACKOFF = {"retries": 3, "retry_delay": timedelta(minutes=1), "retry_exponential_backoff": 2}
+
+
+class RetryWhatMayPass(sdk.RetryPolicy):
+    """A DelaywatchError is about the input, hence final, unless its cause is the system, the warehouse or S3."""
+
+    def evaluate(self, exception: BaseException, *_: Any, **__: Any) -> sdk.RetryDecision:  # noqa: D102
+        cause = type(exception.__cause__)
+        may_pass = issubclass(cause, OSError) or cause.__module__.startswith(("psycopg2", "botocore"))
+        is_final = isinstance(exception, DelaywatchError) and not may_pass
+        return sdk.RetryDecision.fail("The input must be mended first.") if is_final else sdk.RetryDecision.default()
+
+
+def _connection(name: str) -> Any:
+    try:
+        return sdk.Connection.get(name)
+    except AirflowNotFoundException:
+        return None
+
+
+def _run() -> tuple[Settings, int]:
+    """Return this run's settings, Airflow's connections before the environment, and its year."""
+    given, context = dict[str, Any](), sdk.get_current_context()
+    if warehouse := _connection("warehouse"):
+        given["warehouse"] = "postgresql://" + warehouse.get_uri().partition("://")[2]
+    if aws := _connection("aws_default"):
+        given |= {"aws_access_key_id": aws.login, "aws_secret_access_key": aws.password}
+        given |= {setting: aws.extra_dejson.get(extra) for setting, extra in AWS_EXTRAS.items()}
+    asked, interval_start = context["params"]["year"], context.get("data_interval_start")
+    return Settings.from_environment(**given), pipeline.year_of_run(asked, interval_start, context["dag_run"].run_after)
+
+
+def _step(task_id: str, call: Callable[[Settings, int], str], outlet: sdk.Asset | None = None) -> Any:
+    """Return the task that is one call of the pipeline, whose docstring it shows in the UI; its result is a key."""
+
+    @sdk.task(task_id=task_id, doc_md=call.__doc__, outlets=[outlet] if outlet else [])
+    def step() -> str:
+        settings, year = _run()
+        if outlet:
+            sdk.get_current_context()["outlet_events"][outlet].extra = {"year": year}
+        return call(settings, year)
+
+    return step()
+
+
+with sdk.DAG(
+    "flight_anomalies",
+    schedule=sdk.CronDataIntervalTimetable("0 0 1 1 *", timezone="UTC"),
+    start_date=datetime(1987, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=4,  # a run that waits for its file must not hold up the others; a backfill has a limit of its own
+    params={
+        "year": sdk.Param(None, type=["null", "integer"], minimum=1987, maximum=2100),
+        "detectors": sdk.Param(None, type=["null", "array"], items={"type": "string"}),
+    },
+    default_args={**BACKOFF, "retry_policy": RetryWhatMayPass()},
+    doc_md=__doc__,
+):
+
+    @sdk.task.sensor(mode="reschedule", poke_interval=3600, timeout=180 * 24 * 3600)  # seconds
+    def wait_for_bronze() -> sdk.PokeReturnValue:
+        """Wait for the year's CSV on a scheduled run, insist on it on any other; the result is the detectors to run."""
+        context, (settings, year) = sdk.get_current_context(), _run()
+        is_scheduled = context["dag_run"].run_type == "scheduled"
+        is_there = pipeline.has_bronze(settings, year) if is_scheduled else bool(pipeline.bronze_key(settings, year))
+        return sdk.PokeReturnValue(is_there, pipeline.detector_names(settings, context["params"]["detectors"]))
+
+    @sdk.task(map_index_template="{{ task.op_kwargs['detector'] }}", doc_md=pipeline.write_anomalies.__doc__)
+    def detect(detector: str) -> str:  # noqa: D103
+        return pipeline.write_anomalies(*_run(), detector)
+
+    @sdk.task
+    def publish() -> str:
+        """Year page and record of the run, once Postgres and gold hold the same rows."""
+        run = sdk.get_current_context()["dag_run"]
+        return pipeline.publish(*_run(), run.run_id, run.start_date or run.run_after)
+
+    @sdk.task(retries=0)
+    def clear_scratch() -> None:
+        """Remove what an interrupted step left in scratch space; follows whatever happened."""
+        pipeline.clear_scratch(*_run())
+
+    silver, gold = _step("silver", pipeline.write_silver), _step("gold", pipeline.write_gold, GOLD)
+    upsert, plots = _step("upsert", pipeline.upsert, WAREHOUSE), _step("plots", pipeline.write_plots)
+    (names := wait_for_bronze()) >> silver >> gold >> (verdicts := detect.expand(detector=names))
+    verdicts >> upsert >> plots >> publish() >> clear_scratch().as_teardown()

@@ -1,0 +1,204 @@
+"""A CSV cut into blocks of whole lines: from byte ranges by many threads, or from one reading from the start.
+
+Both readers hand out the same parts, a part being the PIECES_PER_PART blocks that one silver file is made of, and hash
+the source on the way. What the lines mean is `silver`'s; who works on a part is `refinery`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from utils import silver
+from utils.errors import DelaywatchError
+
+if TYPE_CHECKING:
+    from utils.stores import Source
+
+PIECE_BYTES = 8 << 20  # what one read and one parse take; with PIECES_PER_PART about 256 Ki flights per row group
+PIECES_PER_PART = 4
+_PEEK_BYTES = 1 << 16
+
+
+def line_start(source: Source, offset: int) -> int:
+    """Where the first line begins at or behind `offset`; the size of the source when none does."""
+    at = offset - 1
+    while 0 <= at < source.size:
+        found = source.read(at, at + _PEEK_BYTES).find(b"\n")
+        if found >= 0:
+            return min(at + found + 1, source.size)
+        at += _PEEK_BYTES
+    return source.size if offset > 0 else 0
+
+
+class _OrderedHash:
+    """SHA-256 of blocks that arrive in any order, each kept only until those before it are in."""
+
+    def __init__(self) -> None:
+        self._sha = hashlib.sha256()
+        self._next = 0
+        self._waiting: dict[int, bytes] = {}
+        self._lock = threading.Lock()
+
+    def add(self, place: int, block: bytes) -> None:
+        with self._lock:
+            self._waiting[place] = block
+            while self._next in self._waiting:
+                self._sha.update(self._waiting.pop(self._next))
+                self._next += 1
+
+    def hexdigest(self) -> str:
+        return self._sha.hexdigest()
+
+
+class RangeReader:
+    """Blocks of an uncompressed source, each read on its own by the thread that works on it."""
+
+    def __init__(self, source: Source, header_end: int, header: bytes) -> None:
+        """`header` is the first line as it was read, with its line end; `header_end` the offset behind it."""
+        self._source, self._header_end = source, header_end
+        self._hash = _OrderedHash()
+        self._hash.add(0, header)
+        self._pieces = -(-source.size // PIECE_BYTES)
+        self._part = 0
+        self.joins_lines = False
+
+    def next_part(self) -> Iterator[bytes] | None:
+        """The blocks of the next part, each read when it is asked for; None behind the last. Call it under a lock."""
+        first = self._part * PIECES_PER_PART
+        if first >= self._pieces:
+            return None
+        self._part += 1
+        return (self._block(piece) for piece in range(first, min(first + PIECES_PER_PART, self._pieces)))
+
+    def _block(self, piece: int) -> bytes:
+        start, end = (self._boundary(piece), self._boundary(piece + 1))
+        block = self._source.read(start, end)
+        if len(block) != end - start:
+            raise DelaywatchError(
+                f"{self._source.key} became shorter while it was read; run the step again after its upload."
+            )
+        self._hash.add(piece + 1, block)
+        return block
+
+    def _boundary(self, piece: int) -> int:
+        return max(self._header_end, line_start(self._source, piece * PIECE_BYTES)) if piece else self._header_end
+
+    def done(self) -> int:
+        """Bytes of the source in the parts handed out so far."""
+        return min(self._part * PIECES_PER_PART * PIECE_BYTES, self._source.size)
+
+    def sha256(self) -> str:
+        """The hash of the whole source in hexadecimal, once every block of every part was taken."""
+        return self._hash.hexdigest()
+
+
+class StreamReader:
+    """Blocks from one reading from the start: for gzip, and for a file in which a quoted field holds a line break."""
+
+    def __init__(self, source: Source) -> None:
+        """Reads nothing yet: `header` comes first, then `knows_header`, then the parts."""
+        self._source = source
+        self._sha = hashlib.sha256()
+        self._taken = 0  # bytes of the source
+        self._chunks = self._decompressed() if source.key.endswith(".gz") else self._plain()
+        self._buffer = bytearray()
+        self._at = 0  # offset of the buffer in the text
+        self._ended = False
+        self._piece = 0
+        self._fields = 0
+        self.joins_lines = True
+
+    def _plain(self) -> Iterator[bytes]:
+        while chunk := self._source.read(self._taken, self._taken + (1 << 20)):
+            self._sha.update(chunk)
+            self._taken += len(chunk)
+            yield chunk
+
+    def _decompressed(self) -> Iterator[bytes]:
+        gzip_format = 31
+        inflate = zlib.decompressobj(gzip_format)
+        started = False
+        for compressed in self._plain():
+            chunk = compressed
+            while chunk:
+                if inflate.eof:  # another member may follow, or padding with zeros
+                    chunk = chunk.lstrip(b"\0")
+                    if not chunk:
+                        break
+                    inflate, started = zlib.decompressobj(gzip_format), False
+                try:
+                    text = inflate.decompress(chunk)
+                except zlib.error as error:
+                    raise DelaywatchError(
+                        f"{self._source.key} is not readable as gzip ({error}); "
+                        "upload the file again and compare its checksum."
+                    ) from error
+                started = True
+                chunk = inflate.unused_data
+                yield text
+        if started and not inflate.eof:
+            raise DelaywatchError(
+                f"{self._source.key} ends in the middle of its gzip data; upload the whole file again."
+            )
+
+    def _fill(self, length: int) -> None:
+        while not self._ended and len(self._buffer) < length:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                self._ended = True
+            else:
+                self._buffer += chunk
+
+    def _take(self, length: int) -> bytes:
+        taken = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        self._at += length
+        return taken
+
+    def header(self) -> bytes:
+        """The first line with its line end."""
+        self._fill(_PEEK_BYTES)
+        end = self._buffer.find(b"\n")
+        return self._take(end + 1 if end >= 0 else len(self._buffer))
+
+    def knows_header(self, header: silver.Header) -> None:
+        """Say how many fields a record has: that tells where one with line breaks in quotes ends."""
+        self._fields = len(header.names)
+
+    def next_part(self) -> Iterator[bytes] | None:
+        """The blocks of the next part, all read; None behind the last. Call it under a lock."""
+        blocks = [block for _ in range(PIECES_PER_PART) if (block := self._next_block()) is not None]
+        return iter(blocks) if blocks else None
+
+    def _next_block(self) -> bytes | None:
+        self._piece += 1
+        wanted = self._piece * PIECE_BYTES - 1 - self._at
+        end = -1
+        self._fill(wanted + _PEEK_BYTES)
+        while not (end >= 0 or (self._ended and not self._buffer)):
+            end = self._buffer.find(b"\n", max(wanted, 0)) + 1 or -1
+            if end < 0:
+                if self._ended:
+                    end = len(self._buffer)
+                else:
+                    self._fill(len(self._buffer) + PIECE_BYTES)
+        if end < 0:
+            return None
+        is_last = self._ended and end == len(self._buffer)
+        if not is_last and self._buffer.find(b'"', 0, end) >= 0:
+            _, end = silver.records(bytes(self._buffer[:end]), self._fields, is_last=False)
+        return self._take(end)
+
+    def done(self) -> int:
+        """Bytes of the source, compressed where it is, read so far."""
+        return self._taken
+
+    def sha256(self) -> str:
+        """The hash of the whole source in hexadecimal; reads on to its end."""
+        for _ in self._chunks:
+            continue
+        return self._sha.hexdigest()

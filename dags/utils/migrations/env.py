@@ -1,0 +1,117 @@
+"""How Alembic runs the migrations: inside the transaction that `DBHandler` opened, as role `flights_owner`.
+
+What must stand before the first table lives here too: roles, schema and grants. The tables' history is in `versions/`.
+Every statement changes nothing where it has already run, so a second database on the same server finds the roles there.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import context
+from psycopg2 import errors
+from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+from utils.errors import DelaywatchError
+
+ROLES = ("flights_owner", "flights_loader", "flights_reader")
+
+# As flights_owner: what there is and what will ever be made by it.
+GRANTS = (
+    "GRANT USAGE ON SCHEMA flights TO flights_loader, flights_reader",
+    "GRANT SELECT ON ALL TABLES IN SCHEMA flights TO flights_loader, flights_reader",
+    "ALTER DEFAULT PRIVILEGES IN SCHEMA flights GRANT SELECT ON TABLES TO flights_reader",
+    "ALTER DEFAULT PRIVILEGES IN SCHEMA flights GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO flights_loader",
+)
+
+
+def ask(connection: sa.Connection, question: str) -> bool:
+    """The answer of the server to a question of yes or no; no answer is a no."""
+    return bool(connection.exec_driver_sql(question).scalar())
+
+
+def needs_administrator(connection: sa.Connection, what: str, *statements: str) -> DelaywatchError:
+    """The sentence for a right that only somebody else can give, with the SQL that gives it."""
+    place = connection.engine.url
+    return DelaywatchError(
+        f"User {place.username} may not {what} in database {place.database}; "
+        f"let an administrator run `{'; '.join(statements)};` there and run the step again."
+    )
+
+
+def quoted(connection: sa.Connection, column: str) -> str:
+    """What the server's expression `column` names, quoted as an identifier."""
+    return str(connection.exec_driver_sql(f"SELECT quote_ident({column}::text)").scalar())
+
+
+def create_roles(connection: sa.Connection) -> None:
+    """Create the group roles that are absent, and make the login a member of the owner.
+
+    A role that may create roles (the master user of RDS) administers those that it made, but from Postgres 16 on it
+    acts as them only once it has granted them to itself.
+    """
+    user = quoted(connection, "current_user")
+    there = set(
+        connection.execute(
+            sa.text("SELECT rolname FROM pg_roles WHERE rolname = ANY (:r)"), {"r": list(ROLES)}
+        ).scalars()
+    )
+    absent = [role for role in ROLES if role not in there]
+    join = f"GRANT flights_owner TO {user}"
+    if absent and not ask(connection, "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user"):
+        raise needs_administrator(connection, "create roles", *(f"CREATE ROLE {role} NOLOGIN" for role in absent), join)
+    for role in absent:
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(f"CREATE ROLE {role} NOLOGIN")
+        except (ProgrammingError, IntegrityError) as error:
+            # Roles belong to the server, our lock to one database: another database's migration may be first.
+            if not isinstance(error.orig, errors.DuplicateObject | errors.UniqueViolation):
+                raise
+    mode = "SET" if (connection.dialect.server_version_info or ())[:1] >= (16,) else "MEMBER"
+    if not ask(connection, f"SELECT pg_has_role('flights_owner', '{mode}')"):
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(join)
+        except ProgrammingError as error:
+            if not isinstance(error.orig, errors.InsufficientPrivilege):
+                raise
+            raise needs_administrator(connection, "act as flights_owner", join) from error
+
+
+def create_schema(connection: sa.Connection) -> None:
+    """Create the schema, owned by `flights_owner`; loaders need temporary tables, which most servers allow to all."""
+    user, database = quoted(connection, "current_user"), quoted(connection, "current_database()")
+    owner = connection.exec_driver_sql(
+        "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'flights'"
+    ).scalar()
+    if owner is None:
+        if not ask(connection, "SELECT has_database_privilege(current_database(), 'CREATE')"):
+            raise needs_administrator(connection, "create a schema", f"GRANT CREATE ON DATABASE {database} TO {user}")
+        connection.exec_driver_sql("CREATE SCHEMA flights AUTHORIZATION flights_owner")
+        connection.exec_driver_sql("COMMENT ON SCHEMA flights IS 'Abnormal days of US airports: tables of Delaywatch'")
+    elif owner != "flights_owner":
+        raise needs_administrator(
+            connection, f"use schema flights of {owner}", "ALTER SCHEMA flights OWNER TO flights_owner"
+        )
+    if not ask(connection, "SELECT has_database_privilege('flights_loader', current_database(), 'TEMPORARY')"):
+        grant = f"GRANT TEMPORARY ON DATABASE {database} TO flights_loader"
+        if not ask(
+            connection, "SELECT pg_has_role(datdba, 'MEMBER') FROM pg_database WHERE datname = current_database()"
+        ):
+            raise needs_administrator(connection, "let flights_loader make temporary tables", grant)
+        connection.exec_driver_sql(grant)
+
+
+def run(connection: sa.Connection) -> None:
+    """Prepare the database and run the migrations that were asked for; the caller commits."""
+    create_roles(connection)
+    create_schema(connection)
+    connection.exec_driver_sql("SET LOCAL ROLE flights_owner")
+    for grant in GRANTS:
+        connection.exec_driver_sql(grant)
+    context.configure(connection=connection, version_table_schema="flights")
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+run(context.config.attributes["connection"])

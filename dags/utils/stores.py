@@ -1,0 +1,423 @@
+"""Bytes in and out of folders and buckets: one object under one key, at once or not at all.
+
+Knows bytes, and keys as they are given; which keys there are and what they hold is `lake`'s. A fault that a person can
+mend (permission, space, credentials, network) becomes one sentence here.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any, NoReturn, Protocol
+from urllib.parse import urlsplit
+
+from typing_extensions import override
+
+from utils.errors import DelaywatchError
+from utils.settings import Settings
+
+STAGING = "_staging"  # in a lake that is a folder: files on their way in; readers of hive folders skip the underscore
+
+
+class Source(Protocol):
+    """One object of the lake, pinned to the version that was there when it was opened; safe to read from threads."""
+
+    key: str
+    size: int  # bytes
+    etag: str  # names the version; empty where the store has none and the content's hash must do
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes [start, end), fewer where the object ends before."""
+
+    def still_the_same(self) -> bool:
+        """Whether the key still holds the version that was opened."""
+
+    def close(self) -> None:
+        """Give back what the source holds open; it cannot be read afterwards."""
+
+
+class Store(Protocol):
+    """Objects by key below one root. Methods raise DelaywatchError for faults that a person can mend."""
+
+    def get(self, key: str) -> bytes | None:
+        """The whole object, None when there is none."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Make `data` the object: a reader sees the old bytes or the new ones. Equal bytes may stay unwritten."""
+
+    def adopt(self, path: Path, key: str) -> None:
+        """Make the local file the object, at once. The store may move the file: the caller is done with it."""
+
+    def upload(self, path: Path, key: str) -> None:
+        """Make a copy of the local file the object, at once, whatever the file's size; the file stays."""
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove the objects; a key without one is no fault."""
+
+    def has(self, key: str) -> bool:
+        """Whether there is an object under exactly this key."""
+
+    def list(self, prefix: str) -> list[str]:
+        """Every key that starts with `prefix`, sorted."""
+
+    def open(self, key: str) -> Source:
+        """The object, which must exist, pinned to its present version; the caller closes it."""
+
+    def url(self, key: str) -> str:
+        """The key as a `file://` or `s3://` address."""
+
+
+# --- folders --------------------------------------------------------------------------------------------------------
+
+
+class FolderSource(Source):
+    """A local file, pinned by its inode, size and time of change."""
+
+    etag = ""
+
+    def __init__(self, key: str, path: Path) -> None:
+        """Open the file at `path`. Raises OSError."""
+        self.key, self._path = key, path
+        self._file = path.open("rb")
+        self._pin = self._fingerprint(os.fstat(self._file.fileno()))
+        self.size = self._pin[1]
+
+    @staticmethod
+    def _fingerprint(stat: os.stat_result) -> tuple[int, int, int]:
+        return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+    @override
+    def read(self, start: int, end: int) -> bytes:
+        return os.pread(self._file.fileno(), end - start, start)
+
+    @override
+    def still_the_same(self) -> bool:
+        try:
+            return self._fingerprint(self._path.stat()) == self._pin
+        except FileNotFoundError:
+            return False
+
+    @override
+    def close(self) -> None:
+        self._file.close()
+
+
+class FolderStore(Store):
+    """A lake in a local folder."""
+
+    def __init__(self, root: Path) -> None:
+        """The folder need not exist before the first object is put."""
+        self.root = root
+
+    def fail(self, error: OSError, doing: str) -> NoReturn:
+        """Raise the DelaywatchError that says what `error`, met while `doing` something, asks of a person."""
+        if error.errno == errno.ENOSPC:
+            raise DelaywatchError(
+                f"No space left on the disk of {self.root} while {doing}; free some space and run the step again, "
+                "what was there before is untouched."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise DelaywatchError(
+                f"No permission for {doing} in the lake {self.root}; "
+                "give this user the right to read and write that folder."
+            ) from error
+        raise DelaywatchError(f"The lake {self.root} failed while {doing}: {error.strerror}.") from error
+
+    def _path(self, key: str) -> Path:
+        path = self.root / key
+        if ".." in Path(key).parts or Path(key).is_absolute():
+            raise DelaywatchError(f"The key {key!r} leads out of the lake; use a plain key.")
+        return path
+
+    @override
+    def get(self, key: str) -> bytes | None:
+        try:
+            return self._path(key).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self.fail(error, f"reading {key}")
+
+    @override
+    def put(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        try:
+            if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+                return
+            with self._beside(path) as file:
+                file.write(data)
+        except OSError as error:
+            self.fail(error, f"writing {key}")
+
+    @contextmanager
+    def _beside(self, path: Path) -> Iterator[IO[bytes]]:
+        """A new file in the staging folder that takes the place of `path` at the end; see `sweep`."""
+        waiting = self.root / STAGING / "put"
+        waiting.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=waiting, delete=False) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                Path(file.name).chmod(0o644)
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+
+    def sweep(self) -> None:
+        """Remove files that were never put because their process was killed: nobody holds their lock any more."""
+        for path in (self.root / STAGING / "put").glob("*"):
+            try:
+                with path.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink(missing_ok=True)
+            except (FileNotFoundError, BlockingIOError):
+                continue  # put by now, or being written
+
+    @override
+    def adopt(self, path: Path, key: str) -> None:
+        target = self._path(key)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
+        except OSError as error:
+            self.fail(error, f"writing {key}")
+
+    @override
+    def upload(self, path: Path, key: str) -> None:
+        target = self._path(key)
+        try:
+            with path.open("rb") as source, self._beside(target) as file:
+                shutil.copyfileobj(source, file, 1 << 20)
+        except OSError as error:
+            self.fail(error, f"copying {path} to {key}")
+
+    @override
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            try:
+                self._path(key).unlink(missing_ok=True)
+            except OSError as error:
+                self.fail(error, f"deleting {key}")
+
+    @override
+    def has(self, key: str) -> bool:
+        try:
+            return self._path(key).is_file()
+        except OSError as error:
+            self.fail(error, f"looking for {key}")
+
+    @override
+    def list(self, prefix: str) -> list[str]:
+        base = self._path(prefix)
+        folder = base if prefix.endswith("/") or not prefix else base.parent
+        try:
+            found = [path.relative_to(self.root).as_posix() for path in folder.rglob("*") if path.is_file()]
+        except OSError as error:
+            self.fail(error, f"listing {prefix}")
+        return sorted(key for key in found if key.startswith(prefix))
+
+    @override
+    def open(self, key: str) -> FolderSource:
+        try:
+            return FolderSource(key, self._path(key))
+        except OSError as error:
+            self.fail(error, f"reading {key}")
+
+    @override
+    def url(self, key: str) -> str:
+        return (self.root / key).as_uri() if self.root.is_absolute() else str(self.root / key)
+
+
+# --- buckets --------------------------------------------------------------------------------------------------------
+
+
+class BucketSource(Source):
+    """An S3 object, pinned to one ETag: a GET of another version is refused by the server (If-Match)."""
+
+    def __init__(self, store: BucketStore, key: str, size: int, etag: str) -> None:
+        """An object of `size` bytes whose `etag` is as S3 wrote it, in quotes."""
+        self.key, self.size, self.etag, self._store = key, size, etag, store
+
+    @override
+    def read(self, start: int, end: int) -> bytes:
+        end = min(end, self.size)
+        if end <= start:
+            return b""
+        with self._store.errors(f"reading {self.key}"):
+            answer = self._store.client.get_object(
+                **self._store.where(self.key), Range=f"bytes={start}-{end - 1}", IfMatch=self.etag
+            )
+            return bytes(answer["Body"].read())
+
+    @override
+    def still_the_same(self) -> bool:
+        with self._store.errors(f"reading {self.key}"):
+            return bool(self._store.client.head_object(**self._store.where(self.key))["ETag"] == self.etag)
+
+    @override
+    def close(self) -> None:
+        """Nothing stays open between two reads."""
+
+
+class BucketStore(Store):
+    """A lake in an S3 bucket or below a prefix of it, at AWS or at any endpoint that speaks S3."""
+
+    def __init__(self, settings: Settings) -> None:
+        """`settings.lake` is `s3://bucket[/prefix]`; nothing is asked of S3 yet."""
+        parts = urlsplit(settings.lake)
+        self.bucket, self.prefix = parts.netloc, parts.path.strip("/")
+        self._settings = settings
+
+    @cached_property
+    def client(self) -> Any:
+        """The boto3 client, made when it is first needed; safe to use from threads."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self._settings.aws_endpoint_url,
+            region_name=self._settings.aws_region,
+            aws_access_key_id=self._settings.aws_access_key_id,
+            aws_secret_access_key=self._settings.aws_secret_access_key,
+            aws_session_token=self._settings.aws_session_token,
+            config=Config(
+                connect_timeout=5,
+                read_timeout=60,
+                retries={"total_max_attempts": 4, "mode": "standard"},
+                max_pool_connections=max(10, 2 * self._settings.threads),
+                request_checksum_calculation="when_required",
+            ),
+        )
+
+    def where(self, key: str) -> dict[str, str]:
+        """Bucket and full key, as boto3 takes them."""
+        return {"Bucket": self.bucket, "Key": f"{self.prefix}/{key}" if self.prefix else key}
+
+    @contextmanager
+    def errors(self, doing: str) -> Iterator[None]:
+        """Turn what S3 answers into one sentence; what is not listed here is a fault of ours and passes."""
+        from botocore import exceptions as boto
+
+        lake = self._settings.lake
+        at = f" at {self._settings.aws_endpoint_url}" if self._settings.aws_endpoint_url else ""
+        try:
+            yield
+        except (
+            boto.EndpointConnectionError,
+            boto.ConnectTimeoutError,
+            boto.ReadTimeoutError,
+            boto.ConnectionClosedError,
+        ) as error:
+            raise DelaywatchError(
+                f"S3{at} does not answer while {doing}; start it or correct AWS_ENDPOINT_URL."
+            ) from error
+        except (boto.ResponseStreamingError, boto.IncompleteReadError) as error:
+            raise DelaywatchError(f"S3{at} broke the connection while {doing}; run the step again.") from error
+        except (boto.NoCredentialsError, boto.PartialCredentialsError) as error:
+            raise DelaywatchError(
+                f"No S3 credentials for {lake}; "
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the connection aws_default."
+            ) from error
+        except boto.ClientError as error:
+            sentence = _sentence(str(error.response.get("Error", {}).get("Code", "")), lake, at, doing)
+            if sentence is None:
+                raise
+            raise DelaywatchError(sentence) from error
+
+    @override
+    def get(self, key: str) -> bytes | None:
+        with self.errors(f"reading {key}"):
+            try:
+                return bytes(self.client.get_object(**self.where(key))["Body"].read())
+            except self.client.exceptions.NoSuchKey:
+                return None
+
+    def _etag(self, key: str) -> str | None:
+        from botocore.exceptions import ClientError
+
+        with self.errors(f"reading {key}"):
+            try:
+                return str(self.client.head_object(**self.where(key))["ETag"]).strip('"')
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey"):
+                    return None
+                raise
+
+    @override
+    def has(self, key: str) -> bool:
+        return self._etag(key) is not None
+
+    @override
+    def put(self, key: str, data: bytes) -> None:
+        # The ETag of a plain PUT is the MD5 of its bytes; where it is not (KMS), the object is simply written again.
+        if self._etag(key) == hashlib.md5(data, usedforsecurity=False).hexdigest():
+            return
+        with self.errors(f"writing {key}"):
+            self.client.put_object(**self.where(key), Body=data)
+
+    @override
+    def adopt(self, path: Path, key: str) -> None:
+        self.put(key, path.read_bytes())
+
+    @override
+    def upload(self, path: Path, key: str) -> None:
+        with self.errors(f"writing {key}"):
+            self.client.upload_file(str(path), *self.where(key).values())
+
+    @override
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            with self.errors(f"deleting {key}"):
+                self.client.delete_object(**self.where(key))
+
+    @override
+    def list(self, prefix: str) -> list[str]:
+        full = self.where(prefix)["Key"]
+        skip = len(self.prefix) + 1 if self.prefix else 0
+        with self.errors(f"listing {prefix}"):
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=full)
+            return sorted(item["Key"][skip:] for page in pages for item in page.get("Contents", ()))
+
+    @override
+    def open(self, key: str) -> BucketSource:
+        with self.errors(f"reading {key}"):
+            head = self.client.head_object(**self.where(key))
+            return BucketSource(self, key, int(head["ContentLength"]), str(head["ETag"]))
+
+    @override
+    def url(self, key: str) -> str:
+        return f"s3://{self.bucket}/{self.where(key)['Key']}"
+
+
+def _sentence(code: str, lake: str, at: str, doing: str) -> str | None:
+    """What an error code of S3 asks of a person; None for one that is no person's to mend."""
+    changed = f"The object changed while {doing}; run the step again when its upload has ended."
+    gone = f"An object that was there is gone while {doing}; put it back and run the step again."
+    denied = f"No permission on {lake} while {doing}; allow this key to list, read, write and delete there."
+    return {
+        "NoSuchBucket": f"The bucket of the lake {lake} does not exist{at}; create it or correct DELAYWATCH_LAKE.",
+        "InvalidAccessKeyId": f"S3{at} does not know this access key; correct AWS_ACCESS_KEY_ID or aws_default.",
+        "SignatureDoesNotMatch": f"S3{at} refuses the secret key; correct AWS_SECRET_ACCESS_KEY or aws_default.",
+        "ExpiredToken": f"The S3 session token has expired; renew the credentials of {lake}.",
+        "RequestTimeTooSkewed": "This machine's clock is wrong for S3; set the time (for example with chrony).",
+        "NoSuchKey": gone,
+        "404": gone,
+        "PreconditionFailed": changed,
+        "412": changed,
+        "AccessDenied": denied,
+        "403": denied,
+        "Forbidden": denied,
+    }.get(code)

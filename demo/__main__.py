@@ -1,0 +1,182 @@
+"""`python -m demo`: the command line of the demo, which `make demo`, `make demo-psql` and `make clean` call."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+from demo import airflow_home, bronze, fingerprint, flights, summary, warehouse
+from utils import pipeline
+from utils.errors import DelaywatchError
+from utils.lake import Lake
+from utils.settings import Settings
+
+FOLDER = Path(__file__).resolve().parent.parent / ".demo"
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+FolderOption = Annotated[Path, typer.Option(help="Where the demo keeps all that it makes.")]
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other demos out of the folder. Raises DelaywatchError when another demo runs in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DelaywatchError(f"Another demo is running in {folder}; wait until it has ended.") from error
+        yield
+
+
+@contextmanager
+def _output_to(log: Path) -> Iterator[None]:
+    """Send everything that this process and its children print to `log`, whatever way they print it."""
+    kept = os.dup(1), os.dup(2)
+    try:
+        with log.open("wb") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, copy in enumerate(kept, start=1):
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+class _Progress:
+    """One line per step with its seconds; on a terminal, a spinner meanwhile. A step that begins ends the last one."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._status = console, Status("", console=console)
+        self._step: str | None = None
+        self._since = 0.0
+
+    def started(self, step: str) -> None:
+        self.ended()
+        self._step, self._since = step, time.monotonic()
+        self._status.update(f"  {step}")
+        self._status.start()
+
+    def ended(self, *, is_done: bool = True, note: str = "") -> None:
+        if self._step is None:
+            return
+        self._status.stop()
+        sign = "[green]✓[/]" if is_done else "[red]✗[/]"
+        seconds = time.monotonic() - self._since
+        self._console.print(f"  {sign} {self._step:<25}{seconds:6.1f} s  [dim]{escape(note)}[/]", soft_wrap=True)
+        self._step = None
+
+
+def _year(text: str | None, csv: Path | None) -> int:
+    """The year asked for, else the one that the CSV's name begins with, else that of the packaged flights."""
+    if not text:
+        named = re.match(r"\d{4}(?!\d)", csv.name) if csv else None
+        if csv and not named:
+            raise DelaywatchError(
+                f"The name of {csv} does not begin with its year; say which it is, for example YEAR=2018."
+            )
+        text = named[0] if named else str(flights.YEAR)
+    if not text.isdecimal():
+        raise DelaywatchError(f"{text!r} is no year; write it with four digits, for example YEAR=2018.")
+    return pipeline.check_year(int(text))
+
+
+def _run(progress: _Progress, folder: Path, year: int, csv: Path | None) -> tuple[Lake, list[str] | None]:
+    """Run the year; return the lake and what was changed of an earlier run, None when there was no earlier one."""
+    lake, log = folder / "lake", folder / "run.log"
+    progress.started("bronze")
+    told = bronze.use_own_file(lake, year, csv) if csv else bronze.use_packaged_flights(lake, year)
+    pipeline.bronze_key(Settings(lake=lake.as_uri(), warehouse=""), year)
+    progress.ended(note=told)
+    progress.started("start Postgres")
+    with warehouse.running(folder) as url:
+        data = warehouse.data_folder(folder)
+        progress.ended(note="" if data.is_relative_to(folder) else f"in {data}, as it cannot live in {folder}")
+        before = fingerprint.of_lake(lake) | fingerprint.of_warehouse(url)
+        progress.started("start Airflow")
+        with _output_to(log):
+            airflow_home.enter(folder / "airflow", lake.as_uri(), url)
+            airflow_home.prepare(folder / "airflow")
+            dag_run = importlib.import_module("demo.dag_run")  # imports Airflow, which reads its environment then
+            try:
+                dag_run.run({"year": year}, progress.started, lambda is_done: progress.ended(is_done=is_done))
+            except DelaywatchError as error:
+                error.add_note(f"All that Airflow said is in {log}.")
+                raise
+        after = fingerprint.of_lake(lake) | fingerprint.of_warehouse(url)
+    return Lake(Settings(lake=lake.as_uri(), warehouse=url)), fingerprint.changed(before, after) if before else None
+
+
+def _fail(error: DelaywatchError) -> NoReturn:
+    told = "\n".join([str(error), *getattr(error, "__notes__", ())])
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"\n[bold red]Stopped:[/] {escape(told)}")
+    sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def run(
+    context: typer.Context,
+    year: Annotated[str | None, typer.Option(help="2013 has real flights in the package; others need --csv.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Your own file of the year, .csv or .csv.gz, as Kaggle has it.")
+    ] = None,
+    folder: FolderOption = FOLDER,
+) -> None:
+    """Take one year through the real DAG, in this process, into a local folder and a real Postgres."""
+    if context.invoked_subcommand:
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that Postgres is stopped
+    # A copy of standard output, because Airflow's own output goes to a file meanwhile.
+    with os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace") as output:
+        console = Console(file=output, highlight=False)
+        progress = _Progress(console)
+        try:
+            with _alone(folder):
+                wanted = _year(year, csv)
+                console.print(f"[bold]Delaywatch:[/] {wanted}, from its flights to its abnormal days\n")
+                source, changed = _run(progress, folder.resolve(), wanted, csv)
+        except DelaywatchError as error:
+            progress.ended(is_done=False)
+            _fail(error)
+        summary.show_results(console, source, wanted)
+        summary.show_places(console, folder.resolve(), wanted)
+        summary.show_changes(console, changed)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def psql(context: typer.Context, folder: FolderOption = FOLDER) -> None:
+    """Open psql on the demo's database, started for as long as that takes; all other arguments are psql's."""
+    try:
+        sys.exit(warehouse.psql(folder.resolve(), context.args))
+    except DelaywatchError as error:
+        _fail(error)
+
+
+@app.command()
+def stop(folder: FolderOption = FOLDER) -> None:
+    """Stop the demo's Postgres if something left it running, and remove what lies outside of the folder."""
+    try:
+        warehouse.stop(folder.resolve())
+    except DelaywatchError as error:
+        _fail(error)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,54 @@
+"""Which CSV is the year's in the demo's lake: the package's flights, or a link to the user's own file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from demo import flights
+from utils.errors import DelaywatchError
+from utils.lake import bronze_keys
+
+
+def _place(lake: Path, key: str, year: int) -> Path:
+    """Return the path of `key`, with every other form of the year out of the way."""
+    path = lake / key
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for other in bronze_keys(year):
+        if other != key:
+            (lake / other).unlink(missing_ok=True)
+    return path
+
+
+def use_own_file(lake: Path, year: int, csv: Path) -> str:
+    """Make `csv` the year's bronze file, as a link, so that a file of any size takes no time and no room.
+
+    Raises DelaywatchError when there is no such file or its name does not say that it is a CSV.
+    """
+    csv = csv.expanduser().absolute()
+    if not csv.is_file():
+        raise DelaywatchError(
+            f"There is no file {csv}; give the path of a CSV, for example CSV=~/Downloads/{year}.csv."
+        )
+    plain, compressed = bronze_keys(year)
+    key = next(
+        (key for key, ending in ((plain, ".csv"), (compressed, ".csv.gz")) if csv.name.lower().endswith(ending)), None
+    )
+    if key is None:
+        raise DelaywatchError(f"{csv} is neither .csv nor .csv.gz; unpack it, or rename it to what it is.")
+    place = _place(lake, key, year)
+    link = place.with_name(f".{place.name}.link")
+    link.unlink(missing_ok=True)
+    link.symlink_to(csv)
+    link.replace(place)
+    return f"{csv}, linked as {key}"
+
+
+def use_packaged_flights(lake: Path, year: int) -> str:
+    """Make the real New York flights of 2013 the bronze file of that year; leave every other year as it is."""
+    if year != flights.YEAR:
+        return ""
+    place = _place(lake, bronze_keys(flights.YEAR)[0], flights.YEAR)
+    if place.is_file() and not place.is_symlink():
+        return "the departures from New York that an earlier demo wrote"
+    rows = flights.write_bronze(place)
+    return f"{rows:,} real departures from New York"

@@ -1,0 +1,76 @@
+"""One run of the real DAG `flight_anomalies` inside this process, through Airflow, heard step by step.
+
+Import it after `airflow_home.enter`. Knows nothing of flights, of the warehouse or of what is printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from airflow.dag_processing.dagbag import DagBag
+from airflow.listeners import hookimpl
+from airflow.sdk.definitions.mappedoperator import MappedOperator
+from airflow.sdk.listener import get_listener_manager
+
+from demo.airflow_home import DAGS
+from utils.errors import DelaywatchError
+
+DAG_ID = "flight_anomalies"
+
+Started = Callable[[str], None]  # the step
+Ended = Callable[[bool], None]  # whether the step that started last succeeded
+
+
+class _Listener:
+    """Hears of every task from Airflow, passes it on, and keeps the first failure."""
+
+    def __init__(self, started: Started, ended: Ended) -> None:
+        self._started, self._ended = started, ended
+        self.failure: tuple[str, BaseException | str | None] | None = None
+
+    @staticmethod
+    def _name(task_instance: Any) -> str:
+        detector = getattr(task_instance.task, "op_kwargs", {}).get("detector")
+        return f"{task_instance.task_id} {detector}" if detector else str(task_instance.task_id)
+
+    @hookimpl
+    def on_task_instance_running(self, task_instance: Any) -> None:
+        self._started(self._name(task_instance))
+
+    @hookimpl
+    def on_task_instance_success(self) -> None:
+        self._ended(True)
+
+    @hookimpl
+    def on_task_instance_failed(self, task_instance: Any, error: BaseException | str | None) -> None:
+        self.failure = self.failure or (self._name(task_instance), error)
+        self._ended(False)
+
+
+def run(conf: Mapping[str, Any], started: Started, ended: Ended) -> None:
+    """Run the DAG once with `conf`, telling of every step. None is tried again: somebody waits.
+
+    Raises DelaywatchError with the sentence of the step that fails, or naming step and fault when it has none.
+    """
+    bag = DagBag(DAGS)
+    if DAG_ID not in bag.dags:
+        raise DelaywatchError(
+            f"Airflow cannot read the DAG {DAG_ID}: {bag.import_errors or 'it is not in ' + str(DAGS)}"
+        )
+    dag = bag.dags[DAG_ID]
+    for task in dag.tasks:
+        if isinstance(task, MappedOperator):
+            task.partial_kwargs["retries"] = 0
+        else:
+            task.retries = 0
+    listener = _Listener(started, ended)
+    get_listener_manager().add_listener(listener)  # type: ignore[no-untyped-call]
+    outcome = dag.test(run_conf=dict(conf))
+    if listener.failure:
+        step, error = listener.failure
+        if isinstance(error, DelaywatchError):
+            raise error
+        raise DelaywatchError(f"The step {step} failed with {type(error).__name__}: {error}")
+    if outcome.state != "success":
+        raise DelaywatchError(f"The run of {DAG_ID} ended as {outcome.state}.")

@@ -1,0 +1,125 @@
+"""What a person reads after a demo: what came in, what is abnormal, and how to look at all of it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+
+from demo import warehouse
+from utils import detectors, lake, report
+from utils.lake import Lake
+
+WORST = 5
+PYTHON = ".venv/bin/python"
+
+
+def _grid() -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    return grid
+
+
+def _show(console: Console, title: str, grid: Table) -> None:
+    console.print(f"\n[bold cyan]{title}[/]")
+    console.print(Padding(grid, (0, 0, 0, 2)))
+
+
+def _shown(path: Path) -> str:
+    """The path as a person standing in the clone would type it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _opener() -> str | None:
+    """Return the command that opens a file on this desktop, None where there is no desktop."""
+    if platform.system() == "Darwin":
+        return "open"
+    has_screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return "xdg-open" if has_screen and shutil.which("xdg-open") else None
+
+
+def _flagged(verdicts: pa.Table) -> int:
+    return int(pc.sum(verdicts["is_anomaly"]).as_py() or 0)
+
+
+def show_results(console: Console, source: Lake, year: int) -> None:
+    """Print the year's figures from the lake: flights, airport-days, abnormal days per detector, worst days."""
+    quality, days = source.read_quality(year), source.read_airport_days(year)
+    verdicts = {name: source.read_anomalies(year, name) for name in source.detectors_of(year)}
+    published = verdicts[detectors.PUBLISHED]
+
+    flights = _grid()
+    for label, field in (
+        ("read", "rows_read"),
+        ("kept", "rows_kept"),
+        ("duplicate", "rows_duplicate"),
+        ("rejected", "rows_rejected"),
+    ):
+        flights.add_row(label, f"{quality[field]:>11,}")
+    for warning in quality["warnings"]:
+        flights.add_row("note", warning)
+    _show(console, f"Flights of {year}", flights)
+
+    abnormal = _grid()
+    for name in sorted(verdicts, key=lambda name: (name != detectors.PUBLISHED, name)):
+        note = "  the published verdict" if name == detectors.PUBLISHED else ""
+        abnormal.add_row(name, f"{_flagged(verdicts[name]):>5,}{note}")
+    airports = pc.count_distinct(days["origin"]).as_py()
+    _show(console, f"Abnormal among {days.num_rows:,} airport-days of {airports:,} airports, by detector", abnormal)
+
+    worst = _grid()
+    judged = published.to_pandas(date_as_object=False)
+    worst_days = report.worst_days(days.to_pandas(date_as_object=False), judged, WORST)
+    for number, sentence in enumerate(worst_days["sentence"], start=1):
+        worst.add_row(f"{number}", sentence)
+    _show(console, "Worst days" if worst.row_count else "Worst days: none, it was a good year", worst)
+
+
+def show_places(console: Console, folder: Path, year: int) -> None:
+    """Print where the year page, plots, parquet and database are, with a command that opens each."""
+    root, opener = folder / "lake", _opener()
+    page, days = root / lake.year_page_key(year), root / lake.airport_days_key(year)
+    serve = f"{PYTHON} -m http.server --bind 127.0.0.1 --directory '{_shown(page.parent)}' 8000"
+    where = "is_anomaly ORDER BY severity DESC, score DESC LIMIT 5"
+    query = f"SELECT id, verdict, observed, expected FROM flights.agg_dep_delay_by_date WHERE {where}"  # noqa: S608
+    is_default = folder == Path(__file__).resolve().parent.parent / ".demo"
+    psql = (
+        "make demo-psql SQL="
+        if is_default
+        else f"PYTHONPATH=dags {PYTHON} -m demo psql --folder '{_shown(folder)}' -c "
+    )
+    places = (
+        ("year page", page, f"{opener} '{_shown(page)}'" if opener else f"{serve}   then http://127.0.0.1:8000/"),
+        ("plots", page.parent, f"{opener} '{_shown(page.parent)}'" if opener else f"ls '{_shown(page.parent)}'/*"),
+        ("parquet", days, f"{PYTHON} -c \"import pandas; print(pandas.read_parquet('{_shown(days)}'))\""),
+        ("database", warehouse.data_folder(folder), f'{psql}"{query}"'),
+    )
+    console.print("\n[bold cyan]Look at it[/]")
+    for label, path, command in places:
+        console.print(f"  [bold]{label:<10}[/]  {escape(_shown(path))}", soft_wrap=True)
+        console.print(f"  {'':<10}  [green]{escape(command)}[/]", soft_wrap=True)
+
+
+def show_changes(console: Console, changed: Sequence[str] | None) -> None:
+    """Print what the run changed of an earlier one: `changed` are names of files and tables, None on a first run."""
+    if changed is None:
+        console.print("\nRun it again: nothing will change, and the demo will prove it.")
+    elif not changed:
+        console.print(
+            "\n[bold green]Nothing changed:[/] every file of silver, gold and plots has the same bytes as before this "
+            "run, and no row in Postgres was written again; only the record of the run was added."
+        )
+    else:
+        tables = [name for name in changed if name.startswith("flights.")]
+        told = [f"{len(changed) - len(tables):,} files of the lake", *tables]
+        console.print(f"\n[bold]Changed[/] against the run before: {', '.join(told)}.")

