@@ -25,7 +25,10 @@ from utils.errors import DelaywatchError
 
 DATABASE = "warehouse"
 POINTER = "postgres-folder"  # this file names the place of the data when it is not the folder `postgres` beside it
-OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+# Whoever uses the server shares a lock in it; who can have it alone is the last one. A killed process loses its share.
+ENTER = "SELECT pg_advisory_lock_shared(hashtext('delaywatch demo'))"
+LEAVE = "SELECT pg_advisory_unlock_shared(hashtext('delaywatch demo'))"
+IS_LAST = "SELECT pg_try_advisory_lock(hashtext('delaywatch demo'))"
 MAX_SOCKET_FOLDER = 85  # bytes; the whole path of a Unix socket may have 103
 
 
@@ -130,20 +133,22 @@ def running(root: Path) -> Iterator[str]:
         _make(data)
     if not is_running(root):
         _run(data, "pg_ctl", "-w", "-D", str(data), "-l", str(data / "log"), "-o", f"-h '' -k {data}", "start")
-    presence = psycopg2.connect(_url(data, "postgres"))  # held, so that others who leave see that somebody is here
+    presence = psycopg2.connect(_url(data, "postgres"))
+    presence.autocommit = True
     try:
-        presence.autocommit = True
         with presence.cursor() as cursor:
+            cursor.execute(ENTER)
             cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
             if cursor.fetchone() is None:
                 cursor.execute(f"CREATE DATABASE {DATABASE}")
         yield _url(data, DATABASE)
     finally:
         with presence.cursor() as cursor:
-            cursor.execute(OTHERS)
-            (others,) = cursor.fetchone() or (0,)
+            cursor.execute(LEAVE)
+            cursor.execute(IS_LAST)
+            (is_last,) = cursor.fetchone() or (True,)
         presence.close()
-        if not others:
+        if is_last:
             _run(data, "pg_ctl", "-w", "-m", "fast", "-D", str(data), "stop")
 
 

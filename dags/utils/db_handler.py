@@ -640,7 +640,8 @@ def _upsert_statements(table: _Table, year: int, scope: Mapping[str, str]) -> _U
 
     INSERT ... ON CONFLICT alone would do the first two, but it locks, and so writes, every row that it meets, even one
     that stays as it is. With the joins an unchanged year is only read, and updated and inserted rows are counted apart;
-    ON CONFLICT then decides about what no join can see: a row that somebody puts in by hand meanwhile.
+    ON CONFLICT then decides about what no join can see: a row that somebody puts in by hand meanwhile. New rows go in
+    in the order of the key, so that they lie together; the join would give them shuffled.
     """
     parts: dict[str, Composable] = {
         "table": table.identifier,
@@ -668,7 +669,7 @@ def _upsert_statements(table: _Table, year: int, scope: Mapping[str, str]) -> _U
                 " AND ({old}) IS DISTINCT FROM ({new})",
                 "INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM {batch} AS batch"
                 " WHERE NOT EXISTS (SELECT FROM {table} AS t WHERE {same_key} AND {scope}"
-                " AND ({old}) IS NOT DISTINCT FROM ({new}))"
+                " AND ({old}) IS NOT DISTINCT FROM ({new})) ORDER BY {key}"
                 " ON CONFLICT ({key}) DO UPDATE SET {from_excluded} WHERE ({old}) IS DISTINCT FROM ({excluded})",
                 "DELETE FROM {table} AS t WHERE {scope} AND NOT EXISTS (SELECT FROM {batch} AS batch WHERE {same_key})",
             )
