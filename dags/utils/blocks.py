@@ -18,8 +18,8 @@ from utils.errors import DelaywatchError
 if TYPE_CHECKING:
     from utils.stores import Source
 
-PIECE_BYTES = 8 << 20  # what one read and one parse take; with PIECES_PER_PART about 256 Ki flights per row group
-PIECES_PER_PART = 4
+PIECE_BYTES = 4 << 20  # what one read and one parse take; with PIECES_PER_PART about 256 Ki flights per row group
+PIECES_PER_PART = 8
 _PEEK_BYTES = 1 << 16
 
 

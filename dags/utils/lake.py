@@ -288,22 +288,28 @@ class Lake:
                     yield found[1], found[2], data
 
 
-def encode(table: pa.Table, row_group_rows: int = 1 << 18) -> bytes:
-    """Parquet with zstd level 1; the same table always gives the same bytes.
+def write_parquet(table: pa.Table, to: pa.NativeFile | str, row_group_rows: int = 1 << 18) -> None:
+    """Write parquet with zstd level 1 to a path or an open Arrow file; the same table always gives the same bytes.
 
-    Whole numbers are delta-packed, which writes a quarter faster than dictionaries; Spark, Athena and DuckDB read it.
+    Whole numbers are delta-packed, which writes a quarter faster than dictionaries and is read by Spark, Athena and
+    DuckDB.
     """
     whole = [field.name for field in table.schema if pa.types.is_integer(field.type)]
-    sink = pa.BufferOutputStream()
     pq.write_table(
         table,
-        sink,
+        to,
         compression="zstd",
         compression_level=1,
         row_group_size=row_group_rows,
         use_dictionary=[field.name for field in table.schema if field.name not in whole and field.type != pa.bool_()],
         column_encoding=dict.fromkeys(whole, "DELTA_BINARY_PACKED"),
     )
+
+
+def encode(table: pa.Table) -> bytes:
+    """The bytes of a parquet file, as `write_parquet` makes them."""
+    sink = pa.BufferOutputStream()
+    write_parquet(table, sink)
     return bytes(sink.getvalue())
 
 

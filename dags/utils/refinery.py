@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from utils import columns, gold, schemas, silver
 from utils.blocks import RangeReader, StreamReader, line_start
 from utils.errors import DelaywatchError
-from utils.lake import encode
+from utils.lake import write_parquet
 
 if TYPE_CHECKING:
     from utils.stores import Source
@@ -205,10 +205,10 @@ def _work_on(
         rejected += [silver.Rejected(lines + row.line, row.reason, row.raw) for row in result.rejected]
         lines += result.lines
         rows += result.rows
-    flights = pa.concat_tables(tables)
+    flights = _in_one_piece(pa.concat_tables(tables))
     tables.clear()
     part = _write_part(found.folder / f"part-{number:05d}.parquet", flights)
-    keys = silver.fingerprints(flights.combine_chunks())
+    keys = silver.fingerprints(flights)
     month = columns.values(columns.one(pc.month(flights["fl_date"])))
     del flights
     with found.lock:
@@ -223,13 +223,18 @@ def _work_on(
         found.last_line = max(found.last_line, (number, tail))
 
 
+def _in_one_piece(flights: pa.Table) -> pa.Table:
+    """The same rows without chunks, on which the bytes of the part would otherwise depend."""
+    return flights.unify_dictionaries().combine_chunks()
+
+
 def _write_part(path: Path, flights: pa.Table) -> StagedPart:
-    flights = flights.unify_dictionaries().combine_chunks()
-    data = encode(flights)
-    path.write_bytes(data)
-    months = tuple(sorted(pc.unique(pc.month(flights["fl_date"])).to_pylist()))
+    write_parquet(flights, str(path))
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    months = tuple(month for month in sorted(pc.unique(pc.month(flights["fl_date"])).to_pylist()) if month)
     nulls = {name: flights[name].null_count for name in flights.column_names}
-    return StagedPart(path, flights.num_rows, len(data), hashlib.sha256(data).hexdigest(), nulls, months)
+    return StagedPart(path, flights.num_rows, path.stat().st_size, sha256, nulls, months)
 
 
 def _stop_if_hopeless(found: _Collected, share_done: float, key: str) -> None:
@@ -337,7 +342,7 @@ def _drop_duplicates(found: _Collected, year: int) -> tuple[dict[int, int], int]
                 flights = pq.ParquetFile(part.path).read()
                 keep = np.ones(flights.num_rows, bool)
                 keep[np.concatenate(drop[number])] = False
-                flights = flights.filter(pa.array(keep))
+                flights = _in_one_piece(flights.filter(pa.array(keep)))
                 found.parts[number] = _write_part(part.path, flights)
             else:
                 flights = pq.ParquetFile(part.path).read(columns=list(gold.COLUMNS))
