@@ -11,7 +11,7 @@ for 2026). **Detectors**: empty means every detector of `detectors.yaml`.
 A run that starts by itself waits up to 180 days for its file; any other fails at once and lists the years there are.
 **When a step fails**, its log says in a sentence what is wrong and what to do. Do it, then clear the failed task; the
 run goes on from there. A step replaces its whole partition or upserts on the key, so clearing is always safe. Faults of
-network, disk or lock are tried again after 1, 2 and 4 minutes; faults of the file or of a parameter fail at once.
+network, disk or lock get three more tries within 15 minutes; faults of the file or of a parameter fail at once.
 
 **Places**: lake `DELAYWATCH_LAKE`; warehouse the connection `warehouse`, else `DELAYWATCH_WAREHOUSE`; S3 the connection
 `aws_default` (login, password; extra `region_name`, `endpoint_url`, `aws_session_token`), else `AWS_*` or the own role.
