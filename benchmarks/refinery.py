@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dags"))
 
 from utils import schemas
+from utils.settings import cores
 
 YEAR = 2018
 HERE = Path(__file__).parent
@@ -51,7 +52,7 @@ def ours(csv: Path, out: Path) -> None:
     bronze = out / "01_bronze" / f"{YEAR}.csv"
     bronze.parent.mkdir(parents=True)
     os.link(csv, bronze)
-    settings = Settings(lake=out.as_uri(), warehouse="", threads=len(os.sched_getaffinity(0)))
+    settings = Settings(lake=out.as_uri(), warehouse="", threads=cores())
     pipeline.write_silver(settings, YEAR)
     pipeline.write_gold(settings, YEAR)
 
@@ -73,7 +74,7 @@ def duckdb(csv: Path, out: Path) -> None:
     silver, gold = out / "silver.parquet", out / "gold.parquet"
     sums = ", ".join(f"{expression} AS {name}" for name, expression in SUMS.items())
     with engine.connect() as connection:
-        connection.execute(f"SET threads = {len(os.sched_getaffinity(0))}")
+        connection.execute(f"SET threads = {cores()}")
         source = f"read_csv('{csv}', header = true, auto_detect = false, columns = {columns})"
         connection.execute(
             f"COPY (SELECT {', '.join(cast)} FROM {source}) TO '{silver}' (FORMAT parquet, COMPRESSION zstd)"
@@ -156,7 +157,7 @@ def compare(csv: Path, names: list[str], rounds: int, scratch: Path) -> None:
     medians = {
         name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in results.items()
     }
-    print(f"{csv.name}: {csv.stat().st_size / 1e6:.0f} MB, median of {rounds}, {len(os.sched_getaffinity(0))} cores")
+    print(f"{csv.name}: {csv.stat().st_size / 1e6:.0f} MB, median of {rounds}, {cores()} cores")
     for name, (wall, cpu, memory) in medians.items():
         print(f"  {name:<10} {wall:6.1f} s wall {cpu:6.1f} s CPU {memory:7.0f} MB peak")
     first = medians[names[0]]

@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "dags")]
 
 from benchmarks.refinery import YEAR, make_year
 from utils import pipeline
-from utils.settings import Settings
+from utils.settings import Settings, cores
 
 
 def steps(settings: Settings) -> dict[str, Callable[[], object]]:
@@ -78,7 +78,7 @@ def main() -> None:
     try:
         (lake / "01_bronze").mkdir()
         os.link(csv, lake / "01_bronze" / f"{YEAR}.csv")
-        settings = Settings(lake=lake.as_uri(), warehouse=server.get_uri(), threads=len(os.sched_getaffinity(0)))
+        settings = Settings(lake=lake.as_uri(), warehouse=server.get_uri(), threads=cores())
         run(settings, f"{given.rows:,} flights, {settings.threads} cores, first run")
         run(settings, "the same again")
     finally:

@@ -7,7 +7,6 @@ default settings. Both sides write the same made-up airport days into equal tabl
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import tempfile
@@ -25,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "dags"))
 
 from utils import schemas
 from utils.db_handler import Changes, DBHandler
+from utils.settings import cores
 
 TARGET = 12
 COUNTERS = "SELECT n_tup_ins, n_tup_upd, n_tup_del FROM pg_stat_user_tables WHERE relname = 'airport_days'"
@@ -124,7 +124,7 @@ def main() -> None:
             version = connection.execute(sa.text("SHOW server_version")).scalar_one()
         print(
             f"{given.airports * 365:,} airport-days, Postgres {version}, pandas {pd.__version__}, "
-            f"{len(os.sched_getaffinity(0))} cores, medians of {given.rounds} rounds"
+            f"{cores()} cores, medians of {given.rounds} rounds"
         )
         took = measure(
             lambda name: base.set(database=name).render_as_string(hide_password=False), given.airports, given.rounds

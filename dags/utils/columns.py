@@ -5,6 +5,8 @@ Straight on the buffers: `pa.array` and `fill_null` would load pandas, 45 MB tha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
@@ -65,3 +67,10 @@ def column(found: np.ndarray, kind: pa.DataType, null: np.ndarray | None = None)
         width = np.int32 if pa.types.is_date32(kind) else np.dtype(kind.to_pandas_dtype())
         data = np.ascontiguousarray(found, width)
     return pa.Array.from_buffers(kind, len(found), [bitmap, pa.py_buffer(data)])
+
+
+def text(found: Sequence[str]) -> pa.Array:
+    """A string column without nulls."""
+    encoded = [word.encode() for word in found]
+    ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
+    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))

@@ -287,11 +287,15 @@ def _finish(source: Source, sha256: str, header: silver.Header, year: int, found
             f"{source.key}: {written} rows written + {dropped} duplicates + {len(rejected)} rejected "
             f"are not the {found.rows} rows read"
         )
-    columns = [[row.line for row in rejected], [row.reason for row in rejected], [row.raw for row in rejected]]
+    rejected_columns = [
+        columns.column(np.array([row.line for row in rejected], np.int64), pa.int64()),
+        columns.text([row.reason for row in rejected]),
+        columns.text([row.raw for row in rejected]),
+    ]
     return Refined(
         parts=parts,
         sums=found.sums.table(),
-        rejected=pa.table(columns, schema=schemas.REJECTED),
+        rejected=pa.table(rejected_columns, schema=schemas.REJECTED),
         rows_read=found.rows,
         bytes=source.size,
         sha256=sha256,

@@ -11,6 +11,11 @@ from pathlib import Path
 from utils.errors import DelaywatchError
 
 
+def cores() -> int:
+    """How many processors this process may use; a container's or a user's limit counts where the system tells it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Settings:
     """Plain values that the steps of a run need; nothing here opens a connection.
@@ -22,7 +27,7 @@ class Settings:
     lake: str
     warehouse: str = field(repr=False)  # it may hold a password
     scratch: Path = Path(tempfile.gettempdir())
-    threads: int = os.cpu_count() or 1
+    threads: int = field(default_factory=cores)
     aws_endpoint_url: str | None = None
     aws_region: str | None = None
     aws_access_key_id: str | None = None
@@ -44,7 +49,7 @@ class Settings:
         for name, variable in required.items():
             if not value(name, variable) and name not in given:
                 raise DelaywatchError(f"{variable} is not set; set it as .env.example shows, or pass --{name}.")
-        threads = value("threads", "DELAYWATCH_THREADS") or str(len(os.sched_getaffinity(0)))
+        threads = value("threads", "DELAYWATCH_THREADS") or str(cores())
         if not threads.isdigit() or int(threads) < 1:
             raise DelaywatchError(f"DELAYWATCH_THREADS is {threads!r}; set it to a whole number of 1 or more.")
         return cls(
