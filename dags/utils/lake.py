@@ -288,6 +288,9 @@ class Lake:
                     yield found[1], found[2], data
 
 
+PRUNED_BY = ("origin", "dest", "fl_date", "op_carrier", "cancelled", "is_anomaly")  # readers skip row groups by these
+
+
 def write_parquet(table: pa.Table, to: pa.NativeFile | str, row_group_rows: int = 1 << 18) -> None:
     """Write parquet with zstd level 1 to a path or an open Arrow file; the same table always gives the same bytes.
 
@@ -300,6 +303,7 @@ def write_parquet(table: pa.Table, to: pa.NativeFile | str, row_group_rows: int 
         to,
         compression="zstd",
         compression_level=1,
+        write_statistics=[name for name in PRUNED_BY if name in table.schema.names],
         row_group_size=row_group_rows,
         use_dictionary=[field.name for field in table.schema if field.name not in whole and field.type != pa.bool_()],
         column_encoding=dict.fromkeys(whole, "DELTA_BINARY_PACKED"),

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from utils import columns, gold, schemas, silver
-from utils.blocks import RangeReader, StreamReader, line_start
+from utils import blocks, columns, gold, schemas, silver
+from utils.blocks import RangeReader, StreamReader
 from utils.errors import DelaywatchError
 from utils.lake import write_parquet
 
@@ -74,26 +75,45 @@ class Refined:
 class RangeResult:
     """What `process_range` made of the lines that begin in one byte range."""
 
-    flights: pa.Table  # schemas.SILVER
+    flights: pa.Table  # schemas.SILVER, in one piece
     rejected: list[silver.Rejected]  # `line` counts from the first line of the range
-    sums: pa.Table  # gold.SUMS
+    sums: list[pa.Table]  # of gold.SUMS, to be added up
     rows: int
     lines: int
+    last_line: bytes
 
 
-# --- one block ------------------------------------------------------------------------------------------------------
+# --- one range ------------------------------------------------------------------------------------------------------
 
 
 def process_range(source: Source, start: int, end: int, header: silver.Header, year: int) -> RangeResult:
     """Refine the lines that begin in the bytes [start, end) of an uncompressed CSV, wherever their last line ends."""
-    first, last = line_start(source, start), line_start(source, end)
-    return process_block(source.read(first, last), header, year)
+    edges = [*range(start, end, blocks.PIECE_BYTES), end]
+    starts = [blocks.line_start(source, edge) for edge in edges]
+    return process_blocks((source.read(*span) for span in pairwise(starts)), header, year)
 
 
-def process_block(block: bytes, header: silver.Header, year: int, *, joins_lines: bool = False) -> RangeResult:
-    """Refine a block of whole lines; see silver.refine."""
-    refined = silver.refine(block, header, year, joins_lines=joins_lines)
-    return RangeResult(refined.flights, refined.rejected, gold.day_sums(refined.flights), refined.rows, refined.lines)
+def process_blocks(
+    of_range: Iterable[bytes], header: silver.Header, year: int, *, joins_lines: bool = False
+) -> RangeResult:
+    """Refine the blocks of whole lines that make up one range; see silver.refine."""
+    tables: list[pa.Table] = []
+    sums: list[pa.Table] = []
+    rejected: list[silver.Rejected] = []
+    lines = rows = 0
+    last_line = b""
+    for block in of_range:
+        refined = silver.refine(block, header, year, joins_lines=joins_lines)
+        last_line = block[block.rfind(b"\n", 0, len(block) - 1) + 1 :] if block else last_line
+        tables.append(refined.flights)
+        sums.append(gold.day_sums(refined.flights))
+        rejected += [silver.Rejected(lines + row.line, row.reason, row.raw) for row in refined.rejected]
+        lines += refined.lines
+        rows += refined.rows
+        del block, refined
+    flights = _in_one_piece(pa.concat_tables(tables)) if tables else schemas.SILVER.empty_table()
+    tables.clear()
+    return RangeResult(flights, rejected, sums, rows, lines, last_line)
 
 
 # --- the pass -------------------------------------------------------------------------------------------------------
@@ -152,7 +172,7 @@ def _refine(
         header = silver.read_header(first, source.key)
         reader.knows_header(header)
     else:
-        end = line_start(source, 1)
+        end = blocks.line_start(source, 1)
         first = source.read(0, end)
         header = silver.read_header(first, source.key)
         reader = RangeReader(source, end, first)
@@ -164,11 +184,11 @@ def _refine(
     def work() -> None:
         while not failed.is_set():
             with found.lock:
-                blocks = reader.next_part()
+                of_range = reader.next_part()
                 number = next(numbers)
-            if blocks is None:
+            if of_range is None:
                 return
-            _work_on(blocks, number, header, year, found, joins_lines=reader.joins_lines)
+            _keep(process_blocks(of_range, header, year, joins_lines=reader.joins_lines), number, found)
             with found.lock:
                 if progress:
                     progress(reader.done(), source.size)
@@ -188,39 +208,21 @@ def _refine(
     return _finish(source, reader.sha256(), header, year, found)
 
 
-def _work_on(
-    blocks: Iterator[bytes], number: int, header: silver.Header, year: int, found: _Collected, *, joins_lines: bool
-) -> None:
-    tables: list[pa.Table] = []
-    rejected: list[silver.Rejected] = []
-    sums: list[pa.Table] = []
-    lines = rows = 0
-    tail = b""
-    for block in blocks:
-        result = process_block(block, header, year, joins_lines=joins_lines)
-        tail = block[block.rfind(b"\n", 0, len(block) - 1) + 1 :] if block else tail
-        del block
-        tables.append(result.flights)
-        sums.append(result.sums)
-        rejected += [silver.Rejected(lines + row.line, row.reason, row.raw) for row in result.rejected]
-        lines += result.lines
-        rows += result.rows
-    flights = _in_one_piece(pa.concat_tables(tables))
-    tables.clear()
-    part = _write_part(found.folder / f"part-{number:05d}.parquet", flights)
-    keys = silver.fingerprints(flights)
-    month = columns.values(columns.one(pc.month(flights["fl_date"])))
-    del flights
+def _keep(result: RangeResult, number: int, found: _Collected) -> None:
+    """Write one part and add what else came out of its range."""
+    part = _write_part(found.folder / f"part-{number:05d}.parquet", result.flights)
+    keys = silver.fingerprints(result.flights)
+    month = columns.values(columns.one(pc.month(result.flights["fl_date"])))
     with found.lock:
-        found.parts[number], found.lines[number], found.rejected[number] = part, lines, rejected
-        found.rows += rows
-        found.rejected_count += len(rejected)
-        for partial in sums:
-            found.sums.add(partial)
+        found.parts[number], found.lines[number], found.rejected[number] = part, result.lines, result.rejected
+        found.rows += result.rows
+        found.rejected_count += len(result.rejected)
+        for sums in result.sums:
+            found.sums.add(sums)
         for one in part.months:
             with found.keys_file(one).open("ab") as file:
                 file.write((keys if len(part.months) == 1 else keys[month == one]).tobytes())
-        found.last_line = max(found.last_line, (number, tail))
+        found.last_line = max(found.last_line, (number, result.last_line))
 
 
 def _in_one_piece(flights: pa.Table) -> pa.Table:

@@ -259,14 +259,14 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_pieces: None
 ) -> None:
     path = tmp_path / "2015.csv"
-    original = refinery.process_block
+    original = refinery.process_blocks
 
     def grow(*given: object, **named: object) -> refinery.RangeResult:
         with path.open("ab") as file:
             file.write((line(flight()) + "\n").encode())
         return original(*given, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(refinery, "process_block", grow)
+    monkeypatch.setattr(refinery, "process_blocks", grow)
 
     assert "changed while it was read" in refused(csv_of(some_rows()), tmp_path)
 
