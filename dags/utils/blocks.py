@@ -37,18 +37,31 @@ def line_start(source: Source, offset: int) -> int:
 class _OrderedHash:
     """SHA-256 of blocks that arrive in any order, each kept only until those before it are in."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: int) -> None:
+        """At most about `room` blocks are kept: `wait` holds up whoever is further ahead."""
         self._sha = hashlib.sha256()
         self._next = 0
+        self._room = room
         self._waiting: dict[int, bytes] = {}
-        self._lock = threading.Lock()
+        self._moved = threading.Condition()
+
+    def wait(self, place: int) -> None:
+        """Return when the block at `place` is near enough to the ones that are still to come, or all is given up."""
+        with self._moved:
+            self._moved.wait_for(lambda: place - self._next <= self._room)
 
     def add(self, place: int, block: bytes) -> None:
-        with self._lock:
+        with self._moved:
             self._waiting[place] = block
             while self._next in self._waiting:
                 self._sha.update(self._waiting.pop(self._next))
                 self._next += 1
+            self._moved.notify_all()
+
+    def give_up(self) -> None:
+        with self._moved:
+            self._room = 1 << 62
+            self._moved.notify_all()
 
     def hexdigest(self) -> str:
         return self._sha.hexdigest()
@@ -57,10 +70,13 @@ class _OrderedHash:
 class RangeReader:
     """Blocks of an uncompressed source, each read on its own by the thread that works on it."""
 
-    def __init__(self, source: Source, header_end: int, header: bytes) -> None:
-        """`header` is the first line as it was read, with its line end; `header_end` the offset behind it."""
+    def __init__(self, source: Source, header_end: int, header: bytes, readers: int) -> None:
+        """`header` is the first line as it was read, with its line end; `header_end` the offset behind it.
+
+        No more than `readers` threads read at a time; one that is a part ahead of all others waits for them.
+        """
         self._source, self._header_end = source, header_end
-        self._hash = _OrderedHash()
+        self._hash = _OrderedHash(room=readers * PIECES_PER_PART)
         self._hash.add(0, header)
         self._pieces = -(-source.size // PIECE_BYTES)
         self._part = 0
@@ -75,6 +91,7 @@ class RangeReader:
         return (self._block(piece) for piece in range(first, min(first + PIECES_PER_PART, self._pieces)))
 
     def _block(self, piece: int) -> bytes:
+        self._hash.wait(piece + 1)
         start, end = (self._boundary(piece), self._boundary(piece + 1))
         block = self._source.read(start, end)
         if len(block) != end - start:
@@ -86,6 +103,10 @@ class RangeReader:
 
     def _boundary(self, piece: int) -> int:
         return max(self._header_end, line_start(self._source, piece * PIECE_BYTES)) if piece else self._header_end
+
+    def give_up(self) -> None:
+        """Let nobody wait any more, since one of the threads has failed."""
+        self._hash.give_up()
 
     def done(self) -> int:
         """Bytes of the source in the parts handed out so far."""
@@ -192,6 +213,9 @@ class StreamReader:
         if not is_last and self._buffer.find(b'"', 0, end) >= 0:
             _, end = silver.records(bytes(self._buffer[:end]), self._fields, is_last=False)
         return self._take(end)
+
+    def give_up(self) -> None:
+        """Nobody waits here."""
 
     def done(self) -> int:
         """Bytes of the source, compressed where it is, read so far."""

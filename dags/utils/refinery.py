@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from utils.stores import Source
 
 MAX_REJECTED_SHARE = 0.01
+LONGEST_HEADER_BYTES = 1 << 20
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -173,38 +174,45 @@ def _refine(
         reader.knows_header(header)
     else:
         end = blocks.line_start(source, 1)
-        first = source.read(0, end)
+        first = source.read(0, min(end, LONGEST_HEADER_BYTES))
         header = silver.read_header(first, source.key)
-        reader = RangeReader(source, end, first)
+        reader = RangeReader(source, end, first, threads)
 
     found = _Collected(folder, gold.DaySums(year))
-    numbers = iter(range(1 << 31))
-    failed = threading.Event()
+    taken = 0
+    stop = threading.Event()
+    failures: list[BaseException] = []
 
     def work() -> None:
-        while not failed.is_set():
+        nonlocal taken
+        while not stop.is_set():
             with found.lock:
                 of_range = reader.next_part()
-                number = next(numbers)
+                number, taken = taken, taken + 1
             if of_range is None:
                 return
             _keep(process_blocks(of_range, header, year, joins_lines=reader.joins_lines), number, found)
             with found.lock:
                 if progress:
                     progress(reader.done(), source.size)
-                _stop_if_hopeless(found, reader.done() / source.size, source.key)
+                if _is_hopeless(found, reader.done() / source.size * len(found.parts) / taken):
+                    stop.set()
 
     def guarded() -> None:
         try:
             work()
-        except BaseException:
-            failed.set()
-            raise
+        except BaseException as error:  # noqa: BLE001 - raised again when all threads have ended
+            failures.append(error)
+            stop.set()
+            reader.give_up()
 
     with ThreadPoolExecutor(threads, thread_name_prefix="refinery") as pool:
-        futures = [pool.submit(guarded) for _ in range(threads)]
-    for error in filter(None, (future.exception() for future in futures)):
-        raise error
+        for _ in range(threads):
+            pool.submit(guarded)
+    if failures:
+        raise failures[0]
+    if stop.is_set():
+        raise _too_many_rejected(found, source.key)
     return _finish(source, reader.sha256(), header, year, found)
 
 
@@ -222,7 +230,8 @@ def _keep(result: RangeResult, number: int, found: _Collected) -> None:
         for one in part.months:
             with found.keys_file(one).open("ab") as file:
                 file.write((keys if len(part.months) == 1 else keys[month == one]).tobytes())
-        found.last_line = max(found.last_line, (number, result.last_line))
+        if result.last_line:
+            found.last_line = max(found.last_line, (number, result.last_line))
 
 
 def _in_one_piece(flights: pa.Table) -> pa.Table:
@@ -239,11 +248,10 @@ def _write_part(path: Path, flights: pa.Table) -> StagedPart:
     return StagedPart(path, flights.num_rows, path.stat().st_size, sha256, nulls, months)
 
 
-def _stop_if_hopeless(found: _Collected, share_done: float, key: str) -> None:
-    """Stop early, and with little memory, when far more rows are rejected than the whole file may have."""
+def _is_hopeless(found: _Collected, share_done: float) -> bool:
+    """Whether far more rows are rejected already than the whole file may have; stopping then saves time and memory."""
     expected_rows = found.rows / max(share_done, 1e-9)
-    if found.rejected_count > 1000 and found.rejected_count > 3 * MAX_REJECTED_SHARE * max(expected_rows, found.rows):
-        raise _too_many_rejected(found, key)
+    return found.rejected_count > max(1000, 3 * MAX_REJECTED_SHARE * expected_rows)
 
 
 def _too_many_rejected(found: _Collected, key: str) -> DelaywatchError:
@@ -256,7 +264,7 @@ def _too_many_rejected(found: _Collected, key: str) -> DelaywatchError:
 
 
 def _rejected_rows(found: _Collected) -> list[silver.Rejected]:
-    """All rejected rows with the line numbers of the file, as far as every part before them is in."""
+    """All rejected rows with the line numbers of the file; every part that was begun must be in."""
     rows: list[silver.Rejected] = []
     base = 2  # line 1 is the header
     for number in sorted(found.lines):
@@ -270,7 +278,8 @@ def _finish(source: Source, sha256: str, header: silver.Header, year: int, found
     if not found.rows:
         raise DelaywatchError(f"{source.key} has a header but no flights; upload the file of {year} again.")
     tail = found.last_line[1]
-    if rejected and not tail.endswith(b"\n") and rejected[-1].raw == tail.decode("utf-8", errors="backslashreplace"):
+    ends_early = not tail.endswith(b"\n") and silver.is_incomplete(rejected[-1:])
+    if ends_early and rejected[-1].raw == tail.decode("utf-8", errors="backslashreplace"):
         raise DelaywatchError(
             f"{source.key} ends in the middle of line {rejected[-1].line} ({rejected[-1].reason}), so it was cut; "
             "upload the whole file again."

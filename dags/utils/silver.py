@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -25,10 +26,17 @@ _PARSE_BYTES = 1 << 20  # what Arrow parses at a time: small enough to stay in t
 LONGEST_RECORD_LINES = 10  # a quoted field may hold line breaks; one that needs more lines than this is a lost quote
 _NUMERIC = {name.lower() for name, kind in schemas.FLIGHT_COLUMNS if pa.types.is_integer(kind) or kind == pa.bool_()}
 _TEXT = [name for name in schemas.SILVER.names if pa.types.is_dictionary(schemas.SILVER.field(name).type)]
-_READ_TYPES = {
-    name: pa.float32() if name.lower() in _NUMERIC else kind  # Kaggle writes whole numbers as 1512.0
+_READ_TYPES = {  # Kaggle writes whole numbers as 1512.0; float32 is exact for 16 bits, flight numbers have more
+    name: kind if name.lower() not in _NUMERIC else pa.float64() if kind == pa.int32() else pa.float32()
     for name, kind in schemas.FLIGHT_COLUMNS
 }
+_NO_CSV = {
+    b"\x1f\x8b": "is compressed with gzip although its name says it is not; rename it to end in .csv.gz",
+    b"PK\x03\x04": "is a zip archive; unpack the CSV that it holds",
+}
+_OPEN_QUOTE = "a quote is not closed"
+_AIRPORT = re.compile(r"[A-Z0-9]{3,4}")
+_BARE_RETURN = re.compile(rb"\r(?!\n|$)")  # what Arrow would take for the end of a row
 
 
 class SplitRecord(Exception):  # noqa: N818 - a signal to the reader, not an error of the file
@@ -67,27 +75,30 @@ def read_header(line: bytes, key: str) -> Header:
 
     Raises DelaywatchError that names `key` and the columns which are missing or doubled, with the line itself.
     """
+    for first, what in _NO_CSV.items():
+        if line.startswith(first):
+            raise DelaywatchError(f"{key} {what}.")
     text = line.decode("utf-8-sig", errors="replace").strip("\r\n")
-    found = [name.strip() for name in next(csv.reader([text]), [])]
+    if not text:
+        raise DelaywatchError(f"{key} begins with an empty line; its first line must name the columns.")
+    if "\r" in text:
+        raise DelaywatchError(f"{key} ends its lines with a carriage return alone; convert them to line feeds.")
+    found = [name.strip() for name in next(csv.reader([text.replace("\0", "")]))]
     known = {name for name, _ in schemas.FLIGHT_COLUMNS}
     names = tuple(name.upper() if name.upper() in known else name for name in found)
     missing = [name for name, _ in schemas.FLIGHT_COLUMNS if name not in names]
     doubled = sorted({name for name in names if names.count(name) > 1 and name in known})
-    if line.startswith(b"\x1f\x8b"):
-        raise DelaywatchError(
-            f"{key} is compressed with gzip although its name says it is not; rename it to end in .csv.gz."
-        )
+    if missing:
+        what = f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+    else:
+        what = f"has {', '.join(doubled)} twice"
     if missing or doubled:
-        what = (
-            f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
-            if missing
-            else f"has {', '.join(doubled)} twice"
-        )
         raise DelaywatchError(
             f"{key} {what}; its first line must name the 27 columns of the Kaggle dataset separated by commas, "
             f"but it is: {text[:200]!r}."
         )
-    return Header(names, tuple(name for name in names if name not in known and name != schemas.EMPTY_COLUMN and name))
+    ignored = tuple(name for name in names if name and name not in known and name != schemas.EMPTY_COLUMN)
+    return Header(names, ignored)
 
 
 def refine(block: bytes, header: Header, year: int, *, joins_lines: bool = False) -> Refined:
@@ -101,7 +112,8 @@ def refine(block: bytes, header: Header, year: int, *, joins_lines: bool = False
         if not joins_lines:
             raise SplitRecord
         return _refine_with_care(block, header, year)
-    lines = _line_count(block)
+    if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
+        return _refine_with_care(block, header, year)
     try:
         table = _parse(block, header, _READ_TYPES)
     except pa.ArrowInvalid:
@@ -109,7 +121,12 @@ def refine(block: bytes, header: Header, year: int, *, joins_lines: bool = False
     flights = _typed(table)
     if flights is None or _suspicious(flights, year):
         return _refine_with_care(block, header, year)
-    return Refined(_with_recomputed_delay(flights), [], flights.num_rows, lines)
+    lines = rows = _line_count(block)
+    if rows != flights.num_rows:
+        rows -= sum(line in (b"", b"\r") for line in block.removesuffix(b"\n").split(b"\n"))
+    if rows != flights.num_rows:
+        return _refine_with_care(block, header, year)
+    return Refined(_with_recomputed_delay(flights), [], rows, lines)
 
 
 def _line_count(block: bytes) -> int:
@@ -163,13 +180,15 @@ def _suspicious(flights: pa.Table, year: int) -> bool:
     span = pc.min_max(flights["fl_date"]).as_py()
     if span["min"] < date(year, 1, 1) or span["max"] > date(year, 12, 31):
         return True
-    return any(_bad_hhmm(columns.one(flights[name])).any() for name in schemas.HHMM_COLUMNS)
+    codes = {code for name in ("origin", "dest") for code in columns.one(flights[name]).dictionary.to_pylist()}
+    if not all(_AIRPORT.fullmatch(code) for code in codes):
+        return True
+    return any(_is_no_time(columns.values(columns.one(flights[name]))).any() for name in schemas.HHMM_COLUMNS)
 
 
-def _bad_hhmm(column: pa.Array) -> np.ndarray:
-    """Which values of an HHMM column are no time of day; 0 and 2400 both are midnight, null is no fault."""
-    values = columns.values(column)
-    return (values < 0) | (values > 2400) | (values % 100 > 59)
+def _is_no_time(hhmm: np.ndarray) -> np.ndarray:
+    """Which numbers are no time of day; 0 and 2400 both are midnight."""
+    return (hhmm < 0) | (hhmm > 2400) | (hhmm % 100 > 59)
 
 
 def _with_recomputed_delay(flights: pa.Table) -> pa.Table:
@@ -238,12 +257,12 @@ def records(block: bytes, fields: int, *, is_last: bool = True) -> tuple[list[tu
             closes = False
             for stop in range(at + 2, min(at + LONGEST_RECORD_LINES, len(lines)) + 1):
                 joined = b"\n".join(lines[at:stop])
-                if not joined.count(b'"') % 2 and _fields_in(joined.rstrip(b"\r")) == fields:
+                if not joined.count(b'"') % 2 and _fields_in(joined.removesuffix(b"\r")) == fields:
                     text, step, closes = joined, stop - at, True
                     break
             if not closes and not is_last and at + LONGEST_RECORD_LINES > len(lines):
                 return found, sum(len(line) + 1 for line in lines[:at])
-        if text.strip(b"\r"):
+        if text.removesuffix(b"\r"):
             found.append((at, text, closes))
         at += step
     return found, len(block)
@@ -256,7 +275,9 @@ def _refine_with_care(block: bytes, header: Header, year: int) -> Refined:
     all_utf8 = _is_utf8(block)
     for place, (_, record, closes) in enumerate(found):
         if not closes:
-            reasons[place] = "a quote is not closed"
+            reasons[place] = _OPEN_QUOTE
+        elif _BARE_RETURN.search(record):
+            reasons[place] = "a carriage return stands inside the line"
         elif not all_utf8 and not _is_utf8(record) and (fields := _fields_in(record)) != len(header.names):
             reasons[place] = _wrong_count(fields, len(header.names))  # Arrow cannot hand over such a row
 
@@ -286,10 +307,17 @@ def _refine_with_care(block: bytes, header: Header, year: int) -> Refined:
     if typed is None:
         raise AssertionError("a row without a fault did not take its type")
     rejected = [
-        Rejected(found[place][0], reason, found[place][1].rstrip(b"\r").decode("utf-8", errors="backslashreplace"))
+        Rejected(
+            found[place][0], reason, found[place][1].removesuffix(b"\r").decode("utf-8", errors="backslashreplace")
+        )
         for place, reason in sorted(reasons.items())
     ]
     return Refined(_with_recomputed_delay(typed), rejected, len(found), lines)
+
+
+def is_incomplete(rejected: Sequence[Rejected]) -> bool:
+    """Whether there are rows, all rejected because a part of them is missing or a quote is still open."""
+    return bool(rejected) and all(row.reason == _OPEN_QUOTE or " instead of " in row.reason for row in rejected)
 
 
 def _wrong_count(fields: int, expected: int) -> str:
@@ -341,6 +369,9 @@ def _faults(table: pa.Table, year: int) -> dict[int, str]:
         text = pc.if_else(pa.array(is_text), column, pa.scalar(None, pa.binary())).cast(pa.string())
         if name in ("FL_DATE", "ORIGIN", "CANCELLED"):
             blame(column.is_null().to_numpy(zero_copy_only=False), f"{name} is empty")
+        if name in ("ORIGIN", "DEST"):
+            is_code = pc.match_substring_regex(text, f"^{_AIRPORT.pattern}$").fill_null(True)
+            blame(~is_code.to_numpy(zero_copy_only=False), f"{name} is not an airport code")
         if name.lower() in _TEXT:
             continue
         text = _trimmed(text)
@@ -362,7 +393,7 @@ def _faults(table: pa.Table, year: int) -> dict[int, str]:
         if kind == pa.bool_():
             blame((number != 0) & (number != 1), f"{name} is neither 0 nor 1")
         elif name.lower() in schemas.HHMM_COLUMNS:
-            blame((number < 0) | (number > 2400) | (number % 100 > 59), f"{name} is not a time of day")
+            blame(_is_no_time(number), f"{name} is not a time of day")
     return faults
 
 

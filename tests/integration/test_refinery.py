@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import time
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import date
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -195,9 +197,9 @@ def test_a_rejected_row_carries_its_line_number_in_the_whole_file(tmp_path: Path
     assert data.decode().splitlines()[201] == rejected["raw"]
 
 
-def refused(data: bytes, folder: Path, **how: str) -> str:
+def refused(data: bytes, folder: Path, **how: Any) -> str:
     with pytest.raises(DelaywatchError) as error:
-        refine(data, folder, **how)  # type: ignore[arg-type]
+        refine(data, folder, **how)
     return str(error.value)
 
 
@@ -236,6 +238,58 @@ def test_a_file_cut_in_the_middle_of_a_line_is_refused(tmp_path: Path) -> None:
 
 def test_a_short_line_in_front_of_the_end_is_no_cut(tmp_path: Path) -> None:
     assert refine(csv_of(some_rows(299)) + b"2015-03-04,UA,24\n", tmp_path).rejected.num_rows == 1
+
+
+def test_a_file_cut_in_a_line_that_crosses_into_the_last_part_is_refused(tmp_path: Path, small_pieces: None) -> None:
+    data = csv_of(some_rows(299))
+    part = blocks.PIECE_BYTES * blocks.PIECES_PER_PART
+    cut = (len(data) // part) * part + 20
+    begins = data.rindex(b"\n", 0, cut - 40) + 1  # the last line begins in the part before
+    long_line = b"2015-03-04," + b"U" * (cut - begins)
+
+    assert "so it was cut" in refused(data[:begins] + long_line, tmp_path)
+
+
+def test_a_bad_last_line_without_a_line_end_is_rejected_and_no_cut(tmp_path: Path) -> None:
+    data = csv_of([*some_rows(299), flight(FL_DATE="2014-01-01")]).removesuffix(b"\n")
+
+    assert refine(data, tmp_path).rejected["reason"].to_pylist() == ["FL_DATE is not in 2015"]
+
+
+def test_a_file_of_rubbish_stops_early_and_names_its_first_line(tmp_path: Path, small_pieces: None) -> None:
+    rows = year_of_flights(YEAR, {"JFK": 12})
+    data = csv_of(rows[:200]) + b"rubbish\n" * 200_000
+    sentence = refused(data, tmp_path, threads=3)
+
+    assert "line 202: 1 field instead of 28: 'rubbish'" in sentence
+    assert "of 200,200 rows" not in sentence
+
+
+def test_a_slow_reader_does_not_let_the_others_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One stalled read of the first block: the other worker waits for it instead of reading the whole file."""
+    monkeypatch.setattr(blocks, "PIECE_BYTES", 2048)
+    monkeypatch.setattr(blocks, "PIECES_PER_PART", 2)
+    path = tmp_path / "2015.csv"
+    path.write_bytes(csv_of(some_rows(2000)))
+    reads: list[int] = []
+
+    class Stalling(FolderSource):
+        def read(self, start: int, end: int) -> bytes:
+            if end - start != blocks._PEEK_BYTES and start:
+                reads.append(start)
+                if len(reads) == 1:
+                    time.sleep(0.5)
+                    reads.append(-1)
+            return super().read(start, end)
+
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    with closing(Stalling("01_bronze/2015.csv", path)) as source:
+        refined = refinery.refine_year(source, YEAR, staging, 2)
+
+    assert refined.rows_read == 2000
+    assert reads.index(-1) <= 1 + 2 * blocks.PIECES_PER_PART
+    assert len(reads) > 100
 
 
 def test_gzip_that_ends_early_is_refused(tmp_path: Path) -> None:

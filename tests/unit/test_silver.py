@@ -131,6 +131,21 @@ def test_a_header_with_semicolons_is_told_that_commas_are_expected() -> None:
         silver.read_header(";".join(HEADER).encode(), KEY)
 
 
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        (b"PK\x03\x04\x14", "is a zip archive"),
+        (",".join(HEADER).encode() + b"\r" + line(flight()).encode(), "carriage return alone"),
+        (b"\n", "begins with an empty line"),
+        (b"\x00\x01\x02\n", "lacks the columns"),
+        (b'FL_DATE,"ORIGIN\n', "lacks the columns"),
+    ],
+)
+def test_what_is_no_csv_is_told_in_a_sentence(first: bytes, told: str) -> None:
+    with pytest.raises(DelaywatchError, match=told):
+        silver.read_header(first, KEY)
+
+
 def test_a_compressed_file_under_a_plain_name_is_told_so() -> None:
     with pytest.raises(DelaywatchError, match="compressed with gzip"):
         silver.read_header(b"\x1f\x8b\x08\x00", KEY)
@@ -144,6 +159,11 @@ def test_a_compressed_file_under_a_plain_name_is_told_so() -> None:
         ({"FL_DATE": ""}, "FL_DATE is empty"),
         ({"FL_DATE": "2014-12-31"}, "FL_DATE is not in 2015"),
         ({"ORIGIN": ""}, "ORIGIN is empty"),
+        ({"ORIGIN": " "}, "ORIGIN is not an airport code"),
+        ({"ORIGIN": "J/K"}, "ORIGIN is not an airport code"),
+        ({"ORIGIN": "jfk"}, "ORIGIN is not an airport code"),
+        ({"DEST": "<b>"}, "DEST is not an airport code"),
+        ({"TAXI_IN": "1\r0"}, "a carriage return stands inside the line"),
         ({"DEP_DELAY": "5 minutes"}, "DEP_DELAY is not a whole number"),
         ({"DEP_DELAY": "12.5"}, "DEP_DELAY is not a whole number"),
         ({"DEP_DELAY": "nan"}, "DEP_DELAY is not a whole number"),
@@ -184,6 +204,19 @@ def test_windows_line_ends_and_empty_lines_change_nothing() -> None:
 
 def test_the_last_line_needs_no_line_end() -> None:
     assert refine_text(line(flight())).flights.num_rows == 1
+
+
+def test_a_carriage_return_inside_a_line_never_makes_two_rows_of_it() -> None:
+    refined = refine_text(f"{line(flight())}\r{line(flight())}\n{line(flight())}\r\n")
+
+    assert (refined.rows, refined.lines, refined.flights.num_rows) == (2, 2, 1)
+    assert [row.reason for row in refined.rejected] == ["a carriage return stands inside the line"]
+
+
+def test_large_flight_numbers_stay_apart() -> None:
+    refined = refine(flight(OP_CARRIER_FL_NUM="16777217"), flight(OP_CARRIER_FL_NUM="16777216"))
+
+    assert refined.flights["op_carrier_fl_num"].to_pylist() == [16777217, 16777216]
 
 
 def test_quoted_fields_are_read() -> None:
@@ -232,7 +265,10 @@ def test_the_fast_and_the_careful_way_accept_the_same_values(column: str, value:
     assert [bad.reason for bad in alone.rejected] == [bad.reason for bad in beside_a_bad_row.rejected[:-1]]
 
 
-@given(st.lists(st.binary(max_size=300).map(lambda text: text.replace(b"\r", b"\n")), max_size=6))
+_pieces = st.lists(st.binary(max_size=300) | st.sampled_from([b"\r", b'"', b"\r\n", b"\n\r", b","]), max_size=8)
+
+
+@given(_pieces)
 @example([b'a"', b'"'])
 @example([b'\xff"', b'"'])
 @example([b"\xff\r" * 27])
