@@ -10,6 +10,8 @@ from pathlib import Path
 
 from utils.errors import DelaywatchError
 
+CREDENTIALS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+
 
 def cores() -> int:
     """How many processors this process may use; a container's or a user's limit counts where the system tells it."""
@@ -38,6 +40,7 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str] | None = None, **given: str | None) -> Settings:
         """Read the variables of `.env.example`; a value in `given` that is not None wins over its variable.
 
+        Access key, secret key and session token belong together: a given access key comes with the given others alone.
         Raises DelaywatchError naming the variable that is missing or unreadable.
         """
         env = os.environ if environ is None else environ
@@ -52,6 +55,9 @@ class Settings:
         threads = value("threads", "DELAYWATCH_THREADS") or str(cores())
         if not threads.isdigit() or int(threads) < 1:
             raise DelaywatchError(f"DELAYWATCH_THREADS is {threads!r}; set it to a whole number of 1 or more.")
+        keys = {name: value(name, name.upper()) for name in CREDENTIALS}
+        if given.get("aws_access_key_id"):
+            keys = {name: given.get(name) or None for name in CREDENTIALS}
         return cls(
             lake=value("lake", "DELAYWATCH_LAKE") or "",
             warehouse=value("warehouse", "DELAYWATCH_WAREHOUSE") or "",
@@ -59,7 +65,5 @@ class Settings:
             threads=int(threads),
             aws_endpoint_url=value("aws_endpoint_url", "AWS_ENDPOINT_URL"),
             aws_region=value("aws_region", "AWS_DEFAULT_REGION"),
-            aws_access_key_id=value("aws_access_key_id", "AWS_ACCESS_KEY_ID"),
-            aws_secret_access_key=value("aws_secret_access_key", "AWS_SECRET_ACCESS_KEY"),
-            aws_session_token=value("aws_session_token", "AWS_SESSION_TOKEN"),
+            **keys,
         )

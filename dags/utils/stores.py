@@ -11,9 +11,10 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, NoReturn, Protocol
@@ -24,6 +25,7 @@ from typing_extensions import override
 from utils.errors import DelaywatchError
 from utils.settings import Settings
 
+TRIES = 4  # of one request to S3, the first included
 STAGING = "_staging"  # in a lake that is a folder: files on their way in; readers of hive folders skip the underscore
 
 
@@ -71,9 +73,6 @@ class Store(Protocol):
     def open(self, key: str) -> Source:
         """The object, which must exist, pinned to its present version; the caller closes it."""
 
-    def url(self, key: str) -> str:
-        """The key as a `file://` or `s3://` address."""
-
 
 # --- folders --------------------------------------------------------------------------------------------------------
 
@@ -91,8 +90,8 @@ class FolderSource(Source):
         self.size = self._pin[1]
 
     @staticmethod
-    def _fingerprint(stat: os.stat_result) -> tuple[int, int, int]:
-        return stat.st_ino, stat.st_size, stat.st_mtime_ns
+    def _fingerprint(found: os.stat_result) -> tuple[int, int, int]:
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
     @override
     def read(self, start: int, end: int) -> bytes:
@@ -126,10 +125,18 @@ class FolderStore(Store):
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise DelaywatchError(
-                f"No permission for {doing} in the lake {self.root}; "
-                "give this user the right to read and write that folder."
+                f"No permission for {doing} in the folder {self.root}; "
+                "give this user the right to read and write there."
             ) from error
-        raise DelaywatchError(f"The lake {self.root} failed while {doing}: {error.strerror}.") from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST):
+            path = Path(error.filename or self.root)
+            file = next((place for place in (path, *path.parents) if place.is_file()), path)
+            raise DelaywatchError(
+                f"{file} is a file where a folder must be for {doing}; move it away or correct DELAYWATCH_LAKE."
+            ) from error
+        raise DelaywatchError(
+            f"The folder {self.root} failed while {doing} ({error.strerror}); mend its disk and run the step again."
+        ) from error
 
     def _path(self, key: str) -> Path:
         path = self.root / key
@@ -163,9 +170,8 @@ class FolderStore(Store):
         waiting = self.root / STAGING / "put"
         waiting.mkdir(parents=True, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=waiting, delete=False) as file:
+        with self._locked_file(waiting) as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -174,6 +180,17 @@ class FolderStore(Store):
             except BaseException:
                 Path(file.name).unlink(missing_ok=True)
                 raise
+
+    @staticmethod
+    def _locked_file(folder: Path) -> IO[bytes]:
+        """A new file that `sweep` leaves alone. One that it took before the lock was there is given up for another."""
+        while True:
+            file = tempfile.NamedTemporaryFile(dir=folder, delete=False)  # noqa: SIM115 - the caller closes it
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), Path(file.name).stat()):
+                    return file
+            file.close()
 
     def sweep(self) -> None:
         """Remove files that were never put because their process was killed: nobody holds their lock any more."""
@@ -214,7 +231,7 @@ class FolderStore(Store):
     @override
     def has(self, key: str) -> bool:
         try:
-            return self._path(key).is_file()
+            return _is_file(self._path(key))
         except OSError as error:
             self.fail(error, f"looking for {key}")
 
@@ -223,9 +240,10 @@ class FolderStore(Store):
         base = self._path(prefix)
         folder = base if prefix.endswith("/") or not prefix else base.parent
         try:
-            found = [path.relative_to(self.root).as_posix() for path in folder.rglob("*") if path.is_file()]
+            paths = [Path(at, name) for at, _, names in os.walk(folder, onerror=_unless_missing) for name in names]
+            found = [path.relative_to(self.root).as_posix() for path in paths if _is_file(path)]
         except OSError as error:
-            self.fail(error, f"listing {prefix}")
+            self.fail(error, f"listing {prefix or 'it'}")
         return sorted(key for key in found if key.startswith(prefix))
 
     @override
@@ -235,9 +253,18 @@ class FolderStore(Store):
         except OSError as error:
             self.fail(error, f"reading {key}")
 
-    @override
-    def url(self, key: str) -> str:
-        return (self.root / key).as_uri() if self.root.is_absolute() else str(self.root / key)
+
+def _is_file(path: Path) -> bool:
+    # Path.is_file also says no where it was not allowed to look, or where a parent is a file.
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 # --- buckets --------------------------------------------------------------------------------------------------------
@@ -282,7 +309,7 @@ class BucketStore(Store):
 
     @cached_property
     def client(self) -> Any:
-        """The boto3 client, made when it is first needed; safe to use from threads."""
+        """The boto3 client, made when it is first needed, inside `errors`; safe to use from threads."""
         import boto3
         from botocore.config import Config
 
@@ -296,7 +323,7 @@ class BucketStore(Store):
             config=Config(
                 connect_timeout=5,
                 read_timeout=60,
-                retries={"total_max_attempts": 4, "mode": "standard"},
+                retries={"total_max_attempts": TRIES, "mode": "standard"},
                 max_pool_connections=max(10, 2 * self._settings.threads),
                 request_checksum_calculation="when_required",
             ),
@@ -308,34 +335,23 @@ class BucketStore(Store):
 
     @contextmanager
     def errors(self, doing: str) -> Iterator[None]:
-        """Turn what S3 answers into one sentence; what is not listed here is a fault of ours and passes."""
-        from botocore import exceptions as boto
+        """Turn what S3 answers, and what keeps boto3 from asking it, into one sentence."""
+        from botocore.exceptions import BotoCoreError, ClientError
 
-        lake = self._settings.lake
-        at = f" at {self._settings.aws_endpoint_url}" if self._settings.aws_endpoint_url else ""
         try:
             yield
-        except (
-            boto.EndpointConnectionError,
-            boto.ConnectTimeoutError,
-            boto.ReadTimeoutError,
-            boto.ConnectionClosedError,
-        ) as error:
-            raise DelaywatchError(
-                f"S3{at} does not answer while {doing}; start it or correct AWS_ENDPOINT_URL."
-            ) from error
-        except (boto.ResponseStreamingError, boto.IncompleteReadError) as error:
-            raise DelaywatchError(f"S3{at} broke the connection while {doing}; run the step again.") from error
-        except (boto.NoCredentialsError, boto.PartialCredentialsError) as error:
-            raise DelaywatchError(
-                f"No S3 credentials for {lake}; "
-                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the connection aws_default."
-            ) from error
-        except boto.ClientError as error:
-            sentence = _sentence(str(error.response.get("Error", {}).get("Code", "")), lake, at, doing)
-            if sentence is None:
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            raise DelaywatchError(_sentence([code], self._settings, doing)) from error
+        except BotoCoreError as error:
+            kinds = [kind.__name__ for kind in type(error).__mro__]
+            raise DelaywatchError(_sentence(kinds, self._settings, doing)) from error
+        except RecursionError as error:  # botocore asks a server that redirects every request for a region, and again
+            raise DelaywatchError(_sentence(["301"], self._settings, doing)) from error
+        except ValueError as error:
+            if "endpoint" not in str(error):  # boto3 has no class of its own for an endpoint that is no URL
                 raise
-            raise DelaywatchError(sentence) from error
+            raise DelaywatchError(_sentence(["EndpointProviderError"], self._settings, doing)) from error
 
     @override
     def get(self, key: str) -> bytes | None:
@@ -374,8 +390,12 @@ class BucketStore(Store):
 
     @override
     def upload(self, path: Path, key: str) -> None:
-        with self.errors(f"writing {key}"):
-            self.client.upload_file(str(path), *self.where(key).values())
+        try:
+            file = path.open("rb")
+        except OSError as error:
+            raise DelaywatchError(f"{path} cannot be read ({error.strerror}); correct its path or rights.") from error
+        with file, self.errors(f"writing {key}"):  # upload_file would hide the ClientError in one of boto3's own
+            self.client.upload_fileobj(file, *self.where(key).values())
 
     @override
     def delete(self, keys: Iterable[str]) -> None:
@@ -397,27 +417,78 @@ class BucketStore(Store):
             head = self.client.head_object(**self.where(key))
             return BucketSource(self, key, int(head["ContentLength"]), str(head["ETag"]))
 
-    @override
-    def url(self, key: str) -> str:
-        return f"s3://{self.bucket}/{self.where(key)['Key']}"
 
+def _sentence(kinds: list[str], settings: Settings, doing: str) -> str:
+    """What a fault asks of a person. `kinds` names it, narrowest first: an error code of S3, or classes of botocore.
 
-def _sentence(code: str, lake: str, at: str, doing: str) -> str | None:
-    """What an error code of S3 asks of a person; None for one that is no person's to mend."""
+    A HEAD has no body: its code is the HTTP status.
+    """
+    lake, at = settings.lake, f" at {settings.aws_endpoint_url}" if settings.aws_endpoint_url else ""
+    silent = f"S3{at} does not answer while {doing}; start it or correct AWS_ENDPOINT_URL."
+    broken = f"S3{at} broke the connection while {doing}; run the step again."
+    busy = f"S3{at} is busy or at fault ({kinds[0]}) in {TRIES} tries of {doing}; wait a while and run the step again."
+    endpoint = f"The S3 endpoint{at} is no URL; correct AWS_ENDPOINT_URL, for example to http://localhost:8333."
+    encryption = (
+        f"No encrypted connection to S3{at} while {doing}; write http:// into AWS_ENDPOINT_URL if it speaks no TLS, "
+        "else let AWS_CA_BUNDLE name its certificate."
+    )
+    region = f"{settings.aws_region or 'The default'} is no region of S3; correct AWS_DEFAULT_REGION or aws_default."
+    elsewhere = (
+        f"{lake} is in another region or at another address{at}; "
+        "correct AWS_DEFAULT_REGION and AWS_ENDPOINT_URL, or aws_default."
+    )
+    name = f"S3 allows no such name of a bucket as in {lake}; correct DELAYWATCH_LAKE."
+    keys = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the connection aws_default."
+    token = f"The S3 session token is not valid, or no longer; renew the credentials of {lake}."
+    denied = f"No permission on {lake} while {doing}; allow this key to list, read, write and delete there."
+    closed = f"S3{at} has closed the bucket or the account of {lake}; ask who provides it."
+    full = f"No space left on S3{at} while {doing}; free some space and run the step again."
     changed = f"The object changed while {doing}; run the step again when its upload has ended."
     gone = f"An object that was there is gone while {doing}; put it back and run the step again."
-    denied = f"No permission on {lake} while {doing}; allow this key to list, read, write and delete there."
-    return {
+    sentences = {
+        "ConnectionError": silent,
+        "ReadTimeoutError": silent,
+        "ConnectionClosedError": silent,
+        "HTTPClientError": broken,
+        "IncompleteReadError": broken,
+        "SSLError": encryption,
+        "EndpointProviderError": endpoint,
+        "InvalidRegionError": region,
+        "NoCredentialsError": f"No S3 credentials for {lake}; {keys}",
+        "PartialCredentialsError": f"Only half of the S3 credentials for {lake}; {keys}",
+        "ProfileNotFound": "The profile that AWS_PROFILE names is not in ~/.aws; correct AWS_PROFILE.",
+        "ParamValidationError": name,
+        "InvalidBucketName": name,
         "NoSuchBucket": f"The bucket of the lake {lake} does not exist{at}; create it or correct DELAYWATCH_LAKE.",
         "InvalidAccessKeyId": f"S3{at} does not know this access key; correct AWS_ACCESS_KEY_ID or aws_default.",
         "SignatureDoesNotMatch": f"S3{at} refuses the secret key; correct AWS_SECRET_ACCESS_KEY or aws_default.",
-        "ExpiredToken": f"The S3 session token has expired; renew the credentials of {lake}.",
+        "InvalidToken": token,
+        "ExpiredToken": token,
+        "TokenRefreshRequired": token,
         "RequestTimeTooSkewed": "This machine's clock is wrong for S3; set the time (for example with chrony).",
-        "NoSuchKey": gone,
-        "404": gone,
-        "PreconditionFailed": changed,
-        "412": changed,
+        "AuthorizationHeaderMalformed": elsewhere,
+        "PermanentRedirect": elsewhere,
+        "301": elsewhere,
         "AccessDenied": denied,
         "403": denied,
         "Forbidden": denied,
-    }.get(code)
+        "AllAccessDisabled": closed,
+        "AccountProblem": closed,
+        "InsufficientStorage": full,
+        "507": full,
+        "NoSuchKey": gone,
+        "404": gone,
+        "InvalidObjectState": f"An object is in an archive of S3 while {doing}; restore it and run the step again.",
+        "PreconditionFailed": changed,
+        "412": changed,
+        "SlowDown": busy,
+        "ServiceUnavailable": busy,
+        "InternalError": busy,
+        "RequestTimeout": busy,
+        "500": busy,
+        "502": busy,
+        "503": busy,
+        "504": busy,
+    }
+    unknown = f"S3{at} failed while {doing} ({kinds[0]}); look that up in its manual and run the step again."
+    return next((sentences[kind] for kind in kinds if kind in sentences), unknown)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from botocore.exceptions import ClientError
 
 from utils import lake as keys
 from utils.errors import DelaywatchError
@@ -158,7 +163,7 @@ def test_a_key_cannot_lead_out_of_the_folder(folder_settings: Settings) -> None:
 def test_writing_equal_bytes_again_does_not_touch_the_file(folder_settings: Settings) -> None:
     store = Lake(folder_settings).store
     store.put("a", b"x")
-    path = Path(store.url("a").removeprefix("file://"))
+    path = Path(folder_settings.lake.removeprefix("file://")) / "a"
     os.utime(path, (1, 1))
     store.put("a", b"x")
 
@@ -201,7 +206,90 @@ def as_somebody_else() -> Iterator[None]:
 def test_a_read_only_folder_is_told_so(as_somebody_else: None) -> None:
     store = FolderStore(Path("/usr/share"))
 
-    assert "No permission for writing a in the lake /usr/share" in sentence(store.put, "a", b"x")
+    assert "No permission for writing a in the folder /usr/share" in sentence(store.put, "a", b"x")
+
+
+@pytest.fixture
+def closed_bronze(folder_settings: Settings, request: pytest.FixtureRequest) -> Iterator[Lake]:
+    """A lake with a year in bronze, which this user may not look into."""
+    lake = Lake(folder_settings)
+    lake.store.put("01_bronze/2015.csv", b"x")
+    folder = Path(folder_settings.lake.removeprefix("file://"))
+    for place in folder.parents[:3]:  # pytest closes its own folders to others
+        place.chmod(0o755)
+    (folder / "01_bronze").chmod(0)
+    request.getfixturevalue("as_somebody_else")
+    yield lake
+    if os.getuid() == 0:
+        os.seteuid(0)
+    (folder / "01_bronze").chmod(0o755)
+
+
+def test_a_folder_that_is_closed_to_this_user_is_not_taken_for_an_empty_one(closed_bronze: Lake) -> None:
+    assert "No permission for listing 01_bronze/" in sentence(closed_bronze.bronze_years)
+    assert "No permission for looking for 01_bronze/2015.csv" in sentence(closed_bronze.has, "01_bronze/2015.csv")
+
+
+def test_a_lake_that_is_a_file_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "lake").write_text("x")
+    store = FolderStore(tmp_path / "lake")
+    told = f"{tmp_path / 'lake'} is a file where a folder must be"
+
+    assert told in sentence(store.list, "")
+    assert told in sentence(store.list, "01_bronze/")
+    assert told in sentence(store.has, "01_bronze/2015.csv")
+    assert told in sentence(store.get, "01_bronze/2015.csv")
+    assert told in sentence(store.put, "01_bronze/2015.csv", b"x")
+
+
+def test_a_folder_that_is_not_there_yet_is_an_empty_lake(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "lake")
+
+    assert (store.list(""), store.list("01_bronze/"), store.has("01_bronze/2015.csv")) == ([], [], False)
+
+
+def test_a_file_swept_before_its_lock_is_there_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, flock = FolderStore(tmp_path), fcntl.flock
+
+    def sweep_first(file: object, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        store.sweep()
+        flock(file, how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fcntl, "flock", sweep_first)
+    store.put("a", b"x")
+
+    assert store.get("a") == b"x"
+
+
+def test_sweeping_all_the_time_costs_no_file_that_is_being_written(tmp_path: Path) -> None:
+    store, stop = FolderStore(tmp_path), threading.Event()
+
+    def sweep() -> None:
+        while not stop.is_set():
+            store.sweep()
+
+    with ThreadPoolExecutor(1) as pool:
+        sweeper = pool.submit(sweep)
+        try:
+            for number in range(150):
+                store.put("a", f"{number}".encode())
+        finally:
+            stop.set()
+    sweeper.result()
+
+    assert store.list("") == ["a"]
+
+
+def test_a_file_of_a_killed_process_is_swept(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    store.put("a", b"x")
+    (tmp_path / "_staging" / "put" / "left").write_bytes(b"half")
+    store.sweep()
+
+    assert store.list("") == ["a"]
 
 
 # --- faults of S3 -----------------------------------------------------------------------------------------------------
@@ -280,3 +368,136 @@ def test_a_store_shows_no_secret(bucket_settings: Settings) -> None:
 
     assert "hush" not in repr(settings)
     assert "hush" not in repr(BucketStore(settings))
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"lake": "s3://UPPER_case!/x"}, "S3 allows no such name of a bucket as in s3://UPPER_case!/x"),
+        ({"aws_endpoint_url": "localhost:8333"}, "S3 endpoint at localhost:8333 is no URL; correct AWS_ENDPOINT_URL"),
+        ({"aws_endpoint_url": "http://h:port"}, "S3 endpoint at http://h:port is no URL; correct AWS_ENDPOINT_URL"),
+        ({"aws_region": "bad region"}, "bad region is no region of S3; correct AWS_DEFAULT_REGION"),
+        ({"aws_secret_access_key": None}, "Only half of the S3 credentials for s3://"),
+    ],
+)
+def test_a_setting_that_boto3_refuses_is_named(
+    bucket_settings: Settings, changed: dict[str, str | None], told: str
+) -> None:
+    assert told in sentence(Lake(dataclasses.replace(bucket_settings, **changed)).bronze_years)  # type: ignore[arg-type]
+
+
+def test_a_profile_that_is_not_there_is_told_so(bucket_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+
+    assert "correct AWS_PROFILE" in sentence(Lake(bucket_settings).bronze_years)
+
+
+def test_https_to_a_server_that_speaks_plain_http_is_told_so(
+    bucket_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+    https = str(bucket_settings.aws_endpoint_url).replace("http:", "https:")
+    lake = Lake(dataclasses.replace(bucket_settings, aws_endpoint_url=https))
+
+    assert f"No encrypted connection to S3 at {https} while listing 01_bronze/" in sentence(lake.bronze_years)
+
+
+def test_an_upload_to_a_bucket_that_is_not_there_names_it_and_keeps_the_cause_for_the_retry_policy(
+    bucket_settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "2015.csv").write_bytes(b"x")
+    store = BucketStore(dataclasses.replace(bucket_settings, lake="s3://no-such-bucket/x"))
+
+    with pytest.raises(DelaywatchError, match="The bucket of the lake s3://no-such-bucket/x does not exist") as error:
+        store.upload(tmp_path / "2015.csv", "01_bronze/2015.csv")
+    assert isinstance(error.value.__cause__, ClientError)
+
+
+def test_an_upload_with_a_key_that_may_only_read_is_told_so(checking_keys: Settings, tmp_path: Path) -> None:
+    (tmp_path / "2015.csv").write_bytes(b"x")
+
+    assert "No permission on s3://" in sentence(
+        BucketStore(checking_keys).upload, tmp_path / "2015.csv", "01_bronze/2015.csv"
+    )
+
+
+def test_an_upload_of_a_file_that_is_not_there_names_the_file(bucket_settings: Settings, tmp_path: Path) -> None:
+    told = sentence(BucketStore(bucket_settings).upload, tmp_path / "absent.csv", "01_bronze/2015.csv")
+
+    assert told == f"{tmp_path / 'absent.csv'} cannot be read (No such file or directory); correct its path or rights."
+
+
+@pytest.fixture
+def refusing(bucket_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, str], Settings]]:
+    """Settings of a server that answers every request with one error of S3, which moto cannot be made to give."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+    servers = []
+
+    def start(status: int, code: str) -> Settings:
+        class Refuse(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                if code == "PermanentRedirect":
+                    self.send_header("x-amz-bucket-region", "eu-west-1")
+                self.end_headers()
+                self.wfile.write(body if self.command != "HEAD" else b"")
+
+            do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
+
+            def log_message(self, *_: object) -> None:
+                """Stay silent."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Refuse)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        return dataclasses.replace(bucket_settings, aws_endpoint_url=f"http://127.0.0.1:{server.server_port}")
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "told"),
+    [
+        (503, "SlowDown", "is busy or at fault (SlowDown) in 4 tries of listing 01_bronze/; wait a while"),
+        (503, "ServiceUnavailable", "is busy or at fault (ServiceUnavailable)"),
+        (500, "InternalError", "is busy or at fault (InternalError)"),
+        (400, "InvalidToken", "session token is not valid, or no longer; renew the credentials"),
+        (400, "ExpiredToken", "session token is not valid, or no longer; renew the credentials"),
+        (400, "AuthorizationHeaderMalformed", "is in another region"),
+        (301, "PermanentRedirect", "is in another region"),
+        (403, "AllAccessDisabled", "has closed the bucket or the account"),
+        (403, "RequestTimeTooSkewed", "clock is wrong"),
+        (507, "InsufficientStorage", "No space left on S3"),
+        (403, "InvalidObjectState", "is in an archive of S3"),
+        (418, "Unheard", "failed while listing 01_bronze/ (Unheard); look that up in its manual"),
+    ],
+)
+def test_a_stand_in_server_shows_that_every_error_code_of_s3_has_its_sentence(
+    refusing: Callable[[int, str], Settings], status: int, code: str, told: str
+) -> None:
+    with pytest.raises(DelaywatchError) as error:
+        Lake(refusing(status, code)).bronze_years()
+
+    assert told in str(error.value)
+    assert isinstance(error.value.__cause__, ClientError)
+
+
+def test_a_stand_in_server_that_redirects_every_request_as_a_proxy_does_is_told_so(
+    refusing: Callable[[int, str], Settings],
+) -> None:
+    assert "correct AWS_DEFAULT_REGION and AWS_ENDPOINT_URL" in sentence(Lake(refusing(301, "Moved")).bronze_years)
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(403, "No permission on s3://"), (503, "is busy or at fault (503)"), (507, "No space left on S3")],
+)
+def test_a_stand_in_server_shows_that_an_answer_without_a_body_has_its_sentence_too(
+    refusing: Callable[[int, str], Settings], status: int, told: str
+) -> None:
+    assert told in sentence(Lake(refusing(status, "not shown")).has, "01_bronze/2015.csv")

@@ -25,6 +25,25 @@ def test_what_is_given_wins_over_the_environment() -> None:
     assert Settings.from_environment(COMPLETE, lake="file:///lake", aws_endpoint_url=None).lake == "file:///lake"
 
 
+def credentials(**given: str | None) -> tuple[str | None, ...]:
+    own = {"AWS_ACCESS_KEY_ID": "own", "AWS_SECRET_ACCESS_KEY": "own secret", "AWS_SESSION_TOKEN": "own token"}
+    found = Settings.from_environment({**COMPLETE, **own}, **given)
+    return found.aws_access_key_id, found.aws_secret_access_key, found.aws_session_token
+
+
+def test_a_given_access_key_is_never_mixed_with_the_secret_or_token_of_the_environment() -> None:
+    given = {"aws_access_key_id": "k", "aws_secret_access_key": "s", "aws_session_token": None}
+
+    assert credentials(**given) == ("k", "s", None)
+    assert credentials(aws_access_key_id="k") == ("k", None, None)
+
+
+def test_a_connection_without_an_access_key_leaves_the_credentials_to_the_environment() -> None:
+    given = {"aws_access_key_id": None, "aws_secret_access_key": "", "aws_region": "eu-west-1"}
+
+    assert credentials(**given) == ("own", "own secret", "own token")
+
+
 @pytest.mark.parametrize("name", ["DELAYWATCH_LAKE", "DELAYWATCH_WAREHOUSE"])
 def test_a_missing_variable_is_named(name: str) -> None:
     with pytest.raises(DelaywatchError, match=f"{name} is not set"):
