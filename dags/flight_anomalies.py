@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from airflow import sdk
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -56,7 +57,8 @@ def _run() -> tuple[Settings, int]:
     """Return this run's settings, Airflow's connections before the environment, and its year."""
     given, context = dict[str, Any](), sdk.get_current_context()
     if warehouse := _connection("warehouse"):
-        given["warehouse"] = "postgresql://" + warehouse.get_uri().partition("://")[2]
+        place, options = warehouse.get_uri().partition("://")[2].partition("?")[0], urlencode(warehouse.extra_dejson)
+        given["warehouse"] = f"postgresql://{place}" + (f"?{options}" if options else "")
     if aws := _connection("aws_default"):
         given |= {"aws_access_key_id": aws.login, "aws_secret_access_key": aws.password}
         given |= {setting: aws.extra_dejson.get(extra) for setting, extra in AWS_EXTRAS.items()}
@@ -64,11 +66,13 @@ def _run() -> tuple[Settings, int]:
     return Settings.from_environment(**given), pipeline.year_of_run(asked, interval_start, context["dag_run"].run_after)
 
 
-def _step(task_id: str, call: Callable[[Settings, int], str], outlet: sdk.Asset | None = None) -> Any:
+def _step(
+    task_id: str, call: Callable[[Settings, int], str | None], outlet: sdk.Asset | None = None, **options: Any
+) -> Any:
     """Return the task that is one call of the pipeline, whose docstring it shows in the UI; its result is a key."""
 
-    @sdk.task(task_id=task_id, doc_md=call.__doc__, outlets=[outlet] if outlet else [])
-    def step() -> str:
+    @sdk.task(task_id=task_id, doc_md=call.__doc__, outlets=[outlet] if outlet else [], **options)
+    def step() -> str | None:
         settings, year = _run()
         if outlet:
             sdk.get_current_context()["outlet_events"][outlet].extra = {"year": year}
@@ -109,12 +113,7 @@ with sdk.DAG(
         run = sdk.get_current_context()["dag_run"]
         return pipeline.publish(*_run(), run.run_id, run.start_date or run.run_after)
 
-    @sdk.task(retries=0)
-    def clear_scratch() -> None:
-        """Remove what an interrupted step left in scratch space; follows whatever happened."""
-        pipeline.clear_scratch(*_run())
-
     silver, gold = _step("silver", pipeline.write_silver), _step("gold", pipeline.write_gold, GOLD)
     upsert, plots = _step("upsert", pipeline.upsert, WAREHOUSE), _step("plots", pipeline.write_plots)
     (names := wait_for_bronze()) >> silver >> gold >> (verdicts := detect.expand(detector=names))
-    verdicts >> upsert >> plots >> publish() >> clear_scratch().as_teardown()
+    verdicts >> upsert >> plots >> publish() >> _step("clear_scratch", pipeline.clear_scratch, retries=0).as_teardown()

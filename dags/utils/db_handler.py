@@ -12,7 +12,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from types import TracebackType
@@ -57,6 +57,10 @@ class Changes:
     updated: int
     deleted: int
     unchanged: int
+
+    def __str__(self) -> str:
+        """In words, e.g. `2 inserted, 1 updated, 0 deleted, 1,092 unchanged`."""
+        return ", ".join(f"{number:,} {what}" for what, number in asdict(self).items())
 
 
 @dataclass(frozen=True)
@@ -148,8 +152,10 @@ RIGHTS_AND_KEYS_OF_TABLE = """
     FROM pg_class c WHERE c.oid = to_regclass(%s)
 """
 
+OPTIONS = "Postgres does not take one of {options}; correct the options after ? in the warehouse URL."
 # What libpq says when it cannot connect carries no code, only words: (words, the sentence).
 CONNECTING: tuple[tuple[str, str], ...] = (
+    (r'invalid "?\w+"? value|invalid value for parameter', OPTIONS),
     ("could not translate host name", "The host of the {place} is unknown; correct it in the warehouse URL."),
     (
         "password authentication failed|no password supplied|role .* does not exist",
@@ -385,6 +391,14 @@ class DBHandler:
             (number,) = cursor.fetchone() or (0,)
         return int(number)
 
+    def detectors(self, year: int) -> list[str]:
+        """Names of the detectors that have rows of `year` in `anomalies`, in order of the alphabet."""
+        table = TABLES["anomalies"]
+        question = SQL("SELECT DISTINCT t.detector FROM {} t WHERE {}").format(table.identifier, table.in_year(year))
+        with self._transaction(f"reading the detectors of {year}") as cursor:
+            cursor.execute(question)
+            return sorted(name for (name,) in cursor.fetchall())
+
     def record_run(self, run: Mapping[str, object]) -> None:
         """Write one row of `flights.runs`, or bring the columns named in `run` up to date where its `run_id` exists.
 
@@ -453,6 +467,7 @@ class DBHandler:
                     first=_first_line(cause),
                     detail=_first_line(cause.diag.message_detail or cause),
                     lock_timeout_s=self._lock_timeout_s,
+                    options=", ".join(self._url.query),
                 )
             ) from cause
 
@@ -538,7 +553,7 @@ def _sentence(error: psycopg2.Error) -> str | None:
     if not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
         return None
     message = str(error)
-    if re.search("connection to server|could not translate host name|could not connect|invalid connection", message):
+    if re.search("connection to server|could not translate host name|could not connect|^invalid ", message):
         known = (sentence for words, sentence in CONNECTING if re.search(words, message))
         return next(known, "No connection to the {place} ({first}); correct the warehouse URL or the server.")
     return LOST
@@ -558,6 +573,10 @@ def _parse(url: str) -> sqlalchemy.URL:
         raise DelaywatchError(f"The warehouse URL is for {parsed.get_backend_name()}, not for Postgres; {example}.")
     if "@" in (parsed.host or ""):
         raise DelaywatchError(f"The warehouse URL has more than one @; {example}.")
+    try:
+        psycopg2.extensions.make_dsn(**dict.fromkeys(parsed.query, "0"))  # the values are looked at when it connects
+    except psycopg2.ProgrammingError:
+        raise DelaywatchError(OPTIONS.format(options=", ".join(parsed.query))) from None
     return parsed.set(drivername="postgresql+psycopg2")
 
 

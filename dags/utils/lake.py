@@ -2,6 +2,7 @@
 
 Knows keys and tables; knows nothing of flights, detectors or SQL. How bytes reach a folder or a bucket is `stores`'. A
 single file appears at once; silver appears with its manifest, which is written last and which `read_silver` follows.
+Gold and verdicts carry the hash of what they were made from, so that leftovers of older data are known as such.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -25,6 +26,7 @@ from utils.settings import Settings
 from utils.stores import STAGING, BucketStore, FolderStore, Source, Store
 
 Manifest = dict[str, Any]
+MADE_FROM = b"made_from"  # in the metadata of a parquet file's schema: the hash of what its rows were made from
 
 
 # --- keys -----------------------------------------------------------------------------------------------------------
@@ -183,26 +185,47 @@ class Lake:
             if not isinstance(error.__cause__, BlockingIOError):
                 raise
 
-    def commit_silver(self, year: int, staged: Sequence[tuple[Path, str]], manifest: Manifest) -> None:
+    def commit_silver(
+        self,
+        year: int,
+        staged: Sequence[tuple[Path, str]],
+        manifest: Manifest,
+        beside: Mapping[str, bytes] | None = None,
+    ) -> None:
         """Make `staged` (local file, name in the silver folder) the year's silver; the manifest names each of them.
 
-        A file whose name is there already is not written again: names carry the hash of their content.
+        beside: objects by key that belong to this silver and keep their keys. They are written in their order between
+        the parts and the manifest, so that a commit which fails among them leaves a manifest that they do not fit. A
+        file that is there under its name in its full size is not written again: names carry the hash of the content.
         """
         folder = silver_folder(year)
         there = set(self.store.list(folder))
         for path, name in staged:
-            if folder + name not in there:
+            if folder + name not in there or self._size(folder + name) != path.stat().st_size:
                 self.store.adopt(path, folder + name)
-        self.store.put(manifest_key(year), _json(manifest))
+        for key, data in (beside or {}).items():
+            self.store.put(key, data)
+        self.store.put(manifest_key(year), encode_json(manifest))
         kept = {folder + name for _, name in staged} | {manifest_key(year)}
         self.store.delete(sorted(there - kept))
 
+    def _size(self, key: str) -> int:
+        with closing(self.store.open(key)) as source:
+            return source.size
+
     def manifest(self, year: int) -> Manifest:
-        """What the year's silver consists of. Raises DelaywatchError when there is none."""
+        """What the year's silver consists of. Raises DelaywatchError when there is none or its manifest is damaged."""
         data = self.store.get(manifest_key(year))
         if data is None:
             raise DelaywatchError(f"There is no silver for {year} in {self.uri}; run the silver step of {year} first.")
-        return dict(json.loads(data))
+        damaged = f"{manifest_key(year)} in {self.uri} is damaged; delete it and run the silver step of {year} again."
+        try:
+            manifest = json.loads(data)
+        except ValueError as error:  # no JSON, or no UTF-8
+            raise DelaywatchError(damaged) from error
+        if not isinstance(manifest, dict) or "parts" not in manifest:
+            raise DelaywatchError(damaged)
+        return manifest
 
     def silver_parts(self, year: int) -> list[str]:
         """Keys of the year's silver files, in the order of the CSV, as the manifest names them."""
@@ -219,19 +242,24 @@ class Lake:
 
     def read_table(self, key: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The parquet file `key`, or some of its columns. Raises DelaywatchError when it is absent or damaged."""
+        return self.read_hashed(key, columns)[0]
+
+    def read_hashed(self, key: str, columns: Sequence[str] | None = None) -> tuple[pa.Table, str]:
+        """What `read_table` reads, and the `content_hash` of the file's bytes."""
         data = self.store.get(key)
         if data is None:
             raise DelaywatchError(f"{key} is not in {self.uri}; run the step that writes it for this year.")
         try:
-            return pq.ParquetFile(pa.BufferReader(data)).read(columns=list(columns) if columns else None)
+            table = pq.ParquetFile(pa.BufferReader(data)).read(columns=list(columns) if columns else None)
         except pa.ArrowInvalid as error:
             raise DelaywatchError(
                 f"{key} in {self.uri} is damaged; delete it and run the step that writes it again."
             ) from error
+        return table, content_hash(data)
 
-    def write_table(self, key: str, table: pa.Table) -> str:
-        """Replace the parquet file `key` and return its key."""
-        self.store.put(key, encode(table))
+    def write_table(self, key: str, table: pa.Table, made_from: str) -> str:
+        """Replace the parquet file `key`, which carries the hash of what it was made from, and return its key."""
+        self.store.put(key, encode(table.replace_schema_metadata({MADE_FROM: made_from})))
         return key
 
     def read_airport_days(self, year: int) -> pa.Table:
@@ -249,16 +277,20 @@ class Lake:
         return sorted(match[1] for match in found if match)
 
     def read_quality(self, year: int) -> dict[str, Any]:
-        """The year's quality report. Raises DelaywatchError when there is none."""
-        data = self.store.get(quality_key(year))
+        """The year's quality report, as the silver step made it.
+
+        Raises DelaywatchError when there is none, and when it is not the one that the manifest names: a silver step
+        ended half-way, or the file was damaged.
+        """
+        manifest, data = self.manifest(year), self.store.get(quality_key(year))
         if data is None:
             raise DelaywatchError(f"{quality_key(year)} is not in {self.uri}; run the silver step of {year} first.")
+        if content_hash(data) != manifest.get("quality"):
+            raise DelaywatchError(
+                f"{quality_key(year)} in {self.uri} is damaged or of another file than silver; "
+                f"run the silver step of {year} again."
+            )
         return dict(json.loads(data))
-
-    def write_quality(self, year: int, report: dict[str, Any]) -> str:
-        """Replace the year's quality report and return its key."""
-        self.store.put(quality_key(year), _json(report))
-        return quality_key(year)
 
     def replace_plots(
         self, year: int, plots: Iterable[tuple[str, str, bytes]], each: Callable[[], None] | None = None
@@ -322,5 +354,12 @@ def content_hash(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _json(value: object) -> bytes:
+def made_from(table: pa.Table) -> str | None:
+    """The hash of what a table that `write_table` wrote was made from; None when it does not say."""
+    told = (table.schema.metadata or {}).get(MADE_FROM)
+    return told.decode() if told else None
+
+
+def encode_json(value: object) -> bytes:
+    """JSON for people: indented, UTF-8; the same value always gives the same bytes."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

@@ -76,7 +76,12 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
     lake = _lake(settings)
     with closing(lake.open_bronze(check_year(year))) as source, lake.staging(year) as folder:
         refined = refinery.refine_year(source, year, folder, settings.threads, progress)
-        report = quality.report(year, source.key, refined, _airports(lake, year - 1))
+        report = quality.report(year, source.key, refined)
+        # In this order: a commit that fails among them leaves a report that the manifest does not name.
+        beside = {
+            keys.quality_key(year): keys.encode_json(report),
+            keys.rejected_key(year): keys.encode(refined.rejected),
+        }
         staged = [
             (part.path, f"part-{number:05d}-{part.sha256[:12]}.parquet") for number, part in enumerate(refined.parts)
         ]
@@ -93,11 +98,11 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
                 for part, (_, name) in zip(refined.parts, staged, strict=True)
             ],
             "sums": sums_name,
+            "quality": keys.content_hash(beside[keys.quality_key(year)]),
+            "rejected": keys.content_hash(beside[keys.rejected_key(year)]),
             "input": {"key": source.key, "bytes": source.size, "etag": source.etag, "sha256": refined.sha256},
         }
-        lake.write_table(keys.rejected_key(year), refined.rejected)
-        lake.write_quality(year, report)
-        lake.commit_silver(year, [*staged, (sums_file, sums_name)], manifest)
+        lake.commit_silver(year, [*staged, (sums_file, sums_name)], manifest, beside)
     log.info(
         "%s: %d rows read, %d kept, %d duplicate, %d rejected",
         *(source.key, refined.rows_read, refined.rows_kept, refined.rows_duplicate, refined.rejected.num_rows),
@@ -119,7 +124,7 @@ def write_gold(settings: Settings, year: int) -> str:
     if flights != manifest["rows"]:
         raise AssertionError(f"gold {year} counts {flights} flights, silver has {manifest['rows']}")
     log.info("%d: %d airport-days of %d flights", year, days.num_rows, flights)
-    return lake.write_table(keys.airport_days_key(year), days)
+    return lake.write_table(keys.airport_days_key(year), days, manifest["sums"])
 
 
 def write_anomalies(settings: Settings, year: int, detector: str) -> str:
@@ -130,31 +135,36 @@ def write_anomalies(settings: Settings, year: int, detector: str) -> str:
     lake = _lake(settings)
     detector_names(settings, [detector])
     params = detectors.read_settings(DETECTORS_FILE)[detector]
-    days = _frame(lake.read_airport_days(check_year(year)))
+    table, version = lake.read_hashed(keys.airport_days_key(check_year(year)))
+    days = _frame(table)
     found = schemas.check(
         detectors.run(detector, days, params), schemas.ANOMALIES, f"The verdicts of {detector} on {year}"
     )
     if found.num_rows != len(days):
         raise AssertionError(f"{detector} gave {found.num_rows} verdicts on {len(days)} airport-days of {year}")
     log.info("%d: %s flags %d of %d airport-days", year, detector, sum(found["is_anomaly"].to_pylist()), found.num_rows)
-    return lake.write_table(keys.anomalies_key(year, detector), found)
+    return lake.write_table(keys.anomalies_key(year, detector), found, version)
 
 
 def upsert(settings: Settings, year: int) -> str:
-    """Bring the year's airport-days, verdicts and quality report into the warehouse; equal rows are not written."""
-    from utils import detectors, quality
+    """Bring the year's airport-days, verdicts and quality report into the warehouse; equal rows are not written.
+
+    Verdicts that were not made from these airport-days, or of a detector that there is no more, go from the warehouse.
+    """
+    from utils import detectors, quality, schemas
     from utils.db_handler import DBHandler
 
     lake = _lake(settings)
-    days = lake.read_airport_days(check_year(year))
+    days, verdicts = _gold(settings, lake, check_year(year))
+    report = quality.row(_report(lake, year, days))
     with closing(DBHandler(settings.warehouse)) as warehouse:
         warehouse.create()
         warehouse.publish_view(detectors.NAMES, detectors.PUBLISHED)
         changes = {"airport_days": warehouse.upsert("airport_days", days, year)}
-        for name in lake.detectors_of(year):
-            verdicts = _with_detector(lake.read_anomalies(year, name), name)
-            changes[f"anomalies of {name}"] = warehouse.upsert("anomalies", verdicts, year, within={"detector": name})
-        changes["bronze_quality"] = warehouse.upsert("bronze_quality", quality.row(lake.read_quality(year)), year)
+        for name in sorted({*verdicts, *warehouse.detectors(year)}):
+            rows = _with_detector(verdicts.get(name, schemas.ANOMALIES.empty_table()), name)
+            changes[f"anomalies of {name}"] = warehouse.upsert("anomalies", rows, year, within={"detector": name})
+        changes["bronze_quality"] = warehouse.upsert("bronze_quality", report, year)
     log.info("%d: %s", year, "; ".join(f"{table}: {change}" for table, change in changes.items()))
     return "flights.agg_dep_delay_by_date"
 
@@ -165,8 +175,8 @@ def write_plots(settings: Settings, year: int, progress: Callable[[int, int], No
     from utils import lake as keys
 
     lake = _lake(settings)
-    days = _frame(lake.read_airport_days(check_year(year)))
-    verdicts = _frame(lake.read_anomalies(year, detectors.PUBLISHED))
+    table, judged = _gold(settings, lake, check_year(year))
+    days, verdicts = _frame(table), _frame(judged[detectors.PUBLISHED])
     total, done = 2 * days["origin"].nunique(), 0
 
     def one_more() -> None:
@@ -187,18 +197,18 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
     from utils.db_handler import DBHandler
 
     lake = _lake(settings)
-    days = _frame(lake.read_airport_days(check_year(year)))
-    verdicts = {name: _frame(lake.read_anomalies(year, name)) for name in lake.detectors_of(year)}
-    quality = lake.read_quality(year)
+    table, judged = _gold(settings, lake, check_year(year))
+    days, verdicts = _frame(table), {name: _frame(found) for name, found in judged.items()}
+    quality = _report(lake, year, table)
     in_gold = {"airport_days": len(days), **{f"anomalies of {name}": len(frame) for name, frame in verdicts.items()}}
     with closing(DBHandler(settings.warehouse)) as warehouse:
         in_warehouse = {"airport_days": warehouse.count("airport_days", year)}
-        for name in verdicts:
+        for name in sorted({*verdicts, *warehouse.detectors(year)}):
             in_warehouse[f"anomalies of {name}"] = warehouse.count("anomalies", year, within={"detector": name})
-        differing = [what for what in in_gold if in_gold[what] != in_warehouse[what]]
+        differing = [what for what in in_warehouse if in_gold.get(what, 0) != in_warehouse[what]]
         if differing:
             told = "; ".join(
-                f"{what}: {in_gold[what]} in gold, {in_warehouse[what]} in the warehouse" for what in differing
+                f"{what}: {in_gold.get(what, 0)} in gold, {in_warehouse[what]} in the warehouse" for what in differing
             )
             raise DelaywatchError(
                 f"The warehouse does not hold the {year} of the lake ({told}); run the upsert step again."
@@ -252,7 +262,8 @@ def clear_scratch(settings: Settings, year: int) -> None:
 def status(settings: Settings) -> list[dict[str, Any]]:
     """What is there of every year of the lake: bronze key, rows of silver and gold, and the detectors by state.
 
-    A detector is `current` when its verdicts carry the settings of detectors.yaml, else `stale`.
+    A detector is `current` when its verdicts were made from the gold that is there with the settings of
+    detectors.yaml, else `stale`.
     """
     from utils import lake as keys
 
@@ -261,17 +272,20 @@ def status(settings: Settings) -> list[dict[str, Any]]:
     found = []
     for year in lake.years():
         manifest = lake.manifest(year) if lake.has(keys.manifest_key(year)) else None
-        days = lake.read_airport_days(year).num_rows if lake.has(keys.airport_days_key(year)) else None
+        has_gold = lake.has(keys.airport_days_key(year))
+        days, version = lake.read_hashed(keys.airport_days_key(year), ["origin"]) if has_gold else (None, None)
         states = {}
         for name in lake.detectors_of(year):
-            told = set(lake.read_table(keys.anomalies_key(year, name), ["params_hash"])["params_hash"].to_pylist())
-            states[name] = "current" if told == {hashes.get(name)} else "stale"
+            verdicts = lake.read_table(keys.anomalies_key(year, name), ["params_hash"])
+            is_of_these = keys.made_from(verdicts) == version and has_gold
+            is_current = is_of_these and set(verdicts["params_hash"].to_pylist()) == {hashes.get(name)}
+            states[name] = "current" if is_current else "stale"
         found.append(
             {
                 "year": year,
                 "bronze": lake.bronze_key(year) if year in lake.bronze_years() else None,
                 "silver_rows": manifest and manifest["rows"],
-                "gold_rows": days,
+                "gold_rows": days and days.num_rows,
                 "detectors": states,
                 "has_page": lake.has(keys.year_page_key(year)),
             }
@@ -317,12 +331,59 @@ def _with_detector(verdicts: pa.Table, name: str) -> pa.Table:
     return verdicts.add_column(place, field, pa.array([name] * verdicts.num_rows, pa.string()))
 
 
-def _airports(lake: Lake, year: int) -> list[str] | None:
-    """Airports of a year, None when its gold is not in the lake."""
-    import pyarrow.compute as pc
+def _gold(settings: Settings, lake: Lake, year: int) -> tuple[pa.Table, dict[str, pa.Table]]:
+    """The year's airport-days and, by detector that there is, the verdicts that were made from exactly these.
+
+    Raises DelaywatchError when the airport-days are not of the silver that is there, and when the published detector
+    has not judged them. Any other detector that has not is left out: an old verdict beside a new day would mislead.
+    """
+    from utils import detectors
+    from utils import lake as keys
+
+    days, version = lake.read_hashed(keys.airport_days_key(year))
+    if keys.made_from(days) != lake.manifest(year).get("sums"):
+        raise DelaywatchError(
+            f"{keys.airport_days_key(year)} in {lake.uri} was made from another silver than the one that is there; "
+            f"run the gold step of {year} again."
+        )
+    there = set(lake.detectors_of(year))
+    found = {name: lake.read_anomalies(year, name) for name in detector_names(settings) if name in there}
+    verdicts = {name: table for name, table in found.items() if keys.made_from(table) == version}
+    if detectors.PUBLISHED not in verdicts:
+        raise DelaywatchError(
+            f"The airport-days of {year} in {lake.uri} have no verdicts of {detectors.PUBLISHED} that were made from "
+            f"them; run the detect step of {year}."
+        )
+    return days, verdicts
+
+
+def _report(lake: Lake, year: int, days: pa.Table) -> dict[str, Any]:
+    """The year's quality report, compared with the airports of the year before as they are in gold now.
+
+    When the year before comes or changes later, running `upsert` and `publish` of this year again brings that in.
+    """
+    from utils import quality
+
+    return quality.with_airports(lake.read_quality(year), _airports(days), _airports_of(lake, year - 1))
+
+
+def _airports_of(lake: Lake, year: int) -> list[str] | None:
+    """Airports of a year, None when its gold is not in the lake or is damaged, which is not this year's fault."""
+    import pyarrow as pa
 
     from utils import lake as keys
 
     if not lake.has(keys.airport_days_key(year)):
         return None
-    return list(pc.unique(lake.read_table(keys.airport_days_key(year), ["origin"])["origin"]).to_pylist())
+    try:
+        return _airports(lake.read_table(keys.airport_days_key(year), ["origin"]))
+    except DelaywatchError as error:
+        if isinstance(error.__cause__, pa.ArrowInvalid):
+            return None
+        raise
+
+
+def _airports(days: pa.Table) -> list[str]:
+    import pyarrow.compute as pc
+
+    return list(pc.unique(days["origin"]).to_pylist())

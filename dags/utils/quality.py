@@ -21,11 +21,8 @@ DOUBLED_SHARE = 0.5  # of a month's flights, found again: the month is in the fi
 UNUSUAL = (0.7, 1.4)  # flights per day of a month, against the median of the other months
 
 
-def report(year: int, bronze_key: str, refined: Refined, airports_before: Iterable[str] | None) -> dict[str, Any]:
-    """The report as JSON-ready values.
-
-    `airports_before` are the airports of the previous year, None when that is not in the lake.
-    """
+def report(year: int, bronze_key: str, refined: Refined) -> dict[str, Any]:
+    """The report as JSON-ready values. They follow from the year's own file alone, whatever else is in the lake."""
     sums = refined.sums
     days = columns.values(columns.one(sums["fl_date"])).tolist()
     scheduled = columns.values(columns.one(sums["scheduled"])).tolist()
@@ -43,7 +40,6 @@ def report(year: int, bronze_key: str, refined: Refined, airports_before: Iterab
     calendar_days = (first + timedelta(days=n) for n in range(366 if calendar.isleap(year) else 365))
     missing_days = [one for one in calendar_days if not per_day[one]]
     airports = set(pc.unique(sums["origin"]).to_pylist())
-    before = None if airports_before is None else set(airports_before)
     kept = refined.rows_kept
     nulls = {name: sum(part.null_counts[name] for part in refined.parts) for name in schemas.SILVER.names}
     reasons = Counter(reason["reason"] for reason in refined.rejected.select(["reason"]).to_pylist())
@@ -65,12 +61,24 @@ def report(year: int, bronze_key: str, refined: Refined, airports_before: Iterab
         "unusual_months": _unusual(year, per_month, months),
         "missing_days": [one.isoformat() for one in missing_days],
         "airports": len(airports),
-        "airports_new": None if before is None else sorted(airports - before),
-        "airports_gone": None if before is None else sorted(before - airports),
         "null_share": {name: round(count / kept, 6) if kept else 0.0 for name, count in nulls.items()},
         "ignored_columns": list(refined.ignored_columns),
     }
     return {**found, "warnings": _warnings(found)}
+
+
+def with_airports(found: dict[str, Any], now: Iterable[str], before: Iterable[str] | None) -> dict[str, Any]:
+    """The report with `airports_new` and `airports_gone`: codes of the year that the one before lacks, and vice versa.
+
+    now, before: the airports of the year and of the one before; None for the latter when it is not known, which makes
+    both None. They are not part of the report itself, which would then depend on the order in which years are run.
+    """
+    there, earlier = set(now), None if before is None else set(before)
+    return {
+        **found,
+        "airports_new": None if earlier is None else sorted(there - earlier),
+        "airports_gone": None if earlier is None else sorted(earlier - there),
+    }
 
 
 def _unusual(year: int, per_month: dict[int, int], months: list[int]) -> list[dict[str, int]]:
@@ -83,6 +91,10 @@ def _unusual(year: int, per_month: dict[int, int], months: list[int]) -> list[di
             typical = round(median(others) * calendar.monthrange(year, month)[1])
             found.append({"month": month, "rows": per_month[month], "typical": typical})
     return found
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' if number != 1 else ''}"
 
 
 def _warnings(found: dict[str, Any]) -> list[str]:
@@ -113,11 +125,11 @@ def _warnings(found: dict[str, Any]) -> list[str]:
     ]
     if found["duplicates_that_differ"]:
         told.append(
-            f"{found['duplicates_that_differ']:,} dropped copies of a flight differed from the one that was kept."
+            f"{_counted(found['duplicates_that_differ'], 'dropped row')} differed from the row of the same flight that was kept."
         )
     if found["rows_rejected"]:
         told.append(
-            f"{found['rows_rejected']:,} rows could not be used; they are in the rejected rows with the reason."
+            f"{_counted(found['rows_rejected'], 'row')} could not be used; see the rejected rows for the reasons."
         )
     if found["ignored_columns"]:
         told.append(f"Columns that are not part of the dataset were ignored: {', '.join(found['ignored_columns'])}.")

@@ -108,6 +108,23 @@ def test_the_connections_of_airflow_come_before_the_environment(airflow: None, m
     assert year == 2018
 
 
+@pytest.mark.parametrize(
+    ("extra", "options"),
+    [("{}", ""), ('{"sslmode": "require", "keepalives": 30}', "?sslmode=require&keepalives=30")],
+    ids=["none", "a number, which Airflow's own address would hide in __extra__"],
+)
+def test_options_of_the_warehouse_connection_reach_postgres(
+    airflow: None, monkeypatch: pytest.MonkeyPatch, extra: str, options: str
+) -> None:
+    monkeypatch.setenv("DELAYWATCH_LAKE", "s3://flights")
+    connection = f'{{"conn_type": "postgres", "host": "db", "schema": "w", "login": "loader", "extra": {extra}}}'
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", connection)
+
+    settings, _ = settings_of_a_run()
+
+    assert settings.warehouse == f"postgresql://loader@db/w{options}"
+
+
 def test_the_environment_serves_where_airflow_has_no_connections(
     airflow: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -198,6 +198,19 @@ def test_one_detector_is_replaced_and_the_others_stay(warehouse: str) -> None:
     assert handler.count("anomalies", 2017) == 0
 
 
+def test_the_detectors_of_a_year_are_those_that_have_rows_of_it(warehouse: str) -> None:
+    handler = DBHandler(warehouse)
+    both = verdicts(verdict("three_sigma"), verdict("three_sigma", "LGA"), verdict("delaywatch"))
+    handler.upsert("anomalies", both, 2018)
+    handler.upsert("anomalies", verdicts(verdict("retired", "JFK", "2017-12-31")), 2017)
+
+    assert [handler.detectors(year) for year in (2016, 2017, 2018)] == [[], ["retired"], ["delaywatch", "three_sigma"]]
+
+
+def test_changes_are_told_in_words() -> None:
+    assert str(Changes(2, 1, 0, 1092)) == "2 inserted, 1 updated, 0 deleted, 1,092 unchanged"
+
+
 def test_a_value_that_becomes_unknown_and_known_again_is_updated_both_times(warehouse: str) -> None:
     handler = DBHandler(warehouse)
     handler.upsert("airport_days", days(day(mean_dep_delay_min=1.5, max_dep_delay_min=9)), 2018)
@@ -705,6 +718,14 @@ def test_the_right_password_works_and_a_wrong_one_is_refused_without_being_shown
             "No Postgres answers at the warehouse .* at 127.0.0.1:1; start",
         ),
         ({"query": {}, "host": "host.invalid"}, "The host of the warehouse .* at host.invalid is unknown"),
+        (
+            {"query": {"host": "/nowhere", "sslmode": "bogus"}},
+            "does not take one of host, sslmode; correct the options after \\? in the warehouse URL",
+        ),
+        (
+            {"query": {"connect_timeout": "soon"}, "host": "127.0.0.1", "port": 1},
+            "does not take one of connect_timeout; correct the options after \\? in the warehouse URL",
+        ),
     ],
 )
 def test_a_server_that_cannot_be_used_is_named_with_the_way_out(
@@ -729,6 +750,7 @@ def test_a_server_that_cannot_be_used_is_named_with_the_way_out(
         ("postgresql://u:hunter2@host:port/db", "cannot be read; write postgresql://"),
         ("postgresql://u:p@hunter2@host/db", "more than one @"),
         ("mysql://u:hunter2@host/db", "is for mysql, not for Postgres"),
+        ("postgresql://host/db?sslmode=require&foo=hunter2", "one of sslmode, foo; correct the options after \\?"),
     ],
 )
 def test_a_url_that_makes_no_sense_is_refused_without_being_shown(url: str, sentence: str) -> None:

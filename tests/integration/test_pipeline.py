@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import itertools
 import multiprocessing
 import os
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -23,6 +25,7 @@ from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError
 from utils.lake import Lake
 from utils.settings import Settings
+from utils.stores import FolderStore
 
 ROOT = Path(__file__).parents[2]
 YEAR = 2015
@@ -97,6 +100,13 @@ def test_running_a_year_twice_changes_no_byte_and_no_row(settings: Settings, bro
     assert everything(settings) == before
 
 
+def airports_in_the_warehouse(settings: Settings, year: int) -> tuple[object, object]:
+    """Which airports are new and which are gone, in the quality report of the warehouse."""
+    wanted = "report->'airports_new', report->'airports_gone'"
+    (found,) = sql(settings.warehouse, f"SELECT {wanted} FROM flights.bronze_quality WHERE year = {year}")
+    return found[0], found[1]
+
+
 def test_years_do_not_touch_each_other_and_the_next_one_names_new_and_gone_airports(
     settings: Settings, bronze: bytes
 ) -> None:
@@ -111,9 +121,34 @@ def test_years_do_not_touch_each_other_and_the_next_one_names_new_and_gone_airpo
     assert {
         key: after[key] for key in before if key not in ("airport_days", "anomalies", "bronze_quality")
     }.items() <= before.items()
-    quality = lake.read_quality(2016)
-    assert (quality["airports_new"], quality["airports_gone"]) == (["LGA"], ["ACK", "EWR"])
-    assert lake.read_quality(YEAR)["airports_new"] is None
+    assert airports_in_the_warehouse(settings, 2016) == (["LGA"], ["ACK", "EWR"])
+    assert b"ACK, EWR" in (lake.store.get(keys.year_page_key(2016)) or b"")
+    assert airports_in_the_warehouse(settings, YEAR) == (None, None)
+
+
+def test_silver_does_not_depend_on_the_order_in_which_years_are_run(folder_settings: Settings, bronze: bytes) -> None:
+    store = Lake(folder_settings).store
+    store.put("01_bronze/2015.csv", bronze)
+    store.put("01_bronze/2016.csv", csv_of(year_of_flights(2016, {"JFK": 6, "LGA": 6})))
+    pipeline.write_silver(folder_settings, 2016)
+    alone = store.get(keys.quality_key(2016))
+    pipeline.write_silver(folder_settings, YEAR)
+    pipeline.write_gold(folder_settings, YEAR)
+    pipeline.write_silver(folder_settings, 2016)
+
+    assert store.get(keys.quality_key(2016)) == alone
+
+
+def test_a_damaged_year_before_leaves_its_airports_unknown_and_the_year_goes_on(
+    folder_settings: Settings, warehouse: str, bronze: bytes
+) -> None:
+    settings = dataclasses.replace(folder_settings, warehouse=warehouse)
+    store = Lake(settings).store
+    store.put("01_bronze/2015.csv", bronze)
+    store.put(keys.airport_days_key(YEAR - 1), b"no parquet")
+    run(settings)
+
+    assert airports_in_the_warehouse(settings, YEAR) == (None, None)
 
 
 def test_a_corrected_file_replaces_the_year_and_leaves_nothing_of_the_old_one(
@@ -180,6 +215,202 @@ def test_a_warehouse_that_lost_rows_is_not_published(folder_settings: Settings, 
     told = r"anomalies of three_sigma: 1095 in gold, 730 in the warehouse.*run the upsert step again"
     with pytest.raises(DelaywatchError, match=told):
         pipeline.publish(settings, YEAR, "again", datetime(2016, 1, 1, tzinfo=UTC))
+
+
+# --- leftovers of older data --------------------------------------------------------------------------------------
+
+
+OTHER = csv_of([*year_of_flights(YEAR, {"JFK": 12}, seed=2), flight(ORIGIN="")])  # one row that is rejected
+NAMES = ["delaywatch", "isolation_forest", "three_sigma"]
+
+
+def detectors_in(url: str) -> list[str]:
+    return [name for (name,) in sql(url, "SELECT DISTINCT detector FROM flights.anomalies ORDER BY 1")]
+
+
+@pytest.fixture
+def done(folder_settings: Settings, warehouse: str, bronze: bytes) -> Settings:
+    """A lake in a folder and a warehouse, both with the whole year."""
+    settings = dataclasses.replace(folder_settings, warehouse=warehouse)
+    Lake(settings).store.put("01_bronze/2015.csv", bronze)
+    run(settings)
+    return settings
+
+
+def replace_gold(settings: Settings) -> None:
+    Lake(settings).store.put("01_bronze/2015.csv", OTHER)
+    pipeline.write_silver(settings, YEAR)
+    pipeline.write_gold(settings, YEAR)
+
+
+@pytest.mark.parametrize("step", ["upsert", "plots", "publish"])
+def test_published_verdicts_of_older_gold_are_refused(done: Settings, step: str) -> None:
+    before = sql(done.warehouse, "SELECT xmin::text, * FROM flights.airport_days ORDER BY 2, 3")
+    replace_gold(done)
+
+    with pytest.raises(DelaywatchError, match=r"no verdicts of delaywatch .*; run the detect step of 2015\."):
+        STEPS[step](done)
+    assert sql(done.warehouse, "SELECT xmin::text, * FROM flights.airport_days ORDER BY 2, 3") == before
+    assert set(pipeline.status(done)[0]["detectors"].values()) == {"stale"}
+
+
+def test_other_verdicts_of_older_gold_leave_the_warehouse_and_the_page(done: Settings) -> None:
+    assert detectors_in(done.warehouse) == NAMES
+    assert b"three_sigma" in (Lake(done).store.get(keys.year_page_key(YEAR)) or b"")
+    replace_gold(done)
+    pipeline.write_anomalies(done, YEAR, "delaywatch")
+    for step in ("upsert", "plots", "publish"):
+        STEPS[step](done)
+
+    assert detectors_in(done.warehouse) == ["delaywatch"]
+    assert b"three_sigma" not in (Lake(done).store.get(keys.year_page_key(YEAR)) or b"")
+    assert pipeline.status(done)[0]["detectors"] == {
+        "delaywatch": "current", "isolation_forest": "stale", "three_sigma": "stale",
+    }  # fmt: skip
+
+
+def test_verdicts_that_were_made_again_from_the_same_gold_stay_published(done: Settings) -> None:
+    pipeline.write_silver(done, YEAR)
+    pipeline.write_gold(done, YEAR)
+    pipeline.write_anomalies(done, YEAR, "delaywatch")
+    pipeline.upsert(done, YEAR)
+
+    assert detectors_in(done.warehouse) == NAMES
+
+
+def test_a_detector_that_this_release_does_not_have_leaves_the_warehouse(done: Settings) -> None:
+    store = Lake(done).store
+    store.put(keys.anomalies_key(YEAR, "retired"), store.get(keys.anomalies_key(YEAR, "three_sigma")) or b"")
+    sql(
+        done.warehouse,
+        "CREATE TEMPORARY TABLE old AS SELECT * FROM flights.anomalies WHERE detector = 'three_sigma';"
+        "UPDATE old SET detector = 'retired'; INSERT INTO flights.anomalies SELECT * FROM old",
+    )
+
+    with pytest.raises(DelaywatchError, match=r"anomalies of retired: 0 in gold, 1095 in the warehouse"):
+        STEPS["publish"](done)
+    pipeline.upsert(done, YEAR)
+    STEPS["publish"](done)
+
+    assert detectors_in(done.warehouse) == NAMES
+    assert pipeline.status(done)[0]["detectors"]["retired"] == "stale"
+
+
+def test_gold_of_older_silver_is_not_published_beside_the_new_quality_report(done: Settings) -> None:
+    Lake(done).store.put("01_bronze/2015.csv", OTHER)
+    pipeline.write_silver(done, YEAR)
+
+    with pytest.raises(DelaywatchError, match=r"made from another silver .*; run the gold step of 2015 again"):
+        pipeline.upsert(done, YEAR)
+
+
+def test_wherever_writing_silver_fails_the_warehouse_gets_the_old_year_or_a_sentence(
+    done: Settings, bronze: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every call that changes the lake fails in turn; S3 and disks fail there too, but not when a test wants it."""
+    store = Lake(done).store
+    before, rows = files(done), everything(done)
+    told = []
+    for patience in itertools.count():
+        store.put("01_bronze/2015.csv", OTHER)
+        with monkeypatch.context() as patched:
+            fail_after(patience, patched)
+            try:
+                pipeline.write_silver(done, YEAR)
+            except DelaywatchError as error:
+                assert str(error) == "The lake is gone."
+            else:
+                break
+        try:
+            pipeline.upsert(done, YEAR)
+        except DelaywatchError as error:
+            told.append(str(error).partition("; ")[2])
+        else:
+            told.append("the old year")
+            assert before.items() <= (files(done) | {"01_bronze/2015.csv": bronze}).items()
+            assert everything(done).items() >= {key: rows[key] for key in ("airport_days", "bronze_quality")}.items()
+        store.put("01_bronze/2015.csv", bronze)
+        pipeline.write_silver(done, YEAR)
+        assert files(done) == before
+        pipeline.upsert(done, YEAR)
+        assert everything(done) == rows
+
+    assert told == [
+        "the old year",  # its part was not put
+        "the old year",  # its sums were not put
+        "the old year",  # its quality report was not put
+        "run the silver step of 2015 again.",  # its rejected rows were not put
+        "run the silver step of 2015 again.",  # its manifest was not put
+        "run the gold step of 2015 again.",  # the old parts were not removed
+    ]
+
+
+def fail_after(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let so many calls that change a lake in a folder through, and none after them."""
+    left = itertools.count(calls, -1)
+
+    def failing(original: Callable[..., None]) -> Callable[..., None]:
+        def call(*given: object) -> None:
+            if next(left) <= 0:
+                raise DelaywatchError("The lake is gone.")
+            original(*given)
+
+        return call
+
+    for name in ("put", "adopt", "delete"):
+        monkeypatch.setattr(FolderStore, name, failing(getattr(FolderStore, name)))
+
+
+@pytest.mark.parametrize("damaged", [b"", b'{"year": 2015,', b"\xff\xfe", b"[]", b"{}"])
+def test_a_damaged_manifest_is_named_and_mended_by_the_silver_step(done: Settings, damaged: bytes) -> None:
+    before = files(done)
+    Lake(done).store.put(keys.manifest_key(YEAR), damaged)
+
+    told = r"year=2015/_manifest\.json in .* is damaged; delete it and run the silver step of 2015 again\."
+    for step in (STEPS["gold"], STEPS["upsert"], STEPS["publish"], pipeline.status):
+        with pytest.raises(DelaywatchError, match=told):
+            step(done)
+    pipeline.write_silver(done, YEAR)
+    assert files(done) == before
+
+
+def test_a_damaged_quality_report_is_named_and_mended_by_the_silver_step(done: Settings) -> None:
+    before = files(done)
+    Lake(done).store.put(keys.quality_key(YEAR), b'{"year": 20')
+
+    for step in ("upsert", "publish"):
+        with pytest.raises(
+            DelaywatchError, match=r"quality\.json in .* is damaged .*; run the silver step of 2015 again"
+        ):
+            STEPS[step](done)
+    pipeline.write_silver(done, YEAR)
+    assert files(done) == before
+
+
+def test_a_part_that_was_cut_is_written_again_and_a_whole_one_is_not(done: Settings) -> None:
+    before = files(done)
+    root = Path(unquote(urlsplit(done.lake).path))
+    (cut,) = Lake(done).silver_parts(YEAR)
+    (whole,) = (key for key in before if "/_sums-" in key)
+    untouched = (root / whole).stat()
+    (root / cut).write_bytes((before[cut] or b"")[:300])
+    pipeline.write_silver(done, YEAR)
+
+    assert files(done) == before
+    assert ((root / whole).stat().st_ino, (root / whole).stat().st_mtime_ns) == (
+        untouched.st_ino,
+        untouched.st_mtime_ns,
+    )
+
+
+def test_upsert_logs_one_line_that_says_what_changed(done: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "utils")
+    pipeline.upsert(done, YEAR)
+
+    (line,) = caplog.messages
+    assert line.startswith(
+        "2015: airport_days: 0 inserted, 0 updated, 0 deleted, 1,095 unchanged; anomalies of delaywatch"
+    )
 
 
 @pytest.mark.parametrize(
@@ -275,7 +506,7 @@ def test_a_disk_that_fills_while_silver_is_written_keeps_the_old_year(tmp_path: 
     small, large = tmp_path / "small.csv", tmp_path / "large.csv.gz"
     small.write_bytes(csv_of(year_of_flights(YEAR, {"JFK": 4})))
     large.write_bytes(
-        gzip.compress(csv_of(year_of_flights(YEAR, {f"A{letter}": 20 for letter in "BCDEFGHIJKLMNOPQRSTU"})), 9)
+        gzip.compress(csv_of(year_of_flights(YEAR, {f"AA{letter}": 20 for letter in "BCDEFGHIJKLMNOPQRSTU"})), 9)
     )
     lake = tmp_path / "lake"
     lake.mkdir()

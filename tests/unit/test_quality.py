@@ -34,9 +34,7 @@ def whole_year(year: int, flights: int = 10, **changes: int) -> dict[date, dict[
     return days
 
 
-def report(
-    year: int, per_day: Mapping[date, Mapping[str, int]], before: list[str] | None = None, **changes: Any
-) -> dict[str, Any]:
+def report(year: int, per_day: Mapping[date, Mapping[str, int]], **changes: Any) -> dict[str, Any]:
     kept = sum(sum(airports.values()) for airports in per_day.values())
     nulls = {name: kept // 2 if name == "dep_delay" else 0 for name in schemas.SILVER.names} | {"tail": 0}
     refined = Refined(
@@ -53,7 +51,7 @@ def report(
         }
         | changes
     )
-    return quality.report(year, f"01_bronze/{year}.csv", refined, before)
+    return quality.report(year, f"01_bronze/{year}.csv", refined)
 
 
 def test_an_ordinary_year_has_no_warning() -> None:
@@ -78,7 +76,7 @@ def test_a_missing_month_and_a_missing_day_are_named() -> None:
     assert len(found["missing_days"]) == 32
     assert found["warnings"] == [
         "No flights at all in October 2009: these months are missing from the file.",
-        "No flights on 1 single days: 2009-09-11.",
+        "No flights on 1 single day: 2009-09-11.",
     ]
 
 
@@ -101,11 +99,13 @@ def test_the_short_february_is_not_unusual() -> None:
 
 
 def test_airports_are_compared_with_the_previous_year_when_there_is_one() -> None:
-    days = {date(2018, 1, 1): {"JFK": 1, "ACK": 1}}
+    told = report(2018, {date(2018, 1, 1): {"JFK": 1, "ACK": 1}})
 
-    assert (report(2018, days)["airports_new"], report(2018, days)["airports_gone"]) == (None, None)
-    found = report(2018, days, before=["JFK", "PIR"])
-    assert (found["airports_new"], found["airports_gone"]) == (["ACK"], ["PIR"])
+    without = quality.with_airports(told, now=["JFK", "ACK"], before=None)
+    against = quality.with_airports(told, now=["JFK", "ACK"], before=["JFK", "PIR"])
+
+    assert without == told | {"airports_new": None, "airports_gone": None}
+    assert against == told | {"airports_new": ["ACK"], "airports_gone": ["PIR"]}
 
 
 def test_null_shares_are_over_the_rows_that_were_kept() -> None:
@@ -119,7 +119,7 @@ def test_rejected_rows_are_counted_by_reason() -> None:
     found = report(2015, whole_year(2015), rejected=pa.Table.from_pylist(rows, schema=schemas.REJECTED))
 
     assert (found["rows_rejected"], found["rejected_by_reason"]) == (3, {"a": 1, "b": 2})
-    assert found["warnings"] == ["3 rows could not be used; they are in the rejected rows with the reason."]
+    assert found["warnings"] == ["3 rows could not be used; see the rejected rows for the reasons."]
 
 
 def test_the_report_is_one_row_of_the_warehouse() -> None:

@@ -140,7 +140,7 @@ def upgrade() -> None:
         optional("params_hash", sa.Text, "the detectors' settings"),
         sa.Column("started", sa.DateTime(timezone=True), comment="start of the run"),
         sa.Column(
-            "ended", sa.DateTime(timezone=True), comment="end of the run; null while it runs or when it was killed"
+            "ended", sa.DateTime(timezone=True), comment="end of the run; one that failed or was killed has no row"
         ),
         sa.Column("rows", JSONB, comment="rows in and out per step"),
         sa.CheckConstraint("ended >= started", "runs_end_after_start"),
