@@ -116,7 +116,8 @@ def _warnings(found: dict[str, Any]) -> list[str]:
     lone = [day for day in found["missing_days"] if int(day[5:7]) not in found["missing_months"]]
     if lone:
         told.append(
-            f"No flights on {len(lone)} single days: {', '.join(lone[:5])}{' and more' if len(lone) > 5 else ''}."
+            f"No flights on {_counted(len(lone), 'single day')}: "
+            f"{', '.join(lone[:5])}{' and more' if len(lone) > 5 else ''}."
         )
     told += [
         f"{calendar.month_name[one['month']]} has {one['rows']:,} flights "
@@ -124,9 +125,8 @@ def _warnings(found: dict[str, Any]) -> list[str]:
         for one in found["unusual_months"]
     ]
     if found["duplicates_that_differ"]:
-        told.append(
-            f"{_counted(found['duplicates_that_differ'], 'dropped row')} differed from the row of the same flight that was kept."
-        )
+        dropped = _counted(found["duplicates_that_differ"], "dropped row")
+        told.append(f"{dropped} differed from the row of the same flight that was kept.")
     if found["rows_rejected"]:
         told.append(
             f"{_counted(found['rows_rejected'], 'row')} could not be used; see the rejected rows for the reasons."
