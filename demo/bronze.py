@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from demo import flights
+from utils import pipeline
 from utils.errors import DelaywatchError
 from utils.lake import bronze_keys
 
@@ -22,7 +23,8 @@ def _place(lake: Path, key: str, year: int) -> Path:
 def use_own_file(lake: Path, year: int, csv: Path) -> str:
     """Make `csv` the year's bronze file, as a link, so that a file of any size takes no time and no room.
 
-    Raises DelaywatchError when there is no such file or its name does not say that it is a CSV.
+    Raises DelaywatchError, and replaces nothing, when there is no such file, its name does not say that it is a CSV, or
+    it does not begin with flights of the year.
     """
     csv = csv.expanduser().absolute()
     if not csv.is_file():
@@ -35,6 +37,7 @@ def use_own_file(lake: Path, year: int, csv: Path) -> str:
     )
     if key is None:
         raise DelaywatchError(f"{csv} is neither .csv nor .csv.gz; unpack it, or rename it to what it is.")
+    pipeline.check_csv(csv, year)
     place = _place(lake, key, year)
     link = place.with_name(f".{place.name}.link")
     link.unlink(missing_ok=True)

@@ -82,7 +82,9 @@ def show_results(console: Console, source: Lake, year: int) -> None:
     worst_days = report.worst_days(days.to_pandas(date_as_object=False), judged, WORST)
     for number, sentence in enumerate(worst_days["sentence"], start=1):
         worst.add_row(f"{number}", sentence)
-    _show(console, "Worst days" if worst.row_count else "Worst days: none, it was a good year", worst)
+    is_judged = judged["status"] == "ok"
+    none = "none was abnormal" if is_judged.any() else "unknown, no airport has enough days and flights to judge one"
+    _show(console, "Worst days" if worst.row_count else f"Worst days: {none}", worst)
 
 
 def show_places(console: Console, folder: Path, year: int) -> None:

@@ -43,11 +43,33 @@ Exit codes: 0 done, 1 a year could not be done (the sentence says why), 2 the co
 )
 err = Console(stderr=True)
 
+
+def years_of(asked: list[str]) -> list[int]:
+    """`["2009:2011", "2018"]` to [2009, 2010, 2011, 2018]. Raises DelaywatchError for what is no year."""
+    found: list[int] = []
+    for part in (part.strip() for text in asked for part in text.split(",")):
+        first, colon, last = part.partition(":")
+        if not (first.isdecimal() and (last.isdecimal() or not colon)):
+            raise DelaywatchError(f"{part!r} is no year; write 2018, a range such as 2009:2018, or 2011,2013.")
+        ends = [pipeline.check_year(int(first)), pipeline.check_year(int(last or first))]
+        if ends[1] < ends[0]:
+            raise DelaywatchError(f"The range {part} runs backwards; write {last}:{first}.")
+        found += range(ends[0], ends[1] + 1)
+    return list(dict.fromkeys(found))
+
+
+def _checked(asked: list[str] | None) -> list[str] | None:
+    """The years as they were typed, refused before anything else is looked at."""
+    years_of(asked or [])
+    return asked
+
+
 YearOption = Annotated[
     list[str],
     typer.Option(
         "--year",
         "-y",
+        callback=_checked,
         help="A year, a range such as 2009:2018, or several of both, separated by commas or by repeating --year.",
     ),
 ]
@@ -63,20 +85,6 @@ WarehouseOption = Annotated[
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="Workers; as many as this machine has cores by default.")
 ]
-
-
-def years_of(asked: list[str]) -> list[int]:
-    """`["2009:2011", "2018"]` to [2009, 2010, 2011, 2018]. Raises DelaywatchError for what is no year."""
-    found: list[int] = []
-    for part in (part.strip() for text in asked for part in text.split(",")):
-        first, colon, last = part.partition(":")
-        if not (first.isdecimal() and (last.isdecimal() or not colon)):
-            raise DelaywatchError(f"{part!r} is no year; write 2018, a range such as 2009:2018, or 2011,2013.")
-        ends = [pipeline.check_year(int(first)), pipeline.check_year(int(last or first))]
-        if ends[1] < ends[0]:
-            raise DelaywatchError(f"The range {part} runs backwards; write {last}:{first}.")
-        found += range(ends[0], ends[1] + 1)
-    return list(dict.fromkeys(found))
 
 
 def _settings(lake: str | None, warehouse: str | None, threads: int | None, *, needs_warehouse: bool) -> Settings:
@@ -135,6 +143,7 @@ def _plot(settings: Settings, year: int, progress: Progress) -> None:
 
 def _all(settings: Settings, year: int, progress: Progress) -> None:
     started = datetime.now(UTC)
+    pipeline.check_warehouse(settings)
     for step in (_silver, _gold, _detect, _upsert, _plot):
         step(settings, year, progress)
     pipeline.publish(settings, year, f"cli__{year}__{started:%Y%m%dT%H%M%S.%f}Z", started)
@@ -182,10 +191,11 @@ def bronze(
     year: YearOption,
     lake: LakeOption = None,
     csv: Annotated[
-        Path | None, typer.Option("--from", help="A .csv or .csv.gz to put into bronze as this one year.")
+        Path | None,
+        typer.Option("--from", help="A .csv or .csv.gz to put there as this one year, replacing an older one."),
     ] = None,
 ) -> None:
-    """Show the year's CSV in bronze, or put one there with --from; it is never modified."""
+    """Show the year's CSV in bronze, or put one there with --from; no step changes it afterwards."""
     settings = _settings(lake, None, None, needs_warehouse=False)
 
     def show_or_put(settings: Settings, one: int, _: Progress) -> None:
@@ -231,7 +241,7 @@ def plot(year: YearOption, lake: LakeOption = None, threads: ThreadsOption = Non
 
 @app.command()
 def status(
-    year: Annotated[list[str] | None, typer.Option("--year", "-y", help="Only these years.")] = None,
+    year: Annotated[list[str] | None, typer.Option("--year", "-y", callback=_checked, help="Only these years.")] = None,
     lake: LakeOption = None,
     warehouse: WarehouseOption = None,
 ) -> None:

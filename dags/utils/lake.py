@@ -131,11 +131,11 @@ class Lake:
             raise DelaywatchError(
                 f"Both {there[0]} and {there[1]} are in {self.uri}; remove the one that is not the year."
             )
-        years = ", ".join(map(str, self.bronze_years())) or "none"
-        raise DelaywatchError(
-            f"There is no {bronze_keys(year)[0]} (or .csv.gz) in {self.uri}; "
-            f"put it there, or choose a year that is there: {years}."
+        years = ", ".join(map(str, self.bronze_years()))
+        choice = (
+            f"put it there, or choose a year that is there: {years}" if years else "put it there; no year is there yet"
         )
+        raise DelaywatchError(f"There is no {bronze_keys(year)[0]} (or .csv.gz) in {self.uri}; {choice}.")
 
     def open_bronze(self, year: int) -> Source:
         """The year's CSV as it is now; the caller closes it. Raises DelaywatchError as `bronze_key` does."""

@@ -233,25 +233,46 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
                 "rows": rows,
             }
         )
+    flagged = int(verdicts[detectors.PUBLISHED]["is_anomaly"].sum())
+    log.info("%d: %d abnormal airport-days; year page %s", year, flagged, keys.year_page_key(year))
     return keys.year_page_key(year)
+
+
+def check_csv(path: Path, year: int) -> None:
+    """Refuse a local file that cannot be the year's CSV, by its first lines; see refinery.glance."""
+    from utils import refinery
+    from utils.stores import FolderSource
+
+    with closing(FolderSource(str(path), path)) as source:
+        refinery.glance(source, check_year(year))
 
 
 def put_bronze(settings: Settings, year: int, path: Path) -> str:
     """Put a CSV as it is into bronze as the year's, over the one of the same name if there is one.
 
-    Raises DelaywatchError when the year is there under the other name, compressed or not.
+    Raises DelaywatchError, and replaces nothing, when the file cannot be the year's or when the year is there under the
+    other name, compressed or not.
     """
     from utils import lake as keys
 
+    check_csv(path, year)
     lake = _lake(settings)
-    plain, compressed = keys.bronze_keys(check_year(year))
-    key = compressed if path.suffix == ".gz" else plain
-    other = plain if path.suffix == ".gz" else compressed
+    plain, compressed = keys.bronze_keys(year)
+    key, other = (compressed, plain) if path.suffix == ".gz" else (plain, compressed)
     if lake.has(other):
         raise DelaywatchError(f"{other} is already in {lake.uri}; remove it before {key} takes its place.")
+    replaced = ", in place of an older file" if lake.has(key) else ""
     lake.store.upload(path, key)
-    log.info("%s: %d bytes", key, path.stat().st_size)
+    log.info("%s: %s bytes%s", key, f"{path.stat().st_size:,}", replaced)
     return key
+
+
+def check_warehouse(settings: Settings) -> None:
+    """Reach the warehouse and bring its tables up to date, before a long computation needs them."""
+    from utils.db_handler import DBHandler
+
+    with closing(DBHandler(settings.warehouse)) as warehouse:
+        warehouse.create()
 
 
 def clear_scratch(settings: Settings, year: int) -> None:

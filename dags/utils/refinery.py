@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MAX_REJECTED_SHARE = 0.01
 LONGEST_HEADER_BYTES = 1 << 20
+GLANCE_LINES = 100
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -115,6 +116,24 @@ def process_blocks(
     flights = _in_one_piece(pa.concat_tables(tables)) if tables else schemas.SILVER.empty_table()
     tables.clear()
     return RangeResult(flights, rejected, sums, rows, lines, last_line)
+
+
+def glance(source: Source, year: int) -> None:
+    """Refuse at once what cannot be the CSV of `year`, by its header and its first rows.
+
+    Raises DelaywatchError for a file that is empty, has the wrong header or begins without a single flight of the year.
+    """
+    if not source.size:
+        raise DelaywatchError(f"{source.key} is empty; give the CSV of {year}.")
+    reader = StreamReader(source)
+    header = silver.read_header(reader.header(), source.key)
+    reader.knows_header(header)
+    block = next(reader.next_part() or iter(()), b"")
+    begin = b"".join(block.splitlines(keepends=True)[:GLANCE_LINES])
+    refined = silver.refine(begin, header, year, joins_lines=True)
+    if not refined.flights.num_rows:
+        why = refined.rejected[0].reason if refined.rejected else "it has none"
+        raise DelaywatchError(f"{source.key} does not begin with flights of {year} ({why}); give the CSV of {year}.")
 
 
 # --- the pass -------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ def demo(folder: Path, *arguments: str) -> Done:
 
 
 class Story(NamedTuple):
-    """What a person saw who ran the demo twice on a file of 2015, then took the file for 2016."""
+    """What a person saw who ran the demo twice on a file of 2015, then on one that only begins with flights of 2016."""
 
     first: Done
     second: Done
@@ -41,7 +41,9 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     own_file = folder.with_name("2015.csv")
     own_file.write_bytes(csv_of(year_of_flights(2015, {"BOS": 20}, closed=[("BOS", "2015-01-27")])))
     first, second = (demo(folder, "--csv", str(own_file)) for _ in range(2))
-    wrong_year = demo(folder, "--csv", str(own_file), "--year", "2016")
+    mixed = folder.with_name("2016.csv")
+    mixed.write_bytes(csv_of([*year_of_flights(2016, {"BOS": 2})[:200], *year_of_flights(2015, {"BOS": 2})]))
+    wrong_year = demo(folder, "--csv", str(mixed))
     query = "SELECT verdict FROM flights.agg_dep_delay_by_date WHERE id = 'BOS20150127'"
     asked = demo(folder, "psql", "-At", "-c", query)
     return Story(first, second, wrong_year, asked, warehouse.is_running(folder), demo(folder, "stop"))

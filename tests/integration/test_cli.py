@@ -79,14 +79,46 @@ def test_a_year_that_fails_does_not_keep_the_next_one_from_being_done(lake: Path
 
 def test_bronze_puts_a_file_into_the_lake_as_it_is(lake: Path, tmp_path: Path) -> None:
     packed = tmp_path / "download.csv.gz"
-    packed.write_bytes(gzip.compress(b"anything"))
+    packed.write_bytes(gzip.compress(csv_of(year_of_flights(2016, {"JFK": 1}))))
     done = utils("bronze", "--year", "2016", "--from", str(packed), lake=lake)
 
     assert (done.returncode, done.stdout.strip()) == (0, "01_bronze/2016.csv.gz")
     assert (lake / "01_bronze/2016.csv.gz").read_bytes() == packed.read_bytes()
-    assert "2016.csv.gz is already in" in error_of(
-        utils("bronze", "--year", "2016", "--from", str(lake / "01_bronze/2015.csv"), lake=lake)
-    )
+    again = utils("bronze", "--year", "2016", "--from", str(packed), lake=lake)
+    assert "in place of an older file" in again.stderr
+    plain = tmp_path / "2016.csv"
+    plain.write_bytes(gzip.decompress(packed.read_bytes()))
+    assert "2016.csv.gz is already in" in error_of(utils("bronze", "--year", "2016", "--from", str(plain), lake=lake))
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "is empty; give the CSV of 2015"),
+        (b"a,b\n1,2\n", "lacks the columns FL_DATE"),
+        (csv_of([]), "does not begin with flights of 2015 (it has none)"),
+        (csv_of(year_of_flights(2016, {"JFK": 1})), "does not begin with flights of 2015 (FL_DATE is not in 2015)"),
+    ],
+    ids=["empty", "wrong header", "no flights", "another year"],
+)
+def test_a_file_that_cannot_be_the_year_s_replaces_nothing(lake: Path, tmp_path: Path, data: bytes, told: str) -> None:
+    before = (lake / "01_bronze/2015.csv").read_bytes()
+    other = tmp_path / "other.csv"
+    other.write_bytes(data)
+
+    assert told in error_of(utils("bronze", "--year", "2015", "--from", str(other), lake=lake))
+    assert (lake / "01_bronze/2015.csv").read_bytes() == before
+
+
+def test_a_run_whose_warehouse_is_down_stops_before_it_computes(lake: Path) -> None:
+    told = error_of(utils("run", "--year", "2015", lake=lake, warehouse="postgresql://loader@127.0.0.1:9/warehouse"))
+
+    assert "No Postgres answers" in told
+    assert not (lake / "02_silver").exists()
+
+
+def test_a_wrong_year_is_told_before_a_missing_variable() -> None:
+    assert "'abc' is no year" in error_of(utils("run", "--year", "abc"))
 
 
 def test_a_missing_year_lists_the_years_that_are_there(lake: Path) -> None:
