@@ -1,4 +1,4 @@
-"""The form `.env.example` and the code that reads the environment name the same variables; the form holds no value."""
+"""The form `.env.example` names the variables that code and compose file read, and no other; it holds no value."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ ROOT = Path(__file__).resolve().parent.parent
 ASSIGNMENT = re.compile(r"^([A-Z_]+)=(.*)$", re.MULTILINE)
 
 
-def test_the_form_and_the_settings_name_the_same_variables() -> None:
+def test_the_form_names_what_settings_and_compose_file_read_and_nothing_else() -> None:
     read = set(re.findall(r'"((?:DELAYWATCH|AWS)_[A-Z_]+)"', (ROOT / "dags/utils/settings.py").read_text()))
+    read |= set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yaml").read_text()))
     asked = {name for name, _ in ASSIGNMENT.findall((ROOT / ".env.example").read_text())}
 
     assert read

@@ -10,7 +10,11 @@ from pathlib import Path
 
 from utils.errors import DelaywatchError
 
-CREDENTIALS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+CREDENTIALS = {
+    "aws_access_key_id": "AWS_ACCESS_KEY_ID",
+    "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
+    "aws_session_token": "AWS_SESSION_TOKEN",
+}
 
 
 def cores() -> int:
@@ -55,7 +59,7 @@ class Settings:
         threads = value("threads", "DELAYWATCH_THREADS") or str(cores())
         if not threads.isdigit() or int(threads) < 1:
             raise DelaywatchError(f"DELAYWATCH_THREADS is {threads!r}; set it to a whole number of 1 or more.")
-        keys = {name: value(name, name.upper()) for name in CREDENTIALS}
+        keys = {name: value(name, variable) for name, variable in CREDENTIALS.items()}
         if given.get("aws_access_key_id"):
             keys = {name: given.get(name) or None for name in CREDENTIALS}
         return cls(
