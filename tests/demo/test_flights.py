@@ -63,7 +63,7 @@ def test_the_file_has_the_header_and_the_bytes_of_a_kaggle_file(bronze: Path) ->
     assert [path.name for path in bronze.parent.iterdir()] == ["2013.csv"]
 
 
-OTHER_CONVERSION = Path("/work/shared/data/dev/nyc/2013.csv.gz")
+OTHER_CONVERSION = Path(__file__).parents[3] / "shared" / "data" / "dev" / "nyc" / "2013.csv.gz"
 
 
 @pytest.mark.skipif(not OTHER_CONVERSION.is_file(), reason="an extra: compares with data that only the founders have")
