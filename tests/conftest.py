@@ -11,11 +11,15 @@ from typing import Any
 
 import psycopg2
 import pytest
+from hypothesis import settings
 from sqlalchemy import make_url
 
 from utils.db_handler import DBHandler
 
 NUMBERS = itertools.count(1)
+
+settings.register_profile("untimed", settings(), deadline=None)  # a slow machine is no failure
+settings.load_profile("untimed")
 
 
 def sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
