@@ -79,7 +79,8 @@ LakeOption = Annotated[
 WarehouseOption = Annotated[
     str | None,
     typer.Option(
-        "--warehouse", help="Postgres: postgresql://user:password@host:5432/database (better in the environment)."
+        "--warehouse",
+        help="Postgres, for run and upsert: postgresql://user:password@host:5432/database (better in the environment).",
     ),
 ]
 ThreadsOption = Annotated[
@@ -190,13 +191,14 @@ def run(
 def bronze(
     year: YearOption,
     lake: LakeOption = None,
+    warehouse: WarehouseOption = None,
     csv: Annotated[
         Path | None,
         typer.Option("--from", help="A .csv or .csv.gz to put there as this one year, replacing an older one."),
     ] = None,
 ) -> None:
     """Show the year's CSV in bronze, or put one there with --from; no step changes it afterwards."""
-    settings = _settings(lake, None, None, needs_warehouse=False)
+    settings = _settings(lake, warehouse, None, needs_warehouse=False)
 
     def show_or_put(settings: Settings, one: int, _: Progress) -> None:
         key = pipeline.put_bronze(settings, one, csv) if csv else pipeline.bronze_key(settings, one)
@@ -210,21 +212,23 @@ def bronze(
 
 
 @app.command()
-def silver(year: YearOption, lake: LakeOption = None, threads: ThreadsOption = None) -> None:
+def silver(
+    year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None, threads: ThreadsOption = None
+) -> None:
     """Bronze CSV to typed, deduplicated flights, rejected rows and the quality report, in one pass."""
-    _for_years(_silver, year, _settings(lake, None, threads, needs_warehouse=False))
+    _for_years(_silver, year, _settings(lake, warehouse, threads, needs_warehouse=False))
 
 
 @app.command()
-def gold(year: YearOption, lake: LakeOption = None) -> None:
+def gold(year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None) -> None:
     """Silver to one row per airport and calendar day."""
-    _for_years(_gold, year, _settings(lake, None, None, needs_warehouse=False))
+    _for_years(_gold, year, _settings(lake, warehouse, None, needs_warehouse=False))
 
 
 @app.command()
-def detect(year: YearOption, lake: LakeOption = None) -> None:
+def detect(year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None) -> None:
     """Gold to every detector's verdict per airport and day, with the settings of detectors.yaml."""
-    _for_years(_detect, year, _settings(lake, None, None, needs_warehouse=False))
+    _for_years(_detect, year, _settings(lake, warehouse, None, needs_warehouse=False))
 
 
 @app.command()
@@ -234,9 +238,11 @@ def upsert(year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption
 
 
 @app.command()
-def plot(year: YearOption, lake: LakeOption = None, threads: ThreadsOption = None) -> None:
+def plot(
+    year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None, threads: ThreadsOption = None
+) -> None:
     """Two pictures per airport: flights per day, and observed against expected delay, with the abnormal days marked."""
-    _for_years(_plot, year, _settings(lake, None, threads, needs_warehouse=False))
+    _for_years(_plot, year, _settings(lake, warehouse, threads, needs_warehouse=False))
 
 
 @app.command()

@@ -165,14 +165,14 @@ def test_a_wrong_option_is_a_usage_error() -> None:
 
 
 @pytest.mark.parametrize("command", ["run", "bronze", "silver", "gold", "detect", "upsert", "plot", "status"])
-def test_every_command_explains_itself_and_takes_years(command: str) -> None:
+def test_every_command_explains_itself_and_takes_years_lake_and_warehouse(command: str) -> None:
     from typer.testing import CliRunner
 
     told = CliRunner().invoke(cli.app, [command, "--help"], env={"COLUMNS": "200"})
 
     assert told.exit_code == 0
-    assert "--year" in told.stdout
-    assert "--lake" in told.stdout
+    for option in ("--year", "--lake", "--warehouse"):
+        assert option in told.stdout
 
 
 def test_a_key_not_ours_to_write_is_told_in_one_sentence(lake: Path) -> None:
