@@ -1,8 +1,8 @@
 """One pass over a year's CSV: byte ranges in, staged silver parts and the sums for gold out.
 
-The unit of work is `process_range`: the lines that begin in one byte range become typed flights, rejected rows and
-sums; a worker thread per core takes range after range. Cutting the file is `blocks`'. Writes into a local folder that
-`lake.staging` gave; committing the result is `pipeline`'s.
+The unit of work is a range, whose lines become typed flights, rejected rows and sums. A worker thread per core takes
+range after range from a reader of `blocks` and gives it to `process_blocks`; `process_range` does the same for one
+range by its offsets alone. Writes into a local folder that `lake.staging` gave; committing is `pipeline`'s.
 """
 
 from __future__ import annotations

@@ -82,7 +82,6 @@ AIRPORT_DAYS = pa.schema(
 )
 
 DIRECTIONS = ("late", "early", "closure")  # of a flagged day; null on the others
-STATUSES = ("ok", "insufficient_data", "no_flights")
 SEVERITIES = ("none", "mild", "strong", "extreme")  # stored as 0, 1, 2, 3
 
 ANOMALIES = pa.schema(
