@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -35,6 +36,14 @@ def sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
 def at(url: str, **parts: Any) -> str:
     """The URL with another database, username, password, host or port."""
     return make_url(url).set(**parts).render_as_string(hide_password=False)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Return as soon as the server's other processes have done what they were told; give up after half a minute."""
+    end = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < end, "the server did not get there"
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="session")

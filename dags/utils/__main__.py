@@ -18,7 +18,7 @@ from rich.table import Table
 
 from utils import __version__, pipeline
 from utils.errors import DelaywatchError
-from utils.settings import Settings
+from utils.settings import Settings, read_secret
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,7 +36,8 @@ Put the year's CSV (Kaggle's "Airline Delay and Cancellation Data" or the same 2
 `run` is silver, gold, detect, upsert, plot and the year page in this order; each is also a command of its own, for
 example `detect` and `upsert` after a change of detectors.yaml. Doing a step twice changes nothing. Without --lake and
 --warehouse the environment decides: DELAYWATCH_LAKE (file:///folder or s3://bucket/prefix), DELAYWATCH_WAREHOUSE
-(postgresql://user:password@host:5432/database), and for S3 the usual AWS_* variables and AWS_ENDPOINT_URL.
+(postgresql://user:password@host:5432/database) or DELAYWATCH_WAREHOUSE_FILE (a file that holds this URL), and for S3
+the usual AWS_* variables and AWS_ENDPOINT_URL. `prepare` checks all of them before the first year.
 
 Exit codes: 0 done, 1 a year could not be done (the sentence says why), 2 the command line was not understood.
 """,
@@ -177,6 +178,27 @@ def _log_to(console: Console) -> None:
 
 def _complain(error: DelaywatchError) -> None:
     err.print(f"Error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def prepare(
+    lake: LakeOption = None,
+    warehouse: WarehouseOption = None,
+    reader: Annotated[
+        str | None, typer.Option("--reader", help="A login of Postgres to make that may only read, for dashboards.")
+    ] = None,
+    reader_password_file: Annotated[
+        Path | None, typer.Option("--reader-password-file", help="The file that holds this login's password.")
+    ] = None,
+) -> None:
+    """Make lake, tables, view and a read-only login, as far as they are not there; twice changes nothing."""
+    if (reader is None) != (reader_password_file is None):
+        raise DelaywatchError("--reader and --reader-password-file belong together; give both or neither.")
+    settings, login = _settings(lake, warehouse, None, needs_warehouse=True), None
+    if reader is not None and reader_password_file is not None:
+        login = reader, read_secret(reader_password_file, "The password file")
+    console = Console()
+    pipeline.prepare(settings, login, lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))
 
 
 @app.command()

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import psycopg2
@@ -152,6 +152,23 @@ RIGHTS_AND_KEYS_OF_TABLE = """
     FROM pg_class c WHERE c.oid = to_regclass(%s)
 """
 
+# Of a role: has it rights beyond reading, is it a login, does it read flights and write there, may it connect to this
+# database, and its settings in it.
+LOGIN = """
+    SELECT r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls, r.rolcanlogin,
+           pg_has_role(r.oid, 'flights_reader', 'USAGE'),
+           pg_has_role(r.oid, 'flights_loader', 'MEMBER') OR pg_has_role(r.oid, 'flights_owner', 'MEMBER'),
+           has_database_privilege(r.oid, current_database(), 'CONNECT'),
+           ARRAY(SELECT unnest(s.setconfig) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+                 WHERE s.setrole = r.oid AND d.datname = current_database())
+    FROM pg_roles r WHERE r.rolname = %s
+"""
+GROUPS_USER_AND_DATABASE = """
+    SELECT num_nulls(to_regrole('flights_owner'), to_regrole('flights_loader'), to_regrole('flights_reader')) = 0,
+           current_user::text, current_database()::text
+"""
+READER_SETTINGS = {"default_transaction_read_only": "on", "statement_timeout": "60s"}
+
 OPTIONS = "Postgres does not take one of {options}; correct the options after ? in the warehouse URL."
 # What libpq says when it cannot connect carries no code, only words: (words, the sentence).
 CONNECTING: tuple[tuple[str, str], ...] = (
@@ -210,6 +227,7 @@ FAILING: dict[str, str] = {
     "2BP01": "Other objects stand in the way of {doing} ({detail}); drop them, run the step again and remake them.",
     "23": "The {place} refused a row while {doing} ({first}); nothing was changed, so correct the layer below.",
     "22": "The {place} cannot hold a value while {doing} ({first}); nothing was changed, so correct the layer below.",
+    "XX000": "The {place} failed at {doing} ({first}); nothing was changed, so run the step again.",
     "57P": LOST,
     "08": LOST,
 }
@@ -228,22 +246,13 @@ class DBHandler:
     def __init__(self, url: str, *, connect_timeout_s: int = 10, lock_timeout_s: int = 600) -> None:
         """Remember where the warehouse is; nothing is opened yet. Raises DelaywatchError for a URL that is none."""
         self._url = _parse(url)
+        self._connect_timeout_s = connect_timeout_s
         self._lock_timeout_s = lock_timeout_s
-        wanted: dict[str, object] = {
-            "connect_timeout": connect_timeout_s,
-            "application_name": "delaywatch",
-            "client_encoding": "utf8",
-            # A peer that vanished without a word is noticed after a minute, not after the two hours of the kernel.
-            "keepalives_idle": 30,
-            "keepalives_interval": 10,
-            "keepalives_count": 3,
-        }
-        self._engine = sqlalchemy.create_engine(
-            self._url,
-            poolclass=sqlalchemy.NullPool,
-            pool_reset_on_return=None,  # closing rolls back; a rollback on a lost connection would only log noise
-            connect_args={name: value for name, value in wanted.items() if name not in self._url.query},
-        )
+        self._engine = _engine(self._url, connect_timeout_s)
+
+    def __str__(self) -> str:
+        """Where the warehouse is, in words and without its password, e.g. `warehouse flights at db:5432`."""
+        return self._place
 
     def __repr__(self) -> str:
         """Where the warehouse is, without its password."""
@@ -263,14 +272,14 @@ class DBHandler:
         """Give back what the handler holds; nothing of the warehouse changes."""
         self._engine.dispose()
 
-    def create(self) -> None:
-        """Bring schema, tables and roles to this release's state. Does nothing where they already are.
+    def create(self) -> bool:
+        """Bring schema, tables and roles to this release's state; whether they were not there yet.
 
         Two processes may call it at once. Needs a login that may create schemas and roles, or is a member of
         `flights_owner`; with the tables in place any login may call it. Raises DelaywatchError with the SQL for an
         administrator when rights are missing, and when the tables are of a newer release.
         """
-        self._migrate("head")
+        return self._migrate("head")
 
     def downgrade(self, revision: str) -> None:
         """Take the tables back to an earlier release's revision; `base` drops them and all that they hold.
@@ -279,8 +288,64 @@ class DBHandler:
         """
         self._migrate(revision)
 
-    def publish_view(self, detectors: Sequence[str], published: str) -> None:
-        """(Re)create `flights.agg_dep_delay_by_date`; when it is already as asked, nothing is touched.
+    def create_reader(self, login: str, password: str) -> bool:
+        """Let `login` log in with `password` and read the tables of schema flights; whether that was not so yet.
+
+        It may read later tables too. Its sessions begin read-only and end a statement after a minute; one that lifts
+        this may still only read. What the database allows to everybody (PUBLIC), such as temporary tables, stays
+        allowed. Two processes may call it at once. The server sees a verifier of the password, never the password.
+
+        Needs the roles that `create` makes, and a login that may create roles and administers flights_reader, as the
+        one that made it does. Raises DelaywatchError with the SQL for an administrator when rights are missing, and
+        when there is a role of this name that is no mere reader, which stays as it is.
+        """
+        if not re.fullmatch(r"(?!pg_)[A-Za-z_][A-Za-z0-9_-]{0,62}", login) or login in {"public", "none"}:
+            raise DelaywatchError(
+                f"The reader {login!r} cannot name a login; use up to 63 letters, digits, _ and -, not pg_ in front."
+            )
+        if not password or "\0" in password:
+            raise DelaywatchError(f"The password of the reader {login} is empty or holds a null byte; give another.")
+        with self._transaction(f"making the reader {login}") as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_lock_key("reader", login)])
+            cursor.execute(GROUPS_USER_AND_DATABASE)
+            has_groups, user, database = cursor.fetchone() or (False, "", "")
+            if not has_groups:
+                raise DelaywatchError(
+                    f"The {self._place} lacks the role flights_reader; `python -m utils prepare` with a login that may "
+                    "create roles makes it."
+                )
+            there = _logins(cursor, login)
+            remedy = _reader_remedy(user, login, is_there=bool(there)).as_string(cursor)
+            try:
+                is_new = not there and _create_login(cursor, login)
+                (found,) = there or _logins(cursor, login)
+                if found.objection and not is_new:
+                    raise DelaywatchError(
+                        f"The role {login} of the {self._place} {found.objection}, so it stays as it is; choose "
+                        "another name for the reader."
+                    )
+                statements = _reader_statements(login, database, found)
+                if is_new or not self._lets_in(login, password):
+                    verifier = psycopg2.extensions.encrypt_password(password, login, cursor.connection, "scram-sha-256")
+                    statements.append(SQL("ALTER ROLE {} PASSWORD {}").format(Identifier(login), Literal(verifier)))
+                for statement in statements:
+                    cursor.execute(statement)
+            except psycopg2.errors.InsufficientPrivilege as error:
+                raise DelaywatchError(
+                    f"User {user} may not make the reader {login} ({_first_line(error)}); let an administrator run "
+                    f"`{remedy};` and run the step again, or make the reader by hand and leave out --reader."
+                ) from error
+            (found,) = _logins(cursor, login)
+            if not found.connects:  # granting what is not ours to grant is a warning of the server and no error
+                grant = SQL("GRANT CONNECT ON DATABASE {} TO flights_reader").format(Identifier(database))
+                raise DelaywatchError(
+                    f"User {user} may not let the reader {login} connect to the {self._place}; let an administrator "
+                    f"run `{grant.as_string(cursor)};` and run the step again."
+                )
+        return bool(statements)
+
+    def publish_view(self, detectors: Sequence[str], published: str) -> bool:
+        """(Re)create `flights.agg_dep_delay_by_date`; whether it was another or none. Else nothing is touched.
 
         One row per airport and day: `id`, the columns of `airport_days`, the verdict of the detector `published`
         (`VERDICT_COLUMNS` and `verdict`), and one `is_anomaly_<name>` per detector in `detectors`, null on days that it
@@ -300,7 +365,7 @@ class DBHandler:
             select = _view_select(detectors, published)
             asked = hashlib.sha256(select.as_string(cursor).encode()).hexdigest()[:12]
             if _view_comment(cursor) == _comment_of_view(cursor, detectors, published, asked):
-                return
+                return False
             cursor.execute("SET LOCAL ROLE flights_owner")
             cursor.execute("SAVEPOINT replacing")
             try:
@@ -314,6 +379,7 @@ class DBHandler:
             for column, text in _view_column_comments(cursor, detectors, published):
                 target = Identifier(SCHEMA, VIEW, column)
                 cursor.execute(SQL("COMMENT ON COLUMN {} IS {}").format(target, Literal(text)))
+        return True
 
     def upsert(
         self, table: str, frame: pd.DataFrame | pa.Table, year: int, within: Mapping[str, str] | None = None
@@ -450,6 +516,19 @@ class DBHandler:
             finally:
                 connection.close()
 
+    def _lets_in(self, login: str, password: str) -> bool:
+        """Whether the server asks `login` for a password and takes this one; one that asks for none tells nothing."""
+        url = self._url.difference_update_query(["user", "password"]).set(username=login, password=password)
+        try:
+            connection = _engine(url, self._connect_timeout_s).raw_connection()
+        except (psycopg2.OperationalError, sqlalchemy.exc.OperationalError):
+            return False
+        try:
+            cursor: psycopg2.extensions.cursor = connection.cursor()  # type: ignore[assignment]  # psycopg2's own
+            return bool(cursor.connection.info.used_password)
+        finally:
+            connection.close()
+
     @contextmanager
     def _explaining(self, doing: str) -> Iterator[None]:
         try:
@@ -512,7 +591,7 @@ class DBHandler:
                 f"`ALTER TABLE {name} ADD PRIMARY KEY ({key})` and run the step again."
             )
 
-    def _migrate(self, revision: str) -> None:
+    def _migrate(self, revision: str) -> bool:
         from alembic import command
         from alembic.config import Config
         from alembic.script import ScriptDirectory
@@ -536,11 +615,12 @@ class DBHandler:
                 f"newest is {known[0]}); install the release that wrote them, or restore the backup from before it."
             )
         if current == {"head": known[0], "base": None}.get(revision, revision):
-            return
+            return False
         with ALEMBIC, self._explaining("creating the tables"), self._engine.begin() as connection:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_lock_key("migrations"),))
             config.attributes["connection"] = connection
             (command.upgrade if revision == "head" else command.downgrade)(config, revision)
+        return True
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
@@ -578,6 +658,25 @@ def _parse(url: str) -> sqlalchemy.URL:
     except psycopg2.ProgrammingError:
         raise DelaywatchError(OPTIONS.format(options=", ".join(parsed.query))) from None
     return parsed.set(drivername="postgresql+psycopg2")
+
+
+def _engine(url: sqlalchemy.URL, connect_timeout_s: int) -> sqlalchemy.Engine:
+    """What opens connections to `url`, each when it is asked for; options in the URL win over ours."""
+    wanted: dict[str, object] = {
+        "connect_timeout": connect_timeout_s,
+        "application_name": "delaywatch",
+        "client_encoding": "utf8",
+        # A peer that vanished without a word is noticed after a minute, not after the two hours of the kernel.
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+    }
+    return sqlalchemy.create_engine(
+        url,
+        poolclass=sqlalchemy.NullPool,
+        pool_reset_on_return=None,  # closing rolls back; a rollback on a lost connection would only log noise
+        connect_args={name: value for name, value in wanted.items() if name not in url.query},
+    )
 
 
 def _batch(table: _Table, frame: pd.DataFrame | pa.Table, year: int, scope: Mapping[str, str]) -> pa.Table:
@@ -637,6 +736,72 @@ def _refuse(rows: pa.Table, table: _Table, complaint: str) -> None:
         first = ", ".join(str(rows[name][0].as_py()) for name in table.key)
         number = f"{rows.num_rows} row{'s' if rows.num_rows > 1 else ''}"
         raise DelaywatchError(f"{complaint.format(rows=number)}, first {first}; rebuild the layer below.")
+
+
+# --- roles ------------------------------------------------------------------------------------------------------------
+
+
+class _Login(NamedTuple):
+    """What `LOGIN` answers."""
+
+    is_powerful: bool
+    is_login: bool
+    reads: bool
+    writes: bool
+    connects: bool
+    settings: list[str]
+
+    @property
+    def objection(self) -> str | None:
+        """What keeps a role that is there from becoming a reader; None for one that is ours to change."""
+        if self.is_powerful:
+            return "has more rights than a reader may have"
+        if not self.is_login:
+            return "is a group and no login"
+        if self.writes:
+            return "may write into flights"
+        return None if self.reads else "is no member of flights_reader"
+
+
+def _logins(cursor: psycopg2.extensions.cursor, login: str) -> list[_Login]:
+    """The role of this name, if there is one."""
+    cursor.execute(LOGIN, [login])
+    return [_Login(*row) for row in cursor.fetchall()]
+
+
+def _create_login(cursor: psycopg2.extensions.cursor, login: str) -> bool:
+    """Make the login; whether it was not there meanwhile: roles belong to the server, our lock to one database."""
+    cursor.execute("SAVEPOINT creating")
+    try:
+        cursor.execute(SQL("CREATE ROLE {} LOGIN").format(Identifier(login)))
+    except (psycopg2.errors.DuplicateObject, psycopg2.errors.UniqueViolation):
+        cursor.execute("ROLLBACK TO SAVEPOINT creating")
+        return False
+    return True
+
+
+def _reader_remedy(user: str, login: str, *, is_there: bool) -> Composed:
+    """What lets `user` make a reader of the login: from Postgres 16 on, only who administers a role may change it."""
+    text = "ALTER ROLE {user} CREATEROLE; GRANT flights_reader TO {user} WITH ADMIN OPTION"
+    text += "; GRANT {login} TO {user} WITH ADMIN OPTION" if is_there else ""
+    return SQL(text).format(user=Identifier(user), login=Identifier(login))
+
+
+def _reader_statements(login: str, database: str, found: _Login) -> list[Composed]:
+    """What makes the login a reader of the database, as far as it is none yet; its password apart."""
+    names = {"login": Identifier(login), "database": Identifier(database)}
+    settings = (
+        SQL("ALTER ROLE {login} IN DATABASE {database} SET {name} TO {value}").format(
+            **names, name=Identifier(name), value=Literal(value)
+        )
+        for name, value in READER_SETTINGS.items()
+        if f"{name}={value}" not in found.settings
+    )
+    grants = (
+        (found.reads, "GRANT flights_reader TO {login}"),
+        (found.connects, "GRANT CONNECT ON DATABASE {database} TO {login}"),
+    )
+    return [*(SQL(text).format(**names) for is_there, text in grants if not is_there), *settings]
 
 
 # --- statements -------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -84,6 +85,11 @@ def year_page_key(year: int) -> str:
     return plots_folder(year) + "index.html"
 
 
+def probe_key(token: str) -> str:
+    """What a check of the lake writes, reads and deletes; a token of its own for every check. Readers skip it."""
+    return f"_probe-{token}"
+
+
 # --- the lake -------------------------------------------------------------------------------------------------------
 
 
@@ -104,6 +110,26 @@ class Lake:
             )
         self.uri = settings.lake.rstrip("/")
         self._scratch = settings.scratch
+
+    def prepare(self) -> bool:
+        """Make sure that objects can be listed, written, read and deleted, with one that is gone afterwards.
+
+        Returns whether the folder or the bucket had to be made; at AWS a bucket is never made. Raises DelaywatchError
+        that says what is missing.
+        """
+        is_new = self.store.create()
+        key = probe_key(secrets.token_hex(8))
+        self.store.put(key, key.encode())
+        try:
+            found = self.store.get(key)
+        finally:
+            self.store.delete([key])
+        if found != key.encode():
+            raise DelaywatchError(
+                f"{self.uri} gives back something else than was written a moment before; let DELAYWATCH_LAKE and "
+                "AWS_ENDPOINT_URL lead to the store itself, not to a cache in front of it."
+            )
+        return is_new
 
     def bronze_years(self) -> list[int]:
         """The years whose CSV is in bronze, ascending."""

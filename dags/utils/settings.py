@@ -22,6 +22,26 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def read_secret(path: Path, what: str) -> str:
+    """The line that a file holds, for example a password that a container is handed as a file.
+
+    Raises DelaywatchError, which calls the file `what`, when it cannot be read or does not hold one line.
+    """
+    try:
+        line = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise DelaywatchError(
+            f"{what} {path} cannot be read ({error.strerror}); correct its path or rights."
+        ) from error
+    except UnicodeDecodeError:  # it carries the secret
+        raise DelaywatchError(f"{what} {path} is not UTF-8 text; write it anew.") from None
+    if not line.strip():
+        raise DelaywatchError(f"{what} {path} is empty; write one line into it.")
+    if len(line.splitlines()) > 1:
+        raise DelaywatchError(f"{what} {path} has more than one line; leave in it the one that counts.")
+    return line
+
+
 @dataclass(frozen=True)
 class Settings:
     """Plain values that the steps of a run need; nothing here opens a connection.
@@ -42,19 +62,36 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None, **given: str | None) -> Settings:
-        """Read the variables of `.env.example`; a value in `given` that is not None wins over its variable.
+        """Read the variables below; an empty one is an absent one. What is not None in `given` wins over its variable.
 
-        Access key, secret key and session token belong together: a given access key comes with the given others alone.
-        Raises DelaywatchError naming the variable that is missing or unreadable.
+        | variable | what | when absent |
+        |---|---|---|
+        | DELAYWATCH_LAKE | root of the lake, `file:///folder` or `s3://bucket[/prefix]` | an error |
+        | DELAYWATCH_WAREHOUSE | `postgresql://user:password@host:5432/database` | DELAYWATCH_WAREHOUSE_FILE |
+        | DELAYWATCH_WAREHOUSE_FILE | a file that holds this URL | an error where it is needed |
+        | DELAYWATCH_SCRATCH | folder for files on their way into an S3 lake | the system's temporary folder |
+        | DELAYWATCH_THREADS | worker threads | as many as there are cores |
+        | AWS_ENDPOINT_URL | S3 that is not AWS, for example http://localhost:8333 | AWS_CONFIG_FILE, else AWS |
+        | AWS_DEFAULT_REGION | region of the bucket | AWS_CONFIG_FILE |
+        | AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN | credentials | boto3 looks for them |
+
+        Where this says nothing, boto3 decides by variables of its own (AWS_PROFILE, AWS_SHARED_CREDENTIALS_FILE,
+        AWS_CONFIG_FILE, AWS_CA_BUNDLE), by ~/.aws and by the role of the machine. Access key, secret key and session
+        token belong together: a given access key comes with the given others alone.
+        Raises DelaywatchError naming the variable or the file that is missing or unreadable.
         """
         env = os.environ if environ is None else environ
 
         def value(name: str, variable: str) -> str | None:
             return given.get(name) or env.get(variable) or None
 
+        warehouse, file = value("warehouse", "DELAYWATCH_WAREHOUSE"), env.get("DELAYWATCH_WAREHOUSE_FILE")
+        if file and not warehouse:
+            warehouse = read_secret(Path(file), "DELAYWATCH_WAREHOUSE_FILE").strip()
+        found = {"lake": value("lake", "DELAYWATCH_LAKE"), "warehouse": warehouse}
         required = {"lake": "DELAYWATCH_LAKE", "warehouse": "DELAYWATCH_WAREHOUSE"}
         for name, variable in required.items():
-            if not value(name, variable) and name not in given:
+            if not found[name] and name not in given:
                 raise DelaywatchError(f"{variable} is not set; set it as .env.example shows, or pass --{name}.")
         threads = value("threads", "DELAYWATCH_THREADS") or str(cores())
         if not threads.isdigit() or int(threads) < 1:
@@ -63,8 +100,8 @@ class Settings:
         if given.get("aws_access_key_id"):
             keys = {name: given.get(name) or None for name in CREDENTIALS}
         return cls(
-            lake=value("lake", "DELAYWATCH_LAKE") or "",
-            warehouse=value("warehouse", "DELAYWATCH_WAREHOUSE") or "",
+            lake=found["lake"] or "",
+            warehouse=found["warehouse"] or "",
             scratch=Path(env.get("DELAYWATCH_SCRATCH") or tempfile.gettempdir()),
             threads=int(threads),
             aws_endpoint_url=value("aws_endpoint_url", "AWS_ENDPOINT_URL"),

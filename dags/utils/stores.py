@@ -13,7 +13,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +48,9 @@ class Source(Protocol):
 
 class Store(Protocol):
     """Objects by key below one root. Methods raise DelaywatchError for faults that a person can mend."""
+
+    def create(self) -> bool:
+        """Make the root where there is none and it is ours to make; whether that was so. Asks before it makes."""
 
     def get(self, key: str) -> bytes | None:
         """The whole object, None when there is none."""
@@ -143,6 +146,15 @@ class FolderStore(Store):
         if ".." in Path(key).parts or Path(key).is_absolute():
             raise DelaywatchError(f"The key {key!r} leads out of the lake; use a plain key.")
         return path
+
+    @override
+    def create(self) -> bool:
+        try:
+            is_there = self.root.is_dir()
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self.fail(error, "making the lake")
+        return not is_there
 
     @override
     def get(self, key: str) -> bytes | None:
@@ -329,6 +341,14 @@ class BucketStore(Store):
             ),
         )
 
+    @property
+    def _endpoint(self) -> str | None:
+        """The address of an S3 that is not AWS, as it was set or as the client found it in a file of AWS."""
+        if self._settings.aws_endpoint_url or "client" not in self.__dict__:
+            return self._settings.aws_endpoint_url
+        found = str(self.client.meta.endpoint_url)
+        return None if _is_aws(found) else found
+
     def where(self, key: str) -> dict[str, str]:
         """Bucket and full key, as boto3 takes them."""
         return {"Bucket": self.bucket, "Key": f"{self.prefix}/{key}" if self.prefix else key}
@@ -342,16 +362,41 @@ class BucketStore(Store):
             yield
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
-            raise DelaywatchError(_sentence([code], self._settings, doing)) from error
+            raise DelaywatchError(self._sentence(code, doing=doing)) from error
         except BotoCoreError as error:
             kinds = [kind.__name__ for kind in type(error).__mro__]
-            raise DelaywatchError(_sentence(kinds, self._settings, doing)) from error
+            raise DelaywatchError(self._sentence(*kinds, doing=doing)) from error
         except RecursionError as error:  # botocore asks a server that redirects every request for a region, and again
-            raise DelaywatchError(_sentence(["301"], self._settings, doing)) from error
+            raise DelaywatchError(self._sentence("301", doing=doing)) from error
         except ValueError as error:
             if "endpoint" not in str(error):  # boto3 has no class of its own for an endpoint that is no URL
                 raise
-            raise DelaywatchError(_sentence(["EndpointProviderError"], self._settings, doing)) from error
+            raise DelaywatchError(self._sentence("EndpointProviderError", doing=doing)) from error
+
+    def _sentence(self, *kinds: str, doing: str) -> str:
+        return _sentence(kinds, self._settings, self._endpoint, doing)
+
+    @override
+    def create(self) -> bool:
+        doing = "looking for the bucket"
+        with self.errors(doing):
+            try:
+                # A listing, as a HEAD of the bucket cannot tell a wrong key from one without rights.
+                self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.where("")["Key"], MaxKeys=1)
+            except self.client.exceptions.NoSuchBucket as error:
+                if _is_aws(self.client.meta.endpoint_url):  # its region, owner and policies are the operator's choice
+                    raise DelaywatchError(self._sentence("NoSuchBucket", doing=doing)) from error
+            else:
+                return False
+        with self.errors("making the bucket"):
+            region = self.client.meta.region_name
+            # S3 wants the region spelled out unless it is the one that it had first.
+            where = {} if region in ("us-east-1", "aws-global") else {"LocationConstraint": region}
+            try:
+                self.client.create_bucket(Bucket=self.bucket, **({"CreateBucketConfiguration": where} if where else {}))
+            except (self.client.exceptions.BucketAlreadyOwnedByYou, self.client.exceptions.BucketAlreadyExists):
+                return False  # somebody else was first
+        return True
 
     @override
     def get(self, key: str) -> bytes | None:
@@ -418,12 +463,17 @@ class BucketStore(Store):
             return BucketSource(self, key, int(head["ContentLength"]), str(head["ETag"]))
 
 
-def _sentence(kinds: list[str], settings: Settings, doing: str) -> str:
+def _is_aws(endpoint: str) -> bool:
+    host = urlsplit(endpoint).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu"))
+
+
+def _sentence(kinds: Sequence[str], settings: Settings, endpoint: str | None, doing: str) -> str:
     """What a fault asks of a person. `kinds` names it, narrowest first: an error code of S3, or classes of botocore.
 
     A HEAD has no body: its code is the HTTP status.
     """
-    lake, at = settings.lake, f" at {settings.aws_endpoint_url}" if settings.aws_endpoint_url else ""
+    lake, at = settings.lake, f" at {endpoint}" if endpoint else ""
     silent = f"S3{at} does not answer while {doing}; start it or correct AWS_ENDPOINT_URL."
     broken = f"S3{at} broke the connection while {doing}; run the step again."
     busy = f"S3{at} is busy or at fault ({kinds[0]}) in {TRIES} tries of {doing}; wait a while and run the step again."
@@ -459,7 +509,8 @@ def _sentence(kinds: list[str], settings: Settings, doing: str) -> str:
         "ProfileNotFound": "The profile that AWS_PROFILE names is not in ~/.aws; correct AWS_PROFILE.",
         "ParamValidationError": name,
         "InvalidBucketName": name,
-        "NoSuchBucket": f"The bucket of the lake {lake} does not exist{at}; create it or correct DELAYWATCH_LAKE.",
+        "NoSuchBucket": f"The bucket of the lake {lake} does not exist{at}; correct DELAYWATCH_LAKE, or create it with "
+        f"`aws s3 mb s3://{urlsplit(lake).netloc}`.",
         "InvalidAccessKeyId": f"S3{at} does not know this access key; correct AWS_ACCESS_KEY_ID or aws_default.",
         "SignatureDoesNotMatch": f"S3{at} refuses the secret key; correct AWS_SECRET_ACCESS_KEY or aws_default.",
         "InvalidToken": token,

@@ -1,14 +1,21 @@
-"""Empty lakes on a folder and on S3, where moto stands in for AWS: it speaks the protocol and can check keys."""
+"""Empty lakes on a folder and on S3, where moto stands in for AWS: it speaks the protocol and can check keys.
+
+And a Postgres that asks for passwords, which the session's does not.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import boto3
+import psycopg2
 import pytest
 
+from tests.conftest import at, sql, wait_until
 from utils.settings import Settings
 
 BUCKETS = itertools.count(1)
@@ -43,6 +50,31 @@ def bucket_settings(s3_endpoint: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
+def checking_keys(s3_endpoint: str, bucket_settings: Settings) -> Iterator[Settings]:
+    """The S3 server checks keys and rights from here on; the answer is a user that may only list and read."""
+    import requests
+
+    how = {
+        "endpoint_url": s3_endpoint,
+        "region_name": "us-east-1",
+        "aws_access_key_id": "test",
+        "aws_secret_access_key": "test",
+    }
+    iam = boto3.client("iam", **how)
+    name = f"reader-{bucket_settings.lake[5:].split('/')[0]}"
+    iam.create_user(UserName=name)
+    may_read = {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetObject"], "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [may_read]})
+    iam.put_user_policy(UserName=name, PolicyName="read", PolicyDocument=policy)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    requests.post(f"{s3_endpoint}/moto-api/reset-auth", data="0", timeout=10)
+    yield dataclasses.replace(
+        bucket_settings, aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"]
+    )
+    requests.post(f"{s3_endpoint}/moto-api/reset-auth", data="inf", timeout=10)
+
+
+@pytest.fixture
 def folder_settings(tmp_path: Path) -> Settings:
     """Settings of an empty lake in a folder."""
     return Settings(lake=(tmp_path / "lake").as_uri(), warehouse="", scratch=tmp_path, threads=2)
@@ -54,3 +86,28 @@ def lake_settings(request: pytest.FixtureRequest) -> Settings:
     found = request.getfixturevalue(f"{request.param}_settings")
     assert isinstance(found, Settings)
     return found
+
+
+@pytest.fixture
+def ask_password_of(postgres: str) -> Iterator[Callable[[str], None]]:
+    """From the call on, the server asks this login for its password, be there such a login or not yet."""
+    (file,) = sql(postgres, "SHOW hba_file")[0]
+    rules = Path(file).read_text()
+
+    def ask(login: str) -> None:
+        Path(file).write_text(f"local all {login} scram-sha-256\n{rules}")
+        sql(postgres, "SELECT pg_reload_conf()")
+        wait_until(lambda: "password authentication failed" in refusal(at(postgres, username=login, password="wrong")))
+
+    yield ask
+    Path(file).write_text(rules)
+    sql(postgres, "SELECT pg_reload_conf()")
+
+
+def refusal(url: str) -> str:
+    """What the server says to this login; empty when it lets it in."""
+    try:
+        sql(url)
+    except psycopg2.OperationalError as error:
+        return str(error)
+    return ""

@@ -164,6 +164,16 @@ def test_a_wrong_option_is_a_usage_error() -> None:
     assert utils("run", "--yaer", "2015").returncode == 2
 
 
+def test_prepare_explains_itself() -> None:
+    from typer.testing import CliRunner
+
+    told = CliRunner().invoke(cli.app, ["prepare", "--help"], env={"COLUMNS": "200"})
+
+    assert told.exit_code == 0
+    for option in ("--lake", "--warehouse", "--reader", "--reader-password-file"):
+        assert option in told.stdout
+
+
 @pytest.mark.parametrize("command", ["run", "bronze", "silver", "gold", "detect", "upsert", "plot", "status"])
 def test_every_command_explains_itself_and_takes_years_lake_and_warehouse(command: str) -> None:
     from typer.testing import CliRunner

@@ -7,13 +7,11 @@ import os
 import re
 import signal
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -25,7 +23,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, event
 
-from tests.conftest import at, sql
+from tests.conftest import at, sql, wait_until
+from tests.integration.conftest import refusal
 from utils import schemas
 from utils.db_handler import RUNS, TABLES, Changes, DBHandler
 from utils.errors import DelaywatchError
@@ -53,14 +52,6 @@ def verdict(detector: str, origin: str = "JFK", fl_date: str = "2018-01-01", **c
         "params_hash": "abc",
     }
     return row | columns
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Return as soon as the server's other processes have done what they were told; give up after half a minute."""
-    end = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < end, "the server did not get there"
-        time.sleep(0.01)
 
 
 LATE: Row = {"is_anomaly": True, "direction": "late", "severity": 2, "score": 4.5}
@@ -674,26 +665,12 @@ def test_a_full_disk_played_by_a_trigger_is_named_and_the_old_year_stays(warehou
 
 
 @pytest.fixture
-def guarded(warehouse: str) -> Iterator[str]:
+def guarded(warehouse: str, ask_password_of: Callable[[str], None]) -> Iterator[str]:
     """The URL of a login whom the server lets in with the password `correct horse` only."""
-    (file,) = sql(warehouse, "SHOW hba_file")[0]
-    rules = Path(file).read_text()
     sql(warehouse, "CREATE ROLE guarded LOGIN PASSWORD 'correct horse' IN ROLE flights_loader")
-    Path(file).write_text(f"local all guarded scram-sha-256\n{rules}")
-    sql(warehouse, "SELECT pg_reload_conf()")
-    url = at(warehouse, username="guarded", password="correct horse")
-    wait_until(lambda: not reachable(at(url, password="wrong")))
-    yield url
-    Path(file).write_text(rules)
-    sql(warehouse, "SELECT pg_reload_conf()", "DROP OWNED BY guarded", "DROP ROLE guarded")
-
-
-def reachable(url: str) -> bool:
-    try:
-        sql(url)
-    except psycopg2.OperationalError:
-        return False
-    return True
+    ask_password_of("guarded")
+    yield at(warehouse, username="guarded", password="correct horse")
+    sql(warehouse, "DROP OWNED BY guarded", "DROP ROLE guarded")
 
 
 def test_the_right_password_works_and_a_wrong_one_is_refused_without_being_shown(guarded: str) -> None:
@@ -808,11 +785,12 @@ def test_every_table_column_and_the_view_are_explained(warehouse: str) -> None:
 
 def test_creating_twice_changes_nothing(empty_database: str) -> None:
     catalogue = "SELECT oid, xmin, relname FROM pg_class WHERE relnamespace = 'flights'::regnamespace ORDER BY 1"
-    DBHandler(empty_database).create()
+    made = DBHandler(empty_database).create()
     before = sql(empty_database, catalogue)
 
-    DBHandler(empty_database).create()
+    made_again = DBHandler(empty_database).create()
 
+    assert (made, made_again) == (True, False)
     assert len(before) >= 9
     assert sql(empty_database, catalogue) == before
 
@@ -850,7 +828,8 @@ def test_two_threads_of_one_process_migrate_two_databases(empty_database: str, w
         up = pool.submit(DBHandler(empty_database).create)
         down = pool.submit(DBHandler(warehouse).downgrade, "base")
 
-    assert (up.result(), down.result()) == (None, None)
+    up.result()
+    down.result()
     assert DBHandler(empty_database).upsert("airport_days", days(day()), 2018).inserted == 1
     assert sql(warehouse, "SELECT to_regclass('flights.airport_days')") == [(None,)]
 
@@ -886,9 +865,9 @@ def test_two_databases_of_one_server_and_its_master_user_who_is_no_superuser(bar
 
     create_in_processes(masters)
 
-    sql(masters[0], "CREATE ROLE analyst LOGIN IN ROLE flights_reader")
     for url in masters:
         handler = DBHandler(url)
+        assert handler.create_reader("analyst", PASSWORD) is True
         handler.publish_view(["three_sigma"], "three_sigma")
         assert handler.upsert("airport_days", OLD, 2018).inserted == 300
         assert len(sql(at(url, username="analyst"), "SELECT * FROM flights.agg_dep_delay_by_date")) == 300
@@ -935,6 +914,11 @@ def reset_roles(server: str) -> None:
     for role in ("master", "analyst", "plain login", "flights_loader", "flights_reader", "flights_owner"):
         if sql(server, f"SELECT 1 FROM pg_roles WHERE rolname = '{role}'"):
             sql(server, f'DROP OWNED BY "{role}"', f'DROP ROLE "{role}"')
+
+
+def test_a_reader_before_the_tables_is_told_how_they_come(bare_server: str) -> None:
+    with pytest.raises(DelaywatchError, match=r"lacks the role flights_reader; `python -m utils prepare` with a login"):
+        DBHandler(bare_server).create_reader("dashboards", PASSWORD)
 
 
 def test_a_schema_flights_of_somebody_else_is_named_and_the_sql_helps(empty_database: str) -> None:
@@ -1028,6 +1012,276 @@ def test_a_session_that_may_only_read_is_told_so(warehouse: str) -> None:
         DBHandler(warehouse).upsert("airport_days", OLD, 2018)
 
 
+# --- the reader -------------------------------------------------------------------------------------------------------
+
+PASSWORD = 'it\'s a 100 % sécret: "a@b/c\\d"'
+STATE = (
+    "SELECT 'role', xmin::text, rolpassword FROM pg_authid WHERE rolname = 'dashboards' UNION ALL"
+    " SELECT 'member of', m.xmin::text, roleid::regrole::text FROM pg_auth_members m JOIN pg_roles r ON r.oid = member"
+    " WHERE rolname = 'dashboards' UNION ALL"
+    " SELECT 'set', s.xmin::text, setconfig::text FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = setrole"
+    " WHERE rolname = 'dashboards'"
+)
+
+
+@pytest.fixture
+def dashboards(warehouse: str, ask_password_of: Callable[[str], None]) -> Iterator[str]:
+    """The URL of a login `dashboards` with PASSWORD, which does not exist yet; the server will ask for the password."""
+    ask_password_of("dashboards")
+    yield at(warehouse, username="dashboards", password=PASSWORD)
+    if sql(warehouse, "SELECT 1 FROM pg_roles WHERE rolname = 'dashboards'"):
+        sql(warehouse, "DROP OWNED BY dashboards", "DROP ROLE dashboards")
+
+
+def test_a_reader_comes_in_with_its_password_alone_and_reads_all_there_is_and_will_be(
+    warehouse: str, dashboards: str
+) -> None:
+    handler = DBHandler(warehouse)
+    handler.upsert("airport_days", OLD, 2018)
+
+    assert handler.create_reader("dashboards", PASSWORD) is True
+
+    handler.publish_view(["three_sigma"], "three_sigma")
+    sql(warehouse, "SET ROLE flights_owner", "CREATE TABLE flights.later AS SELECT 1 AS x")
+    for table in [*TABLES, "agg_dep_delay_by_date", "later"]:
+        rows = 300 if table in {"airport_days", "agg_dep_delay_by_date"} else int(table == "later")
+        assert sql(dashboards, f"SELECT count(*) FROM flights.{table}") == [(rows,)]
+    assert "password authentication failed" in refusal(at(dashboards, password="wrong"))
+
+
+def test_a_reader_s_sessions_begin_read_only_and_end_a_statement_after_a_minute(
+    warehouse: str, dashboards: str
+) -> None:
+    DBHandler(warehouse).create_reader("dashboards", PASSWORD)
+
+    assert sql(dashboards, "SHOW statement_timeout") == [("1min",)]
+    for refused in ("DELETE FROM flights.airport_days", "CREATE TEMPORARY TABLE x (a int)", "CREATE TABLE x (a int)"):
+        with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
+            sql(dashboards, refused)
+    elsewhere = at(dashboards, database="template_warehouse")
+    assert sql(elsewhere, "SHOW default_transaction_read_only") == [("off",)]  # the settings are of one database
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *(f"{change} flights.{table}" for table in TABLES for change in ("DELETE FROM", "TRUNCATE")),
+        "INSERT INTO flights.runs (run_id, year) VALUES ('x', 2018)",
+        "UPDATE flights.airport_days SET scheduled = 0",
+        "UPDATE flights.alembic_version SET version_num = 'x'",
+        "CREATE TABLE flights.mine (a int)",
+        "CREATE VIEW flights.mine AS SELECT 1 AS x",
+        "CREATE TABLE public.mine (a int)",
+        "CREATE SCHEMA mine",
+        "DROP TABLE flights.runs",
+        "DROP VIEW flights.agg_dep_delay_by_date",
+        "ALTER TABLE flights.runs ADD COLUMN x int",
+        "SET ROLE flights_loader",
+        "CREATE ROLE mine",
+        "GRANT flights_reader TO pg_monitor",
+        "SELECT pg_read_file('PG_VERSION')",
+    ],
+)
+def test_a_reader_that_lifts_read_only_may_still_change_nothing(
+    warehouse: str, dashboards: str, statement: str
+) -> None:
+    DBHandler(warehouse).publish_view(["three_sigma"], "three_sigma")
+    DBHandler(warehouse).create_reader("dashboards", PASSWORD)
+
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        sql(dashboards, "SET default_transaction_read_only = off", statement)
+
+
+def test_making_a_reader_twice_touches_nothing(warehouse: str, dashboards: str) -> None:
+    DBHandler(warehouse).create_reader("dashboards", PASSWORD)
+    before = sql(warehouse, STATE)
+
+    assert DBHandler(warehouse).create_reader("dashboards", PASSWORD) is False
+    assert [kind for kind, *_ in before] == ["role", "member of", "set"]
+    assert sql(warehouse, STATE) == before
+
+
+def test_another_password_takes_the_place_of_the_old_one(warehouse: str, dashboards: str) -> None:
+    DBHandler(warehouse).create_reader("dashboards", "the old one")
+
+    assert DBHandler(warehouse).create_reader("dashboards", PASSWORD) is True
+    assert refusal(dashboards) == ""
+    assert "password authentication failed" in refusal(at(dashboards, password="the old one"))
+
+
+def test_a_server_that_asks_for_no_password_gets_the_new_one_all_the_same(
+    warehouse: str, dashboards: str, ask_password_of: Callable[[str], None]
+) -> None:
+    ask_password_of("somebody_else")
+    DBHandler(warehouse).create_reader("dashboards", "the old one")
+    DBHandler(warehouse).create_reader("dashboards", PASSWORD)
+    ask_password_of("dashboards")
+
+    assert refusal(dashboards) == ""
+
+
+def test_settings_of_the_reader_that_were_changed_by_hand_are_put_back(warehouse: str, dashboards: str) -> None:
+    DBHandler(warehouse).create_reader("dashboards", PASSWORD)
+    in_database = f"ALTER ROLE dashboards IN DATABASE {warehouse_name(warehouse)}"
+    sql(warehouse, f"{in_database} SET statement_timeout = 0", f"{in_database} SET work_mem = '8MB'")
+
+    assert DBHandler(warehouse).create_reader("dashboards", PASSWORD) is True
+    assert sql(dashboards, "SHOW statement_timeout") == [("1min",)]
+    assert sql(dashboards, "SHOW work_mem") == [("8MB",)]
+
+
+@pytest.mark.parametrize(
+    ("role", "reason"),
+    [
+        ("SUPERUSER LOGIN IN ROLE flights_reader", "has more rights than a reader may have"),
+        ("CREATEROLE LOGIN IN ROLE flights_reader", "has more rights than a reader may have"),
+        ("REPLICATION LOGIN IN ROLE flights_reader", "has more rights than a reader may have"),
+        ("NOLOGIN IN ROLE flights_reader", "is a group and no login"),
+        ("LOGIN", "is no member of flights_reader"),
+        ("LOGIN IN ROLE flights_reader, flights_loader", "may write into flights"),
+        ("LOGIN IN ROLE flights_owner", "may write into flights"),
+    ],
+)
+def test_a_role_of_somebody_else_is_named_and_stays_as_it_is(
+    warehouse: str, dashboards: str, role: str, reason: str
+) -> None:
+    sql(warehouse, f"CREATE ROLE dashboards {role} PASSWORD 'its own'")
+    before = sql(warehouse, STATE)
+
+    with pytest.raises(DelaywatchError, match=rf"The role dashboards of the warehouse .* {reason}, so it stays as it"):
+        DBHandler(warehouse).create_reader("dashboards", PASSWORD)
+
+    assert sql(warehouse, STATE) == before
+
+
+@pytest.mark.parametrize("login", ["", "a b", 'x" SUPERUSER; --', "9lives", "pg_reader", "public", "none", "x" * 64])
+def test_a_name_that_no_login_can_have_is_refused(warehouse: str, login: str) -> None:
+    with pytest.raises(DelaywatchError, match="cannot name a login; use up to 63 letters"):
+        DBHandler(warehouse).create_reader(login, PASSWORD)
+
+
+@pytest.mark.parametrize("password", ["", "null \0 byte"])
+def test_a_password_that_cannot_be_is_refused_without_being_shown(warehouse: str, password: str) -> None:
+    with pytest.raises(DelaywatchError, match="password of the reader dashboards is empty or holds a null byte") as no:
+        DBHandler(warehouse).create_reader("dashboards", password)
+
+    assert "null \0" not in "".join(traceback.format_exception(no.value))
+
+
+def test_the_server_gets_a_verifier_of_the_password_and_never_the_password(warehouse: str, dashboards: str) -> None:
+    sent: list[str] = []
+
+    with before_each_statement(lambda _, statement: sent.append(statement)):
+        DBHandler(warehouse).create_reader("dashboards", "simple-to-find")
+
+    assert [statement for statement in sent if "simple-to-find" in statement] == []
+    (kept,) = [statement for statement in sent if "PASSWORD" in statement]
+    assert "'SCRAM-SHA-256$4096:" in kept
+
+
+@pytest.mark.parametrize("is_same_database", [True, False])
+def test_two_that_make_the_reader_at_once_queue_and_both_are_served(
+    warehouse: str, empty_database: str, dashboards: str, is_same_database: bool
+) -> None:
+    DBHandler(empty_database).create()
+    second = warehouse if is_same_database else empty_database
+    if is_same_database:  # two that change the same login get into each other's way, unless one waits
+        DBHandler(warehouse).create_reader("dashboards", "the old one")
+    reached_commit, may_commit = threading.Event(), threading.Event()
+
+    def hold_first(_: psycopg2.extensions.connection, statement: str) -> None:
+        if statement == "COMMIT" and not reached_commit.is_set():
+            reached_commit.set()
+            assert may_commit.wait(30)
+
+    with ThreadPoolExecutor() as pool, before_each_statement(hold_first):
+        first = pool.submit(DBHandler(warehouse).create_reader, "dashboards", PASSWORD)
+        assert reached_commit.wait(30)
+        other = pool.submit(DBHandler(second).create_reader, "dashboards", PASSWORD)
+        wait_until(lambda: bool(sql(warehouse, "SELECT 1 FROM pg_locks WHERE NOT granted")))
+        may_commit.set()
+        changed = first.result(), other.result()
+
+    assert changed == (True, not is_same_database)
+    for url in (warehouse, second):
+        reader = at(dashboards, database=warehouse_name(url))
+        assert sql(reader, "SELECT count(*) FROM flights.airport_days") == [(0,)]
+        assert sql(reader, "SHOW default_transaction_read_only") == [("on",)]
+
+
+def test_a_password_that_somebody_else_sets_at_the_same_moment_is_told_in_a_sentence(
+    warehouse: str, dashboards: str
+) -> None:
+    DBHandler(warehouse).create_reader("dashboards", "the old one")
+
+    with ThreadPoolExecutor() as pool, closing(psycopg2.connect(warehouse)) as other, other.cursor() as cursor:
+        cursor.execute("ALTER ROLE dashboards PASSWORD 'theirs'")
+        ours = pool.submit(DBHandler(warehouse).create_reader, "dashboards", PASSWORD)
+        wait_until(lambda: bool(sql(warehouse, "SELECT 1 FROM pg_locks WHERE NOT granted")))
+        other.commit()
+
+        with pytest.raises(DelaywatchError, match=r"failed at making the reader dashboards \(tuple concurr"):
+            ours.result()
+
+
+def test_a_login_that_may_make_no_reader_gets_the_sql_that_an_administrator_runs_and_it_helps(
+    warehouse: str, login: Callable[[str], str], dashboards: str
+) -> None:
+    owner = login("flights_owner")
+
+    with pytest.raises(DelaywatchError, match=r"may not make the reader dashboards .*let an administrator run") as no:
+        DBHandler(owner).create_reader("dashboards", PASSWORD)
+    assert PASSWORD not in "".join(traceback.format_exception(no.value))
+    assert sql(warehouse, STATE) == []
+
+    sql(warehouse, *sql_in(no.value))
+    assert DBHandler(owner).create_reader("dashboards", PASSWORD) is True
+    assert refusal(dashboards) == ""
+
+
+def test_a_reader_that_an_administrator_made_is_kept_when_it_is_as_asked_else_the_sentence_helps(
+    warehouse: str, login: Callable[[str], str], dashboards: str
+) -> None:
+    owner = login("flights_owner")
+    DBHandler(warehouse).create_reader("dashboards", PASSWORD)
+
+    assert DBHandler(owner).create_reader("dashboards", PASSWORD) is False
+    with pytest.raises(DelaywatchError, match=r"may not make the reader dashboards") as no:
+        DBHandler(owner).create_reader("dashboards", "another")
+    sql(warehouse, *sql_in(no.value))
+    assert DBHandler(owner).create_reader("dashboards", "another") is True
+
+
+def test_a_database_closed_to_everybody_is_opened_to_the_reader_and_gives_it_nothing_else(
+    warehouse: str, dashboards: str
+) -> None:
+    sql(warehouse, f"REVOKE ALL ON DATABASE {warehouse_name(warehouse)} FROM public")
+
+    DBHandler(warehouse).create_reader("dashboards", PASSWORD)
+
+    assert sql(dashboards, "SELECT count(*) FROM flights.airport_days") == [(0,)]
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        sql(dashboards, "SET default_transaction_read_only = off", "CREATE TEMPORARY TABLE x (a int)")
+
+
+def test_a_database_of_somebody_else_closed_to_the_reader_is_named_and_the_sql_helps(
+    warehouse: str, login: Callable[[str], str], dashboards: str
+) -> None:
+    owner = login("flights_owner")
+    sql(warehouse, "ALTER ROLE login_flights_owner CREATEROLE")
+    sql(warehouse, "GRANT flights_reader TO login_flights_owner WITH ADMIN OPTION")
+    database = warehouse_name(warehouse)
+    sql(warehouse, f"REVOKE ALL ON DATABASE {database} FROM public")
+    sql(warehouse, f"GRANT CONNECT ON DATABASE {database} TO login_flights_owner")
+
+    with pytest.raises(DelaywatchError, match=r"may not let the reader dashboards connect to the warehouse") as no:
+        DBHandler(owner).create_reader("dashboards", PASSWORD)
+    sql(warehouse, *sql_in(no.value))
+
+    assert DBHandler(owner).create_reader("dashboards", PASSWORD) is True
+    assert sql(dashboards, "SELECT count(*) FROM flights.airport_days") == [(0,)]
+
+
 # --- the view ---------------------------------------------------------------------------------------------------------
 
 DETECTORS = ("three_sigma", "isolation_forest", "delaywatch")
@@ -1079,11 +1333,12 @@ def test_publishing_the_same_view_again_touches_nothing(warehouse: str) -> None:
         " JOIN pg_description d ON d.objoid = c.oid AND d.objsubid = 0 WHERE c.relname = 'agg_dep_delay_by_date'"
     )
     handler = DBHandler(warehouse)
-    handler.publish_view(DETECTORS, "delaywatch")
+    published = handler.publish_view(DETECTORS, "delaywatch")
     before = sql(warehouse, state)
 
-    handler.publish_view(DETECTORS, "delaywatch")
+    published_again = handler.publish_view(DETECTORS, "delaywatch")
 
+    assert (published, published_again) == (True, False)
     assert len(before) == 1
     assert sql(warehouse, state) == before
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
-import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 
 from utils import lake as keys
 from utils.errors import DelaywatchError
@@ -292,6 +292,79 @@ def test_a_file_of_a_killed_process_is_swept(tmp_path: Path) -> None:
     assert store.list("") == ["a"]
 
 
+# --- before the first year --------------------------------------------------------------------------------------------
+
+
+def test_a_lake_that_can_be_used_is_as_it_was_afterwards(lake: Lake) -> None:
+    lake.store.put("01_bronze/2015.csv", b"x")
+
+    assert lake.prepare() is False
+    assert lake.store.list("") == ["01_bronze/2015.csv"]
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
+def test_a_bucket_that_is_not_there_is_made_at_a_server_that_is_not_aws(bucket_settings: Settings, region: str) -> None:
+    lake = Lake(dataclasses.replace(bucket_settings, lake=f"s3://new-in-{region}/x", aws_region=region))
+
+    assert (lake.prepare(), lake.prepare()) == (True, False)
+    assert lake.bronze_years() == []
+
+
+def test_a_folder_that_is_not_there_is_made(folder_settings: Settings) -> None:
+    lake = Lake(dataclasses.replace(folder_settings, lake=f"{folder_settings.lake}/deep/down"))
+
+    assert (lake.prepare(), lake.prepare()) == (True, False)
+
+
+@pytest.mark.parametrize("endpoint", [None, "https://s3.eu-west-1.amazonaws.com"])
+def test_a_bucket_that_aws_played_by_a_stub_does_not_have_is_left_to_the_operator(
+    bucket_settings: Settings, endpoint: str | None
+) -> None:
+    store = BucketStore(dataclasses.replace(bucket_settings, lake="s3://absent/x", aws_endpoint_url=endpoint))
+    with Stubber(store.client) as aws:  # which answers one listing and refuses any other call
+        aws.add_client_error("list_objects_v2", "NoSuchBucket", http_status_code=404)
+
+        told = sentence(store.create)
+
+    assert "correct DELAYWATCH_LAKE, or create it with `aws s3 mb s3://absent`." in told
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"aws_access_key_id": "AKIAUNKNOWN"}, "does not know this access key; correct AWS_ACCESS_KEY_ID"),
+        ({"aws_secret_access_key": "hush"}, "refuses the secret key; correct AWS_SECRET_ACCESS_KEY"),
+        ({}, "No permission on s3://"),
+        ({"aws_endpoint_url": "http://127.0.0.1:9"}, "S3 at http://127.0.0.1:9 does not answer while looking"),
+    ],
+    ids=["unknown key", "wrong secret", "key that may only read", "no server"],
+)
+def test_a_lake_that_cannot_be_used_is_told_so(checking_keys: Settings, changed: dict[str, str], told: str) -> None:
+    lake = Lake(dataclasses.replace(checking_keys, **changed))  # type: ignore[arg-type]
+
+    assert told in sentence(lake.prepare)
+
+
+def test_an_answer_that_is_not_what_was_written_is_told_so_and_nothing_is_left(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store plays a cache that answers with what it had before."""
+    monkeypatch.setattr(lake.store, "get", lambda key: None)
+
+    assert "gives back something else than was written" in sentence(lake.prepare)
+    assert lake.store.list("") == []
+
+
+def test_a_check_that_fails_on_the_way_leaves_nothing(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(key: str) -> bytes:
+        raise DelaywatchError("S3 broke the connection.")
+
+    monkeypatch.setattr(lake.store, "get", lost)
+
+    assert sentence(lake.prepare) == "S3 broke the connection."
+    assert lake.store.list("") == []
+
+
 # --- faults of S3 -----------------------------------------------------------------------------------------------------
 
 
@@ -314,32 +387,6 @@ def test_missing_credentials_are_named(bucket_settings: Settings, monkeypatch: p
     lake = Lake(dataclasses.replace(bucket_settings, aws_access_key_id=None, aws_secret_access_key=None))
 
     assert "No S3 credentials for s3://" in sentence(lake.bronze_years)
-
-
-@pytest.fixture
-def checking_keys(s3_endpoint: str, bucket_settings: Settings) -> Iterator[Settings]:
-    """The S3 server checks keys and rights from here on; the answer is a user that may only list and read."""
-    import boto3
-    import requests
-
-    how = {
-        "endpoint_url": s3_endpoint,
-        "region_name": "us-east-1",
-        "aws_access_key_id": "test",
-        "aws_secret_access_key": "test",
-    }
-    iam = boto3.client("iam", **how)
-    name = f"reader-{bucket_settings.lake[5:].split('/')[0]}"
-    iam.create_user(UserName=name)
-    may_read = {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetObject"], "Resource": "*"}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [may_read]})
-    iam.put_user_policy(UserName=name, PolicyName="read", PolicyDocument=policy)
-    key = iam.create_access_key(UserName=name)["AccessKey"]
-    requests.post(f"{s3_endpoint}/moto-api/reset-auth", data="0", timeout=10)
-    yield dataclasses.replace(
-        bucket_settings, aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"]
-    )
-    requests.post(f"{s3_endpoint}/moto-api/reset-auth", data="inf", timeout=10)
 
 
 def test_an_unknown_access_key_is_told_so(checking_keys: Settings) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
+from pathlib import Path
+
 import pytest
 
 from utils.errors import DelaywatchError
@@ -57,6 +60,50 @@ def test_an_empty_variable_is_a_missing_one() -> None:
 
 def test_a_step_that_needs_no_warehouse_says_so_by_giving_none() -> None:
     assert Settings.from_environment({"DELAYWATCH_LAKE": "file:///lake"}, warehouse=None).warehouse == ""
+
+
+URL = "postgresql://u:hush@db/flights"
+
+
+@pytest.mark.parametrize("variable", [{}, {"DELAYWATCH_WAREHOUSE": ""}], ids=["absent", "empty"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_file_gives_the_warehouse_when_its_variable_does_not(
+    tmp_path: Path, variable: dict[str, str], end: str
+) -> None:
+    (tmp_path / "url").write_bytes((URL + end).encode())
+    environment = {"DELAYWATCH_LAKE": "s3://lake", "DELAYWATCH_WAREHOUSE_FILE": str(tmp_path / "url"), **variable}
+
+    assert Settings.from_environment(environment).warehouse == URL
+
+
+def test_a_warehouse_that_is_named_leaves_the_file_alone() -> None:
+    environment = {**COMPLETE, "DELAYWATCH_WAREHOUSE_FILE": "/nowhere"}
+
+    assert Settings.from_environment(environment).warehouse == COMPLETE["DELAYWATCH_WAREHOUSE"]
+    assert Settings.from_environment(environment, warehouse=URL).warehouse == URL
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "cannot be read (No such file or directory); correct its path or rights."),
+        (b"", "is empty; write one line into it."),
+        (b" \n", "is empty; write one line into it."),
+        (b"\xff\xfehush", "is not UTF-8 text; write it anew."),
+        (b"# hush\npostgresql://u@h/d\n", "has more than one line; leave in it the one that counts."),
+    ],
+    ids=["absent", "empty", "blank", "no text", "two lines"],
+)
+def test_a_file_without_a_warehouse_is_named_and_not_shown(tmp_path: Path, content: bytes | None, told: str) -> None:
+    file = tmp_path / "url"
+    if content is not None:
+        file.write_bytes(content)
+
+    with pytest.raises(DelaywatchError) as refused:
+        Settings.from_environment({"DELAYWATCH_LAKE": "s3://lake", "DELAYWATCH_WAREHOUSE_FILE": str(file)})
+
+    assert str(refused.value) == f"DELAYWATCH_WAREHOUSE_FILE {file} {told}"
+    assert "hush" not in "".join(traceback.format_exception(refused.value))
 
 
 @pytest.mark.parametrize("threads", ["0", "two", "-1"])
