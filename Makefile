@@ -4,17 +4,52 @@ VENV := .venv
 PYTHON :=
 RUN := PYTHONPATH=dags $(VENV)/bin/python
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
-SHELL_FILES := .ci/run requirements/install.sh
+SHELL_FILES := .ci/run requirements/install.sh $(wildcard stack/*.sh stack/*/*.sh)
+COMPOSE := docker compose --profile '*'
 BENCHMARKS := $(filter-out benchmarks/make_year.py benchmarks/__init__.py,$(wildcard benchmarks/*.py))
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-psql test test-slow check bench lock clean venv
+.PHONY: help up down logs status password reset-password backup restore upgrade destroy demo demo-psql test test-slow \
+	test-e2e check bench lock clean venv
 
 help: ## Show this list
 	@echo "Delaywatch: the abnormal days of every US airport. Begin with: make demo"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: ## Build and start the stack, wait until it is healthy, put the demo year into its lake
+	@stack/up.sh
+
+down: ## Stop the stack; nothing is lost
+	@$(COMPOSE) down
+
+logs: ## Follow what the stack says, or one service: SERVICE=airflow-scheduler
+	@$(COMPOSE) logs --follow --tail 200 $(SERVICE)
+
+status: ## Health of every container, and the years in lake and warehouse
+	@$(COMPOSE) ps --all --format 'table {{.Service}}\t{{.Status}}'
+	@docker compose exec -T airflow-scheduler python -m utils status
+
+password: ## Show the user, the password and Jupyter's token
+	@docker compose run --rm --no-deps -T setup python -m stack password
+
+reset-password: ## Give admin the password of `make password` again, in Airflow and Superset
+	@docker compose run --rm --no-deps -T airflow-init python /opt/delaywatch/stack/airflow/admin.py --reset-password
+	@docker compose run --rm --no-deps -T superset-init python /app/delaywatch/provision.py --reset-password
+
+backup: ## Secrets, databases and local lake as one file in backups/
+	@stack/backup.sh
+
+restore: ## Make the stack of a backup again on a host that has none: FROM=backups/delaywatch-....tar
+	@stack/restore.sh "$(FROM)"
+
+upgrade: ## After git pull: backup, new images, migrations, start
+	@stack/upgrade.sh
+
+destroy: ## Remove the stack with all its data and secrets: CONFIRM=yes
+	@[ "$(CONFIRM)" = yes ] || { echo "This deletes the lake, the databases and the secrets of the stack. If that is meant: make destroy CONFIRM=yes" >&2; exit 1; }
+	@$(COMPOSE) down --volumes
 
 demo: $(INSTALLED) ## One real year through the real DAG into .demo/; or your own: YEAR=2018 CSV=path/to/2018.csv
 	@$(RUN) -m demo $(if $(YEAR),--year "$(YEAR)") $(if $(CSV),--csv "$(CSV)")
@@ -24,10 +59,13 @@ demo-psql: $(INSTALLED) ## Open the demo's database with psql, or ask it one thi
 	@$(RUN) -m demo psql $${SQL:+-c "$$SQL"}
 
 test: $(INSTALLED) ## All tests but the slow ones
-	@$(RUN) -m pytest -m "not slow"
+	@$(RUN) -m pytest -m "not slow and not e2e"
 
 test-slow: $(INSTALLED) ## The tests that start a scheduler or take minutes
 	@$(RUN) -m pytest -m slow
+
+test-e2e: $(INSTALLED) ## The stack in containers, used through TLS by a browser; needs Docker
+	@tests/e2e/run.sh $(RUN)
 
 check: $(INSTALLED) ## Lint, format, types, import rules, shell, YAML, notebooks
 	@$(VENV)/bin/ruff check
@@ -42,7 +80,9 @@ bench: $(INSTALLED) ## Every benchmark, side by side with what it is measured ag
 	@for file in $(BENCHMARKS); do echo "== $$file"; $(RUN) "$$file" || exit 1; done
 
 lock: $(INSTALLED) ## Resolve requirements/*.in into the locks anew
-	@for name in airflow dev uv; do $(LOCK) --upgrade "requirements/$$name.in" -o "requirements/$$name.txt" || exit 1; done
+	@for name in airflow jupyter dev uv; do $(LOCK) --upgrade "requirements/$$name.in" -o "requirements/$$name.txt" || exit 1; done
+	@$(LOCK) --upgrade --no-deps requirements/flights.in -o requirements/flights.txt
+	@$(LOCK) --upgrade superset/requirements.in -o superset/requirements.txt
 
 clean: ## Stop the demo's database and remove all that make has made
 	@if [ -d .demo ] && [ -x $(VENV)/bin/python ]; then $(RUN) -m demo stop; fi

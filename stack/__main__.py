@@ -1,0 +1,124 @@
+"""`python -m stack`: setup (before every start), password, export and import (backup and restore of the secrets).
+
+Says in one sentence what it did or what a person must mend; only `password` and `export` show a secret.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from stack import certificate, form, handover, host, settings, vault
+from stack.errors import StackError
+
+FOLDERS = {
+    "project": ("/project", "the repository, with .env if there is one"),
+    "secrets": ("/secrets", "volume that keeps what was generated"),
+    "handed": ("/handed", "folder of the services' own volumes"),
+    "state": ("/state", "folder of the volumes postgres and s3"),
+    "letsencrypt": ("/letsencrypt", "what certbot keeps"),
+}
+ACCESS = """\
+User      admin, in Airflow and in Superset
+Password  {password}
+Jupyter   {token}
+Others of your choice: DELAYWATCH_ADMIN_PASSWORD in .env, then make up and make reset-password;
+DELAYWATCH_JUPYTER_TOKEN in .env, then make up. What was changed in Airflow or Superset itself is known only there."""
+
+
+def setup(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
+    """Look at .env and host, make what is missing, hand every service its files."""
+    form.check(folders.project / ".env.example", folders.project / ".env")
+    given = settings.Settings.from_environment(environ)
+    if unused := settings.unused(environ):
+        _say(f"Note: the lake is local, so {', '.join(unused)} are not used; DELAYWATCH_LAKE names a lake elsewhere.")
+    host.check_memory(folders.meminfo)
+    host.check_disk([folders.secrets, folders.state / "postgres", folders.state / "s3"])
+    secrets, made = vault.complete(folders.secrets, folders.state / "postgres")
+
+    shown = certificate.find(folders.project, folders.letsencrypt, folders.secrets, given.host, datetime.now(UTC))
+    if shown.warning:
+        _say(f"Warning: {shown.warning}")
+    written, removed = handover.write(folders.handed, handover.files(given, secrets, shown))
+    done = {
+        f"{made} secrets created": made,
+        f"{shown.kind} certificate for {given.host} until {shown.until:%Y-%m-%d}": "nginx/tls.crt" in written,
+        f"{len(written)} files handed over": written,
+        f"{len(removed)} files removed": removed,
+    }
+    _tell(f"Setup: {', '.join(what for what, happened in done.items() if happened) or 'nothing to do'}.")
+
+
+def password(folders: argparse.Namespace, _: Mapping[str, str]) -> None:
+    """Print user, password and Jupyter's token as the services have them, and how to change them."""
+    shown = folders.handed / "airflow/admin_password", folders.handed / "jupyter/token"
+    if not all(path.is_file() for path in shown):
+        raise StackError("There is no password yet; start the stack once (make up).")
+    user_password, token = (path.read_text() for path in shown)
+    _tell(ACCESS.format(password=user_password, token=token))
+
+
+def export(folders: argparse.Namespace, _: Mapping[str, str]) -> None:
+    """Write the secrets to stdout as a tar."""
+    if sys.stdout.isatty():
+        raise StackError("The tar of the secrets is not for a screen; send it to a file that only you can read.")
+    sys.stdout.buffer.write(vault.pack(folders.secrets))
+    sys.stdout.buffer.flush()
+
+
+def restore(folders: argparse.Namespace, _: Mapping[str, str]) -> None:
+    """Take the secrets from a tar on stdin, into an empty volume."""
+    count = vault.unpack(folders.secrets, sys.stdin.buffer.read(vault.LARGEST_BYTES * 2 * len(vault.KNOWN)))
+    _tell(f"Secrets: {count} files imported.")
+
+
+COMMANDS = {"setup": setup, "password": password, "export": export, "import": restore}
+
+
+def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    """Run one command; 0, or 1 with one sentence on stderr."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stack", description=__doc__.partition("\n")[0] if __doc__ else None
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    for name, (default, meaning) in FOLDERS.items():
+        common.add_argument(
+            f"--{name}", type=Path, default=Path(default), metavar="FOLDER", help=f"{meaning} ({default})"
+        )
+    common.add_argument("--meminfo", type=Path, default=host.MEMORY, metavar="FILE", help=f"memory ({host.MEMORY})")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        commands.add_parser(name, parents=[common], help=command.__doc__, description=command.__doc__)
+    given = parser.parse_args(arguments)
+    try:
+        COMMANDS[given.command](given, environ)
+    except StackError as error:
+        _say(str(error))
+        return 1
+    except OSError as error:
+        _say(_explained(error))
+        return 1
+    return 0
+
+
+def _explained(error: OSError) -> str:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "The disk with Docker's volumes is full; free some space (docker system df shows what Docker holds)."
+    return f"{error.filename} cannot be used ({error.strerror}); docker-compose.yaml says what must be mounted there."
+
+
+def _tell(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

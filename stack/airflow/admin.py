@@ -1,0 +1,37 @@
+"""The user `admin` of Airflow: made when it is missing, otherwise left as it is, unless `--reset-password` is given.
+
+In-process, because `airflow users create` would show the password to whoever lists the host's processes.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from airflow.providers.fab.auth_manager.cli_commands.utils import get_application_builder
+
+NAME = "admin"
+PASSWORD = Path("/run/delaywatch/admin_password")
+
+
+def main(arguments: list[str]) -> int:
+    """Make the user or reset its password; say what was done."""
+    password = PASSWORD.read_text()
+    with get_application_builder() as builder:
+        manager = builder.sm
+        user = manager.find_user(NAME)
+        if user and "--reset-password" in arguments:
+            manager.reset_password(user.id, password)
+            print(f"Airflow: the password of {NAME} is again the one that `make password` shows.")
+        elif user:
+            print(f"Airflow: the user {NAME} is there.")
+        elif manager.add_user(NAME, "Admin", "", "admin@localhost", manager.find_role("Admin"), password):
+            print(f"Airflow: the user {NAME} was made; `make password` shows the password.")
+        else:
+            print(f"Airflow could not make the user {NAME}; its log above says why.", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

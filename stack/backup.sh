@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# One file in backups/ that holds what cannot be made again: secrets, roles, the three databases and a local lake.
+# The stack keeps running. The file holds every secret: keep it as you keep a password.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+umask 077
+
+fail() {
+    printf 'No backup was made: %s\n' "$*" >&2
+    exit 1
+}
+
+running() { # running SERVICE
+    [ -n "$(docker compose ps --quiet --status running "$1" 2>/dev/null)" ]
+}
+
+in_postgres() {
+    docker compose exec -T postgres "$@"
+}
+
+running postgres || fail "Postgres is not running; start the stack with \`make up\` first."
+mkdir -p backups
+name=delaywatch-$(date -u +%Y%m%dT%H%M%SZ)
+work=backups/.$name
+mkdir "$work"
+trap 'rm -rf "$work"' EXIT
+
+docker compose run --rm --no-deps -T setup python -m stack export >"$work/secrets.tar" || fail "the secrets could not be read."
+in_postgres pg_dumpall --username=postgres --roles-only >"$work/roles.sql" || fail "the roles of Postgres could not be read."
+for database in airflow superset warehouse; do
+    in_postgres pg_dump --username=postgres --format=custom "$database" >"$work/$database.dump" ||
+        fail "the database $database could not be dumped; is the disk of backups/ full?"
+done
+if running s3; then
+    docker compose run --rm --no-deps -T airflow-scheduler python -m stack.objects save >"$work/lake.tar" ||
+        fail "the objects of the lake could not be read; is the disk of backups/ full?"
+fi
+(cd "$work" && sha256sum -- * >SHA256SUMS) || fail "the disk of backups/ is full."
+tar --create --file="$work.tar" --directory="$work" . || { rm -f "$work.tar"; fail "the disk of backups/ is full."; }
+mv "$work.tar" "backups/$name.tar"
+echo "backups/$name.tar ($(du -h "backups/$name.tar" | cut -f 1)); it holds every secret. Back with: make restore FROM=backups/$name.tar"

@@ -1,0 +1,200 @@
+"""The certificate that nginx shows: own files, else Let's Encrypt's, else one signed by itself; looked at before use.
+
+How nginx gets it is in `handover`; how Let's Encrypt's is fetched and renewed is in nginx/README.md.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from stack import vault
+from stack.errors import StackError
+from stack.files import put
+
+LIFE = timedelta(days=825)  # browsers take none that lives longer, even when its user trusts it
+RENEW = timedelta(days=30)
+WARN = timedelta(days=14)
+SKEW = timedelta(days=1)  # who has a clock behind ours finds it valid too
+LEAST_RSA_BITS = 2048  # nginx does not start with less
+ALWAYS = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A chain and its key as PEM, and what a person wants to know of them."""
+
+    kind: str
+    chain: bytes
+    key: bytes = field(repr=False)
+    until: datetime
+    is_self_signed: bool
+    warning: str | None = None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a pair may be, what a person calls the folder, and how a person mends what is in it."""
+
+    kind: str
+    folder: Path
+    called: str
+    chain: str
+    key: str
+    remedy: str
+
+    def name(self, file: str) -> str:
+        """The file as its owner knows it, not as we mount it."""
+        return f"{self.called}/{file}"
+
+
+def find(project: Path, letsencrypt: Path, secrets: Path, host: str, now: datetime) -> Certificate:
+    """The first pair that is there. Raises StackError for one that is there and would not do for `host`.
+
+    Without any, ours is made, and made anew when it has less than 30 days left or is for another host.
+    """
+    replace = "replace both files, or remove both for a self-signed certificate"
+    renew, live = "renew it as nginx/README.md says", f"live/{host}"
+    places = (
+        _Place("own", project / "nginx/certs", "nginx/certs", "tls.crt", "tls.key", replace),
+        _Place("Let's Encrypt", letsencrypt / live, f"/etc/letsencrypt/{live}", "fullchain.pem", "privkey.pem", renew),
+    )
+    for place in places:
+        files = place.chain, place.key
+        missing = [file for file in files if not os.path.lexists(place.folder / file)]  # a broken link is there
+        if len(missing) == 1:
+            raise StackError(f"{place.name(missing[0])} is missing beside the other file of the pair; {place.remedy}.")
+        if not missing:
+            return _checked(place, host, now)
+    ours = _Place("self-signed", secrets, "the volume secrets", vault.CERTIFICATE, vault.KEY, "start the stack again")
+    try:
+        _checked(ours, host, now + RENEW)
+    except StackError:  # for whatever reason: nobody but browsers has ever seen it
+        _make(ours, host, now)
+    return _checked(ours, host, now)
+
+
+def _checked(place: _Place, host: str, now: datetime) -> Certificate:
+    chain, key = _content(place, place.chain), _content(place, place.key)
+    certificate, names = _certificate(chain, place)
+    key_bits = _key_bits(key, certificate, place)
+    if key_bits is not None and key_bits < LEAST_RSA_BITS:
+        raise StackError(f"The key {place.name(place.key)} has {key_bits} bits, too few for nginx; {place.remedy}.")
+    since, until = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    shown = f"The certificate {place.name(place.chain)}"
+    if until <= now:
+        raise StackError(f"{shown} expired on {until:%Y-%m-%d}; {place.remedy}.")
+    if since > now:
+        raise StackError(
+            f"{shown} is not valid before {since:%Y-%m-%d}; correct this machine's clock, or {place.remedy}."
+        )
+    if not _covers(names, host):
+        raise StackError(
+            f"{shown} is not for {host} but for {', '.join(names) or 'no name at all'}; set DELAYWATCH_HOST to the "
+            f"name that people type, or {place.remedy}."
+        )
+    warning = f"{shown} expires on {until:%Y-%m-%d}, in {(until - now).days} days; {place.remedy}."
+    return Certificate(
+        kind=place.kind,
+        chain=chain,
+        key=key,
+        until=until,
+        is_self_signed=certificate.issuer == certificate.subject,
+        warning=warning if until - now < WARN else None,
+    )
+
+
+def _content(place: _Place, file: str) -> bytes:
+    try:
+        return (place.folder / file).read_bytes()
+    except OSError as error:
+        raise StackError(f"{place.name(file)} cannot be read ({error.strerror}); {place.remedy}.") from None
+
+
+def _certificate(chain: bytes, place: _Place) -> tuple[x509.Certificate, list[str]]:
+    """The server's own certificate, which stands first, and the names and addresses that it is for."""
+    try:
+        certificate = x509.load_pem_x509_certificates(chain)[0]
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return certificate, []  # browsers have not looked at the common name since 2017
+    except ValueError:
+        raise StackError(f"{place.name(place.chain)} is no certificate in PEM form; {place.remedy}.") from None
+    return certificate, [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+
+
+def _key_bits(key: bytes, certificate: x509.Certificate, place: _Place) -> int | None:
+    """How long an RSA key is, None for other kinds. Raises StackError unless it is the certificate's."""
+    try:
+        public = serialization.load_pem_private_key(key, password=None).public_key()
+        is_right = _bytes(public) == _bytes(certificate.public_key())
+    except TypeError:
+        raise StackError(
+            f"The key {place.name(place.key)} is encrypted, and nginx cannot ask for its passphrase; decrypt it with "
+            f"openssl pkey -in {place.key} -out {place.key}.new, and put that in its place."
+        ) from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise StackError(f"{place.name(place.key)} is no private key in PEM form; {place.remedy}.") from None
+    if not is_right:
+        raise StackError(
+            f"The key {place.name(place.key)} does not belong to the first certificate in {place.chain}; put the "
+            "server's own certificate first and the key that it was made with beside it."
+        )
+    return public.key_size if isinstance(public, rsa.RSAPublicKey) else None
+
+
+def _bytes(key: PublicKeyTypes) -> bytes:
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _covers(names: list[str], host: str) -> bool:
+    """Whether one of the names is the host's; a star stands for one label, as browsers read it."""
+    parent = host.partition(".")[2]
+    names = [name.lower() for name in names]
+    return host in names or (bool(parent) and f"*.{parent}" in names)
+
+
+# --- our own ----------------------------------------------------------------------------------------------------------
+
+
+def _make(place: _Place, host: str, now: datetime) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name(
+        [x509.NameAttribute(NameOID.COMMON_NAME, "Delaywatch, self-signed")]
+    )  # a host may be too long here
+    names = [_general_name(name) for name in dict.fromkeys((host, *ALWAYS))]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - SKEW)
+        .not_valid_after(now - SKEW + LIFE)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    put(place.folder / place.key, private, vault.PRIVATE)
+    put(place.folder / place.chain, certificate.public_bytes(serialization.Encoding.PEM), vault.PRIVATE)
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)

@@ -1,0 +1,147 @@
+"""Which service finds which file at /run/delaywatch, with what in it, and the writing. Nothing is generated here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from stack.certificate import Certificate
+from stack.errors import StackError
+from stack.files import put
+from stack.settings import Settings
+
+MOUNT = "/run/delaywatch"
+READABLE = 0o444  # by whatever user the service runs as; only the mount decides who sees a file
+READER = "delaywatch_reader"
+DRIVER = "postgresql+psycopg2"
+LOCAL_FILES = "airflow.secrets.local_filesystem.LocalFilesystemBackend"
+Content = str | bytes | None  # None: the file is not wanted
+HSTS = 'add_header Strict-Transport-Security "max-age=31536000" always;\n'
+
+
+def files(settings: Settings, secrets: Mapping[str, str], certificate: Certificate) -> dict[str, dict[str, Content]]:
+    """Every service's files by name."""
+    warehouse = settings.warehouse or f"postgresql://delaywatch:{secrets['warehouse_password']}@postgres:5432/warehouse"
+    reader = settings.reader or _as_user(warehouse, READER, secrets["reader_password"])
+    admin_password = settings.admin_password or secrets["admin_password"]
+    keys = _keys(settings, secrets)
+    aws = {
+        "aws_config": _aws_config(settings),
+        "aws_credentials": _ini("default", {f"aws_{name}": key for name, key in keys.items()}) if keys else None,
+    }
+    return {
+        "airflow": {
+            "database_url": f"{DRIVER}://airflow:{secrets['airflow_password']}@postgres:5432/airflow",
+            "fernet_key": secrets["fernet_key"],
+            "secret_key": secrets["airflow_secret_key"],
+            "jwt_secret": secrets["jwt_secret"],
+            "admin_password": admin_password,
+            "warehouse_url": warehouse,
+            "reader_password": None if settings.reader else secrets["reader_password"],
+            "connections.json": None if settings.secrets_backend else _connections(settings, warehouse, keys),
+            "airflow.cfg": _airflow_cfg(settings),
+            **aws,
+        },
+        "superset": {
+            "database_url": f"{DRIVER}://superset:{secrets['superset_password']}@postgres:5432/superset",
+            "warehouse_url": reader.replace("postgresql", DRIVER, 1),
+            "secret_key": secrets["superset_secret_key"],
+            "admin_password": admin_password,
+        },
+        "postgres": {
+            name: secrets[name]
+            for name in ("postgres_password", "airflow_password", "superset_password", "warehouse_password")
+        },
+        "s3": {"access_key": secrets["s3_access_key"], "secret_key": secrets["s3_secret_key"]},
+        "nginx": {
+            "tls.crt": certificate.chain,
+            "tls.key": certificate.key,
+            "hsts.conf": "" if certificate.is_self_signed else HSTS,
+        },
+        "jupyter": {"token": settings.jupyter_token or secrets["jupyter_token"], "warehouse_url": reader, **aws},
+    }
+
+
+def write(handed: Path, table: Mapping[str, Mapping[str, Content]]) -> tuple[list[str], list[str]]:
+    """Make the services' folders hold these files and no others; returns what was written and what was removed."""
+    missing = [str(handed / service) for service in table if not (handed / service).is_dir()]
+    if missing:  # a folder of our own making would be in no volume
+        raise StackError(
+            f"There is no {', '.join(missing)}; docker-compose.yaml must mount the services' volumes there."
+        )
+    written, removed = [], []
+    for service, contents in table.items():
+        wanted = {name: content for name, content in contents.items() if content is not None}
+        for name, content in wanted.items():
+            if put(handed / service / name, content if isinstance(content, bytes) else content.encode(), READABLE):
+                written.append(f"{service}/{name}")
+        for path in sorted((handed / service).iterdir()):
+            if path.name not in wanted and not path.is_dir():
+                path.unlink()
+                removed.append(f"{service}/{path.name}")
+    return written, removed
+
+
+# --- contents ---------------------------------------------------------------------------------------------------------
+
+
+def _as_user(url: str, user: str, password: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=f"{user}:{password}@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def _keys(settings: Settings, secrets: Mapping[str, str]) -> dict[str, str]:
+    """The S3 keys by their names in AWS's files; empty when the machine's role decides."""
+    found = {
+        "access_key_id": secrets["s3_access_key"] if settings.is_lake_local else settings.access_key,
+        "secret_access_key": secrets["s3_secret_key"] if settings.is_lake_local else settings.secret_key,
+        "session_token": settings.session_token,
+    }
+    return {name: key for name, key in found.items() if key}
+
+
+def _ini(section: str, options: Mapping[str, str]) -> str:
+    return f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
+
+
+def _aws_config(settings: Settings) -> str:
+    """Region, and the endpoint for S3 alone: Secrets Manager stays at AWS."""
+    if not settings.endpoint:
+        return _ini("default", {"region": settings.region})
+    services = f"[services delaywatch]\ns3 =\n    endpoint_url = {settings.endpoint}\n"
+    return _ini("default", {"region": settings.region, "services": "delaywatch"}) + "\n" + services
+
+
+def _connections(settings: Settings, warehouse: str, keys: Mapping[str, str]) -> str:
+    extra = {
+        "region_name": settings.region,
+        "endpoint_url": settings.endpoint,
+        "aws_session_token": keys.get("session_token"),
+    }
+    aws: dict[str, Any] = {
+        "conn_type": "aws",
+        "login": keys.get("access_key_id"),
+        "password": keys.get("secret_access_key"),
+        "extra": {name: value for name, value in extra.items() if value},
+    }
+    found = {"warehouse": warehouse, "aws_default": {name: value for name, value in aws.items() if value}}
+    return json.dumps(found, indent=2) + "\n"
+
+
+def _airflow_cfg(settings: Settings) -> str:
+    """Airflow's options that `.env` decides; Airflow replaces $NAME and %(name)s in what it reads here."""
+    backend = settings.secrets_backend or LOCAL_FILES
+    own = {"connections_file_path": f"{MOUNT}/connections.json"}
+    kwargs = json.dumps(settings.secrets_backend_kwargs if settings.secrets_backend else own)
+    content = _ini("secrets", {"backend": backend, "backend_kwargs": kwargs.replace("$", "\\u0024").replace("%", "%%")})
+    if settings.logs:
+        options = {
+            "remote_logging": "True",
+            "remote_base_log_folder": settings.logs,
+            "remote_log_conn_id": "aws_default",
+        }
+        content += "\n" + _ini("logging", options)
+    return content

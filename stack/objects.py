@@ -1,0 +1,64 @@
+"""The objects of the stack's own bucket as a tar on standard output, and back: `python -m stack.objects save|load`.
+
+For backup and restore of a lake on this host alone; a bucket on AWS has its versions and its own copies.
+"""
+
+from __future__ import annotations
+
+import sys
+import tarfile
+from typing import Any, BinaryIO
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+BUCKET = "delaywatch"
+
+
+def save(s3: Any, out: BinaryIO) -> int:
+    """Write every object of the bucket to `out`, one after another; return their number."""
+    count = 0
+    with tarfile.open(fileobj=out, mode="w|") as tar:
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
+            for listed in page.get("Contents", []):
+                found = s3.get_object(Bucket=BUCKET, Key=listed["Key"])
+                member = tarfile.TarInfo(listed["Key"])
+                member.size = found["ContentLength"]
+                tar.addfile(member, found["Body"])
+                count += 1
+    return count
+
+
+def load(s3: Any, source: BinaryIO) -> int:
+    """Put every member of the tar into the bucket, over an object of the same key; return their number."""
+    count = 0
+    with tarfile.open(fileobj=source, mode="r|") as tar:
+        for member in tar:
+            content = tar.extractfile(member)
+            if content is None:
+                raise tarfile.TarError(f"{member.name} is no object")
+            s3.upload_fileobj(content, BUCKET, member.name)
+            count += 1
+    return count
+
+
+def main(arguments: list[str]) -> int:
+    """Save or load, and say how many objects on standard error."""
+    s3 = boto3.client("s3")
+    try:
+        if arguments == ["save"]:
+            count = save(s3, sys.stdout.buffer)
+        elif arguments == ["load"]:
+            count = load(s3, sys.stdin.buffer)
+        else:
+            print("usage: python -m stack.objects save|load", file=sys.stderr)
+            return 2
+    except (BotoCoreError, ClientError, tarfile.TarError, OSError) as error:
+        print(f"The objects of {BUCKET} could not be copied: {error}", file=sys.stderr)
+        return 1
+    print(f"{count} objects", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Makes the stack of a backup again, on a host that has none: restore.sh FILE. It checks the whole file before it writes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+umask 077
+
+fail() {
+    printf 'Not restored: %s\n' "$*" >&2
+    exit 1
+}
+
+in_postgres() {
+    docker compose exec -T postgres "$@"
+}
+
+from=${1:-}
+[ -n "$from" ] || fail "name the backup: make restore FROM=backups/delaywatch-....tar"
+[ -f "$from" ] || fail "$from is not a file; backups/ holds: $(cd backups 2>/dev/null && echo *.tar || echo nothing)"
+project=$(docker compose config --format json | sed -n 's/^  "name": "\(.*\)",$/\1/p')
+for volume in secrets postgres s3; do
+    ! docker volume inspect "${project}_$volume" >/dev/null 2>&1 ||
+        fail "this host has the volume ${project}_$volume already; \`make backup\` keeps what is there, \`make destroy\` removes it."
+done
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+tar --extract --file="$from" --directory="$work" 2>/dev/null || fail "$from is damaged or no backup of Delaywatch."
+(cd "$work" && sha256sum --quiet --check SHA256SUMS >/dev/null 2>&1) || fail "$from is damaged: a checksum in it does not fit."
+
+half() {
+    fail "$* What was restored so far is incomplete: \`make destroy\` removes it, then try again."
+}
+
+docker compose build --quiet
+docker compose run --rm --no-deps -T setup python -m stack import <"$work/secrets.tar" || half "The secrets could not be written."
+services=(postgres)
+[ ! -e "$work/lake.tar" ] || services+=(s3)
+docker compose up --detach --wait --quiet-pull "${services[@]}" || half "Postgres or the object store did not start."
+# The logins of the fresh server are there already; the others are made, then all get their rights and passwords.
+sed -E "s/^CREATE ROLE (.+);\$/SELECT 'CREATE ROLE \1' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE quote_ident(rolname) = '\1') \\\\gexec/" "$work/roles.sql" |
+    in_postgres psql --username=postgres --quiet --no-psqlrc --set=ON_ERROR_STOP=1 --output=/dev/null || half "The roles could not be made."
+for database in airflow superset warehouse; do
+    in_postgres pg_restore --username=postgres --dbname="$database" --exit-on-error --single-transaction <"$work/$database.dump" ||
+        half "The database $database could not be filled."
+done
+if [ -e "$work/lake.tar" ]; then
+    docker compose run --rm --no-deps -T airflow-scheduler python -m stack.objects load <"$work/lake.tar" || half "The lake could not be filled."
+fi
+stack/up.sh
