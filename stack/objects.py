@@ -5,8 +5,11 @@ For backup and restore of a lake on this host alone; a bucket on AWS has its ver
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import tarfile
+import tempfile
 from typing import Any, BinaryIO
 
 import boto3
@@ -37,7 +40,10 @@ def load(s3: Any, source: BinaryIO) -> int:
             content = tar.extractfile(member)
             if content is None:
                 raise tarfile.TarError(f"{member.name} is no object")
-            s3.upload_fileobj(content, BUCKET, member.name)
+            with tempfile.TemporaryFile(dir=os.environ.get("DELAYWATCH_SCRATCH")) as whole:  # a retry has to seek
+                shutil.copyfileobj(content, whole)
+                whole.seek(0)
+                s3.upload_fileobj(whole, BUCKET, member.name)
             count += 1
     return count
 

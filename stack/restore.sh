@@ -37,7 +37,8 @@ services=(postgres)
 [ ! -e "$work/lake.tar" ] || services+=(s3)
 docker compose up --detach --wait --quiet-pull "${services[@]}" || half "Postgres or the object store did not start."
 # The logins of the fresh server are there already; the others are made, then all get their rights and passwords.
-sed -E "s/^CREATE ROLE (.+);\$/SELECT 'CREATE ROLE \1' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE quote_ident(rolname) = '\1') \\\\gexec/" "$work/roles.sql" |
+# shellcheck disable=SC2016 # the dollars are Postgres' quotes
+sed -E 's/^CREATE ROLE (.+);$/DO $role$ BEGIN CREATE ROLE \1; EXCEPTION WHEN duplicate_object THEN NULL; END $role$;/' "$work/roles.sql" |
     in_postgres psql --username=postgres --quiet --no-psqlrc --set=ON_ERROR_STOP=1 --output=/dev/null || half "The roles could not be made."
 for database in airflow superset warehouse; do
     in_postgres pg_restore --username=postgres --dbname="$database" --exit-on-error --single-transaction <"$work/$database.dump" ||

@@ -42,7 +42,6 @@ c.ServerApp.trust_xheaders = True
 # A cell can do what a terminal can; without terminals no shell is left behind, and kernels are culled.
 c.ServerApp.terminals_enabled = False
 c.ServerApp.jpserver_extensions = {"jupyter_lsp": False, "jupyter_server_terminals": False}
-c.ServerApp.tornado_settings = {"ws_ping_timeout": 30_000}  # ms; tornado takes no longer one, and would log that
 
 # Sockets in /tmp, where ports could be knocked at by every service of the network.
 c.KernelManager.transport = "ipc"

@@ -1,0 +1,244 @@
+"""The files of `assets/` as the zip that Superset's assets API imports. Pure: no Superset, no network, no secret.
+
+The files hold Superset's own keys, with three simplifications that are undone here: they refer to each other by file
+name instead of UUID, a dashboard lists its rows instead of a tree of positions, and its filters are a few lines each.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+# The kinds of assets, in the order in which they name each other, and the keys that each file must have.
+KINDS = {
+    "databases": ("uuid", "database_name"),
+    "datasets": ("uuid", "database", "table_name", "columns", "metrics"),
+    "charts": ("uuid", "slice_name", "dataset", "viz_type", "params"),
+    "dashboards": ("uuid", "dashboard_title", "slug", "rows", "filters", "colours"),
+}
+FOLDERS = {"datasets": "datasets/warehouse"}  # where Superset looks for a kind, if not in a folder of its name
+# Our assets cannot be edited in Superset, only saved under another name: the next start would undo what was changed.
+MANAGED = {"version": "1.0.0", "is_managed_externally": True}
+WIDTH = 12  # columns of Superset's grid
+
+Asset = dict[str, Any]
+Assets = Mapping[str, Mapping[str, Asset]]
+
+
+class BundleError(Exception):
+    """An asset file is wrong; the message names it and says what to do."""
+
+
+def read(folder: Path) -> dict[str, dict[str, Asset]]:
+    """The assets by kind and file name without suffix. Raises BundleError when a file is no YAML or lacks a key."""
+    found: dict[str, dict[str, Asset]] = {kind: {} for kind in KINDS}
+    for kind, keys in KINDS.items():
+        for path in sorted((folder / kind).glob("*.yaml")):
+            try:
+                asset = yaml.safe_load(path.read_text(encoding="utf-8"))
+            except yaml.YAMLError as error:
+                raise BundleError(f"{path} is not YAML ({' '.join(str(error).split())}); correct the file.") from None
+            missing = [key for key in keys if key not in asset] if isinstance(asset, dict) else keys
+            if missing:
+                raise BundleError(f"{path} lacks {', '.join(missing)}; correct the file.")
+            found[kind][path.stem] = asset
+    if empty := [kind for kind, assets in found.items() if not assets]:
+        raise BundleError(f"{folder} has no {', '.join(empty)}; put the files of this release back.")
+    return found
+
+
+def expand(assets: Assets) -> dict[str, dict[str, Asset]]:
+    """The same assets as Superset wants them, without the database's address.
+
+    Raises BundleError when one lacks a key or names another that is not there, or a dashboard's row is not full.
+    """
+    expanders = {"databases": _database, "datasets": _dataset, "charts": _chart, "dashboards": _dashboard}
+    found: dict[str, dict[str, Asset]] = {kind: {} for kind in KINDS}
+    for kind, expander in expanders.items():
+        for name in assets[kind]:
+            try:
+                found[kind][name] = {**expander(assets, name), **MANAGED}
+            except KeyError as error:
+                raise BundleError(f"{kind}/{name}.yaml lacks the key {error}; put it there.") from None
+    return found
+
+
+def pack(folder: Path, warehouse_url: str) -> bytes:
+    """The zip for `POST /api/v1/assets/import/`; every database in it is the one at `warehouse_url`."""
+    expanded = expand(read(folder))
+    for database in expanded["databases"].values():
+        database["sqlalchemy_uri"] = warehouse_url
+    files = {"metadata": {"version": "1.0.0", "type": "assets", "timestamp": "2026-01-01T00:00:00+00:00"}} | {
+        f"{FOLDERS.get(kind, kind)}/{name}": asset for kind in KINDS for name, asset in expanded[kind].items()
+    }
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, asset in files.items():
+            archive.writestr(f"bundle/{name}.yaml", yaml.safe_dump(asset, sort_keys=False, allow_unicode=True))
+    return packed.getvalue()
+
+
+def charts_of(dashboard: Asset) -> list[str]:
+    """The names of the charts on a dashboard, row by row."""
+    return [chart for row in dashboard["rows"] for chart in row.get("charts", {})]
+
+
+def columns_of(dataset: Asset) -> set[str]:
+    """The names of a dataset's columns."""
+    return {column["column_name"] for column in dataset["columns"]}
+
+
+def _named(assets: Assets, kind: str, name: str, by: str) -> Asset:
+    if name not in assets[kind]:
+        raise BundleError(f"{by} names {kind}/{name}.yaml, which is not there; correct the name.")
+    return assets[kind][name]
+
+
+def _database(assets: Assets, name: str) -> Asset:
+    return dict(assets["databases"][name])
+
+
+def _dataset(assets: Assets, name: str) -> Asset:
+    dataset = dict(assets["datasets"][name])
+    database = _named(assets, "databases", dataset.pop("database"), f"datasets/{name}.yaml")
+    dated = dataset.get("main_dttm_col")
+    columns = [{"is_dttm": column["column_name"] == dated, **column} for column in dataset["columns"]]
+    return {**dataset, "columns": columns, "database_uuid": database["uuid"]}
+
+
+def _chart(assets: Assets, name: str) -> Asset:
+    chart = dict(assets["charts"][name])
+    dataset = _named(assets, "datasets", chart.pop("dataset"), f"charts/{name}.yaml")
+    params = {"viz_type": chart["viz_type"], **chart["params"]}
+    if "main_dttm_col" in dataset:  # what a dashboard's date range takes the place of
+        always = {
+            "clause": "WHERE",
+            "expressionType": "SIMPLE",
+            "subject": dataset["main_dttm_col"],
+            "operator": "TEMPORAL_RANGE",
+            "comparator": "No filter",
+        }
+        params["adhoc_filters"] = [always, *params.get("adhoc_filters", [])]
+    return {**chart, "params": params, "dataset_uuid": dataset["uuid"]}
+
+
+def _dashboard(assets: Assets, name: str) -> Asset:
+    dashboard, by = dict(assets["dashboards"][name]), f"dashboards/{name}.yaml"
+    charts = {chart: _named(assets, "charts", chart, by) for chart in charts_of(dashboard)}
+    rows, filters, colours = dashboard.pop("rows"), dashboard.pop("filters"), dashboard.pop("colours")
+    return {
+        **dashboard,
+        "published": True,
+        "position": dict(_position(dashboard["dashboard_title"], rows, charts, by)),
+        "metadata": {
+            "native_filter_configuration": [_filter(assets, one, list(charts), by) for one in filters],
+            "filter_bar_orientation": "HORIZONTAL",
+            "cross_filters_enabled": False,  # a click on another airport's row would contradict the airport's filter
+            "label_colors": colours,
+            # As Superset writes them when they are not there, which a reader may not and an administrator would.
+            "map_label_colors": {},
+            "shared_label_colors": [],
+            "color_scheme_domain": [],
+        },
+    }
+
+
+def _position(title: str, rows: list[Asset], charts: Mapping[str, Asset], by: str) -> Iterator[tuple[str, Any]]:
+    """Superset's tree of positions, flat: the grid, its rows and headers, and the charts in them."""
+    numbers = {chart: number for number, chart in enumerate(charts, 1)}
+    grid, on_grid = ["ROOT_ID", "GRID_ID"], []
+    look = {"background": "BACKGROUND_TRANSPARENT"}
+    yield "DASHBOARD_VERSION_KEY", "v2"
+    yield "ROOT_ID", {"id": "ROOT_ID", "type": "ROOT", "children": ["GRID_ID"]}
+    yield "HEADER_ID", {"id": "HEADER_ID", "type": "HEADER", "meta": {"text": title}}
+    for number, row in enumerate(rows, 1):
+        node, widths = f"ROW-{number}", row.get("charts", {})
+        meta: Asset = look
+        if "header" in row:
+            node, meta = f"HEADER-{number}", {"text": row["header"], "headerSize": "MEDIUM_HEADER", **look}
+        elif sum(widths.values()) != WIDTH:
+            raise BundleError(f"{by}: the charts of row {number} are not {WIDTH} columns wide; correct their widths.")
+        on_grid.append(node)
+        inside = [f"CHART-{chart}" for chart in widths]
+        yield node, {"id": node, "type": node.split("-")[0], "children": inside, "parents": grid, "meta": meta}
+        for chart, width in widths.items():
+            place = {"uuid": charts[chart]["uuid"], "chartId": numbers[chart], "sliceName": charts[chart]["slice_name"]}
+            yield (
+                f"CHART-{chart}",
+                {
+                    "id": f"CHART-{chart}",
+                    "type": "CHART",
+                    "children": [],
+                    "parents": [*grid, node],
+                    "meta": {**place, "width": width, "height": row["height"]},
+                },
+            )
+    yield "GRID_ID", {"id": "GRID_ID", "type": "GRID", "children": on_grid, "parents": ["ROOT_ID"]}
+
+
+def _filter(assets: Assets, one: Asset, charts: list[str], by: str) -> Asset:
+    """A native filter. A chart whose dataset has not what it filters by is out of its reach without being named."""
+    by = f"{by}, filter {one['name']},"
+    for chart in one.get("not_on", []):
+        if chart not in charts:
+            raise BundleError(f"{by} names {chart}, which is not on the dashboard; correct the name.")
+    is_date = "date_range" in one
+
+    def is_reached(chart: str) -> bool:
+        dataset = assets["datasets"][assets["charts"][chart]["dataset"]]
+        has_it = "main_dttm_col" in dataset if is_date else one["column"].split(".")[1] in columns_of(dataset)
+        return has_it and chart not in one.get("not_on", [])
+
+    return {
+        "id": f"NATIVE_FILTER-{one['name'].lower().replace(' ', '-')}",
+        "type": "NATIVE_FILTER",
+        "name": one["name"],
+        "description": one.get("description", ""),
+        "cascadeParentIds": [],
+        "scope": {
+            "rootPath": ["ROOT_ID"],
+            "excluded": [number for number, chart in enumerate(charts, 1) if not is_reached(chart)],
+        },
+        **(_date_range(one) if is_date else _choice(assets, one, by)),
+    }
+
+
+def _date_range(one: Asset) -> Asset:
+    """What a filter of dates has of its own. It always has a range."""
+    chosen = one["date_range"]
+    return {
+        "filterType": "filter_time",
+        "targets": [{}],
+        "controlValues": {"enableEmptyFilter": True},
+        "defaultDataMask": {"extraFormData": {"time_range": chosen}, "filterState": {"value": chosen}},
+    }
+
+
+def _choice(assets: Assets, one: Asset, by: str) -> Asset:
+    """What a filter of a dataset's column has of its own.
+
+    `value` is one value, and then there is always exactly one, or a list of several or none. `where` is SQL that says
+    in which rows the values to choose from are looked up.
+    """
+    table, column = one["column"].split(".")
+    dataset = _named(assets, "datasets", table, by)
+    if column not in columns_of(dataset):
+        raise BundleError(f"{by} names the column {column}, which datasets/{table}.yaml lacks; correct the name.")
+    is_several = isinstance(one["value"], list)
+    values = one["value"] if is_several else [one["value"]]
+    where = [{"clause": "WHERE", "expressionType": "SQL", "sqlExpression": one["where"]}] if "where" in one else []
+    return {
+        "filterType": "filter_select",
+        "targets": [{"datasetUuid": dataset["uuid"], "column": {"name": column}}],
+        "adhoc_filters": where,
+        "controlValues": {"multiSelect": is_several, "enableEmptyFilter": not is_several, "sortAscending": True},
+        "defaultDataMask": {
+            "extraFormData": {"filters": [{"col": column, "op": "IN", "val": values}] if values else []},
+            "filterState": {"value": values or None, "label": ", ".join(values)},
+        },
+    }

@@ -1,0 +1,110 @@
+"""Superset's settings that differ from its defaults, and why. Secrets come from files; no environment changes anything.
+
+The timeouts form a chain, because the shortest one decides what the analyst sees: the warehouse ends a query after 60 s
+(assets/databases/warehouse.yaml), which SQL Lab shows as a sentence; SQLLAB_TIMEOUT, gunicorn and nginx wait longer, in
+this order, so that none of them answers first with a page that the UI cannot read.
+"""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from superset.errors import SupersetErrorType  # type: ignore[import-not-found]
+
+HANDED = Path("/run/delaywatch")  # the volume with this service's secrets
+
+
+def handed(name: str) -> str:
+    """The secret that `setup` has put into the file `name`."""
+    try:
+        secret = (HANDED / name).read_text().strip()
+    except OSError as error:
+        raise SystemExit(f"Superset cannot read {HANDED / name} ({error.strerror}); start the service setup.") from None
+    if not secret:
+        raise SystemExit(f"{HANDED / name} is empty; start the service setup again.")
+    return secret
+
+
+SECRET_KEY = handed("secret_key")  # signs sessions and encrypts the warehouse's password in the metadata
+SQLALCHEMY_DATABASE_URI = handed("database_url")
+SQLALCHEMY_ENGINE_OPTIONS = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}  # Postgres may restart
+
+# Behind nginx, which sets the X-Forwarded headers anew.
+ENABLE_PROXY_FIX = True
+PROXY_FIX_CONFIG = {"x_for": 1, "x_proto": 1, "x_host": 1, "x_port": 1, "x_prefix": 0}
+ENABLE_CORS = False  # no other site reads from here
+
+# Airflow's cookie on the same host is called session too.
+SESSION_COOKIE_NAME = "superset_session"
+SESSION_COOKIE_SECURE = True
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+PERMANENT_SESSION_LIFETIME = timedelta(hours=12)
+
+AUTH_USER_REGISTRATION = False
+RATELIMIT_ENABLED = True
+RATELIMIT_STORAGE_URI = "memory://"  # each worker counts by itself
+RATELIMIT_APPLICATION = "200 per second"  # an office behind one address opens dashboards at once
+LOGINS = "10 per minute"  # from one address; nginx has a limit of its own before it
+
+
+def limit_logins(app: Any) -> None:
+    """Limit both ways to log in; Superset's AUTH_RATE_LIMIT reaches neither, only the view that shows the form."""
+    limit = app.appbuilder.sm.limiter.limit(LOGINS, methods=["POST"])
+    for view in ("AuthDBView.login", "SecurityApi.login"):
+        app.view_functions[view] = limit(app.view_functions[view])
+
+
+FLASK_APP_MUTATOR = limit_logins
+
+# Superset's own policy without the outside hosts in it: maps, fonts and the pixel that reports to Scarf, which no
+# setting of a built image switches off.
+TALISMAN_ENABLED = True
+TALISMAN_CONFIG = {
+    "content_security_policy": {
+        "base-uri": ["'self'"],
+        "default-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "font-src": ["'self'", "data:"],
+        "img-src": ["'self'", "blob:", "data:"],
+        "object-src": "'none'",
+        "script-src": ["'self'", "'strict-dynamic'"],
+        "style-src": ["'self'", "'unsafe-inline'"],
+        "worker-src": ["'self'", "blob:"],
+    },
+    "content_security_policy_nonce_in": ["script-src"],
+    "force_https": False,  # nginx redirects
+    "session_cookie_secure": True,
+    "strict_transport_security": False,  # nginx sends it when the certificate is a real one
+}
+
+SQLLAB_TIMEOUT = 90
+SUPERSET_WEBSERVER_TIMEOUT = 120  # what the browser waits; gunicorn's --timeout is the same
+CUSTOM_DATABASE_ERRORS = {
+    "Warehouse": {
+        re.compile("canceling statement due to statement timeout"): (
+            "The warehouse stopped this query after 60 seconds; ask for fewer days or airports, or for totals.",
+            SupersetErrorType.GENERIC_DB_ENGINE_ERROR,
+            {"show_issue_info": False},
+        ),
+    },
+}
+
+SQL_MAX_ROW = 150_000  # of a query or a CSV: a year of all airports has 120,000 days
+CSV_EXPORT = {"encoding": "utf-8-sig"}  # Excel then knows that it is UTF-8
+
+# The states of filters live in the metadata database (the default), query results nowhere: a chart is as fresh as the
+# warehouse, which answers each of ours in well under a second.
+CACHE_CONFIG = {"CACHE_TYPE": "NullCache"}
+DATA_CACHE_CONFIG = {"CACHE_TYPE": "NullCache"}
+
+EXTRA_SEQUENTIAL_COLOR_SCHEMES = [
+    {
+        "id": "delaywatch_severity",
+        "label": "Severity: none, mild, strong, extreme",
+        "description": "",
+        "isDiverging": False,
+        "colors": ["#E3EAF0", "#F6D289", "#F28E2B", "#B2182B"],
+    },
+]

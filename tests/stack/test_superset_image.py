@@ -1,0 +1,71 @@
+"""What superset/Dockerfile and superset_config.py promise as text: pinned, without a secret, timeouts in their order.
+
+Superset is not installed here, so its settings are read and not run.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import yaml
+
+SUPERSET = Path(__file__).resolve().parents[2] / "superset"
+DOCKERFILE = (SUPERSET / "Dockerfile").read_text()
+CONFIG = (SUPERSET / "superset_config.py").read_text()
+
+
+def settings() -> dict[str, ast.expr]:
+    """What superset_config.py assigns."""
+    assigned = [node for node in ast.parse(CONFIG).body if isinstance(node, ast.Assign)]
+    return {target.id: node.value for node in assigned for target in node.targets if isinstance(target, ast.Name)}
+
+
+def number(name: str) -> int:
+    return int(ast.literal_eval(settings()[name]))
+
+
+def test_each_timeout_is_longer_than_the_one_before_it() -> None:
+    """The warehouse is to answer first, with a sentence; tests/stack/test_nginx_conf.py goes on from gunicorn's."""
+    database = yaml.safe_load((SUPERSET / "assets" / "databases" / "warehouse.yaml").read_text())
+    arguments = database["extra"]["engine_params"]["connect_args"]
+    (statement_ms,) = re.findall(r"statement_timeout=(\d+)", arguments["options"])
+    (gunicorn,) = re.findall(r"--timeout=(\d+)", DOCKERFILE)
+
+    chain = [arguments["connect_timeout"], int(statement_ms) / 1000, number("SQLLAB_TIMEOUT"), int(gunicorn)]
+    assert chain == sorted(set(chain))
+    assert number("SUPERSET_WEBSERVER_TIMEOUT") == int(gunicorn)
+    assert f"after {int(statement_ms) // 1000} seconds" in CONFIG  # as the sentence says
+
+
+def test_secrets_come_from_files_alone() -> None:
+    imported = {
+        alias.name for node in ast.walk(ast.parse(CONFIG)) if isinstance(node, ast.Import) for alias in node.names
+    }
+
+    assert "os" not in imported
+    for name in ("SECRET_KEY", "SQLALCHEMY_DATABASE_URI"):
+        value = settings()[name]
+        assert isinstance(value, ast.Call)
+        assert ast.unparse(value.func) == "handed"
+    assert not re.search(r"^(ARG|ENV .*(KEY|PASSWORD|SECRET|TOKEN))", DOCKERFILE, re.MULTILINE)
+
+
+def test_the_browser_is_sent_to_no_other_host() -> None:
+    policy = ast.literal_eval(settings()["TALISMAN_CONFIG"])["content_security_policy"]
+
+    sources = {source for sources in policy.values() for source in ([sources] if isinstance(sources, str) else sources)}
+    assert sources == {"'self'", "'none'", "'strict-dynamic'", "'unsafe-inline'", "blob:", "data:"}
+
+
+def test_the_image_and_what_it_adds_are_pinned() -> None:
+    assert re.search(r"^FROM apache/superset:\d+\.\d+\.\d+$", DOCKERFILE, re.MULTILINE)
+    assert "--require-hashes" in DOCKERFILE
+    lock = (SUPERSET / "requirements.txt").read_text()
+    assert re.search(r"^psycopg2-binary==\S+ \\\n    --hash=sha256:", lock, re.MULTILINE)
+    assert "://" not in lock
+
+
+def test_it_runs_as_superset() -> None:
+    assert re.findall(r"^USER (\w+)$", DOCKERFILE, re.MULTILINE)[-1] == "superset"
