@@ -4,14 +4,14 @@ VENV := .venv
 PYTHON :=
 RUN := PYTHONPATH=dags $(VENV)/bin/python
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
-SHELL_FILES := .ci/run requirements/install.sh $(wildcard stack/*.sh stack/*/*.sh)
+SHELL_FILES := .ci/run requirements/install.sh $(wildcard stack/*.sh stack/*/*.sh) tests/e2e/run.sh
 COMPOSE := docker compose --profile '*'
 BENCHMARKS := $(filter-out benchmarks/make_year.py benchmarks/__init__.py,$(wildcard benchmarks/*.py))
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help up down logs status password reset-password backup restore upgrade destroy demo demo-psql test test-slow \
-	test-e2e check bench lock clean venv
+	test-e2e test-restarts check bench lock clean venv
 
 help: ## Show this list
 	@echo "Delaywatch: the abnormal days of every US airport. Begin with: make demo"
@@ -62,10 +62,13 @@ test: $(INSTALLED) ## All tests but the slow ones
 	@$(RUN) -m pytest -m "not slow and not e2e"
 
 test-slow: $(INSTALLED) ## The tests that start a scheduler or take minutes
-	@$(RUN) -m pytest -m slow
+	@$(RUN) -m pytest -m "slow and not e2e"
 
 test-e2e: $(INSTALLED) ## The stack in containers, used through TLS by a browser; needs Docker
-	@tests/e2e/run.sh $(RUN)
+	@tests/e2e/run.sh -m "e2e and not slow" $(RUN)
+
+test-restarts: $(INSTALLED) ## The stack again, with containers restarted under a running DAG
+	@tests/e2e/run.sh -m "e2e and slow" $(RUN)
 
 check: $(INSTALLED) ## Lint, format, types, import rules, shell, YAML, notebooks
 	@$(VENV)/bin/ruff check

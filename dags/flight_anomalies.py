@@ -3,8 +3,8 @@
 **Year**: the parameter `year`, else the year of the data interval (the run that starts by itself on 1 January 2027 is
 for 2026). **Detectors**: empty means every detector of `detectors.yaml`.
 
-**One year by hand**: put `2018.csv` or `2018.csv.gz` into `01_bronze/` of the lake, unpause the DAG, press Trigger, set
-`year`. **Many years**, two at once, both ends included (`--reprocess-behavior completed` repeats those that have run):
+**One year by hand**: put `2018.csv` or `2018.csv.gz` into `01_bronze/` of the lake, press Trigger, set `year`. **Many
+years**, two at once, both ends included (`--reprocess-behavior completed` repeats those that have run):
 
     airflow backfill create --dag-id flight_anomalies --from-date 2009-01-01 --to-date 2018-01-01 --max-active-runs 2
 

@@ -1,4 +1,4 @@
-"""`python -m stack`: setup (before every start), password, export and import (backup and restore of the secrets).
+"""`python -m stack`: setup (before every start), password, lake, export and import (backup and restore of the secrets).
 
 Says in one sentence what it did or what a person must mend; only `password` and `export` show a secret.
 """
@@ -77,7 +77,13 @@ def restore(folders: argparse.Namespace, _: Mapping[str, str]) -> None:
     _tell(f"Secrets: {count} files imported.")
 
 
-COMMANDS = {"setup": setup, "password": password, "export": export, "import": restore}
+def lake(_: argparse.Namespace, environ: Mapping[str, str]) -> None:
+    """Say where the lake is: `local` for the stack's own store, else its address."""
+    given = settings.Settings.from_environment(environ)
+    _tell("local" if given.is_lake_local else environ["DELAYWATCH_LAKE"])
+
+
+COMMANDS = {"setup": setup, "password": password, "lake": lake, "export": export, "import": restore}
 
 
 def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:

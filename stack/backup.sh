@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # One file in backups/ that holds what cannot be made again: secrets, roles, the three databases and a local lake.
-# The stack keeps running. The file holds every secret: keep it as you keep a password.
+# The stack keeps running; a run of the DAG that is under way has to be repeated after a restore. Not in it: a lake and a
+# warehouse elsewhere, .env, certificates of your own, the logs of tasks. It holds every secret: keep it as you keep a password.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 umask 077
@@ -31,11 +32,14 @@ for database in airflow superset warehouse; do
     in_postgres pg_dump --username=postgres --format=custom "$database" >"$work/$database.dump" ||
         fail "the database $database could not be dumped; is the disk of backups/ full?"
 done
-if running s3; then
+lake=$(docker compose run --rm --no-deps -T setup python -m stack lake) || fail "the sentence above says why."
+if [ "$lake" = local ]; then
+    running s3 || fail "the object store is not running, so the lake cannot be read; start it with \`make up\`."
     docker compose run --rm --no-deps -T airflow-scheduler python -m stack.objects save >"$work/lake.tar" ||
         fail "the objects of the lake could not be read; is the disk of backups/ full?"
 fi
+echo "$lake" >"$work/lake"
 (cd "$work" && sha256sum -- * >SHA256SUMS) || fail "the disk of backups/ is full."
 tar --create --file="$work.tar" --directory="$work" . || { rm -f "$work.tar"; fail "the disk of backups/ is full."; }
 mv "$work.tar" "backups/$name.tar"
-echo "backups/$name.tar ($(du -h "backups/$name.tar" | cut -f 1)); it holds every secret. Back with: make restore FROM=backups/$name.tar"
+echo "backups/$name.tar ($(du -h "backups/$name.tar" | cut -f 1)); it holds every secret.$([ "$lake" = local ] || echo " The lake is elsewhere and not in it.") Back with: make restore FROM=backups/$name.tar"

@@ -24,7 +24,10 @@ def save(s3: Any, out: BinaryIO) -> int:
     with tarfile.open(fileobj=out, mode="w|") as tar:
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
             for listed in page.get("Contents", []):
-                found = s3.get_object(Bucket=BUCKET, Key=listed["Key"])
+                try:
+                    found = s3.get_object(Bucket=BUCKET, Key=listed["Key"])
+                except s3.exceptions.NoSuchKey:  # a run has swept it since it was listed
+                    continue
                 member = tarfile.TarInfo(listed["Key"])
                 member.size = found["ContentLength"]
                 tar.addfile(member, found["Body"])

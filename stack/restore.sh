@@ -22,16 +22,25 @@ for volume in secrets postgres s3; do
         fail "this host has the volume ${project}_$volume already; \`make backup\` keeps what is there, \`make destroy\` removes it."
 done
 
-work=$(mktemp -d)
+work=$(mktemp -d "$(dirname "$from")/.restore-XXXXXX") || fail "$(dirname "$from") cannot be written; the backup is unpacked there."
 trap 'rm -rf "$work"' EXIT
-tar --extract --file="$from" --directory="$work" 2>/dev/null || fail "$from is damaged or no backup of Delaywatch."
+said=$(tar --extract --file="$from" --directory="$work" 2>&1) || fail "$from cannot be unpacked: ${said%%$'\n'*}"
 (cd "$work" && sha256sum --quiet --check SHA256SUMS >/dev/null 2>&1) || fail "$from is damaged: a checksum in it does not fit."
+
+wrong_form() { # to ask setup has made volumes, empty ones
+    docker compose down --volumes >/dev/null 2>&1
+    fail "$@"
+}
+
+docker compose build --quiet
+lake=$(docker compose run --rm --no-deps -T setup python -m stack lake) || wrong_form "the sentence above says why."
+[ "$lake" != local ] || [ -e "$work/lake.tar" ] || wrong_form "the lake of this backup was $(cat "$work/lake"); set DELAYWATCH_LAKE in .env to it."
+[ "$lake" = local ] || [ ! -e "$work/lake.tar" ] || wrong_form "this backup holds a lake, but DELAYWATCH_LAKE in .env names $lake; leave it empty."
 
 half() {
     fail "$* What was restored so far is incomplete: \`make destroy\` removes it, then try again."
 }
 
-docker compose build --quiet
 docker compose run --rm --no-deps -T setup python -m stack import <"$work/secrets.tar" || half "The secrets could not be written."
 services=(postgres)
 [ ! -e "$work/lake.tar" ] || services+=(s3)

@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 
 ENGINE_SINCE=20.10 # the oldest that was tried
 COMPOSE_SINCE=2.24.4 # several anchors merged by one key, scale: 0 under depends_on
+PATIENCE_S=900 # until everything is healthy; a container that fails and restarts for ever ends it
 
 fail() {
     printf 'Delaywatch is not up: %s\n' "$*" >&2
@@ -28,31 +29,51 @@ check_docker() {
     ! is_older "${compose%%[-+]*}" "$COMPOSE_SINCE" || fail "Docker Compose is $compose; upgrade it to $COMPOSE_SINCE or newer."
 }
 
+# What setup and nginx read from this clone must be readable for containers, whatever umask it was cloned with.
+check_clone() {
+    local hidden
+    hidden=$(find nginx stack/postgres ! -path 'nginx/certs/*' ! -perm -o=r -print -quit)
+    [ -z "$hidden" ] || fail "$hidden is not readable for containers; run: chmod -R a+rX nginx stack/postgres"
+}
+
 # The last words of a container that ended or is sick, in one line; empty when all is well with it.
 complaint_of() { # complaint_of CONTAINER
     local state health code
     read -r state health code < <(
         docker inspect --format '{{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}} {{.State.ExitCode}}' "$1"
     )
-    if [ "$state" = exited ] && [ "$code" != 0 ] || [ "$state" = restarting ]; then
-        docker logs --tail 20 "$1" 2>&1 | grep -v '^[[:space:]]*$' | tail -n 1
-        [ "$code" != 137 ] || echo "It was killed, probably for lack of memory."
-    elif [ "$health" = unhealthy ]; then
-        docker inspect --format '{{range .State.Health.Log}}{{println .Output}}{{end}}' "$1" | grep -v '^[[:space:]]*$' | tail -n 1
+    if [ "$state" = exited ] && [ "$code" = 137 ]; then
+        echo "it was killed, probably for lack of memory."
+    elif [ "$state" = exited ] && [ "$code" != 0 ] || [ "$state" = restarting ]; then
+        last_of docker logs --tail 20 "$1" || echo "it ended without a word (exit code $code)."
+    elif [ "$health" = unhealthy ] || [ "$health" = starting ]; then
+        last_of docker inspect --format '{{range .State.Health.Log}}{{println .Output}}{{end}}' "$1" ||
+            echo "it does not become healthy, and its health check does not say why; see: docker logs $1"
     fi
 }
 
-explain() { # explain LOG: the cause of a failed start
-    local port container complaint
-    port=$(sed -nE 's/.*[^0-9]([0-9]+)(\/tcp)?: bind: address already in use.*/\1/p; s/.*Bind for [^ ]*:([0-9]+) failed.*/\1/p' "$1" | tail -n 1)
+last_of() { # last_of COMMAND...: the last line that it says
+    "$@" 2>&1 | grep -v '^[[:space:]]*$' | tail -n 1 | grep .
+}
+
+explain() { # explain LOG: the cause of a failed start, the first that the others follow from
+    local port service container complaint
+    port=$(sed -nE \
+        -e 's/.*failed to bind host port (for )?[^ ]*[0-9]:([0-9]+)[:\/].*/\2/p' \
+        -e 's/.*[^0-9]([0-9]+)(\/tcp)?: bind: address already in use.*/\1/p' \
+        -e 's/.*Bind for [^ ]*:([0-9]+) failed.*/\1/p' "$1" | tail -n 1)
     [ -z "$port" ] || fail "port $port is taken by another program; stop that one, or choose another in .env (DELAYWATCH_HTTP_PORT, DELAYWATCH_HTTPS_PORT)."
     ! grep -q 'no space left on device' "$1" || fail "the disk is full; free some space (docker system df shows what Docker holds)."
-    for container in $(docker compose --profile '*' ps --all --quiet); do
-        complaint=$(complaint_of "$container")
-        [ -z "$complaint" ] ||
-            fail "$(docker inspect --format '{{index .Config.Labels "com.docker.compose.service"}}' "$container"): $complaint"
+    ! grep -q 'services.s3.scale' "$1" || fail "DELAYWATCH_LOCAL is neither 1 nor 0."
+    ! grep -qiE 'hostport|invalid ip|too many colons|services.nginx.ports' "$1" ||
+        fail "DELAYWATCH_HTTP_PORT and DELAYWATCH_HTTPS_PORT must be numbers, DELAYWATCH_BIND an address of this machine, IPv6 in brackets."
+    for service in setup postgres s3 nginx airflow-init airflow-apiserver airflow-scheduler airflow-dag-processor superset-init superset; do
+        for container in $(docker compose ps --all --quiet "$service" 2>/dev/null); do
+            complaint=$(complaint_of "$container")
+            [ -z "$complaint" ] || fail "$service: $complaint"
+        done
     done
-    fail "$(grep -v '^[[:space:]]*$' "$1" | tail -n 1)"
+    fail "$(last_of cat "$1")"
 }
 
 start() {
@@ -61,29 +82,46 @@ start() {
     # shellcheck disable=SC2064
     trap "rm -f '$log'" EXIT
     docker compose build --quiet 2>"$log" || explain "$log"
-    docker compose up --detach --wait --quiet-pull 2>&1 | tee "$log" >&2 || explain "$log"
+    docker compose up --detach --wait --wait-timeout "$PATIENCE_S" --quiet-pull 2>&1 | tee "$log" >&2 || explain "$log"
 }
 
-reload_edge() { # a certificate or a setting may be new
-    docker compose exec -T nginx nginx -s reload 2>/dev/null || fail "nginx does not take its configuration: \`docker compose exec nginx nginx -t\` says why."
+# A program reads its files at its start; what setup has handed over since then is new to it.
+restart_the_outdated() {
+    local service container started outdated=()
+    for service in airflow-apiserver airflow-scheduler airflow-dag-processor superset jupyter; do
+        container=$(docker compose --profile '*' ps --quiet --status running "$service")
+        [ -n "$container" ] || continue
+        started=$(docker inspect --format '{{.State.StartedAt}}' "$container")
+        [ -z "$(docker exec "$container" find /run/delaywatch -type f -newermt "$started")" ] || outdated+=("$service")
+    done
+    [ "${#outdated[@]}" = 0 ] || docker compose --profile '*' up --detach --wait --wait-timeout "$PATIENCE_S" --no-deps --force-recreate "${outdated[@]}"
 }
 
+refresh_edge() { # certificate and includes may be new; an editor or git may have replaced nginx.conf, which is a mount of its own
+    docker compose exec -T nginx cat /etc/nginx/nginx.conf | cmp -s - nginx/nginx.conf ||
+        docker compose up --detach --wait --no-deps --force-recreate nginx
+    docker compose exec -T nginx nginx -s reload 2>/dev/null ||
+        fail "nginx does not take its configuration: \`docker compose exec nginx nginx -t\` says why."
+}
+
+# Only into a lake of the stack's own, and only while that has no year at all.
 load_demo_year() {
-    [ -n "$(docker compose ps --quiet s3)" ] || return 0 # an own lake gets its owner's files alone
-    local run=(docker compose exec -T airflow-scheduler python -m utils bronze --year 2013)
-    "${run[@]}" >/dev/null 2>&1 || "${run[@]}" --from /opt/delaywatch/2013.csv.gz >/dev/null ||
+    [ "$(docker compose run --rm --no-deps -T setup python -m stack lake)" = local ] || return 0
+    docker compose exec -T airflow-scheduler python /opt/delaywatch/stack/airflow/demo_year.py ||
         fail "the demo year could not be put into the lake; the sentence above says why."
 }
 
 check_docker
+check_clone
 start
-reload_edge
+restart_the_outdated
+refresh_edge
 load_demo_year
 url=$(docker compose exec -T airflow-apiserver printenv AIRFLOW__API__BASE_URL)
 url=${url%/airflow}
 cat <<END
 Delaywatch is up.
   Dashboards  $url/          (Superset)
-  Runs        $url/airflow/  (Airflow; trigger flight_anomalies with a year, the demo's is 2013)
+  Runs        $url/airflow/  (Airflow; trigger flight_anomalies with a year of the lake: make status)
   User        admin; \`make password\` shows the password.
 END

@@ -90,10 +90,11 @@ def test_only_nginx_publishes_ports_and_it_does_so_on_loopback_by_default() -> N
     assert all(port.startswith("${DELAYWATCH_BIND:-127.0.0.1}:") for port in publishing["nginx"])
 
 
-def test_nginx_reaches_neither_databases_nor_object_store() -> None:
+def test_nginx_reaches_neither_databases_nor_object_store_and_superset_not_the_latter() -> None:
     assert SERVICES["nginx"]["networks"] == ["edge"]
+    assert "lake" not in SERVICES["superset"]["networks"]
     assert SERVICES["postgres"]["networks"] == ["data"]
-    assert SERVICES["s3"]["networks"] == ["data"]
+    assert SERVICES["s3"]["networks"] == ["lake"]
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))

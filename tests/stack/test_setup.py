@@ -11,6 +11,7 @@ import pytest
 import yaml
 from cryptography.fernet import Fernet
 
+from stack.__main__ import main
 from stack.settings import RULES
 from tests.stack.volumes import ROOT, Volumes
 
@@ -289,3 +290,12 @@ def test_compose_gives_setup_every_variable_and_folder_that_it_reads() -> None:
     assert mounts == {
         "/project", "/secrets", "/letsencrypt", "/state/postgres", "/state/s3", *(f"/handed/{name}" for name in HANDED)
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "said"), [("", "local"), ("s3://flights/year", "s3://flights/year")])
+def test_lake_says_whether_the_lake_is_the_stacks_own(given: str, said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    environ = {"DELAYWATCH_LAKE": given, "AWS_DEFAULT_REGION": "eu-central-1"}
+
+    assert main(["lake"], environ) == 0
+
+    assert capfd.readouterr().out == f"{said}\n"
