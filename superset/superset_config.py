@@ -80,6 +80,7 @@ TALISMAN_CONFIG = {
 }
 
 SQLLAB_TIMEOUT = 90
+SQL_VALIDATORS_BY_ENGINE: dict[str, str] = {}  # that for Postgres marks every query as wrong unless ecpg is installed
 SUPERSET_WEBSERVER_TIMEOUT = 120  # what the browser waits; gunicorn's --timeout is the same
 CUSTOM_DATABASE_ERRORS = {
     "Warehouse": {

@@ -1,0 +1,98 @@
+"""A container that goes away under a running DAG: the run ends well by itself, and no row is lost or doubled.
+
+`make test-restarts` runs these; each waits for Airflow's own retries, which take minutes. The stand-in of the object
+store loses its objects in a restart, so here it stops answering instead.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.installation import Installation
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+YEAR = 2013
+PATIENCE_S = 900
+
+
+def wait_until(question: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not question():
+        assert time.monotonic() < deadline, f"{what} took more than {PATIENCE_S} s"
+        time.sleep(0.5)
+
+
+def trigger(stack: Installation, run: str) -> None:
+    conf = json.dumps({"year": YEAR})
+    command = ("airflow", "dags", "trigger", "flight_anomalies", "--run-id", run, "--conf", conf)
+    stack.compose("exec", "-T", "airflow-scheduler", *command)
+
+
+def is_running(stack: Installation, run: str, task: str) -> bool:
+    states = stack.psql("airflow", f"SELECT state FROM task_instance WHERE run_id = '{run}' AND task_id = '{task}'")
+    return any(row["state"] == "running" for row in states)
+
+
+def end_of(stack: Installation, run: str) -> str:
+    def state() -> str:
+        return stack.psql("airflow", f"SELECT state FROM dag_run WHERE run_id = '{run}'")[0]["state"]
+
+    wait_until(lambda: state() in {"success", "failed"}, f"the run {run}")
+    return state()
+
+
+def results(stack: Installation) -> dict[str, str]:
+    """Every table but the record of the runs, which gets a row by each."""
+    return {table: rows for table, rows in stack.rows().items() if table != "runs"}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(stack: Installation) -> dict[str, str]:
+    """The rows of a run that nothing happened to."""
+    trigger(stack, "undisturbed")
+    assert end_of(stack, "undisturbed") == "success"
+    return results(stack)
+
+
+@pytest.mark.parametrize(
+    ("service", "task"),
+    [
+        ("airflow-scheduler", "detect"),  # the tasks themselves die with it
+        ("airflow-apiserver", "silver"),
+        ("postgres", "gold"),
+        ("postgres", "upsert"),
+    ],
+)
+def test_a_run_survives_the_restart_of_a_container(
+    stack: Installation, undisturbed: dict[str, str], service: str, task: str
+) -> None:
+    run = f"restart-{service}-{task}"
+    trigger(stack, run)
+    wait_until(lambda: is_running(stack, run, task), f"the start of {task}")
+
+    stack.compose("restart", service)
+
+    stack.compose("up", "--detach", "--wait", "--no-recreate", "--no-deps", "postgres", "airflow-scheduler")
+    assert end_of(stack, run) == "success"
+    assert results(stack) == undisturbed
+
+
+def test_a_run_survives_an_object_store_that_stops_answering_for_a_while(
+    stack: Installation, undisturbed: dict[str, str]
+) -> None:
+    run, store = "silent-store", stack.containers()["s3"].id
+    trigger(stack, run)
+    wait_until(lambda: is_running(stack, run, "silver"), "the start of silver")
+
+    subprocess.run(["docker", "pause", store], check=True, capture_output=True)
+    time.sleep(30)
+    subprocess.run(["docker", "unpause", store], check=True, capture_output=True)
+
+    assert end_of(stack, run) == "success"
+    assert results(stack) == undisturbed

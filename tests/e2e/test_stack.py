@@ -1,0 +1,506 @@
+"""The whole stack, used as its users do: `make` on the host, Chromium and programs through nginx and TLS.
+
+The tests are one story and run in the order of this file: each stands on what those before it have left. The answers
+of nginx to what is no ordinary use are in test_edge.py, starts that must fail in test_bad_start.py. The images below
+ours are stand-ins where no registry is reachable; then the store keeps its objects in memory and checks no keys.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from playwright.sync_api import APIRequestContext, Page, Response, expect
+
+from tests.e2e import visitor
+from tests.e2e.installation import INNER_PORTS, Installation, answering
+from utils import detectors, schemas
+
+pytestmark = pytest.mark.e2e
+
+LASTING = {"airflow-apiserver", "airflow-dag-processor", "airflow-scheduler", "nginx", "postgres", "s3", "superset"}
+ASSETS = Path(__file__).parents[2] / "superset" / "assets"
+AIRPORTS = ("EWR", "JFK", "LGA")
+DAYS = 365  # of 2013, on each of which every airport of the demo has flights
+JUPYTER_UID = 50000  # of our image; root's files are given to it, because Jupyter does not run as root
+PNG = b"\x89PNG\r\n\x1a\n".hex()
+
+
+# --- make up ----------------------------------------------------------------------------------------------------------
+
+
+def test_make_up_on_a_fresh_clone_says_where_everything_is(welcome: str, clone: Installation) -> None:
+    assert not (clone.folder / ".env").exists()
+    assert f"{clone.url}/ " in welcome
+    assert f"{clone.url}/airflow/" in welcome
+    assert "admin" in welcome
+    assert "make password" in welcome
+    assert clone.password() not in welcome
+
+
+def test_every_lasting_service_is_healthy_and_nginx_alone_publishes_ports(stack: Installation) -> None:
+    containers = stack.containers()
+
+    assert {name for name, container in containers.items() if container.is_healthy} == LASTING
+    published = {name: container.ports for name, container in containers.items() if "->" in container.ports}
+    assert published.keys() == {"nginx"}
+    addresses = re.findall(r"(\S+)->", published["nginx"])
+    assert sorted(addresses) == sorted(f"127.0.0.1:{port}" for port in (stack.http_port, stack.https_port))
+
+
+def test_no_secret_is_a_default_or_stands_in_the_clone(stack: Installation, project: str, tmp_path: Path) -> None:
+    """A default would be the same in another installation, or be written somewhere."""
+    other = Installation.fresh(tmp_path / "clone", f"{project}-other")
+    try:
+        other.compose("run", "--rm", "--no-deps", "-T", "setup")
+        others = set(other.secrets().values())
+    finally:
+        other.remove()
+
+    secrets = stack.secrets()
+
+    assert not set(secrets.values()) & others
+    assert len(set(secrets.values())) == len(secrets)
+    assert all(len(secret) >= 20 for secret in secrets.values())
+    files = [path.read_bytes() for path in stack.folder.rglob("*") if path.is_file()]
+    assert not [name for name, secret in secrets.items() if any(secret in content for content in files)]
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/", "/login/", "/airflow/", "/airflow/api/v2/version", "/jupyter/", "/health"])
+def test_plain_http_leads_to_tls_and_serves_nothing_else(
+    stack: Installation, client: APIRequestContext, path: str
+) -> None:
+    answer = client.get(f"http://localhost:{stack.http_port}{path}")
+
+    assert answer.status in {301, 308}
+    assert answer.headers["location"] == f"{stack.url}{path}"
+    assert "nginx" in answer.text()
+    assert not {"Airflow", "Superset", "Jupyter"} & set(answer.text().split())
+
+
+@pytest.mark.parametrize(("user", "password"), [("admin", "admin"), ("airflow", "airflow")])
+def test_airflow_refuses_default_passwords(client: APIRequestContext, user: str, password: str) -> None:
+    answer = client.post("/airflow/auth/token", data={"username": user, "password": password})
+
+    assert answer.status == 401
+    assert "access_token" not in answer.text()
+
+
+@pytest.mark.parametrize(("user", "password"), [("admin", "admin"), ("admin", "superset")])
+def test_superset_refuses_default_passwords(client: APIRequestContext, user: str, password: str) -> None:
+    answer = client.post(
+        "/api/v1/security/login", data={"username": user, "password": password, "provider": "db", "refresh": False}
+    )
+
+    assert answer.status == 401
+    assert "access_token" not in answer.text()
+
+
+def test_the_generated_password_opens_airflow_and_superset(stack: Installation, client: APIRequestContext) -> None:
+    assert airflow_token(client, stack.password())
+    assert superset_token(client, stack.password())
+
+
+def test_the_inner_ports_are_closed_on_the_host(stack: Installation, answering_before: set[int]) -> None:
+    """What another program of this host listens on was open before."""
+    assert answering() <= answering_before
+    assert len(answering_before) < len(INNER_PORTS)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/airflow/execution/",
+        "/airflow/execution/health",
+        "/airflow/execution/docs",
+        "/airflow/execution/task-instances/1/run",
+    ],
+)
+def test_the_execution_api_is_closed_even_for_the_administrator(
+    stack: Installation, client: APIRequestContext, path: str
+) -> None:
+    token = airflow_token(client, stack.password())
+
+    answer = client.fetch(path, method="PATCH", headers={"Authorization": f"Bearer {token}"}, data={})
+
+    assert answer.status == 404
+    assert "nginx" in answer.text()
+
+
+# --- a run ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_triggered_in_airflows_ui_ends_in_success(stack: Installation, page: Page) -> None:
+    dag = "/airflow/dags/flight_anomalies"
+    visitor.log_in_to_airflow(page, stack.url, stack.password())
+    trigger = page.get_by_role("button", name="Trigger Dag")
+    visitor.visit(page, f"{stack.url}{dag}", trigger)
+    trigger.click()
+    form = page.get_by_role("dialog")
+    form.get_by_role("spinbutton", name="year").fill("2013")
+    form.get_by_role("spinbutton", name="year").press("Tab")
+    visitor.picture(page, "airflow-trigger")
+    with page.expect_response(lambda answer: answer.request.method == "POST" and "/dagRuns" in answer.url) as asked:
+        form.get_by_role("button", name="Trigger", exact=True).click()
+    run = asked.value.json()
+    assert run["conf"]["year"] == 2013
+
+    visitor.visit(page, f"{stack.url}{dag}/runs/{run['dag_run_id']}", page.get_by_text(run["dag_run_id"]).first)
+
+    def state() -> str:
+        found = page.request.get(f"{stack.url}/airflow/api/v2/dags/flight_anomalies/dagRuns/{run['dag_run_id']}")
+        return str(found.json()["state"])
+
+    visitor.until(page, lambda: state() in {"success", "failed"}, "the run ends")
+    assert state() == "success"
+    tasks = 7 + len(detectors.NAMES)
+    expect(page.get_by_role("heading", name=f"{tasks} Task Instances")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="Success")).to_have_count(tasks)
+    visitor.picture(page, "airflow-run")
+
+
+def test_the_rows_in_postgres_are_those_of_gold_in_the_lake(stack: Installation) -> None:
+    """Every value of every column; the program reads both sides itself."""
+    tables = stack.inside("comparison.py")
+
+    for name, schema, rows in (
+        ("airport_days", schemas.AIRPORT_DAYS, len(AIRPORTS) * DAYS),
+        ("anomalies", schemas.WAREHOUSE_ANOMALIES, len(AIRPORTS) * DAYS * len(detectors.NAMES)),
+    ):
+        found = tables[name]
+        assert found["rows of gold"] == found["rows of postgres"] == rows
+        assert found["columns of gold"] == found["columns of postgres"] == sorted(schema.names)
+        assert found["keys of one side alone"] == []
+        assert found["differing values"] == []
+
+
+def test_plots_and_year_page_are_in_the_lake(stack: Installation) -> None:
+    objects = stack.inside("objects.py")
+
+    for airport in AIRPORTS:
+        for name in ("daily_flights.png", "daily_delay.png"):
+            size, _, first_bytes = objects[f"04_plots/year=2013/origin={airport}/{name}"]
+            assert first_bytes.startswith(PNG)
+            assert size > 10_000
+    size, _, first_bytes = objects["04_plots/year=2013/index.html"]
+    assert bytes.fromhex(first_bytes).lower().startswith(b"<!doctype html>")
+
+
+def test_make_status_shows_the_health_and_the_year(stack: Installation) -> None:
+    said = stack.made("status")
+
+    assert all(f"{service} " in said for service in LASTING)
+    assert "2013" in said
+
+
+def test_a_second_make_up_changes_nothing(stack: Installation, client: APIRequestContext) -> None:
+    token = superset_token(client, stack.password())
+    before = {**state_of(stack), "assets": assets_of(client, token)}
+    assert before["assets"]
+
+    stack.made("up")
+
+    after = {**state_of(stack), "assets": assets_of(client, token)}
+    for part, content in before.items():
+        assert after[part] == content
+
+
+# --- dashboards -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slug", ["flight-anomalies", "network"])
+def test_every_chart_of_a_dashboard_has_data(stack: Installation, page: Page, slug: str) -> None:
+    asked: list[Response] = []
+    page.on("response", lambda answer: asked.append(answer) if "/api/v1/chart/data" in answer.url else None)
+    visitor.log_in_to_superset(page, stack.url, stack.password())
+
+    open_dashboard(page, stack.url, slug)
+
+    titles = {chart["id"]: chart["slice_name"] for chart in charts(page, stack.url, slug)}
+    wanted = titles_in_assets(slug)
+    assert set(titles.values()) == wanted
+
+    def shown() -> set[str]:
+        forms = [form_of(answer) for answer in asked]
+        return {titles[form["slice_id"]] for form in forms if form.get("slice_id") in titles}
+
+    visitor.until(page, lambda: shown() == wanted and not is_loading(page), f"all charts of {slug}")
+    assert {answer.status for answer in asked} == {200}
+    empty = [form_of(answer) for answer in asked if not rows_of(answer)]
+    assert not empty
+    for title in wanted:
+        chart = page.locator(f'[data-test-chart-name="{title}"]')
+        expect(chart.locator("canvas, table, .header-line").first).to_be_visible()
+        expect(chart.get_by_role("alert")).to_have_count(0)
+        expect(chart.get_by_text("No results")).to_have_count(0)
+    visitor.picture(page, f"superset-{slug}")
+
+
+def test_the_figures_of_the_dashboard_are_those_of_sql(stack: Installation, page: Page) -> None:
+    """Of LaGuardia, which the dashboard shows first; the effective delay weighs each day by its flights."""
+    (day_figures,) = stack.psql(
+        "warehouse",
+        """
+        SELECT to_char(sum(scheduled), 'FM999,999') AS flights,
+               to_char(100.0 * sum(cancelled) / sum(scheduled), 'FM90.0%') AS cancelled,
+               to_char(sum(mean_effective_delay_min * scheduled) / sum(scheduled), 'FM90.0') AS delay
+        FROM flights.airport_days WHERE origin = 'LGA' AND extract(year FROM fl_date) = 2013
+        """,
+    )
+    (judged,) = stack.psql(
+        "warehouse",
+        """
+        SELECT count(*) AS abnormal FROM flights.anomalies
+        WHERE origin = 'LGA' AND extract(year FROM fl_date) = 2013 AND detector = 'delaywatch' AND is_anomaly
+        """,
+    )
+    visitor.log_in_to_superset(page, stack.url, stack.password())
+
+    open_dashboard(page, stack.url, "flight-anomalies")
+
+    for title, figure in {
+        "Flights": day_figures["flights"],
+        "Cancelled": day_figures["cancelled"],
+        "Effective delay": day_figures["delay"],
+        "Abnormal days": judged["abnormal"],
+    }.items():
+        expect(page.locator(f'[data-test-chart-name="{title}"] .header-line')).to_have_text(figure)
+
+
+def test_a_query_of_minutes_in_sql_lab_ends_in_a_sentence(stack: Installation, page: Page) -> None:
+    """10^10 rows need minutes. The first link of the chain of timeouts ends it, and its answer reaches the analyst."""
+    answers: list[Response] = []
+
+    def note(answer: Response) -> None:
+        answers.append(answer)
+
+    visitor.log_in_to_superset(page, stack.url, stack.password())
+    page.on("response", note)
+    editor = page.locator(".ace_editor").first
+    new_tab = page.get_by_text("Add a new tab", exact=True)  # a user who was never here has none
+    visitor.visit(page, f"{stack.url}/sqllab/", new_tab)
+    visitor.see(page, new_tab.click, editor)
+    # The warehouse is chosen, and its schemas are read.
+    expect(page.get_by_text("flights", exact=True).first).to_be_visible()
+    editor.click()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text("SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b")
+
+    page.get_by_role("button", name="Run").first.click()
+
+    said = page.get_by_text("The warehouse stopped this query after 60 seconds").first
+    said.wait_for(timeout=200_000)
+    visitor.picture(page, "superset-sql-lab")
+    executed = [answer for answer in answers if answer.url.endswith("/api/v1/sqllab/execute/")]
+    assert {answer.headers["content-type"].partition(";")[0] for answer in executed} == {"application/json"}
+    assert not [f"{one.status} {one.url}" for one in answers if one.status >= 400 and one not in executed]
+
+
+# --- notebooks --------------------------------------------------------------------------------------------------------
+
+
+def test_jupyter_runs_its_notebook_from_top_to_bottom(
+    stack: Installation, page: Page, client: APIRequestContext
+) -> None:
+    """In the browser: token, notebook, Run All Cells, save; what was saved on the host is looked at."""
+    folder = stack.folder / "notebooks"
+    notebook = folder / "01_explore_a_year.ipynb"
+    uid = os.getuid() or JUPYTER_UID
+    if os.getuid() == 0:
+        for path in (folder, *folder.iterdir()):
+            shutil.chown(path, uid)
+    started = stack.run(
+        ["docker", "compose", "--profile", "notebooks", "up", "--detach", "--wait", "jupyter"],
+        {"DELAYWATCH_UID": str(uid)},
+    )
+    assert started.returncode == 0, started.stderr.decode()
+    assert client.get("/jupyter/api/contents").status == 403
+
+    visitor.log_in_to_jupyter(page, stack.url, stack.token())
+    title = page.get_by_role("heading", name="Explore a year")
+    visitor.visit(page, f"{stack.url}/jupyter/lab/tree/{notebook.name}", title)
+    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+    cells: list[dict[str, Any]] = []
+
+    def has_run() -> bool:
+        page.keyboard.press("Control+s")
+        try:
+            found = json.loads(notebook.read_text())["cells"]
+        except json.JSONDecodeError:  # Jupyter is writing it
+            return False
+        cells[:] = [cell for cell in found if cell["cell_type"] == "code"]
+        return bool(errors_in(cells)) or all(cell["execution_count"] for cell in cells)
+
+    visitor.until(page, has_run, "every cell of the notebook has run")
+    assert errors_in(cells) == []
+    assert len([output for output in outputs_of(cells) if "image/png" in output.get("data", {})]) >= 5
+    visitor.picture(page, "jupyter")
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_backup_brings_back_everything_after_all_volumes_are_gone(
+    stack: Installation, client: APIRequestContext
+) -> None:
+    password, certificate, before = stack.password(), stack.certificate(), kept_of(stack)
+    save_query(client, password, stack.url, "kept by the backup")
+    runs = successful_runs(client, password)
+    assert runs
+    said = stack.made("backup")
+    backup = next(word for word in said.split() if word.startswith("backups/") and word.endswith(".tar"))
+    stack.made("destroy", "CONFIRM=yes")
+    assert stack.containers() == {}
+    assert stack.volumes() == set()
+
+    stack.made("restore", f"FROM={backup}")
+
+    assert kept_of(stack) == before
+    assert stack.certificate() == certificate
+    assert stack.password() == password
+    assert successful_runs(client, password) == runs
+    assert "kept by the backup" in saved_queries(client, password)
+
+
+def test_make_destroy_without_confirmation_removes_nothing(stack: Installation) -> None:
+    containers, volumes = stack.containers(), stack.volumes()
+
+    code, _, complaint = stack.make("destroy")
+
+    assert code != 0
+    assert "make destroy CONFIRM=yes" in complaint
+    assert (stack.containers(), stack.volumes()) == (containers, volumes)
+
+
+def test_make_down_leaves_no_container_and_every_volume(stack: Installation) -> None:
+    volumes = stack.volumes()
+    assert f"{stack.project}_postgres" in volumes
+
+    stack.made("down")
+
+    assert stack.containers() == {}
+    assert stack.volumes() == volumes
+
+
+# --- what the tests ask -----------------------------------------------------------------------------------------------
+
+
+def kept_of(stack: Installation) -> dict[str, dict[str, Any]]:
+    """What must outlive a host: secrets as hashes, every row of the warehouse, every object of the lake."""
+    return {"secrets": stack.fingerprints(), "rows": stack.rows(), "objects": stack.inside("objects.py")}
+
+
+def state_of(stack: Installation) -> dict[str, Any]:
+    """What is kept, and what browsers and Docker see of the running stack."""
+    ids = {name: container.id for name, container in stack.containers().items() if name in LASTING}
+    return {**kept_of(stack), "certificate": stack.certificate(), "containers": ids}
+
+
+def airflow_token(client: APIRequestContext, password: str) -> str:
+    answer = client.post("/airflow/auth/token", data={"username": "admin", "password": password})
+    assert answer.status == 201, answer.text()
+    return str(answer.json()["access_token"])
+
+
+def superset_token(client: APIRequestContext, password: str) -> str:
+    answer = client.post(
+        "/api/v1/security/login", data={"username": "admin", "password": password, "provider": "db", "refresh": False}
+    )
+    assert answer.status == 200, answer.text()
+    return str(answer.json()["access_token"])
+
+
+def assets_of(client: APIRequestContext, token: str) -> dict[str, bytes]:
+    """Every file of Superset's own export; the folder's name and metadata.yaml hold the time."""
+    answer = client.get("/api/v1/assets/export/", headers={"Authorization": f"Bearer {token}"})
+    assert answer.ok, answer.text()
+    with zipfile.ZipFile(io.BytesIO(answer.body())) as exported:
+        files = {name.partition("/")[2]: exported.read(name) for name in exported.namelist()}
+    return {name: content for name, content in files.items() if name != "metadata.yaml"}
+
+
+def successful_runs(client: APIRequestContext, password: str) -> list[str]:
+    """The ids of the runs of the DAG that Airflow knows as successful."""
+    answer = client.get(
+        "/airflow/api/v2/dags/flight_anomalies/dagRuns?state=success",
+        headers={"Authorization": f"Bearer {airflow_token(client, password)}"},
+    )
+    assert answer.ok, answer.text()
+    return sorted(run["dag_run_id"] for run in answer.json()["dag_runs"])
+
+
+def save_query(client: APIRequestContext, password: str, url: str, label: str) -> None:
+    """Something that only Superset's own database holds."""
+    headers = {"Authorization": f"Bearer {superset_token(client, password)}", "Referer": f"{url}/"}
+    headers["X-CSRFToken"] = client.get("/api/v1/security/csrf_token/", headers=headers).json()["result"]
+    answer = client.post(
+        "/api/v1/saved_query/",
+        headers=headers,
+        data={"label": label, "db_id": 1, "schema": "flights", "sql": "SELECT 1"},
+    )
+    assert answer.status == 201, answer.text()
+
+
+def saved_queries(client: APIRequestContext, password: str) -> list[str]:
+    headers = {"Authorization": f"Bearer {superset_token(client, password)}"}
+    return [query["label"] for query in client.get("/api/v1/saved_query/", headers=headers).json()["result"]]
+
+
+def outputs_of(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [output for cell in cells for output in cell["outputs"]]
+
+
+def errors_in(cells: list[dict[str, Any]]) -> list[str]:
+    outputs = outputs_of(cells)
+    return [f"{output['ename']}: {output['evalue']}" for output in outputs if output["output_type"] == "error"]
+
+
+def asset(kind: str, name: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((ASSETS / kind / f"{name}.yaml").read_text()))
+
+
+def titles_in_assets(slug: str) -> set[str]:
+    rows = asset("dashboards", slug.replace("-", "_"))["rows"]
+    return {asset("charts", name)["slice_name"] for row in rows for name in row.get("charts", {})}
+
+
+def charts(page: Page, url: str, slug: str) -> list[dict[str, Any]]:
+    return list(page.request.get(f"{url}/api/v1/dashboard/{slug}/charts").json()["result"])
+
+
+def open_dashboard(page: Page, url: str, slug: str) -> None:
+    """In a window so high that every chart is in view and loads, then as high as the dashboard."""
+    page.set_viewport_size({"width": 1400, "height": 6000})
+    visitor.visit(page, f"{url}/superset/dashboard/{slug}/", page.locator("[data-test-chart-name]").first)
+    visitor.until(page, lambda: not is_loading(page), f"the dashboard {slug} has loaded")
+    last = page.locator("[data-test-chart-name]").last.bounding_box()
+    assert last
+    page.set_viewport_size({"width": 1400, "height": round(last["y"] + last["height"]) + 20})
+
+
+def is_loading(page: Page) -> bool:
+    return page.get_by_test_id("loading-indicator").count() > 0
+
+
+def form_of(answer: Response) -> dict[str, Any]:
+    """What Superset calls the form of the chart, or of the filter, that asked."""
+    return dict((answer.request.post_data_json or {})["form_data"])
+
+
+def rows_of(answer: Response) -> int:
+    """How many rows it got."""
+    return sum(query["rowcount"] for query in answer.json()["result"])
