@@ -172,7 +172,6 @@ RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     "DELAYWATCH_HTTPS_PORT": (_is_port, "write a number from 1 to 65535"),
     "DELAYWATCH_EMAIL": (_matches(r"[^\s@]+@[^\s@]+"), "write an e-mail address"),
     "DELAYWATCH_THREADS": (_matches("[1-9][0-9]*"), "write a whole number of 1 or more"),
-    "DELAYWATCH_UID": (_matches("[1-9][0-9]*"), "write the number that `id -u` shows, not root's"),
     "AWS_ACCESS_KEY_ID": (_matches(r"\S+"), "write it without spaces"),
     "AWS_SECRET_ACCESS_KEY": (_matches(r"\S+"), "write it without spaces"),
     "AWS_SESSION_TOKEN": (_matches(r"\S+"), "write it without spaces"),

@@ -48,11 +48,11 @@ MAKERS: dict[str, Callable[[], str]] = {
     "superset_secret_key": _random(64),
     "warehouse_password": _random(40),
 }
-CERTIFICATE, KEY = (
-    "tls.crt",
-    "tls.key",
-)  # the self-signed pair, kept so that browsers stay content; `certificate` makes it
+# The self-signed pair, kept so that browsers stay content; `certificate` makes it.
+CERTIFICATE, KEY = "tls.crt", "tls.key"
 KNOWN = (*MAKERS, CERTIFICATE, KEY)
+# Data was made with these, and new ones would not open it. The others may be lost, or come with a later release.
+BOUND = frozenset(MAKERS) - {"airflow_secret_key", "jupyter_token", "jwt_secret", "s3_access_key", "s3_secret_key"}
 
 
 def read(folder: Path) -> dict[str, str]:
@@ -72,14 +72,15 @@ def require(folder: Path) -> dict[str, str]:
 def complete(folder: Path, database: Path) -> tuple[dict[str, str], int]:
     """All secrets and how many of them are new. Those that exist stay as they are.
 
-    Raises StackError when Postgres has data at `database` and one is missing: a new one would fit nothing there.
+    Raises StackError when Postgres has data at `database` and one that it was made with is missing.
     """
     if (folder / UNFINISHED).exists():
         raise StackError("The restore of the secrets was interrupted; remove all volumes (make destroy) and repeat it.")
     found = read(folder)
     missing = [name for name in MAKERS if name not in found]
-    if missing and _is_initialised(database):
-        state = f"lacks {', '.join(missing)}" if found else "is empty"
+    lost = [name for name in missing if name in BOUND]
+    if lost and _is_initialised(database):
+        state = f"lacks {', '.join(lost)}" if found else "is empty"
         raise StackError(
             f"The volume of the secrets {state}, but Postgres holds data that was made with them; when a backup has "
             "that data, or it may go, remove all volumes (make destroy), then bring the backup back (make restore "
@@ -151,6 +152,6 @@ def _checked(packed: bytes) -> Mapping[str, bytes]:
     except tarfile.TarError:
         raise StackError("The backup of the secrets is no tar, or not all of it; nothing was imported.") from None
     whole = [name for name in MAKERS if re.fullmatch(rb"[!-~]+", content.get(name, b""))]
-    if lacking := [name for name in MAKERS if name not in whole]:
+    if lacking := [name for name in MAKERS if name not in whole and (name in BOUND or name in content)]:
         raise StackError(f"The backup of the secrets lacks {', '.join(lacking)}; nothing was imported.")
     return content

@@ -37,6 +37,21 @@ def test_a_single_lost_secret_with_an_old_database_is_named(volumes: Volumes) ->
     assert "The volume of the secrets lacks fernet_key, but Postgres holds data" in volumes.refusal()
 
 
+def test_a_secret_that_nothing_was_made_with_is_made_anew_beside_an_old_database(volumes: Volumes) -> None:
+    """As one that a later release adds."""
+    volumes.setup()
+    before = volumes.snapshot("secrets")
+    volumes.put("state/postgres/PG_VERSION", "17\n")
+    volumes.path("secrets/jwt_secret").unlink()
+
+    outcome = volumes.setup()
+
+    assert outcome.out.startswith("Setup: 1 secrets created, ")
+    after = volumes.snapshot("secrets")
+    assert after.keys() == before.keys()
+    assert [name for name in before if after[name][0] != before[name][0]] == ["secrets/jwt_secret"]
+
+
 def test_an_old_database_with_its_secrets_is_no_reason_to_stop(volumes: Volumes) -> None:
     volumes.setup()
     volumes.put("state/postgres/PG_VERSION", "17\n")
@@ -148,6 +163,21 @@ def test_a_damaged_backup_is_refused_before_anything_is_written(tmp_path: Path, 
     assert outcome.err.startswith("The backup of the secrets ")
     assert outcome.err.endswith("nothing was imported.\n")
     assert list(new.path("secrets").iterdir()) == []
+
+
+def test_a_backup_of_a_release_with_fewer_secrets_is_taken_and_completed(tmp_path: Path) -> None:
+    old, new = Volumes.make(tmp_path / "old"), Volumes.make(tmp_path / "new")
+    old.setup()
+    packed = repacked(
+        old.run("export").raw,
+        lambda members: members.__setitem__(slice(None), [one for one in members if one[0].name != "jwt_secret"]),
+    )
+
+    assert new.run("import", stdin=packed).out == "Secrets: 14 files imported.\n"
+    new.setup()
+
+    assert new.read("secrets/jwt_secret") not in {"", old.read("secrets/jwt_secret")}
+    assert new.read("secrets/fernet_key") == old.read("secrets/fernet_key")
 
 
 def test_an_interrupted_import_is_not_filled_up_with_new_secrets_but_can_be_repeated(tmp_path: Path) -> None:
