@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -18,6 +18,8 @@ from rich.table import Table
 
 from utils import __version__, pipeline
 from utils.errors import DelaywatchError
+from utils.feedback import feedback
+from utils.options import LakeOption, OnlyYearOption, ThreadsOption, WarehouseOption, YearOption, settings_of, years_of
 from utils.settings import Settings, read_secret
 
 app = typer.Typer(
@@ -33,67 +35,17 @@ Put the year's CSV (Kaggle's "Airline Delay and Cancellation Data" or the same 2
 
     python -m utils run --year 2018
 
-`run` is silver, gold, detect, upsert, plot and the year page in this order; each is also a command of its own, for
-example `detect` and `upsert` after a change of detectors.yaml. Doing a step twice changes nothing. Without --lake and
---warehouse the environment decides: DELAYWATCH_LAKE (file:///folder or s3://bucket/prefix), DELAYWATCH_WAREHOUSE
-(postgresql://user:password@host:5432/database) or DELAYWATCH_WAREHOUSE_FILE (a file that holds this URL), and for S3
-the usual AWS_* variables and AWS_ENDPOINT_URL. `prepare` checks all of them before the first year.
+`run` is silver, gold, detect, explain, upsert, plot and the year page in this order; each is also a command of its own,
+for example `detect`, `explain` and `upsert` after a change of detectors.yaml. Doing a step twice changes nothing.
+Without --lake and --warehouse the environment decides: DELAYWATCH_LAKE (file:///folder or s3://bucket/prefix),
+DELAYWATCH_WAREHOUSE (postgresql://user:password@host:5432/database) or DELAYWATCH_WAREHOUSE_FILE (a file that holds
+this URL), and for S3 the usual AWS_* variables and AWS_ENDPOINT_URL. `prepare` checks all of them before the first
+year. `feedback` keeps what you know of a day: `python -m utils feedback JFK 2013-02-08 expected --note "snow storm"`.
 
 Exit codes: 0 done, 1 a year could not be done (the sentence says why), 2 the command line was not understood.
 """,
 )
 err = Console(stderr=True)
-
-
-def years_of(asked: list[str]) -> list[int]:
-    """`["2009:2011", "2018"]` to [2009, 2010, 2011, 2018]. Raises DelaywatchError for what is no year."""
-    found: list[int] = []
-    for part in (part.strip() for text in asked for part in text.split(",")):
-        first, colon, last = part.partition(":")
-        if not (first.isdecimal() and (last.isdecimal() or not colon)):
-            raise DelaywatchError(f"{part!r} is no year; write 2018, a range such as 2009:2018, or 2011,2013.")
-        ends = [pipeline.check_year(int(first)), pipeline.check_year(int(last or first))]
-        if ends[1] < ends[0]:
-            raise DelaywatchError(f"The range {part} runs backwards; write {last}:{first}.")
-        found += range(ends[0], ends[1] + 1)
-    return list(dict.fromkeys(found))
-
-
-def _checked(asked: list[str] | None) -> list[str] | None:
-    """The years as they were typed, refused before anything else is looked at."""
-    years_of(asked or [])
-    return asked
-
-
-YearOption = Annotated[
-    list[str],
-    typer.Option(
-        "--year",
-        "-y",
-        callback=_checked,
-        help="A year, a range such as 2009:2018, or several of both, separated by commas or by repeating --year.",
-    ),
-]
-LakeOption = Annotated[
-    str | None, typer.Option("--lake", help="Root of the lake: file:///folder or s3://bucket[/prefix].")
-]
-WarehouseOption = Annotated[
-    str | None,
-    typer.Option(
-        "--warehouse",
-        help="Postgres, for run and upsert: postgresql://user:password@host:5432/database (better in the environment).",
-    ),
-]
-ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Workers; as many as this machine has cores by default.")
-]
-
-
-def _settings(lake: str | None, warehouse: str | None, threads: int | None, *, needs_warehouse: bool) -> Settings:
-    given: dict[str, Any] = {"lake": lake} if lake else {}
-    if warehouse or not needs_warehouse:
-        given["warehouse"] = warehouse
-    return Settings.from_environment(**given, threads=str(threads) if threads else None)
 
 
 @contextmanager
@@ -133,6 +85,10 @@ def _detect(settings: Settings, year: int, progress: Progress) -> None:
         pipeline.write_anomalies(settings, year, name)
 
 
+def _explain(settings: Settings, year: int, _: Progress) -> None:
+    pipeline.explain(settings, year)
+
+
 def _upsert(settings: Settings, year: int, _: Progress) -> None:
     pipeline.upsert(settings, year)
 
@@ -146,7 +102,7 @@ def _plot(settings: Settings, year: int, progress: Progress) -> None:
 def _all(settings: Settings, year: int, progress: Progress) -> None:
     started = datetime.now(UTC)
     pipeline.check_warehouse(settings)
-    for step in (_silver, _gold, _detect, _upsert, _plot):
+    for step in (_silver, _gold, _detect, _explain, _upsert, _plot):
         step(settings, year, progress)
     pipeline.publish(settings, year, f"cli__{year}__{started:%Y%m%dT%H%M%S.%f}Z", started)
     pipeline.clear_scratch(settings, year)
@@ -194,7 +150,7 @@ def prepare(
     """Make lake, tables, view and a read-only login, as far as they are not there; twice changes nothing."""
     if (reader is None) != (reader_password_file is None):
         raise DelaywatchError("--reader and --reader-password-file belong together; give both or neither.")
-    settings, login = _settings(lake, warehouse, None, needs_warehouse=True), None
+    settings, login = settings_of(lake, warehouse), None
     if reader is not None and reader_password_file is not None:
         login = reader, read_secret(reader_password_file, "The password file")
     console = Console()
@@ -205,8 +161,8 @@ def prepare(
 def run(
     year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None, threads: ThreadsOption = None
 ) -> None:
-    """Do the whole year: silver, gold, detect, upsert, plot, year page, and the record of the run."""
-    _for_years(_all, year, _settings(lake, warehouse, threads, needs_warehouse=True))
+    """Do the whole year: silver, gold, detect, explain, upsert, plot, year page, and the record of the run."""
+    _for_years(_all, year, settings_of(lake, warehouse, threads))
 
 
 @app.command()
@@ -220,7 +176,7 @@ def bronze(
     ] = None,
 ) -> None:
     """Show the year's CSV in bronze, or put one there with --from; no step changes it afterwards."""
-    settings = _settings(lake, warehouse, None, needs_warehouse=False)
+    settings = settings_of(lake, warehouse, None, needs_warehouse=False)
 
     def show_or_put(settings: Settings, one: int, _: Progress) -> None:
         key = pipeline.put_bronze(settings, one, csv) if csv else pipeline.bronze_key(settings, one)
@@ -238,25 +194,34 @@ def silver(
     year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None, threads: ThreadsOption = None
 ) -> None:
     """Bronze CSV to typed, deduplicated flights, rejected rows and the quality report, in one pass."""
-    _for_years(_silver, year, _settings(lake, warehouse, threads, needs_warehouse=False))
+    _for_years(_silver, year, settings_of(lake, warehouse, threads, needs_warehouse=False))
 
 
 @app.command()
 def gold(year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None) -> None:
     """Silver to one row per airport and calendar day."""
-    _for_years(_gold, year, _settings(lake, warehouse, None, needs_warehouse=False))
+    _for_years(_gold, year, settings_of(lake, warehouse, None, needs_warehouse=False))
 
 
 @app.command()
 def detect(year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None) -> None:
-    """Gold to every detector's verdict per airport and day, with the settings of detectors.yaml."""
-    _for_years(_detect, year, _settings(lake, warehouse, None, needs_warehouse=False))
+    """Gold to every detector's verdict per airport and day, with the settings of detectors.yaml.
+
+    Nothing is learnt from the days of incidents.yaml and, where there is a warehouse, from those called expected there.
+    """
+    _for_years(_detect, year, settings_of(lake, warehouse, None, needs_warehouse=False))
+
+
+@app.command()
+def explain(year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None) -> None:
+    """Why days are abnormal: reasons by cause, carrier and destination, and the events that they belong to."""
+    _for_years(_explain, year, settings_of(lake, warehouse, None, needs_warehouse=False))
 
 
 @app.command()
 def upsert(year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None) -> None:
     """Gold to Postgres, in one transaction per table; equal rows are not written again."""
-    _for_years(_upsert, year, _settings(lake, warehouse, None, needs_warehouse=True))
+    _for_years(_upsert, year, settings_of(lake, warehouse))
 
 
 @app.command()
@@ -264,17 +229,17 @@ def plot(
     year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None, threads: ThreadsOption = None
 ) -> None:
     """Two pictures per airport: flights per day, and observed against expected delay, with the abnormal days marked."""
-    _for_years(_plot, year, _settings(lake, warehouse, threads, needs_warehouse=False))
+    _for_years(_plot, year, settings_of(lake, warehouse, threads, needs_warehouse=False))
 
 
 @app.command()
 def status(
-    year: Annotated[list[str] | None, typer.Option("--year", "-y", callback=_checked, help="Only these years.")] = None,
+    year: OnlyYearOption = None,
     lake: LakeOption = None,
     warehouse: WarehouseOption = None,
 ) -> None:
     """What is there of every year, layer by layer, and which verdicts were made with other settings than today's."""
-    settings = _settings(lake, warehouse, None, needs_warehouse=False)
+    settings = settings_of(lake, warehouse, None, needs_warehouse=False)
     wanted = years_of(year) if year else None
     found = [one for one in pipeline.status(settings) if wanted is None or one["year"] in wanted]
     if not found:
@@ -304,6 +269,9 @@ def status(
             str(one["year"]), bronze, counts[0], counts[1], verdicts, counts[2], "yes" if one["has_page"] else "–"
         )
     Console().print(table)
+
+
+app.command()(feedback)
 
 
 def main() -> None:

@@ -105,6 +105,91 @@ ANOMALIES = pa.schema(
 # The warehouse holds gold as it is, with the detector as a column instead of a folder.
 WAREHOUSE_ANOMALIES = ANOMALIES.insert(2, pa.field("detector", pa.string(), nullable=False))
 
+# Why a day that the published detector flags is abnormal: one row per such day.
+ANOMALY_REASONS = pa.schema(
+    [
+        pa.field("origin", pa.string(), nullable=False),
+        pa.field("fl_date", pa.date32(), nullable=False),
+        pa.field("direction", pa.string(), nullable=False),
+        pa.field("severity", pa.int16(), nullable=False),
+        pa.field("scheduled", pa.int32(), nullable=False),
+        pa.field("effective_delay_min", pa.float32()),
+        pa.field("expected_effective_delay_min", pa.float32()),
+        pa.field("disrupted_share", pa.float32()),  # of the scheduled flights, 0 to 1
+        pa.field("expected_disrupted_share", pa.float32()),
+        pa.field("delay_min", pa.float32(), nullable=False),  # sum of the late departures' minutes, early ones count 0
+        pa.field("usual_delay_min", pa.float32()),  # of as many flights on days that are not flagged
+        pa.field("excess_delay_min", pa.float32()),
+        pa.field("cancelled", pa.int32(), nullable=False),
+        pa.field("usual_cancelled", pa.float32()),
+        pa.field("excess_cancelled", pa.float32()),
+        pa.field("top_cause", pa.string()),  # the name with the largest excess; null where nothing exceeds
+        pa.field("top_carrier", pa.string()),
+        pa.field("top_destination", pa.string()),
+        pa.field("sentence", pa.string(), nullable=False),
+    ]
+)
+
+FACTOR_DIMENSIONS = ("cause", "carrier", "destination")
+CAUSES = ("carrier", "weather", "nas", "security", "late_aircraft")
+# The parts of that day by cause, carrier and destination, against the airport's usual mix.
+ANOMALY_FACTORS = pa.schema(
+    [
+        pa.field("origin", pa.string(), nullable=False),
+        pa.field("fl_date", pa.date32(), nullable=False),
+        pa.field("dimension", pa.string(), nullable=False),  # of FACTOR_DIMENSIONS
+        pa.field("name", pa.string(), nullable=False),  # of CAUSES, or a code of a carrier or of an airport
+        pa.field("scheduled", pa.int32()),  # null for a cause
+        pa.field("delay_min", pa.float32()),  # null where the year does not report it by cause
+        pa.field("usual_delay_min", pa.float32()),
+        pa.field("excess_delay_min", pa.float32()),
+        pa.field("cancelled", pa.int32()),  # likewise, and for late_aircraft, which cancels nothing by code
+        pa.field("usual_cancelled", pa.float32()),
+        pa.field("excess_cancelled", pa.float32()),
+    ]
+)
+
+EVENT_KINDS = ("delay", "closure", "mixed")
+# Flagged days of near airports on the same or adjacent days, as one event.
+EVENTS = pa.schema(
+    [
+        pa.field("event_id", pa.string(), nullable=False),  # first day and worst airport of that day: 20130208-LGA
+        pa.field("name", pa.string(), nullable=False),  # 2013-02-08..09 north-east, 14 airports, closure
+        pa.field("first_day", pa.date32(), nullable=False),
+        pa.field("last_day", pa.date32(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),  # of EVENT_KINDS
+        pa.field("airports", pa.int32(), nullable=False),
+        pa.field("airport_days", pa.int32(), nullable=False),
+        pa.field("severity", pa.int16(), nullable=False),  # the highest of its days
+        pa.field("scheduled", pa.int32(), nullable=False),  # flights on its airport-days
+        pa.field("cancelled", pa.int32(), nullable=False),
+        pa.field("mean_effective_delay_min", pa.float32()),  # over those flights
+        pa.field("worst_origin", pa.string(), nullable=False),
+        pa.field("latitude", pa.float32()),  # centre, weighted by flights; degrees; null when no airport is known
+        pa.field("longitude", pa.float32()),
+    ]
+)
+EVENT_DAYS = pa.schema(
+    [
+        pa.field("event_id", pa.string(), nullable=False),
+        pa.field("origin", pa.string(), nullable=False),
+        pa.field("fl_date", pa.date32(), nullable=False),
+    ]
+)
+
+OPINIONS = ("expected", "wrong", "right")
+# What a person says of an airport-day; kept in the warehouse alone.
+FEEDBACK = pa.schema(
+    [
+        pa.field("origin", pa.string(), nullable=False),
+        pa.field("fl_date", pa.date32(), nullable=False),
+        pa.field("opinion", pa.string(), nullable=False),  # of OPINIONS
+        pa.field("note", pa.string(), nullable=False),  # may be empty
+        pa.field("author", pa.string(), nullable=False),
+        pa.field("given_at", pa.timestamp("us", "UTC"), nullable=False),
+    ]
+)
+
 BRONZE_QUALITY = pa.schema(
     [
         pa.field("year", pa.int16(), nullable=False),

@@ -13,6 +13,7 @@ import pytest
 from tests.bronze import csv_of, year_of_flights
 from tests.conftest import at
 from utils import __main__ as cli
+from utils import options
 from utils.errors import DelaywatchError
 
 ROOT = Path(__file__).parents[2]
@@ -128,11 +129,11 @@ def test_a_missing_year_lists_the_years_that_are_there(lake: Path) -> None:
 @pytest.mark.parametrize("year", ["abc", "1886", "3000", "2018:2009", "20 18", "", "../2015", "-1"])
 def test_what_is_no_year_is_refused(year: str) -> None:
     with pytest.raises(DelaywatchError, match=r"is no year|runs backwards"):
-        cli.years_of([year])
+        options.years_of([year])
 
 
 def test_years_can_be_ranges_lists_and_both() -> None:
-    assert cli.years_of(["2009:2011", "2011,2018"]) == [2009, 2010, 2011, 2018]
+    assert options.years_of(["2009:2011", "2011,2018"]) == [2009, 2010, 2011, 2018]
 
 
 def test_without_a_lake_the_variable_and_the_option_are_named() -> None:
@@ -142,7 +143,7 @@ def test_without_a_lake_the_variable_and_the_option_are_named() -> None:
 
 
 def test_a_warehouse_that_is_down_is_named_without_its_password(lake: Path) -> None:
-    for step in ("silver", "gold", "detect"):
+    for step in ("silver", "gold", "detect", "explain"):
         assert utils(step, "--year", "2015", lake=lake).returncode == 0
     told = error_of(
         utils("upsert", "--year", "2015", lake=lake, warehouse="postgresql://loader:hush@127.0.0.1:9/warehouse")
@@ -174,7 +175,9 @@ def test_prepare_explains_itself() -> None:
         assert option in told.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "bronze", "silver", "gold", "detect", "upsert", "plot", "status"])
+@pytest.mark.parametrize(
+    "command", ["run", "bronze", "silver", "gold", "detect", "explain", "upsert", "plot", "status"]
+)
 def test_every_command_explains_itself_and_takes_years_lake_and_warehouse(command: str) -> None:
     from typer.testing import CliRunner
 

@@ -8,9 +8,11 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from botocore.exceptions import ClientError
@@ -20,7 +22,7 @@ from utils import lake as keys
 from utils.errors import DelaywatchError
 from utils.lake import Lake
 from utils.settings import Settings
-from utils.stores import BucketStore, FolderStore
+from utils.stores import BucketStore, FolderStore, Source
 
 
 def sentence(call: object, *given: object) -> str:
@@ -180,6 +182,56 @@ def test_a_damaged_parquet_file_is_named(lake: Lake) -> None:
 
     assert "airport_days.parquet in" in sentence(lake.read_airport_days, 2015)
     assert "is damaged" in sentence(lake.read_airport_days, 2015)
+
+
+def commit_groups(lake: Lake) -> str:
+    """A part of three row groups and two columns, of which the second is by far the larger; its key."""
+    noise = np.random.default_rng(0).bytes(300_000)
+    table = pa.table({"text": list("abc"), "noise": [noise[:100_000], noise[100_000:200_000], noise[200_000:]]})
+    with lake.staging(2015) as folder:
+        path = folder / "part"
+        keys.write_parquet(table, str(path), row_group_rows=1)
+        lake.commit_silver(2015, [(path, "part-00000-a.parquet")], {"parts": [{"name": "part-00000-a.parquet"}]})
+    return keys.silver_folder(2015) + "part-00000-a.parquet"
+
+
+def test_silver_is_read_by_row_groups_and_only_the_bytes_of_the_columns_asked_for(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = commit_groups(lake)
+    with closing(lake.store.open(key)) as source:
+        size, kind = source.size, type(source)
+    read = kind.read
+    asked: list[int] = []
+
+    def counted(self: Source, start: int, end: int) -> bytes:
+        data = read(self, start, end)
+        asked.append(len(data))
+        return data
+
+    monkeypatch.setattr(kind, "read", counted)
+
+    groups = [table.to_pydict() for table in lake.read_silver(2015, ["text"])]
+
+    assert groups == [{"text": ["a"]}, {"text": ["b"]}, {"text": ["c"]}]
+    assert sum(asked) < size / 2
+
+
+def test_a_damaged_silver_part_is_named(lake: Lake) -> None:
+    key = commit_groups(lake)
+    lake.store.put(key, b"not parquet at all")
+
+    assert f"{key} in" in sentence(lambda: list(lake.read_silver(2015)))
+
+
+def test_a_silver_part_that_is_replaced_on_s3_while_it_is_read_is_told_so(bucket_settings: Settings) -> None:
+    lake = Lake(bucket_settings)
+    key = commit_groups(lake)
+    groups = lake.read_silver(2015)
+    next(groups)
+    lake.store.put(key, b"another")
+
+    assert f"changed while reading {key}" in sentence(lambda: list(groups))
 
 
 def test_an_absent_layer_names_the_step_that_writes_it(lake: Lake) -> None:

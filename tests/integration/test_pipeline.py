@@ -47,6 +47,7 @@ def run(settings: Settings, year: int = YEAR) -> None:
     pipeline.write_gold(settings, year)
     for name in pipeline.detector_names(settings):
         pipeline.write_anomalies(settings, year, name)
+    pipeline.explain(settings, year)
     pipeline.upsert(settings, year)
     pipeline.write_plots(settings, year)
     pipeline.publish(settings, year, f"test__{year}", datetime(2016, 1, 1, tzinfo=UTC))

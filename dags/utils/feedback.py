@@ -1,0 +1,164 @@
+"""`python -m utils feedback`: what a person says of an airport-day, given, withdrawn and listed.
+
+How it is kept is in `warehouse/feedback.py`; what detectors make of it is no matter of this file.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Hashable, Mapping
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from utils.errors import DelaywatchError
+from utils.options import OnlyYearOption, WarehouseOption, settings_of, years_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from utils.db_handler import DBHandler
+
+COUNTS = ["right_flags", "wrong_flags", "expected_flags", "right_missed"]
+
+
+def feedback(
+    airport: Annotated[str | None, typer.Argument(help="Code of the airport, such as JFK.")] = None,
+    day: Annotated[str | None, typer.Argument(help="The day, such as 2013-02-08.")] = None,
+    opinion: Annotated[
+        str | None,
+        typer.Argument(
+            help="expected: known beforehand, nothing is learnt from the day. wrong: a false alarm. right: a true one."
+        ),
+    ] = None,
+    note: Annotated[str, typer.Option("--note", help="Why, in your words.")] = "",
+    author: Annotated[str | None, typer.Option("--author", help="Who says it; your login by default.")] = None,
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Take back what was said of the day.")] = False,
+    year: OnlyYearOption = None,
+    warehouse: WarehouseOption = None,
+) -> None:
+    """Say what you know of an airport-day: AIRPORT DAY OPINION. Without them: list what was said, and of what verdicts.
+
+    Runs of the year keep it. A second opinion on a day replaces the first.
+    """
+    from utils import schemas
+    from utils.db_handler import DBHandler
+
+    is_list = airport is None
+    if is_list and (note or author or withdraw):
+        raise DelaywatchError("Feedback is on a day of an airport; name both, such as JFK 2013-02-08.")
+    if not is_list and year:
+        raise DelaywatchError("--year chooses what is listed; leave it out, or leave out airport and day.")
+    if withdraw and (opinion or note):
+        raise DelaywatchError("--withdraw takes back what was said of a day; leave out opinion and note.")
+    when = None if is_list else _day(day)
+    if not is_list and not withdraw and opinion is None:
+        raise DelaywatchError(
+            f"What was {airport} on {when}? Add one of {', '.join(schemas.OPINIONS)}; or --withdraw what was said."
+        )
+    years = years_of(year) if year else None
+    with DBHandler(settings_of(warehouse=warehouse, needs_lake=False).warehouse) as handler:
+        if airport is None or when is None:
+            _list(handler, years)
+        elif opinion is None:
+            _withdraw(handler, airport.strip().upper(), when)
+        else:
+            _give(handler, airport.strip().upper(), when, opinion, note, author or _login())
+
+
+def _give(handler: DBHandler, airport: str, day: date, opinion: str, note: str, author: str) -> None:
+    before = _opinion(handler, airport, day)
+    is_new = handler.give_feedback(airport, day, opinion, note, author)
+    (now,) = _of_day(handler.judged_feedback(day.year), airport, day).to_dict("records")
+    _say(f"{airport} {day}: {opinion}{'' if is_new else ', as before'} (the published verdict: {_verdict(now)}).")
+    if "expected" in {opinion, before} and opinion != before:
+        _say_what_next(day)
+
+
+def _withdraw(handler: DBHandler, airport: str, day: date) -> None:
+    before = _opinion(handler, airport, day)
+    if not handler.withdraw_feedback(airport, day):
+        raise DelaywatchError(
+            f"There is no feedback on {airport} {day} to withdraw; `python -m utils feedback` lists what there is."
+        )
+    _say(f"{airport} {day}: {before} is withdrawn.")
+    if before == "expected":
+        _say_what_next(day)
+
+
+def _list(handler: DBHandler, years: list[int] | None) -> None:
+    found, counts = handler.judged_feedback(), handler.detector_feedback()
+    if years is not None:
+        found, counts = found[found["fl_date"].dt.year.isin(years)], counts[counts["year"].isin(years)]
+    if found.empty:
+        _say(f"No feedback{' on days of these years' if years else ''} yet.")
+        return
+    table = Table("airport", "day", "opinion", "published verdict", "by", "on", "note")
+    for row in found.to_dict("records"):
+        said = (row["opinion"], _verdict(row), row["author"], f"{row['given_at']:%Y-%m-%d}", row["note"])
+        # as they are: a note may hold what rich takes for a colour
+        table.add_row(*(Text(cell) for cell in (row["origin"], f"{row['fl_date']:%Y-%m-%d}", *said)))
+    Console().print(table)
+    if not counts.empty:
+        Console().print(_precision(counts))
+
+
+def _precision(counts: pd.DataFrame) -> Table:
+    """How often each detector was right by what was said, all years together."""
+    table = Table(
+        *("detector", "right", "wrong", "precision", "expected", "missed"),
+        caption="flagged days by what was said of them; missed: called right and not flagged",
+    )
+    for name, right, wrong, expected, missed in counts.groupby("detector")[COUNTS].sum().itertuples():
+        precision = f"{right / (right + wrong):.0%}".replace("%", " %") if right + wrong else "–"
+        table.add_row(name, str(right), str(wrong), precision, str(expected), str(missed))
+    return table
+
+
+def _verdict(row: Mapping[Hashable, Any]) -> str:
+    """What the published detector says of the day now."""
+    from utils import schemas
+
+    if not row["is_there"]:
+        return "none, the day is gone"
+    if not isinstance(row["verdict"], str):
+        return "none, not judged"
+    return f"{row['verdict']}, {schemas.SEVERITIES[int(row['severity'])]}" if row["severity"] else row["verdict"]
+
+
+def _opinion(handler: DBHandler, airport: str, day: date) -> str | None:
+    said = _of_day(handler.feedback(day.year), airport, day)
+    return None if said.empty else str(said["opinion"].iloc[0])
+
+
+def _of_day(said: pd.DataFrame, airport: str, day: date) -> pd.DataFrame:
+    of_day: pd.DataFrame = said[(said["origin"] == airport) & (said["fl_date"].dt.date == day)]
+    return of_day
+
+
+def _day(text: str | None) -> date:
+    if text is None:
+        raise DelaywatchError("Feedback is on a day of an airport; name both, such as JFK 2013-02-08.")
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise DelaywatchError(f"{text} is no day; write it like 2013-02-08, after the airport.") from None
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        raise DelaywatchError("This machine does not know your name; give it with --author.") from None
+
+
+def _say(line: str) -> None:
+    Console().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _say_what_next(day: date) -> None:
+    _say(f"Verdicts heed it after `python -m utils detect --year {day.year}`, then `explain` and `upsert`.")

@@ -1,0 +1,76 @@
+"""Options that several commands of `python -m utils` take, and what is made of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from utils import pipeline
+from utils.errors import DelaywatchError
+from utils.settings import Settings
+
+
+def years_of(asked: list[str]) -> list[int]:
+    """`["2009:2011", "2018"]` to [2009, 2010, 2011, 2018]. Raises DelaywatchError for what is no year."""
+    found: list[int] = []
+    for part in (part.strip() for text in asked for part in text.split(",")):
+        first, colon, last = part.partition(":")
+        if not (first.isdecimal() and (last.isdecimal() or not colon)):
+            raise DelaywatchError(f"{part!r} is no year; write 2018, a range such as 2009:2018, or 2011,2013.")
+        ends = [pipeline.check_year(int(first)), pipeline.check_year(int(last or first))]
+        if ends[1] < ends[0]:
+            raise DelaywatchError(f"The range {part} runs backwards; write {last}:{first}.")
+        found += range(ends[0], ends[1] + 1)
+    return list(dict.fromkeys(found))
+
+
+def settings_of(
+    lake: str | None = None,
+    warehouse: str | None = None,
+    threads: int | None = None,
+    *,
+    needs_lake: bool = True,
+    needs_warehouse: bool = True,
+) -> Settings:
+    """The settings of the environment, with what was given as an option before them.
+
+    Raises DelaywatchError when what the command needs is in neither.
+    """
+    given: dict[str, Any] = {"threads": str(threads) if threads else None}
+    if lake or not needs_lake:
+        given["lake"] = lake
+    if warehouse or not needs_warehouse:
+        given["warehouse"] = warehouse
+    return Settings.from_environment(**given)
+
+
+def _checked(asked: list[str] | None) -> list[str] | None:
+    """The years as they were typed, refused before anything else is looked at."""
+    years_of(asked or [])
+    return asked
+
+
+YearOption = Annotated[
+    list[str],
+    typer.Option(
+        "--year",
+        "-y",
+        callback=_checked,
+        help="A year, a range such as 2009:2018, or several of both, separated by commas or by repeating --year.",
+    ),
+]
+OnlyYearOption = Annotated[list[str] | None, typer.Option("--year", "-y", callback=_checked, help="Only these years.")]
+LakeOption = Annotated[
+    str | None, typer.Option("--lake", help="Root of the lake: file:///folder or s3://bucket[/prefix].")
+]
+WarehouseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--warehouse",
+        help="Postgres: postgresql://user:password@host:5432/database (better in the environment).",
+    ),
+]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Workers; as many as this machine has cores by default.")
+]

@@ -1,0 +1,1 @@
+"""The parts of `db_handler`, one noun each, which it alone uses: all SQL but that of the tables' history lives here."""

@@ -1,0 +1,141 @@
+"""Logins of the server: what a role is, and making one that may only read the tables of schema flights."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import psycopg2
+import psycopg2.extensions
+from psycopg2.sql import SQL, Composed, Identifier, Literal
+
+from utils.errors import DelaywatchError
+from utils.warehouse.postgres import Postgres, first_line, lock_key
+
+# Of a role: has it rights beyond reading, is it a login, does it read flights and write there, may it connect to this
+# database, and its settings in it.
+LOGIN = """
+    SELECT r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls, r.rolcanlogin,
+           pg_has_role(r.oid, 'flights_reader', 'USAGE'),
+           pg_has_role(r.oid, 'flights_loader', 'MEMBER') OR pg_has_role(r.oid, 'flights_owner', 'MEMBER'),
+           has_database_privilege(r.oid, current_database(), 'CONNECT'),
+           ARRAY(SELECT unnest(s.setconfig) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+                 WHERE s.setrole = r.oid AND d.datname = current_database())
+    FROM pg_roles r WHERE r.rolname = %s
+"""
+GROUPS_USER_AND_DATABASE = """
+    SELECT num_nulls(to_regrole('flights_owner'), to_regrole('flights_loader'), to_regrole('flights_reader')) = 0,
+           current_user::text, current_database()::text
+"""
+READER_SETTINGS = {"default_transaction_read_only": "on", "statement_timeout": "60s"}
+
+
+class _Login(NamedTuple):
+    """What `LOGIN` answers."""
+
+    is_powerful: bool
+    is_login: bool
+    reads: bool
+    writes: bool
+    connects: bool
+    settings: list[str]
+
+    @property
+    def objection(self) -> str | None:
+        """What keeps a role that is there from becoming a reader; None for one that is ours to change."""
+        if self.is_powerful:
+            return "has more rights than a reader may have"
+        if not self.is_login:
+            return "is a group and no login"
+        if self.writes:
+            return "may write into flights"
+        return None if self.reads else "is no member of flights_reader"
+
+
+def create_reader(server: Postgres, login: str, password: str) -> bool:
+    """What `DBHandler.create_reader` does."""
+    if not re.fullmatch(r"(?!pg_)[A-Za-z_][A-Za-z0-9_-]{0,62}", login) or login in {"public", "none"}:
+        raise DelaywatchError(
+            f"The reader {login!r} cannot name a login; use up to 63 letters, digits, _ and -, not pg_ in front."
+        )
+    if not password or "\0" in password:
+        raise DelaywatchError(f"The password of the reader {login} is empty or holds a null byte; give another.")
+    with server.transaction(f"making the reader {login}") as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key("reader", login)])
+        cursor.execute(GROUPS_USER_AND_DATABASE)
+        has_groups, user, database = cursor.fetchone() or (False, "", "")
+        if not has_groups:
+            raise DelaywatchError(
+                f"The {server.place} lacks the role flights_reader; `python -m utils prepare` with a login that may "
+                "create roles makes it."
+            )
+        there = _logins(cursor, login)
+        remedy = _remedy(user, login, is_there=bool(there)).as_string(cursor)
+        try:
+            is_new = not there and _create_login(cursor, login)
+            (found,) = there or _logins(cursor, login)
+            if found.objection and not is_new:
+                raise DelaywatchError(
+                    f"The role {login} of the {server.place} {found.objection}, so it stays as it is; choose "
+                    "another name for the reader."
+                )
+            statements = _statements(login, database, found)
+            if is_new or not server.lets_in(login, password):
+                verifier = psycopg2.extensions.encrypt_password(password, login, cursor.connection, "scram-sha-256")
+                statements.append(SQL("ALTER ROLE {} PASSWORD {}").format(Identifier(login), Literal(verifier)))
+            for statement in statements:
+                cursor.execute(statement)
+        except psycopg2.errors.InsufficientPrivilege as error:
+            raise DelaywatchError(
+                f"User {user} may not make the reader {login} ({first_line(error)}); let an administrator run "
+                f"`{remedy};` and run the step again, or make the reader by hand and leave out --reader."
+            ) from error
+        (found,) = _logins(cursor, login)
+        if not found.connects:  # granting what is not ours to grant is a warning of the server and no error
+            grant = SQL("GRANT CONNECT ON DATABASE {} TO flights_reader").format(Identifier(database))
+            raise DelaywatchError(
+                f"User {user} may not let the reader {login} connect to the {server.place}; let an administrator "
+                f"run `{grant.as_string(cursor)};` and run the step again."
+            )
+    return bool(statements)
+
+
+def _logins(cursor: psycopg2.extensions.cursor, login: str) -> list[_Login]:
+    """The role of this name, if there is one."""
+    cursor.execute(LOGIN, [login])
+    return [_Login(*row) for row in cursor.fetchall()]
+
+
+def _create_login(cursor: psycopg2.extensions.cursor, login: str) -> bool:
+    """Make the login; whether it was not there meanwhile: roles belong to the server, our lock to one database."""
+    cursor.execute("SAVEPOINT creating")
+    try:
+        cursor.execute(SQL("CREATE ROLE {} LOGIN").format(Identifier(login)))
+    except (psycopg2.errors.DuplicateObject, psycopg2.errors.UniqueViolation):
+        cursor.execute("ROLLBACK TO SAVEPOINT creating")
+        return False
+    return True
+
+
+def _remedy(user: str, login: str, *, is_there: bool) -> Composed:
+    """What lets `user` make a reader of the login: from Postgres 16 on, only who administers a role may change it."""
+    text = "ALTER ROLE {user} CREATEROLE; GRANT flights_reader TO {user} WITH ADMIN OPTION"
+    text += "; GRANT {login} TO {user} WITH ADMIN OPTION" if is_there else ""
+    return SQL(text).format(user=Identifier(user), login=Identifier(login))
+
+
+def _statements(login: str, database: str, found: _Login) -> list[Composed]:
+    """What makes the login a reader of the database, as far as it is none yet; its password apart."""
+    named = {"login": Identifier(login), "database": Identifier(database)}
+    settings = (
+        SQL("ALTER ROLE {login} IN DATABASE {database} SET {name} TO {value}").format(
+            **named, name=Identifier(name), value=Literal(value)
+        )
+        for name, value in READER_SETTINGS.items()
+        if f"{name}={value}" not in found.settings
+    )
+    grants = (
+        (found.reads, "GRANT flights_reader TO {login}"),
+        (found.connects, "GRANT CONNECT ON DATABASE {database} TO {login}"),
+    )
+    return [*(SQL(text).format(**named) for is_there, text in grants if not is_there), *settings]

@@ -1,0 +1,222 @@
+"""One database of one Postgres server: connecting to it, transactions in it, and its errors as sentences.
+
+No table lives here: what is asked of the server is everybody else's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+import sqlalchemy
+
+from utils.errors import DelaywatchError
+
+# Run by every transaction. 64 MB keep the joins of a full year (20 MB) in memory; the settings after it make text in
+# and out exact, and names mean what they say, whatever the defaults of server and role are.
+SESSION = (
+    "SELECT set_config('lock_timeout', %s, true), set_config('work_mem', '64MB', true),"
+    " set_config('datestyle', 'ISO, YMD', true), set_config('timezone', 'UTC', true),"
+    " set_config('extra_float_digits', '1', true), set_config('search_path', 'pg_catalog', true)"
+)
+
+OPTIONS = "Postgres does not take one of {options}; correct the options after ? in the warehouse URL."
+# What libpq says when it cannot connect carries no code, only words: (words, the sentence).
+CONNECTING: tuple[tuple[str, str], ...] = (
+    (r'invalid "?\w+"? value|invalid value for parameter', OPTIONS),
+    ("could not translate host name", "The host of the {place} is unknown; correct it in the warehouse URL."),
+    (
+        "password authentication failed|no password supplied|role .* does not exist",
+        "The {place} refused user {user} or its password; correct them in the warehouse URL.",
+    ),
+    (
+        "no pg_hba.conf entry",
+        "The {place} lets no user {user} in from this machine; allow it in the server's pg_hba.conf or security group.",
+    ),
+    (
+        "database .* does not exist",
+        "The {place} does not exist; create it with CREATE DATABASE, or correct the name in the warehouse URL.",
+    ),
+    (
+        "permission denied for database",
+        "User {user} may not connect to the {place}; an administrator grants it CONNECT on that database.",
+    ),
+    (
+        "too many clients|remaining connection slots|too many connections",
+        "The {place} has no free connection; close some, raise max_connections, or run the step again later.",
+    ),
+    (
+        "starting up|shutting down|in recovery mode",
+        "The {place} is starting or stopping; run the step again in a minute.",
+    ),
+    (
+        "Connection refused|No such file or directory|timeout expired|timed out|No route to host|unreachable",
+        "No Postgres answers at the {place}; start it, or correct host and port in the warehouse URL.",
+    ),
+)
+
+LOST = (
+    "The connection to the {place} was lost while {doing}; every year there is whole, old or new but never half, "
+    "so run the step again."
+)
+# SQLSTATE or its first two characters: the sentence. Longer codes win. Codes that are not here are our own faults.
+FAILING: dict[str, str] = {
+    "25006": "The {place} is read-only, so {doing} failed; use the primary server and a session that may write.",
+    "42501": "User {user} may not do what {doing} needs ({first}); use a login that is a member of flights_loader, "
+    "or of flights_owner to create tables.",
+    "42P01": "The {place} lacks a table ({first}); `python -m utils upsert` with a login that is a member of "
+    "flights_owner creates and fills it.",
+    "3F000": "The {place} lacks the schema flights; `python -m utils upsert` with a login that is a member of "
+    "flights_owner creates and fills it.",
+    "55P03": "Another session blocked {doing} for more than {lock_timeout_s} s; let it end, then run the step again.",
+    "57014": "The {place} cancelled {doing} ({first}); nothing was changed, so raise statement_timeout if it was that, "
+    "and run the step again.",
+    "40": "Another session got in the way of {doing} ({first}); nothing was changed, so run the step again.",
+    "53100": "The disk of the {place} is full, so {doing} failed and nothing was changed; free some space and run the "
+    "step again.",
+    "53": "The {place} ran out of resources while {doing} ({first}); nothing was changed, so run the step again.",
+    "2BP01": "Other objects stand in the way of {doing} ({detail}); drop them, run the step again and remake them.",
+    "23": "The {place} refused a row while {doing} ({first}); nothing was changed, so correct the layer below.",
+    "22": "The {place} cannot hold a value while {doing} ({first}); nothing was changed, so correct the layer below.",
+    "XX000": "The {place} failed at {doing} ({first}); nothing was changed, so run the step again.",
+    "57P": LOST,
+    "08": LOST,
+}
+
+
+class Postgres:
+    """One database of one server. Opens a connection per transaction and keeps none."""
+
+    def __init__(self, url: str, *, connect_timeout_s: int, lock_timeout_s: int) -> None:
+        """Remember where it is; nothing is opened yet. Raises DelaywatchError for a URL that is none."""
+        self.url = _parse(url)
+        self._connect_timeout_s = connect_timeout_s
+        self._lock_timeout_s = lock_timeout_s
+        self.engine = _engine(self.url, connect_timeout_s)
+
+    @property
+    def place(self) -> str:
+        """The warehouse in words, without anything secret: the URL's query may hold passwords too."""
+        host = self.url.host or self.url.query.get("host") or "the default socket"
+        port = f":{self.url.port}" if self.url.port else ""
+        return f"warehouse {self.url.database or self.user} at {host}{port}"
+
+    @property
+    def user(self) -> str:
+        """The login of the URL."""
+        return self.url.username or "(the default user)"
+
+    @contextmanager
+    def transaction(self, doing: str) -> Iterator[psycopg2.extensions.cursor]:
+        """A cursor whose work is committed at the end, or not at all; errors of the server become sentences."""
+        with self.explaining(doing):
+            connection = self.engine.raw_connection()
+            try:
+                cursor: psycopg2.extensions.cursor = connection.cursor()  # type: ignore[assignment]  # psycopg2's own
+                cursor.execute(SESSION, [f"{self._lock_timeout_s}s"])
+                yield cursor
+                connection.commit()
+            finally:
+                connection.close()
+
+    def lets_in(self, login: str, password: str) -> bool:
+        """Whether the server asks `login` for a password and takes this one; one that asks for none tells nothing."""
+        url = self.url.difference_update_query(["user", "password"]).set(username=login, password=password)
+        try:
+            connection = _engine(url, self._connect_timeout_s).raw_connection()
+        except (psycopg2.OperationalError, sqlalchemy.exc.OperationalError):
+            return False
+        try:
+            cursor: psycopg2.extensions.cursor = connection.cursor()  # type: ignore[assignment]  # psycopg2's own
+            return bool(cursor.connection.info.used_password)
+        finally:
+            connection.close()
+
+    @contextmanager
+    def explaining(self, doing: str) -> Iterator[None]:
+        """Turn errors of the server into DelaywatchError; `doing` says in words what failed then."""
+        try:
+            yield
+        except (psycopg2.Error, sqlalchemy.exc.DBAPIError) as error:
+            cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
+            sentence = _sentence(cause) if isinstance(cause, psycopg2.Error) else None
+            if sentence is None or not isinstance(cause, psycopg2.Error):
+                raise
+            raise DelaywatchError(
+                sentence.format(
+                    place=self.place,
+                    user=self.user,
+                    doing=doing,
+                    first=first_line(cause),
+                    detail=first_line(cause.diag.message_detail or cause),
+                    lock_timeout_s=self._lock_timeout_s,
+                    options=", ".join(self.url.query),
+                )
+            ) from cause
+
+
+def _sentence(error: psycopg2.Error) -> str | None:
+    """The sentence for an error of psycopg2, or None when it is a fault of this code and wants its traceback."""
+    if error.pgcode:
+        return next((FAILING[error.pgcode[:size]] for size in (5, 3, 2) if error.pgcode[:size] in FAILING), None)
+    if not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+        return None
+    message = str(error)
+    if re.search("connection to server|could not translate host name|could not connect|^invalid ", message):
+        known = (sentence for words, sentence in CONNECTING if re.search(words, message))
+        return next(known, "No connection to the {place} ({first}); correct the warehouse URL or the server.")
+    return LOST
+
+
+def _parse(url: str) -> sqlalchemy.URL:
+    """The URL with our driver. Raises DelaywatchError that repeats nothing of it: a wrong URL shows its password."""
+    example = "write postgresql://user:password@host:5432/database, with @ : / in the password as %40 %3A %2F"
+    try:
+        parsed = sqlalchemy.make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        raise DelaywatchError(f"The warehouse URL cannot be read; {example}.") from None
+    if parsed.get_backend_name() not in {"postgresql", "postgres"}:
+        raise DelaywatchError(f"The warehouse URL is for {parsed.get_backend_name()}, not for Postgres; {example}.")
+    if "@" in (parsed.host or ""):
+        raise DelaywatchError(f"The warehouse URL has more than one @; {example}.")
+    try:
+        psycopg2.extensions.make_dsn(**dict.fromkeys(parsed.query, "0"))  # the values are looked at when it connects
+    except psycopg2.ProgrammingError:
+        raise DelaywatchError(OPTIONS.format(options=", ".join(parsed.query))) from None
+    return parsed.set(drivername="postgresql+psycopg2")
+
+
+def _engine(url: sqlalchemy.URL, connect_timeout_s: int) -> sqlalchemy.Engine:
+    """What opens connections to `url`, each when it is asked for; options in the URL win over ours."""
+    wanted: dict[str, object] = {
+        "connect_timeout": connect_timeout_s,
+        "application_name": "delaywatch",
+        "client_encoding": "utf8",
+        # A peer that vanished without a word is noticed after a minute, not after the two hours of the kernel.
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+    }
+    return sqlalchemy.create_engine(
+        url,
+        poolclass=sqlalchemy.NullPool,
+        pool_reset_on_return=None,  # closing rolls back; a rollback on a lost connection would only log noise
+        connect_args={name: value for name, value in wanted.items() if name not in url.query},
+    )
+
+
+def lock_key(*what: object) -> int:
+    """A stable 64-bit key for an advisory lock, the same in every process and release."""
+    digest = hashlib.sha256("/".join(["delaywatch", *map(str, what)]).encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def first_line(error: Any) -> str:
+    """What an error says in its first line; the name of its type when it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__

@@ -1,0 +1,149 @@
+"""The wide view that analysts know, `agg_dep_delay_by_date`: its columns, their comments, and publishing it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import psycopg2
+import psycopg2.extensions
+from psycopg2.sql import SQL, Composed, Identifier, Literal
+
+from utils import schemas
+from utils.errors import DelaywatchError
+from utils.warehouse.postgres import Postgres, lock_key
+from utils.warehouse.tables import SCHEMA, TABLES, names
+
+VIEW = "agg_dep_delay_by_date"
+
+# What the view says of the published detector's judgement, and the comments of the columns that the view adds.
+VERDICT_COLUMNS = (
+    ("metric", "column of airport_days that the published detector judged"),
+    ("observed", "the metric on this day, in its own unit"),
+    ("expected", "the metric that the published detector expected"),
+    ("lower", "lower end of the range that counts as normal, in the metric's unit"),
+    ("upper", "upper end of the range that counts as normal, in the metric's unit"),
+    ("score", "how abnormal the day is; higher is more abnormal, comparable across airports"),
+    ("is_anomaly", "the published verdict; null when the detector has not judged the day"),
+    ("direction", "late, early or closure on an abnormal day, null otherwise"),
+    ("severity", "0 none, 1 mild, 2 strong, 3 extreme"),
+    ("status", "ok, insufficient_data or no_flights"),
+)
+ID_COMMENT = "airport and day in one text, e.g. JFK20090101"
+VERDICT_COMMENT = "normal, late, early or closure; insufficient_data or no_flights where nothing can be said"
+# What else is known of the day: (column, where it comes from, comment).
+CONTEXT_COLUMNS = (
+    ("sentence", "_reasons.sentence", "why the day is abnormal, in words; null on other days"),
+    ("event_id", "_event_days.event_id", "the event that the day belongs to, a key of events; null when to none"),
+    ("event", "_events.name", "name of this event"),
+    ("opinion", "_feedback.opinion", "what a person said of the day: expected, wrong or right; null when nobody did"),
+    (
+        "is_acknowledged",
+        "_feedback.opinion IS NOT DISTINCT FROM 'expected'",
+        "a person said that the day was to be expected; it is judged, but nothing is learnt from it",
+    ),
+)
+# Each join is on a whole key, so that the planner leaves out those whose columns nobody asked for. No detector's name
+# begins with _, so none of these stands for a detector.
+CONTEXT_JOINS = """
+    LEFT JOIN {anomaly_reasons} AS _reasons ON _reasons.origin = d.origin AND _reasons.fl_date = d.fl_date
+    LEFT JOIN {event_days} AS _event_days ON _event_days.origin = d.origin AND _event_days.fl_date = d.fl_date
+    LEFT JOIN {events} AS _events ON _events.event_id = _event_days.event_id
+    LEFT JOIN {feedback} AS _feedback ON _feedback.origin = d.origin AND _feedback.fl_date = d.fl_date
+"""
+
+
+def publish(server: Postgres, detectors: Sequence[str], published: str) -> bool:
+    """What `DBHandler.publish_view` does."""
+    for name in detectors:
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
+            raise DelaywatchError(f"The detector {name!r} cannot name a column; use lower-case letters, digits and _.")
+    if published not in detectors:
+        raise DelaywatchError(f"The published detector {published!r} is not among: {', '.join(detectors)}.")
+    view = Identifier(SCHEMA, VIEW)
+    with server.transaction(f"publishing the view {SCHEMA}.{VIEW}") as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(VIEW)])
+        select = _select(detectors, published)
+        asked = hashlib.sha256(select.as_string(cursor).encode()).hexdigest()[:12]
+        if _comment(cursor) == _comment_when_published(cursor, detectors, published, asked):
+            return False
+        cursor.execute("SET LOCAL ROLE flights_owner")
+        cursor.execute("SAVEPOINT replacing")
+        try:
+            cursor.execute(SQL("CREATE OR REPLACE VIEW {} AS {}").format(view, select))
+        except psycopg2.errors.InvalidTableDefinition:  # columns went or moved, which replacing cannot do
+            cursor.execute("ROLLBACK TO SAVEPOINT replacing")
+            cursor.execute(SQL("DROP VIEW {}").format(view))
+            cursor.execute(SQL("CREATE VIEW {} AS {}").format(view, select))
+        comment = _comment_when_published(cursor, detectors, published, asked)
+        cursor.execute(SQL("COMMENT ON VIEW {} IS {}").format(view, Literal(comment)))
+        for column, text in _column_comments(cursor, detectors, published):
+            target = Identifier(SCHEMA, VIEW, column)
+            cursor.execute(SQL("COMMENT ON COLUMN {} IS {}").format(target, Literal(text)))
+    return True
+
+
+def _select(detectors: Sequence[str], published: str) -> Composed:
+    flags = SQL(", ").join(
+        SQL("{} AS {}").format(Identifier(name, "is_anomaly"), Identifier(f"is_anomaly_{name}")) for name in detectors
+    )
+    judged = SQL(" ").join(
+        SQL(
+            "LEFT JOIN {anomalies} AS {a}"
+            " ON {a}.origin = d.origin AND {a}.fl_date = d.fl_date AND {a}.detector = {name}"
+        ).format(anomalies=TABLES["anomalies"].identifier, a=Identifier(name), name=Literal(name))
+        for name in detectors
+    )
+    context = SQL(", ").join(SQL(f"{source} AS {{}}").format(Identifier(name)) for name, source, _ in CONTEXT_COLUMNS)
+    return SQL(
+        "SELECT d.origin || to_char(d.fl_date::timestamp, 'YYYYMMDD') AS id, {days}, {verdict},"
+        " CASE WHEN {p}.is_anomaly THEN {p}.direction WHEN {p}.status = 'ok' THEN 'normal' ELSE {p}.status END"
+        " AS verdict, {context}, {flags} FROM {airport_days} AS d {judged} {context_joins}"
+    ).format(
+        days=names(schemas.AIRPORT_DAYS.names, "d"),
+        verdict=names([name for name, _ in VERDICT_COLUMNS], published),
+        p=Identifier(published),
+        context=context,
+        flags=flags,
+        airport_days=TABLES["airport_days"].identifier,
+        judged=judged,
+        context_joins=SQL(CONTEXT_JOINS).format(**{name: table.identifier for name, table in TABLES.items()}),
+    )
+
+
+def _comment(cursor: psycopg2.extensions.cursor) -> str | None:
+    cursor.execute("SELECT obj_description(to_regclass(%s), 'pg_class')", [f"{SCHEMA}.{VIEW}"])
+    comment: str | None
+    (comment,) = cursor.fetchone() or (None,)
+    return comment
+
+
+def _comment_when_published(
+    cursor: psycopg2.extensions.cursor, detectors: Sequence[str], published: str, asked: str
+) -> str:
+    """What the view's comment says when it is as asked.
+
+    It ends in a digest of the definition that was asked for and one of the definition that stands, so that a view which
+    somebody changed by hand is noticed too.
+    """
+    cursor.execute("SELECT left(md5(pg_get_viewdef(to_regclass(%s))), 12)", [f"{SCHEMA}.{VIEW}"])
+    (stands,) = cursor.fetchone() or (None,)
+    return (
+        f"One row per airport and day, with the verdict of {published}, its reason, event and feedback, and one flag "
+        f"per detector ({', '.join(detectors)}). Definition {asked} {stands}"
+    )
+
+
+def _column_comments(
+    cursor: psycopg2.extensions.cursor, detectors: Sequence[str], published: str
+) -> list[tuple[str, str]]:
+    cursor.execute(
+        "SELECT attname, col_description(attrelid, attnum) FROM pg_attribute"
+        " WHERE attrelid = to_regclass(%s) AND attname = ANY (%s) AND col_description(attrelid, attnum) IS NOT NULL",
+        [f"{SCHEMA}.airport_days", schemas.AIRPORT_DAYS.names],
+    )
+    flags = [(f"is_anomaly_{name}", f"verdict of {name}; null when it has not judged the day") for name in detectors]
+    verdict = ("verdict", f"{VERDICT_COMMENT}, by {published}")
+    context = [(name, comment) for name, _, comment in CONTEXT_COLUMNS]
+    return [*cursor.fetchall(), ("id", ID_COMMENT), *VERDICT_COLUMNS, verdict, *context, *flags]
