@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.errors import DelaywatchError
+from utils.words import METRIC_NAMES, MONTHS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,12 +38,6 @@ Array = npt.NDArray[Any]
 WIDTH_PX, HEIGHT_PX = 1200, 450
 KINDS = ("daily_flights", "daily_delay")
 AIRPORTS_PER_WORKER = 20  # with fewer, starting a worker costs more than it saves
-
-# What a metric of the anomalies is called on an axis and in a sentence; all are minutes per flight.
-METRIC_NAMES = {
-    "mean_effective_delay_min": "effective delay",
-    "mean_dep_delay_min": "mean delay",
-}
 
 
 class Mark(NamedTuple):
@@ -76,7 +71,6 @@ STRIPS: dict[str, dict[str, Any]] = {
     "no flights": {"facecolor": NO_FLIGHTS, "edgecolor": HATCH, "hatch": "//"},
     "not judged": {"facecolor": NOT_JUDGED},
 }
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _LEFT_PX, _BOTTOM_PX, _TALL_PX, _DAY_PX = 92, 60, 306, 3  # of the axes, and of a day on them
 _DRAWING = threading.Lock()  # the threads of a process share its canvases

@@ -20,16 +20,17 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from utils import words
 from utils.errors import DelaywatchError
-from utils.plots import METRIC_NAMES, MONTHS
 from utils.schemas import DIRECTIONS, SEVERITIES
+from utils.words import METRIC_NAMES, MONTHS
 
-WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 FIGURES = {
     "daily_flights": "flights per day, departed and cancelled, abnormal days marked",
     "daily_delay": "observed and expected delay per day with the usual range, abnormal days marked",
 }
 TOP = 10  # rows of each list of worst things on the page
+OPINION_WORDS = {"expected": "Acknowledged by", "right": "Called a true alarm by", "wrong": "Called a false alarm by"}
 
 
 # Words
@@ -37,57 +38,33 @@ TOP = 10  # rows of each list of worst things on the page
 
 def sentence(day: Mapping[str, Any] | pd.Series, verdict: Mapping[str, Any] | pd.Series) -> str:
     """One airport-day in one sentence. day: a row of AIRPORT_DAYS; verdict: a row of ANOMALIES."""
-    subject = f"{day['origin']}, {_date(day['fl_date'])}"
+    subject = f"{day['origin']}, {words.date(day['fl_date'])}"
     if not day["scheduled"]:
         return f"{subject}: no scheduled flights."
-    facts = [_count(day["scheduled"], "scheduled flight")]
+    facts = [words.count(day["scheduled"], "scheduled flight")]
     if not pd.isna(verdict["observed"]):
         against = "" if pd.isna(verdict["expected"]) else f" against {verdict['expected']:.0f} expected"
         name = METRIC_NAMES.get(verdict["metric"], verdict["metric"])
         facts.append(f"{verdict['observed']:.0f} min {name}{against}")
-    facts.append(_cancelled(day["cancelled"], day["scheduled"]))
+    facts.append(words.cancelled(day["cancelled"], day["scheduled"]))
     return f"{subject}: {', '.join(facts)}: {_verdict(verdict)}."
 
 
 def _verdict(verdict: Mapping[str, Any] | pd.Series) -> str:
     if verdict["is_anomaly"]:
-        return f"{verdict['direction']}, severity {SEVERITIES[int(verdict['severity'])]}"
+        return words.flag(verdict["direction"], verdict["severity"])
     return "as usual" if verdict["status"] == "ok" else "too few flights to judge"
 
 
 def _network_sentence(row: Mapping[str, Any]) -> str:
-    kinds = [_count(row["closures"], "closure")] if row["closures"] else []
+    kinds = [words.count(row["closures"], "closure")] if row["closures"] else []
     kinds += [f"{row['late']} late"] if row["late"] else []
     return (
-        f"{_date(row['fl_date'])}: {row['abnormal_airports']} of {_count(row['airports'], 'airport')} abnormal "
-        f"({', '.join(kinds)}), {_count(row['scheduled'], 'scheduled flight')}, "
+        f"{words.date(row['fl_date'])}: {row['abnormal_airports']} of {words.count(row['airports'], 'airport')} "
+        f"abnormal ({', '.join(kinds)}), {words.count(row['scheduled'], 'scheduled flight')}, "
         f"{row['mean_effective_delay_min']:.0f} min effective delay, "
-        f"{_cancelled(row['cancelled'], row['scheduled'])}; worst at {row['worst_origin']}."
+        f"{words.cancelled(row['cancelled'], row['scheduled'])}; worst at {row['worst_origin']}."
     )
-
-
-def _date(value: Any) -> str:
-    day = pd.Timestamp(value)
-    return f"{WEEKDAYS[day.weekday()]} {day.day} {MONTHS[day.month - 1]} {day.year}"
-
-
-def _count(number: Any, noun: str) -> str:
-    return f"{int(number):,} {noun}{'' if number == 1 else 's'}"
-
-
-def _cancelled(cancelled: Any, scheduled: Any) -> str:
-    if not cancelled:
-        return "none cancelled"
-    share = 100 * cancelled / scheduled
-    return f"{share:.0f} % cancelled" if share >= 1 else "under 1 % cancelled"
-
-
-def _percent(share: float) -> str:
-    return "–" if pd.isna(share) else f"{100 * share:.1f} %"
-
-
-def _minutes(value: float) -> str:
-    return "–" if pd.isna(value) else f"{value:.1f}"
 
 
 # Tables
@@ -148,6 +125,12 @@ def worst_airport_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd
     return worst.assign(sentence=[sentence(row, row) for row in _records(worst)])
 
 
+def largest_events(events: pd.DataFrame, n: int) -> pd.DataFrame:
+    """The `n` largest of the EVENTS: by airports, then airport-days, then severity, then the first day."""
+    order = {"airports": False, "airport_days": False, "severity": False, "first_day": True, "event_id": True}
+    return events.sort_values(list(order), ascending=list(order.values()), kind="stable").head(n)
+
+
 def _join(days: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     """Days with their verdicts; is_bad says flagged and not merely early."""
     left, right = (frame.assign(fl_date=pd.to_datetime(frame["fl_date"])) for frame in (days, verdicts))
@@ -165,11 +148,11 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", frame.to_dict("records"))
 
 
-def _airports(joined: pd.DataFrame) -> list[dict[str, Any]]:
+def _airports(joined: pd.DataFrame, sentences: Mapping[tuple[Any, Any], str]) -> list[dict[str, Any]]:
     """One row per airport for the page, busiest first."""
     rows = []
     for origin, days in joined.groupby("origin"):
-        flagged = days[days["is_anomaly"]]
+        flagged = days[days["is_anomaly"]].sort_values("fl_date")
         scheduled = int(days["scheduled"].sum())
         rows.append(
             {
@@ -182,14 +165,35 @@ def _airports(joined: pd.DataFrame) -> list[dict[str, Any]]:
                 "bad": int(days["is_bad"].sum()),
                 "score": float(days.loc[days["is_bad"], "score"].sum()),
                 **{name: int((flagged["direction"] == name).sum()) for name in DIRECTIONS},
-                "sentences": [sentence(row, row) for row in _records(flagged.sort_values("fl_date"))],
+                "sentences": [sentences[origin, day] for day in flagged["fl_date"]],
             }
         )
     return sorted(rows, key=lambda row: (-row["flights"], row["origin"]))
 
 
-def _detectors(verdicts: Mapping[str, pd.DataFrame], published: str) -> list[dict[str, Any]]:
+def _sentences(joined: pd.DataFrame, reasons: pd.DataFrame, feedback: pd.DataFrame) -> dict[tuple[Any, Any], str]:
+    """What is told of each flagged airport-day: its reasons where they are known, and what somebody said of it."""
+    key = ["origin", "fl_date"]
+    flagged = joined[joined["is_anomaly"]]
+    told = {(row["origin"], row["fl_date"]): sentence(row, row) for row in _records(flagged)}
+    why = reasons.assign(fl_date=pd.to_datetime(reasons["fl_date"]))
+    told |= dict(zip(why[key].itertuples(index=False, name=None), why["sentence"], strict=True))
+    for row in _records(feedback.assign(fl_date=pd.to_datetime(feedback["fl_date"]))):
+        if (day := (row["origin"], row["fl_date"])) in told:
+            told[day] += f" {OPINION_WORDS[row['opinion']]} {row['author']}{': ' if row['note'] else ''}{row['note']}."
+    return told
+
+
+def _feedback_counts(flagged: pd.DataFrame, feedback: pd.DataFrame) -> dict[str, Any]:
+    """Of the flagged days with an opinion: how many were right and wrong, and the share of the right ones."""
+    said = flagged[["origin", "fl_date"]].merge(feedback, on=["origin", "fl_date"])["opinion"].value_counts()
+    right, wrong = int(said.get("right", 0)), int(said.get("wrong", 0))
+    return {"right": right, "wrong": wrong, "precision": right / (right + wrong) if right + wrong else np.nan}
+
+
+def _detectors(verdicts: Mapping[str, pd.DataFrame], published: str, feedback: pd.DataFrame) -> list[dict[str, Any]]:
     """One row per detector, the published one first."""
+    feedback = feedback.assign(fl_date=pd.to_datetime(feedback["fl_date"]))
     rows = []
     for name in sorted(verdicts, key=lambda name: (name != published, name)):
         found = verdicts[name]
@@ -203,6 +207,7 @@ def _detectors(verdicts: Mapping[str, pd.DataFrame], published: str) -> list[dic
                 "airports": int(flagged["origin"].nunique()),
                 "judged": judged,
                 "not_judged": len(found) - judged,
+                **_feedback_counts(flagged.assign(fl_date=pd.to_datetime(flagged["fl_date"])), feedback),
             }
         )
     return rows
@@ -232,12 +237,17 @@ def year_page(
     published: str,
     quality: Mapping[str, Any],
     plots: Iterable[tuple[str, str, bytes]],
+    *,
+    reasons: pd.DataFrame,
+    events: pd.DataFrame,
+    feedback: pd.DataFrame,
 ) -> str:
     """Return the year as one HTML file that needs nothing beside it: figures are inlined and no address is loaded.
 
     days: rows of AIRPORT_DAYS; verdicts: rows of ANOMALIES by detector; published: the detector that the page is about;
-    quality: the year's quality report; plots: (origin, kind, PNG) as `plots.render_year` yields them, in any order. The
-    same input gives the same page; it does not say when it was made. Raises DelaywatchError when the published detector
+    quality: the year's quality report; plots: (origin, kind, PNG) as `plots.render_year` yields them, in any order;
+    reasons, events, feedback: rows of ANOMALY_REASONS, EVENTS and FEEDBACK. The same input gives the same page; it does
+    not say when it was made. Raises DelaywatchError when the published detector
     has no verdicts, or when a figure is of an airport that has no days or of an unknown kind.
     """
     if published not in verdicts:
@@ -245,7 +255,8 @@ def year_page(
             f"{year} has verdicts of {', '.join(sorted(verdicts)) or 'no detector'}, not of {published}; run detect."
         )
     joined = _join(days, verdicts[published])
-    airports = _airports(joined)
+    sentences = _sentences(joined, reasons, feedback)
+    airports = _airports(joined, sentences)
     figures: dict[str, list[dict[str, Any]]] = {str(row["origin"]): [] for row in airports}
     for origin, kind, png in plots:
         if origin not in figures:
@@ -259,12 +270,18 @@ def year_page(
         year=year,
         published=published,
         key=_key_figures(joined),
-        detectors=_detectors(verdicts, published),
+        detectors=_detectors(verdicts, published, feedback),
+        events=_records(largest_events(events, TOP)),
+        event_count=len(events),
         grid=_severity_grid(joined),
         severities=SEVERITIES[1:],
         worst_days=_records(worst_days(days, verdicts[published], TOP)),
         worst_airport_days=[
-            row | {"anchor": f"airport-{quote(row['origin'], safe='')}"}
+            row
+            | {
+                "anchor": f"airport-{quote(row['origin'], safe='')}",
+                "sentence": sentences[row["origin"], row["fl_date"]],
+            }
             for row in _records(worst_airport_days(days, verdicts[published], TOP))
         ],
         worst_airports=sorted((row for row in airports if row["bad"]), key=_badness)[:TOP],
@@ -334,10 +351,10 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "date": _date,
+        "date": words.date,
         "number": lambda value: f"{int(value):,}",
-        "percent": _percent,
-        "minutes": _minutes,
+        "percent": words.percent,
+        "minutes": words.minutes,
         "csp_hash": _csp_hash,
     }
     return environment.get_template("year_page.html.j2")

@@ -95,8 +95,37 @@ def storm() -> Frames:
     )
 
 
+NOTHING: dict[str, Any] = {  # neither explained nor said
+    "reasons": schemas.ANOMALY_REASONS.empty_table().to_pandas(),
+    "events": schemas.EVENTS.empty_table().to_pandas(),
+    "feedback": schemas.FEEDBACK.empty_table().to_pandas(),
+}
+
+
 def page(days: pd.DataFrame, verdicts: pd.DataFrame, pngs: Any = (), **quality: Any) -> str:
-    return report.year_page(2013, days, {"delaywatch": verdicts}, "delaywatch", QUALITY | quality, pngs)
+    return report.year_page(2013, days, {"delaywatch": verdicts}, "delaywatch", QUALITY | quality, pngs, **NOTHING)
+
+
+def opinion(origin: str, fl_date: str, said: str, note: str = "") -> dict[str, Any]:
+    return {"origin": origin, "fl_date": dt.date.fromisoformat(fl_date), "opinion": said, "note": note, "author": "ann"}
+
+
+def event(**given: Any) -> dict[str, Any]:
+    """A storm over two airports, changed by what is given."""
+    usual = {
+        "event_id": "20130208-JFK",
+        "name": "2013-02-08..09 JFK and LGA, closure",
+        "first_day": dt.date(2013, 2, 8),
+        "kind": "closure",
+        "airports": 2,
+        "airport_days": 3,
+        "severity": 3,
+        "scheduled": 500,
+        "cancelled": 194,
+        "mean_effective_delay_min": 55.0,
+        "worst_origin": "LGA",
+    }
+    return usual | given
 
 
 class Reader(HTMLParser):
@@ -314,6 +343,9 @@ def test_hostile_values_are_shown_and_never_run() -> None:
             "missing_days": [evil],
         },
         figures(HOSTILE, "LGA"),
+        reasons=pd.DataFrame([{"origin": HOSTILE, "fl_date": dt.date(2013, 2, 9), "sentence": evil}]),
+        events=pd.DataFrame([event(name=evil, worst_origin=HOSTILE)]),
+        feedback=pd.DataFrame([opinion("LGA", "2013-02-09", "expected", evil)]),
     )
 
     read = Reader(html)
@@ -321,7 +353,7 @@ def test_hostile_values_are_shown_and_never_run() -> None:
     assert [image["src"] for image in read.all("img") if not str(image["src"]).startswith("data:")] == []
     assert not [name for _, attributes in read.tags for name in attributes if name.startswith("on")]
     assert read.text.count(HOSTILE) >= 4
-    assert read.text.count(evil) >= 6
+    assert read.text.count(evil) >= 10
 
 
 def test_the_policy_of_the_page_lets_only_its_own_script_and_style_run() -> None:
@@ -372,11 +404,60 @@ def test_detectors_are_counted_one_by_one_with_the_published_one_first() -> None
     days, verdicts = storm()
     silent = verdicts.assign(is_anomaly=False, status=["ok", "ok", "insufficient_data", "no_flights"])
 
-    html = report.year_page(2013, days, {"arima": silent, "delaywatch": verdicts}, "delaywatch", QUALITY, [])
+    judged = {"arima": silent, "delaywatch": verdicts}
+    html = report.year_page(2013, days, judged, "delaywatch", QUALITY, [], **NOTHING)
 
     text = Reader(html).text
-    assert "delaywatch 3 75.0 % 2 4 0 arima 0 0.0 % 0 2 2" in text
+    assert "delaywatch 3 75.0 % 2 4 0 0 0 – arima 0 0.0 % 0 2 2 0 0 –" in text
     assert "late 0 1 0 1 early 0 0 0 0 closure 0 0 2 2" in text
+
+
+def test_a_detectors_precision_is_that_of_its_flagged_days_with_an_opinion() -> None:
+    days, verdicts = storm()
+    said = [
+        opinion("JFK", "2013-02-08", "wrong"),
+        opinion("LGA", "2013-02-08", "wrong"),  # not flagged, so no false alarm
+        opinion("JFK", "2013-02-09", "right"),
+        opinion("LGA", "2013-02-09", "expected"),  # neither
+    ]
+
+    html = report.year_page(
+        2013, days, {"delaywatch": verdicts}, "delaywatch", QUALITY, [], **NOTHING | {"feedback": pd.DataFrame(said)}
+    )
+
+    assert "delaywatch 3 75.0 % 2 4 0 1 1 50.0 %" in Reader(html).text
+
+
+def test_a_day_is_told_with_its_reasons_and_what_was_said_of_it() -> None:
+    days, verdicts = storm()
+    why = pd.DataFrame([{"origin": "LGA", "fl_date": dt.date(2013, 2, 9), "sentence": "LGA: most for weather."}])
+    said = pd.DataFrame(
+        [opinion("LGA", "2013-02-09", "expected", "blizzard Nemo"), opinion("JFK", "2013-02-08", "wrong")]
+    )
+
+    html = report.year_page(
+        *(2013, days, {"delaywatch": verdicts}, "delaywatch", QUALITY, []),
+        **NOTHING | {"reasons": why, "feedback": said},
+    )
+
+    text = Reader(html).text
+    assert text.count("LGA: most for weather. Acknowledged by ann: blizzard Nemo.") == 2  # among the worst, and at LGA
+    assert text.count("late, severity strong. Called a false alarm by ann.") == 2
+    assert "closure, severity extreme." in text  # JFK on the second day, of which nothing more is known
+
+
+def test_the_largest_events_come_first() -> None:
+    days, verdicts = storm()
+    small = event(event_id="20130301-JFK", name="2013-03-01 JFK, delay", kind="delay", airports=1, airport_days=9)
+
+    html = report.year_page(
+        *(2013, days, {"delaywatch": verdicts}, "delaywatch", QUALITY, []),
+        **NOTHING | {"events": pd.DataFrame([small, event()])},
+    )
+
+    text = Reader(html).text
+    assert "2013 has 2, most of them" in text
+    assert "2013-02-08..09 JFK and LGA, closure closure extreme 3 500 38.8 % 55.0 LGA 2013-03-01 JFK, delay" in text
 
 
 def test_a_calm_year_says_so() -> None:
@@ -414,7 +495,7 @@ def test_a_year_without_verdicts_of_the_published_detector_is_refused() -> None:
     days, verdicts = storm()
 
     with pytest.raises(DelaywatchError, match="2013 has verdicts of arima, not of delaywatch; run detect"):
-        report.year_page(2013, days, {"arima": verdicts}, "delaywatch", QUALITY, [])
+        report.year_page(2013, days, {"arima": verdicts}, "delaywatch", QUALITY, [], **NOTHING)
 
 
 def test_a_figure_of_an_unknown_kind_is_refused() -> None:

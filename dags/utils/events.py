@@ -1,0 +1,254 @@
+"""Which flagged airport-days belong together: events of the network, with a name, a kind and a place. Pure.
+
+Why one airport's day was abnormal is told by `reasons`; where airports are is known to `airports`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from utils import schemas, words
+from utils.airports import distances_km
+from utils.errors import DelaywatchError
+
+# How much likelier than on any day an airport is flagged when another one is, in the real flights of January to April
+# 2008: 20 times below 150 km, 12 at 400 to 500 km, 6 at 800 to 1,000, 1 beyond 2,000; a day later 3 times below 200 km,
+# 2 from 300 km on. So weather reaches some 500 km, and what is left of it the next day less.
+REACH_KM, NEXT_DAY_REACH_KM = 500.0, 300.0
+# Of the airports between two flagged ones, so many must be flagged too. In the east each has some 30 within reach: at
+# five flags a year, one of them is flagged on every third day, and linked one by one a season would be one event.
+LEAST_SHARE = 0.25
+CLOSURE_SHARE, DELAY_SHARE = 0.8, 0.2  # of an event's airport-days: from here on a closure, up to here a delay
+LISTED_AIRPORTS = 3  # so many are named by their codes, more by their regions
+MAIN_SHARE, MOST_REGIONS = 2 / 3, 3  # of its airports: those whose regions are named, if so few regions hold them
+
+Flags = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+
+
+def find(verdicts: pd.DataFrame, days: pd.DataFrame, coordinates: pd.DataFrame) -> tuple[pa.Table, pa.Table]:
+    """Group a year's flags into events: tables of schemas.EVENTS and schemas.EVENT_DAYS.
+
+    verdicts: one detector's ANOMALIES; early days are no part of an event. days: AIRPORT_DAYS. coordinates: origin,
+    latitude and longitude in degrees, region, as `airports.coordinates` gives them; an airport that is not there has
+    events of its own.
+
+    Two flagged airports belong together on a day when they lie within REACH_KM and at least LEAST_SHARE of the airports
+    that were judged that day are flagged, both among those no farther from the one than the other is, and among those
+    no farther from the other. So close neighbours are joined, distant airports only when the land between them is
+    affected as well, however dense its airports are. From one day to the next the same holds within NEXT_DAY_REACH_KM,
+    each airport's surroundings being looked at on the other's day; so an airport that is flagged on both days goes on.
+    Events are the connected components. This is the idea of density-based clustering (Ester et al., "DBSCAN", 1996)
+    with the density as a share, because airports are not spread evenly.
+
+    Every flagged airport-day is in exactly one event, if need be alone. The result does not depend on the order of
+    rows. Raises DelaywatchError when a flagged day is not among `days`.
+    """
+    flagged = _flagged(verdicts, days)
+    if flagged.empty:
+        return schemas.EVENTS.empty_table(), schemas.EVENT_DAYS.empty_table()
+    flagged["event"] = _Map.of(verdicts, coordinates).components(flagged)
+    flagged = flagged.merge(coordinates, on="origin", how="left", validate="many_to_one")
+    events = _events(flagged)
+    event_days = flagged.join(events["event_id"], on="event").sort_values(["event_id", "origin", "fl_date"])
+    events = events.sort_values(["first_day", "event_id"])
+    return _table(events, schemas.EVENTS, "events"), _table(event_days, schemas.EVENT_DAYS, "days of the events")
+
+
+def _flagged(verdicts: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:
+    """The late and closed airport-days with their figures, by airport and date."""
+    chosen = verdicts.loc[_is_bad(verdicts), ["origin", "fl_date", "direction", "severity", "score"]]
+    figures = days[["origin", "fl_date", "scheduled", "cancelled", "mean_effective_delay_min"]]
+    chosen, figures = (frame.assign(fl_date=pd.to_datetime(frame["fl_date"])) for frame in (chosen, figures))
+    joined = chosen.merge(figures, on=["origin", "fl_date"], how="left", validate="one_to_one")
+    lost = joined[joined["scheduled"].isna()]
+    if len(lost):
+        raise DelaywatchError(
+            f"{lost['origin'].iloc[0]} has a verdict on {lost['fl_date'].iloc[0]:%F} and no airport-day; "
+            "run the detect step again."
+        )
+    return joined.sort_values(["origin", "fl_date"], ignore_index=True)
+
+
+def _is_bad(verdicts: pd.DataFrame) -> pd.Series:
+    return verdicts["is_anomaly"].eq(True) & verdicts["direction"].ne("early")
+
+
+# Components
+
+
+@dataclass(frozen=True)
+class _Map:
+    """The airports of a year with their distances, and which of them were judged and flagged on each day."""
+
+    codes: pd.Index
+    first: pd.Timestamp
+    judged: Flags  # days × airports
+    flagged: Flags
+    km: Floats  # airports × airports; infinite from and to an airport that is not on the map
+    order: npt.NDArray[np.intp]  # airports × airports: the others by distance from each, itself first
+    within: npt.NDArray[np.intp]  # airports × airports: how many lie no farther from the first than the second does
+
+    @classmethod
+    def of(cls, verdicts: pd.DataFrame, coordinates: pd.DataFrame) -> _Map:
+        airport, codes = pd.factorize(verdicts["origin"], sort=True)
+        dates = pd.to_datetime(verdicts["fl_date"])
+        day = (dates - dates.min()).dt.days.to_numpy(dtype=np.intp)
+        judged, flagged = (np.zeros((int(day.max(initial=-1)) + 1, len(codes)), dtype=np.bool_) for _ in range(2))
+        flagged[day, airport] = _is_bad(verdicts)
+        judged[day, airport] = verdicts["status"].eq("ok")
+        judged |= flagged
+        place = coordinates.set_index("origin").reindex(codes)
+        km = distances_km(place["latitude"], place["longitude"])
+        km[np.isnan(km)] = np.inf
+        np.fill_diagonal(km, 0.0)
+        order = np.argsort(km, axis=1, kind="stable")
+        ascending = np.take_along_axis(km, order, axis=1)
+        within = np.array([np.searchsorted(row, of, side="right") for row, of in zip(ascending, km, strict=True)])
+        return cls(pd.Index(codes), dates.min(), judged, flagged, km, order, within.reshape(km.shape).astype(np.intp))
+
+    def share(self, day: int, of: npt.NDArray[np.intp], up_to: npt.NDArray[np.intp]) -> Floats:
+        """Share of flagged among judged airports on `day` around each of `of`, as far as each of `up_to`; a matrix."""
+        nearest = self.order[of]
+        last = self.within[np.ix_(of, up_to)] - 1
+        flagged, judged = (
+            np.take_along_axis(state[day][nearest].cumsum(axis=1), last, axis=1)
+            for state in (self.flagged, self.judged)
+        )
+        share: Floats = flagged / np.maximum(judged, 1)
+        return share
+
+    def links(self, day: int, later: int, reach_km: float) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Pairs of airports, flagged on `day` and on `later`, that belong together; the same day or the next one."""
+        here, there = np.flatnonzero(self.flagged[day]), np.flatnonzero(self.flagged[later])
+        share = np.minimum(self.share(later, here, there), self.share(day, there, here).T)
+        left, right = np.nonzero((self.km[np.ix_(here, there)] <= reach_km) & (share >= LEAST_SHARE))
+        return here[left], there[right]
+
+    def components(self, flagged: pd.DataFrame) -> npt.NDArray[np.intp]:
+        """The number of the component of each flagged airport-day."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        row = np.full(self.flagged.shape, -1)
+        airport = self.codes.get_indexer(pd.Index(flagged["origin"]))
+        row[(flagged["fl_date"] - self.first).dt.days, airport] = np.arange(len(flagged))
+        left, right = [np.zeros(0, np.intp)], [np.zeros(0, np.intp)]
+        for day in map(int, np.flatnonzero(self.flagged.any(axis=1))):
+            for later, reach_km in ((day, REACH_KM), (day + 1, NEXT_DAY_REACH_KM)):
+                if later < len(self.flagged) and self.flagged[later].any():
+                    here, there = self.links(day, later, reach_km)
+                    left.append(row[day, here])
+                    right.append(row[later, there])
+        edges = np.concatenate(left), np.concatenate(right)
+        graph = coo_array((np.ones(len(edges[0]), np.int8), edges), shape=(len(flagged), len(flagged)))
+        found: npt.NDArray[np.intp] = connected_components(graph, directed=False)[1]
+        return found
+
+
+# Events
+
+
+def _events(flagged: pd.DataFrame) -> pd.DataFrame:
+    """The columns of schemas.EVENTS, one row per number in the column `event`, which is the index."""
+    order = {"severity": False, "score": False, "origin": True, "fl_date": True}
+    worst_first = flagged.sort_values(list(order), ascending=list(order.values()))
+    by_event = worst_first.assign(is_closure=worst_first["direction"] == "closure").groupby("event")
+    events = by_event.agg(
+        first_day=("fl_date", "min"),
+        last_day=("fl_date", "max"),
+        closures=("is_closure", "mean"),
+        airports=("origin", "nunique"),
+        airport_days=("origin", "size"),
+        severity=("severity", "max"),
+        scheduled=("scheduled", "sum"),
+        cancelled=("cancelled", "sum"),
+        worst_origin=("origin", "first"),
+    )
+    is_first = worst_first["fl_date"] == by_event["fl_date"].transform("min")
+    at_first = worst_first[is_first].groupby("event")["origin"].first()
+    events["event_id"] = events["first_day"].dt.strftime("%Y%m%d") + "-" + at_first
+    events["kind"] = [_kind(share) for share in events["closures"]]
+    where = _places(flagged)
+    columns = [events.index, events["first_day"], events["last_day"], events["kind"]]
+    events["name"] = [
+        f"{_dates(first, last)} {where[event]}, {kind}" for event, first, last, kind in zip(*columns, strict=True)
+    ]
+    effective = worst_first["mean_effective_delay_min"].astype(np.float64)
+    events["mean_effective_delay_min"] = _mean(effective, worst_first)
+    return events.join(_centres(worst_first))
+
+
+def _mean(values: pd.Series, days: pd.DataFrame) -> pd.Series:
+    """The mean by event of what each of `days` has, weighted by flights; NaN where no day has both."""
+    weights = days["scheduled"].where(values.notna(), 0.0)
+    sums = pd.DataFrame({"total": values.fillna(0.0) * weights, "flights": weights}).groupby(days["event"]).sum()
+    return sums["total"] / sums["flights"].where(sums["flights"] > 0)
+
+
+def _centres(days: pd.DataFrame) -> pd.DataFrame:
+    """Centre by event on the sphere, so that the date line is no border: latitude and longitude in degrees."""
+    north, east = np.radians(days["latitude"]), np.radians(days["longitude"])
+    axes = (np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north))
+    x, y, z = (_mean(axis, days) for axis in axes)
+    return pd.DataFrame(
+        {"latitude": np.degrees(np.arctan2(z, np.hypot(x, y))), "longitude": np.degrees(np.arctan2(y, x))}
+    )
+
+
+def _kind(closures: float) -> str:
+    if closures >= CLOSURE_SHARE:
+        return "closure"
+    return "delay" if closures <= DELAY_SHARE else "mixed"
+
+
+def _dates(first: pd.Timestamp, last: pd.Timestamp) -> str:
+    """`2013-02-08`, `2013-02-08..09`, `2013-01-31..02-02`."""
+    if first == last:
+        return f"{first:%F}"
+    same = "%d" if (first.year, first.month) == (last.year, last.month) else "%m-%d"
+    return f"{first:%F}..{last.strftime(same if first.year == last.year else '%F')}"
+
+
+def _places(flagged: pd.DataFrame) -> dict[int, str]:
+    """By event `LGA`, `EWR, JFK and LGA`, or its regions: `north-east and mid-Atlantic, 14 airports`."""
+    airports = flagged.drop_duplicates(["event", "origin"]).sort_values(["event", "origin"])
+    codes: dict[int, list[str]] = {}
+    regions: dict[int, Counter[str]] = {}
+    for event, code, region in zip(airports["event"], airports["origin"], airports["region"], strict=True):
+        codes.setdefault(event, []).append(code)
+        regions.setdefault(event, Counter()).update([region])
+    return {
+        event: words.listed(found)
+        if len(found) <= LISTED_AIRPORTS
+        else f"{_regions(regions[event])}, {len(found)} airports"
+        for event, found in codes.items()
+    }
+
+
+def _regions(counts: Counter[str]) -> str:
+    """The regions of most airports, as many as hold MAIN_SHARE of them: `midwest and plains`."""
+    named: list[str] = []
+    held = 0
+    for region, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        if held >= MAIN_SHARE * counts.total():
+            break
+        if len(named) == MOST_REGIONS:
+            return words.listed([*named, "other regions"])
+        named.append(region)
+        held += count
+    return words.listed(named)
+
+
+def _table(frame: pd.DataFrame, schema: pa.Schema, what: str) -> pa.Table:
+    return schemas.check(
+        pa.Table.from_pandas(frame[schema.names], schema, preserve_index=False).replace_schema_metadata(None),
+        schema,
+        f"The {what}",
+    )

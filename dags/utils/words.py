@@ -1,0 +1,65 @@
+"""The words that sentences, pages and figures share: dates, counts and shares as a reader expects them. Pure.
+
+What is said of a day stands with what is known of it: in `report`, `reasons` and `events`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from utils.schemas import SEVERITIES
+
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+# What a metric of the anomalies is called on an axis and in a sentence; all are minutes per flight.
+METRIC_NAMES = {
+    "mean_effective_delay_min": "effective delay",
+    "mean_dep_delay_min": "mean delay",
+}
+
+
+def date(value: Any) -> str:
+    """`Sat 9 Feb 2013`; value: whatever pandas takes for a timestamp."""
+    import pandas as pd  # not above: the processes that draw need the words, and start faster without pandas
+
+    day = pd.Timestamp(value)
+    return f"{WEEKDAYS[day.weekday()]} {day.day} {MONTHS[day.month - 1]} {day.year}"
+
+
+def count(number: Any, noun: str) -> str:
+    """`1 flight`, `1,250 flights`."""
+    return f"{int(number):,} {noun}{'' if number == 1 else 's'}"
+
+
+def share(part: float) -> str:
+    """A share between 0 and 1 in whole percent: `38 %`, `under 1 %`."""
+    return f"{100 * part:.0f} %" if part == 0 or part >= 0.01 else "under 1 %"
+
+
+def cancelled(flights: Any, scheduled: Any) -> str:
+    """`52 % cancelled`, `none cancelled`."""
+    return f"{share(flights / scheduled)} cancelled" if flights else "none cancelled"
+
+
+def flag(direction: str, severity: Any) -> str:
+    """`closure, severity extreme`."""
+    return f"{direction}, severity {SEVERITIES[int(severity)]}"
+
+
+def listed(parts: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+
+
+def percent(value: Any) -> str:
+    """`5.0 %` of a share between 0 and 1, for a table; a dash when it is missing."""
+    return "–" if _is_missing(value) else f"{100 * value:.1f} %"
+
+
+def minutes(value: Any) -> str:
+    """`15.0`, for a table; a dash when it is missing."""
+    return "–" if _is_missing(value) else f"{value:.1f}"
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or bool(value != value)  # noqa: PLR0124  only NaN differs from itself
