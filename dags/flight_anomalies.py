@@ -114,6 +114,7 @@ with sdk.DAG(
         return pipeline.publish(*_run(), run.run_id, run.start_date or run.run_after)
 
     silver, gold = _step("silver", pipeline.write_silver), _step("gold", pipeline.write_gold, GOLD)
-    upsert, plots = _step("upsert", pipeline.upsert, WAREHOUSE), _step("plots", pipeline.write_plots)
+    explain, upsert = _step("explain", pipeline.explain), _step("upsert", pipeline.upsert, WAREHOUSE)
+    plots, clear = _step("plots", pipeline.write_plots), _step("clear_scratch", pipeline.clear_scratch, retries=0)
     (names := wait_for_bronze()) >> silver >> gold >> (verdicts := detect.expand(detector=names))
-    verdicts >> upsert >> plots >> publish() >> _step("clear_scratch", pipeline.clear_scratch, retries=0).as_teardown()
+    verdicts >> explain >> upsert >> plots >> publish() >> clear.as_teardown()

@@ -24,9 +24,10 @@ import pyarrow.parquet as pq
 
 from utils.errors import DelaywatchError
 from utils.settings import Settings
-from utils.stores import STAGING, BucketStore, FolderStore, Source, Store
+from utils.stores import STAGING, BucketStore, FolderStore, Source, SourceFile, Store
 
 Manifest = dict[str, Any]
+EXPLANATIONS = ("anomaly_reasons", "anomaly_factors", "events", "event_days")  # of the published verdicts, in gold
 MADE_FROM = b"made_from"  # in the metadata of a parquet file's schema: the hash of what its rows were made from
 
 
@@ -66,6 +67,11 @@ def airport_days_key(year: int) -> str:
 def anomalies_key(year: int, detector: str) -> str:
     """One detector's verdicts on the year, schemas.ANOMALIES."""
     return f"03_gold/anomalies/detector={detector}/year={year}/anomalies.parquet"
+
+
+def explanation_key(year: int, name: str) -> str:
+    """Why the year's flagged days are abnormal; `name` is one of EXPLANATIONS, as is its schema."""
+    return f"03_gold/{name}/year={year}/{name}.parquet"
 
 
 def plots_folder(year: int) -> str:
@@ -258,9 +264,18 @@ class Lake:
         return [silver_folder(year) + part["name"] for part in self.manifest(year)["parts"]]
 
     def read_silver(self, year: int, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """One table per part, in the order of the CSV; `columns` of schemas.SILVER, all by default."""
+        """One table per row group, in the order of the CSV; `columns` of schemas.SILVER, all by default.
+
+        Reads the bytes of one row group's columns at a time. Raises DelaywatchError when a part is gone or damaged.
+        """
         for key in self.silver_parts(year):
-            yield self.read_table(key, columns)
+            with closing(self.store.open(key)) as source:
+                try:
+                    part = pq.ParquetFile(pa.PythonFile(SourceFile(source), mode="r"), pre_buffer=True)
+                    for group in range(part.num_row_groups):
+                        yield part.read_row_group(group, columns=list(columns) if columns else None)
+                except pa.ArrowInvalid as error:
+                    raise self._damaged(key) from error
 
     def read_sums(self, year: int) -> pa.Table:
         """The sums per airport and day that were taken while silver was written."""
@@ -278,10 +293,11 @@ class Lake:
         try:
             table = pq.ParquetFile(pa.BufferReader(data)).read(columns=list(columns) if columns else None)
         except pa.ArrowInvalid as error:
-            raise DelaywatchError(
-                f"{key} in {self.uri} is damaged; delete it and run the step that writes it again."
-            ) from error
+            raise self._damaged(key) from error
         return table, content_hash(data)
+
+    def _damaged(self, key: str) -> DelaywatchError:
+        return DelaywatchError(f"{key} in {self.uri} is damaged; delete it and run the step that writes it again.")
 
     def write_table(self, key: str, table: pa.Table, made_from: str) -> str:
         """Replace the parquet file `key`, which carries the hash of what it was made from, and return its key."""

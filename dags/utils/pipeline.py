@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FIRST_YEAR, LAST_YEAR = 1987, 2100  # the Bureau of Transportation Statistics publishes from October 1987 on
 DETECTORS_FILE = Path(__file__).resolve().parents[1] / "detectors.yaml"
+INCIDENTS_FILE = DETECTORS_FILE.with_name("incidents.yaml")
 
 log = logging.getLogger(__name__)
 
@@ -128,17 +129,24 @@ def write_gold(settings: Settings, year: int) -> str:
 
 
 def write_anomalies(settings: Settings, year: int, detector: str) -> str:
-    """Replace one detector's verdicts on every airport and day of the year."""
-    from utils import detectors, schemas
+    """Replace one detector's verdicts on every airport and day of the year.
+
+    Known incidents of incidents.yaml and, where there is a warehouse, days that somebody called expected are judged but
+    not learnt from.
+    """
+    from utils import detectors, incidents, schemas
     from utils import lake as keys
 
     lake = _lake(settings)
     detector_names(settings, [detector])
+    if settings.warehouse:
+        check_warehouse(settings)  # the first step that needs it: what was said of days is there
     params = detectors.read_settings(DETECTORS_FILE)[detector]
     table, version = lake.read_hashed(keys.airport_days_key(check_year(year)))
-    days = _frame(table)
+    days = _with_exclusions(settings, _frame(table), year)
+    excluded = incidents.fingerprint(days, days["is_excluded"])
     found = schemas.check(
-        detectors.run(detector, days, params), schemas.ANOMALIES, f"The verdicts of {detector} on {year}"
+        detectors.run(detector, days, params, excluded), schemas.ANOMALIES, f"The verdicts of {detector} on {year}"
     )
     if found.num_rows != len(days):
         raise AssertionError(f"{detector} gave {found.num_rows} verdicts on {len(days)} airport-days of {year}")
@@ -146,8 +154,29 @@ def write_anomalies(settings: Settings, year: int, detector: str) -> str:
     return lake.write_table(keys.anomalies_key(year, detector), found, version)
 
 
+def explain(settings: Settings, year: int) -> str:
+    """Replace reasons, their factors and events: why the days are abnormal that the published detector flags."""
+    from utils import airports, detectors, events, reasons
+    from utils import lake as keys
+
+    lake = _lake(settings)
+    table, judged = _gold(settings, lake, check_year(year))
+    days, verdicts = _with_exclusions(settings, _frame(table), year), _frame(judged[detectors.PUBLISHED])
+    params = detectors.read_settings(DETECTORS_FILE)[detectors.PUBLISHED]
+    flights = lake.read_silver(year, reasons.FLIGHT_COLUMNS)
+    why, factors = reasons.explain(flights, days, verdicts, detectors.expectations(days, params))
+    found, event_days = events.find(verdicts, days, airports.coordinates(days["origin"].unique()))
+    version = _version_of_published(lake, year)
+    for name, explanation in zip(keys.EXPLANATIONS, (why, factors, found, event_days), strict=True):
+        lake.write_table(keys.explanation_key(year, name), explanation, version)
+    log.info("%d: %d abnormal airport-days explained, %d events", year, why.num_rows, found.num_rows)
+    return keys.explanation_key(year, "anomaly_reasons")
+
+
 def upsert(settings: Settings, year: int) -> str:
-    """Bring the year's airport-days, verdicts and quality report into the warehouse; equal rows are not written.
+    """Bring the year's airport-days, verdicts, explanations and quality report into the warehouse.
+
+    Equal rows are not written.
 
     Verdicts that were not made from these airport-days, or of a detector that there is no more, go from the warehouse.
     """
@@ -156,6 +185,7 @@ def upsert(settings: Settings, year: int) -> str:
 
     lake = _lake(settings)
     days, verdicts = _gold(settings, lake, check_year(year))
+    explanations = _explanations(lake, year)
     report = quality.row(_report(lake, year, days))
     with closing(DBHandler(settings.warehouse)) as warehouse:
         warehouse.create()
@@ -164,6 +194,8 @@ def upsert(settings: Settings, year: int) -> str:
         for name in sorted({*verdicts, *warehouse.detectors(year)}):
             rows = _with_detector(verdicts.get(name, schemas.ANOMALIES.empty_table()), name)
             changes[f"anomalies of {name}"] = warehouse.upsert("anomalies", rows, year, within={"detector": name})
+        for name, explanation in explanations.items():
+            changes[name] = warehouse.upsert(name, explanation, year)
         changes["bronze_quality"] = warehouse.upsert("bronze_quality", report, year)
     log.info("%d: %s", year, "; ".join(f"{table}: {change}" for table, change in changes.items()))
     return "flights.agg_dep_delay_by_date"
@@ -200,9 +232,12 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
     table, judged = _gold(settings, lake, check_year(year))
     days, verdicts = _frame(table), {name: _frame(found) for name, found in judged.items()}
     quality = _report(lake, year, table)
+    explanations = {name: _frame(found) for name, found in _explanations(lake, year).items()}
     in_gold = {"airport_days": len(days), **{f"anomalies of {name}": len(frame) for name, frame in verdicts.items()}}
+    in_gold |= {name: len(frame) for name, frame in explanations.items()}
+    hashes = _params_hashes(_excluded(settings, days, year))
     with closing(DBHandler(settings.warehouse)) as warehouse:
-        in_warehouse = {"airport_days": warehouse.count("airport_days", year)}
+        in_warehouse = {name: warehouse.count(name, year) for name in ("airport_days", *explanations)}
         for name in sorted({*verdicts, *warehouse.detectors(year)}):
             in_warehouse[f"anomalies of {name}"] = warehouse.count("anomalies", year, within={"detector": name})
         differing = [what for what in in_warehouse if in_gold.get(what, 0) != in_warehouse[what]]
@@ -213,7 +248,12 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
             raise DelaywatchError(
                 f"The warehouse does not hold the {year} of the lake ({told}); run the upsert step again."
             )
-        page = report.year_page(year, days, verdicts, detectors.PUBLISHED, quality, lake.read_plots(year))
+        page = report.year_page(
+            *(year, days, verdicts, detectors.PUBLISHED, quality, lake.read_plots(year)),
+            reasons=explanations["anomaly_reasons"],
+            events=explanations["events"],
+            feedback=warehouse.feedback(year),
+        )
         lake.store.put(keys.year_page_key(year), page.encode())
         rows = {
             "read": quality["rows_read"],
@@ -227,7 +267,7 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
                 "run_id": run_id,
                 "year": year,
                 "code_version": __version__,
-                "params_hash": keys.content_hash("".join(_params_hashes().values()).encode())[:12],
+                "params_hash": keys.content_hash("".join(hashes.values()).encode())[:12],
                 "started": started,
                 "ended": datetime.now(UTC),
                 "rows": rows,
@@ -314,12 +354,13 @@ def status(settings: Settings) -> list[dict[str, Any]]:
     from utils import lake as keys
 
     lake = _lake(settings)
-    hashes = _params_hashes()
     found = []
     for year in lake.years():
         manifest = lake.manifest(year) if lake.has(keys.manifest_key(year)) else None
         has_gold = lake.has(keys.airport_days_key(year))
-        days, version = lake.read_hashed(keys.airport_days_key(year), ["origin"]) if has_gold else (None, None)
+        dated = ["origin", "fl_date"]
+        days, version = lake.read_hashed(keys.airport_days_key(year), dated) if has_gold else (None, None)
+        hashes = _params_hashes(_excluded(settings, _frame(days), year)) if days else {}
         states = {}
         for name in lake.detectors_of(year):
             verdicts = lake.read_table(keys.anomalies_key(year, name), ["params_hash"])
@@ -353,13 +394,19 @@ def _lake(settings: Settings) -> Lake:
     return Lake(settings)
 
 
-def _params_hashes() -> dict[str, str]:
+def _params_hashes(excluded: str) -> dict[str, str]:
     """The hash of every detector's settings as they are in detectors.yaml, by detector."""
     from utils import detectors
 
-    return {
-        name: detectors.params_hash(name, params) for name, params in detectors.read_settings(DETECTORS_FILE).items()
-    }
+    settings = detectors.read_settings(DETECTORS_FILE)
+    return {name: detectors.params_hash(name, params, excluded) for name, params in settings.items()}
+
+
+def _excluded(settings: Settings, days: pd.DataFrame, year: int) -> str:
+    """The fingerprint of the airport-days that nothing is learnt from at present."""
+    from utils import incidents
+
+    return incidents.fingerprint(days, _with_exclusions(settings, days, year)["is_excluded"])
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
@@ -375,6 +422,45 @@ def _with_detector(verdicts: pa.Table, name: str) -> pa.Table:
     place = schemas.WAREHOUSE_ANOMALIES.get_field_index("detector")
     field = schemas.WAREHOUSE_ANOMALIES.field(place)
     return verdicts.add_column(place, field, pa.array([name] * verdicts.num_rows, pa.string()))
+
+
+def _with_exclusions(settings: Settings, days: pd.DataFrame, year: int) -> pd.DataFrame:
+    """The airport-days with the column `is_excluded`; without a warehouse nobody has said anything of them."""
+    import pandas as pd
+
+    from utils import incidents
+    from utils.db_handler import DBHandler
+
+    expected = pd.DataFrame({"origin": [], "fl_date": []})
+    if settings.warehouse:
+        with closing(DBHandler(settings.warehouse)) as warehouse:
+            said = warehouse.feedback(year)
+        expected = said[said["opinion"] == "expected"]
+    return days.assign(is_excluded=incidents.excluded(days, incidents.read(INCIDENTS_FILE), expected))
+
+
+def _version_of_published(lake: Lake, year: int) -> str:
+    """The hash of the published detector's verdicts."""
+    from utils import detectors
+    from utils import lake as keys
+
+    return lake.read_hashed(keys.anomalies_key(year, detectors.PUBLISHED), ["origin"])[1]
+
+
+def _explanations(lake: Lake, year: int) -> dict[str, pa.Table]:
+    """Reasons, factors, events and their days. Raises DelaywatchError when they are not of the present verdicts."""
+    from utils import lake as keys
+
+    version = _version_of_published(lake, year)
+    found = {}
+    for name in keys.EXPLANATIONS:
+        key = keys.explanation_key(year, name)
+        table = lake.read_table(key) if lake.has(key) else None
+        if table is None or keys.made_from(table) != version:
+            state = "is not there" if table is None else "was made from other verdicts than those that are there"
+            raise DelaywatchError(f"{key} {state} in {lake.uri}; run the explain step of {year}.")
+        found[name] = table
+    return found
 
 
 def _gold(settings: Settings, lake: Lake, year: int) -> tuple[pa.Table, dict[str, pa.Table]]:

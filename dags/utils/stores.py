@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import io
 import os
 import shutil
 import stat
@@ -75,6 +76,40 @@ class Store(Protocol):
 
     def open(self, key: str) -> Source:
         """The object, which must exist, pinned to its present version; the caller closes it."""
+
+
+class SourceFile(io.RawIOBase):
+    """A source as a file to seek in, which is what pyarrow reads parquet from; closing it leaves the source open."""
+
+    def __init__(self, source: Source) -> None:
+        """Stand at the first byte."""
+        super().__init__()
+        self._source, self._at = source, 0
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def seekable(self) -> bool:
+        return True
+
+    @override
+    def tell(self) -> int:
+        return self._at
+
+    @override
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._source.size}[whence]
+        self._at = start + offset
+        return self._at
+
+    @override
+    def read(self, size: int | None = -1) -> bytes:
+        end = self._source.size if size is None or size < 0 else min(self._at + size, self._source.size)
+        data = self._source.read(self._at, end) if end > self._at else b""
+        self._at += len(data)
+        return data
 
 
 # --- folders --------------------------------------------------------------------------------------------------------

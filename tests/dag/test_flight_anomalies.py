@@ -20,7 +20,7 @@ from demo.airflow_home import DAGS
 from utils.errors import DelaywatchError
 
 FILE = DAGS / "flight_anomalies.py"
-MEET_THE_NETWORK = ("wait_for_bronze", "silver", "gold", "detect", "upsert", "plots", "publish")
+MEET_THE_NETWORK = ("wait_for_bronze", "silver", "gold", "detect", "explain", "upsert", "plots", "publish")
 
 
 def test_the_file_is_wiring_of_no_more_than_120_lines() -> None:
@@ -42,7 +42,8 @@ def test_the_steps_follow_one_another(dag: Any) -> None:
         "wait_for_bronze": {"silver", "detect"},  # detect, because the names that it is mapped over come from there
         "silver": {"gold"},
         "gold": {"detect"},
-        "detect": {"upsert"},
+        "detect": {"explain"},
+        "explain": {"upsert"},
         "upsert": {"plots"},
         "plots": {"publish"},
         "publish": {"clear_scratch"},
