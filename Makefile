@@ -1,17 +1,21 @@
 # Everything that a developer runs; `make` alone lists it. Needs Python 3.11 to 3.13, git and make.
 
 VENV := .venv
+BENCH_VENV := .venv-bench
 PYTHON :=
 RUN := PYTHONPATH=dags $(VENV)/bin/python
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 SHELL_FILES := .ci/run requirements/install.sh $(wildcard stack/*.sh stack/*/*.sh) tests/e2e/run.sh
 COMPOSE := docker compose --profile '*'
-BENCHMARKS := $(filter-out benchmarks/make_year.py benchmarks/__init__.py,$(wildcard benchmarks/*.py))
+# Those of `make bench`; detectors.py has a target, packages and minutes of its own, the others are parts of it.
+NO_BENCHMARKS := make_year detectors detectors_page measurements outsiders trials
+BENCHMARKS := $(filter-out $(NO_BENCHMARKS:%=benchmarks/%.py),$(wildcard benchmarks/*.py))
 INSTALLED := $(VENV)/.installed
+BENCH_INSTALLED := $(BENCH_VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help up down logs status password reset-password backup restore upgrade destroy demo demo-psql test test-slow \
-	test-e2e test-restarts check bench lock clean venv
+	test-e2e test-restarts check bench bench-detectors lock clean venv
 
 help: ## Show this list
 	@echo "Delaywatch: the abnormal days of every US airport. Begin with: make demo"
@@ -82,17 +86,27 @@ check: $(INSTALLED) ## Lint, format, types, import rules, shell, YAML, notebooks
 bench: $(INSTALLED) ## Every benchmark, side by side with what it is measured against
 	@for file in $(BENCHMARKS); do echo "== $$file"; $(RUN) "$$file" || exit 1; done
 
+bench-detectors: $(BENCH_INSTALLED) ## Quality of every detector beside PyOD and STL, in minutes; real years of your own: DATA=folder
+	@PYTHONPATH=dags $(BENCH_VENV)/bin/python benchmarks/detectors.py $(if $(DATA),--data "$(DATA)")
+
 lock: $(INSTALLED) ## Resolve requirements/*.in into the locks anew
-	@for name in airflow jupyter dev uv; do $(LOCK) --upgrade "requirements/$$name.in" -o "requirements/$$name.txt" || exit 1; done
+	@for name in airflow jupyter dev bench uv; do $(LOCK) --upgrade "requirements/$$name.in" -o "requirements/$$name.txt" || exit 1; done
 	@$(LOCK) --upgrade --no-deps requirements/flights.in -o requirements/flights.txt
 	@$(LOCK) --upgrade superset/requirements.in -o superset/requirements.txt
 
 clean: ## Stop the demo's database and remove all that make has made
 	@if [ -d .demo ] && [ -x $(VENV)/bin/python ]; then $(RUN) -m demo stop; fi
-	@rm -rf .demo $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .demo $(VENV) $(BENCH_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 venv: $(INSTALLED)
+
+$(BENCH_INSTALLED): requirements/bench.txt $(INSTALLED)
+	@echo "Installing the detectors of others into $(BENCH_VENV); this happens once."
+	@$(VENV)/bin/python -m venv --clear --without-pip $(BENCH_VENV)
+	@UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$$PIP_INDEX_URL}}"; [ -z "$$UV_DEFAULT_INDEX" ] || export UV_DEFAULT_INDEX; \
+		$(VENV)/bin/uv pip sync --quiet --compile-bytecode --python $(BENCH_VENV)/bin/python --require-hashes requirements/bench.txt
+	@touch $@
 
 $(INSTALLED): requirements/dev.txt requirements/uv.txt requirements/install.sh
 	@requirements/install.sh $(VENV) $(PYTHON)

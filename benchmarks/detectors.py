@@ -1,0 +1,150 @@
+"""How good each detector is, beside detectors of other projects: `make bench-detectors`.
+
+Every detector of `detectors.NAMES`, with the settings of dags/detectors.yaml, and those of benchmarks/outsiders.py
+judge the years of benchmarks/trials.py; benchmarks/measurements.py says what is measured. Prints the main tables and
+writes all of them, with what they mean, to benchmarks/detectors.md. Needs the packages of requirements/bench.txt; the
+target of the Makefile installs them into .venv-bench. `--only three_sigma delaywatch` compares a few, writes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+
+# One thread per process, said before numpy loads: CPU seconds are then seconds of work, and no core is idle anyway.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+import argparse
+import multiprocessing
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.context import ForkContext
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "dags")]
+
+from benchmarks import detectors_page, measurements, outsiders, trials
+from benchmarks.measurements import Bench, Result
+from utils import detectors
+from utils.settings import cores
+
+SETTINGS = ROOT / "dags" / "detectors.yaml"
+PAGE = ROOT / "benchmarks" / "detectors.md"
+DATA = ROOT.parent / "shared" / "data" / "dev"  # the real sets, where a checkout has them beside it
+SEEDS = (801, 802, 803)  # nobody was tuned on these years
+NATIONAL_YEAR = 330 * 365  # airport-days to which CPU seconds are scaled
+
+BENCH: Bench  # set before the judging processes are forked, so that the years are not copied to each of them
+WARM: set[str] = set()  # whose libraries this process has loaded
+
+
+def judge(contestant: str, days: pd.DataFrame) -> pd.DataFrame:
+    """`origin`, `fl_date` and `score` of the days that the contestant judges."""
+    if contestant in detectors.NAMES:
+        params = detectors.read_settings(SETTINGS)[contestant]
+        return detectors.load(contestant)(days, **params)[["origin", "fl_date", "score"]]
+    return outsiders.outsiders()[contestant](days)
+
+
+def judge_timed(contestant: str, trial: str, part: str) -> tuple[pd.DataFrame, float]:
+    """The verdicts on one part of a year and the CPU seconds that they took, without loading libraries."""
+    days = BENCH.trials[trial].parts[part]
+    if contestant not in WARM:
+        judge(contestant, days[days["origin"].isin(days["origin"].unique()[:2])])
+        WARM.add(contestant)
+    started = time.process_time()
+    try:
+        verdicts = judge(contestant, days)
+    except Exception as error:
+        error.add_note(f"{contestant} failed on {trial}, {part}: {len(days)} airport-days.")
+        raise
+    return verdicts, time.process_time() - started
+
+
+def measure(verdicts: measurements.Verdicts) -> Result:
+    """What is measured of one contestant."""
+    return measurements.measure(verdicts, BENCH)
+
+
+def years(given: argparse.Namespace, data: Path | None, fork: ForkContext) -> list[trials.Trial]:
+    """All years of the comparison, made side by side."""
+    with ProcessPoolExecutor(cores(), mp_context=fork) as pool:
+        made: list[Future[trials.Trial]] = [
+            pool.submit(trials.planted, seed, given.airports, given.rows, given.anomalies) for seed in given.seeds
+        ]
+        real = [pool.submit(trials.of_file, path) for path in trials.files(data)] if data else []
+        return [year.result() for year in [*(real or [pool.submit(trials.of_package)]), *made]]
+
+
+def compare(contestants: Sequence[str], fork: ForkContext) -> dict[str, Result]:
+    """Let every contestant judge every part of every year, as many at once as there are cores, and measure them."""
+    parts = [
+        (trial.name, part)
+        for trial in sorted(BENCH.trials.values(), key=lambda trial: -len(trial.days))
+        for part in trial.parts
+    ]
+    jobs = [(contestant, *part) for part in parts for contestant in contestants]
+    with ProcessPoolExecutor(cores(), mp_context=fork) as pool:
+        judged = dict(zip(jobs, pool.map(judge_timed, *zip(*jobs, strict=True)), strict=True))
+        tell("judged")
+        verdicts = [{part: judged[contestant, *part][0] for part in parts} for contestant in contestants]
+        results = dict(zip(contestants, pool.map(measure, verdicts), strict=True))
+        tell("measured")
+    timed = [part for part in parts if BENCH.trials[part[0]].truth is not None] or parts
+    days = sum(len(BENCH.trials[trial].parts[part]) for trial, part in timed)
+    for contestant, result in results.items():
+        result.cpu_s = sum(judged[contestant, *part][1] for part in timed) / days * NATIONAL_YEAR
+    return results
+
+
+def tell(what: str, begun: float = time.perf_counter()) -> None:
+    """Say on standard error how far the command is."""
+    print(f"{time.perf_counter() - begun:6.0f} s  {what}", file=sys.stderr, flush=True)
+
+
+def arguments(contestants: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="a folder of real years, <area>/<year>.csv or .csv.gz; a year with <year>.truth.csv beside it counts as "
+        "planted, events.csv lists known days (default: ../shared/data/dev if there is one, else New York 2013)",
+    )
+    parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS), help="one planted year each")
+    parser.add_argument("--airports", type=int, default=160, help="of a planted year")
+    parser.add_argument("--rows", type=int, default=3_000_000, help="flights of a planted year")
+    parser.add_argument("--anomalies", type=float, default=1.0, help="density of planted days; see make_year.py")
+    parser.add_argument("--replicates", type=int, default=400, help="bootstrap samples")
+    parser.add_argument("--only", nargs="+", choices=contestants, metavar="NAME", help=f"of {', '.join(contestants)}")
+    parser.add_argument("--out", type=Path, help="the page (default: benchmarks/detectors.md; with --only none)")
+    given = parser.parse_args()
+    if given.data and not (given.data.is_dir() and trials.files(given.data)):
+        parser.error(f"{given.data} is no folder with <area>/<year>.csv or .csv.gz; give one that is.")
+    return given
+
+
+def main() -> None:
+    """Make the years, compare, print and write."""
+    global BENCH  # noqa: PLW0603
+    started = time.perf_counter()
+    everybody = [*detectors.NAMES, *outsiders.outsiders()]
+    given = arguments(everybody)
+    fork = multiprocessing.get_context("fork")
+    data = given.data or (DATA if DATA.is_dir() else None)
+    BENCH = measurements.bench(years(given, data, fork), data / "events.csv" if data else None, given.replicates)
+    tell(f"{len(BENCH.trials)} years are ready")
+    results: Mapping[str, Result] = compare(given.only or everybody, fork)
+    print(detectors_page.summary(results))
+    if out := given.out or (None if given.only else PAGE):
+        out.write_text(detectors_page.page(results, BENCH, time.perf_counter() - started), encoding="utf-8")
+        tell(f"{out} is written")
+
+
+if __name__ == "__main__":
+    main()

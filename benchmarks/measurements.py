@@ -1,0 +1,214 @@
+"""What benchmarks/detectors.py measures of one detector, and on which labels. Nothing is compared or shown here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks import trials
+from benchmarks.trials import Trial
+from utils import evaluation
+from utils.evaluation import Estimate, Measure
+
+BLOCK_DAYS = 14
+FEW_AIRPORTS = 20  # below it, blocks of days are drawn anew as well
+GROUPS = ("hubs", "large", "medium", "small", "tiny")
+HUBS, TUNED = " *", " (tuned)"  # after an area whose airports are all hubs; where our own detector was tuned
+LABELS = (("", "mean_effective_delay_min"), (" mean", "mean_dep_delay_min"))  # what the worst days are worst in
+
+Verdicts = Mapping[tuple[str, str], pd.DataFrame]  # origin, fl_date and score, by trial and part
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measure of the main table: on which ranking, and what is said of it."""
+
+    title: str
+    ranking: str
+    measure: Measure
+    meaning: str
+
+
+COLUMNS = (
+    Column("A ap", "A", evaluation.average_precision, "average precision"),
+    Column("A ap mean", "A mean", evaluation.average_precision, "the same, the other half's worst days by mean delay"),
+    Column("A prec", "A", evaluation.precision, "precision of the flags"),
+    Column("A recall", "A", evaluation.recall, "recall of the flags"),
+    Column("A conf", "A confirmed", evaluation.precision, "share of flags that it also sets from the other half"),
+    Column("B ap", "B", evaluation.average_precision_within, "mean of the airports' own average precision"),
+    Column("B ap mean", "B mean", evaluation.average_precision_within, "the same, the worst days by mean delay"),
+    Column("C ap", "C", evaluation.average_precision, "average precision"),
+    Column("C prec", "C", evaluation.precision, "precision of the flags"),
+    Column("C recall", "C", evaluation.recall, "recall of the flags"),
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Labels, and the airport-days from which a detector has to find them."""
+
+    trial: str
+    part: str  # of Trial.parts
+    labels: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every detector meets."""
+
+    trials: Mapping[str, Trial]
+    # By ranking. A, B and C hold what nobody was tuned on, `tuned A` and `tuned B` the rest; `areas` and `years` are
+    # the neighbours and split halves of every real year.
+    tasks: Mapping[str, Sequence[Task]]
+    network: str | None  # the real year of the most airports, for A
+    known: pd.DataFrame  # trial, fl_date, origin, kind, sure
+    replicates: int
+
+
+@dataclass
+class Result:
+    """What was measured of one detector."""
+
+    main: dict[str, Estimate] = field(default_factory=dict)  # by title of the column
+    tuned: dict[str, Estimate] = field(default_factory=dict)  # the same on what our own detector was tuned on
+    by_size: dict[tuple[str, str], Estimate] = field(default_factory=dict)  # by group and title
+    by_kind: dict[str, Estimate] = field(default_factory=dict)  # recall of each kind of planted day
+    by_area: dict[str, Estimate] = field(default_factory=dict)
+    by_year: dict[str, Estimate] = field(default_factory=dict)
+    storms: tuple[int, int] = (0, 0)  # seen, planted
+    known: pd.DataFrame = field(default_factory=pd.DataFrame)  # Bench.known with rank and days
+    cpu_s: float = float("nan")  # of a national year
+
+
+def bench(years: Iterable[Trial], events: Path | None, replicates: int) -> Bench:
+    """The tasks that the years give; `events` is a list of known days (events.csv), if there is one."""
+    by_name = {trial.name: trial for trial in years}
+    real = [trial for trial in by_name.values() if trial.halves]
+    network = max(real, key=lambda trial: trial.airports).name if real else None
+    tasks: dict[str, list[Task]] = {}
+    for trial in by_name.values():
+        sizes = evaluation.sizes(trial.days).items()
+        for ranking, part, labels in _labels(trial, is_network=trial.name == network):
+            groups = {f"is_{group}": labels["origin"].isin(airports) for group, airports in sizes}
+            is_tuned = np.array([trials.is_tuned(trial.name, origin) for origin in labels["origin"]], dtype=np.bool_)
+            every = labels.assign(is_tuned=is_tuned, **groups)
+            if ranking in {"areas", "years"}:
+                parts = {ranking: every}
+            else:
+                parts = {ranking: every[~is_tuned], f"tuned {ranking}": every[is_tuned]}
+            for name, rows in parts.items():
+                if len(rows):
+                    tasks.setdefault(name, []).append(Task(trial.name, part, rows.reset_index(drop=True)))
+    return Bench(by_name, tasks, network, _known_days(events, by_name), replicates)
+
+
+def measure(verdicts: Verdicts, bench: Bench) -> Result:
+    """Everything but the seconds, from a detector's verdicts on every part of every trial."""
+    result = Result()
+    rankings = {name: _ranking(tasks, verdicts) for name, tasks in bench.tasks.items()}
+    for name in {"A", "tuned A"} & rankings.keys():
+        one, other = (_ranking([task], verdicts) for task in bench.tasks[name])
+        both = [evaluation.confirmed(one, other), evaluation.confirmed(other, one)]
+        rankings[f"{name} confirmed"] = pd.concat(both, ignore_index=True)
+
+    def estimate(found: pd.DataFrame, measure: Measure, *, with_blocks: bool = False) -> Estimate:
+        is_few = found["origin"].nunique() < FEW_AIRPORTS
+        block_days = BLOCK_DAYS if with_blocks or is_few else None
+        return evaluation.bootstrap(found, measure, block_days=block_days, replicates=bench.replicates)
+
+    for column in COLUMNS:
+        has_neighbours = column.measure is evaluation.average_precision_within
+        for found, name in ((result.main, column.ranking), (result.tuned, f"tuned {column.ranking}")):
+            if name in rankings:
+                found[column.title] = estimate(rankings[name], column.measure, with_blocks=has_neighbours)
+        for group in () if has_neighbours or column.ranking not in rankings else GROUPS:
+            whole = rankings[column.ranking]
+            if len(part := whole[whole[f"is_{group}"]]):
+                result.by_size[group, column.title] = estimate(part, column.measure)
+    for places, found in ((_areas(rankings), result.by_area), (_years(rankings), result.by_year)):
+        for place, rows in places:
+            found[place] = estimate(rows, evaluation.average_precision_within, with_blocks=True)
+    if "C" in rankings:
+        result.storms = evaluation.events_seen(rankings["C"])
+        for kind, part in rankings["C"][rankings["C"]["is_abnormal"]].groupby("kind"):
+            result.by_kind[str(kind)] = estimate(part, evaluation.recall)
+    result.known = _ranks(verdicts, bench)
+    return result
+
+
+def _labels(trial: Trial, *, is_network: bool) -> Iterable[tuple[str, str, pd.DataFrame]]:
+    """(ranking, part, labels) of one year."""
+    if trial.truth is not None:
+        yield "C", "days", evaluation.planted_days(trial.days, trial.truth)
+        return
+    one, other = trial.parts["one"], trial.parts["other"]
+    for words, metric in LABELS:
+        for part, truth in (("one", other), ("other", one)):
+            labels = evaluation.worst_days(truth, metric=metric)
+            if is_network:
+                yield f"A{words}", part, labels
+            if not words:
+                yield "years", part, labels
+        labels = evaluation.neighbours_worst_days(trial.days, trials.AREAS, metric=metric)
+        yield f"B{words}", "days", labels
+        if not words:
+            yield "areas", "days", labels
+
+
+def _ranking(tasks: Iterable[Task], verdicts: Verdicts) -> pd.DataFrame:
+    """The rankings of some tasks as one; an airport of two years counts as two."""
+    found = []
+    for task in tasks:
+        ranking = evaluation.ranked(task.labels, verdicts[task.trial, task.part])
+        ranking["airport"], ranking["trial"] = ranking["origin"], task.trial
+        ranking["origin"] = task.trial + " " + ranking["origin"]
+        if "event" in ranking:
+            ranking["event"] = task.trial + " " + ranking["event"]  # none stays none
+        found.append(ranking)
+    return pd.concat(found, ignore_index=True)
+
+
+def _areas(rankings: Mapping[str, pd.DataFrame]) -> Iterable[tuple[str, pd.DataFrame]]:
+    """Each area in each real year."""
+    for area in trials.AREAS if "areas" in rankings else ():
+        of_area = rankings["areas"][rankings["areas"]["airport"].isin(area)]
+        for trial, rows in of_area.groupby("trial"):
+            marks = HUBS * bool(rows["is_hubs"].all()) + TUNED * bool(rows["is_tuned"].all())
+            yield f"{trial} {' '.join(sorted(rows['airport'].unique()))}{marks}", rows
+
+
+def _years(rankings: Mapping[str, pd.DataFrame]) -> Iterable[tuple[str, pd.DataFrame]]:
+    """Each real year; the one of which our own detector knew half of the airports, in two."""
+    if "years" in rankings:
+        for (trial, is_tuned), rows in rankings["years"].groupby(["trial", "is_tuned"]):
+            yield f"{trial}{TUNED * bool(is_tuned)}", rows
+
+
+def _known_days(path: Path | None, years: Iterable[str]) -> pd.DataFrame:
+    """The rows of events.csv that are of one of the years, one for each airport and day."""
+    columns = ["trial", "fl_date", "origin", "kind", "sure"]
+    if path is None or not path.exists():
+        return pd.DataFrame(columns=columns)
+    rows = pd.read_csv(path, keep_default_na=False).rename(columns={"dataset": "trial"})
+    rows = rows.assign(fl_date=pd.to_datetime(rows["date"]), origin=rows["airports"].str.split("|")).explode("origin")
+    rows = rows[rows["trial"].isin(list(years))].drop_duplicates(["trial", "fl_date", "origin"])
+    return rows[columns].reset_index(drop=True)
+
+
+def _ranks(verdicts: Verdicts, bench: Bench) -> pd.DataFrame:
+    """The known days with the `rank` of their score among the `days` of their airport; 1 is the most abnormal.
+
+    Days that tie have the last of their ranks, and so have days without a score: they are no find.
+    """
+    found = [bench.known.assign(rank=0.0, days=0).iloc[:0]]
+    for trial, known in bench.known.groupby("trial"):
+        days = bench.trials[str(trial)].days[["origin", "fl_date"]]
+        scored = days.merge(verdicts[str(trial), "days"], on=["origin", "fl_date"], how="left", validate="one_to_one")
+        of_airport = scored["score"].fillna(-np.inf).groupby(scored["origin"])
+        scored = scored.assign(rank=of_airport.rank(ascending=False, method="max"), days=of_airport.transform("size"))
+        found.append(known.merge(scored, on=["origin", "fl_date"], how="inner", validate="one_to_one"))
+    return pd.concat(found, ignore_index=True)

@@ -1,0 +1,75 @@
+"""Detectors of other projects on the same airport-days, for benchmarks/detectors.py: PyOD's and a residual of STL.
+
+Each gets the days that ours would judge and is run twice: on what its users would give it, the mean delay, and on what
+our own detector looks at. No threshold is set, only scores are compared. What is installed is in requirements/bench.in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+MIN_FLIGHTS, MIN_DAYS = 5, 28  # as our detectors have it by default
+PERIOD_DAYS = 7
+MODELS = ("IForest", "ECOD", "HBOS", "KNN", "LOF")
+FEW = ("mean_dep_delay_min",)
+MANY = ("mean_dep_delay_min", "mean_effective_delay_min", "disrupted_share", "cancelled_share")
+
+Outsider = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def outsiders() -> dict[str, Outsider]:
+    """Functions from airport-days to `origin`, `fl_date`, `score` by the name that the tables give them."""
+    found: dict[str, Outsider] = {}
+    for words, columns in (("mean delay", FEW), ("four columns", MANY)):
+        for model in MODELS:
+            found[f"PyOD {model}, {words}"] = lambda days, model=model, columns=columns: _pyod(days, model, columns)  # type: ignore[misc]
+    for words, column in (("mean delay", "mean_dep_delay_min"), ("effective delay", "mean_effective_delay_min")):
+        found[f"STL residual, {words}"] = lambda days, column=column: _stl(days, column)  # type: ignore[misc]
+    return found
+
+
+def _usable(days: pd.DataFrame) -> pd.DataFrame:
+    """The days that our detectors would judge, by airport and date, with the shares as columns."""
+    is_usable = (days["scheduled"] >= MIN_FLIGHTS) & days[
+        ["mean_dep_delay_min", "mean_effective_delay_min"]
+    ].notna().all(axis=1)
+    kept = days[is_usable]
+    kept = kept[kept.groupby("origin")["origin"].transform("size") >= MIN_DAYS].sort_values(["origin", "fl_date"])
+    return kept.assign(
+        disrupted_share=kept["disrupted"] / kept["scheduled"], cancelled_share=kept["cancelled"] / kept["scheduled"]
+    )
+
+
+def _pyod(days: pd.DataFrame, model: str, columns: tuple[str, ...]) -> pd.DataFrame:
+    """One model over all airports, with PyOD's own settings, on columns brought to each airport's mean and spread."""
+    import importlib
+
+    kept = _usable(days)
+    values = kept[list(columns)].astype(np.float64)
+    groups = values.groupby(kept["origin"])
+    spread = groups.transform("std")
+    scaled = ((values - groups.transform("mean")) / spread.where(spread > 0, 1.0)).to_numpy()
+    make = getattr(importlib.import_module(f"pyod.models.{model.lower()}"), model)
+    fitted = make(random_state=0) if model == "IForest" else make()
+    fitted.fit(scaled)
+    return kept[["origin", "fl_date"]].assign(score=fitted.decision_scores_)
+
+
+def _stl(days: pd.DataFrame, column: str) -> pd.DataFrame:
+    """What robust STL (Cleveland et al., 1990) leaves of each airport's series, over its median absolute deviation.
+
+    The period is a week. Days without a value are left out, so a gap joins the days around it.
+    """
+    from statsmodels.tsa.seasonal import STL
+
+    kept = _usable(days)
+    score: npt.NDArray[np.float64] = np.zeros(len(kept))
+    for rows in kept.groupby("origin").indices.values():
+        residual = STL(kept[column].to_numpy(dtype=np.float64)[rows], period=PERIOD_DAYS, robust=True).fit().resid
+        centred = residual - np.median(residual)
+        score[rows] = centred / max(1.4826 * float(np.median(np.abs(centred))), 1e-9)
+    return kept[["origin", "fl_date"]].assign(score=score)

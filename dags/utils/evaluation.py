@@ -1,0 +1,345 @@
+"""How good verdicts are: labels that no detector made, rankings against them, measures, and their intervals. Pure.
+
+Labels come from three places. *Split halves*: the flights of a year fall into two halves, a detector judges one and the
+worst days of the other are the truth. *Neighbours*: the truth of an airport is the worst days of the airports around
+it. *Planted truth*: a made-up year whose abnormal days are known. In notebook 03 on a user's own year:
+
+    one, other = evaluation.halves(lake.read_silver(2018), 2018)
+    ranking = evaluation.ranked(evaluation.worst_days(other), detectors.run("delaywatch", one).to_pandas())
+    print(evaluation.bootstrap(ranking, evaluation.average_precision))
+
+*Labels* are a frame with `origin`, `fl_date` and `is_abnormal`, one row per airport-day; `ranked` adds what a detector
+said and makes it a *ranking*. Which years there are, who is compared and how it is printed is the business of
+benchmarks/detectors.py. How a day comes about is gold's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from utils import gold, silver
+from utils.errors import DelaywatchError
+
+Floats = npt.NDArray[np.float64]
+Measure = Callable[[pd.DataFrame, Floats | None], Floats]
+
+METRIC = "mean_effective_delay_min"
+MIN_FLIGHTS = 5  # a day with fewer gives no label: its mean says little
+PLANTED = ("storm", "strong", "moderate", "traffic_drop")  # kinds of a truth file that a detector should find
+NEUTRAL = ("background", "gap")  # bad without having been planted, so finding them is no error; without flights
+ORDINARY = ("short_presence",)  # an airport served for some weeks: nothing is wrong with its days
+FLAGS_PER_YEAR = 5.0  # of one airport: what a person has time to look at
+TINY_FLIGHTS, HUB_FLIGHTS = 10, 200  # a day; half of a tiny airport's flights are too few for a verdict
+INTERVAL = 0.95
+DAYS_PER_YEAR = 365.25
+_KEY = ["origin", "fl_date"]
+_CHUNK = 2_000_000  # weights at a time, 16 MB
+
+
+# Labels
+
+
+def halves(tables: Iterable[pa.Table], year: int, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The airport-days (schemas.AIRPORT_DAYS) of each half of a year of silver, given table by table.
+
+    A hash of the flight's natural key decides in which half it is, so every flight is in exactly one, whatever the
+    order of the rows and of the tables; another `seed` gives another split. Raises DelaywatchError when a half stays
+    empty.
+    """
+    sums = gold.DaySums(year), gold.DaySums(year)
+    for flights in tables:
+        is_other = (silver.fingerprints(flights, seed=seed) & np.uint64(1)).astype(np.bool_)
+        for half, is_in in zip(sums, (~is_other, is_other), strict=True):
+            half.add(gold.day_sums(flights.take(pa.array(np.flatnonzero(is_in)))))
+    made = tuple(half.table() for half in sums)
+    if not all(half.num_rows for half in made):
+        raise DelaywatchError(f"{year} has too few flights to be split into halves; choose a fuller year.")
+    one, other = (gold.airport_days(half, year).to_pandas(date_as_object=False) for half in made)
+    return one, other
+
+
+def worst_days(
+    days: pd.DataFrame, share: float = 0.02, metric: str = METRIC, min_flights: int = MIN_FLIGHTS
+) -> pd.DataFrame:
+    """Labels: of each airport's days with `min_flights` flights, the `share` (rounded up) with the highest `metric`."""
+    counted = days[(days["scheduled"] >= min_flights) & days[metric].notna()]
+    is_worst = counted.groupby("origin")[metric].transform(lambda values: _is_worst(values, share)).astype(np.bool_)
+    return _labels(counted, is_worst)
+
+
+def neighbours_worst_days(
+    days: pd.DataFrame,
+    areas: Iterable[Collection[str]],
+    share: float = 0.05,
+    metric: str = METRIC,
+    min_flights: int = MIN_FLIGHTS,
+) -> pd.DataFrame:
+    """Labels of each airport from the others of its area: their worst `share` of days, `metric` weighted by flights.
+
+    An airport's own flights have no part in its labels. An area of which `days` has fewer than two airports gives
+    none; an airport belongs to at most one area.
+    """
+    counted = days[(days["scheduled"] >= min_flights) & days[metric].notna()]
+    found = [_labels(counted.iloc[:0], pd.Series(dtype=np.bool_))]
+    for area in areas:
+        of_area = counted[counted["origin"].isin(area)]
+        for airport in sorted(of_area["origin"].unique()):
+            others = of_area[of_area["origin"] != airport]
+            minutes = (others[metric] * others["scheduled"]).groupby(others["fl_date"]).sum()
+            theirs = minutes / others.groupby("fl_date")["scheduled"].sum()
+            own = of_area[(of_area["origin"] == airport) & of_area["fl_date"].isin(theirs.index)]
+            if len(own):
+                found.append(_labels(own, _is_worst(own["fl_date"].map(theirs), share)))
+    return pd.concat(found, ignore_index=True)
+
+
+def planted_days(days: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """Labels of a made-up year from its truth file (`date`, `origin`, `kind`, `event`; see benchmarks/make_year.py).
+
+    Days of a kind of PLANTED are abnormal; those of NEUTRAL do not count (`is_counted`), so that flagging them is
+    neither right nor wrong; all others are normal. Two columns more: `kind`, and `event` of the storms. Raises
+    DelaywatchError for a kind that is not known and for a planted day that the year does not have.
+    """
+    unknown = sorted(set(truth["kind"]) - {*PLANTED, *NEUTRAL, *ORDINARY})
+    if unknown:
+        raise DelaywatchError(f"The truth file has the kind {unknown[0]}, which the evaluation does not know.")
+    known = truth[["origin", "kind", "event"]].assign(fl_date=pd.to_datetime(truth["date"]))
+    flown = days.loc[days["scheduled"] > 0, _KEY].assign(fl_date=pd.to_datetime(days["fl_date"]))
+    found = flown.merge(known, on=_KEY, how="left", validate="one_to_one")
+    if int(found["kind"].isin(PLANTED).sum()) != int(known["kind"].isin(PLANTED).sum()):
+        raise DelaywatchError("The truth file plants days that the year does not have; give the two of one run.")
+    events = found["event"].where(found["kind"] == "storm")
+    labels = _labels(found, found["kind"].isin(PLANTED)).assign(is_counted=~found["kind"].isin(NEUTRAL))
+    return labels.assign(kind=found["kind"], event=events)
+
+
+def sizes(
+    days: pd.DataFrame, tiny_flights: float = TINY_FLIGHTS, hub_flights: float = HUB_FLIGHTS
+) -> dict[str, frozenset[str]]:
+    """Airports by their scheduled flights a day.
+
+    `tiny` have less than `tiny_flights`; `small`, `medium` and `large` are the thirds of the others; `hubs` are those
+    of the thirds that have `hub_flights` or more. A group may be empty.
+    """
+    flights = days.groupby("origin")["scheduled"].mean().sort_index().sort_values(kind="stable")
+    ordered = flights[flights >= tiny_flights]
+    cuts = [0, len(ordered) // 3, 2 * len(ordered) // 3, len(ordered)]
+    thirds = {
+        name: frozenset(ordered.index[low:high])
+        for name, low, high in zip(("small", "medium", "large"), cuts, cuts[1:], strict=False)
+    }
+    tiny, hubs = flights.index[flights < tiny_flights], ordered.index[ordered >= hub_flights]
+    return {"tiny": frozenset(tiny), **thirds, "hubs": frozenset(hubs)}
+
+
+# Rankings
+
+
+def ranked(labels: pd.DataFrame, verdicts: pd.DataFrame, flags_per_year: float = FLAGS_PER_YEAR) -> pd.DataFrame:
+    """The labelled days with what a detector said of them: `labels` with the columns `score` and `flag`.
+
+    verdicts: `origin`, `fl_date`, `score`, higher = more abnormal. A day that has no score ranks below all others, so
+    that keeping silent gains nothing. `flag` is 1 for the highest scores of all airports together, as many as
+    `flags_per_year` for each airport-year of labelled days; days that tie for the last flags share them, so that no
+    order of rows decides. A day without a score gets none. Days that do not count (`is_counted` is there and false) may
+    use up flags, and are then left out.
+    """
+    said = verdicts[[*_KEY, "score"]].assign(fl_date=pd.to_datetime(verdicts["fl_date"]))
+    ranking = labels.merge(said, on=_KEY, how="left", validate="one_to_one")
+    score = ranking["score"].to_numpy(dtype=np.float64, na_value=np.nan)
+    ranking["score"] = np.where(np.isnan(score), -np.inf, score)
+    ranking["flag"] = _flags(ranking["score"].to_numpy(), flags_per_year * len(ranking) / DAYS_PER_YEAR)
+    if "is_counted" in ranking:
+        ranking = ranking[ranking["is_counted"]].drop(columns="is_counted").reset_index(drop=True)
+    return ranking
+
+
+def confirmed(ranking: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """`ranking` with the flags of `other` as its truth: the same detector's on the other half of the flights.
+
+    Its `precision` is the share of flags that the other half confirms. That says that flags are no chance, not that
+    they are right: who always flags Fridays is always confirmed.
+    """
+    flags = ranking[_KEY].merge(other[[*_KEY, "flag"]], on=_KEY, how="left", validate="one_to_one")["flag"]
+    return ranking.assign(is_abnormal=flags.fillna(0.0).to_numpy())
+
+
+def curve(ranking: pd.DataFrame) -> pd.DataFrame:
+    """`score`, `precision` and `recall` of flagging every day from that score on, highest score first."""
+    score, is_abnormal = np.sort(_numbers(ranking, "score"))[::-1], _numbers(ranking, "is_abnormal")
+    ends = np.flatnonzero(np.append(score[1:] != score[:-1], True)[: len(score)])
+    found = is_abnormal[np.argsort(-_numbers(ranking, "score"), kind="stable")].cumsum()[ends]
+    with np.errstate(invalid="ignore"):
+        return pd.DataFrame({"score": score[ends], "precision": found / (ends + 1), "recall": found / found[-1:]})
+
+
+# Measures. `weights`, of the shape (..., rows), say how often each day counts; the result has the shape (...).
+
+
+def average_precision(ranking: pd.DataFrame, weights: Floats | None = None) -> Floats:
+    """Mean precision over the abnormal days, each at its own score; ties count as one step. NaN without such days.
+
+    It is what scikit-learn calls average_precision_score: 1 for a perfect ranking, about the share of abnormal days for
+    a random one. Only the order of the scores matters.
+    """
+    score, is_abnormal = _numbers(ranking, "score"), _numbers(ranking, "is_abnormal")
+    weights = _ones(ranking) if weights is None else weights
+    if (score[1:] > score[:-1]).any():  # not needed, and not cheap, for the sorted ranking of a bootstrap
+        order = np.argsort(-score, kind="stable")
+        score, is_abnormal, weights = score[order], is_abnormal[order], weights[..., order]
+    # Precision is wanted at the scores of abnormal days only, so all days from one such score to the next are one step.
+    steps = np.unique(score[is_abnormal > 0])[::-1]
+    if not len(steps):
+        return np.full(weights.shape[:-1], np.nan)
+    last = np.searchsorted(-score, -steps, side="right")  # one past the last day with at least that score
+    starts = np.concatenate([[0], last[:-1]])
+    days = np.add.reduceat(weights[..., : last[-1]], starts, axis=-1).cumsum(axis=-1)
+    where = np.flatnonzero(is_abnormal > 0)
+    gained = np.add.reduceat(weights[..., where] * is_abnormal[where], np.searchsorted(where, starts), axis=-1)
+    found = gained.cumsum(axis=-1)
+    precisions = np.divide(gained * found, days, out=np.zeros_like(found), where=days > 0)
+    return _share(precisions.sum(axis=-1), found[..., -1])
+
+
+def average_precision_within(ranking: pd.DataFrame, weights: Floats | None = None) -> Floats:
+    """Mean of the airports' own average precision, for sets whose airports are not one network."""
+    weights = _ones(ranking) if weights is None else weights
+    total, weight = np.zeros(weights.shape[:-1]), np.zeros(weights.shape[:-1])
+    for rows in ranking.groupby("origin").indices.values():
+        own = average_precision(ranking.iloc[rows], weights[..., rows])
+        counts = np.where(np.isnan(own), 0.0, weights[..., rows].mean(axis=-1))
+        total, weight = total + counts * np.nan_to_num(own), weight + counts
+    return _share(total, weight)
+
+
+def precision(ranking: pd.DataFrame, weights: Floats | None = None) -> Floats:
+    """Share of the flags that are right. NaN without flags."""
+    flag, is_abnormal = _numbers(ranking, "flag"), _numbers(ranking, "is_abnormal")
+    weights = _ones(ranking) if weights is None else weights
+    return _share(weights @ (flag * is_abnormal), weights @ flag)
+
+
+def recall(ranking: pd.DataFrame, weights: Floats | None = None) -> Floats:
+    """Share of the abnormal days that are flagged. NaN without such days."""
+    flag, is_abnormal = _numbers(ranking, "flag"), _numbers(ranking, "is_abnormal")
+    weights = _ones(ranking) if weights is None else weights
+    return _share(weights @ (flag * is_abnormal), weights @ is_abnormal)
+
+
+def events_seen(ranking: pd.DataFrame, share: float = 0.5) -> tuple[int, int]:
+    """How many events of the column `event` are seen, and how many there are.
+
+    An event is seen when `share` of its airports have a flag on one of its days.
+    """
+    of_event = ranking[ranking["event"].notna()]
+    airports = of_event.groupby(["event", "origin"])["flag"].max() >= 0.5
+    seen = airports.groupby("event").mean() >= share
+    return int(seen.sum()), len(seen)
+
+
+# Intervals
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured value with its interval and the resampled values behind it."""
+
+    value: float
+    low: float
+    high: float
+    resampled: Floats
+
+    def __str__(self) -> str:
+        """As in `0.46 (0.43-0.49)`; `-` when there is nothing to measure."""
+        return "-" if np.isnan(self.value) else f"{self.value:.2f} ({self.low:.2f}-{self.high:.2f})"
+
+    def ratio(self, other: Estimate) -> Estimate:
+        """How many times `other` this is. Pair by pair: both must come from the same days, replicates and seed."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return _estimate(float(np.divide(self.value, other.value)), self.resampled / other.resampled)
+
+
+def bootstrap(
+    ranking: pd.DataFrame, measure: Measure, *, block_days: int | None = None, replicates: int = 400, seed: int = 0
+) -> Estimate:
+    """`measure` of the ranking and the middle 95 % of its values when the airports are drawn anew, with replacement.
+
+    With `block_days` the calendar's blocks of that many days are drawn anew too, independently, and a day counts the
+    product (the pigeonhole bootstrap of Owen, 2007): the choice for few airports, and for neighbours, who share their
+    storms. The flags stay as they are. The interval is widened to its estimate where it would not contain it, as
+    percentiles of a skewed measure may. Raises DelaywatchError when there is only one thing to draw.
+    """
+    ranking = ranking.sort_values("score", ascending=False, kind="stable")
+    random = np.random.default_rng(seed)
+    drawn = [_draws(ranking["origin"], replicates, random)]
+    if block_days is not None:
+        dates = pd.to_datetime(ranking["fl_date"])
+        drawn.append(_draws((dates - dates.min()).dt.days // block_days, replicates, random))
+    if all(times.shape[1] < 2 for times, _ in drawn):
+        raise DelaywatchError("One airport cannot be drawn anew; give block_days, and days of more than one block.")
+    chunk = max(1, _CHUNK // max(1, len(ranking)))
+    values = [
+        measure(ranking, reduce(np.multiply, [times[start : start + chunk].take(at, axis=1) for times, at in drawn]))
+        for start in range(0, replicates, chunk)
+    ]
+    return _estimate(float(measure(ranking, None)), np.concatenate(values))
+
+
+def _draws(
+    units: pd.Series, replicates: int, random: np.random.Generator
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
+    """How often each unit is drawn (replicates × units), and the place of each row's unit."""
+    places, names = pd.factorize(units, sort=True)
+    times = random.multinomial(len(names), np.full(len(names), 1 / max(1, len(names))), size=replicates)
+    return times.astype(np.float64), np.asarray(places, dtype=np.intp)
+
+
+def _estimate(value: float, resampled: Floats) -> Estimate:
+    usable = resampled[np.isfinite(resampled)]
+    if np.isnan(value) or not len(usable):
+        return Estimate(value, float("nan"), float("nan"), resampled)
+    low, high = np.quantile(usable, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
+    return Estimate(value, min(float(low), value), max(float(high), value), resampled)
+
+
+def _labels(days: pd.DataFrame, is_abnormal: pd.Series) -> pd.DataFrame:
+    labels = {"origin": days["origin"], "fl_date": pd.to_datetime(days["fl_date"]), "is_abnormal": is_abnormal}
+    return pd.DataFrame(labels).reset_index(drop=True)
+
+
+def _is_worst(values: pd.Series, share: float) -> pd.Series:
+    """Whether each value is among the highest `share`, rounded up; all that tie with the last of them are."""
+    is_worst: pd.Series = values.rank(ascending=False, method="min") <= np.ceil(share * len(values))
+    return is_worst
+
+
+def _flags(score: Floats, budget: float) -> Floats:
+    """1 for scores that the budget covers, the rest of it shared by those that tie for the last place, else 0."""
+    is_scored = score > -np.inf
+    budget = min(budget, float(is_scored.sum()))
+    if not budget:
+        return np.zeros(len(score))
+    last = np.sort(score)[::-1][int(np.ceil(budget)) - 1]
+    above, tied = score > last, score == last
+    return np.where(above, 1.0, np.where(tied, (budget - above.sum()) / tied.sum(), 0.0))
+
+
+def _numbers(ranking: pd.DataFrame, name: str) -> Floats:
+    return ranking[name].to_numpy(dtype=np.float64)
+
+
+def _ones(ranking: pd.DataFrame) -> Floats:
+    return np.ones(len(ranking))
+
+
+def _share(part: Floats, whole: Floats) -> Floats:
+    part, whole = np.asarray(part), np.asarray(whole)
+    share: Floats = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    return share
