@@ -1,17 +1,27 @@
 """CPU seconds of each detector on one year of airport days: `python benchmarks/detectors_speed.py`.
 
 The year is 330 airports × 365 days of made-up gold, from 5 to 800 flights a day. It serves speed only: quality is
-measured on flights. Isolation Forest fits one forest per airport, independent of the others, so a tenth of them gives
-its cost.
+measured on flights, by benchmarks/detectors.py. Isolation Forest fits one forest per airport, independent of the
+others, so a tenth of them gives its cost. Where statsmodels is installed (.venv-bench/bin/python has it), a refit of
+its ARIMA for each order and step is measured beside ours on a few airports and steps, and scaled.
 """
 
 from __future__ import annotations
 
+import os
+
+# Said before numpy loads: a waiting thread of OpenMP or BLAS would count as seconds of work.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = "1"
+
 import argparse
+import importlib.util
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +30,9 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dags"))
 
 from utils import detectors
+
+REFIT_AIRPORTS = 3
+REFIT_STEPS = (60, 200, 340)  # days that statsmodels learns from; the next one is forecast
 
 
 def made_up_year(airports: int, days: int, seed: int) -> pd.DataFrame:
@@ -52,12 +65,38 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
+def orders() -> list[tuple[int, ...]]:
+    """Every (p, d, q) that our `arima` tries."""
+    grid = detectors.parameters("arima")
+    return list(product(*(range(int(str(grid[name])) + 1) for name in ("max_p", "max_d", "max_q"))))
+
+
+def refits(year: pd.DataFrame) -> list[float]:
+    """CPU seconds of refits of statsmodels' ARIMA: every order, at a few airports and steps."""
+    from statsmodels.tsa.arima.model import ARIMA
+
+    airports = year["origin"].unique()
+    chosen = airports[:: len(airports) // REFIT_AIRPORTS][:REFIT_AIRPORTS]
+
+    def fit(delays: np.ndarray, order: tuple[int, ...]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its optimizer, about some of the orders
+            ARIMA(delays, order=order).fit().forecast(1)
+
+    series = [year.loc[year["origin"] == airport, "mean_dep_delay_min"].to_numpy(np.float64) for airport in chosen]
+    fit(series[0], (1, 0, 0))  # imports count for none
+    return [
+        cpu_seconds(lambda delays=delays, step=step, order=order: fit(delays[:step], order))  # type: ignore[misc]
+        for delays, step, order in product(series, REFIT_STEPS, orders())
+    ]
+
+
 def main() -> None:
     """Print one line per detector."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--airports", type=int, default=330)
     parser.add_argument("--days", type=int, default=365)
-    parser.add_argument("--rounds", type=int, default=5, help="each detector runs once in each")
+    parser.add_argument("--rounds", type=int, default=3, help="each detector runs once in each")
     parser.add_argument("--forest-airports", type=int, default=33, help="how many of the airports get a forest")
     options = parser.parse_args()
 
@@ -73,16 +112,31 @@ def main() -> None:
         detectors.load(name)(few)  # imports count for none
 
     seconds: dict[str, list[float]] = {name: [] for name in detectors.NAMES}
+    flags: dict[str, float] = {}
     for _ in range(options.rounds):
         for name, taken in seconds.items():
-            taken.append(cpu_seconds(lambda name=name: detectors.load(name)(inputs[name])))  # type: ignore[misc]
+            started = time.process_time()
+            found = detectors.load(name)(inputs[name])
+            taken.append(time.process_time() - started)
+            flags[name] = float(found.loc[found["status"] == "ok", "is_anomaly"].mean() * 365)
 
     per_airport = {name: statistics.median(taken) / airports[name] for name, taken in seconds.items()}
     print(f"{options.airports} airports x {options.days} days, median of {options.rounds} rounds, CPU seconds")
-    print(f"{'detector':<18}{'per airport':>14}{'whole year':>12}{'of the forest':>16}")
+    print(f"{'detector':<18}{'per airport':>14}{'whole year':>12}{'of the forest':>16}{'flags per airport-year':>26}")
     for name, cost in per_airport.items():
-        share = cost / per_airport["isolation_forest"]
-        print(f"{name:<18}{cost:>14.6f}{cost * options.airports:>12.3f}{f'1/{1 / share:,.0f}':>16}")
+        ratio = per_airport["isolation_forest"] / cost
+        print(f"{name:<18}{cost:>14.6f}{cost * options.airports:>12.3f}{f'1/{ratio:,.0f}':>16}{flags[name]:>26.1f}")
+    print(f"{'all':<18}{sum(per_airport.values()):>14.6f}{sum(per_airport.values()) * options.airports:>12.3f}")
+
+    if importlib.util.find_spec("statsmodels") is None:
+        print("statsmodels is not installed here; .venv-bench/bin/python, made by `make bench-detectors`, has it.")
+        return
+    fits = refits(year)
+    steps = options.days * len(orders())
+    theirs, ours = statistics.mean(fits), per_airport["arima"] / steps
+    hours = theirs * steps * options.airports / 3600
+    print(f"arima per order and step {ours * 1e6:.2f} us, a refit by statsmodels {theirs * 1e3:.1f} ms: ", end="")
+    print(f"1/{theirs / ours:,.0f}. Mean of {len(fits)} fits; scaled to the year {hours:,.0f} CPU hours.")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ The contract: `detect(days, **params) -> verdicts`, over all airports of one yea
 columns of `schemas.ANOMALIES` without `params_hash`. A detector is deterministic, changes nothing in place, never flags
 a day without a value, and says `insufficient_data` instead of guessing from too few days or flights.
 
+`days` may have one more column, the booleans `is_excluded` (absent: all False): days that are known to be unusual. Such
+a day is judged like any other and is not learnt from: its value changes the verdict of no other day.
+
 To add a detector: write `detectors/<name>.py` with a function `detect`, whose keyword-only parameters carry the
 defaults, and a table `LIMITS` with the lowest and highest value of every number among them; put the name into `NAMES`
 and a block into `dags/detectors.yaml`. `verdicts.py` has what detectors share. The contract's test in
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-NAMES = ("three_sigma", "isolation_forest", "delaywatch")
+NAMES = ("three_sigma", "isolation_forest", "arima", "random_cut_forest", "gradient_boosting", "delaywatch")
 PUBLISHED = "delaywatch"  # the one whose verdict the year page, the plots and the dashboard show
 
 Parameter = bool | int | float | tuple[float, ...]
@@ -64,9 +67,13 @@ def parameters(name: str, given: Mapping[str, object] | None = None) -> dict[str
     return defaults
 
 
-def params_hash(name: str, given: Mapping[str, object] | None = None) -> str:
-    """12 hexadecimal digits that name the detector and every parameter's value, written out or not."""
-    canonical = json.dumps([name, parameters(name, given)], sort_keys=True, separators=(",", ":"))
+def params_hash(name: str, given: Mapping[str, object] | None = None, excluded: str = "") -> str:
+    """12 hexadecimal digits that name the detector, every parameter's value, written out or not, and what is excluded.
+
+    excluded: which days nothing is learnt from, as `incidents.fingerprint` tells them.
+    """
+    what = [name, parameters(name, given), *([excluded] if excluded else [])]
+    canonical = json.dumps(what, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
@@ -75,27 +82,15 @@ def read_settings(path: Path) -> dict[str, dict[str, Parameter]]:
 
     Raises DelaywatchError naming the file and the line of whatever cannot be used.
     """
-    import yaml
+    from utils import yaml_file
 
-    try:
-        text = path.read_text(encoding="utf-8")
-        yaml.safe_load(text)  # finds what composing alone would let pass, such as unknown tags
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except OSError as error:
-        raise DelaywatchError(f"{path} cannot be read ({error.strerror}); give a file like detectors.yaml.") from error
-    except UnicodeDecodeError as error:
-        raise DelaywatchError(f"{path} is not UTF-8 text; save it as UTF-8.") from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise DelaywatchError(f"{path}, line {line}: this is not plain YAML ({error.problem}); mend it.") from error
-    except yaml.reader.ReaderError as error:
-        raise DelaywatchError(f"{path} is not plain YAML ({error.reason}); save it as text.") from error
+    root = yaml_file.read(path, "detectors.yaml")
     settings = {name: parameters(name) for name in NAMES}
-    for name, name_line, block in _entries(path, root, "detector: its parameters"):
+    for name, name_line, block in yaml_file.entries(path, root, "detector: its parameters"):
         if name not in NAMES:
             raise DelaywatchError(f"{path}, line {name_line}: {_unknown(name)}")
-        for parameter, line, node in _entries(path, block, "parameter: value"):
-            value = yaml.SafeLoader("").construct_object(node, deep=True)
+        for parameter, line, node in yaml_file.entries(path, block, "parameter: value"):
+            value = yaml_file.value_of(node)
             try:
                 settings[name] = parameters(name, {**settings[name], parameter: value})
             except DelaywatchError as error:
@@ -103,19 +98,26 @@ def read_settings(path: Path) -> dict[str, dict[str, Parameter]]:
     return settings
 
 
-def run(name: str, days: pd.DataFrame, given: Mapping[str, object] | None = None) -> pa.Table:
+def run(name: str, days: pd.DataFrame, given: Mapping[str, object] | None = None, excluded: str = "") -> pa.Table:
     """Judge `days` with the detector called `name`: a table with exactly `schemas.ANOMALIES`, by origin and fl_date.
 
-    Raises DelaywatchError as `parameters` does, and when `days` are not airport days.
+    excluded: the fingerprint of the column `is_excluded` of `days`, for `params_hash`. Raises DelaywatchError as
+    `parameters` does, and when `days` are not airport days.
     """
     import pyarrow as pa
 
     from utils import schemas
 
-    found = load(name)(days, **parameters(name, given)).assign(params_hash=params_hash(name, given))
+    found = load(name)(days, **parameters(name, given)).assign(params_hash=params_hash(name, given, excluded))
     found = found.sort_values(["origin", "fl_date"])
     table = pa.Table.from_pandas(found, schema=schemas.ANOMALIES, preserve_index=False).replace_schema_metadata(None)
     return schemas.check(table, schemas.ANOMALIES, f"The verdict of {name}")
+
+
+def expectations(days: pd.DataFrame, given: Mapping[str, object] | None = None) -> pd.DataFrame:
+    """What the published detector expects of each day: EXPECTED columns of `reasons`, with the index of `days`."""
+    found: pd.DataFrame = _module(PUBLISHED).expectations(days, **parameters(PUBLISHED, given))
+    return found
 
 
 def _unknown(name: str) -> str:
@@ -154,20 +156,3 @@ def _checked(what: str, value: object, default: Parameter, limits: tuple[float, 
     if not (is_number and isinstance(value, int | float) and low <= value <= high):
         raise DelaywatchError(f"{what} is {value!r}; it must be {kind} from {low:g} to {high:g}.")
     return type(default)(value)
-
-
-def _entries(path: Path, node: Any, shape: str) -> list[tuple[str, int, Any]]:
-    """(key, its line, node of its value) of a YAML mapping; an empty one has none."""
-    import yaml
-
-    if node is None or (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
-        return []
-    if not isinstance(node, yaml.MappingNode):
-        raise DelaywatchError(f"{path}, line {node.start_mark.line + 1}: here stand lines of the form `{shape}`.")
-    entries: dict[str, tuple[str, int, Any]] = {}
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        if str(key.value) in entries:
-            raise DelaywatchError(f"{path}, line {line}: {key.value} stands here a second time; keep one of the two.")
-        entries[str(key.value)] = (str(key.value), line, value)
-    return list(entries.values())

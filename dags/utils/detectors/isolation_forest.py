@@ -33,13 +33,15 @@ def detect(
     length / expected path length), from Liu, Ting and Zhou, "Isolation Forest" (2008), the negative of scikit-learn's
     `score_samples`. `expected` is the median, `lower` and `upper` are the range of the unflagged days, in minutes. Days
     with fewer than `min_flights` scheduled flights are neither judged nor learnt from, nor is an airport with fewer
-    than `min_days` such days. Every airport's forest starts from `random_state`: airports do not influence each other.
+    than `min_days` such days; days that are `is_excluded` are judged by the forest and the threshold of the others.
+    Every airport's forest starts from `random_state`: airports do not influence each other.
     """
     from sklearn.ensemble import IsolationForest
 
     where = calendar(days)
     known = usable(where, METRIC, min_flights)
-    judged = known & (known.sum(axis=0) >= min_days)
+    learnt = known & ~where.flags("is_excluded")
+    judged = known & (learnt.sum(axis=0) >= min_days)
     delay = where.numbers(METRIC)
     score = np.full(where.shape, np.nan)
     flagged = np.zeros(where.shape, dtype=np.bool_)
@@ -47,13 +49,15 @@ def detect(
     for airport in np.flatnonzero(judged.any(axis=0)):
         at = judged[:, airport]
         values = delay[at, airport]
+        usual = learnt[at, airport]
         # Left to scikit-learn, `contamination` scores every day a second time to find the same threshold.
-        forest = IsolationForest(n_estimators=n_estimators, random_state=random_state).fit(values[:, None])
+        forest = IsolationForest(n_estimators=n_estimators, random_state=random_state).fit(values[usual, None])
         scores = -forest.score_samples(values[:, None])
-        beyond = scores > np.percentile(scores, 100 * (1 - contamination))
+        beyond = scores > np.percentile(scores[usual], 100 * (1 - contamination))
         score[at, airport], flagged[at, airport] = scores, beyond
-        expected[airport] = np.median(values)
-        lower[airport], upper[airport] = values[~beyond].min(), values[~beyond].max()
+        expected[airport] = np.median(values[usual])
+        unflagged = values[usual & ~beyond]
+        lower[airport], upper[airport] = unflagged.min(), unflagged.max()
     return verdicts(
         where,
         metric=METRIC,

@@ -16,16 +16,17 @@ def detect(days: pd.DataFrame, *, threshold: float = 3.0, min_flights: int = 5, 
 
     The score is |z|. A day is mild from `threshold` on, strong one deviation further and extreme two further; `lower`
     and `upper` are the mean -/+ `threshold` deviations, in minutes. Days with fewer than `min_flights` scheduled
-    flights are neither judged nor counted, nor is an airport with fewer than `min_days` such days. The rule is
-    Shewhart's (1931).
+    flights are neither judged nor counted, nor is an airport with fewer than `min_days` such days; days that are
+    `is_excluded` are judged and not counted. The rule is Shewhart's (1931).
     """
     where = calendar(days)
     known = usable(where, METRIC, min_flights)
+    learnt = known & ~where.flags("is_excluded")
     delay = np.where(known, where.numbers(METRIC), 0.0)
-    count = known.sum(axis=0)
-    mean = delay.sum(axis=0) / np.maximum(count, 1)
+    count = learnt.sum(axis=0)
+    mean = delay.sum(axis=0, where=learnt) / np.maximum(count, 1)
     deviation = np.where(known, delay - mean, 0.0)
-    sigma = np.sqrt((deviation**2).sum(axis=0) / np.maximum(count - 1, 1))
+    sigma = np.sqrt((deviation**2).sum(axis=0, where=learnt) / np.maximum(count - 1, 1))
     score = np.abs(deviation) / np.where(sigma > 0, sigma, 1.0)
     return verdicts(
         where,

@@ -37,6 +37,13 @@ class Calendar:
         matrix[self.row, self.column] = _column(self.days, name).to_numpy(dtype=np.float64, na_value=np.nan)
         return matrix
 
+    def flags(self, name: str) -> Flags:
+        """The column `name` as days × airports; False where the value, the whole row or the whole column is missing."""
+        matrix = np.zeros(self.shape, dtype=np.bool_)
+        if name in self.days:
+            matrix[self.row, self.column] = self.days[name].to_numpy(dtype=np.bool_, na_value=False)
+        return matrix
+
     def rows(self, matrix: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         """The values of a days × airports matrix (or of what broadcasts to it) in the order of the rows of `days`."""
         return np.broadcast_to(matrix, self.shape)[self.row, self.column]

@@ -1,0 +1,64 @@
+"""How often delaywatch's "once in N days" comes true: `python benchmarks/return_periods.py FOLDER`.
+
+FOLDER holds real years as `<area>/<year>.csv` or `.csv.gz`. One line per year, for the report and for the alert: in how
+many judged days one reaches each return period, and the days of an airport's year at each level. What the settings
+were chosen on is marked; see docs/delaywatch.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "dags"), str(Path(__file__).resolve().parents[1])]
+
+from benchmarks import trials
+from utils import detectors
+
+PERIODS_DAYS = (10, 30, 100, 365, 1000)
+
+
+def line(score: pd.Series, levels: tuple[float, ...]) -> str:
+    """`score` of the judged days, as one line of the table."""
+    reached = [int((score >= days).sum()) for days in PERIODS_DAYS]
+    every = [f"{len(score) / count:8.0f}" if count else f"{'-':>8}" for count in reached]
+    a_year = [f"{(score >= level).mean() * 365.25:8.1f}" for level in levels]
+    return f"{len(score):>9,}" + "".join(every) + "".join(a_year)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args()
+
+    years = [trials.of_file(path) for path in trials.files(options.folder)]
+    settings = detectors.parameters("delaywatch")
+    levels = settings["levels"]
+    assert isinstance(levels, tuple)
+    for past_only in (False, True):
+        print("alert (past_only)" if past_only else "report")
+        names = [f"N>={days}" for days in PERIODS_DAYS] + [f"{days:g}/yr" for days in levels]
+        head = "".join(f"{name:>8}" for name in names)
+        print(f"{'year':<22}{'days':>9}{head}")
+        pooled: dict[bool, list[pd.Series]] = {True: [], False: []}
+        for year in years:
+            found = detectors.load("delaywatch")(year.days, **{**settings, "past_only": past_only})
+            found = found[found["status"] == "ok"]
+            is_tuned = np.array([trials.is_tuned(year.name, origin) for origin in found["origin"]], dtype=np.bool_)
+            for tuned in (True, False):
+                score = found.loc[is_tuned == tuned, "score"]
+                if len(score):
+                    pooled[tuned].append(score)
+                    print(f"{year.name + ' (tuned)' * tuned:<22}{line(score, levels)}")
+        for tuned, scores in pooled.items():
+            if scores:
+                print(f"{'all' + ' (tuned)' * tuned:<22}{line(pd.concat(scores), levels)}")
+
+
+if __name__ == "__main__":
+    main()

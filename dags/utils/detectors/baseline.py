@@ -1,0 +1,147 @@
+"""What a day is expected to be like, learnt from its history: season, weekday, holidays, and a level that has moved.
+
+Everything is a matrix of days × airports on a scale of the detector's choice, NaN where nothing may be learnt. How far
+from its expectation a day may be is the detector's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from utils.detectors.verdicts import Flags, Floats
+
+RUSH_DAYS = 3  # on either side of a holiday
+TURN_OF_THE_YEAR = (12, 20), (1, 4)  # first and last (month, day)
+# A median of weeks that is off by less than this many spreads is weather; by more, a new level that is wholly followed.
+MOVED_SPREADS, FOLLOWED_SPREADS = 1.5, 2.5
+NOW_DAYS = 7  # before a day, in a report also after it: what the airport is like now
+STEP_PER_SPREAD = 2 / np.sqrt(np.pi)  # mean step from one value to the next of a normal series without memory
+
+
+@dataclass(frozen=True)
+class History:
+    """What a day may be compared with: the whole year for a report, only the days before it for an alert."""
+
+    past_only: bool
+
+    def total(self, values: Floats | Flags, every: int = 1) -> Floats:
+        """Sum, for each day of days × airports, over its history; with `every=7` only over the same weekday."""
+        n_days, n_airports = values.shape
+        periods = np.zeros((-(-n_days // every) * every, n_airports))
+        periods[:n_days] = values
+        periods = periods.reshape(-1, every, n_airports)
+        before = periods.cumsum(axis=0) - periods if self.past_only else periods.sum(axis=0, keepdims=True)
+        return np.broadcast_to(before, periods.shape).reshape(-1, n_airports)[:n_days]
+
+    def mean(self, values: Floats) -> Floats:
+        """Mean over each day's history; NaN where that is empty."""
+        count = self.total(np.isfinite(values))
+        return np.where(count > 0, self.total(np.nan_to_num(values)) / np.maximum(count, 1.0), np.nan)
+
+    def spread(self, values: Floats) -> Floats:
+        """Standard deviation as the steps from day to day tell it, whatever the level does; NaN without any step."""
+        steps: Floats = np.abs(np.diff(values, axis=0, prepend=np.nan))
+        return self.mean(steps / STEP_PER_SPREAD)
+
+    def median(self, values: Floats) -> Floats:
+        """Median over each day's history; NaN where that is empty."""
+        frame = pd.DataFrame(values)
+        if self.past_only:
+            return frame.shift(1).expanding(min_periods=1).median().to_numpy()
+        return np.broadcast_to(frame.median().to_numpy(), values.shape)
+
+    def near_median(self, values: Floats, window_days: int) -> Floats:
+        """Median over the window around each day, or the one before it; NaN where that is empty."""
+        frame = pd.DataFrame(values).shift(1) if self.past_only else pd.DataFrame(values)
+        return frame.rolling(window_days, min_periods=1, center=not self.past_only).median().to_numpy()
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The settings of an expectation; what they mean is told in `detect` of delaywatch."""
+
+    history: History
+    season_days: int
+    season_weight: float
+    weekday_weeks: float
+    holiday_days: float
+    shift_days: int
+
+    def expected(self, learnt: Floats, dates: pd.DatetimeIndex) -> Floats:
+        """What each day is expected to be like, those that are NaN in `learnt` too; NaN without any history."""
+        expected = self._season(learnt)
+        expected = expected + self._weekday_effect(learnt - expected)
+        expected = expected + self._holiday_effect(learnt - expected, dates)
+        return expected + self._shift(learnt - expected)
+
+    def _season(self, learnt: Floats) -> Floats:
+        """Some parts of the season's median, the rest of all days': one summer of storms makes no habit."""
+        always = self.history.median(learnt)
+        near = self.history.near_median(learnt, self.season_days)
+        return always + self.season_weight * np.nan_to_num(near - always)
+
+    def _weekday_effect(self, error: Floats) -> Floats:
+        """Mean error of the weekday: the airport's drawn towards the nation's, the nation's towards none."""
+        total = self.history.total(np.nan_to_num(error), every=7)
+        weeks = self.history.total(np.isfinite(error), every=7)
+        pooled_weeks = weeks + self.weekday_weeks * (weeks > 0)
+        nation = over_airports(total) / np.maximum(over_airports(pooled_weeks), 1.0)
+        effect: Floats = (total + self.weekday_weeks * nation) / (weeks + self.weekday_weeks)
+        return effect
+
+    def _holiday_effect(self, error: Floats, dates: pd.DatetimeIndex) -> Floats:
+        """Median error of the nation on days of the same kind, drawn towards none: days × 1.
+
+        A year has too few such days to ask each airport, and the median keeps one storm at Christmas from becoming a
+        habit.
+        """
+        airports = over_airports(np.isfinite(error))
+        nation = np.where(airports > 0, over_airports(np.nan_to_num(error)) / np.maximum(airports, 1.0), np.nan)
+        effect = np.zeros_like(nation)
+        for is_kind in _kinds_of_holidays(dates):
+            usual = np.nan_to_num(self.history.median(np.where(is_kind, nation, np.nan)))
+            known_days = self.history.total(is_kind & (airports > 0))
+            effect += is_kind * usual * known_days / (known_days + self.holiday_days)
+        return effect
+
+    def _shift(self, error: Floats) -> Floats:
+        """How far the level has moved: the median error of the last weeks, where that is too much to be weather.
+
+        The first weeks of a new level stand out, the later ones do not. So that the level is back on the day on which
+        the airport is, the median of the days at hand counts where it is the smaller one.
+        """
+        weeks = pd.DataFrame(error).shift(1).rolling(self.shift_days, min_periods=-(-self.shift_days // 2))
+        moved = weeks.median().to_numpy()
+        spread = np.maximum(self.history.spread(error), np.finfo(float).eps)
+        airports = (np.abs(moved) > MOVED_SPREADS * spread).any(axis=0)  # mostly none: the next median costs little
+        moved, spread = moved[:, airports], spread[:, airports]
+        now = self.history.near_median(error[:, airports], NOW_DAYS if self.history.past_only else 2 * NOW_DAYS + 1)
+        least = np.median([np.zeros_like(now), moved, now], axis=0)  # the one nearer to 0, and 0 where they disagree
+        part = np.clip((np.abs(least) / spread - MOVED_SPREADS) / (FOLLOWED_SPREADS - MOVED_SPREADS), 0.0, 1.0)
+        shift = np.zeros(error.shape)
+        shift[:, airports] = np.nan_to_num(part * least)
+        return shift
+
+
+def over_airports(values: Floats | Flags) -> Floats:
+    """Sum over the airports of each day, as days × 1."""
+    total: Floats = values.sum(axis=1, keepdims=True, dtype=np.float64)
+    return total
+
+
+def _kinds_of_holidays(dates: pd.DatetimeIndex) -> tuple[Flags, ...]:
+    """Which dates are a federal holiday of the USA, around the turn of the year, or near another one: days × 1 each."""
+    import holidays
+
+    years = range(dates[0].year - 1, dates[-1].year + 2)
+    known = pd.DatetimeIndex(sorted(holidays.country_holidays("US", years=years, observed=False)))
+    apart_days = np.abs(dates.to_numpy()[:, None] - known.to_numpy()).min(axis=1) / np.timedelta64(1, "D")
+    is_holiday = apart_days == 0
+    month_and_day = dates.month * 100 + dates.day
+    first, last = (month * 100 + day for month, day in TURN_OF_THE_YEAR)
+    is_turn = ((month_and_day >= first) | (month_and_day <= last)) & ~is_holiday
+    is_rush = (apart_days <= RUSH_DAYS) & ~is_holiday & ~is_turn
+    return tuple(np.asarray(kind)[:, None] for kind in (is_holiday, is_turn, is_rush))

@@ -1,0 +1,222 @@
+"""Gradient boosting: a day is abnormal when its mean delay lies far from what boosted trees expect of that date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from utils.detectors.verdicts import Calendar, Flags, Floats, calendar, severities, usable, verdicts
+
+METRIC = "mean_dep_delay_min"
+LEAST_SPREAD_MIN = 1.0  # of an airport's days and of a prediction; a steady airport is not flagged for a few minutes
+LOOK_BACK_DAYS = 7  # the oldest day among a day's features
+TAIL = 0.9  # the quantile of the residuals, and of their negatives, that tells the spread on that side
+TAIL_SPREADS = 1.2816  # that quantile in standard deviations, if residuals were Gaussian
+LIMITS = {
+    "threshold": (0.1, 100.0),
+    "n_estimators": (1, 10_000),
+    "learning_rate": (0.001, 1.0),
+    "max_leaf_nodes": (2, 1_000),
+    "min_samples_leaf": (1, 100_000),
+    "folds": (2, 50),
+    "block_days": (1, 183),
+    "random_state": (0, 2**32 - 1),
+    "min_flights": (1, 1_000),
+    "min_days": (2, 366),
+}
+
+
+def detect(
+    days: pd.DataFrame,
+    *,
+    threshold: float = 4.0,
+    n_estimators: int = 40,
+    learning_rate: float = 0.1,
+    max_leaf_nodes: int = 8,
+    min_samples_leaf: int = 200,
+    folds: int = 5,
+    block_days: int = 14,
+    same_day_network: bool = False,
+    late_only: bool = True,
+    random_state: int = 0,
+    min_flights: int = 5,
+    min_days: int = 28,
+) -> pd.DataFrame:
+    """Judge each day by the residual of a boosted-tree regression, one for all airports, that never saw the day.
+
+    Three scikit-learn HistGradientBoostingRegressors (the histogram method of LightGBM, and of XGBoost's `hist`) with
+    quantile loss (Koenker and Bassett, "Regression quantiles", 1978) predict the median of a day's mean delay, counted
+    from the airport's median in the airport's spreads, and the 10 % and 90 % quantiles of what that leaves. Features:
+
+    calendar   weekday, day of the year, days from the nearest federal holiday
+    airport    scheduled flights, their ratio to the usual number, the airport's median and spread
+    lags       its delays of 1, 2 and 7 days before, and their mean of the last 7
+    network    the mean delay of the other airports, and of those with similar days, on the day before
+
+    The two tails know the airport's features alone: with lags in them, bad days make the days after them look unsteady,
+    and the worst of a bad week is no longer flagged. With `same_day_network` the median's trees also get the other
+    airports' means of the same day: then a storm over many airports explains itself, and what is left is abnormal for
+    that airport alone. Nothing among a day's features depends on the day's own delay.
+
+    Cross-fitting (Chernozhukov et al., "Double/debiased machine learning", 2018): blocks of `block_days` days go to
+    `folds` folds in turn, and the days of a fold are judged by trees, medians and spreads of the other folds. The
+    7 days after a block, whose features remember it, are not learnt from either. A day is so compared with later days,
+    too: this is a method for a report and not for an alert.
+
+    The spread is the residual's 90 % quantile (below the median: the 10 % one) / 1.28. A day is mild at `threshold`
+    spreads, strong two and extreme four further; `lower` and `upper` are the median -/+ `threshold` spreads, in
+    minutes. The quantiles say where ordinary days lie, not how many are flagged: a year without events has few. The
+    score is residual / spread; with `late_only` its sign stays and only days above the band are flagged,
+    without it both sides are. Days with fewer than `min_flights` scheduled flights are neither judged nor learnt from,
+    nor is an airport with fewer than `min_days` such days; a day is judged when half as many were learnt from outside
+    its fold. Days that are `is_excluded` are judged, and are neither learnt from nor remembered in a feature.
+    """
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits
+
+    where = calendar(days)
+    known = usable(where, METRIC, min_flights)
+    learnt = known & ~where.flags("is_excluded")
+    has_days = learnt.sum(axis=0) >= min_days
+    learnt &= has_days
+    delay = where.numbers(METRIC)
+    past = np.where(learnt, delay, np.nan)
+    judged = np.zeros(where.shape, dtype=np.bool_)
+    expected, below, above = (np.full(where.shape, np.nan) for _ in range(3))
+    calendar_features = _calendar_features(where)
+
+    def fitted(features: Floats, target: Floats, quantile: float) -> HistGradientBoostingRegressor:
+        model = HistGradientBoostingRegressor(
+            loss="quantile",
+            quantile=quantile,
+            max_iter=n_estimators,
+            learning_rate=learning_rate,
+            max_leaf_nodes=max_leaf_nodes,
+            min_samples_leaf=min_samples_leaf,
+            early_stopping=False,
+            random_state=random_state,
+        )
+        return model.fit(features, target)
+
+    # One thread: OpenMP's waiting threads cost a busy machine more than they bring.
+    with threadpool_limits(limits=1, user_api="openmp"):
+        for is_test, is_train in _folds(len(past), folds, block_days):
+            trained = learnt & is_train[:, None]
+            tested = known & is_test[:, None] & has_days & (trained.sum(axis=0) >= min_days / 2)
+            if not tested.any():
+                continue
+            median, spread = _usual(np.where(trained, delay, np.nan))
+            relative = (past - median) / spread
+            about_airport = _airport_features(where, trained, median, spread)
+            about_day = [*_lag_features(relative), *_network_features(relative, trained, same_day_network)]
+            features = np.stack([*about_airport, *calendar_features, *about_day], axis=2)
+            # scikit-learn refuses a feature without values, such as the network's where there is one airport.
+            features = features[:, :, np.isfinite(features[trained]).any(axis=0)]
+            airport = np.nonzero(tested)[1]
+            middle = fitted(features[trained], relative[trained], 0.5)
+            expected[tested] = middle.predict(features[tested]) * spread[airport] + median[airport]
+            residual = relative[trained] - middle.predict(features[trained])
+            features = features[:, :, : len(about_airport)]
+            for tail, side in ((below, -residual), (above, residual)):
+                model = fitted(features[trained], side, TAIL)
+                tail[tested] = model.predict(features[tested]) * spread[airport] / TAIL_SPREADS
+            judged |= tested
+
+    below, above = np.maximum(below, LEAST_SPREAD_MIN), np.maximum(above, LEAST_SPREAD_MIN)
+    error = delay - expected
+    score = error / np.where(error > 0, above, below)
+    if not late_only:
+        score = np.abs(score)
+    return verdicts(
+        where,
+        metric=METRIC,
+        judged=judged,
+        expected=expected,
+        lower=expected - threshold * below,
+        upper=expected + threshold * above,
+        score=score,
+        severity=severities(score, (threshold, threshold + 2, threshold + 4)),
+        direction=np.where(error > 0, "late", "early"),
+    )
+
+
+def _folds(n_days: int, folds: int, block_days: int) -> Iterator[tuple[Flags, Flags]]:
+    """Which days each fold judges and which it learns from; blocks are shorter where the days are too few for them."""
+    days = np.arange(n_days)
+    fold = days // min(block_days, -(-n_days // folds)) % folds
+    for number in range(folds):
+        is_test = fold == number
+        remembers_test = np.convolve(is_test, np.ones(LOOK_BACK_DAYS + 1))[:n_days] > 0
+        yield is_test, ~remembers_test
+
+
+def _usual(trained: Floats) -> tuple[Floats, Floats]:
+    """Each airport's median and spread in minutes; 0 and LEAST_SPREAD_MIN where there is nothing to learn from."""
+    has_days = np.isfinite(trained).any(axis=0)
+    median, spread = np.zeros(trained.shape[1]), np.full(trained.shape[1], LEAST_SPREAD_MIN)
+    median[has_days] = np.nanmedian(trained[:, has_days], axis=0)
+    spread[has_days] = np.sqrt(np.nanmean((trained - median)[:, has_days] ** 2, axis=0))
+    return median, np.maximum(spread, LEAST_SPREAD_MIN)
+
+
+def _calendar_features(where: Calendar) -> list[Floats]:
+    """Weekday, day of the year and days from the nearest federal holiday, as days × airports."""
+    import holidays
+
+    first = pd.to_datetime(where.days["fl_date"]).min()
+    dates = pd.date_range(first, periods=where.shape[0])
+    celebrated = holidays.country_holidays("US", years=range(dates[0].year - 1, dates[-1].year + 2))
+    distance = (dates.to_numpy()[:, None] - pd.to_datetime(sorted(celebrated)).to_numpy()) / np.timedelta64(1, "D")
+    nearest = distance[np.arange(len(dates)), np.abs(distance).argmin(axis=1)]
+    columns = (dates.day_of_week.to_numpy(), dates.day_of_year.to_numpy(), np.clip(nearest, -7, 7))
+    return [np.broadcast_to(column.astype(np.float64)[:, None], where.shape) for column in columns]
+
+
+def _airport_features(where: Calendar, trained: Flags, median: Floats, spread: Floats) -> list[Floats]:
+    """Scheduled flights, their ratio to those of the days learnt from, and the airport's median and spread."""
+    flights = where.numbers("scheduled")
+    usual = np.nansum(flights, axis=0, where=trained) / np.maximum(trained.sum(axis=0), 1)
+    return [
+        flights,
+        flights / np.maximum(usual, 1.0),
+        np.broadcast_to(median, where.shape),
+        np.broadcast_to(spread, where.shape),
+    ]
+
+
+def _lag_features(relative: Floats) -> list[Floats]:
+    """The airport's own delays of 1, 2 and 7 days before, and their mean of the last 7 days."""
+    week = np.stack([_before(relative, lag) for lag in range(1, LOOK_BACK_DAYS + 1)])
+    known_days = np.isfinite(week).sum(axis=0)
+    # Summed anew for each day: a running sum would carry the rounding of a judged day into days that are learnt from.
+    mean = np.where(known_days > 0, np.nansum(week, axis=0) / np.maximum(known_days, 1), np.nan)
+    return [week[0], week[1], week[-1], mean]
+
+
+def _network_features(relative: Floats, trained: Flags, same_day: bool) -> list[Floats]:
+    """Mean delay of the other airports, and of those whose days resemble the airport's, on the day before.
+
+    An airport weighs by the fourth power of its correlation on the days learnt from. No airport is in its own means.
+    """
+    is_known = np.isfinite(relative)
+    value = np.where(is_known, np.clip(relative, -3.0, 6.0), 0.0)  # one wild airport is not the network
+    basis = np.where(trained, value, 0.0)
+    products = basis.T @ basis
+    size = np.sqrt(np.maximum(np.diag(products), 1e-9))
+    alike = np.maximum(products / size / size[:, None], 0.0) ** 4
+    others = np.ones_like(alike)
+    means = []
+    for weights in (others, alike):
+        np.fill_diagonal(weights, 0.0)
+        total, weight = value @ weights, is_known.astype(np.float64) @ weights
+        means.append(np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), np.nan))
+    return [*(_before(mean, 1) for mean in means), *(means if same_day else [])]
+
+
+def _before(matrix: Floats, days: int) -> Floats:
+    """The values of `days` days before; NaN before the first day."""
+    shifted = np.full(matrix.shape, np.nan)
+    shifted[days:] = matrix[: max(len(matrix) - days, 0)]
+    return shifted
