@@ -160,12 +160,13 @@ def test_a_gap_keeps_its_place_and_widens_the_band_of_the_day_after_it(is_known_
     assert not found["is_anomaly"][230]
 
 
-def test_a_growth_that_a_long_gap_breaks_off_is_not_continued_through_the_gap() -> None:
+@pytest.mark.parametrize("max_d", [0, 1])
+def test_a_growth_that_a_long_gap_breaks_off_is_not_continued_through_the_gap(max_d: int) -> None:
     delays = np.full((200, 1), np.nan)
     delays[:60, 0] = 5 * 1.08 ** np.arange(60)
     delays[150:, 0] = delays[59, 0]
 
-    after = judged("arima", of_delays(delays), shrink_days=0.1).loc[150]
+    after = judged("arima", of_delays(delays), max_d=max_d, shrink_days=0.1).loc[150]
 
     assert after["status"] == "ok"
     assert after["expected"] < 1.01 * np.nanmax(delays)

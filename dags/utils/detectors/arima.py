@@ -52,8 +52,8 @@ def detect(
     than `most_spreads` spreads, so that one storm spoils neither the coefficients nor the days after it.
 
     The band holds the share `level` of the days if the errors are Gaussian: expected -/+ Student's quantile times the
-    root mean square of the errors that the same order made before. Delays have a heavier tail: about 7 days per
-    airport-year leave the band of 0.999. A day is mild outside the band, strong and extreme one and two spreads
+    root mean square of the errors that the same order made before. Delays have a heavier tail: 6 to 8 days of an
+    airport-year leave the band of 0.9995. A day is mild outside the band, strong and extreme one and two spreads
     further. The score is error / spread, in Gaussian deviations; with `late_only` its sign stays and only days above
     the band are flagged, without it the score has no sign and both sides are.
 
