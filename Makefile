@@ -6,7 +6,8 @@ RUN := PYTHONPATH=dags $(VENV)/bin/python
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 SHELL_FILES := .ci/run requirements/install.sh $(wildcard stack/*.sh stack/*/*.sh) tests/e2e/run.sh
 COMPOSE := docker compose --profile '*'
-BENCHMARKS := $(filter-out benchmarks/make_year.py benchmarks/__init__.py,$(wildcard benchmarks/*.py))
+# stack.py brings a stack of its own up, needs Docker and is a command of its own: see benchmarks/README.md.
+BENCHMARKS := $(filter-out benchmarks/make_year.py benchmarks/stack.py benchmarks/__init__.py,$(wildcard benchmarks/*.py))
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -79,7 +80,7 @@ check: $(INSTALLED) ## Lint, format, types, import rules, shell, YAML, notebooks
 	@$(VENV)/bin/yamllint --strict .
 	@for notebook in notebooks/*.ipynb; do [ ! -e "$$notebook" ] || $(VENV)/bin/nbstripout --verify "$$notebook" || exit 1; done
 
-bench: $(INSTALLED) ## Every benchmark, side by side with what it is measured against
+bench: $(INSTALLED) ## Every benchmark but the stack's, side by side with what it is measured against
 	@for file in $(BENCHMARKS); do echo "== $$file"; $(RUN) "$$file" || exit 1; done
 
 lock: $(INSTALLED) ## Resolve requirements/*.in into the locks anew
