@@ -306,7 +306,7 @@ def clear_scratch(settings: Settings, year: int) -> None:
 
 
 def status(settings: Settings) -> list[dict[str, Any]]:
-    """What is there of every year of the lake: bronze key, rows of silver and gold, and the detectors by state.
+    """What the lake has of every year: bronze key, rows of silver and gold, and the detectors by state.
 
     A detector is `current` when its verdicts were made from the gold that is there with the settings of
     detectors.yaml, else `stale`.
@@ -339,12 +339,13 @@ def status(settings: Settings) -> list[dict[str, Any]]:
     return found
 
 
-def warehouse_rows(settings: Settings, years: list[int]) -> dict[int, int]:
-    """Airport-days of each year in the warehouse."""
+def warehouse_rows(settings: Settings) -> dict[int, int]:
+    """Airport-days in the warehouse by year, of every year that it has."""
     from utils.db_handler import DBHandler
 
     with closing(DBHandler(settings.warehouse)) as warehouse:
-        return {year: warehouse.count("airport_days", year) for year in years}
+        years = warehouse.read("bronze_quality")["year"]  # written with every year
+        return {int(year): warehouse.count("airport_days", int(year)) for year in years}
 
 
 def _lake(settings: Settings) -> Lake:
