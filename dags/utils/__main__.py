@@ -276,8 +276,8 @@ def status(
     """What lake and warehouse have of every year, and which verdicts were made with other settings than today's."""
     settings = _settings(lake, warehouse, None, needs_warehouse=False)
     wanted = years_of(year) if year else None
-    rows = pipeline.warehouse_rows(settings) if settings.warehouse else {}
     in_lake = {one["year"]: one for one in pipeline.status(settings)}
+    rows = pipeline.warehouse_rows(settings, in_lake) if settings.warehouse else {}
     years_there = [one for one in sorted({*in_lake, *rows}) if wanted is None or one in wanted]
     if not years_there:
         raise DelaywatchError(

@@ -8,7 +8,7 @@ fast.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -339,13 +339,13 @@ def status(settings: Settings) -> list[dict[str, Any]]:
     return found
 
 
-def warehouse_rows(settings: Settings) -> dict[int, int]:
-    """Airport-days in the warehouse by year, of every year that it has."""
+def warehouse_rows(settings: Settings, years: Iterable[int] = ()) -> dict[int, int]:
+    """Airport-days in the warehouse by year: of `years`, and of every year whose upsert has ended."""
     from utils.db_handler import DBHandler
 
     with closing(DBHandler(settings.warehouse)) as warehouse:
-        years = warehouse.read("bronze_quality")["year"]  # written with every year
-        return {int(year): warehouse.count("airport_days", int(year)) for year in years}
+        ended = map(int, warehouse.read("bronze_quality")["year"])  # the last table that an upsert writes
+        return {year: warehouse.count("airport_days", year) for year in sorted({*years, *ended})}
 
 
 def _lake(settings: Settings) -> Lake:
