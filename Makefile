@@ -7,8 +7,8 @@ RUN := PYTHONPATH=dags $(VENV)/bin/python
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 SHELL_FILES := .ci/run requirements/install.sh $(wildcard stack/*.sh stack/*/*.sh) tests/e2e/run.sh
 COMPOSE := docker compose --profile '*'
-# Those of `make bench`; detectors.py has a target, packages and minutes of its own, the others are parts of it.
-NO_BENCHMARKS := make_year detectors detectors_page measurements outsiders trials
+# Not in `make bench`: stack.py needs Docker and detectors.py packages of its own; the others are parts of a benchmark.
+NO_BENCHMARKS := make_year stack detectors detectors_page measurements outsiders trials
 BENCHMARKS := $(filter-out $(NO_BENCHMARKS:%=benchmarks/%.py),$(wildcard benchmarks/*.py))
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
@@ -83,7 +83,7 @@ check: $(INSTALLED) ## Lint, format, types, import rules, shell, YAML, notebooks
 	@$(VENV)/bin/yamllint --strict .
 	@for notebook in notebooks/*.ipynb; do [ ! -e "$$notebook" ] || $(VENV)/bin/nbstripout --verify "$$notebook" || exit 1; done
 
-bench: $(INSTALLED) ## Every benchmark, side by side with what it is measured against
+bench: $(INSTALLED) ## Every benchmark but the stack's, side by side with what it is measured against
 	@for file in $(BENCHMARKS); do echo "== $$file"; $(RUN) "$$file" || exit 1; done
 
 bench-detectors: $(BENCH_INSTALLED) ## Quality of every detector beside PyOD and STL, in minutes; real years of your own: DATA=folder

@@ -169,9 +169,8 @@ def _covers(names: list[str], host: str) -> bool:
 
 def _make(place: _Place, host: str, now: datetime) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name(
-        [x509.NameAttribute(NameOID.COMMON_NAME, "Delaywatch, self-signed")]
-    )  # a host may be too long here
+    # The host stands among the alternative names: it may be too long for a common name.
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Delaywatch, self-signed")])
     names = [_general_name(name) for name in dict.fromkeys((host, *ALWAYS))]
     certificate = (
         x509.CertificateBuilder()

@@ -238,15 +238,16 @@ def status(
     lake: LakeOption = None,
     warehouse: WarehouseOption = None,
 ) -> None:
-    """What is there of every year, layer by layer, and which verdicts were made with other settings than today's."""
+    """What lake and warehouse have of every year, and which verdicts were made with other settings than today's."""
     settings = settings_of(lake, warehouse, None, needs_warehouse=False)
     wanted = years_of(year) if year else None
-    found = [one for one in pipeline.status(settings) if wanted is None or one["year"] in wanted]
-    if not found:
+    in_lake = {one["year"]: one for one in pipeline.status(settings)}
+    rows = pipeline.warehouse_rows(settings, in_lake) if settings.warehouse else {}
+    years_there = [one for one in sorted({*in_lake, *rows}) if wanted is None or one in wanted]
+    if not years_there:
         raise DelaywatchError(
             f"{settings.lake} has nothing of {'these years' if wanted else 'any year'}; put a CSV into 01_bronze/."
         )
-    rows = pipeline.warehouse_rows(settings, [one["year"] for one in found]) if settings.warehouse else {}
     table = Table(
         "year",
         "bronze",
@@ -257,16 +258,20 @@ def status(
         "page",
         caption="silver counts flights, gold and warehouse airport-days",
     )
-    for one in found:
+    for one_year in years_there:
+        one = in_lake.get(one_year)
+        if one is None:
+            table.add_row(str(one_year), *["–"] * 4, f"{rows[one_year]:,}", "–")
+            continue
         counts = [
             f"{value:,}" if value is not None else "–"
-            for value in (one["silver_rows"], one["gold_rows"], rows.get(one["year"]))
+            for value in (one["silver_rows"], one["gold_rows"], rows.get(one_year))
         ]
         stale = [name for name, state in one["detectors"].items() if state == "stale"]
         verdicts = f"{len(one['detectors'])}" + (f", stale: {', '.join(stale)}" if stale else "")
         bronze = (one["bronze"] or "–").removeprefix("01_bronze/")
         table.add_row(
-            str(one["year"]), bronze, counts[0], counts[1], verdicts, counts[2], "yes" if one["has_page"] else "–"
+            str(one_year), bronze, counts[0], counts[1], verdicts, counts[2], "yes" if one["has_page"] else "–"
         )
     Console().print(table)
 

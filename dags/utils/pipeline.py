@@ -8,7 +8,7 @@ fast.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -346,7 +346,7 @@ def clear_scratch(settings: Settings, year: int) -> None:
 
 
 def status(settings: Settings) -> list[dict[str, Any]]:
-    """What is there of every year of the lake: bronze key, rows of silver and gold, and the detectors by state.
+    """What the lake has of every year: bronze key, rows of silver and gold, and the detectors by state.
 
     A detector is `current` when its verdicts were made from the gold that is there with the settings of
     detectors.yaml, else `stale`.
@@ -380,12 +380,13 @@ def status(settings: Settings) -> list[dict[str, Any]]:
     return found
 
 
-def warehouse_rows(settings: Settings, years: list[int]) -> dict[int, int]:
-    """Airport-days of each year in the warehouse."""
+def warehouse_rows(settings: Settings, years: Iterable[int] = ()) -> dict[int, int]:
+    """Airport-days in the warehouse by year: of `years`, and of every year whose upsert has ended."""
     from utils.db_handler import DBHandler
 
     with closing(DBHandler(settings.warehouse)) as warehouse:
-        return {year: warehouse.count("airport_days", year) for year in years}
+        ended = map(int, warehouse.read("bronze_quality")["year"])  # the last table that an upsert writes
+        return {year: warehouse.count("airport_days", year) for year in sorted({*years, *ended})}
 
 
 def _lake(settings: Settings) -> Lake:

@@ -1,4 +1,7 @@
-"""The demo's year as bronze of a lake that has no year at all; any other lake stays as it is. Runs in a container."""
+"""The demo's year as bronze of a lake and a warehouse that have no year at all; runs in a container.
+
+Any other lake stays as it is, and one that is empty beside a warehouse that is not was probably lost.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,14 @@ CSV = Path("/opt/delaywatch/2013.csv.gz")
 if __name__ == "__main__":
     try:
         settings = Settings.from_environment()
-        if not Lake(settings).bronze_years():
-            pipeline.put_bronze(settings, YEAR, CSV)
+        if not Lake(settings).years():
+            if judged := ", ".join(map(str, pipeline.warehouse_rows(settings))):
+                sys.stderr.write(
+                    f"Warning: the lake is empty, but the warehouse has {judged}. If the lake's volume was lost, bring "
+                    "it back (make restore) or put the years' CSV files there again; the dashboards still work.\n"
+                )
+            else:
+                pipeline.put_bronze(settings, YEAR, CSV)
+                sys.stdout.write(f"The demo's year {YEAR} is in the lake.\n")
     except DelaywatchError as error:
         sys.exit(f"Error: {error}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,30 @@ def test_run_does_a_year_from_the_csv_to_the_warehouse_and_status_shows_it(lake:
     assert [cell.strip() for cell in status.stdout.splitlines()[3].strip("│").split("│")] == [
         "2015", "2015.csv", "2,920", "365", "3", "365", "yes",
     ]  # fmt: skip
+
+
+def test_a_year_that_the_lake_has_lost_is_still_shown_and_no_demo_year_takes_its_place(
+    lake: Path, warehouse: str
+) -> None:
+    assert utils("run", "--year", "2015", lake=lake, warehouse=warehouse).returncode == 0
+    shutil.rmtree(lake)
+
+    status = utils("status", lake=lake, warehouse=warehouse)
+    done = subprocess.run(
+        [sys.executable, ROOT / "stack/airflow/demo_year.py"],
+        env={**os.environ, "PYTHONPATH": "dags", "DELAYWATCH_LAKE": lake.as_uri(), "DELAYWATCH_WAREHOUSE": warehouse},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert [cell.strip() for cell in status.stdout.splitlines()[3].strip("│").split("│")] == [
+        "2015", "–", "–", "–", "–", "365", "–",
+    ]  # fmt: skip
+    assert done.returncode == 0
+    assert done.stderr.startswith("Warning: the lake is empty, but the warehouse has 2015.")
+    assert not lake.exists()
 
 
 def test_changed_settings_show_as_stale_until_detect_has_run(
