@@ -37,6 +37,7 @@ def steps(settings: Settings) -> dict[str, Callable[[], object]]:
         "silver": lambda: pipeline.write_silver(settings, YEAR),
         "gold": lambda: pipeline.write_gold(settings, YEAR),
         **detectors,
+        "explain": lambda: pipeline.explain(settings, YEAR),
         "upsert": lambda: pipeline.upsert(settings, YEAR),
         "plots": lambda: pipeline.write_plots(settings, YEAR),
         "publish": lambda: pipeline.publish(settings, YEAR, "benchmark", datetime.now(UTC)),

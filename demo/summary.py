@@ -19,7 +19,7 @@ from demo import warehouse
 from utils import detectors, lake, report
 from utils.lake import Lake
 
-WORST = 5
+WORST = LARGEST = 5
 PYTHON = ".venv/bin/python"
 
 
@@ -53,7 +53,7 @@ def _flagged(verdicts: pa.Table) -> int:
 
 
 def show_results(console: Console, source: Lake, year: int) -> None:
-    """Print the year's figures from the lake: flights, airport-days, abnormal days per detector, worst days."""
+    """Print the year's figures from the lake: flights, airport-days, abnormal days per detector, events, worst days."""
     quality, days = source.read_quality(year), source.read_airport_days(year)
     verdicts = {name: source.read_anomalies(year, name) for name in source.detectors_of(year)}
     published = verdicts[detectors.PUBLISHED]
@@ -77,6 +77,13 @@ def show_results(console: Console, source: Lake, year: int) -> None:
     airports = pc.count_distinct(days["origin"]).as_py()
     _show(console, f"Abnormal among {days.num_rows:,} airport-days of {airports:,} airports, by detector", abnormal)
 
+    events = _grid()
+    largest = report.largest_events(source.read_table(lake.explanation_key(year, "events")).to_pandas(), LARGEST)
+    for number, name in enumerate(largest["name"], start=1):
+        events.add_row(f"{number}", name)
+    if events.row_count:
+        _show(console, "Largest events", events)
+
     worst = _grid()
     judged = published.to_pandas(date_as_object=False)
     worst_days = report.worst_days(days.to_pandas(date_as_object=False), judged, WORST)
@@ -93,7 +100,7 @@ def show_places(console: Console, folder: Path, year: int) -> None:
     page, days = root / lake.year_page_key(year), root / lake.airport_days_key(year)
     serve = f"{PYTHON} -m http.server --bind 127.0.0.1 --directory '{_shown(page.parent)}' 8000"
     where = "is_anomaly ORDER BY severity DESC, score DESC LIMIT 5"
-    query = f"SELECT id, verdict, observed, expected FROM flights.agg_dep_delay_by_date WHERE {where}"  # noqa: S608
+    query = f"SELECT id, sentence FROM flights.agg_dep_delay_by_date WHERE {where}"  # noqa: S608
     is_default = folder == Path(__file__).resolve().parent.parent / ".demo"
     psql = (
         "make demo-psql SQL="

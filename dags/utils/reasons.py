@@ -93,8 +93,8 @@ def explain(
 
 
 def _joined(days: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Days by airport and date, with is_flagged, direction and severity of their verdict, and is_excluded."""
-    known = verdicts.loc[verdicts["is_anomaly"].eq(True), ["origin", "fl_date", "direction", "severity"]]
+    """Days by airport and date, with is_flagged, direction, severity and score of their verdict, and is_excluded."""
+    known = verdicts.loc[verdicts["is_anomaly"].eq(True), ["origin", "fl_date", "direction", "severity", "score"]]
     known = known.assign(fl_date=pd.to_datetime(known["fl_date"]), is_flagged=True)
     if "is_excluded" not in days:
         days = days.assign(is_excluded=False)
@@ -351,7 +351,8 @@ def _sentence(day: Mapping[str, Any], tops: Mapping[str, Mapping[str, Any]], by_
         usual = day["expected_disrupted_share"]
         against = "" if pd.isna(usual) else f" against {words.share(usual)}"
         facts.append(f"{words.share(day['disrupted_share'])} disrupted{against}")
-    subject = f"{day['origin']}, {words.date(day['fl_date'])}, {words.flag(day['direction'], day['severity'])}"
+    flag = words.flag(day["direction"], day["severity"], day["score"])
+    subject = f"{day['origin']}, {words.date(day['fl_date'])}, {flag}"
     more = _excess(day)
     if not more:
         return f"{subject}: {', '.join(facts)}."

@@ -52,7 +52,7 @@ def sentence(day: Mapping[str, Any] | pd.Series, verdict: Mapping[str, Any] | pd
 
 def _verdict(verdict: Mapping[str, Any] | pd.Series) -> str:
     if verdict["is_anomaly"]:
-        return words.flag(verdict["direction"], verdict["severity"])
+        return words.flag(verdict["direction"], verdict["severity"], verdict["score"])
     return "as usual" if verdict["status"] == "ok" else "too few flights to judge"
 
 
@@ -86,7 +86,7 @@ def weighted_mean(values: pd.Series, weights: pd.Series) -> float:
 def worst_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd.DataFrame:
     """The `n` worst days of the network, worst first, one row each with a sentence.
 
-    Ranked by the number of abnormal airports, then by the sum of their severities and of their scores, then by date. A
+    Ranked by the number of abnormal airports, then by the sum of their severities, by their highest score, by date. A
     merely early airport does not count, and a day without any abnormal one is not listed. Columns: fl_date, airports
     (with flights), abnormal_airports, late, closures, scheduled, cancelled, mean_effective_delay_min (of the day's
     flights), worst_origin, sentence.
@@ -107,7 +107,7 @@ def worst_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd.DataFra
             "mean_effective_delay_min": weighted_mean(day["mean_effective_delay_min"], day["scheduled"]),
             "worst_origin": flagged["origin"].iloc[0],
         }
-        rank = (-len(flagged), -int(flagged["severity"].sum()), -float(flagged["score"].sum()), fl_date)
+        rank = (-len(flagged), -int(flagged["severity"].sum()), -float(flagged["score"].max()), fl_date)
         rows.append((rank, row | {"sentence": _network_sentence(row)}))
     columns = ["fl_date", "airports", "abnormal_airports", "late", "closures", "scheduled", "cancelled"]
     columns += ["mean_effective_delay_min", "worst_origin", "sentence"]
@@ -163,7 +163,7 @@ def _airports(joined: pd.DataFrame, sentences: Mapping[tuple[Any, Any], str]) ->
                 "effective_min": weighted_mean(days["mean_effective_delay_min"], days["scheduled"]),
                 "abnormal": len(flagged),
                 "bad": int(days["is_bad"].sum()),
-                "score": float(days.loc[days["is_bad"], "score"].sum()),
+                "score": float(days.loc[days["is_bad"], "score"].max()) if days["is_bad"].any() else 0.0,
                 **{name: int((flagged["direction"] == name).sum()) for name in DIRECTIONS},
                 "sentences": [sentences[origin, day] for day in flagged["fl_date"]],
             }

@@ -10,6 +10,7 @@ from typing import Any
 from utils.schemas import SEVERITIES
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+DAYS_IN_YEAR = 365.25
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # What a metric of the anomalies is called on an axis and in a sentence; all are minutes per flight.
 METRIC_NAMES = {
@@ -41,9 +42,20 @@ def cancelled(flights: Any, scheduled: Any) -> str:
     return f"{share(flights / scheduled)} cancelled" if flights else "none cancelled"
 
 
-def flag(direction: str, severity: Any) -> str:
-    """`closure, severity extreme`."""
-    return f"{direction}, severity {SEVERITIES[int(severity)]}"
+def flag(direction: str, severity: Any, return_period_days: Any) -> str:
+    """`closure, severity extreme, once in 7 years`."""
+    return f"{direction}, severity {SEVERITIES[int(severity)]}, {rarity(return_period_days)}"
+
+
+def rarity(return_period_days: Any) -> str:
+    """`once in 180 days`, `once in 7 years`; what is said of the rarest stops at a hundred years.
+
+    return_period_days: the score of the published detector.
+    """
+    years = return_period_days / DAYS_IN_YEAR
+    if years < 2:
+        return f"once in {count(round(return_period_days), 'day')}"
+    return f"once in {count(round(years), 'year')}" if years < 100 else "rarer than once in 100 years"
 
 
 def listed(parts: list[str]) -> str:

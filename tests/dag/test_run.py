@@ -34,7 +34,8 @@ def test_a_run_brings_the_year_of_its_data_interval_from_the_csv_into_postgres(
 
     detecting = ("detect three_sigma", "detect delaywatch")
     assert states(run) == dict.fromkeys(
-        ("wait_for_bronze", "silver", "gold", *detecting, "upsert", "plots", "publish", "clear_scratch"), ("success", 1)
+        ("wait_for_bronze", "silver", "gold", *detecting, "explain", "upsert", "plots", "publish", "clear_scratch"),
+        ("success", 1),
     )
     (days,) = sql(
         empty_database, "SELECT count(*), sum(scheduled) FROM flights.airport_days WHERE fl_date >= '2015-01-01'"
@@ -71,7 +72,7 @@ def test_a_year_without_a_file_fails_at_once_and_names_the_years_that_are_there(
     run = dag.test(run_conf={"year": 1999})
 
     assert states(run) == {
-        **dict.fromkeys(("silver", "gold", "detect", "upsert", "plots", "publish"), ("upstream_failed", 0)),
+        **dict.fromkeys(("silver", "gold", "detect", "explain", "upsert", "plots", "publish"), ("upstream_failed", 0)),
         "wait_for_bronze": ("failed", 1),
         "clear_scratch": ("success", 1),
     }

@@ -1,6 +1,6 @@
-"""Empty lakes on a folder and on S3, where moto stands in for AWS: it speaks the protocol and can check keys.
+"""Empty lakes on a folder and on S3, a finished year, and a Postgres that, unlike the session's, asks for passwords.
 
-And a Postgres that asks for passwords, which the session's does not.
+moto stands in for AWS: it speaks the protocol and can check keys.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,9 @@ import boto3
 import psycopg2
 import pytest
 
-from tests.conftest import at, sql, wait_until
+from tests.conftest import at, fresh, sql, wait_until
+from tests.steps import BRONZE, BRONZE_KEY, run
+from utils.lake import Lake
 from utils.settings import Settings
 
 BUCKETS = itertools.count(1)
@@ -111,3 +114,24 @@ def refusal(url: str) -> str:
     except psycopg2.OperationalError as error:
         return str(error)
     return ""
+
+
+@pytest.fixture(scope="session")
+def finished_year(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A lake in a folder and the name of a database, both with the whole small year; nothing may change them."""
+    folder, name = tmp_path_factory.mktemp("finished") / "lake", "template_finished_year"
+    sql(postgres, f"CREATE DATABASE {name} TEMPLATE template_warehouse")
+    settings = Settings(lake=folder.as_uri(), warehouse=at(postgres, database=name), scratch=folder.parent, threads=2)
+    Lake(settings).store.put(BRONZE_KEY, BRONZE)
+    run(settings)
+    return folder, name
+
+
+@pytest.fixture
+def done(finished_year: tuple[Path, str], postgres: str, tmp_path: Path) -> Iterator[Settings]:
+    """A lake in a folder and a warehouse of this test's own, both with the whole small year."""
+    folder, template = finished_year
+    lake = tmp_path / "lake"
+    shutil.copytree(folder, lake)
+    for warehouse in fresh(postgres, template):
+        yield Settings(lake=lake.as_uri(), warehouse=warehouse, scratch=tmp_path, threads=2)

@@ -41,5 +41,23 @@ def test_a_missing_figure_is_a_dash(missing: object) -> None:
     assert (words.percent(0.05), words.minutes(15)) == ("5.0 %", "15.0")
 
 
-def test_a_flag_is_named_with_its_severity() -> None:
-    assert words.flag("closure", np.int16(3)) == "closure, severity extreme"
+def test_a_flag_is_named_with_its_severity_and_how_rare_it_is() -> None:
+    assert words.flag("closure", np.int16(3), np.float32(2_557)) == "closure, severity extreme, once in 7 years"
+
+
+@pytest.mark.parametrize(
+    ("return_period_days", "told"),
+    [
+        (1.2, "once in 1 day"),
+        (180.4, "once in 180 days"),
+        (730, "once in 730 days"),
+        (731, "once in 2 years"),
+        (36_524, "once in 100 years"),
+        (36_525, "rarer than once in 100 years"),
+        (float("inf"), "rarer than once in 100 years"),
+    ],
+)
+def test_how_rare_a_day_is_is_told_in_days_then_years_and_ends_at_a_hundred(
+    return_period_days: float, told: str
+) -> None:
+    assert words.rarity(return_period_days) == told
