@@ -351,7 +351,7 @@ def _sentence(day: Mapping[str, Any], tops: Mapping[str, Mapping[str, Any]], by_
         usual = day["expected_disrupted_share"]
         against = "" if pd.isna(usual) else f" against {words.share(usual)}"
         facts.append(f"{words.share(day['disrupted_share'])} disrupted{against}")
-    flag = words.flag(day["direction"], day["severity"], day["score"])
+    flag = f"{words.flag(day['direction'], day['severity'])}, {words.rarity(day['score'])}"
     subject = f"{day['origin']}, {words.date(day['fl_date'])}, {flag}"
     more = _excess(day)
     if not more:

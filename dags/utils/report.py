@@ -52,7 +52,7 @@ def sentence(day: Mapping[str, Any] | pd.Series, verdict: Mapping[str, Any] | pd
 
 def _verdict(verdict: Mapping[str, Any] | pd.Series) -> str:
     if verdict["is_anomaly"]:
-        return words.flag(verdict["direction"], verdict["severity"], verdict["score"])
+        return words.flag(verdict["direction"], verdict["severity"])
     return "as usual" if verdict["status"] == "ok" else "too few flights to judge"
 
 

@@ -42,9 +42,9 @@ def cancelled(flights: Any, scheduled: Any) -> str:
     return f"{share(flights / scheduled)} cancelled" if flights else "none cancelled"
 
 
-def flag(direction: str, severity: Any, return_period_days: Any) -> str:
-    """`closure, severity extreme, once in 7 years`."""
-    return f"{direction}, severity {SEVERITIES[int(severity)]}, {rarity(return_period_days)}"
+def flag(direction: str, severity: Any) -> str:
+    """`closure, severity extreme`."""
+    return f"{direction}, severity {SEVERITIES[int(severity)]}"
 
 
 def rarity(return_period_days: Any) -> str:

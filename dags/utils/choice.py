@@ -1,0 +1,65 @@
+"""What a notebook is about: the year, airport, event and detectors that its reader asked for, else the natural ones.
+
+Pure, and one clear sentence for whatever is not there. What follows from the choice is the notebook's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+import pandas as pd
+
+from utils import report, words
+from utils.errors import DelaywatchError
+
+T = TypeVar("T", int, str)
+NAMED = 8  # so many are listed; of more, those that are close in spelling
+
+
+def year(status: Iterable[Mapping[str, Any]], lake: str, asked: int | None = None) -> int:
+    """The year asked for, else the newest one that is finished, which means that it has its page.
+
+    status: as `pipeline.status` gives it. lake: how to call the lake in a sentence. Raises DelaywatchError when that
+    year, or any, is not finished.
+    """
+    finished = [int(one["year"]) for one in status if one["has_page"]]
+    if not finished:
+        raise DelaywatchError(f"{lake} has no finished year yet; run one with the DAG flight_anomalies in Airflow.")
+    return max(finished) if asked is None else _known(asked, finished, "finished year", lake)
+
+
+def airport(days: pd.DataFrame, asked: str | None = None) -> str:
+    """The airport asked for, else the one with the most flights. days: AIRPORT_DAYS, at least one."""
+    flights = days.groupby("origin")["scheduled"].sum()
+    return str(flights.idxmax()) if asked is None else _known(asked, list(flights.index), "airport", "these days")
+
+
+def detectors(judged: Sequence[str], asked: Sequence[str] | None = None) -> list[str]:
+    """The detectors asked for, in their order, else all that have judged the year."""
+    wanted = judged if asked is None else asked
+    return [_known(name, judged, "detector", "the verdicts of this year") for name in wanted]
+
+
+def event(events: pd.DataFrame, asked: str | None = None) -> pd.Series:
+    """The event asked for by its event_id, else the largest one, as a row of EVENTS."""
+    if events.empty:
+        raise DelaywatchError("This year has no event, because no airport-day is flagged; choose another year.")
+    if asked is None:
+        return report.largest_events(events, 1).iloc[0]
+    asked = _known(asked, list(events["event_id"]), "event", "this year")
+    return events[events["event_id"] == asked].iloc[0]
+
+
+def _known(asked: T, known: Sequence[T], what: str, where: str) -> T:
+    if asked in known:
+        return asked
+    names = [str(name) for name in sorted(known)]
+    if len(names) <= NAMED:
+        hint = f"there {'is' if len(names) == 1 else 'are'} {words.listed(names)}"
+    elif close := get_close_matches(str(asked), names):
+        hint = f"close to it {'is' if len(close) == 1 else 'are'} {words.listed(close)}"
+    else:
+        hint = f"there are {len(names)}, from {names[0]} to {names[-1]}"
+    raise DelaywatchError(f"There is no {what} {asked!r} in {where}; {hint}.")
