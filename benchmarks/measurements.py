@@ -12,13 +12,13 @@ import pandas as pd
 from benchmarks import trials
 from benchmarks.trials import Trial
 from utils import evaluation
-from utils.evaluation import Estimate, Measure
+from utils.airports import METRO_AREAS
+from utils.evaluation import BLOCK_DAYS, FEW_AIRPORTS, Estimate, Measure
 
-BLOCK_DAYS = 14
-FEW_AIRPORTS = 20  # below it, blocks of days are drawn anew as well
 GROUPS = ("hubs", "large", "medium", "small", "tiny")
 HUBS, TUNED = " *", " (tuned)"  # after an area whose airports are all hubs; where our own detector was tuned
-LABELS = (("", "mean_effective_delay_min"), (" mean", "mean_dep_delay_min"))  # what the worst days are worst in
+# What the worst days are worst in, for A and B; A is also measured with the worst days of the network.
+LABELS = (("", "mean_effective_delay_min"), (" mean", "mean_dep_delay_min"))
 
 Verdicts = Mapping[tuple[str, str], pd.DataFrame]  # origin, fl_date and score, by trial and part
 
@@ -35,6 +35,7 @@ class Column:
 
 COLUMNS = (
     Column("A ap", "A", evaluation.average_precision, "average precision"),
+    Column("A ap network", "A network", evaluation.average_precision, "the same, the worst 2 % of all airports' days"),
     Column("A ap mean", "A mean", evaluation.average_precision, "the same, the other half's worst days by mean delay"),
     Column("A prec", "A", evaluation.precision, "precision of the flags"),
     Column("A recall", "A", evaluation.recall, "recall of the flags"),
@@ -44,6 +45,7 @@ COLUMNS = (
     Column("C ap", "C", evaluation.average_precision, "average precision"),
     Column("C prec", "C", evaluation.precision, "precision of the flags"),
     Column("C recall", "C", evaluation.recall, "recall of the flags"),
+    Column("C prec planted", "C planted", evaluation.precision, "precision where the background is left out"),
 )
 
 
@@ -62,7 +64,7 @@ class Bench:
 
     trials: Mapping[str, Trial]
     # By ranking. A, B and C hold what nobody was tuned on, `tuned A` and `tuned B` the rest; `areas` and `years` are
-    # the neighbours and split halves of every real year.
+    # the neighbours and split halves of every real year, `real` its days without a label.
     tasks: Mapping[str, Sequence[Task]]
     network: str | None  # the real year of the most airports, for A
     known: pd.DataFrame  # trial, fl_date, origin, kind, sure
@@ -80,6 +82,7 @@ class Result:
     by_area: dict[str, Estimate] = field(default_factory=dict)
     by_year: dict[str, Estimate] = field(default_factory=dict)
     storms: tuple[int, int] = (0, 0)  # seen, planted
+    flagged: pd.DataFrame = field(default_factory=pd.DataFrame)  # origin, fl_date and flag on all real days
     known: pd.DataFrame = field(default_factory=pd.DataFrame)  # Bench.known with rank and days
     cpu_s: float = float("nan")  # of a national year
 
@@ -96,7 +99,7 @@ def bench(years: Iterable[Trial], events: Path | None, replicates: int) -> Bench
             groups = {f"is_{group}": labels["origin"].isin(airports) for group, airports in sizes}
             is_tuned = np.array([trials.is_tuned(trial.name, origin) for origin in labels["origin"]], dtype=np.bool_)
             every = labels.assign(is_tuned=is_tuned, **groups)
-            if ranking in {"areas", "years"}:
+            if ranking in {"areas", "years", "real"}:
                 parts = {ranking: every}
             else:
                 parts = {ranking: every[~is_tuned], f"tuned {ranking}": every[is_tuned]}
@@ -136,6 +139,8 @@ def measure(verdicts: Verdicts, bench: Bench) -> Result:
         result.storms = evaluation.events_seen(rankings["C"])
         for kind, part in rankings["C"][rankings["C"]["is_abnormal"]].groupby("kind"):
             result.by_kind[str(kind)] = estimate(part, evaluation.recall)
+    if "real" in rankings:
+        result.flagged = rankings["real"][["origin", "fl_date", "flag"]]
     result.known = _ranks(verdicts, bench)
     return result
 
@@ -144,16 +149,21 @@ def _labels(trial: Trial, *, is_network: bool) -> Iterable[tuple[str, str, pd.Da
     """(ranking, part, labels) of one year."""
     if trial.truth is not None:
         yield "C", "days", evaluation.planted_days(trial.days, trial.truth)
+        yield "C planted", "days", evaluation.planted_days(trial.days, trial.truth, is_background_abnormal=False)
         return
-    one, other = trial.parts["one"], trial.parts["other"]
+    flown = trial.days.loc[trial.days["scheduled"] > 0, ["origin", "fl_date"]].reset_index(drop=True)
+    yield "real", "days", flown.assign(is_abnormal=False)
+    truths = (("one", trial.parts["other"]), ("other", trial.parts["one"]))
+    for part, truth in truths if is_network else ():
+        yield "A network", part, evaluation.networks_worst_days(truth)
     for words, metric in LABELS:
-        for part, truth in (("one", other), ("other", one)):
+        for part, truth in truths:
             labels = evaluation.worst_days(truth, metric=metric)
             if is_network:
                 yield f"A{words}", part, labels
             if not words:
                 yield "years", part, labels
-        labels = evaluation.neighbours_worst_days(trial.days, trials.AREAS, metric=metric)
+        labels = evaluation.neighbours_worst_days(trial.days, METRO_AREAS, metric=metric)
         yield f"B{words}", "days", labels
         if not words:
             yield "areas", "days", labels
@@ -174,7 +184,7 @@ def _ranking(tasks: Iterable[Task], verdicts: Verdicts) -> pd.DataFrame:
 
 def _areas(rankings: Mapping[str, pd.DataFrame]) -> Iterable[tuple[str, pd.DataFrame]]:
     """Each area in each real year."""
-    for area in trials.AREAS if "areas" in rankings else ():
+    for area in METRO_AREAS if "areas" in rankings else ():
         of_area = rankings["areas"][rankings["areas"]["airport"].isin(area)]
         for trial, rows in of_area.groupby("trial"):
             marks = HUBS * bool(rows["is_hubs"].all()) + TUNED * bool(rows["is_tuned"].all())

@@ -1,8 +1,8 @@
-"""How often delaywatch's "once in N days" comes true: `python benchmarks/return_periods.py FOLDER`.
+"""How often delaywatch's "once in N days" comes true: `python benchmarks/return_periods.py [FOLDER]`.
 
-FOLDER holds real years as `<area>/<year>.csv` or `.csv.gz`. One line per year, for the report and for the alert: in how
-many judged days one reaches each return period, and the days of an airport's year at each level. What the settings
-were chosen on is marked; see docs/delaywatch.md.
+FOLDER holds real years as `<area>/<year>.csv` or `.csv.gz`; without one it is New York in 2013. One line per year, for
+the report and for the alert: in how many judged days one reaches each return period, and the days of an airport's year
+at each level. What the settings were chosen on is marked; see docs/delaywatch.md.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ def line(score: pd.Series, levels: tuple[float, ...]) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    options = parser.parse_args()
+    parser.add_argument("folder", type=Path, nargs="?", help="real years (default: the one that the demo carries)")
+    folder = parser.parse_args().folder
+    if folder and not trials.files(folder):
+        parser.error(f"{folder} is no folder with <area>/<year>.csv or .csv.gz; give one that is.")
 
-    years = [trials.of_file(path) for path in trials.files(options.folder)]
+    years = [trials.of_file(path) for path in trials.files(folder)] if folder else [trials.of_package()]
     settings = detectors.parameters("delaywatch")
     levels = settings["levels"]
     assert isinstance(levels, tuple)

@@ -1,8 +1,8 @@
 """The years on which benchmarks/detectors.py measures detectors: real flights, and made-up ones with a known truth.
 
 They pass through the product's own steps, so a day here is what it is in gold. What counts as abnormal is decided in
-utils/evaluation.py; here is only which years there are, how they are made, which airports are neighbours, and which
-years and airports our own detector was tuned on.
+utils/evaluation.py; here is only which years there are, how they are made, and which years and airports our own
+detector was tuned on.
 """
 
 from __future__ import annotations
@@ -20,26 +20,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from utils import evaluation, gold, refinery
+from utils.airports import METRO_AREAS
 from utils.stores import FolderSource
 
 HERE = Path(__file__).parent
 MADE_YEAR = 2018
-# Airports of one metropolitan area, which share their weather; Seattle and Portland, 210 km apart, are the loosest.
-# The first of each decides by its hash on which side of TUNED_HALF the area is, so the order matters.
-AREAS = (
-    ("EWR", "JFK", "LGA"),
-    ("SFO", "OAK", "SJC"),
-    ("IAH", "HOU"),
-    ("SEA", "PDX"),
-    ("DCA", "IAD", "BWI"),
-    ("ORD", "MDW"),
-    ("MIA", "FLL"),
-    ("DFW", "DAL"),
-    ("BOS", "PVD", "MHT"),
-    ("LAX", "BUR", "SNA", "ONT", "LGB"),
-)
 # What the settings of `delaywatch` were chosen on. Of TUNED_HALF it was half of the airports, areas kept together; the
-# other half had the same storms on the same days, so it is less of a test than another year.
+# other half had the same storms on the same days, so it is less of a test than another year. The hash of an airport
+# decides, for a metropolitan area that of its first one.
 TUNED = frozenset({"nyc/2013", "hou/2011", "abq/2009", "abq/2010"})
 TUNED_HALF = "us/2008"
 
@@ -68,7 +56,7 @@ def is_tuned(trial: str, origin: str) -> bool:
     """Whether our own detector was tuned on this airport in this year."""
     if trial != TUNED_HALF:
         return trial in TUNED
-    first = next((area[0] for area in AREAS if origin in area), origin)
+    first = next((area[0] for area in METRO_AREAS if origin in area), origin)
     return zlib.crc32(first.encode()) % 2 == 1
 
 
@@ -78,25 +66,31 @@ def files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (-path.stat().st_size, path))
 
 
-def of_file(path: Path) -> Trial:
-    """A year of flights; one whose abnormal days are known if `<year>.truth.csv` of make_year.py lies beside it."""
+def of_file(path: Path, cut: int = 0) -> Trial:
+    """A year of flights; one whose abnormal days are known if `<year>.truth.csv` of make_year.py lies beside it.
+
+    `cut` is the seed of the split into halves.
+    """
     year = path.name[:4]
     truth = path.with_name(f"{year}.truth.csv")
-    return _trial(f"{path.parent.name}/{year}", path, int(year), truth if truth.exists() else None)
+    return _trial(f"{path.parent.name}/{year}", path, int(year), truth if truth.exists() else None, cut)
 
 
-def of_package() -> Trial:
+def of_package(cut: int = 0) -> Trial:
     """The one real year that the repository's own packages carry: New York in 2013."""
     from demo import flights
 
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / f"{flights.YEAR}.csv"
         flights.write_bronze(path)
-        return _trial(f"nyc/{flights.YEAR}", path, flights.YEAR, None)
+        return _trial(f"nyc/{flights.YEAR}", path, flights.YEAR, None, cut)
 
 
 def planted(seed: int, airports: int, rows: int, anomalies: float) -> Trial:
-    """A year of make_year.py: storms, strong and moderate days, closures and gaps planted into a heavy-tailed year."""
+    """A year of make_year.py: storms, strong and moderate days, closures and gaps planted into a heavy-tailed year.
+
+    0 `airports` are all that make_year.py knows.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         csv, truth = Path(scratch) / f"{MADE_YEAR}.csv", Path(scratch) / "truth.csv"
         given = {
@@ -113,11 +107,11 @@ def planted(seed: int, airports: int, rows: int, anomalies: float) -> Trial:
         return _trial(f"planted/seed {seed}", csv, MADE_YEAR, truth)
 
 
-def _trial(name: str, csv: Path, year: int, truth: Path | None) -> Trial:
+def _trial(name: str, csv: Path, year: int, truth: Path | None, cut: int = 0) -> Trial:
     with tempfile.TemporaryDirectory() as scratch, closing(FolderSource(csv.name, csv)) as source:
         refined = refinery.refine_year(source, year, Path(scratch), threads=1)  # years are made side by side
         days = gold.airport_days(refined.sums, year).to_pandas(date_as_object=False)
         if truth is not None:
             return Trial(name, days, None, pd.read_csv(truth, keep_default_na=False))
         silver = (pq.read_table(part.path) for part in refined.parts)
-        return Trial(name, days, evaluation.halves(silver, year), None)
+        return Trial(name, days, evaluation.halves(silver, year, cut), None)

@@ -1,4 +1,4 @@
-"""Where airports are: coordinates and the name of their region. The only module that knows the package airportsdata.
+"""Where airports are: coordinates, region, metropolitan area. The only module that knows the package airportsdata.
 
 What happens at an airport lives in gold; which airports an event joins is decided in `events`.
 """
@@ -38,6 +38,19 @@ REGIONS = {
     "Hawaii": ("Hawaii",),
     "Caribbean": ("Puerto Rico", "Virgin Islands"),
 }
+# Airports of one metropolitan area, which share their weather; Seattle and Portland, 210 km apart, are the loosest.
+METRO_AREAS = (
+    ("EWR", "JFK", "LGA"),
+    ("SFO", "OAK", "SJC"),
+    ("IAH", "HOU"),
+    ("SEA", "PDX"),
+    ("DCA", "IAD", "BWI"),
+    ("ORD", "MDW"),
+    ("MIA", "FLL"),
+    ("DFW", "DAL"),
+    ("BOS", "PVD", "MHT"),
+    ("LAX", "BUR", "SNA", "ONT", "LGB"),
+)
 PACIFIC = ("GU", "MP", "AS", "PW", "FM", "MH", "UM")  # countries; the package knows no states there
 # In the flights of their years and closed since, so no longer in the package: latitude, longitude, state.
 CLOSED = {

@@ -33,11 +33,13 @@ Measure = Callable[[pd.DataFrame, Floats | None], Floats]
 METRIC = "mean_effective_delay_min"
 MIN_FLIGHTS = 5  # a day with fewer gives no label: its mean says little
 PLANTED = ("storm", "strong", "moderate", "traffic_drop")  # kinds of a truth file that a detector should find
-NEUTRAL = ("background", "gap")  # bad without having been planted, so finding them is no error; without flights
+BACKGROUND = "background"  # as bad as a planted day without having been planted: three robust sigmas or more
+NEUTRAL = ("gap",)  # without flights
 ORDINARY = ("short_presence",)  # an airport served for some weeks: nothing is wrong with its days
 FLAGS_PER_YEAR = 5.0  # of one airport: what a person has time to look at
 TINY_FLIGHTS, HUB_FLIGHTS = 10, 200  # a day; half of a tiny airport's flights are too few for a verdict
 INTERVAL = 0.95
+FEW_AIRPORTS, BLOCK_DAYS = 20, 14  # with fewer airports, whoever asks for an interval has blocks of days drawn anew too
 DAYS_PER_YEAR = 365.25
 _KEY = ["origin", "fl_date"]
 _CHUNK = 2_000_000  # weights at a time, 16 MB
@@ -74,6 +76,14 @@ def worst_days(
     return _labels(counted, is_worst)
 
 
+def networks_worst_days(
+    days: pd.DataFrame, share: float = 0.02, metric: str = METRIC, min_flights: int = MIN_FLIGHTS
+) -> pd.DataFrame:
+    """Labels as those of `worst_days`, the `share` being of all airports' days together: many are of the same few."""
+    counted = days[(days["scheduled"] >= min_flights) & days[metric].notna()]
+    return _labels(counted, _is_worst(counted[metric], share))
+
+
 def neighbours_worst_days(
     days: pd.DataFrame,
     areas: Iterable[Collection[str]],
@@ -100,14 +110,17 @@ def neighbours_worst_days(
     return pd.concat(found, ignore_index=True)
 
 
-def planted_days(days: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+def planted_days(days: pd.DataFrame, truth: pd.DataFrame, *, is_background_abnormal: bool = True) -> pd.DataFrame:
     """Labels of a made-up year from its truth file (`date`, `origin`, `kind`, `event`; see benchmarks/make_year.py).
 
-    Days of a kind of PLANTED are abnormal; those of NEUTRAL do not count (`is_counted`), so that flagging them is
-    neither right nor wrong; all others are normal. Two columns more: `kind`, and `event` of the storms. Raises
-    DelaywatchError for a kind that is not known and for a planted day that the year does not have.
+    Days of a kind of PLANTED are abnormal, and those of the BACKGROUND too: the year has days of its own that are as
+    bad. Without `is_background_abnormal` the latter do not count (`is_counted`): flagging them is neither right nor
+    wrong. Days of NEUTRAL never count, all others are normal. Two columns more: `kind`, and `event` of the storms.
+    Raises DelaywatchError for a kind that is not known and for a planted day that the year does not have.
     """
-    unknown = sorted(set(truth["kind"]) - {*PLANTED, *NEUTRAL, *ORDINARY})
+    abnormal = {*PLANTED, BACKGROUND} if is_background_abnormal else {*PLANTED}
+    left_out = {*NEUTRAL, BACKGROUND} - abnormal
+    unknown = sorted(set(truth["kind"]) - {*PLANTED, BACKGROUND, *NEUTRAL, *ORDINARY})
     if unknown:
         raise DelaywatchError(f"The truth file has the kind {unknown[0]}, which the evaluation does not know.")
     known = truth[["origin", "kind", "event"]].assign(fl_date=pd.to_datetime(truth["date"]))
@@ -116,7 +129,7 @@ def planted_days(days: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     if int(found["kind"].isin(PLANTED).sum()) != int(known["kind"].isin(PLANTED).sum()):
         raise DelaywatchError("The truth file plants days that the year does not have; give the two of one run.")
     events = found["event"].where(found["kind"] == "storm")
-    labels = _labels(found, found["kind"].isin(PLANTED)).assign(is_counted=~found["kind"].isin(NEUTRAL))
+    labels = _labels(found, found["kind"].isin(abnormal)).assign(is_counted=~found["kind"].isin(left_out))
     return labels.assign(kind=found["kind"], event=events)
 
 
@@ -162,10 +175,10 @@ def ranked(labels: pd.DataFrame, verdicts: pd.DataFrame, flags_per_year: float =
 
 
 def confirmed(ranking: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """`ranking` with the flags of `other` as its truth: the same detector's on the other half of the flights.
+    """`ranking` with the flags of `other` as its truth: the same detector's on the other half, or another detector's.
 
-    Its `precision` is the share of flags that the other half confirms. That says that flags are no chance, not that
-    they are right: who always flags Fridays is always confirmed.
+    Its `precision` is the share of flags that the other confirms. That says that flags are no chance, not that they are
+    right: who always flags Fridays is always confirmed.
     """
     flags = ranking[_KEY].merge(other[[*_KEY, "flag"]], on=_KEY, how="left", validate="one_to_one")["flag"]
     return ranking.assign(is_abnormal=flags.fillna(0.0).to_numpy())

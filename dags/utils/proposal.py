@@ -19,7 +19,6 @@ from utils.detectors import Parameter
 from utils.errors import DelaywatchError
 from utils.evaluation import Estimate
 
-FEW_AIRPORTS, BLOCK_DAYS = 20, 14  # below so many airports, blocks of days are drawn anew as well
 _KEY = ["origin", "fl_date"]
 
 
@@ -62,7 +61,8 @@ def cost(
     said = feedback.assign(fl_date=pd.to_datetime(feedback["fl_date"]))
     opinions = flagged[_KEY].assign(fl_date=pd.to_datetime(flagged["fl_date"])).merge(said, on=_KEY)["opinion"]
     ranking = own_flags(labels, on_half)
-    block_days = BLOCK_DAYS if ranking["origin"].nunique() < FEW_AIRPORTS else None
+    has_few_airports = ranking["origin"].nunique() < evaluation.FEW_AIRPORTS
+    block_days = evaluation.BLOCK_DAYS if has_few_airports else None
     precision, recall = (
         evaluation.bootstrap(ranking, measure, block_days=block_days, replicates=replicates)
         for measure in (evaluation.precision, evaluation.recall)

@@ -32,7 +32,7 @@ def is_outside(found: pd.DataFrame) -> pd.Series:
 @pytest.mark.parametrize(("ar", "ma", "d"), [(0, 0, 0), (0.6, 0, 0), (0.8, -0.5, 0), (0, 0, 1), (0, -0.8, 1)])
 @pytest.mark.parametrize("missing", [0.0, 0.15])
 def test_the_band_holds_the_share_of_days_that_was_asked_for(ar: float, ma: float, d: int, missing: float) -> None:
-    delays = simulated(ar, ma, d, airports=60)
+    delays = simulated(ar, ma, d, airports=20)
     delays[np.random.default_rng(2).random(delays.shape) < missing] = np.nan
 
     for level in (0.8, 0.95):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,28 @@ from utils import detectors, schemas
 from utils.errors import DelaywatchError
 
 SETTINGS = Path(__file__).parents[2] / "dags" / "detectors.yaml"
+FEW_TREES: dict[str, dict[str, int]] = {
+    "isolation_forest": {"n_estimators": 5},
+    "random_cut_forest": {"n_trees": 20},
+    "gradient_boosting": {"n_estimators": 5},
+}  # where a test is about the days and not about how well trees find them
+FEW = settings(deadline=None, max_examples=3)
+
+
+def of_few_trees(name: str, days: pd.DataFrame, **params: object) -> pd.DataFrame:
+    """The verdicts in the order of airport and day, in a fraction of the time."""
+    return judged(name, days, **{**FEW_TREES.get(name, {}), **params})
+
+
+@cache
+def two_months() -> pd.DataFrame:
+    """Sixty days of three airports, all late on the 4th of February; the same frame each time, not to be changed."""
+    frames = []
+    for seed, origin in enumerate(("AAA", "BBB", "CCC")):
+        flights = flights_of_a_year(20 * (seed + 1), seed, days=60)
+        flights[date(2015, 2, 4)] = flights[date(2015, 2, 4)] + 60
+        frames.append(gold(origin, flights))
+    return pd.concat(frames, ignore_index=True)
 
 
 # The contract
@@ -62,7 +85,7 @@ def test_no_detector_changes_its_input(name: str) -> None:
     year = eventful_year()
     before = year.copy(deep=True)
 
-    detectors.load(name)(year)
+    detectors.load(name)(year, **FEW_TREES.get(name, {}))
 
     pd.testing.assert_frame_equal(year, before)
 
@@ -70,8 +93,9 @@ def test_no_detector_changes_its_input(name: str) -> None:
 @pytest.mark.parametrize("name", detectors.NAMES)
 def test_neither_a_second_run_nor_another_order_of_rows_changes_a_bit(name: str) -> None:
     year = eventful_year()
+    orders = (year, year, year.sample(frac=1, random_state=9))
 
-    first, again, shuffled = (detectors.run(name, days) for days in (year, year, year.sample(frac=1, random_state=9)))
+    first, again, shuffled = (detectors.run(name, days, FEW_TREES.get(name)) for days in orders)
 
     assert again.equals(first)
     assert shuffled.equals(first)
@@ -102,16 +126,17 @@ def test_a_run_gives_exactly_the_table_that_gold_stores(name: str) -> None:
     year = pa.Table.from_pandas(eventful_year(), schema=schemas.AIRPORT_DAYS, preserve_index=False).to_pandas()
     as_timestamps = year.assign(fl_date=pd.to_datetime(year["fl_date"]))
     as_nullable = year.convert_dtypes()
+    given_ = FEW_TREES.get(name)
 
-    table = detectors.run(name, year)
+    table = detectors.run(name, year, given_)
 
     assert table.schema.equals(schemas.ANOMALIES)
     keys = list(zip(table["origin"].to_pylist(), table["fl_date"].to_pylist(), strict=True))
     assert keys == sorted(keys)
-    assert set(table["params_hash"].to_pylist()) == {detectors.params_hash(name)}
+    assert set(table["params_hash"].to_pylist()) == {detectors.params_hash(name, given_)}
     assert table["direction"].null_count == table.num_rows - table["is_anomaly"].to_pylist().count(True)
-    assert detectors.run(name, as_timestamps).equals(table)
-    assert detectors.run(name, as_nullable).equals(table)
+    assert detectors.run(name, as_timestamps, given_).equals(table)
+    assert detectors.run(name, as_nullable, given_).equals(table)
 
 
 @pytest.mark.parametrize("name", detectors.NAMES)
@@ -170,7 +195,7 @@ def test_an_excluded_day_is_judged_and_its_value_changes_the_verdict_of_no_other
     worse = known.copy()
     worse.loc[is_excluded, ["mean_dep_delay_min", "mean_effective_delay_min", "disrupted"]] = [119.0, 118.0, 58]
 
-    found, found_worse = detectors.load(name)(known), detectors.load(name)(worse)
+    found, found_worse = (detectors.load(name)(days, **FEW_TREES.get(name, {})) for days in (known, worse))
 
     pd.testing.assert_frame_equal(found[~is_excluded], found_worse[~is_excluded])
     assert set(found.loc[is_excluded, "status"]) == {"ok"}
@@ -182,11 +207,11 @@ def test_an_excluded_day_is_judged_and_its_value_changes_the_verdict_of_no_other
 @pytest.mark.parametrize("name", detectors.NAMES)
 def test_excluding_no_day_is_the_same_as_having_no_such_column(name: str) -> None:
     year = eventful_year()
+    same = (year.assign(is_excluded=False), year.assign(is_excluded=pd.array([None] * len(year), dtype="boolean")))
 
-    without = detectors.run(name, year)
+    without, *with_column = (detectors.run(name, days, FEW_TREES.get(name)) for days in (year, *same))
 
-    assert detectors.run(name, year.assign(is_excluded=False)).equals(without)
-    assert detectors.run(name, year.assign(is_excluded=pd.array([None] * len(year), dtype="boolean"))).equals(without)
+    assert all(found.equals(without) for found in with_column)
 
 
 @pytest.mark.parametrize("name", detectors.NAMES)
@@ -241,15 +266,100 @@ def test_any_number_of_airports_is_judged_without_a_warning(name: str, airports:
     days = gold("AAA", flights_of_a_year(40, seed=3, days=35))
     days.loc[20, ["mean_dep_delay_min", "mean_effective_delay_min", "disrupted"]] = [95.0, 90.0, 30]
     many = pd.concat([days.assign(origin=f"A{i:03}") for i in range(airports)], ignore_index=True)
-    few_trees = {"n_estimators": 2} if name == "isolation_forest" else {}
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = judged(name, many, **few_trees)
+        found = of_few_trees(name, many, **({"n_estimators": 2} if name == "isolation_forest" else {}))
 
     is_spike = found["fl_date"] == days["fl_date"][20]
     assert found.loc[is_spike, "is_anomaly"].all()
     assert found.loc[~is_spike, "is_anomaly"].mean() < 0.05
+
+
+@pytest.mark.parametrize("name", [name for name in detectors.NAMES if name != "delaywatch"])
+@FEW
+@given(times=st.integers(2, 20))
+def test_a_detector_of_mean_delays_says_the_same_of_as_late_days_with_more_flights(name: str, times: int) -> None:
+    days = two_months()
+    more = days.assign(**{count: days[count] * times for count in ("scheduled", "departed", "cancelled", "disrupted")})
+
+    found, found_more = of_few_trees(name, days), of_few_trees(name, more)
+
+    np.testing.assert_allclose(found_more["score"], found["score"], rtol=1e-4)
+    assert found_more["is_anomaly"].equals(found["is_anomaly"])
+
+
+@FEW
+@given(times=st.integers(2, 20), past_only=st.booleans())
+def test_delaywatch_flags_the_same_days_when_all_days_have_more_flights_and_are_as_late(
+    times: int, past_only: bool
+) -> None:
+    days = two_months()
+    more = days.assign(**{count: days[count] * times for count in ("scheduled", "departed", "cancelled", "disrupted")})
+
+    found, found_more = (judged("delaywatch", year, past_only=past_only) for year in (days, more))
+
+    assert found_more["is_anomaly"].equals(found["is_anomaly"])
+    assert found.loc[found["is_anomaly"], "fl_date"].tolist() == [date(2015, 2, 4)] * 3
+
+
+@pytest.mark.parametrize("name", detectors.NAMES)
+@FEW
+@given(names=st.permutations(["AAA", "BBB", "CCC"]))
+def test_the_names_of_the_airports_say_nothing(name: str, names: list[str]) -> None:
+    days = two_months()
+    renamed = dict(zip(["AAA", "BBB", "CCC"], names, strict=True))
+
+    found, found_renamed = (
+        of_few_trees(name, year) for year in (days, days.assign(origin=days["origin"].map(renamed)))
+    )
+
+    for origin, other in renamed.items():
+        one, same = of(found, origin), of(found_renamed, other)
+        np.testing.assert_allclose(same["score"], one["score"], rtol=1e-4, atol=1e-5)
+        assert same["is_anomaly"].tolist() == one["is_anomaly"].tolist()
+
+
+@pytest.mark.parametrize("name", [name for name in detectors.NAMES if name != "delaywatch"])
+@FEW
+@given(minutes=st.integers(-30, 240))
+def test_a_detector_of_mean_delays_expects_as_much_more_as_is_added_to_every_day(name: str, minutes: int) -> None:
+    days = two_months()
+    later = days.assign(mean_dep_delay_min=days["mean_dep_delay_min"] + minutes)
+
+    found, found_later = of_few_trees(name, days), of_few_trees(name, later)
+
+    np.testing.assert_allclose(found_later["expected"], found["expected"] + minutes, atol=0.01)
+    np.testing.assert_allclose(found_later["score"], found["score"], rtol=1e-3, atol=1e-3)
+    assert found_later["is_anomaly"].equals(found["is_anomaly"])
+
+
+@FEW
+@given(minutes=st.integers(0, 40), past_only=st.booleans())
+def test_to_delaywatch_an_airport_that_is_always_later_is_not_abnormal(minutes: int, past_only: bool) -> None:
+    days = two_months()
+    later = days.assign(mean_effective_delay_min=days["mean_effective_delay_min"] + minutes)
+
+    found, found_later = (judged("delaywatch", year, past_only=past_only) for year in (days, later))
+
+    is_late = found["fl_date"] == date(2015, 2, 4)
+    assert found_later.loc[is_late, "is_anomaly"].all()
+    assert found_later.loc[~is_late, "is_anomaly"].mean() < 0.05
+    risen = (found_later["expected"] - found["expected"]).dropna()
+    np.testing.assert_allclose(risen, minutes, atol=1.0)
+
+
+@pytest.mark.parametrize("name", [name for name in detectors.NAMES if "past_only" in detectors.parameters(name)])
+@FEW
+@given(known_days=st.integers(30, 59))
+def test_with_past_only_days_that_are_yet_to_come_change_no_score(name: str, known_days: int) -> None:
+    days = two_months()
+    until = days["fl_date"] < date(2015, 1, 1) + timedelta(days=known_days)
+
+    early, late = judged(name, days[until], past_only=True), judged(name, days, past_only=True)
+
+    pd.testing.assert_frame_equal(early, late[until].reset_index(drop=True))
+    assert (early["status"] == "ok").any()
 
 
 @pytest.mark.parametrize("name", ["three_sigma", "isolation_forest", "arima", "random_cut_forest"])

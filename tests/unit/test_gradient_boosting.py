@@ -14,7 +14,7 @@ from tests.airport_days import flights_of_a_year, gold, judged, of, of_delays, o
 from utils import detectors
 
 
-@settings(deadline=None, max_examples=6)
+@settings(deadline=None, max_examples=4)
 @given(day=st.integers(0, 149), minutes=st.floats(-60, 600), same_day_network=st.booleans())
 def test_what_is_expected_of_a_day_does_not_depend_on_that_day(
     day: int, minutes: float, same_day_network: bool
@@ -22,7 +22,7 @@ def test_what_is_expected_of_a_day_does_not_depend_on_that_day(
     delays = np.random.default_rng(1).normal(15, 5, (150, 4))
     other = delays.copy()
     other[day, 2] = minutes
-    settings_ = {"same_day_network": same_day_network, "min_samples_leaf": 10, "n_estimators": 10}
+    settings_ = {"same_day_network": same_day_network, "min_samples_leaf": 10, "n_estimators": 5}
 
     known, changed = (judged("gradient_boosting", of_delays(series), **settings_) for series in (delays, other))
 
