@@ -1,7 +1,8 @@
 """The files of `assets/` as the zip that Superset's assets API imports. Pure: no Superset, no network, no secret.
 
 The files hold Superset's own keys, with three simplifications that are undone here: they refer to each other by file
-name instead of UUID, a dashboard lists its rows instead of a tree of positions, and its filters are a few lines each.
+name instead of UUID, a dashboard lists its tabs and their rows instead of a tree of positions, and its filters are a
+few lines each.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ KINDS = {
     "databases": ("uuid", "database_name"),
     "datasets": ("uuid", "database", "table_name", "columns", "metrics"),
     "charts": ("uuid", "slice_name", "dataset", "viz_type", "params"),
-    "dashboards": ("uuid", "dashboard_title", "slug", "rows", "filters", "colours"),
+    "dashboards": ("uuid", "dashboard_title", "slug", "tabs", "filters", "colours"),
 }
 FOLDERS = {"datasets": "datasets/warehouse"}  # where Superset looks for a kind, if not in a folder of its name
 # Our assets cannot be edited in Superset, only saved under another name: the next start would undo what was changed.
@@ -84,8 +85,8 @@ def pack(folder: Path, warehouse_url: str) -> bytes:
 
 
 def charts_of(dashboard: Asset) -> list[str]:
-    """The names of the charts on a dashboard, row by row."""
-    return [chart for row in dashboard["rows"] for chart in row.get("charts", {})]
+    """The names of the charts on a dashboard, tab by tab and row by row."""
+    return [chart for tab in dashboard["tabs"] for row in tab["rows"] for chart in row.get("charts", {})]
 
 
 def columns_of(dataset: Asset) -> set[str]:
@@ -130,13 +131,13 @@ def _chart(assets: Assets, name: str) -> Asset:
 def _dashboard(assets: Assets, name: str) -> Asset:
     dashboard, by = dict(assets["dashboards"][name]), f"dashboards/{name}.yaml"
     charts = {chart: _named(assets, "charts", chart, by) for chart in charts_of(dashboard)}
-    rows, filters, colours = dashboard.pop("rows"), dashboard.pop("filters"), dashboard.pop("colours")
+    tabs, filters, colours = dashboard.pop("tabs"), dashboard.pop("filters"), dashboard.pop("colours")
     return {
         **dashboard,
         "published": True,
-        "position": dict(_position(dashboard["dashboard_title"], rows, charts, by)),
+        "position": dict(_position(dashboard["dashboard_title"], tabs, charts, by)),
         "metadata": {
-            "native_filter_configuration": [_filter(assets, one, list(charts), by) for one in filters],
+            "native_filter_configuration": [_filter(assets, one, filters, list(charts), by) for one in filters],
             "filter_bar_orientation": "HORIZONTAL",
             "cross_filters_enabled": False,  # a click on another airport's row would contradict the airport's filter
             "label_colors": colours,
@@ -148,45 +149,66 @@ def _dashboard(assets: Assets, name: str) -> Asset:
     }
 
 
-def _position(title: str, rows: list[Asset], charts: Mapping[str, Asset], by: str) -> Iterator[tuple[str, Any]]:
-    """Superset's tree of positions, flat: the grid, its rows and headers, and the charts in them."""
+def _position(title: str, tabs: list[Asset], charts: Mapping[str, Asset], by: str) -> Iterator[tuple[str, Any]]:
+    """Superset's tree of positions, flat: the tabs, their rows and headers, and the charts and texts in them."""
     numbers = {chart: number for number, chart in enumerate(charts, 1)}
-    grid, on_grid = ["ROOT_ID", "GRID_ID"], []
+    names = [f"TAB-{_slug(tab['tab'])}" for tab in tabs]
     look = {"background": "BACKGROUND_TRANSPARENT"}
     yield "DASHBOARD_VERSION_KEY", "v2"
-    yield "ROOT_ID", {"id": "ROOT_ID", "type": "ROOT", "children": ["GRID_ID"]}
+    yield "ROOT_ID", {"id": "ROOT_ID", "type": "ROOT", "children": ["TABS-all"]}
+    yield "GRID_ID", {"id": "GRID_ID", "type": "GRID", "children": [], "parents": ["ROOT_ID"]}
     yield "HEADER_ID", {"id": "HEADER_ID", "type": "HEADER", "meta": {"text": title}}
-    for number, row in enumerate(rows, 1):
-        node, widths = f"ROW-{number}", row.get("charts", {})
-        meta: Asset = look
-        if "header" in row:
-            node, meta = f"HEADER-{number}", {"text": row["header"], "headerSize": "MEDIUM_HEADER", **look}
-        elif sum(widths.values()) != WIDTH:
-            raise BundleError(f"{by}: the charts of row {number} are not {WIDTH} columns wide; correct their widths.")
-        on_grid.append(node)
-        inside = [f"CHART-{chart}" for chart in widths]
-        yield node, {"id": node, "type": node.split("-")[0], "children": inside, "parents": grid, "meta": meta}
-        for chart, width in widths.items():
-            place = {"uuid": charts[chart]["uuid"], "chartId": numbers[chart], "sliceName": charts[chart]["slice_name"]}
-            yield (
-                f"CHART-{chart}",
-                {
-                    "id": f"CHART-{chart}",
-                    "type": "CHART",
-                    "children": [],
-                    "parents": [*grid, node],
-                    "meta": {**place, "width": width, "height": row["height"]},
-                },
-            )
-    yield "GRID_ID", {"id": "GRID_ID", "type": "GRID", "children": on_grid, "parents": ["ROOT_ID"]}
+    yield _node("TABS-all", names, ["ROOT_ID"], {})
+    for tab, name in zip(tabs, names, strict=True):
+        above, on_tab = ["ROOT_ID", "TABS-all", name], []
+        for number, row in enumerate(tab["rows"], 1):
+            place = f"{name.removeprefix('TAB-')}-{number}"
+            if "header" in row:
+                node, inside, meta = f"HEADER-{place}", {}, {"text": row["header"], "headerSize": "MEDIUM_HEADER"}
+            else:
+                node, inside, meta = f"ROW-{place}", _row(row, place, charts, numbers), {}
+                widths = [one["width"] for one in inside.values()]
+                if sum(widths) != WIDTH or min(widths) < 1:
+                    raise BundleError(
+                        f"{by}: what stands in row {number} of the tab {tab['tab']} is not {WIDTH} columns wide; "
+                        "correct the widths."
+                    )
+            on_tab.append(node)
+            yield _node(node, list(inside), above, {**meta, **look})
+            for one, content in inside.items():
+                yield _node(one, [], [*above, node], {**content, "height": row["height"]})
+        yield _node(name, on_tab, above[:-1], {"text": tab["tab"]})
 
 
-def _filter(assets: Assets, one: Asset, charts: list[str], by: str) -> Asset:
+def _row(row: Asset, place: str, charts: Mapping[str, Asset], numbers: Mapping[str, int]) -> dict[str, Asset]:
+    """What stands in a row, from left to right, by its id: charts, and a text after them."""
+    inside: dict[str, Asset] = {}
+    for chart, width in row.get("charts", {}).items():
+        known = {"uuid": charts[chart]["uuid"], "chartId": numbers[chart], "sliceName": charts[chart]["slice_name"]}
+        inside[f"CHART-{chart}"] = {**known, "width": width}
+    if "text" in row:
+        inside[f"MARKDOWN-{place}"] = {"code": row["text"], "width": WIDTH - sum(row.get("charts", {}).values())}
+    return inside
+
+
+def _node(node: str, children: list[str], parents: list[str], meta: Asset) -> tuple[str, Asset]:
+    """A place in the tree; its kind is the first word of its id."""
+    return node, {"id": node, "type": node.partition("-")[0], "children": children, "parents": parents, "meta": meta}
+
+
+def _slug(name: str) -> str:
+    return name.lower().replace(" ", "-")
+
+
+def _filter(assets: Assets, one: Asset, filters: list[Asset], charts: list[str], by: str) -> Asset:
     """A native filter. A chart whose dataset has not what it filters by is out of its reach without being named."""
     by = f"{by}, filter {one['name']},"
     for chart in one.get("not_on", []):
         if chart not in charts:
             raise BundleError(f"{by} names {chart}, which is not on the dashboard; correct the name.")
+    for other in one.get("within", []):
+        if other not in [each["name"] for each in filters]:
+            raise BundleError(f"{by} is within {other}, which is no filter of the dashboard; correct the name.")
     is_date = "date_range" in one
 
     def is_reached(chart: str) -> bool:
@@ -195,17 +217,21 @@ def _filter(assets: Assets, one: Asset, charts: list[str], by: str) -> Asset:
         return has_it and chart not in one.get("not_on", [])
 
     return {
-        "id": f"NATIVE_FILTER-{one['name'].lower().replace(' ', '-')}",
+        "id": _filter_id(one["name"]),
         "type": "NATIVE_FILTER",
         "name": one["name"],
         "description": one.get("description", ""),
-        "cascadeParentIds": [],
+        "cascadeParentIds": [_filter_id(other) for other in one.get("within", [])],
         "scope": {
             "rootPath": ["ROOT_ID"],
             "excluded": [number for number, chart in enumerate(charts, 1) if not is_reached(chart)],
         },
         **(_date_range(one) if is_date else _choice(assets, one, by)),
     }
+
+
+def _filter_id(name: str) -> str:
+    return f"NATIVE_FILTER-{_slug(name)}"
 
 
 def _date_range(one: Asset) -> Asset:
@@ -223,7 +249,7 @@ def _choice(assets: Assets, one: Asset, by: str) -> Asset:
     """What a filter of a dataset's column has of its own.
 
     `value` is one value, and then there is always exactly one, or a list of several or none. `where` is SQL that says
-    in which rows the values to choose from are looked up.
+    in which rows the values to choose from are looked up; `within` names the filters that narrow them.
     """
     table, column = one["column"].split(".")
     dataset = _named(assets, "datasets", table, by)
@@ -232,8 +258,10 @@ def _choice(assets: Assets, one: Asset, by: str) -> Asset:
     is_several = isinstance(one["value"], list)
     values = one["value"] if is_several else [one["value"]]
     where = [{"clause": "WHERE", "expressionType": "SQL", "sqlExpression": one["where"]}] if "where" in one else []
+    dated = {"granularity_sqla": dataset["main_dttm_col"]} if one.get("within") and "main_dttm_col" in dataset else {}
     return {
         "filterType": "filter_select",
+        **dated,
         "targets": [{"datasetUuid": dataset["uuid"], "column": {"name": column}}],
         "adhoc_filters": where,
         "controlValues": {"multiSelect": is_several, "enableEmptyFilter": not is_several, "sortAscending": True},

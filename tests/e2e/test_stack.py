@@ -13,12 +13,13 @@ import os
 import re
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from playwright.sync_api import APIRequestContext, Page, Response, expect
+from playwright.sync_api import APIRequestContext, Locator, Page, Response, expect
 
 from tests.e2e import visitor
 from tests.e2e.installation import INNER_PORTS, Installation, answering
@@ -164,7 +165,7 @@ def test_a_run_triggered_in_airflows_ui_ends_in_success(stack: Installation, pag
 
     visitor.until(page, lambda: state() in {"success", "failed"}, "the run ends")
     assert state() == "success"
-    tasks = 7 + len(detectors.NAMES)
+    tasks = 8 + len(detectors.NAMES)
     expect(page.get_by_role("heading", name=f"{tasks} Task Instances")).to_be_visible()
     expect(page.get_by_role("row").filter(has_text="Success")).to_have_count(tasks)
     visitor.picture(page, "airflow-run")
@@ -219,32 +220,59 @@ def test_a_second_make_up_changes_nothing(stack: Installation, client: APIReques
 # --- dashboards -------------------------------------------------------------------------------------------------------
 
 
+def test_what_people_say_of_days_is_kept(stack: Installation) -> None:
+    for airport, day, opinion in (
+        ("LGA", "2013-02-09", "right"),
+        ("LGA", "2013-03-08", "expected"),
+        ("LGA", "2013-07-23", "wrong"),
+        ("EWR", "2013-02-08", "right"),
+    ):
+        feedback = ("python", "-m", "utils", "feedback", airport, day, opinion, "--author", "anna")
+        stack.compose("exec", "-T", "airflow-scheduler", *feedback)
+
+    kept = stack.psql(
+        "warehouse", "SELECT origin || ' ' || fl_date || ' ' || opinion AS said FROM flights.feedback ORDER BY 1"
+    )
+
+    assert [row["said"] for row in kept] == [
+        "EWR 2013-02-08 right",
+        "LGA 2013-02-09 right",
+        "LGA 2013-03-08 expected",
+        "LGA 2013-07-23 wrong",
+    ]
+
+
 @pytest.mark.parametrize("slug", ["flight-anomalies", "network"])
 def test_every_chart_of_a_dashboard_has_data(stack: Installation, page: Page, slug: str) -> None:
     asked: list[Response] = []
     page.on("response", lambda answer: asked.append(answer) if "/api/v1/chart/data" in answer.url else None)
     visitor.log_in_to_superset(page, stack.url, stack.password())
-
     open_dashboard(page, stack.url, slug)
-
     titles = {chart["id"]: chart["slice_name"] for chart in charts(page, stack.url, slug)}
     wanted = titles_in_assets(slug)
-    assert set(titles.values()) == wanted
+    assert set(titles.values()) == set().union(*wanted.values())
 
     def shown() -> set[str]:
         forms = [form_of(answer) for answer in asked]
         return {titles[form["slice_id"]] for form in forms if form.get("slice_id") in titles}
 
-    visitor.until(page, lambda: shown() == wanted and not is_loading(page), f"all charts of {slug}")
+    for tab, of_tab in wanted.items():
+        open_tab(page, tab)
+        see_data(page, shown, of_tab, f"all charts of {slug}, {tab}")
+        visitor.picture(page, f"superset-{slug}-{tab.lower().replace(' ', '-')}")
+
     assert {answer.status for answer in asked} == {200}
-    empty = [form_of(answer) for answer in asked if not rows_of(answer)]
-    assert not empty
+    assert not [form_of(answer) for answer in asked if not rows_of(answer)]
+
+
+def see_data(page: Page, shown: Callable[[], set[str]], wanted: set[str], what: str) -> None:
+    """Wait until all charts of the tab that is open have come, and see that each shows something."""
+    visitor.until(page, lambda: wanted <= shown() and not is_loading(page), what)
     for title in wanted:
         chart = page.locator(f'[data-test-chart-name="{title}"]')
         expect(chart.locator("canvas, table, .header-line").first).to_be_visible()
         expect(chart.get_by_role("alert")).to_have_count(0)
         expect(chart.get_by_text("No results")).to_have_count(0)
-    visitor.picture(page, f"superset-{slug}")
 
 
 def test_the_figures_of_the_dashboard_are_those_of_sql(stack: Installation, page: Page) -> None:
@@ -272,10 +300,111 @@ def test_the_figures_of_the_dashboard_are_those_of_sql(stack: Installation, page
     for title, figure in {
         "Flights": day_figures["flights"],
         "Cancelled": day_figures["cancelled"],
-        "Effective delay": day_figures["delay"],
-        "Abnormal days": judged["abnormal"],
+        "Delay": day_figures["delay"],
+        "Abnormal": judged["abnormal"],
     }.items():
         expect(page.locator(f'[data-test-chart-name="{title}"] .header-line')).to_have_text(figure)
+
+
+def test_an_abnormal_day_says_why_and_that_it_was_expected(stack: Installation, page: Page) -> None:
+    (day,) = stack.psql(
+        "warehouse",
+        """
+        SELECT sentence, event FROM flights.agg_dep_delay_by_date
+        WHERE origin = 'LGA' AND fl_date = '2013-03-08' AND is_acknowledged
+        """,
+    )
+    visitor.log_in_to_superset(page, stack.url, stack.password())
+
+    open_dashboard(page, stack.url, "flight-anomalies")
+
+    row = page.locator('[data-test-chart-name^="Abnormal days and why"] tbody tr').filter(has_text="08 Mar 2013")
+    _, _, why = day["sentence"].partition(": ")  # what stands before it has columns of its own
+    expect(row).to_contain_text(why)
+    expect(row).to_contain_text(day["event"])
+    expect(row).to_contain_text("acknowledged")
+
+
+def test_what_made_the_days_is_that_of_sql(stack: Installation, page: Page) -> None:
+    """The first carrier of LaGuardia's abnormal days, and that the file of this year names no causes."""
+    (first,) = stack.psql(
+        "warehouse",
+        """
+        SELECT name, to_char(sum(excess_delay_min::numeric), 'FM999,999,990') AS minutes,
+               to_char(sum(excess_cancelled::numeric), 'FM999,990.0') AS cancelled, sum(scheduled) AS flights
+        FROM flights.anomaly_factors
+        WHERE origin = 'LGA' AND extract(year FROM fl_date) = 2013 AND dimension = 'carrier'
+        GROUP BY name ORDER BY sum(excess_delay_min) + 120 * sum(excess_cancelled) DESC LIMIT 1
+        """,
+    )
+    visitor.log_in_to_superset(page, stack.url, stack.password())
+    open_dashboard(page, stack.url, "flight-anomalies")
+
+    open_tab(page, "Why")
+
+    expect(cells(page, "Excess by carrier")).to_have_text(list(first.values()))
+    expect(page.locator('[data-test-chart-name="Excess by cause"]')).to_contain_text("the year's file names no causes")
+
+
+def test_choosing_an_abnormal_day_shows_what_made_that_one(stack: Installation, page: Page) -> None:
+    visitor.log_in_to_superset(page, stack.url, stack.password())
+    open_dashboard(page, stack.url, "flight-anomalies")
+    open_tab(page, "Why")
+    days = page.locator('[data-test-chart-name="Observed against usual"] tbody tr')
+    expect(days.filter(has_text="09 Feb 2013")).to_have_count(1)
+
+    page.locator('.ant-select[aria-label="NATIVE_FILTER-abnormal-day"]').click()
+    page.get_by_title("2013-03-08 LGA", exact=True).first.click()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Apply").click()
+
+    expect(days).to_have_count(1)
+    expect(days).to_contain_text("08 Mar 2013")
+
+
+def test_the_events_of_the_year_are_those_of_sql(stack: Installation, page: Page) -> None:
+    (counted,) = stack.psql(
+        "warehouse", "SELECT count(*) AS events FROM flights.events WHERE extract(year FROM first_day) = 2013"
+    )
+    (largest,) = stack.psql(
+        "warehouse",
+        """
+        SELECT name, kind, (ARRAY['1 mild', '2 strong', '3 extreme'])[severity] AS severity,
+               to_char(first_day, 'DD Mon YYYY') AS first_day, to_char(last_day, 'DD Mon YYYY') AS last_day,
+               worst_origin, codes, airports, airport_days, to_char(cancelled, 'FM999,990') AS cancelled,
+               to_char(mean_effective_delay_min::numeric, 'FM990.0') AS delay
+        FROM flights.events
+        JOIN (SELECT event_id, string_agg(DISTINCT origin, ', ') AS codes FROM flights.event_days GROUP BY 1) AS members
+        USING (event_id)
+        WHERE extract(year FROM first_day) = 2013 ORDER BY airport_days DESC LIMIT 1
+        """,
+    )
+    visitor.log_in_to_superset(page, stack.url, stack.password())
+
+    open_dashboard(page, stack.url, "network")
+
+    expect(page.locator('[data-test-chart-name="Events"] .header-line')).to_have_text(counted["events"])
+    expect(cells(page, "Events, the largest first")).to_have_text(list(largest.values()))
+
+
+def test_precision_by_feedback_is_that_of_sql(stack: Installation, page: Page) -> None:
+    (of_view,) = stack.psql(
+        "warehouse",
+        """
+        SELECT right_flags, wrong_flags, to_char(100 * precision_by_feedback::numeric, 'FM990%') AS precision,
+               expected_flags, right_missed
+        FROM flights.detector_feedback WHERE year = 2013 AND detector = 'delaywatch'
+        """,
+    )
+    visitor.log_in_to_superset(page, stack.url, stack.password())
+    open_dashboard(page, stack.url, "network")
+
+    open_tab(page, "How sure")
+
+    row = page.locator('[data-test-chart-name="Precision by feedback"] tbody tr').filter(has_text="delaywatch")
+    expect(row).to_have_count(1)
+    _, _, _, *figures = row.locator("td").all_inner_texts()  # the detector, its flags, and how many have feedback
+    assert figures == list(of_view.values())
 
 
 def test_a_query_of_minutes_in_sql_lab_ends_in_a_sentence(stack: Installation, page: Page) -> None:
@@ -473,9 +602,13 @@ def asset(kind: str, name: str) -> dict[str, Any]:
     return dict(yaml.safe_load((ASSETS / kind / f"{name}.yaml").read_text()))
 
 
-def titles_in_assets(slug: str) -> set[str]:
-    rows = asset("dashboards", slug.replace("-", "_"))["rows"]
-    return {asset("charts", name)["slice_name"] for row in rows for name in row.get("charts", {})}
+def titles_in_assets(slug: str) -> dict[str, set[str]]:
+    """The titles of a dashboard's charts by the name of their tab."""
+    tabs = asset("dashboards", slug.replace("-", "_"))["tabs"]
+    return {
+        tab["tab"]: {asset("charts", name)["slice_name"] for row in tab["rows"] for name in row.get("charts", {})}
+        for tab in tabs
+    }
 
 
 def charts(page: Page, url: str, slug: str) -> list[dict[str, Any]]:
@@ -483,13 +616,34 @@ def charts(page: Page, url: str, slug: str) -> list[dict[str, Any]]:
 
 
 def open_dashboard(page: Page, url: str, slug: str) -> None:
-    """In a window so high that every chart is in view and loads, then as high as the dashboard."""
-    page.set_viewport_size({"width": 1400, "height": 6000})
+    """In a window so high that every chart of the first tab is in view and loads, then as high as the tab."""
+    page.set_viewport_size({"width": 1400, "height": 4000})
     visitor.visit(page, f"{url}/superset/dashboard/{slug}/", page.locator("[data-test-chart-name]").first)
-    visitor.until(page, lambda: not is_loading(page), f"the dashboard {slug} has loaded")
-    last = page.locator("[data-test-chart-name]").last.bounding_box()
+    fit(page, f"the dashboard {slug} has loaded")
+
+
+def open_tab(page: Page, tab: str) -> None:
+    """Charts of a tab load when it is opened."""
+    page.set_viewport_size({"width": 1400, "height": 4000})
+    title = page.get_by_role("tab").filter(has_text=tab)
+    title.click()
+    expect(title).to_have_attribute("aria-selected", "true")
+    fit(page, f"the tab {tab} has loaded")
+
+
+def fit(page: Page, what: str) -> None:
+    """Make the window as high as the tab that is open, once its charts are there."""
+    seen = page.locator("[data-test-chart-name]:visible")
+    seen.first.wait_for()
+    visitor.until(page, lambda: not is_loading(page), what)
+    last = seen.last.bounding_box()
     assert last
     page.set_viewport_size({"width": 1400, "height": round(last["y"] + last["height"]) + 20})
+
+
+def cells(page: Page, title: str) -> Locator:
+    """The cells of the first row of a chart that is a table."""
+    return page.locator(f'[data-test-chart-name="{title}"] tbody tr').first.locator("td")
 
 
 def is_loading(page: Page) -> bool:

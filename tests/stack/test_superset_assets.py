@@ -26,6 +26,7 @@ from superset import bundle
 from tests.conftest import sql
 from utils import detectors, schemas
 from utils.db_handler import DBHandler
+from utils.gold import DELAY_CAP_MIN
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "superset" / "assets"
@@ -40,11 +41,12 @@ KEYS = {
     " expose_in_sqllab allow_run_async allow_ctas allow_cvas allow_dml allow_csv_upload",
     "datasets": "uuid database schema table_name description main_dttm_col sql columns metrics",
     "charts": "uuid slice_name description dataset viz_type params",
-    "dashboards": "uuid dashboard_title slug description css rows filters colours",
+    "dashboards": "uuid dashboard_title slug description css tabs filters colours",
 }
 COLUMN_KEYS = {"column_name", "type", "verbose_name", "description", "is_dttm"}
 METRIC_KEYS = {"metric_name", "verbose_name", "description", "expression", "d3format"}
-FILTER_KEYS = {"name", "description", "date_range", "column", "where", "value", "not_on"}
+FILTER_KEYS = {"name", "description", "date_range", "column", "where", "within", "value", "not_on"}
+ROW_KEYS = {"header", "height", "charts", "text"}
 
 Row = dict[str, Any]
 
@@ -68,11 +70,80 @@ def verdict(detector: str, origin: str, fl_date: str, **columns: Any) -> Row:
     return row | columns
 
 
-def fill(warehouse: str, days: list[Row], verdicts: list[Row]) -> None:
+def reason(origin: str, fl_date: str, sentence: str, **columns: Any) -> Row:
+    row: Row = {field.name: None if field.nullable else 0 for field in schemas.ANOMALY_REASONS}
+    row |= {"origin": origin, "fl_date": date.fromisoformat(fl_date), "sentence": sentence}
+    return row | {"direction": "late", "severity": 1} | columns
+
+
+def factor(origin: str, fl_date: str, dimension: str, name: str, **columns: Any) -> Row:
+    row: Row = dict.fromkeys(schemas.ANOMALY_FACTORS.names)
+    row |= {"origin": origin, "fl_date": date.fromisoformat(fl_date), "dimension": dimension, "name": name}
+    counted: Row = {} if dimension == "cause" else {"scheduled": 1, "delay_min": 0.0, "cancelled": 0}
+    return row | counted | columns
+
+
+def event(event_id: str, *days: tuple[str, str], **columns: Any) -> tuple[Row, list[Row]]:
+    """The row of an event, and those of its days, which are given as (origin, date)."""
+    dates = [date.fromisoformat(one) for _, one in days]
+    row: Row = dict.fromkeys(schemas.EVENTS.names) | {
+        "event_id": event_id,
+        "name": f"{event_id} delay",
+        "kind": "delay",
+    }
+    row |= {"first_day": min(dates), "last_day": max(dates), "airport_days": len(days), "severity": 1}
+    row |= {
+        "airports": len({origin for origin, _ in days}),
+        "scheduled": 100,
+        "cancelled": 0,
+        "worst_origin": days[0][0],
+    }
+    of_days: list[Row] = [
+        {"event_id": event_id, "origin": origin, "fl_date": one} for (origin, _), one in zip(days, dates, strict=True)
+    ]
+    return row | columns, of_days
+
+
+def fill(warehouse: str, days: list[Row], verdicts: list[Row], **tables: list[Row]) -> None:
+    """Put rows of 2018 there; of other tables than these two by the table's name."""
     with closing(DBHandler(warehouse)) as handler:
         handler.publish_view(detectors.NAMES, detectors.PUBLISHED)
-        handler.upsert("airport_days", pd.DataFrame(days), 2018)
-        handler.upsert("anomalies", pd.DataFrame(verdicts), 2018)
+        for name, rows in {"airport_days": days, "anomalies": verdicts, **tables}.items():
+            handler.upsert(name, pd.DataFrame(rows), 2018)
+
+
+def say(warehouse: str, origin: str, fl_date: str, opinion: str, note: str = "") -> None:
+    with closing(DBHandler(warehouse)) as handler:
+        handler.give_feedback(origin, date.fromisoformat(fl_date), opinion, note, "anna")
+
+
+def storm(warehouse: str) -> None:
+    """A day of a closed and a late airport of which everything is known, and feedback on one of them."""
+    flagged: Row = {"is_anomaly": True, "severity": 2, "score": 900.0, "observed": 90.0, "expected": 9.0}
+    event_row, event_days = event("20180104-JFK", ("JFK", "2018-01-04"), ("LGA", "2018-01-04"))
+    names = ("cause", "weather"), ("carrier", "B6"), ("destination", "BOS")
+    parts = [
+        factor("JFK", "2018-01-04", dimension, name, excess_delay_min=60.0, excess_cancelled=2.0)
+        for dimension, name in names
+    ]
+    report = {"rows_per_month": {"1": 2}, "duplicate_per_month": {}, "warnings": []}
+    quality = {field.name: 0 for field in schemas.BRONZE_QUALITY} | {"year": 2018, "bronze_key": "2018.csv"}
+    quality |= {"sha256": "0", "missing_months": "", "doubled_months": "", "report": json.dumps(report)}
+    fill(
+        warehouse,
+        [day(origin, "2018-01-04", 100, departed=40, mean_effective_delay_min=90.0) for origin in ("JFK", "LGA")],
+        [
+            verdict(name, origin, "2018-01-04", direction=direction, **flagged)
+            for name in detectors.NAMES
+            for origin, direction in (("JFK", "closure"), ("LGA", "late"))
+        ],
+        anomaly_reasons=[reason(origin, "2018-01-04", "Snow.", excess_delay_min=60.0) for origin in ("JFK", "LGA")],
+        anomaly_factors=parts,
+        events=[event_row],
+        event_days=event_days,
+        bronze_quality=[quality],
+    )
+    say(warehouse, "JFK", "2018-01-04", "right")
 
 
 def read_only(warehouse: str, query: str) -> list[tuple[Any, ...]]:
@@ -94,6 +165,23 @@ def measured(warehouse: str, metric: str, where: str = "true") -> Any:
     query = f"SELECT {expressions('judged_days')[metric]} FROM {source(DATASETS['judged_days'])} WHERE {where}"
     ((value,),) = read_only(warehouse, query)
     return value
+
+
+def query_of(chart: bundle.Asset) -> str:
+    """What Superset asks for a chart of the published detector: its columns, or metrics by dimensions, in its order."""
+    params, dataset = chart["params"], DATASETS[chart["dataset"]]
+    known = expressions(chart["dataset"])
+    metrics = [known[name] for name in dict.fromkeys(texts([params.get("metric", []), params.get("metrics", [])]))]
+    dimensions = list(dict.fromkeys(texts([params.get("x_axis", []), params.get("groupby", [])])))
+    conditions = [one["sqlExpression"] for one in params.get("adhoc_filters", [])]
+    if "detector" in bundle.columns_of(dataset):
+        conditions.append(f"detector = '{detectors.PUBLISHED}'")
+    asked = ", ".join([*params.get("all_columns", []), *dimensions, *metrics])
+    query = f"SELECT {asked} FROM {source(dataset)} WHERE {' AND '.join(conditions) or 'true'}"
+    query += f" GROUP BY {', '.join(dimensions)}" if dimensions else ""
+    orders = [yaml.safe_load(order)[0] for order in params.get("order_by_cols", [])]
+    orders += [known[name] for name in texts(params.get("timeseries_limit_metric", []))]
+    return query + (f" ORDER BY {', '.join(f'{order} DESC' for order in orders)}" if orders else "")
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -121,6 +209,7 @@ def test_every_file_holds_only_keys_that_superset_takes() -> None:
         assert {key for metric in dataset["metrics"] for key in metric} <= METRIC_KEYS
     for dashboard in DASHBOARDS.values():
         assert {key for one in dashboard["filters"] for key in one} <= FILTER_KEYS
+        assert {key for tab in dashboard["tabs"] for row in tab["rows"] for key in row} <= ROW_KEYS
 
 
 def test_every_file_of_the_folder_is_an_asset() -> None:
@@ -148,6 +237,11 @@ def test_every_metric_says_what_it_is_and_how_it_is_written() -> None:
             assert set(metric) == METRIC_KEYS, metric["metric_name"]
 
 
+def test_every_column_has_a_label_for_people() -> None:
+    for name, dataset in DATASETS.items():
+        assert not [one["column_name"] for one in dataset["columns"] if not one.get("verbose_name")], name
+
+
 def test_every_chart_stands_on_a_dashboard_and_on_each_only_once() -> None:
     placed = {name: bundle.charts_of(dashboard) for name, dashboard in DASHBOARDS.items()}
 
@@ -171,7 +265,8 @@ def test_a_chart_names_columns_and_metrics_that_its_dataset_has(name: str) -> No
 def test_every_colour_is_that_of_a_series() -> None:
     """A misspelt name would leave a series in whatever colour comes next, without a word."""
     values = {"normal", *schemas.DIRECTIONS, "insufficient_data", "no_flights"}
-    values |= {"alone", "with one other", "with several others"}
+    values |= {"acknowledged", *schemas.EVENT_KINDS}
+    values |= {"by 1 detector", "by 2 detectors", "by 3 or 4 detectors", "by 5 or more detectors"}
 
     for dashboard in DASHBOARDS.values():
         metrics = [metric for dataset in DATASETS.values() for metric in dataset["metrics"]]
@@ -184,11 +279,12 @@ def test_flight_anomalies_opens_with_one_airport_and_the_demo_year() -> None:
     metadata = bundle.expand(ASSETS)["dashboards"]["flight_anomalies"]["metadata"]
 
     chosen = {one["name"]: one["defaultDataMask"] for one in metadata["native_filter_configuration"]}
-    assert list(chosen) == ["Airport", "Date range", "Detector", "Severity"]
+    assert list(chosen) == ["Airport", "Date range", "Abnormal day", "Detector", "Severity"]
     assert chosen["Airport"]["filterState"]["value"] == ["LGA"]
     assert chosen["Date range"]["extraFormData"] == {"time_range": "2013-01-01 : 2014-01-01"}
     assert chosen["Detector"]["filterState"]["value"] == [detectors.PUBLISHED]
     assert chosen["Severity"]["extraFormData"] == {"filters": []}
+    assert chosen["Abnormal day"]["extraFormData"] == {"filters": []}
 
 
 def reached(dashboard: str, filter_name: str) -> set[str]:
@@ -203,8 +299,40 @@ def test_all_airports_are_compared_whatever_the_airport_is() -> None:
     assert {"worst_airport", "airports_ranked"}.isdisjoint(reached("flight_anomalies", "Airport"))
 
 
-def test_detectors_are_compared_whatever_the_detector_is() -> None:
-    assert {"detector_counts", "detector_agreement"}.isdisjoint(reached("flight_anomalies", "Detector"))
+@pytest.mark.parametrize("dashboard", sorted(DASHBOARDS))
+def test_detectors_are_compared_whatever_the_detector_is(dashboard: str) -> None:
+    compared = {"detector_counts", "detector_agreement", "precision_by_feedback"}
+
+    assert compared <= set(bundle.charts_of(DASHBOARDS[dashboard]))
+    assert compared.isdisjoint(reached(dashboard, "Detector"))
+
+
+def test_an_abnormal_day_narrows_what_made_it_and_nothing_else() -> None:
+    of_reasons = {"factors_by_cause", "factors_by_carrier", "factors_by_destination", "observed_and_usual"}
+
+    assert reached("flight_anomalies", "Abnormal day") == of_reasons | {"airports_events"}
+
+
+def test_the_abnormal_days_to_choose_from_are_those_of_the_airport_and_the_dates() -> None:
+    filters = bundle.expand(ASSETS)["dashboards"]["flight_anomalies"]["metadata"]["native_filter_configuration"]
+    by_name = {one["name"]: one for one in filters}
+
+    within = {by_name[name]["id"] for name in ("Airport", "Date range", "Severity")}
+    assert set(by_name["Abnormal day"]["cascadeParentIds"]) == within
+    assert by_name["Abnormal day"]["granularity_sqla"] == "fl_date"  # without it Superset forgets the dates
+
+
+@pytest.mark.parametrize("dashboard", sorted(DASHBOARDS))
+def test_every_chart_stands_in_a_row_of_a_tab(dashboard: str) -> None:
+    places = bundle.expand(ASSETS)["dashboards"][dashboard]["position"]
+
+    tabs = [places[name] for name in places["TABS-all"]["children"]]
+    assert [tab["meta"]["text"] for tab in tabs] == [tab["tab"] for tab in DASHBOARDS[dashboard]["tabs"]]
+    rows = [places[name] for tab in tabs for name in tab["children"]]
+    shown = [name for row in rows for name in row["children"] if name.startswith("CHART-")]
+    assert [name.removeprefix("CHART-") for name in shown] == bundle.charts_of(DASHBOARDS[dashboard])
+    for row in rows:
+        assert all(places[name]["parents"] == [*row["parents"], row["id"]] for name in row["children"])
 
 
 @pytest.mark.parametrize("dashboard", sorted(DASHBOARDS))
@@ -250,7 +378,19 @@ def test_the_zip_is_what_the_assets_api_takes() -> None:
         ("charts/flights.yaml", "slice_name: ", "name: ", "charts/flights.yaml lacks slice_name"),
         ("charts/flights.yaml", "params:", "params: [", "charts/flights.yaml is not YAML"),
         ("dashboards/network.yaml", "airports: 2", "airport: 2", "names charts/airport.yaml, which is not there"),
-        ("dashboards/network.yaml", "airports: 2", "airports: 3", "the charts of row 1 are not 12 columns wide"),
+        (
+            "dashboards/network.yaml",
+            "airports: 2",
+            "airports: 3",
+            "row 1 of the tab What happened is not 12 columns wide",
+        ),
+        (
+            "dashboards/network.yaml",
+            "feedback_list: 8",
+            "feedback_list: 12",
+            "of the tab How sure is not 12 columns wide",
+        ),
+        ("dashboards/flight_anomalies.yaml", "within: [Airport", "within: [City", "Abnormal day, is within City"),
         ("dashboards/network.yaml", "days.detector", "days.robot", "filter Detector, names the column robot"),
         ("dashboards/network.yaml", "not_on: [airports", "not_on: [planes", "filter Severity, names planes"),
         ("dashboards/network.yaml", "- name: Detector", "- title: Detector", "network.yaml lacks the key 'name'"),
@@ -303,12 +443,23 @@ def test_a_charts_own_conditions_can_be_asked(name: str, warehouse: str) -> None
     assert not read_only(warehouse, f"SELECT FROM {source(dataset)} WHERE {' AND '.join([*conditions, 'false'])}")
 
 
+@pytest.mark.parametrize("name", sorted(CHARTS))
+def test_a_chart_has_something_to_show_of_a_storm(name: str, warehouse: str) -> None:
+    storm(warehouse)
+
+    rows = read_only(warehouse, query_of(CHARTS[name]))
+
+    assert rows
+    assert any(value is not None for row in rows for value in row)
+
+
 def test_no_metric_is_an_average_of_averages() -> None:
     """A day's mean or share goes into no sum but times its flights, and into no average at all."""
     for name in DATASETS:
         for metric, expression in expressions(name).items():
             assert not re.search(r"\b(avg|stddev|percentile)", expression, re.IGNORECASE), metric
-            for summed in re.findall(r"SUM\(([^()]*)\)", expression):
+            for summed in re.findall(r"SUM\(([^()]*)\)", expression, re.IGNORECASE):
+                assert not re.search(r"\b(score|once_in_days)\b", summed), metric  # a sum of rarities means nothing
                 if re.search(r"mean|share|std|observed|expected|lower|upper", summed):
                     assert re.fullmatch(r"\w+ \* (departed|scheduled|weight)", summed), metric
     for chart in CHARTS.values():  # which has no metric of its own beside those
@@ -392,10 +543,161 @@ def test_detectors_agree_where_they_flag_the_same_day(warehouse: str) -> None:
     ]
     flags = f"SELECT detector, agreement FROM {source(DATASETS['detector_flags'])} ORDER BY fl_date, 1"
     assert read_only(warehouse, flags) == [
-        ("delaywatch", "with one other"),
-        ("three_sigma", "with one other"),
-        ("delaywatch", "alone"),
+        ("delaywatch", "by 2 detectors"),
+        ("three_sigma", "by 2 detectors"),
+        ("delaywatch", "by 1 detector"),
     ]
+
+
+# --- why, events and feedback
+
+
+def test_a_day_says_why_it_is_abnormal_and_that_it_was_expected(warehouse: str) -> None:
+    flagged: Row = {"is_anomaly": True, "direction": "late", "severity": 1, "score": 90.0}
+    event_row, event_days = event("20180104-LGA", ("LGA", "2018-01-04"), name="2018-01-04 LGA, delay")
+    sentence = "LGA, Thu 4 Jan 2018, late, severity mild, once in 90 days: 300 scheduled flights: 3 cancellations more than usual."
+    fill(
+        warehouse,
+        [day("LGA", "2018-01-03", 300), day("LGA", "2018-01-04", 300)],
+        [verdict("delaywatch", "LGA", "2018-01-03"), verdict("delaywatch", "LGA", "2018-01-04", **flagged)],
+        anomaly_reasons=[reason("LGA", "2018-01-04", sentence)],
+        events=[event_row],
+        event_days=event_days,
+    )
+    say(warehouse, "LGA", "2018-01-04", "expected", "Snow was forecast.")
+
+    shown = (
+        f"SELECT standing, sentence, event, said, once_in_days FROM {source(DATASETS['judged_days'])} ORDER BY fl_date"
+    )
+
+    assert read_only(warehouse, shown) == [
+        ("normal", None, None, None, None),
+        (
+            "acknowledged",
+            "300 scheduled flights: 3 cancellations more than usual.",  # airport, day and verdict have columns
+            "2018-01-04 LGA, delay",
+            "acknowledged: Snow was forecast.",
+            90.0,
+        ),
+    ]
+    assert measured(warehouse, "acknowledged_days") == 1
+
+
+def test_another_detectors_day_says_that_it_has_no_reason_and_no_return_period(warehouse: str) -> None:
+    flagged: Row = {"is_anomaly": True, "direction": "late", "severity": 1, "score": 4.2}
+    fill(warehouse, [day("LGA", "2018-01-04", 300)], [verdict("three_sigma", "LGA", "2018-01-04", **flagged)])
+
+    ((sentence, once_in_days),) = read_only(
+        warehouse, f"SELECT sentence, once_in_days FROM {source(DATASETS['judged_days'])}"
+    )
+
+    assert detectors.PUBLISHED in sentence
+    assert once_in_days is None
+
+
+def test_a_year_without_causes_says_so_and_keeps_its_carriers(warehouse: str) -> None:
+    fill(
+        warehouse,
+        [day("LGA", "2018-01-04", 300)],
+        [verdict("delaywatch", "LGA", "2018-01-04")],
+        anomaly_reasons=[reason("LGA", "2018-01-04", "Snow.")],
+        anomaly_factors=[factor("LGA", "2018-01-04", "carrier", "DL", excess_delay_min=60.0)],
+    )
+
+    rows = read_only(
+        warehouse,
+        f"SELECT dimension, cause, carrier, excess_delay_min FROM {source(DATASETS['factors'])} ORDER BY dimension",
+    )
+
+    assert rows == [("carrier", None, "DL", 60.0), ("cause", "the year's file names no causes", None, None)]
+
+
+def test_factors_are_ordered_as_reasons_choose_the_first_of_them(warehouse: str) -> None:
+    """By minutes with a cancelled flight as DELAY_CAP_MIN: a closure has next to no minutes."""
+    parts = [
+        factor("LGA", "2018-01-04", "carrier", "DL", excess_delay_min=100.0, excess_cancelled=0.0),
+        factor("LGA", "2018-01-04", "carrier", "B6", excess_delay_min=-10.0, excess_cancelled=2.0),
+    ]
+    fill(
+        warehouse,
+        [day("LGA", "2018-01-04", 300)],
+        [verdict("delaywatch", "LGA", "2018-01-04")],
+        anomaly_reasons=[reason("LGA", "2018-01-04", "Snow.")],
+        anomaly_factors=parts,
+    )
+    weight = expressions("factors")["excess_weight"]
+
+    carriers = f"SELECT carrier, {weight} FROM {source(DATASETS['factors'])} WHERE dimension = 'carrier' GROUP BY 1"
+    rows = read_only(warehouse, f"{carriers} ORDER BY 2 DESC")
+
+    assert rows == [("B6", 2 * DELAY_CAP_MIN - 10.0), ("DL", 100.0)]
+
+
+def test_an_event_is_told_whole_by_any_of_its_airports(warehouse: str) -> None:
+    row, days = event("20180104-JFK", ("JFK", "2018-01-04"), ("LGA", "2018-01-04"), ("JFK", "2018-01-05"))
+    fill(
+        warehouse,
+        [day(one["origin"], str(one["fl_date"]), 300) for one in days],
+        [verdict("delaywatch", one["origin"], str(one["fl_date"])) for one in days],
+        events=[row],
+        event_days=days,
+    )
+    known = expressions("events")
+    asked = ", ".join(known[name] for name in ("events", "days_here", "event_airports", "event_size"))
+
+    of_lga = (
+        f"SELECT airport_list, {asked} FROM {source(DATASETS['events'])} WHERE origin = 'LGA' GROUP BY airport_list"
+    )
+
+    assert read_only(warehouse, of_lga) == [("JFK, LGA", 1, 1, 2, 3)]
+
+
+def test_figures_of_several_events_are_not_mixed(warehouse: str) -> None:
+    events = [event("20180104-JFK", ("JFK", "2018-01-04")), event("20180301-LGA", ("LGA", "2018-03-01"))]
+    days = [one for _, of_event in events for one in of_event]
+    fill(
+        warehouse,
+        [day(one["origin"], str(one["fl_date"]), 300) for one in days],
+        [verdict("delaywatch", one["origin"], str(one["fl_date"])) for one in days],
+        events=[row for row, _ in events],
+        event_days=days,
+    )
+    known = expressions("events")
+
+    query = f"SELECT {known['events']}, {known['event_size']} FROM {source(DATASETS['events'])}"
+
+    assert read_only(warehouse, query) == [(2, None)]
+
+
+def test_precision_by_feedback_is_that_of_the_warehouse(warehouse: str) -> None:
+    """One flag right, one wrong, one expected, one without a word, and a right day that is not flagged."""
+    dates = [f"2018-01-0{number}" for number in range(1, 6)]
+    flagged: Row = {"is_anomaly": True, "direction": "late", "severity": 1}
+    verdicts = [verdict("delaywatch", "LGA", one, **flagged) for one in dates[:4]]
+    verdicts += [verdict("delaywatch", "LGA", dates[4]), verdict("arima", "LGA", dates[3], **flagged)]
+    fill(warehouse, [day("LGA", one, 300) for one in dates], verdicts)
+    for one, opinion in zip(dates[:3], ("right", "wrong", "expected"), strict=True):
+        say(warehouse, "LGA", one, opinion)
+    say(warehouse, "LGA", dates[4], "right")
+    known = expressions("detector_opinions")
+    names = ("right_days", "wrong_days", "expected_days", "missed_days", "precision_by_feedback", "feedback_share")
+
+    query = f"SELECT detector, {', '.join(known[name] for name in names)} FROM {source(DATASETS['detector_opinions'])}"
+
+    rows = read_only(warehouse, f"{query} GROUP BY detector ORDER BY detector")
+    assert rows == [("arima", 0, 0, 0, 0, None, 0), ("delaywatch", 1, 1, 1, 1, 0.5, 0.75)]
+    counted = "right_flags, wrong_flags, expected_flags, right_missed, precision_by_feedback"
+    of_view = f"SELECT {counted} FROM flights.detector_feedback WHERE detector = 'delaywatch'"
+    assert read_only(warehouse, of_view) == [rows[1][1:6]]
+
+
+def test_what_people_said_stands_beside_the_published_verdict(warehouse: str) -> None:
+    fill(warehouse, [day("LGA", "2018-01-04", 300)], [verdict("delaywatch", "LGA", "2018-01-04")])
+    say(warehouse, "LGA", "2018-01-04", "right", "Snow.")
+
+    listed = read_only(warehouse, f"SELECT opinion, verdict, note, author FROM {source(DATASETS['feedback'])}")
+
+    assert listed == [("right", "normal", "Snow.", "anna")]
 
 
 def test_minutes_by_cause_are_empty_where_the_file_names_none(warehouse: str) -> None:
