@@ -35,8 +35,8 @@ Put the year's CSV (Kaggle's "Airline Delay and Cancellation Data" or the same 2
 
     python -m utils run --year 2018
 
-`run` is silver, gold, detect, explain, upsert, plot and the year page in this order; each is also a command of its own,
-for example `detect`, `explain` and `upsert` after a change of detectors.yaml. Doing a step twice changes nothing.
+`run` is silver, gold, detect, explain, upsert, plot and page in this order; each is also a command of its own, and from
+`detect` on they bring in a change of detectors.yaml or of feedback. Doing a step twice changes nothing.
 Without --lake and --warehouse the environment decides: DELAYWATCH_LAKE (file:///folder or s3://bucket/prefix),
 DELAYWATCH_WAREHOUSE (postgresql://user:password@host:5432/database) or DELAYWATCH_WAREHOUSE_FILE (a file that holds
 this URL), and for S3 the usual AWS_* variables and AWS_ENDPOINT_URL. `prepare` checks all of them before the first
@@ -99,12 +99,20 @@ def _plot(settings: Settings, year: int, progress: Progress) -> None:
     progress.remove_task(task)
 
 
+def _page(settings: Settings, year: int, _: Progress) -> None:
+    _publish(settings, year, datetime.now(UTC))
+
+
+def _publish(settings: Settings, year: int, started: datetime) -> None:
+    pipeline.publish(settings, year, f"cli__{year}__{started:%Y%m%dT%H%M%S.%f}Z", started)
+
+
 def _all(settings: Settings, year: int, progress: Progress) -> None:
     started = datetime.now(UTC)
     pipeline.check_warehouse(settings)
     for step in (_silver, _gold, _detect, _explain, _upsert, _plot):
         step(settings, year, progress)
-    pipeline.publish(settings, year, f"cli__{year}__{started:%Y%m%dT%H%M%S.%f}Z", started)
+    _publish(settings, year, started)
     pipeline.clear_scratch(settings, year)
 
 
@@ -161,7 +169,7 @@ def prepare(
 def run(
     year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None, threads: ThreadsOption = None
 ) -> None:
-    """Do the whole year: silver, gold, detect, explain, upsert, plot, year page, and the record of the run."""
+    """Do the whole year: silver, gold, detect, explain, upsert, plot and page."""
     _for_years(_all, year, settings_of(lake, warehouse, threads))
 
 
@@ -233,6 +241,12 @@ def plot(
 
 
 @app.command()
+def page(year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None) -> None:
+    """The year on one page, and the record of the run, once the warehouse holds exactly the rows of gold."""
+    _for_years(_page, year, settings_of(lake, warehouse))
+
+
+@app.command()
 def status(
     year: OnlyYearOption = None,
     lake: LakeOption = None,
@@ -267,8 +281,10 @@ def status(
             f"{value:,}" if value is not None else "–"
             for value in (one["silver_rows"], one["gold_rows"], rows.get(one_year))
         ]
-        stale = [name for name, state in one["detectors"].items() if state == "stale"]
-        verdicts = f"{len(one['detectors'])}" + (f", stale: {', '.join(stale)}" if stale else "")
+        verdicts = f"{len(one['detectors'])}"
+        for state in ("stale", "unexplained"):
+            if names := [name for name, of_name in one["detectors"].items() if of_name == state]:
+                verdicts += f", {state}: {', '.join(names)}"
         bronze = (one["bronze"] or "–").removeprefix("01_bronze/")
         table.add_row(
             str(one_year), bronze, counts[0], counts[1], verdicts, counts[2], "yes" if one["has_page"] else "–"

@@ -98,8 +98,9 @@ class DBHandler:
 
         One row per airport and day: `id`, the columns of `airport_days`, the verdict of the detector `published`
         (`view.VERDICT_COLUMNS` and `verdict`), its reason, event and feedback (`view.CONTEXT_COLUMNS`), and one
-        `is_anomaly_<name>` per detector in `detectors`, null on days that it has not judged. Flags stand last, so that
-        a further detector leaves grants and dependent views alone.
+        `is_anomaly_<name>` per detector in `detectors`, null on days that it has not judged. When columns move or
+        go, as a release may ask for, the view is dropped and made anew: grants to roles that are not ours are then
+        lost, and a view of somebody else's on top of it is a fault that is told.
         Raises DelaywatchError when a name cannot be a column, or a view of somebody else stands in the way.
         """
         return view.publish(self._server, detectors, published)

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from utils import pipeline
 from utils.errors import DelaywatchError
 from utils.options import OnlyYearOption, WarehouseOption, settings_of, years_of
 
@@ -144,9 +145,11 @@ def _day(text: str | None) -> date:
     if text is None:
         raise DelaywatchError("Feedback is on a day of an airport; name both, such as JFK 2013-02-08.")
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise DelaywatchError(f"{text} is no day; write it like 2013-02-08, after the airport.") from None
+    pipeline.check_year(day.year)
+    return day
 
 
 def _login() -> str:
@@ -161,4 +164,7 @@ def _say(line: str) -> None:
 
 
 def _say_what_next(day: date) -> None:
-    _say(f"Verdicts heed it after `python -m utils detect --year {day.year}`, then `explain` and `upsert`.")
+    _say(
+        f"Verdicts heed it after `python -m utils detect --year {day.year}`, "
+        "then `explain`, `upsert`, `plot` and `page`."
+    )

@@ -141,6 +141,8 @@ def write_anomalies(settings: Settings, year: int, detector: str) -> str:
     detector_names(settings, [detector])
     if settings.warehouse:
         check_warehouse(settings)  # the first step that needs it: what was said of days is there
+    else:
+        log.info("%d: no warehouse is given, so nothing that people said of days is heeded", year)
     params = detectors.read_settings(DETECTORS_FILE)[detector]
     table, version = lake.read_hashed(keys.airport_days_key(check_year(year)))
     days = _with_exclusions(settings, _frame(table), year)
@@ -155,13 +157,25 @@ def write_anomalies(settings: Settings, year: int, detector: str) -> str:
 
 
 def explain(settings: Settings, year: int) -> str:
-    """Replace reasons, their factors and events: why the days are abnormal that the published detector flags."""
-    from utils import airports, detectors, events, reasons
+    """Replace reasons, their factors and events: why the days are abnormal that the published detector flags.
+
+    Raises DelaywatchError when it judged with other settings or other excluded days than those of today: what is
+    expected of a day is computed anew here and would be another than the verdict's.
+    """
+    from utils import airports, detectors, events, incidents, reasons
     from utils import lake as keys
 
     lake = _lake(settings)
+    if settings.warehouse:
+        check_warehouse(settings)
     table, judged = _gold(settings, lake, check_year(year))
     days, verdicts = _with_exclusions(settings, _frame(table), year), _frame(judged[detectors.PUBLISHED])
+    today = _params_hashes(incidents.fingerprint(days, days["is_excluded"]))[detectors.PUBLISHED]
+    if set(verdicts["params_hash"]) != {today}:
+        raise DelaywatchError(
+            f"The verdicts of {detectors.PUBLISHED} on {year} in {lake.uri} were made with other settings, incidents "
+            f"or feedback than today's; run the detect step of {year}."
+        )
     params = detectors.read_settings(DETECTORS_FILE)[detectors.PUBLISHED]
     flights = lake.read_silver(year, reasons.FLIGHT_COLUMNS)
     why, factors = reasons.explain(flights, days, verdicts, detectors.expectations(days, params))
@@ -235,7 +249,7 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
     explanations = {name: _frame(found) for name, found in _explanations(lake, year).items()}
     in_gold = {"airport_days": len(days), **{f"anomalies of {name}": len(frame) for name, frame in verdicts.items()}}
     in_gold |= {name: len(frame) for name, frame in explanations.items()}
-    hashes = _params_hashes(_excluded(settings, days, year))
+    hashes = [found["params_hash"].iloc[0] for _, found in sorted(verdicts.items()) if len(found)]
     with closing(DBHandler(settings.warehouse)) as warehouse:
         in_warehouse = {name: warehouse.count(name, year) for name in ("airport_days", *explanations)}
         for name in sorted({*verdicts, *warehouse.detectors(year)}):
@@ -267,7 +281,7 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
                 "run_id": run_id,
                 "year": year,
                 "code_version": __version__,
-                "params_hash": keys.content_hash("".join(hashes.values()).encode())[:12],
+                "params_hash": keys.content_hash("".join(hashes).encode())[:12],
                 "started": started,
                 "ended": datetime.now(UTC),
                 "rows": rows,
@@ -313,10 +327,11 @@ def prepare(settings: Settings, reader: tuple[str, str] | None, tell: Callable[[
     reader: login and password, None for none. Calls `tell` with one line per thing, as soon as it is as it should be.
     The first thing that cannot be so raises DelaywatchError; a second call goes on from there.
     """
-    from utils import detectors
+    from utils import detectors, incidents
     from utils.db_handler import SCHEMA, VIEW, DBHandler
 
-    detectors.read_settings(DETECTORS_FILE)  # a mistake in it would end every run, so it is told now
+    detectors.read_settings(DETECTORS_FILE)  # a mistake in these would end every run, so it is told now
+    incidents.read(INCIDENTS_FILE)
     lake = _lake(settings)
     is_new = lake.prepare()
     tell(f"Lake {lake.uri}: {'made, ' if is_new else ''}can be listed, written, read and deleted from.")
@@ -349,8 +364,10 @@ def status(settings: Settings) -> list[dict[str, Any]]:
     """What the lake has of every year: bronze key, rows of silver and gold, and the detectors by state.
 
     A detector is `current` when its verdicts were made from the gold that is there with the settings of
-    detectors.yaml, else `stale`.
+    detectors.yaml and the days excluded today, else `stale`; the published one is `unexplained` when it is current and
+    its reasons are not.
     """
+    from utils import detectors
     from utils import lake as keys
 
     lake = _lake(settings)
@@ -367,6 +384,8 @@ def status(settings: Settings) -> list[dict[str, Any]]:
             is_of_these = keys.made_from(verdicts) == version and has_gold
             is_current = is_of_these and set(verdicts["params_hash"].to_pylist()) == {hashes.get(name)}
             states[name] = "current" if is_current else "stale"
+        if states.get(detectors.PUBLISHED) == "current" and not _is_explained(lake, year):
+            states[detectors.PUBLISHED] = "unexplained"
         found.append(
             {
                 "year": year,
@@ -446,6 +465,15 @@ def _version_of_published(lake: Lake, year: int) -> str:
     from utils import lake as keys
 
     return lake.read_hashed(keys.anomalies_key(year, detectors.PUBLISHED), ["origin"])[1]
+
+
+def _is_explained(lake: Lake, year: int) -> bool:
+    """Whether reasons, factors and events are there and of the present verdicts."""
+    from utils import lake as keys
+
+    version = _version_of_published(lake, year)
+    there = [keys.explanation_key(year, name) for name in keys.EXPLANATIONS]
+    return all(lake.has(key) and keys.made_from(lake.read_table(key)) == version for key in there)
 
 
 def _explanations(lake: Lake, year: int) -> dict[str, pa.Table]:

@@ -273,6 +273,7 @@ def year_page(
         detectors=_detectors(verdicts, published, feedback),
         events=_records(largest_events(events, TOP)),
         event_count=len(events),
+        single_count=int((events["airports"] == 1).sum()),
         grid=_severity_grid(joined),
         severities=SEVERITIES[1:],
         worst_days=_records(worst_days(days, verdicts[published], TOP)),

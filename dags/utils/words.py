@@ -5,6 +5,7 @@ What is said of a day stands with what is known of it: in `report`, `reasons` an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from utils.schemas import SEVERITIES
@@ -58,9 +59,10 @@ def rarity(return_period_days: Any) -> str:
     return f"once in {count(round(years), 'year')}" if years < 100 else "rarer than once in 100 years"
 
 
-def listed(parts: list[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+def listed(parts: Sequence[object], last: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`, or with another word before the last one."""
+    *head, tail = map(str, parts or [""])
+    return f"{', '.join(head)} {last} {tail}" if head else tail
 
 
 def percent(value: Any) -> str:

@@ -51,6 +51,11 @@ def test_run_does_a_year_from_the_csv_to_the_warehouse_and_status_shows_it(lake:
     assert [cell.strip() for cell in status.stdout.splitlines()[3].strip("│").split("│")] == [
         "2015", "2015.csv", "2,920", "365", "6", "365", "yes",
     ]  # fmt: skip
+    page = lake / "04_plots/year=2015/index.html"
+    before = page.read_bytes()
+    page.unlink()
+    assert utils("page", "--year", "2015", lake=lake, warehouse=warehouse).returncode == 0
+    assert page.read_bytes() == before
 
 
 def test_a_year_that_the_lake_has_lost_is_still_shown_and_no_demo_year_takes_its_place(

@@ -451,6 +451,7 @@ def test_detectors_are_told_to_heed_a_change_only_where_there_is_one_for_them(ha
     [
         (["JKF", "2013-02-08", "right"], "has no airport JKF; did you mean JFK?"),
         (["JFK", "2013-02-30", "right"], "2013-02-30 is no day; write it like 2013-02-08, after the airport."),
+        (["JFK", "9999-12-31", "right"], "9999 is no year of this dataset; choose one from 1987 to 2100."),
         (["JFK", "2013-02-08", "maybe"], "There is no opinion 'maybe'; choose expected, wrong or right."),
         (["JFK", "2013-02-08"], "What was JFK on 2013-02-08? Add one of expected, wrong, right; or --withdraw"),
         (["JFK"], "Feedback is on a day of an airport; name both, such as JFK 2013-02-08."),

@@ -98,6 +98,56 @@ def test_reasons_of_other_verdicts_are_refused(done: Settings, settings_file: Pa
     assert rows(done) == before
 
 
+def test_verdicts_of_other_settings_are_not_explained(done: Settings, settings_file: Path) -> None:
+    before = files(done)
+    settings_file.write_text(DETECTORS_FILE.read_text().replace("past_only: false", "past_only: true"))
+
+    told = r"verdicts of delaywatch on 2015 .* were made with other settings, .*; run the detect step of 2015\."
+    with pytest.raises(DelaywatchError, match=told):
+        STEPS["explain"](done)
+    assert files(done) == before
+
+
+def test_feedback_that_comes_after_detection_is_not_explained_away(done: Settings) -> None:
+    with closing(DBHandler(done.warehouse)) as handler:
+        handler.give_feedback("JFK", date(2015, 3, 3), "expected", "", "ana")
+
+    with pytest.raises(DelaywatchError, match=r"or feedback than today's; run the detect step of 2015\."):
+        STEPS["explain"](done)
+
+
+def test_verdicts_without_their_reasons_are_shown_as_unexplained(done: Settings, settings_file: Path) -> None:
+    settings_file.write_text(DETECTORS_FILE.read_text().replace("past_only: false", "past_only: true"))
+    STEPS["detect"](done)
+
+    assert pipeline.status(done)[0]["detectors"] == {"delaywatch": "unexplained", "three_sigma": "current"}
+
+
+def test_the_record_of_a_run_names_the_settings_of_the_verdicts_that_it_published(
+    done: Settings, settings_file: Path
+) -> None:
+    hashes = "SELECT DISTINCT params_hash FROM flights.runs"
+    before = sql(done.warehouse, hashes)
+    settings_file.write_text(DETECTORS_FILE.read_text().replace("threshold: 3", "threshold: 2"))
+    STEPS["publish"](done)
+
+    assert sql(done.warehouse, hashes) == before
+
+
+def test_a_warehouse_of_the_release_before_is_brought_up_to_date_by_the_first_step_that_needs_it(
+    done: Settings,
+) -> None:
+    with closing(DBHandler(done.warehouse)) as handler:
+        handler.downgrade("0001")
+
+    with pytest.raises(DelaywatchError, match=r"lacks a table .*`python -m utils prepare`"):
+        pipeline.status(done)
+    STEPS["explain"](done)
+    STEPS["upsert"](done)
+
+    assert set(pipeline.status(done)[0]["detectors"].values()) == {"current"}
+
+
 def test_reasons_that_are_not_there_are_named_with_the_step_that_makes_them(done: Settings) -> None:
     Lake(done).store.delete([keys.explanation_key(YEAR, "events")])
 

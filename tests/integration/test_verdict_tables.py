@@ -184,8 +184,8 @@ def test_a_warehouse_that_is_not_yet_up_to_date_says_how_it_becomes_so(warehouse
 
     for name in sorted(set(TABLES) - {"airport_days", "anomalies", "bronze_quality", "runs"}):
         with pytest.raises(
-            DelaywatchError, match=r"lacks a table .*`python -m utils upsert` with a login that is a mem"
+            DelaywatchError, match=r"lacks a table .*`python -m utils prepare` with a login that is a mem"
         ):
             handler.read(name, 2018)
-    with pytest.raises(DelaywatchError, match=r"lacks a table .flights.feedback does not exist.; `python -m utils ups"):
+    with pytest.raises(DelaywatchError, match=r"lacks a table .flights.feedback does not exist.; `python -m utils pre"):
         handler.give_feedback("JFK", date(2018, 1, 1), "wrong", "", "ann")

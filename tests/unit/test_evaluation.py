@@ -302,6 +302,16 @@ def test_a_flag_is_confirmed_by_the_other_half_s_flag_of_that_day() -> None:
     assert evaluation.precision(evaluation.confirmed(one, one)) == 1
 
 
+def test_two_detectors_that_disagree_everywhere_confirm_nothing_and_can_still_be_measured() -> None:
+    one = ranking_of([True, False, True, False], [9.0, 0.0, 8.0, 1.0], flags_per_year=2 * 365.25 / 4)
+    other = ranking_of([True, False, True, False], [0.0, 9.0, 1.0, 8.0], flags_per_year=2 * 365.25 / 4)
+
+    assert evaluation.precision(evaluation.confirmed(one, other)) == 0
+    assert evaluation.precision(evaluation.confirmed(other, one)) == 0
+    assert evaluation.precision(one) == 1
+    assert evaluation.precision(other) == 0
+
+
 # Measures
 
 

@@ -456,7 +456,7 @@ def test_the_largest_events_come_first() -> None:
     )
 
     text = Reader(html).text
-    assert "2013 has 2, most of them" in text
+    assert "2013 has 2, 1 of them of a single airport" in text
     assert "2013-02-08..09 JFK and LGA, closure closure extreme 3 500 38.8 % 55.0 LGA 2013-03-01 JFK, delay" in text
 
 

@@ -33,6 +33,7 @@ def test_a_share_is_never_rounded_down_to_nothing() -> None:
 
 def test_a_list_ends_with_and() -> None:
     assert [words.listed(list(parts)) for parts in ("", "a", "ab", "abc")] == ["", "a", "a and b", "a, b and c"]
+    assert words.listed([2009, 2011, 2013], "or") == "2009, 2011 or 2013"
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan")])

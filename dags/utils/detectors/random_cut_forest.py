@@ -74,7 +74,7 @@ def detect(
     is_late = delay > expected
     score = np.where(is_late, displacement, -displacement) if late_only else displacement
     severity = severities(score, levels)
-    within = judged & (severity == 0)
+    within = judged & learnt & (severity == 0)
     return verdicts(
         where,
         metric=METRIC,

@@ -69,10 +69,10 @@ FAILING: dict[str, str] = {
     "25006": "The {place} is read-only, so {doing} failed; use the primary server and a session that may write.",
     "42501": "User {user} may not do what {doing} needs ({first}); use a login that is a member of flights_loader, "
     "or of flights_owner to create tables.",
-    "42P01": "The {place} lacks a table ({first}); `python -m utils upsert` with a login that is a member of "
-    "flights_owner creates and fills it.",
-    "3F000": "The {place} lacks the schema flights; `python -m utils upsert` with a login that is a member of "
-    "flights_owner creates and fills it.",
+    "42P01": "The {place} lacks a table ({first}); `python -m utils prepare` with a login that is a member of "
+    "flights_owner makes it.",
+    "3F000": "The {place} lacks the schema flights; `python -m utils prepare` with a login that is a member of "
+    "flights_owner makes it.",
     "55P03": "Another session blocked {doing} for more than {lock_timeout_s} s; let it end, then run the step again.",
     "57014": "The {place} cancelled {doing} ({first}); nothing was changed, so raise statement_timeout if it was that, "
     "and run the step again.",

@@ -26,7 +26,7 @@ DETECTOR_FEEDBACK = """
                count(*) FILTER (WHERE a.is_anomaly AND f.opinion = 'right') AS right_flags,
                count(*) FILTER (WHERE a.is_anomaly AND f.opinion = 'wrong') AS wrong_flags,
                count(*) FILTER (WHERE a.is_anomaly AND f.opinion = 'expected') AS expected_flags,
-               count(*) FILTER (WHERE NOT a.is_anomaly AND f.opinion = 'right') AS right_missed
+               count(*) FILTER (WHERE NOT a.is_anomaly AND a.status = 'ok' AND f.opinion = 'right') AS right_missed
         FROM flights.feedback f JOIN flights.anomalies a ON a.origin = f.origin AND a.fl_date = f.fl_date
         GROUP BY 1, 2
     ) AS counted
@@ -40,7 +40,7 @@ DETECTOR_FEEDBACK_COMMENTS = {
     "COLUMN flights.detector_feedback.wrong_flags": "days that the detector flags and a person called wrong",
     "COLUMN flights.detector_feedback.expected_flags": "days that the detector flags and a person called expected; "
     "they count for and against nothing",
-    "COLUMN flights.detector_feedback.right_missed": "days that a person called right and the detector does not flag",
+    "COLUMN flights.detector_feedback.right_missed": "days that a person called right and the detector calls normal",
     "COLUMN flights.detector_feedback.precision_by_feedback": "right_flags / (right_flags + wrong_flags), 0 to 1; null "
     "when both are 0; over several years divide the sums",
 }
