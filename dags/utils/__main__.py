@@ -17,10 +17,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from utils import __version__, pipeline
+from utils.alert import alert
 from utils.errors import DelaywatchError
 from utils.feedback import feedback
+from utils.fetch.command import fetch
+from utils.health import health
 from utils.options import LakeOption, OnlyYearOption, ThreadsOption, WarehouseOption, YearOption, settings_of, years_of
 from utils.settings import Settings, read_secret
+from utils.sweep import sweep_command
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -292,7 +296,11 @@ def status(
     Console().print(table)
 
 
+app.command()(alert)
 app.command()(feedback)
+app.command()(fetch)
+app.command()(health)
+app.command("sweep")(sweep_command)
 
 
 def main() -> None:

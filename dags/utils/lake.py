@@ -91,6 +91,11 @@ def year_page_key(year: int) -> str:
     return plots_folder(year) + "index.html"
 
 
+def told_key(year: int) -> str:
+    """What messages have told of the year, JSON; without it the next one tells everything again."""
+    return f"05_alerts/{year}.json"
+
+
 def probe_key(token: str) -> str:
     """What a check of the lake writes, reads and deletes; a token of its own for every check. Readers skip it."""
     return f"_probe-{token}"
@@ -269,6 +274,8 @@ class Lake:
         Reads the bytes of one row group's columns at a time. Raises DelaywatchError when a part is gone or damaged.
         """
         for key in self.silver_parts(year):
+            if not self.store.has(key):  # `sweep` leaves the manifest
+                raise DelaywatchError(f"{key} is no longer in {self.uri}; run the silver step of {year} again.")
             with closing(self.store.open(key)) as source:
                 try:
                     part = pq.ParquetFile(pa.PythonFile(SourceFile(source), mode="r"), pre_buffer=True)

@@ -28,14 +28,19 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def dag(airflow: None) -> Any:
-    """The DAG as Airflow reads it from the file."""
+def dags(airflow: None) -> Any:
+    """Every DAG by its name, as Airflow reads them from the folder."""
     from airflow.dag_processing.dagbag import DagBag
 
     bag = DagBag(airflow_home.DAGS)
     assert bag.import_errors == {}
-    assert list(bag.dags) == ["flight_anomalies"]
-    return bag.dags["flight_anomalies"]
+    return bag.dags
+
+
+@pytest.fixture(scope="session")
+def dag(dags: Any) -> Any:
+    """The DAG of a year."""
+    return dags["flight_anomalies"]
 
 
 @pytest.fixture

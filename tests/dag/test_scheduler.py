@@ -1,6 +1,7 @@
-"""Two years at once through a real scheduler: LocalExecutor, api-server and dag-processor as processes, on Postgres.
+"""Two years at once and a failed run through a real scheduler, each told of once: LocalExecutor on Postgres.
 
-Takes two minutes: `make test-slow`, or `PYTHONPATH=dags .venv/bin/python -m pytest tests/dag/test_scheduler.py`.
+Api-server and dag-processor are processes of their own too. Takes three minutes:
+`make test-slow`, or `PYTHONPATH=dags .venv/bin/python -m pytest tests/dag/test_scheduler.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import pytest
 from demo.airflow_home import DAGS
 from tests.bronze import csv_of, year_of_flights
 from tests.conftest import sql
+from tests.receivers import Hook, webhook
 
 PATIENCE_S = 300
 AIRFLOW = (sys.executable, "-m", "airflow")
@@ -46,7 +48,14 @@ def metadata(empty_database: str) -> str:
 
 
 @pytest.fixture
-def environment(tmp_path: Path, metadata: str, warehouse: str) -> dict[str, str]:
+def hook() -> Iterator[Hook]:
+    """What is told of the runs."""
+    with webhook() as hook:
+        yield hook
+
+
+@pytest.fixture
+def environment(tmp_path: Path, metadata: str, warehouse: str, hook: Hook) -> dict[str, str]:
     """What every process of the scratch Airflow has in common; nothing of the caller's but the PATH."""
     port = free_port()
     bronze = tmp_path / "lake" / "01_bronze"
@@ -73,6 +82,7 @@ def environment(tmp_path: Path, metadata: str, warehouse: str) -> dict[str, str]
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata.replace("postgresql://", "postgresql+psycopg2://"),
         "AIRFLOW_CONN_WAREHOUSE": warehouse,
         "DELAYWATCH_LAKE": bronze.parent.as_uri(),
+        "DELAYWATCH_ALERT_WEBHOOK": hook.url,
     }
 
 
@@ -96,11 +106,13 @@ def airflow_processes(environment: dict[str, str], tmp_path: Path) -> Iterator[N
 @pytest.mark.slow
 @pytest.mark.usefixtures("airflow_processes")
 def test_a_backfill_of_two_years_runs_them_at_once_while_a_scheduled_run_waits(
-    environment: dict[str, str], metadata: str, warehouse: str
+    environment: dict[str, str], metadata: str, warehouse: str, hook: Hook
 ) -> None:
     def runs(kind: str) -> list[tuple[str, datetime, datetime]]:
         return sql(
-            metadata, f"SELECT state, start_date, end_date FROM dag_run WHERE run_type = '{kind}' ORDER BY logical_date"
+            metadata,
+            "SELECT state, start_date, end_date FROM dag_run"
+            f" WHERE dag_id = 'flight_anomalies' AND run_type = '{kind}' ORDER BY logical_date",
         )
 
     wait_until("the scheduled run waits for its file", lambda: [run[0] for run in runs("scheduled")] == ["running"])
@@ -120,3 +132,14 @@ def test_a_backfill_of_two_years_runs_them_at_once_while_a_scheduled_run_waits(
     assert sorted(sql(warehouse, per_year)) == [(2014, 730, 26 * 365), (2015, 730, 26 * 365)]
     assert sql(warehouse, "SELECT year FROM flights.runs ORDER BY year") == [(2014,), (2015,)]
     assert [run[0] for run in runs("scheduled")] == ["running"]
+    wait_until("both years are told of", lambda: len(hook.texts) == 2)
+    assert sorted(text.splitlines()[0][:18] for text in hook.texts) == ["*Delaywatch 2014: ", "*Delaywatch 2015: "]
+
+    asked = ["dags", "trigger", "flight_anomalies", "--conf", '{"year": 1999}']
+    subprocess.run([*AIRFLOW, *asked], env=environment, check=True, capture_output=True)
+    wait_until("the run of a year without a file has failed", lambda: [run[0] for run in runs("manual")] == ["failed"])
+    wait_until("its failure is told of", lambda: len(hook.texts) > 2)
+
+    (told,) = hook.texts[2:]
+    assert told.startswith("*Delaywatch 1999: wait_for_bronze failed*")
+    assert "There is no 01_bronze/1999.csv" in told

@@ -1,0 +1,109 @@
+"""Airflow's notifiers: who is told when a run fails or a year is finished. No DAG is in this file.
+
+`flight_anomalies` hangs them on: `note_failure` on every task, `RunFailed` on the DAG, `YearFinished` on its last step.
+Airflow calls the DAG's own once a run, which is what keeps six failing detectors one message, but in the DAG processor,
+where no exception is known; so each failing task leaves its sentence as an XCom. `YearFinished` runs in the last task
+itself, beside lake and warehouse. What is said and how it travels is `utils.findings`' and `utils.channels`'.
+
+Not the SMTP provider's notifier: its text is a template, so that a carrier called {{ ... }} would be run, it is HTML
+alone, and it tries a dead server five times, which is longer than Airflow lets a task live after its success.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from airflow import sdk
+from airflow.sdk.log import redact  # type: ignore[attr-defined]  # it hides what Airflow knows as a secret
+
+import connections
+from utils import pipeline
+from utils.errors import DelaywatchError
+from utils.settings import Settings
+
+if TYPE_CHECKING:
+    from utils.findings import Failure
+
+FAILURE = "failure"  # key of the XCom
+
+
+def note_failure(context: Any) -> None:
+    """Leave what the failed task said, when, and where its log is, for `RunFailed`."""
+    error = context.get("exception")
+    if error is None:  # its process was killed, and this is not the process of a task
+        return
+    said = str(error) if isinstance(error, DelaywatchError) else f"{type(error).__name__}: {error}"
+    task = context["ti"]
+    note = {"part": task.rendered_map_index, "sentence": str(redact(said)), "log": task.log_url}
+    task.xcom_push(FAILURE, note | {"at": str(task.end_date)})
+
+
+class _Notifier(sdk.BaseNotifier):
+    """Tells of the message's own faults in one sentence; what nobody foresaw, Airflow logs with its traceback."""
+
+    def tell(self, context: Any) -> None:
+        raise NotImplementedError
+
+    def notify(self, context: Any) -> None:
+        try:
+            self.tell(context)
+        except DelaywatchError as error:
+            self.log.error("Nobody may have been told: %s", error)
+
+
+class RunFailed(_Notifier):
+    """One message for a failed run: its first failed step, what that said, where its log is."""
+
+    def tell(self, context: Any) -> None:  # noqa: D102
+        alerts = connections.alerts()
+        if alerts.is_configured:
+            from utils import alert
+
+            alert.tell_failure(alerts, _first_failure(context))
+
+
+class YearFinished(_Notifier):
+    """One message for a finished year, if anything in it is new. run: what gives the settings and the year of a run."""
+
+    def __init__(self, run: Callable[[Any], tuple[Settings, int]]) -> None:  # noqa: D107
+        super().__init__()
+        self._run = run
+
+    def tell(self, context: Any) -> None:  # noqa: D102
+        alerts = connections.alerts()
+        if not alerts.is_configured:
+            return
+        from utils import alert
+
+        settings, year = self._run(context)
+        address = context["ti"].log_url.partition("/tasks/")[0]
+        alert.tell_year(settings, alerts, year, f"Run: {address}\nLake: {settings.lake}")
+
+
+def _first_failure(context: Any) -> Failure:
+    """The first failed task of the run, in the order of the DAG; among mapped ones the one that failed first."""
+    from utils.findings import Failure
+
+    run, year, task, dag = context["run_id"], _year(context), context.get("ti"), context["dag"]
+    states = task.get_task_states(dag_id=dag.dag_id, run_ids=[run]).get(run, {}) if task else {}
+    failed = [name for name, state in states.items() if state == "failed"]
+    for one in dag.topological_sort():
+        # Airflow calls the third task that is mapped from `detect` detect_2 here.
+        if not any(re.fullmatch(rf"{re.escape(one.task_id)}(_[0-9]+)?", name) for name in failed):
+            continue
+        found = task.xcom_pull(task_ids=one.task_id, key=FAILURE)
+        notes = [note for note in (found if isinstance(found, list) else [found]) if note]
+        first = min(notes, key=lambda note: note["at"]) if notes else {"part": None, "sentence": None, "log": None}
+        step = f"{one.task_id} {first['part'] or ''}".strip()
+        return Failure(run, year, step, first["sentence"], first["log"], others=len(failed) - 1)
+    return Failure(run, year, None, None, None)
+
+
+def _year(context: Any) -> int | None:
+    try:
+        asked, run = context["params"]["year"], context["dag_run"]
+        return pipeline.year_of_run(asked, context.get("data_interval_start"), run.run_after)
+    except (KeyError, DelaywatchError):  # a context without a task has no more than the run's name
+        return None

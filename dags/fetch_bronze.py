@@ -1,0 +1,74 @@
+"""# The flights of the year that has ended, from the Bureau of Transportation Statistics into bronze
+
+From 1 January on it asks once a day whether December is published, which takes some two months, and then fetches the
+year; the run of `flight_anomalies` that waits for the file goes on by itself within the hour. A year that is in bronze
+already is left alone. Paused until somebody switches it on, because it asks a host outside.
+
+**One year by hand**: press Trigger, set `year`; it replaces what is in bronze, and fails at once when the year is not
+published. `source`: `bts`, or `kaggle`, which has 2009 to 2018 and asks for your token. **Places**: the lake as in
+`flight_anomalies`; `DELAYWATCH_BTS_URL`, `DELAYWATCH_KAGGLE_URL`, `DELAYWATCH_KAGGLE_TOKEN_FILE`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from airflow import sdk
+
+import connections
+from utils import fetch, pipeline
+from utils.errors import DelaywatchError
+from utils.settings import Settings
+
+DAY_S = 24 * 3600
+
+
+class RetryWhatMayPass(sdk.RetryPolicy):
+    """A DelaywatchError is final unless its cause is the system, the network or S3."""
+
+    def evaluate(self, exception: BaseException, *_: Any, **__: Any) -> sdk.RetryDecision:  # noqa: D102
+        cause = type(exception.__cause__)
+        may_pass = issubclass(cause, OSError) or cause.__module__.startswith("botocore")
+        is_final = isinstance(exception, DelaywatchError) and not may_pass
+        return sdk.RetryDecision.fail("A person must mend this first.") if is_final else sdk.RetryDecision.default()
+
+
+def _run() -> tuple[Settings, int, str, bool]:
+    """Return the run's settings, its year, its source, and whether it runs by schedule and must replace nothing."""
+    context = sdk.get_current_context()
+    run, params = context["dag_run"], context["params"]
+    year = pipeline.year_of_run(params["year"], context.get("data_interval_start"), run.run_after)
+    return connections.settings(needs_warehouse=False), year, params["source"], run.run_type == "scheduled"
+
+
+with sdk.DAG(
+    "fetch_bronze",
+    schedule=sdk.CronDataIntervalTimetable("0 0 1 1 *", timezone="UTC"),
+    start_date=datetime(1987, 1, 1, tzinfo=UTC),
+    catchup=False,
+    is_paused_upon_creation=True,
+    max_active_runs=4,  # a run that waits must not hold up the others
+    params={
+        "year": sdk.Param(None, type=["null", "integer"], minimum=1987, maximum=2100),
+        "source": sdk.Param("bts", type="string", enum=list(fetch.SOURCES)),
+    },
+    default_args={"retries": 3, "retry_delay": timedelta(minutes=10), "retry_policy": RetryWhatMayPass()},
+    doc_md=__doc__,
+):
+
+    @sdk.task.sensor(mode="reschedule", poke_interval=DAY_S, timeout=180 * DAY_S)
+    def wait_for_publication() -> bool:
+        """Whether the year is published, asked daily on a scheduled run; any other run goes on and finds out."""
+        settings, year, source, is_scheduled = _run()
+        return not is_scheduled or fetch.has_whole_year(settings, year) or fetch.is_published(settings, year, source)
+
+    @sdk.task(task_id="fetch")
+    def fetch_year() -> str:
+        """Put the year into bronze, at once and whole."""
+        settings, year, source, is_scheduled = _run()
+        if is_scheduled and fetch.has_whole_year(settings, year):
+            return pipeline.bronze_key(settings, year)
+        return fetch.into_bronze(settings, year, source)
+
+    wait_for_publication() >> fetch_year()

@@ -1,0 +1,191 @@
+"""Messages on their way to people: e-mail by SMTP, and a webhook that takes what Slack takes.
+
+Knows addresses and a message of text; what it says is `findings`'. A fault that a person can mend is one sentence, and
+none repeats a password or the path of a webhook, which is one.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import smtplib
+import ssl
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import formatdate, make_msgid
+from typing import TYPE_CHECKING
+from urllib.error import HTTPError, URLError
+from urllib.parse import unquote, urlsplit
+
+from typing_extensions import override
+
+from utils.errors import DelaywatchError
+from utils.settings import AlertSettings
+
+if TYPE_CHECKING:
+    from utils.findings import Message
+
+TIMEOUT_S = 8  # of one answer
+# Of all of them together. Airflow ends a task that is busy for more than 20 s after its success ([core]
+# task_success_overtime), and a server may answer a byte at a time.
+DEADLINE_S = 12
+DEFAULT_PORTS = {"smtp": 587, "smtps": 465}
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+SLACK_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}  # all that Slack asks for
+
+
+def deliver(message: Message, alerts: AlertSettings, deadline_s: float = DEADLINE_S) -> dict[str, str | None]:
+    """Send the message to every channel that is configured, to all at once.
+
+    Returns the fault of each as a sentence, None where there was none; empty when there is no channel. A channel that
+    is not done after `deadline_s` seconds counts as one that does not answer. Raises what nobody foresaw.
+    """
+    sends = _channels(message, alerts)
+    faults: dict[str, str | None] = {
+        name: f"The {name} did not take the message within {deadline_s:.0f} s; look at its server." for name in sends
+    }
+    unforeseen: list[Exception] = []
+
+    def send(name: str, call: Callable[[], None]) -> None:
+        try:
+            call()
+            faults[name] = None
+        except DelaywatchError as error:
+            faults[name] = str(error)
+        except Exception as error:  # noqa: BLE001 - a thread's exception would be lost; it is raised below
+            unforeseen.append(error)
+
+    # Daemons: a server that hangs must not keep the process from its end.
+    threads = [threading.Thread(target=send, args=one, daemon=True) for one in sends.items()]
+    end = time.monotonic() + deadline_s
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    if unforeseen:
+        raise unforeseen[0]
+    return dict(faults)
+
+
+def _channels(message: Message, alerts: AlertSettings) -> Mapping[str, Callable[[], None]]:
+    found: dict[str, Callable[[], None]] = {}
+    if alerts.recipients:
+        found["e-mail"] = lambda: send_mail(message, alerts)
+    if url := alerts.webhook:
+        found["webhook"] = lambda: post(message, url)
+    return found
+
+
+# --- e-mail -----------------------------------------------------------------------------------------------------------
+
+
+def send_mail(message: Message, alerts: AlertSettings) -> None:
+    """Hand the message to the mail server, for all recipients at once. Raises DelaywatchError when it refuses any."""
+    server = urlsplit(alerts.smtp or "")
+    login = unquote(server.username or "")
+    sender = alerts.sender or (login if "@" in login else alerts.recipients[0])
+    mail = EmailMessage(policy=SMTP)
+    mail["Subject"] = " ".join(message.subject.split())
+    mail["From"], mail["To"] = sender, ", ".join(alerts.recipients)
+    mail["Date"], mail["Message-ID"] = formatdate(), make_msgid(domain=sender.rpartition("@")[2])
+    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers, please
+    mail.set_content(message.text)
+    place = f"The mail server {server.hostname}:{server.port or DEFAULT_PORTS[server.scheme]}"
+    try:
+        with _connected(server.scheme, server.hostname or "", server.port or DEFAULT_PORTS[server.scheme]) as smtp:
+            if login:
+                if not isinstance(smtp.sock, ssl.SSLSocket) and server.hostname not in LOOPBACK:
+                    raise DelaywatchError(
+                        f"{place} offers no encryption, so the password was not sent; use smtps:// or another server."
+                    )
+                smtp.login(login, unquote(server.password or ""))
+            refused = smtp.send_message(mail)
+    except smtplib.SMTPAuthenticationError as error:
+        raise DelaywatchError(f"{place} refused the login; correct user and password in DELAYWATCH_SMTP.") from error
+    except (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused) as error:
+        whom = f"the sender {sender}" if isinstance(error, smtplib.SMTPSenderRefused) else "every recipient"
+        raise DelaywatchError(
+            f"{place} refused {whom}; correct DELAYWATCH_ALERT_FROM and DELAYWATCH_ALERT_EMAIL."
+        ) from error
+    except ssl.SSLError as error:
+        raise DelaywatchError(
+            f"No encrypted connection to {place[4:]} ({error.reason or 'certificate'}); use its name as it stands in "
+            "its certificate, or let SSL_CERT_FILE name the authority."
+        ) from error
+    except (smtplib.SMTPException, OSError) as error:
+        why = _why(error)
+        raise DelaywatchError(
+            f"{place} did not take the message ({why}); correct DELAYWATCH_SMTP or mend the server."
+        ) from error
+    if refused:
+        raise DelaywatchError(f"{place} refused {', '.join(sorted(refused))}; correct DELAYWATCH_ALERT_EMAIL.")
+
+
+def _connected(scheme: str, host: str, port: int) -> smtplib.SMTP:
+    """A connection that is encrypted when the scheme asks for it, and otherwise when the server can."""
+    context = ssl.create_default_context()
+    if scheme == "smtps":
+        return smtplib.SMTP_SSL(host, port, timeout=TIMEOUT_S, context=context)
+    smtp = smtplib.SMTP(host, port, timeout=TIMEOUT_S)
+    try:
+        smtp.ehlo_or_helo_if_needed()
+        if smtp.has_extn("starttls"):
+            smtp.starttls(context=context)
+            smtp.ehlo()
+    except BaseException:
+        smtp.close()
+        raise
+    return smtp
+
+
+# --- webhook ----------------------------------------------------------------------------------------------------------
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirected POST would arrive elsewhere as a GET without its message."""
+
+    @override
+    def redirect_request(self, *_: object, **__: object) -> None:
+        return None
+
+
+def post(message: Message, url: str) -> None:
+    """Post `{"text": ...}`, the subject in bold. Raises DelaywatchError for any answer but 2xx."""
+    body = json.dumps({"text": f"*{_escaped(message.subject)}*\n{_escaped(message.text)}"}).encode()
+    headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "delaywatch"}
+    request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - settings allow http
+    place = f"The webhook at {urlsplit(url).hostname}"
+    correct = "correct DELAYWATCH_ALERT_WEBHOOK"
+    try:
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=TIMEOUT_S):
+            return
+    except HTTPError as error:
+        said = ""
+        with error, suppress(OSError, http.client.HTTPException):  # the status says enough without its explanation
+            said = " ".join(error.read(200).decode(errors="replace").split())
+        raise DelaywatchError(
+            f"{place} answered {error.code}{f' ({said})' if said else ''}; {correct}, or make it anew there."
+        ) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise DelaywatchError(f"{place} did not take the message ({_why(error)}); {correct}.") from error
+
+
+def _escaped(text: str) -> str:
+    return "".join(SLACK_ESCAPES.get(character, character) for character in text)
+
+
+def _why(error: BaseException) -> str:
+    """A few words on what went wrong with a connection."""
+    if isinstance(error, URLError) and isinstance(error.reason, BaseException):
+        return _why(error.reason)
+    if isinstance(error, TimeoutError):
+        return f"no answer within {TIMEOUT_S} s"
+    if isinstance(error, smtplib.SMTPResponseException):
+        said = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
+        return f"{error.smtp_code} {' '.join(str(said).split())}"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

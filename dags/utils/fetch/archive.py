@@ -1,0 +1,52 @@
+"""A zip that holds one CSV, read as a stream and checked to its last byte. What the CSV must say is its reader's."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from utils.errors import DelaywatchError
+
+CHUNK = 1 << 20  # bytes of text in memory at a time
+
+
+def is_zip(path: Path) -> bool:
+    """Whether the file begins as zips do."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\3\4"
+
+
+def first_words(path: Path) -> str:
+    """How the file begins, fit for a sentence."""
+    with path.open("rb") as file:
+        return repr(file.read(60).decode("ascii", errors="replace").strip().split("\n")[0])
+
+
+@contextmanager
+def open_csv(path: Path, url: str) -> Iterator[IO[bytes]]:
+    """The text of the one CSV in the zip; its length and CRC are checked when a reader reaches its end.
+
+    Raises DelaywatchError, which calls the file `url`, for what is no zip, holds no or several CSVs, or is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [one for one in archive.infolist() if one.filename.lower().endswith(".csv")]
+            if len(members) != 1:
+                raise DelaywatchError(f"{url} holds {len(members)} CSV files instead of one; look into it by hand.")
+            with archive.open(members[0]) as text:
+                yield text
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted, unknown packing
+        what = f"a damaged zip ({error})" if is_zip(path) else f"no zip: it begins with {first_words(path)}"
+        raise DelaywatchError(
+            f"{url} is {what}; open it in a browser to see what is wrong, then fetch again."
+        ) from None
+
+
+def chunks(text: IO[bytes]) -> Iterator[bytes]:
+    """The text piece by piece, to its end."""
+    while data := text.read(CHUNK):
+        yield data

@@ -1,0 +1,179 @@
+"""The Bureau of Transportation Statistics' monthly zips of on-time performance, and the year's CSV made from them.
+
+Each holds one CSV of 109 named columns and a readme. How it comes over the network is `download`'s matter, where the
+CSV goes the package's.
+"""
+
+from __future__ import annotations
+
+import calendar
+import csv
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+from utils import schemas
+from utils.errors import DelaywatchError
+from utils.fetch import archive
+from utils.fetch.download import Client, File, Progress
+
+FIRST_MONTH = (1987, 10)
+BLOCK_BYTES = 1 << 19  # of a month's text that Arrow parses at a time; it reads up to 32 of them ahead
+NAME = "On_Time_Reporting_Carrier_On_Time_Performance_1987_present_{year}_{month}.zip"  # the month without a zero
+
+# Bronze column: its name in the zips. Kaggle's files have the names that the Bureau's form for single columns gives.
+# There OP_CARRIER is the IATA code; the "unique" one, Reporting_Airline, is OP_UNIQUE_CARRIER, where a carrier whose
+# code went to another one later has a number: "PA (1)".
+COLUMNS: Mapping[str, str] = {
+    "FL_DATE": "FlightDate",
+    "OP_CARRIER": "IATA_CODE_Reporting_Airline",
+    "OP_CARRIER_FL_NUM": "Flight_Number_Reporting_Airline",
+    "ORIGIN": "Origin",
+    "DEST": "Dest",
+    "CRS_DEP_TIME": "CRSDepTime",
+    "DEP_TIME": "DepTime",
+    "DEP_DELAY": "DepDelay",
+    "TAXI_OUT": "TaxiOut",
+    "WHEELS_OFF": "WheelsOff",
+    "WHEELS_ON": "WheelsOn",
+    "TAXI_IN": "TaxiIn",
+    "CRS_ARR_TIME": "CRSArrTime",
+    "ARR_TIME": "ArrTime",
+    "ARR_DELAY": "ArrDelay",
+    "CANCELLED": "Cancelled",
+    "CANCELLATION_CODE": "CancellationCode",
+    "DIVERTED": "Diverted",
+    "CRS_ELAPSED_TIME": "CRSElapsedTime",
+    "ACTUAL_ELAPSED_TIME": "ActualElapsedTime",
+    "AIR_TIME": "AirTime",
+    "DISTANCE": "Distance",
+    "CARRIER_DELAY": "CarrierDelay",
+    "WEATHER_DELAY": "WeatherDelay",
+    "NAS_DELAY": "NASDelay",
+    "SECURITY_DELAY": "SecurityDelay",
+    "LATE_AIRCRAFT_DELAY": "LateAircraftDelay",
+}
+_BRONZE = pa.schema([(name, pa.string()) for name in (*COLUMNS, schemas.EMPTY_COLUMN)])
+
+
+def months(year: int) -> list[int]:
+    """The months of the year that the Bureau has or will have, ascending: all of them but in 1987."""
+    return [month for month in range(1, 13) if (year, month) >= FIRST_MONTH]
+
+
+def month_url(base: str, year: int, month: int) -> str:
+    """Where the month's zip is, below the address `base`."""
+    return f"{base}/{NAME.format(year=year, month=month)}"
+
+
+def download(
+    client: Client, base: str, year: int, folder: Path, *, so_far: bool, progress: Progress | None = None
+) -> dict[int, File]:
+    """The zips of the year by month, ascending, each checked to its last byte, in `folder`.
+
+    The last month comes first: while the Bureau has not published it, nothing else is asked of it. Raises
+    DelaywatchError when a month is missing; with so_far, only when it is missing before one that is there.
+    """
+    found: dict[int, File] = {}
+    for month in reversed(months(year)):
+        url = month_url(base, year, month)
+
+        def check(path: Path, url: str = url) -> None:
+            with _open_month(path, url) as text:
+                deque(archive.chunks(text), maxlen=0)  # to the end, where the CRC is checked
+
+        file = client.download(url, folder / f"{year}-{month:02}.zip", check, progress)
+        if file:
+            found[month] = file
+        elif found:
+            later = calendar.month_name[min(found)]
+            raise DelaywatchError(
+                f"{url} is not there although {later} is; ask the Bureau for {calendar.month_name[month]} {year}, "
+                "or wait until it is back: what is here is kept."
+            )
+        elif not so_far:
+            raise DelaywatchError(
+                f"{url} is not there; the Bureau publishes a month some two months after its end: wait for "
+                f"{calendar.month_name[month]} {year}, fetch the months that are there with --so-far, or correct "
+                "DELAYWATCH_BTS_URL if it has no year at all."
+            )
+    if not found:
+        raise DelaywatchError(
+            f"There is no month of {year} at {base}; choose a year that is, or correct DELAYWATCH_BTS_URL."
+        )
+    return dict(sorted(found.items()))
+
+
+def write_csv(files: Mapping[int, File], year: int, to: Path) -> dict[int, int]:
+    """Write the months' flights in their order as one CSV of the 28 columns of the Kaggle files; flights by month.
+
+    Every value stays as the Bureau wrote it ("0659" for a time, "-3.00" for a delay), null is empty. What a year's
+    flights do not have (taxi times before 1995, causes before June 2003) is null in the zips and stays so.
+    Raises DelaywatchError for a zip that does not hold the flights of its month; OSError when the disk is full.
+    """
+    rows: dict[int, int] = {}
+    with to.open("wb") as file:
+        file.write(",".join(_BRONZE.names).encode() + b"\n")
+        options = pa_csv.WriteOptions(include_header=False, quoting_style="none")  # a comma in a value is an error
+        with pa_csv.CSVWriter(file, _BRONZE, write_options=options) as writer:
+            for month, one in files.items():
+                try:
+                    rows[month] = _write_month(writer, one, f"{year}-{month:02}-")
+                except (DelaywatchError, pa.ArrowInvalid) as error:
+                    one.path.unlink(missing_ok=True)  # else the next fetch would take it again
+                    if isinstance(error, DelaywatchError):
+                        raise
+                    raise DelaywatchError(
+                        f"{one.url} holds a line that is no flight ({str(error)[:200]}); look into it by hand, or "
+                        "fetch again later."
+                    ) from None
+    return rows
+
+
+def _write_month(writer: pa_csv.CSVWriter, file: File, days: str) -> int:
+    """Write the month's flights, whose dates must begin with `days`, and count them. Raises ArrowInvalid as well."""
+    rows = 0
+    with _open_month(file.path, file.url) as text:
+        reader = pa_csv.open_csv(
+            text,
+            read_options=pa_csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
+            convert_options=pa_csv.ConvertOptions(
+                include_columns=list(COLUMNS.values()),
+                column_types=dict.fromkeys(COLUMNS.values(), pa.string()),
+                strings_can_be_null=True,
+                null_values=[""],
+            ),
+        )
+        for batch in reader:
+            dates = batch.column(0)
+            if dates.null_count or not pc.all(pc.starts_with(dates, days), min_count=0).as_py():
+                raise DelaywatchError(
+                    f"{file.url} has flights of other days than {days}..; look into it by hand, or fetch again later."
+                )
+            columns = [*batch.columns, pa.nulls(batch.num_rows, pa.string())]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=_BRONZE))
+            rows += batch.num_rows
+    if not rows:
+        raise DelaywatchError(f"{file.url} has no flights; look into it by hand, or fetch again later.")
+    return rows
+
+
+@contextmanager
+def _open_month(path: Path, url: str) -> Iterator[IO[bytes]]:
+    """The month's text, header first. Raises DelaywatchError when columns are missing or the zip is not sound."""
+    with archive.open_csv(path, url) as text:
+        line = text.readline(1 << 16).decode("utf-8-sig", errors="replace")
+        names = next(csv.reader([line.strip()]), [])
+        if missing := [name for name in COLUMNS.values() if name not in names]:
+            raise DelaywatchError(
+                f"{url} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; it is not the Bureau's "
+                "reporting carrier on-time performance, or the Bureau has changed it."
+            )
+        text.seek(0)
+        yield text

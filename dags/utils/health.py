@@ -1,0 +1,275 @@
+"""Is all well? Bronze, last run, warehouse, disk and certificate in one look. And `python -m utils health`.
+
+Every check is one sentence; a fault of lake or warehouse is one too, and none ends the others. Nothing is repaired
+here, and how the word gets to a browser is `health_page`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import unquote, urlsplit
+
+import typer
+from rich.console import Console
+
+from utils import pipeline
+from utils.errors import DelaywatchError
+from utils.options import LakeOption, WarehouseOption, settings_of
+from utils.settings import Settings, WatchSettings
+
+if TYPE_CHECKING:
+    from utils.db_handler import DBHandler
+    from utils.lake import Lake
+
+PATIENCE = timedelta(days=180)  # the scheduled run waits for its file so long, see `flight_anomalies`
+LEAST_FREE_SHARE, LEAST_FREE_BYTES = 0.1, 2 << 30  # of a disk; a year of silver and gold is 0.4 GB
+LEAST_CERTIFICATE_DAYS = 14  # Let's Encrypt renews 30 days before the end
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, whether it is well, and one sentence."""
+
+    what: str
+    is_well: bool
+    sentence: str
+
+
+def check(settings: Settings, watch: WatchSettings, now: datetime) -> list[Finding]:
+    """Look at everything that the settings name. now: with a timezone."""
+    looks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("bronze", lambda: _bronze(settings, watch, now.date())),
+        ("run", lambda: _run(settings, watch)),
+        ("warehouse", lambda: _warehouse(settings)),
+        ("disk", lambda: _disks(settings, watch)),
+        ("certificate", lambda: _certificate(watch.certificate, now)),
+    ]
+    found = []
+    for what, look in looks:
+        try:
+            found += list(look())
+        except DelaywatchError as error:
+            found.append(Finding(what, False, str(error)))
+    return found
+
+
+def report(found: list[Finding], now: datetime) -> dict[str, Any]:
+    """The findings as values of JSON; `word` is ok or problem."""
+    word = "ok" if all(one.is_well for one in found) else "problem"
+    return {"word": word, "checked_at": now.isoformat(timespec="seconds"), "findings": [asdict(one) for one in found]}
+
+
+# --- what is looked at ------------------------------------------------------------------------------------------------
+
+
+def _bronze(settings: Settings, watch: WatchSettings, today: date) -> Iterator[Finding]:
+    from utils.lake import Lake
+
+    lake, year = Lake(settings), watch.expected_year or today.year - 1
+    if year in lake.bronze_years():
+        yield Finding("bronze", True, f"{lake.bronze_key(year)} is in {lake.uri}.")
+        return
+    end = date(year + 1, 1, 1) + PATIENCE
+    if watch.expected_year is None and today < end:
+        yield Finding("bronze", True, f"01_bronze/{year}.csv is not there yet; the run of {year} waits until {end}.")
+        return
+    lake.bronze_key(year)  # says what is there instead
+
+
+def _run(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
+    from utils.db_handler import DBHandler
+
+    if watch.airflow_database:
+        from utils.warehouse.airflow import last_ended
+
+        if last := last_ended(watch.airflow_database):
+            how = (
+                "in success"
+                if last.is_well
+                else "in failure; its log says why, and clearing the task goes on from there"
+            )
+            yield Finding("run", last.is_well, f"The run {last.run_id} ended on {_minute(last.ended)} {how}.")
+        else:
+            yield Finding("run", True, "No run has ended in Airflow yet.")
+    with closing(DBHandler(settings.warehouse)) as warehouse:
+        runs = warehouse.read("runs").dropna(subset=["ended"]).sort_values("ended")
+    if runs.empty:
+        yield Finding("run", True, "No year has been finished yet.")
+        return
+    one = runs.iloc[-1]
+    yield Finding("run", True, f"The last year to be finished is {one['year']}, on {_minute(one['ended'])}.")
+
+
+def _warehouse(settings: Settings) -> Iterator[Finding]:
+    from utils import words
+    from utils.db_handler import DBHandler
+    from utils.lake import Lake
+
+    lake = Lake(settings)
+    years, stale = [year for year in lake.years() if _has_gold(lake, year)], {}
+    with closing(DBHandler(settings.warehouse)) as warehouse:
+        if years:
+            runs, qualities = warehouse.read("runs"), warehouse.read("bronze_quality")
+        for year in years:
+            if why := _behind(lake, warehouse, year, runs[runs["year"] == year], qualities[qualities["year"] == year]):
+                stale[year] = why
+        place = str(warehouse)
+    if stale:
+        behind = words.listed([f"{year} ({why})" for year, why in stale.items()])
+        yield Finding("warehouse", False, f"The {place} is behind the lake in {behind}; run upsert and page of it.")
+    elif years:
+        yield Finding("warehouse", True, f"The {place} has {words.listed(years)} as the lake has them.")
+    else:
+        yield Finding("warehouse", True, f"The {place} answers; no year has gold yet.")
+
+
+def _behind(lake: Lake, warehouse: DBHandler, year: int, runs: Any, quality: Any) -> str | None:
+    """Why the warehouse's year is not the lake's, None when it is: file, rows and settings of the verdicts compared."""
+    from utils import lake as keys
+
+    if runs.empty or quality.empty:
+        return "never finished"
+    if quality["sha256"].iloc[0] != lake.read_quality(year)["sha256"]:
+        return "another file"
+    rows = {"airport_days": _rows_and_hash(lake, keys.airport_days_key(year), None)[0]}
+    hashes = []
+    for name in lake.detectors_of(year):
+        count, params_hash = _rows_and_hash(lake, keys.anomalies_key(year, name), "params_hash")
+        rows[f"anomalies of {name}"] = count
+        hashes += [params_hash] if count else []
+    there = {"airport_days": warehouse.count("airport_days", year)}
+    for name in {*warehouse.detectors(year), *lake.detectors_of(year)}:
+        there[f"anomalies of {name}"] = warehouse.count("anomalies", year, within={"detector": name})
+    for what in sorted({*rows, *there}):
+        if rows.get(what, 0) != there.get(what, 0):
+            return f"{what}: {rows.get(what, 0):,} in gold, {there.get(what, 0):,} in the warehouse"
+    # As `pipeline.publish` records it.
+    if runs.sort_values("ended")["params_hash"].iloc[-1] != keys.content_hash("".join(hashes).encode())[:12]:
+        return "verdicts of other settings"
+    return None
+
+
+def _has_gold(lake: Lake, year: int) -> bool:
+    from utils import lake as keys
+
+    return lake.has(keys.airport_days_key(year))
+
+
+def _rows_and_hash(lake: Lake, key: str, column: str | None) -> tuple[int, str]:
+    """Number of rows of a parquet file, and the first value of a column; reads its footer and that column alone."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from utils.stores import SourceFile
+
+    with closing(lake.store.open(key)) as source:
+        try:
+            file = pq.ParquetFile(pa.PythonFile(SourceFile(source), mode="r"))
+            rows = int(file.metadata.num_rows)
+            value = str(file.read_row_group(0, columns=[column])[column][0].as_py()) if column and rows else ""
+        except pa.ArrowInvalid as error:
+            raise DelaywatchError(
+                f"{key} in {lake.uri} is damaged; delete it and run the step that writes it again."
+            ) from error
+    return rows, value
+
+
+def _disks(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
+    """One finding for each disk that scratch space, logs or a lake in a folder are on."""
+    parts = urlsplit(settings.lake)
+    folders = [settings.scratch, watch.log_folder, Path(unquote(parts.path)) if parts.scheme == "file" else None]
+    seen = set()
+    for folder in folders:
+        there = next((place for place in (folder, *folder.parents) if place.exists()), None) if folder else None
+        if there is None or there.stat().st_dev in seen:
+            continue
+        seen.add(there.stat().st_dev)
+        usage = shutil.disk_usage(there)
+        share = usage.free / usage.total
+        said = f"{usage.free / 1e9:,.1f} GB ({share:.0%}) are free on the disk of {there}".replace("%", " %")
+        if share < LEAST_FREE_SHARE or usage.free < LEAST_FREE_BYTES:
+            yield Finding("disk", False, f"Only {said}; see `python -m utils sweep --dry-run`, or enlarge it.")
+        else:
+            yield Finding("disk", True, f"{said}.")
+
+
+def _certificate(path: Path | None, now: datetime) -> Iterator[Finding]:
+    if path is None:
+        return
+    from cryptography import x509
+
+    from utils import words
+
+    try:
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    except OSError as error:
+        raise DelaywatchError(
+            f"DELAYWATCH_CERTIFICATE {path} cannot be read ({error.strerror}); correct its path or rights."
+        ) from error
+    except ValueError as error:
+        raise DelaywatchError(f"DELAYWATCH_CERTIFICATE {path} is no certificate in PEM; correct its path.") from error
+    end = certificate.not_valid_after_utc
+    days = (end - now).days
+    if end <= now:
+        yield Finding(
+            "certificate", False, f"The certificate expired on {end:%Y-%m-%d}; renew it, see nginx/README.md."
+        )
+    elif days < LEAST_CERTIFICATE_DAYS:
+        left = words.count(days, "day")
+        yield Finding("certificate", False, f"The certificate ends on {end:%Y-%m-%d}, {left} left; renew it.")
+    else:
+        yield Finding("certificate", True, f"The certificate is good until {end:%Y-%m-%d}, {days} days.")
+
+
+def _minute(when: datetime) -> str:
+    return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def health(
+    lake: LakeOption = None,
+    warehouse: WarehouseOption = None,
+    year: Annotated[
+        int | None, typer.Option("--year", "-y", help="The year whose bronze must be there; the last complete one.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+    serve: Annotated[
+        str | None, typer.Option("--serve", metavar="HOST:PORT", help="Answer /health there with one word, for ever.")
+    ] = None,
+) -> None:
+    """Say what is well, a line each: bronze, last run, warehouse, disk, certificate. Exit code 1 means a problem."""
+
+    from utils import health_page
+
+    if serve:
+        health_page.serve(serve, lambda: _now(lake, warehouse, year))
+    found = _now(lake, warehouse, year)
+    console = Console()
+    if as_json:
+        console.print(json.dumps(found, indent=2, ensure_ascii=False), markup=False, highlight=False, soft_wrap=True)
+    else:
+        for one in found["findings"]:
+            line = f"{'ok     ' if one['is_well'] else 'PROBLEM'}  {one['what']:<11}  {one['sentence']}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if found["word"] != "ok":
+        raise typer.Exit(1)
+
+
+def _now(lake: str | None, warehouse: str | None, year: int | None) -> dict[str, Any]:
+    """The report as of this moment; the environment is read anew, as secrets may have been."""
+    from dataclasses import replace
+
+    now = datetime.now(UTC)
+    settings, watch = settings_of(lake, warehouse), WatchSettings.from_environment()
+    if year is not None:
+        watch = replace(watch, expected_year=pipeline.check_year(year))
+    return report(check(settings, watch, now), now)

@@ -1,0 +1,291 @@
+#!/usr/bin/env bash
+# What runs on the host at AWS: bringing a release there, its .env, its systemd units, what it measures and its backups.
+# host.yaml's UserData calls it once with `install`, systemd and deploy.sh call the rest. Every command may be repeated.
+# How the stack itself starts and upgrades is in stack/. Run as root, on Ubuntu 24.04.
+set -euo pipefail
+umask 077
+
+HOME_DIR=${DELAYWATCH_HOME:-/opt/delaywatch} # releases/NAME/, current -> one of them, backups/
+CONF=${DELAYWATCH_CONF:-/etc/delaywatch/host.conf} # names of bucket, secrets and host, written by UserData; no secret
+UNITS=${DELAYWATCH_UNITS:-/etc/systemd/system}
+KEPT_RELEASES=3
+KEPT_BACKUPS=3
+AGENT_KEY=937616F3450B7D806CBD9725D58167303B789C72 # with which AWS signs its CloudWatch agent
+
+fail() {
+    printf 'Delaywatch: %s\n' "$*" >&2
+    exit 1
+}
+
+# shellcheck source=/dev/null
+[ ! -r "$CONF" ] || . "$CONF"
+for name in BUCKET REGION DOMAIN SECRETS_PREFIX WAREHOUSE_SECRET SETTINGS_SECRET; do
+    [ -n "${!name:-}" ] || fail "$CONF does not say $name; host.yaml's UserData writes it."
+done
+export AWS_DEFAULT_REGION=$REGION PATH=$PATH:/snap/bin
+
+# --- the release ------------------------------------------------------------------------------------------------------
+
+name_of() { # name_of RELEASE: what its folder is called
+    case $1 in
+        releases/*.tar.gz) basename "$1" .tar.gz ;;
+        https://*.git@*) printf '%s' "${1##*@}" | tr -c 'A-Za-z0-9._-' '-' ;;
+        *) fail "$1 is no release; write releases/NAME.tar.gz, an archive in s3://$BUCKET, or https://host/path.git@TAG." ;;
+    esac
+}
+
+fetch() { # fetch RELEASE FOLDER: FOLDER holds it afterwards, or is not there
+    local work=$2.part
+    mkdir "$work"
+    # shellcheck disable=SC2064
+    trap "rm -rf '$work'" EXIT
+    case $1 in
+        releases/*) aws s3 cp --quiet "s3://$BUCKET/$1" - | tar -xz -C "$work" ;;
+        *) git clone --quiet --depth 1 --branch "${1##*@}" "${1%@*}" "$work" ;;
+    esac || fail "$1 could not be fetched; the line above says why."
+    [ -x "$work/stack/up.sh" ] || fail "$1 is not Delaywatch: it has no stack/up.sh."
+    chmod -R a+rX "$work" # containers read nginx/ and stack/ of it as users of their own
+    mv "$work" "$2"
+}
+
+settings() { # the lines of .env: where lake and warehouse are, and what the settings secret adds
+    local warehouse more kwargs
+    warehouse=$(secret "$WAREHOUSE_SECRET" | jq -re \
+        'if all(.username, .password, .host, .port, .dbname; . != null)
+         then "postgresql://\(.username | @uri):\(.password | @uri)@\(.host):\(.port)/\(.dbname)?sslmode=require" else empty end') ||
+        fail "the secret $WAREHOUSE_SECRET has no username, password, host, port and dbname."
+    more=$(secret "$SETTINGS_SECRET" | jq -r \
+        'to_entries[] | if (.value | tostring | test("[\u0027\n]")) then error(.key) else "\(.key)=\u0027\(.value)\u0027" end') ||
+        fail "the secret $SETTINGS_SECRET is not {\"NAME\": \"value\", ...} with values of one line and without '."
+    # The secret of RDS calls the database dbname; only `warehouse` is looked up there, so no other name costs a request.
+    kwargs=$(jq -nc --arg prefix "$SECRETS_PREFIX" --arg region "$REGION" '{
+        connections_prefix: "\($prefix)/connections", connections_lookup_pattern: "^warehouse$",
+        variables_prefix: "\($prefix)/variables", config_prefix: null,
+        extra_conn_words: {schema: ["dbname"]}, region_name: $region}')
+    cat <<END
+# Written by infra-notes/cloudformation/host.sh at every start; further lines belong into the secret $SETTINGS_SECRET.
+DELAYWATCH_LOCAL=0
+DELAYWATCH_LAKE=s3://$BUCKET/lake
+DELAYWATCH_LOGS=s3://$BUCKET/logs
+AWS_DEFAULT_REGION=$REGION
+DELAYWATCH_WAREHOUSE='$warehouse'
+DELAYWATCH_HOST=$DOMAIN
+DELAYWATCH_BIND=0.0.0.0
+AIRFLOW_SECRETS_BACKEND=airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend
+AIRFLOW_SECRETS_BACKEND_KWARGS='$kwargs'
+$more
+END
+}
+
+secret() { # secret NAME-OR-ARN
+    aws secretsmanager get-secret-value --secret-id "$1" --query SecretString --output text
+}
+
+write_settings() { # write_settings FOLDER
+    settings >"$1/.env.new" # umask: for root alone
+    mv "$1/.env.new" "$1/.env"
+}
+
+enter() { # the release that runs
+    [ -e "$HOME_DIR/current" ] || fail "there is no release yet; run: host.sh release releases/NAME.tar.gz"
+    cd "$(readlink -e "$HOME_DIR/current")"
+}
+
+release() { # release RELEASE: fetched, started, and what a reboot starts from now on
+    local name folder
+    name=$(name_of "$1")
+    folder=$HOME_DIR/releases/$name-$(date -u +%Y%m%dT%H%M%SZ) # never over one that runs
+    mkdir -p "$HOME_DIR/releases" "$HOME_DIR/backups"
+    fetch "$1" "$folder"
+    ln -sfn "$HOME_DIR/backups" "$folder/backups"
+    write_settings "$folder"
+    if [ -e "$HOME_DIR/current" ]; then
+        "$folder/stack/upgrade.sh" ||
+            fail "$name did not start. A reboot starts $(basename "$(readlink "$HOME_DIR/current")") again; the backup made before is in $HOME_DIR/backups."
+    else
+        "$folder/stack/up.sh" || fail "$name did not start; the line above says why."
+    fi
+    ln -sfn "$folder" "$HOME_DIR/current.new"
+    mv -T "$HOME_DIR/current.new" "$HOME_DIR/current"
+    forget_old "$HOME_DIR/releases" "$KEPT_RELEASES"
+    echo "$name runs."
+}
+
+forget_old() { # forget_old FOLDER KEEP: the newest stay, and the current release whatever its age
+    local path
+    find "$1" -mindepth 1 -maxdepth 1 -printf '%T@ %p\n' | sort -rn | tail -n "+$(($2 + 1))" | cut -d ' ' -f 2- |
+        while read -r path; do
+            [ "$path" = "$(readlink -e "$HOME_DIR/current")" ] || rm -rf "$path"
+        done
+}
+
+start() { # at boot: what changed in Secrets Manager counts from here on
+    enter
+    write_settings .
+    stack/up.sh
+}
+
+stop() {
+    enter
+    docker compose --profile '*' stop
+}
+
+# --- what CloudWatch gets ---------------------------------------------------------------------------------------------
+
+put_metric() { # put_metric NAME VALUE
+    aws cloudwatch put-metric-data --namespace Delaywatch \
+        --metric-data "MetricName=$1,Value=$2,Dimensions=[{Name=InstanceId,Value=$(instance)}]"
+}
+
+instance() {
+    local at=${DELAYWATCH_METADATA:-http://169.254.169.254} token
+    token=$(curl -fsS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 60' "$at/latest/api/token")
+    curl -fsS -H "X-aws-ec2-metadata-token: $token" "$at/latest/meta-data/instance-id"
+}
+
+watch() { # a number that cannot be had is not sent, and the alarm tells that it is missing
+    local failed
+    enter
+    failed=$(docker compose exec -T postgres psql --username=postgres --dbname=airflow --tuples-only --no-align --command \
+        "SELECT count(*) FROM dag_run WHERE state = 'failed' AND end_date > now() - interval '1 day'") ||
+        fail "Airflow's database does not say how many runs failed."
+    put_metric FailedRuns "$failed"
+    if docker compose exec -T airflow-scheduler python -m utils health; then
+        put_metric Unhealthy 0
+    else
+        put_metric Unhealthy 1
+    fi
+}
+
+backup() {
+    local made
+    enter
+    stack/backup.sh
+    made=$(find "$HOME_DIR/backups" -maxdepth 1 -name 'delaywatch-*.tar' | sort | tail -n 1)
+    aws s3 cp --quiet "$made" "s3://$BUCKET/backups/$(basename "$made")"
+    forget_old "$HOME_DIR/backups" "$KEPT_BACKUPS"
+    put_metric Backups 1
+    echo "s3://$BUCKET/backups/$(basename "$made")"
+}
+
+# --- the machine ------------------------------------------------------------------------------------------------------
+
+install_packages() {
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -qq update
+    apt-get -qq install docker.io docker-buildx docker-compose-v2 git gnupg jq make unattended-upgrades
+    systemctl enable --now docker
+}
+
+install_agent() { # CloudWatch's, which reads disk and memory
+    local at="https://amazoncloudwatch-agent-$REGION.s3.$REGION.amazonaws.com" work
+    work=$(mktemp -d)
+    if ! command -v /opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl >/dev/null; then
+        curl -fsS -o "$work/agent.deb" "$at/ubuntu/amd64/latest/amazon-cloudwatch-agent.deb"
+        curl -fsS -o "$work/agent.deb.sig" "$at/ubuntu/amd64/latest/amazon-cloudwatch-agent.deb.sig"
+        curl -fsS -o "$work/agent.gpg" https://amazoncloudwatch-agent.s3.amazonaws.com/assets/amazon-cloudwatch-agent.gpg
+        gpg --homedir "$work" --quiet --import "$work/agent.gpg"
+        gpg --homedir "$work" --status-fd 1 --verify "$work/agent.deb.sig" "$work/agent.deb" 2>/dev/null |
+            grep -q "^\[GNUPG:\] VALIDSIG .*$AGENT_KEY" || fail "the CloudWatch agent is not signed by AWS; nothing was installed."
+        dpkg --install "$work/agent.deb"
+    fi
+    cat >"$work/agent.json" <<'END'
+{
+  "agent": {"metrics_collection_interval": 60},
+  "metrics": {
+    "namespace": "Delaywatch",
+    "append_dimensions": {"InstanceId": "${aws:InstanceId}"},
+    "aggregation_dimensions": [["InstanceId"]],
+    "metrics_collected": {
+      "disk": {"resources": ["/"], "measurement": ["used_percent"], "drop_device": true},
+      "mem": {"measurement": ["mem_used_percent"]}
+    }
+  }
+}
+END
+    /opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl -a fetch-config -m ec2 -s -c "file:$work/agent.json"
+    rm -rf "$work"
+}
+
+unit() { # unit NAME: its text comes on stdin
+    (umask 022 && cat >"$UNITS/$1")
+}
+
+install_units() {
+    local self=$HOME_DIR/current/infra-notes/cloudformation/host.sh
+    unit delaywatch.service <<END
+[Unit]
+Description=Delaywatch: the stack of docker-compose.yaml
+Requires=docker.service
+After=docker.service network-online.target
+Wants=network-online.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=$self start
+ExecStop=$self stop
+TimeoutStartSec=30min
+TimeoutStopSec=3min
+
+[Install]
+WantedBy=multi-user.target
+END
+    unit delaywatch-watch.service <<END
+[Unit]
+Description=Delaywatch: failed runs and health to CloudWatch
+
+[Service]
+Type=oneshot
+ExecStart=$self watch
+TimeoutStartSec=4min
+END
+    unit delaywatch-watch.timer <<END
+[Timer]
+OnBootSec=10min
+OnUnitActiveSec=5min
+
+[Install]
+WantedBy=timers.target
+END
+    unit delaywatch-backup.service <<END
+[Unit]
+Description=Delaywatch: secrets and databases of the host to the bucket
+
+[Service]
+Type=oneshot
+ExecStart=$self backup
+TimeoutStartSec=1h
+END
+    unit delaywatch-backup.timer <<END
+[Timer]
+OnCalendar=*-*-* 03:30
+RandomizedDelaySec=30min
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+END
+    systemctl daemon-reload
+    systemctl enable delaywatch.service
+    systemctl enable --now delaywatch-watch.timer delaywatch-backup.timer
+}
+
+case ${1:-} in
+    install)
+        [ -n "${2:-}" ] || fail "say which release: host.sh install releases/NAME.tar.gz"
+        install_packages
+        install_agent
+        release "$2"
+        install_units
+        systemctl start delaywatch.service
+        backup
+        ;;
+    release)
+        [ -n "${2:-}" ] || fail "say which: host.sh release releases/NAME.tar.gz"
+        release "$2"
+        install_units
+        ;;
+    start | stop | watch | backup | settings) "$1" ;;
+    *) fail "write: host.sh install|release RELEASE, or host.sh start|stop|watch|backup|settings" ;;
+esac

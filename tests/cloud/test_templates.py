@@ -1,0 +1,225 @@
+"""What the templates promise before anything is created: cfn-lint, and the rules of `templates`."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cloud import templates
+from tests.cloud.templates import FOLDER, NAMES, RULES, WIDE, Resources, Rule
+
+
+def test_cfn_lint_has_nothing_to_say() -> None:
+    program, files = Path(sys.executable).with_name("cfn-lint"), [FOLDER / f"{name}.yaml" for name in NAMES]
+
+    done = subprocess.run([program, "--include-checks", "I", "--", *files], capture_output=True, text=True, check=False)
+
+    assert (done.stdout + done.stderr, done.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_every_template_keeps_every_rule(name: str, rule: Rule) -> None:
+    assert rule(templates.load(name)["Resources"]) == []
+
+
+def _open_ssh(resources: Resources) -> None:
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIp": "0.0.0.0/0"}
+    resources["EdgeGroup"]["Properties"]["SecurityGroupIngress"].append(rule)
+
+
+def _database_for_the_office(resources: Resources) -> None:
+    properties = resources["DatabaseFromHost"]["Properties"]
+    del properties["SourceSecurityGroupId"]
+    properties["CidrIp"] = "198.51.100.0/24"
+
+
+def _https_on_the_host(resources: Resources) -> None:
+    resources["HostFromEdge"]["Properties"] |= {"CidrIp": "0.0.0.0/0"}
+    del resources["HostFromEdge"]["Properties"]["SourceSecurityGroupId"]
+
+
+def _statement(resources: Resources, sid: str) -> dict[str, Any]:
+    return next(statement for _, statement in templates.statements(resources) if statement.get("Sid") == sid)
+
+
+# What somebody might do one day, the template that it is done to, and the rule that has to notice.
+MISTAKES: dict[str, tuple[str, Rule, Callable[[Resources], Any]]] = {
+    "SSH open to all": ("network", templates.open_to_addresses, _open_ssh),
+    "database open to an office": ("network", templates.open_to_addresses, _database_for_the_office),
+    "host open beside the load balancer": ("network", templates.open_to_addresses, _https_on_the_host),
+    "a group that lets everything out": (
+        "network",
+        templates.open_way_out,
+        lambda found: found["DatabaseGroup"]["Properties"].pop("SecurityGroupEgress"),
+    ),
+    "a subnet with public addresses": (
+        "network",
+        templates.keys_and_public_addresses,
+        lambda found: found["ApplicationA"]["Properties"].update(MapPublicIpOnLaunch=True),
+    ),
+    "a plain bucket": (
+        "data",
+        templates.unencrypted,
+        lambda found: found["Lake"]["Properties"].pop("BucketEncryption"),
+    ),
+    "a plain database": (
+        "data",
+        templates.unencrypted,
+        lambda found: found["Warehouse"]["Properties"].update(StorageEncrypted=False),
+    ),
+    "a database without TLS": (
+        "data",
+        templates.unencrypted,
+        lambda found: found["WarehouseParameters"]["Properties"]["Parameters"].clear(),
+    ),
+    "a bucket that may be public": (
+        "data",
+        templates.bucket_for_all,
+        lambda found: found["Lake"]["Properties"]["PublicAccessBlockConfiguration"].update(BlockPublicPolicy=False),
+    ),
+    "a bucket without versions": (
+        "data",
+        templates.bucket_for_all,
+        lambda found: found["Lake"]["Properties"].pop("VersioningConfiguration"),
+    ),
+    "a bucket without its policy": ("data", templates.bucket_for_all, lambda found: found.pop("LakePolicy")),
+    "a public database": (
+        "data",
+        templates.keys_and_public_addresses,
+        lambda found: found["Warehouse"]["Properties"].update(PubliclyAccessible=True),
+    ),
+    "a password in the template": (
+        "data",
+        templates.written_secrets,
+        lambda found: found["Warehouse"]["Properties"].update(MasterUserPassword="hunter22hunter22"),
+    ),
+    "a secret in the template": (
+        "data",
+        templates.written_secrets,
+        lambda found: found["SettingsSecret"]["Properties"].update(SecretString='{"DELAYWATCH_EMAIL": "me"}'),
+    ),
+    "a database without a last snapshot": (
+        "data",
+        templates.losable,
+        lambda found: found["Warehouse"].update(DeletionPolicy="Delete"),
+    ),
+    "backups of a day": (
+        "data",
+        templates.losable,
+        lambda found: found["Warehouse"]["Properties"].update(BackupRetentionPeriod=1),
+    ),
+    "all of S3": (
+        "host",
+        templates.wide_rights,
+        lambda found: _statement(found, "LakeAndLogs").update(Action="s3:*"),
+    ),
+    "every secret of the account": (
+        "host",
+        templates.wide_rights,
+        lambda found: _statement(found, "Secrets").update(Resource="*"),
+    ),
+    "the old metadata service": (
+        "host",
+        templates.old_metadata,
+        lambda found: found["Host"]["Properties"].pop("MetadataOptions"),
+    ),
+    "an SSH key": (
+        "host",
+        templates.keys_and_public_addresses,
+        lambda found: found["Host"]["Properties"].update(KeyName="me"),
+    ),
+    "a plain disk": (
+        "host",
+        templates.unencrypted,
+        lambda found: found["Host"]["Properties"]["BlockDeviceMappings"][0]["Ebs"].pop("Encrypted"),
+    ),
+    "nginx spoken to without TLS": (
+        "host",
+        templates.unencrypted,
+        lambda found: found["Nginx"]["Properties"].update(Protocol="HTTP"),
+    ),
+    "port 80 that forwards": (
+        "host",
+        templates.unencrypted,
+        lambda found: found["Http"]["Properties"].update(DefaultActions=[{"Type": "forward"}]),
+    ),
+    "a password in UserData": (
+        "host",
+        templates.written_secrets,
+        lambda found: found["Host"]["Properties"].update(UserData={"Fn::Base64": "PASSWORD=hunter22"}),
+    ),
+    "an alarm that nobody hears": (
+        "host",
+        templates.silent_alarms,
+        lambda found: found["DiskNearlyFull"]["Properties"].pop("AlarmActions"),
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_breaks_its_rule(mistake: str) -> None:
+    name, rule, make = MISTAKES[mistake]
+    resources: Resources = copy.deepcopy(templates.load(name)["Resources"])
+
+    make(resources)
+
+    assert rule(resources) != []
+
+
+def test_every_rule_has_a_mistake_that_breaks_it() -> None:
+    assert {rule for _, rule, _ in MISTAKES.values()} == set(RULES)
+
+
+def test_every_wide_right_that_has_a_reason_is_there() -> None:
+    """A reason without its statement would excuse the next statement of that name."""
+    there = {
+        statement.get("Sid")
+        for name in NAMES
+        for _, statement in templates.statements(templates.load(name)["Resources"])
+    }
+
+    assert set(WIDE) <= there
+
+
+def test_the_database_layer_has_no_way_out() -> None:
+    resources = templates.load("network")["Resources"]
+
+    routed = {properties["RouteTableId"]["Ref"] for _, properties in templates.of_type(resources, "EC2::Route")}
+    endpoint = {table["Ref"] for table in resources["LakeEndpoint"]["Properties"]["RouteTableIds"]}
+
+    assert routed == {"PublicRoutes", "ApplicationARoutes", "ApplicationBRoutes"}
+    assert "DatabaseRoutes" not in endpoint
+
+
+def test_logs_and_backups_expire_and_the_lake_never_does() -> None:
+    rules = templates.load("data")["Resources"]["Lake"]["Properties"]["LifecycleConfiguration"]["Rules"]
+
+    expiring = {rule.get("Prefix", "everything") for rule in rules if "ExpirationInDays" in rule}
+
+    assert expiring == {"logs/", "backups/"}
+
+
+def test_only_the_load_balancer_is_in_the_public_layer() -> None:
+    resources = templates.load("host")["Resources"]
+
+    public = [name for name, resource in resources.items() if "PublicSubnets" in str(resource)]
+
+    assert public == ["Edge"]
+    assert "HostSubnet" in str(resources["Host"]["Properties"]["SubnetId"])
+
+
+def test_the_load_balancer_waits_longer_than_nginx() -> None:
+    """Else a slow query would end in a bare 504 of the load balancer instead of a sentence of who gave up first."""
+    nginx = (FOLDER.parents[1] / "nginx/includes/forwarding.conf").read_text()
+    attributes = templates.load("host")["Resources"]["Edge"]["Properties"]["LoadBalancerAttributes"]
+    patience_s = {attribute["Key"]: attribute["Value"] for attribute in attributes}["idle_timeout.timeout_seconds"]
+
+    assert "proxy_read_timeout 300s;" in nginx
+    assert int(patience_s) > 300

@@ -1,0 +1,214 @@
+"""Who hears of a run: one message for a finished year, one for a failed run, none of which can fail it.
+
+The run's tasks are in this process; its failure is told where Airflow tells it, in a process of the DAG processor.
+"""
+
+from __future__ import annotations
+
+import json
+import selectors
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.airflow_home import DAGS
+from tests.receivers import webhook
+from tests.steps import YEAR
+from utils import lake as keys
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Airflow's own
+
+
+def tell_failure_of(run: Any, log: Path) -> str:
+    """Have the DAG processor call what the DAG has for a failed run, as the scheduler asks it to; its log."""
+    import structlog
+    from airflow.callbacks.callback_requests import DagCallbackRequest, DagRunContext
+    from airflow.dag_processing.processor import DagFileProcessorProcess
+    from airflow.models.dagrun import DagRun
+    from airflow.sdk.execution_time.supervisor import InProcessTestSupervisor
+    from airflow.sdk.log import logging_processors
+    from airflow.utils.session import create_session
+    from uuid6 import uuid7
+
+    with create_session() as session:
+        stored = session.query(DagRun).filter(DagRun.run_id == run.run_id).one()
+        failed = [one for one in stored.get_task_instances(session=session) if one.state == "failed"]
+        request = DagCallbackRequest(
+            filepath="flight_anomalies.py",
+            dag_id=stored.dag_id,
+            run_id=stored.run_id,
+            bundle_name="dags-folder",
+            bundle_version=None,
+            context_from_server=DagRunContext(dag_run=stored, last_ti=failed[-1]),
+            is_failure_callback=True,
+            msg="task_failure",
+        )
+    with selectors.DefaultSelector() as selector, log.open("ab") as file:
+        logger = structlog.wrap_logger(structlog.BytesLogger(file), processors=logging_processors(json_output=True))
+        process = DagFileProcessorProcess.start(
+            id=uuid7(),
+            path=DAGS / "flight_anomalies.py",
+            bundle_path=DAGS,
+            bundle_name="dags-folder",
+            dag_file_rel_path="flight_anomalies.py",
+            callbacks=[request],
+            selector=selector,
+            logger=logger.bind(),
+            logger_filehandle=file,
+            client=InProcessTestSupervisor._api_client(),  # type: ignore[no-untyped-call]
+        )
+        while not process.is_ready:
+            process._service_subprocess(0.1)
+    return log.read_text()
+
+
+@pytest.fixture(scope="module")
+def failed_run(dag: Any) -> Any:
+    """A run of a year in a lake that has none; nobody was to be told of it."""
+    return dag.test(run_conf={"year": 1999})
+
+
+def told(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a webhook was told of the run; exactly one message."""
+    with webhook() as hook:
+        monkeypatch.setenv("DELAYWATCH_ALERT_WEBHOOK", hook.url)
+        log = tell_failure_of(run, tmp_path / "processor.log")
+    assert len(hook.texts) == 1, log
+    return hook.texts[0]
+
+
+def test_a_failed_run_is_told_with_its_step_its_sentence_and_its_log(
+    failed_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = told(failed_run, tmp_path, monkeypatch)
+
+    assert text.startswith("*Delaywatch 1999: wait_for_bronze failed*\n")
+    assert "There is no 01_bronze/1999.csv" in text
+    assert f"/dags/flight_anomalies/runs/{failed_run.run_id.replace(':', '%3A').replace('+', '%2B')}" in text
+    assert "/tasks/wait_for_bronze?try_number=1" in text
+
+
+def test_a_step_that_was_killed_before_it_could_say_why_is_told_too(
+    failed_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    def rename_note(key: str, to: str) -> None:
+        with create_session() as session:
+            notes = session.query(XComModel).filter(XComModel.run_id == failed_run.run_id, XComModel.key == key)
+            assert notes.update({"key": to}) == 1
+
+    rename_note("failure", to="hidden")
+    try:
+        text = told(failed_run, tmp_path, monkeypatch)
+    finally:
+        rename_note("hidden", to="failure")
+
+    assert "The step wait_for_bronze of the run" in text
+    assert "its process was killed" in text
+
+
+def test_several_failing_detectors_are_one_message(
+    dag: Any, lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", "postgresql://nobody@127.0.0.1:1/nothing")
+    monkeypatch.setitem(dag.get_task("detect").partial_kwargs, "retries", 0)
+    run = dag.test(run_conf={"year": 2015, "detectors": ["three_sigma"]})
+
+    text = told(run, tmp_path, monkeypatch)
+
+    assert text.startswith("*Delaywatch 2015: detect ")
+    assert "No Postgres answers at the warehouse nothing at 127.0.0.1:1" in text
+    assert "1 other task of it failed too." in text
+
+
+def test_a_dead_mail_server_is_one_sentence_in_the_processors_log(
+    failed_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DELAYWATCH_ALERT_EMAIL", "ops@here.org")
+    monkeypatch.setenv("DELAYWATCH_SMTP", "smtp://127.0.0.1:1")
+
+    log = tell_failure_of(failed_run, tmp_path / "processor.log")
+
+    assert "The mail server 127.0.0.1:1 did not take the message" in log
+    assert "Traceback" not in log
+
+
+def test_nobody_is_told_and_nothing_is_logged_when_nothing_is_configured(failed_run: Any, tmp_path: Path) -> None:
+    log = tell_failure_of(failed_run, tmp_path / "processor.log")
+
+    assert "Executing on_failure dag callback" in log
+    assert "error" not in log.lower()
+    assert "told" not in log
+
+
+def test_a_finished_year_is_told_once_and_a_dead_mail_server_does_not_fail_its_run(
+    dag: Any, lake: Path, empty_database: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", empty_database)
+    monkeypatch.setenv("DELAYWATCH_ALERT_EMAIL", "ops@here.org")
+    monkeypatch.setenv("DELAYWATCH_SMTP", "smtp://127.0.0.1:1")
+    with webhook() as hook:
+        monkeypatch.setenv("DELAYWATCH_ALERT_WEBHOOK", hook.url)
+
+        run = dag.test(run_conf={"year": YEAR, "detectors": ["three_sigma"]})
+
+    assert run.state == "success"
+    (text,) = hook.texts
+    assert text.startswith(f"*Delaywatch {YEAR}: ")
+    assert f"/dags/flight_anomalies/runs/{run.run_id[:10]}" in text
+    assert f"Lake: {lake.as_uri()}" in text
+    assert (lake / keys.told_key(YEAR)).is_file()
+    assert "The mail server 127.0.0.1:1 did not take the message" in caplog.text
+
+
+def test_connections_of_airflow_say_where_messages_go(airflow: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    import connections
+
+    monkeypatch.setenv("DELAYWATCH_ALERT_EMAIL", "ops@here.org")
+    monkeypatch.setenv("DELAYWATCH_SMTP", "smtp://wrong")
+    mail = {"conn_type": "smtp", "host": "mail.here.org", "port": 465, "login": "me@here.org", "password": "p@ss/w"}
+    hook = {"conn_type": "http", "host": "https://hooks.here.org/services/", "password": "T0/B0/x"}
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(mail | {"extra": {"from_email": "watch@here.org"}}))
+    monkeypatch.setenv("AIRFLOW_CONN_ALERT_WEBHOOK", json.dumps(hook))
+
+    found = connections.alerts()
+
+    assert found.smtp == "smtps://me%40here.org:p%40ss%2Fw@mail.here.org:465"
+    assert (found.sender, found.webhook) == ("watch@here.org", "https://hooks.here.org/services/T0/B0/x")
+
+
+def test_a_connection_without_ssl_encrypts_only_where_the_server_offers_it(
+    airflow: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import connections
+
+    relay = {"conn_type": "smtp", "host": "relay", "extra": {"disable_ssl": True}}
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(relay))
+
+    assert connections.alerts().smtp == "smtp://relay"
+
+
+def test_every_step_leaves_its_sentence_and_only_the_last_one_tells_of_the_year(dag: Any) -> None:
+    import alerts
+
+    told_by = {
+        task.task_id
+        for task in dag.tasks
+        if any(isinstance(c, alerts.YearFinished) for c in callbacks(task, "success"))
+    }
+    noting = {task.task_id for task in dag.tasks if alerts.note_failure in callbacks(task, "failure")}
+
+    assert told_by == {"publish"}
+    assert noting == {task.task_id for task in dag.tasks}
+    assert [type(one) for one in listed(dag.on_failure_callback)] == [alerts.RunFailed]
+
+
+def callbacks(task: Any, kind: str) -> list[Any]:
+    return listed(getattr(task, f"on_{kind}_callback"))
+
+
+def listed(found: Any) -> list[Any]:
+    return list(found) if isinstance(found, list | tuple) else [found] if found else []

@@ -1,0 +1,93 @@
+"""How the last run ended, read from Airflow's own table as Airflow's model of it says it is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import at, sql
+from utils import health
+from utils.errors import DelaywatchError
+from utils.health import Finding
+from utils.settings import Settings, WatchSettings
+from utils.warehouse.airflow import last_ended
+
+NOW = datetime(2016, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def runs_of_airflow(airflow: None, empty_database: str) -> str:
+    """The URL, as Airflow writes it, of a database with its table of runs."""
+    from airflow.models.dagrun import DagRun
+    from sqlalchemy import MetaData, create_engine
+
+    alone = DagRun.__table__.to_metadata(MetaData())
+    for constraint in list(alone.foreign_key_constraints):  # the tables of others are not needed
+        alone.constraints.remove(constraint)
+    url = empty_database.replace("postgresql://", "postgresql+psycopg2://")
+    engine = create_engine(url)
+    alone.create(engine)
+    engine.dispose()
+    return url
+
+
+def ended(url: str, run_id: str, state: str, end: str | None, dag: str = "flight_anomalies") -> None:
+    when = f"'{end}'" if end else "NULL"
+    sql(
+        url.replace("+psycopg2", ""),
+        "INSERT INTO dag_run (dag_id, run_id, state, end_date, run_type, run_after, log_template_id, clear_number)"
+        f" VALUES ('{dag}', '{run_id}', '{state}', {when}, 'manual', now(), 1, 0)",
+    )
+
+
+def looked_at(airflow_database: str, warehouse: str, tmp_path: Path) -> list[Finding]:
+    settings = Settings(lake=tmp_path.as_uri(), warehouse=warehouse, scratch=tmp_path)
+    found = health.check(settings, WatchSettings(airflow_database=airflow_database), NOW)
+    return [one for one in found if one.what == "run"]
+
+
+def test_the_run_that_ended_last_is_told_with_how_it_ended(
+    runs_of_airflow: str, warehouse: str, tmp_path: Path
+) -> None:
+    ended(runs_of_airflow, "manual__good", "success", "2016-02-01 10:00+00")
+    ended(runs_of_airflow, "manual__bad", "failed", "2016-02-02 10:30+00")
+    ended(runs_of_airflow, "manual__waits", "running", None)
+    ended(runs_of_airflow, "manual__other", "success", "2016-02-03 10:00+00", dag="retention")
+
+    found = looked_at(runs_of_airflow, warehouse, tmp_path)
+
+    assert found[0].sentence.startswith(
+        "The run manual__bad ended on 2016-02-02 10:30 UTC in failure; its log says why"
+    )
+    assert [one.is_well for one in found] == [False, True]
+
+
+def test_a_run_that_went_well_after_one_that_did_not_is_well(
+    runs_of_airflow: str, warehouse: str, tmp_path: Path
+) -> None:
+    ended(runs_of_airflow, "manual__bad", "failed", "2016-02-02 10:30+00")
+    ended(runs_of_airflow, "manual__good", "success", "2016-02-02 10:31+00")
+
+    found = looked_at(runs_of_airflow, warehouse, tmp_path)
+
+    assert found[0] == Finding("run", True, "The run manual__good ended on 2016-02-02 10:31 UTC in success.")
+
+
+def test_airflow_without_an_ended_run_is_well(runs_of_airflow: str, warehouse: str, tmp_path: Path) -> None:
+    found = looked_at(runs_of_airflow, warehouse, tmp_path)
+
+    assert found[0] == Finding("run", True, "No run has ended in Airflow yet.")
+
+
+def test_a_database_that_is_not_airflows_is_named(empty_database: str) -> None:
+    with pytest.raises(DelaywatchError, match="lacks a table"):
+        last_ended(empty_database)
+
+
+def test_a_database_that_does_not_answer_is_named_without_its_password(warehouse: str) -> None:
+    with pytest.raises(DelaywatchError, match="No Postgres answers") as caught:
+        last_ended(at(warehouse, host="127.0.0.1", port=1, username="airflow", password="hunter2"))
+
+    assert "hunter2" not in str(caught.value)

@@ -1,0 +1,393 @@
+"""A year from the Bureau or from Kaggle into bronze: what is there afterwards, what is kept, what is told."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.bronze import cancelled, csv_of, flight, year_of_flights
+from tests.bureau import Answer, Bureau, bureau_line, month_csv, month_path, serving, year_of_zips, zip_of
+from utils import fetch, pipeline
+from utils.errors import DelaywatchError
+from utils.fetch.download import Patience
+from utils.lake import Lake
+from utils.settings import Settings
+
+QUICK = Patience(connect_s=5, silence_s=5, tries=3, pause_s=0.01, longest_pause_s=0.02)
+KAGGLES = "/api/v1/datasets/download/yuanyuwendymu/airline-delay-and-cancellation-data-2009-2018/2015.csv"
+EVERY_MONTH = [flight(FL_DATE=f"2015-{month:02}-04") for month in range(1, 13)]
+
+
+@pytest.fixture
+def bureau() -> Iterator[Bureau]:
+    """A Bureau, and a Kaggle, with one flight in every month of 2015."""
+    with serving(Bureau()) as server:
+        server.files = {**year_of_zips(EVERY_MONTH), KAGGLES: csv_of(EVERY_MONTH)}
+        yield server
+
+
+def asking(settings: Settings, bureau: Bureau) -> Settings:
+    return replace(settings, bts_url=f"{bureau.url}/PREZIP", kaggle_url=f"{bureau.url}/api/v1")
+
+
+@pytest.fixture
+def settings(folder_settings: Settings, bureau: Bureau, tmp_path: Path) -> Settings:
+    """An empty lake in a folder, and a token."""
+    (tmp_path / "kaggle.json").write_text('{"username": "amelia", "key": "s3cret"}')
+    return replace(asking(folder_settings, bureau), kaggle_token_file=tmp_path / "kaggle.json")
+
+
+def into_bronze(settings: Settings, year: int = 2015, source: str = "bts", *, so_far: bool = False) -> str:
+    return fetch.into_bronze(settings, year, source, so_far=so_far, patience=QUICK)
+
+
+def refusal(settings: Settings, year: int = 2015, source: str = "bts", *, so_far: bool = False) -> DelaywatchError:
+    with pytest.raises(DelaywatchError) as caught:
+        into_bronze(settings, year, source, so_far=so_far)
+    return caught.value
+
+
+def in_bronze(settings: Settings) -> dict[str, bytes]:
+    store = Lake(settings).store
+    return {key: store.get(key) or b"" for key in store.list("01_bronze/")}
+
+
+def in_scratch(settings: Settings) -> list[str]:
+    return sorted(path.name for path in (settings.scratch / "delaywatch-fetch").rglob("*") if path.is_file())
+
+
+def zips_asked_for(bureau: Bureau) -> list[int]:
+    return [int(path.rpartition("_")[2].removesuffix(".zip")) for path in bureau.paths()]
+
+
+# --- the Bureau -----------------------------------------------------------------------------------------------------
+
+
+def test_a_year_arrives_with_where_it_is_from_beside_it(lake_settings: Settings, bureau: Bureau) -> None:
+    settings = asking(lake_settings, bureau)
+
+    assert into_bronze(settings) == "01_bronze/2015.csv"
+
+    found = in_bronze(settings)
+    assert sorted(found) == ["01_bronze/2015.csv", "01_bronze/_2015.csv.json"]
+    lines = found["01_bronze/2015.csv"].decode().splitlines()
+    assert [line[:10] for line in lines] == ["FL_DATE,OP", *(f"2015-{month:02}-04" for month in range(1, 13))]
+    record = json.loads(found["01_bronze/_2015.csv.json"])
+    assert record["sha256"] == hashlib.sha256(found["01_bronze/2015.csv"]).hexdigest()
+    assert (record["source"], record["is_whole"], record["bytes"]) == ("bts", True, len(found["01_bronze/2015.csv"]))
+    assert record["flights_by_month"] == {str(month): 1 for month in range(1, 13)}
+    march = bureau.files[month_path(2015, 3)]
+    assert record["files"][2]["url"] == bureau.url + month_path(2015, 3)
+    assert record["files"][2]["sha256"] == hashlib.sha256(march).hexdigest()
+    assert Lake(settings).bronze_years() == [2015]
+    assert in_scratch(settings) == ["bts-2015.lock"]
+
+
+def test_the_bureaus_year_and_kaggles_become_the_same_silver_and_gold(settings: Settings, bureau: Bureau) -> None:
+    """Of 2023, which Kaggle's dataset does not have: years after 2018 go all the way."""
+    rows = year_of_flights(2023, {"JFK": 6, "BOS": 3}, closed=[("BOS", "2023-02-03")])
+    bureau.files = year_of_zips(rows)
+    other = replace(settings, lake=settings.lake + "-of-kaggle")
+    Lake(other).store.put("01_bronze/2023.csv", csv_of(rows))
+
+    into_bronze(settings, 2023)
+
+    silver = []
+    for one in (settings, other):
+        pipeline.write_silver(one, 2023)
+        pipeline.write_gold(one, 2023)
+        silver.append([part["sha256"] for part in Lake(one).manifest(2023)["parts"]])
+    assert silver[0] == silver[1]
+    assert Lake(settings).read_quality(2023)["rows_kept"] == 9 * 365
+    assert Lake(settings).read_airport_days(2023).equals(Lake(other).read_airport_days(2023))
+
+
+def test_the_first_year_has_three_months(settings: Settings, bureau: Bureau) -> None:
+    bureau.files = year_of_zips([flight(FL_DATE=f"1987-{month}-04") for month in (10, 11, 12)])
+
+    into_bronze(settings, 1987)
+
+    assert fetch.has_whole_year(settings, 1987)
+    assert zips_asked_for(bureau) == [12, 11, 10]
+
+
+def test_a_year_that_is_not_published_costs_one_question_and_says_what_to_do(
+    settings: Settings, bureau: Bureau
+) -> None:
+    del bureau.files[month_path(2015, 12)]
+
+    error = refusal(settings)
+
+    assert "_2015_12.zip is not there; the Bureau publishes a month some two months after its end" in str(error)
+    assert "--so-far" in str(error)
+    assert zips_asked_for(bureau) == [12]
+    assert in_bronze(settings) == {}
+
+
+def test_the_months_so_far_are_kept_and_the_year_is_not_taken_for_whole(settings: Settings, bureau: Bureau) -> None:
+    missing = {month_path(2015, month): bureau.files.pop(month_path(2015, month)) for month in (11, 12)}
+
+    into_bronze(settings, so_far=True)
+
+    assert in_bronze(settings)["01_bronze/2015.csv"].count(b"\n2015-") == 10
+    assert not fetch.has_whole_year(settings, 2015)
+    bureau.files |= missing
+    into_bronze(settings)
+    assert in_bronze(settings)["01_bronze/2015.csv"].count(b"\n2015-") == 12
+    assert fetch.has_whole_year(settings, 2015)
+
+
+def test_the_months_that_are_kept_are_not_sent_again(settings: Settings, bureau: Bureau) -> None:
+    missing = {month_path(2015, month): bureau.files.pop(month_path(2015, month)) for month in (11, 12)}
+    into_bronze(settings, so_far=True)
+    bureau.files |= missing
+    bureau.always = {month_path(2015, month): Answer(cut_after=0) for month in range(1, 11)}
+
+    into_bronze(settings)
+
+    assert fetch.has_whole_year(settings, 2015)
+
+
+def test_a_month_that_is_missing_between_others_is_named(settings: Settings, bureau: Bureau) -> None:
+    del bureau.files[month_path(2015, 7)]
+
+    for so_far in (False, True):
+        assert "_2015_7.zip is not there although August is; ask the Bureau for July 2015" in str(
+            refusal(settings, so_far=so_far)
+        )
+
+
+def test_a_year_of_which_there_is_nothing_says_so(settings: Settings) -> None:
+    assert "There is no month of 2031 at http://127.0.0.1:" in str(refusal(settings, 2031, so_far=True))
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (Answer(cut_after=100), "broke off 3 times in a row"),
+        (Answer(503), "is busy or at fault"),
+        (Answer(body=b"<!DOCTYPE html>\n<p>Down for maintenance"), "is no zip: it begins with '<!DOCTYPE html>'"),
+        (Answer(body=b""), "is no zip: it begins with ''"),
+        (Answer(body=zip_of(b"a,b\n1,2\n")), "lacks the columns FlightDate, "),
+        (Answer(body=zip_of(month_csv([flight(FL_DATE="2014-05-04")]))), "has flights of other days than 2015-05-"),
+    ],
+    ids=["cut", "busy", "a page", "nothing", "another table", "another year"],
+)
+def test_a_month_that_does_not_come_through_leaves_bronze_as_it_was(
+    settings: Settings, bureau: Bureau, fault: Answer, sentence: str
+) -> None:
+    Lake(settings).store.put("01_bronze/2015.csv", b"what was there")
+    bureau.always[month_path(2015, 5)] = fault
+
+    assert sentence in str(refusal(settings))
+
+    assert in_bronze(settings) == {"01_bronze/2015.csv": b"what was there"}
+    assert "2015-12.zip" in in_scratch(settings)
+    assert "2015.csv" not in in_scratch(settings)
+
+
+def test_after_a_fault_only_the_rest_is_fetched(settings: Settings, bureau: Bureau) -> None:
+    bureau.always[month_path(2015, 5)] = Answer(cut_after=100)
+    refusal(settings)
+    bureau.always = {month_path(2015, month): Answer(cut_after=0) for month in range(6, 13)}
+    bureau.asked.clear()
+
+    into_bronze(settings)
+
+    of_may = [one.headers.get("Range") for one in bureau.asked if one.path == month_path(2015, 5)]
+    assert of_may == ["bytes=300-"]
+    assert in_bronze(settings)["01_bronze/2015.csv"].count(b"\n2015-") == 12
+
+
+def test_a_damaged_zip_is_told_and_fetched_anew_the_next_time(settings: Settings, bureau: Bureau) -> None:
+    whole = bureau.files[month_path(2015, 5)]
+    damaged = bytearray(whole)
+    damaged[whole.index(b".csv") + 40] ^= 255
+    bureau.order(month_path(2015, 5), Answer(body=bytes(damaged)))
+
+    assert "is a damaged zip (" in str(refusal(settings))
+
+    assert "2015-05.zip" not in in_scratch(settings)
+    into_bronze(settings)
+    assert fetch.has_whole_year(settings, 2015)
+
+
+def test_a_year_that_has_not_changed_is_not_fetched_again(settings: Settings, bureau: Bureau) -> None:
+    into_bronze(settings)
+    before = in_bronze(settings)
+    bureau.always = {path: Answer(cut_after=0) for path in bureau.files}  # no byte of a body may be needed
+
+    assert into_bronze(settings) == "01_bronze/2015.csv"
+
+    assert in_bronze(settings) == before
+
+
+def test_a_month_that_the_bureau_has_revised_makes_the_year_anew(settings: Settings, bureau: Bureau) -> None:
+    into_bronze(settings)
+    bureau.files[month_path(2015, 3)] = zip_of(month_csv([flight(), cancelled(ORIGIN="LGA")]))
+
+    into_bronze(settings)
+
+    assert in_bronze(settings)["01_bronze/2015.csv"].count(b"\n2015-03-") == 2
+
+
+def test_a_year_that_somebody_replaced_is_fetched_when_asked_for(settings: Settings) -> None:
+    into_bronze(settings)
+    fetched = in_bronze(settings)["01_bronze/2015.csv"]
+    Lake(settings).store.put("01_bronze/2015.csv", csv_of(EVERY_MONTH))
+
+    assert fetch.has_whole_year(settings, 2015)  # whoever put it there knows what it is
+    into_bronze(settings)
+
+    assert in_bronze(settings)["01_bronze/2015.csv"] == fetched
+
+
+def test_a_compressed_year_that_is_there_is_told_before_anything_is_fetched(settings: Settings, bureau: Bureau) -> None:
+    Lake(settings).store.put("01_bronze/2015.csv.gz", b"")
+
+    assert "01_bronze/2015.csv.gz is already in" in str(refusal(settings))
+    assert bureau.asked == []
+
+
+def test_two_fetches_of_a_year_do_not_meet(settings: Settings) -> None:
+    folder = settings.scratch / "delaywatch-fetch"
+    folder.mkdir()
+    with (folder / "bts-2015.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        assert str(refusal(settings)) == "Another run is fetching 2015; wait until it has ended."
+
+
+def test_scratch_that_cannot_be_written_is_named(settings: Settings) -> None:
+    (settings.scratch / "delaywatch-fetch").write_text("a file")
+
+    assert "delaywatch-fetch is a file where a folder must be" in str(refusal(settings))
+
+
+@pytest.mark.parametrize(("year", "source", "sentence"), [
+    (1986, "bts", "1986 is no year of this dataset"),
+    (2015, "ftp", "There is no source ftp; choose one of bts, kaggle."),
+])  # fmt: skip
+def test_what_cannot_be_fetched_is_refused_before_anybody_is_asked(
+    settings: Settings, bureau: Bureau, year: int, source: str, sentence: str
+) -> None:
+    assert sentence in str(refusal(settings, year, source))
+    assert bureau.asked == []
+
+
+def test_memory_stays_small_however_long_a_month_is(settings: Settings, bureau: Bureau) -> None:
+    """300,000 flights of one month are 130 MB of text; a month has up to 660,000."""
+    line = bureau_line(flight(FL_DATE="2015-12-04")).encode() + b"\n"
+    bureau.files[month_path(2015, 12)] = zip_of(month_csv([]) + line * 300_000)
+    program = """
+import re
+from pathlib import Path
+from utils import fetch
+from utils.fetch import bts
+from utils.settings import Settings
+
+def peak_kb():  # not getrusage's, which a process inherits from the one that started it
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+settings, before = Settings.from_environment(warehouse=""), peak_kb()
+fetch.into_bronze(settings, 2015)
+print(peak_kb() - before)
+"""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(pipeline.__file__).parents[1]),
+        "DELAYWATCH_LAKE": settings.lake,
+        "DELAYWATCH_SCRATCH": str(settings.scratch),
+        "DELAYWATCH_BTS_URL": settings.bts_url,
+    }
+
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) * 1024 / 1e6 < 120  # MB
+    with closing(Lake(settings).open_bronze(2015)) as source:
+        assert source.size > 300_000 * 100
+
+
+# --- Kaggle ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_zipped", [False, True], ids=["plain", "zipped"])
+def test_kaggles_year_arrives_byte_by_byte(settings: Settings, bureau: Bureau, is_zipped: bool) -> None:
+    text = bureau.files[KAGGLES]
+    if is_zipped:
+        bureau.files[KAGGLES] = zip_of(text, "2015.csv")
+
+    into_bronze(settings, source="kaggle")
+
+    assert in_bronze(settings)["01_bronze/2015.csv"] == text
+    assert bureau.asked[0].headers["Authorization"] == f"Basic {base64.b64encode(b'amelia:s3cret').decode()}"
+
+
+def test_the_token_is_not_shown_to_the_store_that_kaggle_leads_to(settings: Settings, bureau: Bureau) -> None:
+    with serving(Bureau()) as storage:
+        storage.files["/signed"] = bureau.files.pop(KAGGLES)
+        bureau.always[KAGGLES] = Answer(302, headers={"Location": f"{storage.url}/signed?signature=1"})
+        storage.files["/signed?signature=1"] = storage.files["/signed"]
+
+        into_bronze(settings, source="kaggle")
+
+        assert "Authorization" in bureau.asked[0].headers
+        assert "Authorization" not in storage.asked[0].headers
+
+
+def test_a_year_that_kaggle_does_not_have_points_to_the_bureau(settings: Settings, bureau: Bureau) -> None:
+    assert "its dataset has 2009 to 2018, the Bureau every year: --source bts" in str(refusal(settings, 2023, "kaggle"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (Answer(401), "see that the token is right"),
+        (Answer(body=b"<!DOCTYPE html>\n<p>Sign in"), "is no CSV of flights: it begins with '<!DOCTYPE html>'"),
+        (Answer(body=b"FL_DATE,OP_CARRIER\n2015-01-01,UA\n"), "lacks the columns"),
+        (Answer(body=b"PK\3\4cut"), "is a damaged zip"),
+    ],
+    ids=["token", "a page", "columns", "damaged"],
+)
+def test_what_is_not_kaggles_year_leaves_bronze_as_it_was(
+    settings: Settings, bureau: Bureau, fault: Answer, sentence: str
+) -> None:
+    Lake(settings).store.put("01_bronze/2015.csv", b"what was there")
+    bureau.always[KAGGLES] = fault
+
+    assert sentence in str(refusal(settings, source="kaggle"))
+
+    assert in_bronze(settings) == {"01_bronze/2015.csv": b"what was there"}
+
+
+def test_kaggle_is_not_asked_without_a_token(settings: Settings, bureau: Bureau) -> None:
+    without = replace(settings, kaggle_token_file=settings.scratch / "none.json")
+
+    assert "There is no Kaggle token" in str(refusal(without, source="kaggle"))
+    assert bureau.asked == []
+
+
+# --- what the DAG asks ----------------------------------------------------------------------------------------------
+
+
+def test_a_year_is_published_when_its_last_month_is(settings: Settings, bureau: Bureau) -> None:
+    assert fetch.is_published(settings, 2015, patience=QUICK)
+    assert not fetch.is_published(settings, 2016, patience=QUICK)
+    assert fetch.is_published(settings, 2015, "kaggle", patience=QUICK)
+    assert bureau.paths() == [month_path(2015, 12), month_path(2016, 12), KAGGLES]
+
+
+def test_a_lake_without_the_year_does_not_have_it_whole(settings: Settings) -> None:
+    assert not fetch.has_whole_year(settings, 2015)

@@ -1,0 +1,349 @@
+"""One file from a server that is slow, busy, cut, changing or wrong: what arrives, what is kept, what is told."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.bureau import Answer, Bureau, serving
+from utils.errors import DelaywatchError
+from utils.fetch.download import Client, File, Patience
+
+QUICK = Patience(connect_s=5, silence_s=5, tries=4, pause_s=0.01, longest_pause_s=0.02)
+FILE = Random(1).randbytes(300_000)
+PATH = "/month.zip"
+
+
+@pytest.fixture
+def bureau() -> Iterator[Bureau]:
+    with serving(Bureau()) as server:
+        server.files[PATH] = FILE
+        yield server
+
+
+def accept(_: Path) -> None:
+    """Take every file as it is."""
+
+
+def download(bureau: Bureau, to: Path, patience: Patience = QUICK) -> File | None:
+    with closing(Client(patience)) as client:
+        return client.download(bureau.url + PATH, to, accept)
+
+
+def refusal(bureau: Bureau, to: Path, patience: Patience = QUICK) -> DelaywatchError:
+    with pytest.raises(DelaywatchError) as caught:
+        download(bureau, to, patience)
+    return caught.value
+
+
+def ranges(bureau: Bureau) -> list[str | None]:
+    return [one.headers.get("Range") for one in bureau.asked]
+
+
+def test_a_file_arrives_with_its_hash_beside_it(bureau: Bureau, tmp_path: Path) -> None:
+    found = download(bureau, tmp_path / "month.zip")
+
+    assert found is not None
+    assert (tmp_path / "month.zip").read_bytes() == FILE
+    told = json.loads((tmp_path / "month.zip.json").read_text())
+    assert told["sha256"] == found.sha256 == hashlib.sha256(FILE).hexdigest()
+    assert (told["url"], told["bytes"]) == (bureau.url + PATH, 300_000)
+    assert told["version"]["etag"] == found.version.etag != ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["month.zip", "month.zip.json"]
+
+
+def test_the_server_is_told_who_asks(bureau: Bureau, tmp_path: Path) -> None:
+    download(bureau, tmp_path / "month.zip")
+
+    assert bureau.asked[0].headers["User-Agent"].startswith("delaywatch/")
+
+
+def test_progress_grows_to_the_whole_file(bureau: Bureau, tmp_path: Path) -> None:
+    seen: list[tuple[str, int, int | None]] = []
+
+    with closing(Client(QUICK)) as client:
+        client.download(bureau.url + PATH, tmp_path / "month.zip", accept, lambda *step: seen.append(step))
+
+    assert seen[-1] == ("month.zip", 300_000, 300_000)
+    assert [here for _, here, _ in seen] == sorted({here for _, here, _ in seen})
+
+
+def test_a_file_that_is_not_there_is_none(bureau: Bureau, tmp_path: Path) -> None:
+    bureau.files.clear()
+
+    assert download(bureau, tmp_path / "month.zip") is None
+    assert len(bureau.asked) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_busy_server_is_asked_again(bureau: Bureau, tmp_path: Path) -> None:
+    bureau.order(PATH, Answer(503), Answer(429, headers={"Retry-After": "0"}), Answer(500))
+
+    assert download(bureau, tmp_path / "month.zip") is not None
+    assert len(bureau.asked) == 4
+
+
+def test_a_server_that_stays_busy_is_left_alone_after_some_tries(bureau: Bureau, tmp_path: Path) -> None:
+    bureau.always[PATH] = Answer(503)
+
+    error = refusal(bureau, tmp_path / "month.zip")
+
+    assert "is busy or at fault (503 Service Unavailable) in 4 tries; fetch again later" in str(error)
+    assert isinstance(error.__cause__, OSError)  # which the DAG tries again
+    assert len(bureau.asked) == 4
+
+
+def test_a_long_wait_that_a_server_asks_for_is_not_endless(bureau: Bureau, tmp_path: Path) -> None:
+    bureau.order(PATH, Answer(503, headers={"Retry-After": "86400"}))
+
+    assert download(bureau, tmp_path / "month.zip") is not None
+
+
+def test_a_cut_file_is_completed_from_where_it_was(bureau: Bureau, tmp_path: Path) -> None:
+    bureau.order(PATH, Answer(cut_after=100_000), Answer(cut_after=50_000))
+
+    found = download(bureau, tmp_path / "month.zip")
+
+    assert found is not None
+    assert (tmp_path / "month.zip").read_bytes() == FILE
+    assert ranges(bureau) == [None, "bytes=100000-", "bytes=150000-"]
+    assert bureau.sent == 300_000
+
+
+def test_a_later_call_completes_what_an_earlier_one_began(bureau: Bureau, tmp_path: Path) -> None:
+    bureau.always[PATH] = Answer(cut_after=100_000)
+    refusal(bureau, tmp_path / "month.zip", dataclasses.replace(QUICK, tries=1))
+    bureau.always.clear()
+
+    found = download(bureau, tmp_path / "month.zip")
+
+    assert found is not None
+    assert found.sha256 == hashlib.sha256(FILE).hexdigest()
+    assert ranges(bureau) == [None, "bytes=100000-"]
+
+
+def test_a_file_that_changed_between_two_parts_begins_anew(bureau: Bureau, tmp_path: Path) -> None:
+    bureau.always[PATH] = Answer(cut_after=100_000)
+    refusal(bureau, tmp_path / "month.zip", dataclasses.replace(QUICK, tries=1))
+    bureau.always.clear()
+    bureau.files[PATH] = Random(2).randbytes(200_000)
+
+    download(bureau, tmp_path / "month.zip")
+
+    assert (tmp_path / "month.zip").read_bytes() == bureau.files[PATH]
+
+
+def test_the_part_of_another_address_is_not_completed(bureau: Bureau, tmp_path: Path) -> None:
+    bureau.always[PATH] = Answer(cut_after=100_000)
+    refusal(bureau, tmp_path / "month.zip", dataclasses.replace(QUICK, tries=1))
+    bureau.files["/mirror.zip"] = FILE
+
+    with closing(Client(QUICK)) as client:
+        client.download(f"{bureau.url}/mirror.zip", tmp_path / "month.zip", accept)
+
+    assert ranges(bureau) == [None, None]
+    assert (tmp_path / "month.zip").read_bytes() == FILE
+
+
+def test_a_server_without_ranges_gives_the_file_from_its_beginning(tmp_path: Path) -> None:
+    with serving(Bureau(has_ranges=False)) as bureau:
+        bureau.files[PATH] = FILE
+        bureau.order(PATH, Answer(cut_after=100_000))
+
+        download(bureau, tmp_path / "month.zip")
+
+    assert (tmp_path / "month.zip").read_bytes() == FILE
+
+
+def test_nothing_is_completed_where_the_server_cannot_tell_versions_apart(tmp_path: Path) -> None:
+    with serving(Bureau(has_versions=False)) as bureau:
+        bureau.files[PATH] = FILE
+        bureau.order(PATH, Answer(cut_after=100_000))
+
+        download(bureau, tmp_path / "month.zip")
+
+        assert ranges(bureau) == [None, None]
+    assert (tmp_path / "month.zip").read_bytes() == FILE
+
+
+def test_the_date_of_a_file_serves_where_its_etag_is_weak(bureau: Bureau, tmp_path: Path) -> None:
+    weak = {"ETag": 'W/"1"'}
+    bureau.order(PATH, Answer(cut_after=100_000, headers=weak), Answer(headers=weak))
+
+    download(bureau, tmp_path / "month.zip")
+
+    assert ranges(bureau) == [None, "bytes=100000-"]
+    assert bureau.asked[1].headers["If-Range"] == "Wed, 12 Aug 2026 12:15:44 GMT"
+    assert (tmp_path / "month.zip").read_bytes() == FILE
+
+
+def test_a_connection_that_is_always_cut_ends_with_a_sentence(bureau: Bureau, tmp_path: Path) -> None:
+    bureau.always[PATH] = Answer(cut_after=0)
+
+    error = refusal(bureau, tmp_path / "month.zip")
+
+    assert "broke off 4 times in a row, the last time after 0 of 300,000 bytes" in str(error)
+    assert "what is here is kept" in str(error)
+    assert isinstance(error.__cause__, OSError)
+    assert len(bureau.asked) == 4
+
+
+def test_a_server_that_falls_silent_is_asked_for_the_rest(bureau: Bureau, tmp_path: Path) -> None:
+    bureau.order(PATH, Answer(silent_after=100_000))
+
+    found = download(bureau, tmp_path / "month.zip", dataclasses.replace(QUICK, silence_s=0.5, tries=10))
+
+    assert found is not None
+    assert ranges(bureau)[:2] == [None, "bytes=100000-"]
+
+
+def test_a_trickle_is_not_waited_for(bureau: Bureau, tmp_path: Path) -> None:
+    bureau.always[PATH] = Answer(trickle_s=0.01)
+
+    error = refusal(bureau, tmp_path / "month.zip", dataclasses.replace(QUICK, silence_s=0.3, tries=2))
+
+    assert "broke off 2 times in a row" in str(error)
+    assert "(only " in str(error)
+
+
+def test_a_slow_server_that_brings_enough_is_waited_for(bureau: Bureau, tmp_path: Path) -> None:
+    bureau.files[PATH] = b"slowly but surely"
+    bureau.order(PATH, Answer(trickle_s=0.05))
+
+    download(bureau, tmp_path / "month.zip", dataclasses.replace(QUICK, silence_s=0.5, least_bytes_per_s=0.1))
+
+    assert len(bureau.asked) == 1
+    assert (tmp_path / "month.zip").read_bytes() == b"slowly but surely"
+
+
+def test_a_kept_file_is_not_sent_again(bureau: Bureau, tmp_path: Path) -> None:
+    first = download(bureau, tmp_path / "month.zip")
+    bureau.always[PATH] = Answer(cut_after=0)  # the body is not to be asked for
+
+    assert download(bureau, tmp_path / "month.zip") == first
+
+
+def test_a_kept_file_that_the_server_has_changed_is_fetched(bureau: Bureau, tmp_path: Path) -> None:
+    download(bureau, tmp_path / "month.zip")
+    bureau.files[PATH] = FILE[::-1]
+
+    found = download(bureau, tmp_path / "month.zip")
+
+    assert found is not None
+    assert (tmp_path / "month.zip").read_bytes() == FILE[::-1]
+    assert found.sha256 == hashlib.sha256(FILE[::-1]).hexdigest()
+
+
+def test_a_kept_file_that_the_disk_has_damaged_is_fetched_again(bureau: Bureau, tmp_path: Path) -> None:
+    download(bureau, tmp_path / "month.zip")
+    (tmp_path / "month.zip").write_bytes(FILE[:-1] + b"?")
+
+    download(bureau, tmp_path / "month.zip")
+
+    assert (tmp_path / "month.zip").read_bytes() == FILE
+
+
+@pytest.mark.parametrize("note", ["", "{", '{"url": 1}', "[]"])
+def test_a_record_that_a_killed_run_left_unfinished_is_no_obstacle(bureau: Bureau, tmp_path: Path, note: str) -> None:
+    for name in ("month.zip", "month.zip.part"):
+        (tmp_path / name).write_bytes(b"half")
+        (tmp_path / f"{name}.json").write_text(note)
+
+    download(bureau, tmp_path / "month.zip")
+
+    assert (tmp_path / "month.zip").read_bytes() == FILE
+
+
+def test_a_file_that_fails_its_check_is_not_kept(bureau: Bureau, tmp_path: Path) -> None:
+    def refuse(_: Path) -> None:
+        raise DelaywatchError("It is wrong; mend it.")
+
+    with closing(Client(QUICK)) as client, pytest.raises(DelaywatchError, match="It is wrong"):
+        client.download(bureau.url + PATH, tmp_path / "month.zip", refuse)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checksum_that_the_server_tells_is_checked(bureau: Bureau, tmp_path: Path) -> None:
+    right, wrong = (
+        base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode() for data in (FILE, FILE[::-1])
+    )
+    bureau.order(PATH, Answer(headers={"x-goog-hash": f"crc32c=AAAAAA==, md5={wrong}"}))
+
+    assert "arrived damaged (MD5); fetch again" in str(refusal(bureau, tmp_path / "month.zip"))
+    bureau.order(PATH, Answer(headers={"x-goog-hash": f"crc32c=AAAAAA==, md5={right}"}))
+    assert download(bureau, tmp_path / "month.zip") is not None
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (401, "refuses .*401 Unauthorized.*see that the token is right"),
+        (403, "refuses .*403 Forbidden"),
+        (418, "answers 418 .* open that in a browser"),
+    ],
+)
+def test_a_refusal_is_told_and_final(bureau: Bureau, tmp_path: Path, status: int, sentence: str) -> None:
+    bureau.always[PATH] = Answer(status)
+
+    with pytest.raises(DelaywatchError, match=sentence) as caught:
+        download(bureau, tmp_path / "month.zip")
+
+    assert not isinstance(caught.value.__cause__, OSError)
+    assert len(bureau.asked) == 1
+
+
+def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with serving(Bureau()) as bureau:
+        pass
+
+    error = refusal(bureau, tmp_path / "month.zip", dataclasses.replace(QUICK, tries=2))
+
+    assert "127.0.0.1" in str(error)
+    assert "does not answer" in str(error)
+    assert "Connection refused" in str(error)
+    assert isinstance(error.__cause__, OSError)
+
+
+def test_a_server_that_speaks_no_tls_is_told_so_without_more_tries(bureau: Bureau, tmp_path: Path) -> None:
+    url = bureau.url.replace("http:", "https:") + PATH
+
+    with closing(Client(QUICK)) as client, pytest.raises(DelaywatchError, match="No trusted connection to 127"):
+        client.download(url, tmp_path / "month.zip", accept)
+
+
+@pytest.mark.parametrize("url", ["transtats.bts.gov/x.zip", "ftp://127.0.0.1/x.zip", "http://"])
+def test_an_address_that_is_none_is_told(tmp_path: Path, url: str) -> None:
+    with closing(Client(QUICK)) as client, pytest.raises(DelaywatchError, match="is no address of the web"):
+        client.download(url, tmp_path / "month.zip", accept)
+
+
+def test_an_address_with_a_password_is_refused_without_showing_it(tmp_path: Path) -> None:
+    with closing(Client(QUICK)) as client, pytest.raises(DelaywatchError, match="has a user or a password") as caught:
+        client.download("http://amelia:s3cret@127.0.0.1/x.zip", tmp_path / "month.zip", accept)
+
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_redirect_in_a_circle_is_told(bureau: Bureau, tmp_path: Path) -> None:
+    bureau.always[PATH] = Answer(302, headers={"Location": PATH})
+
+    assert "leads round in a circle" in str(refusal(bureau, tmp_path / "month.zip"))
+
+
+def test_the_version_is_told_without_the_file(bureau: Bureau, tmp_path: Path) -> None:
+    found = download(bureau, tmp_path / "month.zip")
+    bureau.always[PATH] = Answer(cut_after=0)
+
+    with closing(Client(QUICK)) as client:
+        assert found is not None
+        assert client.version(bureau.url + PATH) == found.version
+        assert client.version(bureau.url + "/none.zip") is None

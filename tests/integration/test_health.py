@@ -1,0 +1,318 @@
+"""Health in one look: what is well and what is not, each in a sentence, and the one word for browsers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import namedtuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from typer.testing import CliRunner, Result
+
+from tests.conftest import sql, wait_until
+from tests.steps import BRONZE_KEY, OTHER_BRONZE, YEAR
+from utils import __main__ as cli
+from utils import health, health_page, pipeline
+from utils.errors import DelaywatchError
+from utils.health import Finding
+from utils.health_page import Word
+from utils.lake import Lake
+from utils.settings import Settings, WatchSettings
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(YEAR + 1, 3, 1, 12, tzinfo=UTC)  # the year is over, its file is still waited for
+WATCH = WatchSettings()
+
+
+def found(settings: Settings, watch: WatchSettings = WATCH, now: datetime = NOW) -> dict[str, Finding]:
+    """The findings by what was looked at, the last one of each."""
+    return {one.what: one for one in health.check(settings, watch, now)}
+
+
+def test_a_finished_year_is_well_in_every_respect(done: Settings) -> None:
+    seen = found(done)
+
+    assert {what: one.is_well for what, one in seen.items()} == {
+        "bronze": True, "run": True, "warehouse": True, "disk": True,
+    }  # fmt: skip
+    assert seen["bronze"].sentence == f"01_bronze/{YEAR}.csv is in {done.lake}."
+    assert f"The last year to be finished is {YEAR}, on " in seen["run"].sentence
+    assert f"has {YEAR} as the lake has them" in seen["warehouse"].sentence
+
+
+# --- bronze -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_year_is_waited_for_as_long_as_its_run_waits(done: Settings) -> None:
+    now = datetime(YEAR + 2, 3, 1, tzinfo=UTC)
+
+    waited = found(done, now=now)["bronze"]
+
+    assert waited.is_well
+    assert (
+        f"01_bronze/{YEAR + 1}.csv is not there yet; the run of {YEAR + 1} waits until {YEAR + 2}-06-"
+        in waited.sentence
+    )
+
+
+def test_a_year_that_never_came_is_a_problem_that_names_what_is_there(done: Settings) -> None:
+    missed = found(done, now=datetime(YEAR + 2, 9, 1, tzinfo=UTC))["bronze"]
+
+    assert not missed.is_well
+    assert f"There is no 01_bronze/{YEAR + 1}.csv" in missed.sentence
+    assert f"choose a year that is there: {YEAR}" in missed.sentence
+
+
+def test_the_year_that_must_be_there_can_be_named(done: Settings) -> None:
+    late = datetime(YEAR + 9, 9, 1, tzinfo=UTC)
+
+    assert found(done, WatchSettings(expected_year=YEAR), late)["bronze"].is_well
+    assert not found(done, WatchSettings(expected_year=YEAR - 1), late)["bronze"].is_well
+
+
+# --- warehouse --------------------------------------------------------------------------------------------------------
+
+
+def test_a_warehouse_without_a_row_of_gold_is_behind_the_lake(done: Settings) -> None:
+    sql(done.warehouse, "DELETE FROM flights.airport_days WHERE origin = 'ACK' AND fl_date = '2015-03-01'")
+
+    behind = found(done)["warehouse"]
+
+    assert not behind.is_well
+    assert (
+        f"{YEAR} (airport_days: 1,095 in gold, 1,094 in the warehouse); run upsert and page of it." in behind.sentence
+    )
+
+
+def test_a_new_file_whose_run_has_not_come_to_its_end_leaves_the_warehouse_behind(done: Settings) -> None:
+    Lake(done).store.put(BRONZE_KEY, OTHER_BRONZE)
+    pipeline.write_silver(done, YEAR)
+
+    behind = found(done)["warehouse"]
+
+    assert (behind.is_well, f"{YEAR} (another file)" in behind.sentence) == (False, True)
+
+
+def test_verdicts_of_other_settings_than_those_of_the_warehouse_are_noticed(done: Settings) -> None:
+    sql(done.warehouse, "UPDATE flights.runs SET params_hash = 'of others'")
+
+    behind = found(done)["warehouse"]
+
+    assert (behind.is_well, f"{YEAR} (verdicts of other settings)" in behind.sentence) == (False, True)
+
+
+def test_a_warehouse_that_does_not_answer_is_a_problem_and_does_not_hide_the_rest(done: Settings) -> None:
+    seen = found(dataclasses.replace(done, warehouse="postgresql://nobody:hunter2@127.0.0.1:1/flights"))
+
+    assert {what: one.is_well for what, one in seen.items()} == {
+        "bronze": True, "run": False, "warehouse": False, "disk": True,
+    }  # fmt: skip
+    assert "No Postgres answers at the warehouse flights at 127.0.0.1:1" in seen["warehouse"].sentence
+    assert "hunter2" not in str(seen)
+
+
+def test_an_empty_installation_is_well(folder_settings: Settings, warehouse: str) -> None:
+    seen = found(dataclasses.replace(folder_settings, warehouse=warehouse), now=datetime(2016, 1, 2, tzinfo=UTC))
+
+    assert [one.is_well for one in seen.values()] == [True] * 4
+    assert seen["run"].sentence == "No year has been finished yet."
+
+
+# --- disk and certificate ---------------------------------------------------------------------------------------------
+
+
+def test_a_disk_that_is_nearly_full_is_a_problem_by_a_given_figure(
+    done: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100 << 30, 95 << 30, 5 << 30))
+
+    full = found(done)["disk"]
+
+    assert not full.is_well
+    assert full.sentence.startswith("Only 5.4 GB (5 %) are free on the disk of ")
+    assert "`python -m utils sweep --dry-run`" in full.sentence
+
+
+def test_one_disk_is_told_once(done: Settings, tmp_path: Path) -> None:
+    findings = health.check(done, WatchSettings(log_folder=tmp_path / "logs"), NOW)
+
+    assert [one.what for one in findings].count("disk") == 1
+
+
+def certificate(path: Path, days: float) -> WatchSettings:
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW - timedelta(days=400))
+        .not_valid_after(NOW + timedelta(days=days))
+        .sign(key, hashes.SHA256())
+    )
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    return WatchSettings(certificate=path)
+
+
+@pytest.mark.parametrize(
+    ("days", "is_well", "said"),
+    [
+        (90.5, True, "The certificate is good until 2016-05-31, 90 days."),
+        (13.5, False, "The certificate ends on 2016-03-15, 13 days left; renew it."),
+        (-1, False, "The certificate expired on 2016-02-29; renew it, see nginx/README.md."),
+    ],
+)
+def test_the_days_of_the_certificate_are_counted(
+    done: Settings, tmp_path: Path, days: float, is_well: bool, said: str
+) -> None:
+    assert found(done, certificate(tmp_path / "tls.crt", days))["certificate"] == Finding("certificate", is_well, said)
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "cannot be read"), (b"nonsense", "is no certificate in PEM")])
+def test_a_certificate_that_cannot_be_read_is_a_problem(
+    done: Settings, tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    path = tmp_path / "tls.crt"
+    if content is not None:
+        path.write_bytes(content)
+
+    unread = found(done, WatchSettings(certificate=path))["certificate"]
+
+    assert (unread.is_well, said in unread.sentence) == (False, True)
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def utils(*line: str, settings: Settings) -> Result:
+    nothing = {name: "" for name in os.environ if name.startswith("DELAYWATCH_")}
+    return CliRunner().invoke(
+        cli.app, line, env={**nothing, "DELAYWATCH_LAKE": settings.lake, "DELAYWATCH_WAREHOUSE": settings.warehouse}
+    )
+
+
+def test_the_command_says_a_line_each_and_exits_with_1_on_a_problem(done: Settings) -> None:
+    well, unwell = (utils("health", "--year", str(year), settings=done) for year in (YEAR, YEAR - 1))
+
+    assert (well.exit_code, unwell.exit_code) == (0, 1)
+    assert [line.split()[:2] for line in well.stdout.splitlines()] == [
+        ["ok", "bronze"], ["ok", "run"], ["ok", "warehouse"], ["ok", "disk"],
+    ]  # fmt: skip
+    assert unwell.stdout.splitlines()[0].startswith("PROBLEM  bronze       There is no")
+
+
+def test_the_command_says_the_same_as_json(done: Settings) -> None:
+    said = utils("health", "--json", "--year", str(YEAR - 1), settings=done)
+
+    answer = json.loads(said.stdout)
+    assert (said.exit_code, answer["word"]) == (1, "problem")
+    assert [one["what"] for one in answer["findings"] if not one["is_well"]] == ["bronze"]
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def page(word: Word) -> Iterator[int]:
+    with health_page.server("127.0.0.1", 0, word) as listening:
+        threading.Thread(target=listening.serve_forever, args=[0.02], daemon=True).start()
+        yield listening.server_address[1]
+        listening.shutdown()
+
+
+def asked(port: int, path: str = "/health", method: str = "GET") -> tuple[int, str, dict[str, str]]:
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request(method, path)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, text, dict(answer.getheaders())
+
+
+def test_the_page_is_one_word_and_tells_outsiders_nothing_else() -> None:
+    word = Word()
+    with page(word) as port:
+        before = asked(port)
+        word.look(lambda: {"word": "ok", "findings": []})
+        well = asked(port)
+        word.look(lambda: {"word": "problem", "findings": [{"is_well": False, "sentence": "secret place"}]})
+        unwell = asked(port)
+
+    assert [(status, text) for status, text, _ in (before, well, unwell)] == [
+        (503, "starting\n"), (200, "ok\n"), (503, "problem\n"),
+    ]  # fmt: skip
+    assert well[2]["Cache-Control"] == "no-store"
+    assert "Python" not in str(well[2])
+
+
+def test_the_page_answers_head_and_knows_no_other_path() -> None:
+    word = Word()
+    word.look(lambda: {"word": "ok", "findings": []})
+    with page(word) as port:
+        assert asked(port, method="HEAD")[:2] == (200, "")
+        assert asked(port, "/health?verbose")[:2] == (200, "ok\n")
+        assert asked(port, "/../etc/passwd")[:2] == (404, "not found\n")
+
+
+def test_a_word_that_has_grown_old_is_a_problem() -> None:
+    word = Word(stale_s=0.05)
+    word.look(lambda: {"word": "ok", "findings": []})
+
+    time.sleep(0.1)
+
+    assert str(word) == "problem"
+
+
+def test_a_look_that_cannot_even_begin_is_a_problem() -> None:
+    word = Word()
+
+    def unset() -> dict[str, object]:
+        raise DelaywatchError("DELAYWATCH_LAKE is not set")
+
+    word.look(unset)
+
+    assert str(word) == "problem"
+
+
+def test_the_command_serves_the_word_until_it_is_ended(done: Settings) -> None:
+    with health_page.server("127.0.0.1", 0, Word()) as taken:
+        port = taken.server_address[1]  # free as soon as this is closed
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "dags")}
+    environment |= {"DELAYWATCH_LAKE": done.lake, "DELAYWATCH_WAREHOUSE": done.warehouse}
+    line = [sys.executable, "-m", "utils", "health", "--year", str(YEAR), "--serve", f"127.0.0.1:{port}"]
+    serving = subprocess.Popen(line, env=environment)
+
+    def says_ok() -> bool:
+        try:
+            return asked(port)[:2] == (200, "ok\n")
+        except ConnectionRefusedError:
+            return False
+
+    try:
+        wait_until(says_ok)
+    finally:
+        serving.terminate()
+        serving.wait(10)
+
+
+@pytest.mark.parametrize("address", ["8095", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:99999", "127.0.0.1:x"])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(DelaywatchError, match="is no address to listen on"):
+        health_page.serve(address, lambda: {"word": "ok", "findings": []})
