@@ -22,17 +22,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
 
 from airflow import sdk
-from airflow.sdk.exceptions import AirflowNotFoundException
 
+import alerts
+import connections
 from utils import pipeline
 from utils.errors import DelaywatchError
 from utils.settings import Settings
 
 GOLD, WAREHOUSE = sdk.Asset("delaywatch_gold_airport_days"), sdk.Asset("delaywatch_warehouse_flights")
-AWS_EXTRAS = {"aws_region": "region_name", "aws_endpoint_url": "endpoint_url", "aws_session_token": "aws_session_token"}
 BACKOFF = {"retries": 3, "retry_delay": timedelta(minutes=1), "retry_exponential_backoff": 2}
 
 
@@ -46,24 +45,11 @@ class RetryWhatMayPass(sdk.RetryPolicy):
         return sdk.RetryDecision.fail("The input must be mended first.") if is_final else sdk.RetryDecision.default()
 
 
-def _connection(name: str) -> Any:
-    try:
-        return sdk.Connection.get(name)
-    except AirflowNotFoundException:
-        return None
-
-
-def _run() -> tuple[Settings, int]:
-    """Return this run's settings, Airflow's connections before the environment, and its year."""
-    given, context = dict[str, Any](), sdk.get_current_context()
-    if warehouse := _connection("warehouse"):
-        place, options = warehouse.get_uri().partition("://")[2].partition("?")[0], urlencode(warehouse.extra_dejson)
-        given["warehouse"] = f"postgresql://{place}" + (f"?{options}" if options else "")
-    if aws := _connection("aws_default"):
-        given |= {"aws_access_key_id": aws.login, "aws_secret_access_key": aws.password}
-        given |= {setting: aws.extra_dejson.get(extra) for setting, extra in AWS_EXTRAS.items()}
+def _run(context: Any = None) -> tuple[Settings, int]:
+    """Return a run's settings, Airflow's connections before the environment, and its year."""
+    context = context or sdk.get_current_context()
     asked, interval_start = context["params"]["year"], context.get("data_interval_start")
-    return Settings.from_environment(**given), pipeline.year_of_run(asked, interval_start, context["dag_run"].run_after)
+    return connections.settings(), pipeline.year_of_run(asked, interval_start, context["dag_run"].run_after)
 
 
 def _step(
@@ -91,7 +77,8 @@ with sdk.DAG(
         "year": sdk.Param(None, type=["null", "integer"], minimum=1987, maximum=2100),
         "detectors": sdk.Param(None, type=["null", "array"], items={"type": "string"}),
     },
-    default_args={**BACKOFF, "retry_policy": RetryWhatMayPass()},
+    default_args={**BACKOFF, "retry_policy": RetryWhatMayPass(), "on_failure_callback": alerts.note_failure},
+    on_failure_callback=alerts.RunFailed(),
     doc_md=__doc__,
 ):
 
@@ -107,7 +94,7 @@ with sdk.DAG(
     def detect(detector: str) -> str:  # noqa: D103
         return pipeline.write_anomalies(*_run(), detector)
 
-    @sdk.task
+    @sdk.task(on_success_callback=alerts.YearFinished(_run))
     def publish() -> str:
         """Year page and record of the run, once Postgres and gold hold the same rows."""
         run = sdk.get_current_context()["dag_run"]

@@ -22,7 +22,7 @@ fail() {
 for name in BUCKET REGION DOMAIN SECRETS_PREFIX WAREHOUSE_SECRET SETTINGS_SECRET; do
     [ -n "${!name:-}" ] || fail "$CONF does not say $name; host.yaml's UserData writes it."
 done
-export AWS_DEFAULT_REGION=$REGION PATH=$PATH:/snap/bin
+export AWS_DEFAULT_REGION=$REGION PATH=$PATH:/snap/bin HOME=${HOME:-/root} # systemd and SSM set no HOME
 
 # --- the release ------------------------------------------------------------------------------------------------------
 
@@ -108,6 +108,8 @@ release() { # release RELEASE: fetched, started, and what a reboot starts from n
     ln -sfn "$folder" "$HOME_DIR/current.new"
     mv -T "$HOME_DIR/current.new" "$HOME_DIR/current"
     forget_old "$HOME_DIR/releases" "$KEPT_RELEASES"
+    docker image prune --force >/dev/null # each build leaves the images before it without a name
+    "$folder/infra-notes/cloudformation/host.sh" units # of the release that runs, not of the one before
     echo "$name runs."
 }
 
@@ -123,11 +125,6 @@ start() { # at boot: what changed in Secrets Manager counts from here on
     enter
     write_settings .
     stack/up.sh
-}
-
-stop() {
-    enter
-    docker compose --profile '*' stop
 }
 
 # --- what CloudWatch gets ---------------------------------------------------------------------------------------------
@@ -213,6 +210,7 @@ unit() { # unit NAME: its text comes on stdin
 
 install_units() {
     local self=$HOME_DIR/current/infra-notes/cloudformation/host.sh
+    # Nothing is stopped at shutdown: Docker starts again what it did not see stopped, even if up.sh cannot reach a registry.
     unit delaywatch.service <<END
 [Unit]
 Description=Delaywatch: the stack of docker-compose.yaml
@@ -224,9 +222,9 @@ Wants=network-online.target
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=$self start
-ExecStop=$self stop
+Restart=on-failure
+RestartSec=2min
 TimeoutStartSec=30min
-TimeoutStopSec=3min
 
 [Install]
 WantedBy=multi-user.target
@@ -277,15 +275,14 @@ case ${1:-} in
         install_packages
         install_agent
         release "$2"
-        install_units
         systemctl start delaywatch.service
         backup
         ;;
     release)
         [ -n "${2:-}" ] || fail "say which: host.sh release releases/NAME.tar.gz"
         release "$2"
-        install_units
         ;;
-    start | stop | watch | backup | settings) "$1" ;;
-    *) fail "write: host.sh install|release RELEASE, or host.sh start|stop|watch|backup|settings" ;;
+    units) install_units ;;
+    start | watch | backup | settings) "$1" ;;
+    *) fail "write: host.sh install|release RELEASE, or host.sh start|watch|backup|settings|units" ;;
 esac

@@ -52,7 +52,7 @@ def _put_secret(aws: Client, name: str, content: Any) -> None:
 def _machine(folder: Path, aws: Client, aws_url: str) -> Host:
     """Call host.sh on a machine that is a folder.
 
-    It has opt/ for /opt/delaywatch, units/ for systemd's, and bin/ with a stand-in for systemctl.
+    It has opt/ for /opt/delaywatch, units/ for systemd's, and bin/ with stand-ins for systemctl and docker.
     """
     aws("s3").create_bucket(Bucket=BUCKET)
     _put_secret(aws, "host/connections/warehouse", WAREHOUSE)
@@ -68,7 +68,8 @@ def _machine(folder: Path, aws: Client, aws_url: str) -> Host:
         "SETTINGS_SECRET": "host/host/settings",
     }
     (folder / "host.conf").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
-    _program(folder / "bin/systemctl", 'echo "systemctl $*"')
+    for name in ("systemctl", "docker"):
+        _program(folder / f"bin/{name}", f'echo "{name} $*"')
     own = {
         "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
         "HOME": str(folder),
@@ -114,6 +115,7 @@ def _archive(aws: Client, name: str, up: str, upgrade: str = "exit 1") -> None:
     """Put a release into the bucket whose stack/up.sh and stack/upgrade.sh are these lines."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.add(SCRIPT, "infra-notes/cloudformation/host.sh")
         for script, line in {"stack/up.sh": up, "stack/upgrade.sh": upgrade}.items():
             content = f'#!/usr/bin/env bash\ncd "$(dirname "$0")/.."\n{line}\n'.encode()
             entry = tarfile.TarInfo(script)
