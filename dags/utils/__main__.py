@@ -274,7 +274,8 @@ def status(
         "verdicts",
         "warehouse",
         "page",
-        caption="silver counts flights, gold and warehouse airport-days",
+        caption="silver counts flights, gold and warehouse airport-days; verdicts are stale when gold, settings, "
+        "incidents or feedback are no longer those that they were made with, unexplained when reasons are not of them",
     )
     for one_year in years_there:
         one = in_lake.get(one_year)

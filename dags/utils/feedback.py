@@ -78,6 +78,10 @@ def _give(handler: DBHandler, airport: str, day: date, opinion: str, note: str, 
     _say(f"{airport} {day}: {opinion}{'' if is_new else ', as before'} (the published verdict: {_verdict(now)}).")
     if "expected" in {opinion, before} and opinion != before:
         _say_what_next(day)
+    elif opinion == "right" and not now["severity"]:
+        _say("The day is not flagged, so this counts as an abnormal day that was missed.")
+    elif opinion == "wrong" and not now["severity"]:
+        _say("The day is not flagged, so this counts only against the detectors that flag it.")
 
 
 def _withdraw(handler: DBHandler, airport: str, day: date) -> None:
@@ -99,6 +103,7 @@ def _list(handler: DBHandler, years: list[int] | None) -> None:
         _say(f"No feedback{' on days of these years' if years else ''} yet.")
         return
     table = Table("airport", "day", "opinion", "published verdict", "by", "on", "note")
+    table.columns[1].no_wrap, table.columns[1].min_width = True, len("2013-02-08")  # --withdraw needs it whole
     for row in found.to_dict("records"):
         said = (row["opinion"], _verdict(row), row["author"], f"{row['given_at']:%Y-%m-%d}", row["note"])
         # as they are: a note may hold what rich takes for a colour

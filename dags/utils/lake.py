@@ -296,7 +296,10 @@ class Lake:
         """What `read_table` reads, and the `content_hash` of the file's bytes."""
         data = self.store.get(key)
         if data is None:
-            raise DelaywatchError(f"{key} is not in {self.uri}; run the step that writes it for this year.")
+            raise DelaywatchError(
+                f"{key} is not in {self.uri}; run the steps before this one for the year, or choose one of those that "
+                "`python -m utils status` shows."
+            )
         try:
             table = pq.ParquetFile(pa.BufferReader(data)).read(columns=list(columns) if columns else None)
         except pa.ArrowInvalid as error:

@@ -249,11 +249,12 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
     explanations = {name: _frame(found) for name, found in _explanations(lake, year).items()}
     in_gold = {"airport_days": len(days), **{f"anomalies of {name}": len(frame) for name, frame in verdicts.items()}}
     in_gold |= {name: len(frame) for name, frame in explanations.items()}
-    hashes = [found["params_hash"].iloc[0] for _, found in sorted(verdicts.items()) if len(found)]
+    hashes = {name: str(found["params_hash"].iloc[0]) for name, found in sorted(verdicts.items()) if len(found)}
     with closing(DBHandler(settings.warehouse)) as warehouse:
         in_warehouse = {name: warehouse.count(name, year) for name in ("airport_days", *explanations)}
         for name in sorted({*verdicts, *warehouse.detectors(year)}):
-            in_warehouse[f"anomalies of {name}"] = warehouse.count("anomalies", year, within={"detector": name})
+            of_these = {"detector": name} | ({"params_hash": hashes[name]} if name in hashes else {})
+            in_warehouse[f"anomalies of {name}"] = warehouse.count("anomalies", year, within=of_these)
         differing = [what for what in in_warehouse if in_gold.get(what, 0) != in_warehouse[what]]
         if differing:
             told = "; ".join(
@@ -281,7 +282,7 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
                 "run_id": run_id,
                 "year": year,
                 "code_version": __version__,
-                "params_hash": keys.content_hash("".join(hashes).encode())[:12],
+                "params_hash": keys.content_hash("".join(hashes.values()).encode())[:12],
                 "started": started,
                 "ended": datetime.now(UTC),
                 "rows": rows,

@@ -17,7 +17,7 @@ import ssl
 import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,11 @@ NOT_ONE_OFF = "label=com.docker.compose.oneoff=False"  # not those of `docker co
 
 @dataclass(frozen=True)
 class Container:
-    """One service's container as `docker ps` shows it."""
+    """One service's container as `docker ps` shows it; the same one a second later is equal, though its age is not."""
 
     id: str
     state: str
-    status: str
+    status: str = field(compare=False)
     ports: str
 
     @property

@@ -450,7 +450,7 @@ def test_jupyter_runs_its_notebook_from_top_to_bottom(
         for path in (folder, *folder.iterdir()):
             shutil.chown(path, uid)
     started = stack.run(
-        ["docker", "compose", "--profile", "notebooks", "up", "--detach", "--wait", "jupyter"],
+        ["docker", "compose", "--profile", "notebooks", "up", "--detach", "--wait", "--build", "jupyter"],
         {"DELAYWATCH_UID": str(uid)},
     )
     assert started.returncode == 0, started.stderr.decode()

@@ -720,7 +720,7 @@ def test_a_database_without_tables_says_how_they_come(empty_database: str) -> No
         lambda: handler.record_run({"run_id": "a", "year": 2018}),
     ):
         with pytest.raises(
-            DelaywatchError, match=r"`python -m utils upsert` with a login that is a member of flights_owner"
+            DelaywatchError, match=r"`python -m utils prepare` with a login that is a member of flights_owner"
         ):
             use()
 

@@ -236,7 +236,7 @@ def test_a_silver_part_that_is_replaced_on_s3_while_it_is_read_is_told_so(bucket
 
 def test_an_absent_layer_names_the_step_that_writes_it(lake: Lake) -> None:
     assert "run the silver step of 2015 first" in sentence(lake.manifest, 2015)
-    assert "run the step that writes it" in sentence(lake.read_airport_days, 2015)
+    assert "run the steps before this one for the year" in sentence(lake.read_airport_days, 2015)
 
 
 # --- faults of a folder -----------------------------------------------------------------------------------------------

@@ -123,6 +123,19 @@ def test_verdicts_without_their_reasons_are_shown_as_unexplained(done: Settings,
     assert pipeline.status(done)[0]["detectors"] == {"delaywatch": "unexplained", "three_sigma": "current"}
 
 
+def test_a_page_is_not_written_of_verdicts_that_the_warehouse_does_not_have(
+    done: Settings, settings_file: Path
+) -> None:
+    before = files(done)[keys.year_page_key(YEAR)]
+    settings_file.write_text(DETECTORS_FILE.read_text().replace("threshold: 3", "threshold: 2"))
+    pipeline.write_anomalies(done, YEAR, "three_sigma")
+
+    told = r"anomalies of three_sigma: 1095 in gold, 0 in the warehouse.*run the upsert step again"
+    with pytest.raises(DelaywatchError, match=told):
+        STEPS["publish"](done)
+    assert files(done)[keys.year_page_key(YEAR)] == before
+
+
 def test_the_record_of_a_run_names_the_settings_of_the_verdicts_that_it_published(
     done: Settings, settings_file: Path
 ) -> None:

@@ -180,7 +180,7 @@ def test_a_wrong_password_of_the_warehouse_is_told_without_being_shown(
     [
         ([], "postgresql://u:hush@127.0.0.1:9/d", "No Postgres answers at the warehouse d at 127.0.0.1:9; start it"),
         ([], "", "warehouse_url is empty; write one line into it."),
-        (["--reader", "x", "--reader-password-file", "/nowhere"], None, "/nowhere cannot be read (No such file"),
+        (["--reader", "x", "--reader-password-file", "{password}s"], None, "passwords cannot be read (No such file"),
         (["--reader", "x", "--reader-password-file", "/dev/null"], None, "/dev/null is empty; write one line into it."),
         (["--reader", "x"], None, "--reader and --reader-password-file belong together"),
         (["--reader", "", "--reader-password-file", "{password}"], None, "The reader '' cannot name a login"),

@@ -80,7 +80,7 @@ def test_the_order_of_rows_in_silver_is_that_of_the_file(tmp_path: Path, small_p
     ]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 99),
     again=st.integers(0, 40),
