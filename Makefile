@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up down logs status password reset-password backup restore upgrade destroy demo demo-psql test test-slow \
+.PHONY: help up down logs status health password reset-password backup restore upgrade destroy demo demo-psql test test-slow \
 	test-e2e test-restarts check bench bench-detectors lock clean venv
 
 help: ## Show this list
@@ -34,6 +34,9 @@ logs: ## Follow what the stack says, or one service: SERVICE=airflow-scheduler
 status: ## Health of every container, and the years in lake and warehouse
 	@$(COMPOSE) ps --all --format 'table {{.Service}}\t{{.Status}}'
 	@docker compose exec -T airflow-scheduler python -m utils status
+
+health: ## Whether bronze, last run, warehouse, disk and certificate are well, a sentence each
+	@docker compose exec -T health python -m utils health
 
 password: ## Show the user, the password and Jupyter's token
 	@docker compose run --rm --no-deps -T setup python -m stack password

@@ -26,6 +26,7 @@ def files(settings: Settings, secrets: Mapping[str, str], certificate: Certifica
     """Every service's files by name."""
     warehouse = settings.warehouse or f"postgresql://delaywatch:{secrets['warehouse_password']}@postgres:5432/warehouse"
     reader = settings.reader or _as_user(warehouse, READER, secrets["reader_password"])
+    database = f"{DRIVER}://airflow:{secrets['airflow_password']}@postgres:5432/airflow"
     admin_password = settings.admin_password or secrets["admin_password"]
     keys = _keys(settings, secrets)
     aws = {
@@ -34,13 +35,16 @@ def files(settings: Settings, secrets: Mapping[str, str], certificate: Certifica
     }
     return {
         "airflow": {
-            "database_url": f"{DRIVER}://airflow:{secrets['airflow_password']}@postgres:5432/airflow",
+            "database_url": database,
             "fernet_key": secrets["fernet_key"],
             "secret_key": secrets["airflow_secret_key"],
             "jwt_secret": secrets["jwt_secret"],
             "admin_password": admin_password,
             "warehouse_url": warehouse,
             "reader_password": None if settings.reader else secrets["reader_password"],
+            "smtp_url": settings.smtp or "",  # an empty file is an absent value
+            "alert_webhook": settings.alert_webhook or "",
+            "kaggle_token": settings.kaggle_token or "",
             "connections.json": None if settings.secrets_backend else _connections(settings, warehouse, keys),
             "airflow.cfg": _airflow_cfg(settings),
             **aws,
@@ -60,6 +64,12 @@ def files(settings: Settings, secrets: Mapping[str, str], certificate: Certifica
             "tls.crt": certificate.chain,
             "tls.key": certificate.key,
             "hsts.conf": "" if certificate.is_self_signed else HSTS,
+        },
+        "health": {
+            "database_url": database,
+            "warehouse_url": reader,
+            "certificate.pem": certificate.chain,
+            **aws,
         },
         "jupyter": {"token": settings.jupyter_token or secrets["jupyter_token"], "warehouse_url": reader, **aws},
     }
@@ -144,4 +154,6 @@ def _airflow_cfg(settings: Settings) -> str:
             "remote_log_conn_id": "aws_default",
         }
         content += "\n" + _ini("logging", options)
+    if settings.metrics:  # where to is OTEL_EXPORTER_OTLP_ENDPOINT
+        content += "\n" + _ini("metrics", {"otel_on": "True"})
     return content

@@ -26,8 +26,11 @@ SECRET = frozenset(
         "AWS_SECRET_ACCESS_KEY",
         "AWS_SESSION_TOKEN",
         "DELAYWATCH_ADMIN_PASSWORD",
+        "DELAYWATCH_ALERT_WEBHOOK",
         "DELAYWATCH_JUPYTER_TOKEN",
+        "DELAYWATCH_KAGGLE_TOKEN",
         "DELAYWATCH_READER",
+        "DELAYWATCH_SMTP",
         "DELAYWATCH_WAREHOUSE",
     }
 )
@@ -61,6 +64,10 @@ class Settings:
     access_key: str | None = field(repr=False)
     secret_key: str | None = field(repr=False)
     session_token: str | None = field(repr=False)
+    kaggle_token: str | None = field(repr=False)
+    smtp: str | None = field(repr=False)
+    alert_webhook: str | None = field(repr=False)
+    metrics: str | None
     logs: str | None
     secrets_backend: str | None
     secrets_backend_kwargs: dict[str, Any] = field(repr=False)
@@ -86,6 +93,10 @@ class Settings:
             access_key=aws.get("AWS_ACCESS_KEY_ID"),
             secret_key=aws.get("AWS_SECRET_ACCESS_KEY"),
             session_token=aws.get("AWS_SESSION_TOKEN"),
+            kaggle_token=given.get("DELAYWATCH_KAGGLE_TOKEN"),
+            smtp=given.get("DELAYWATCH_SMTP"),
+            alert_webhook=given.get("DELAYWATCH_ALERT_WEBHOOK"),
+            metrics=given.get("DELAYWATCH_METRICS"),
             logs=given.get("DELAYWATCH_LOGS"),
             secrets_backend=given.get("AIRFLOW_SECRETS_BACKEND"),
             secrets_backend_kwargs=json.loads(given.get("AIRFLOW_SECRETS_BACKEND_KWARGS", "{}")),
@@ -131,12 +142,25 @@ def _is_postgres(value: str) -> bool:
 
 
 def _is_web(value: str) -> bool:
+    return _is_service(value, "http", "https")
+
+
+def _is_mail_server(value: str) -> bool:
+    scheme, _, rest = value.partition("://")
+    login, _, place = rest.rpartition("@")
+    return (not login or re.fullmatch(rf"{_PART}:{_PART}", login) is not None) and _is_service(
+        f"{scheme}://{place}", "smtp", "smtps"
+    )
+
+
+def _is_service(value: str, *schemes: str) -> bool:
+    """Whether it begins as `scheme://host[:port]`, and names no user."""
     try:
         parts = urlsplit(value)
         is_port_right = parts.port != 0
     except ValueError:
         return False
-    return is_port_right and parts.scheme in {"http", "https"} and _is_host(parts.netloc.removesuffix(f":{parts.port}"))
+    return is_port_right and parts.scheme in schemes and _is_host(parts.netloc.removesuffix(f":{parts.port}"))
 
 
 def _is_object(value: str) -> bool:
@@ -154,6 +178,27 @@ def _matches(pattern: str) -> Callable[[str], bool]:
     return lambda value: re.fullmatch(pattern, value) is not None
 
 
+def _is_network(value: str) -> bool:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_kaggle_token(value: str) -> bool:
+    if re.fullmatch(r"[\w.~+/=-]+", value):
+        return True
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and {"username", "key"} <= found.keys()
+
+
+_MAIL = r"[!-+\--?A-~]+@[!-+\--?A-~]+"  # no comma, which separates them
+_COUNT = (_matches("[1-9][0-9]{0,5}"), "write a whole number of 1 or more")
+_PAGE = r"https?://[^\s/?#]+(?:[/?][^\s#]*)?"
 _URL = "postgresql://user:password@host:5432/database, with @ : / ? # % in the password as %40 %3A %2F %3F %23 %25"
 RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     "DELAYWATCH_ADMIN_PASSWORD": (_is_long, f"take {LEAST_PASSWORD_LENGTH} characters or more"),
@@ -171,6 +216,25 @@ RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     "DELAYWATCH_HTTP_PORT": (_is_port, "write a number from 1 to 65535"),
     "DELAYWATCH_HTTPS_PORT": (_is_port, "write a number from 1 to 65535"),
     "DELAYWATCH_EMAIL": (_matches(r"[^\s@]+@[^\s@]+"), "write an e-mail address"),
+    "DELAYWATCH_TRUSTED_PROXY": (_is_network, "write an IP address or a network such as 10.0.0.0/23"),
+    "DELAYWATCH_BTS_URL": (_matches(_PAGE), "write the whole https:// address of the folder"),
+    "DELAYWATCH_KAGGLE_URL": (_matches(_PAGE), "write the whole https:// address of the API"),
+    "DELAYWATCH_KAGGLE_TOKEN": (
+        _is_kaggle_token,
+        "copy the API token, one word, or what is in kaggle.json, in single quotes",
+    ),
+    "DELAYWATCH_ALERT_EMAIL": (_matches(rf"{_MAIL}(?:, *{_MAIL})*"), "write e-mail addresses, separated by commas"),
+    "DELAYWATCH_ALERT_FROM": (_matches(_MAIL), "write one e-mail address"),
+    "DELAYWATCH_SMTP": (
+        _is_mail_server,
+        "write smtp://user:password@host:587 or smtps://user:password@host, with @ : / in the password as %40 %3A %2F",
+    ),
+    "DELAYWATCH_ALERT_WEBHOOK": (_matches(_PAGE), "write the whole https:// address"),
+    "DELAYWATCH_METRICS": (_is_web, "write http://host:port of the collector"),
+    "DELAYWATCH_EXPECTED_YEAR": (_matches("(?:19|20)[0-9]{2}"), "write a year such as 2018"),
+    "DELAYWATCH_KEEP_LOGS_DAYS": _COUNT,
+    "DELAYWATCH_KEEP_PLOTS_YEARS": _COUNT,
+    "DELAYWATCH_KEEP_SILVER_YEARS": _COUNT,
     "DELAYWATCH_THREADS": (_matches("[1-9][0-9]*"), "write a whole number of 1 or more"),
     "AWS_ACCESS_KEY_ID": (_matches(r"\S+"), "write it without spaces"),
     "AWS_SECRET_ACCESS_KEY": (_matches(r"\S+"), "write it without spaces"),
@@ -223,5 +287,7 @@ def _contradictions(given: Mapping[str, str]) -> Iterator[str]:
         )
     if "DELAYWATCH_READER" in given and "DELAYWATCH_WAREHOUSE" not in given:
         yield "DELAYWATCH_READER is given without DELAYWATCH_WAREHOUSE; the local warehouse has a reader of its own."
+    if "DELAYWATCH_ALERT_EMAIL" in given and not given.keys() & {"DELAYWATCH_SMTP", "AIRFLOW_SECRETS_BACKEND"}:
+        yield "DELAYWATCH_ALERT_EMAIL names who is told, but no server that sends mail; fill in DELAYWATCH_SMTP."
     if "AIRFLOW_SECRETS_BACKEND_KWARGS" in given and "AIRFLOW_SECRETS_BACKEND" not in given:
         yield "AIRFLOW_SECRETS_BACKEND_KWARGS is given without AIRFLOW_SECRETS_BACKEND; name the backend's class there."

@@ -16,7 +16,8 @@ import socket
 import ssl
 import subprocess
 import tarfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ class Installation:
     ) -> subprocess.CompletedProcess[bytes]:
         ours = {
             "COMPOSE_PROJECT_NAME": self.project,
+            "DELAYWATCH_EXPECTED_YEAR": "2013",  # of the demo, else today's date would decide whether all is well
             "DELAYWATCH_HTTP_PORT": str(self.http_port),
             "DELAYWATCH_HTTPS_PORT": str(self.https_port),
         }
@@ -190,6 +192,14 @@ def answering() -> set[int]:
             continue
         found.add(port)
     return found
+
+
+def wait_until(is_so: Callable[[], bool], what: str, patience_s: float = 60) -> None:
+    """Return when it is so; the test fails, naming `what`, when patience ends; how long it took is not judged."""
+    deadline = time.monotonic() + patience_s
+    while not is_so():
+        assert time.monotonic() < deadline, f"waited {patience_s} s in vain: {what}"
+        time.sleep(0.2)
 
 
 def free_ports(count: int) -> list[int]:

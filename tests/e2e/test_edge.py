@@ -13,9 +13,8 @@ import shutil
 import socket
 import ssl
 import subprocess
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,10 +28,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.e2e.installation import free_ports, wait_until
+
 pytestmark = pytest.mark.e2e
 
 COMPOSE = Path(__file__).parent / "edge" / "compose.yaml"
-PROGRAMS = ("airflow-apiserver", "superset", "jupyter")
+PROGRAMS = ("airflow-apiserver", "health", "superset", "jupyter")
 PATIENCE_S = 60
 EVIL = {"Host": "evil.example"}
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -134,24 +135,11 @@ class Edge:
             self.wait_for_programs()
 
     def wait_for_programs(self) -> None:
-        for path in ("/airflow/", "/", "/jupyter/"):
-            until(partial(self.answers, path), f"{path} answers")
+        for path in ("/airflow/", "/", "/jupyter/", "/health"):
+            wait_until(partial(self.answers, path), f"{path} answers")
 
     def answers(self, path: str) -> bool:
         return self.ask(path).status == 200
-
-
-def until(is_so: Callable[[], bool], what: str) -> None:
-    """Wait for a condition; how long it took is nobody's business."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s in vain: {what}"
-        time.sleep(0.2)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def write_certificate(folder: Path) -> None:
@@ -188,7 +176,7 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     write_certificate(folder / "secrets")
     (folder / "secrets" / "hsts.conf").write_text("")
 
-    edge = Edge(f"delaywatch-edge-{uuid.uuid4().hex[:8]}", folder, free_port(), free_port())
+    edge = Edge(f"delaywatch-edge-{uuid.uuid4().hex[:8]}", folder, *free_ports(2))
     try:
         edge.compose("up", "--detach", "--wait", "nginx", *PROGRAMS)
         edge.wait_for_programs()
@@ -322,14 +310,14 @@ def test_hsts_is_sent_on_every_answer_once_there_is_a_real_certificate_and_never
     (edge.folder / "secrets" / "hsts.conf").write_text(HSTS)
     try:
         edge.compose("exec", "-T", "nginx", "nginx", "-s", "reload")
-        until(
+        wait_until(
             lambda: None not in sent(), "nginx has read hsts.conf"
         )  # a worker of before may still answer for a moment
         after = sent()
     finally:
         (edge.folder / "secrets" / "hsts.conf").write_text("")
         edge.compose("exec", "-T", "nginx", "nginx", "-s", "reload")
-        until(lambda: not any(sent()), "nginx has read hsts.conf")
+        wait_until(lambda: not any(sent()), "nginx has read hsts.conf")
 
     assert before == [None] * len(paths)
     assert after == [["max-age=31536000"]] * len(paths)
@@ -403,7 +391,7 @@ def test_a_forgotten_slash_is_added_on_the_address_that_the_browser_uses(edge: E
         "/airflow/health",
         "/jupyter/metrics",
         "/jupyter//metrics",
-        "/health",
+        "/health/",
         "/healthcheck",
         "/ping",
         "/version",
@@ -412,6 +400,26 @@ def test_a_forgotten_slash_is_added_on_the_address_that_the_browser_uses(edge: E
 )
 def test_what_only_the_inside_needs_is_closed_however_it_is_spelt(edge: Edge, path: str) -> None:
     assert edge.ask(path).status == 404
+
+
+def test_the_word_of_health_is_for_everybody_who_only_asks(edge: Edge) -> None:
+    assert edge.ask("/health").json["program"] == "Health"
+    assert edge.ask("/health", "POST", b"x").status == 403
+
+
+def test_behind_a_load_balancer_the_client_is_who_that_one_says(edge: Edge) -> None:
+    """`0.0.0.0/0` stands for the load balancer's network: Docker chooses from which address these requests come."""
+    told = {"X-Forwarded-For": "198.51.100.1, 203.0.113.9"}  # the first is what the client itself has sent
+    edge.compose("up", "--detach", "--wait", "--no-deps", "nginx", DELAYWATCH_TRUSTED_PROXY="0.0.0.0/0")
+    try:
+        edge.wait_for_programs()
+        seen = edge.ask("/behind", headers=told).json["headers"]
+        client = edge.entry("/behind")["client"]
+    finally:
+        edge.compose("up", "--detach", "--wait", "--no-deps", "nginx")
+        edge.wait_for_programs()
+
+    assert (seen["x-forwarded-for"], seen["x-real-ip"], client) == ("203.0.113.9",) * 3
 
 
 def test_a_client_does_not_choose_who_it_is(edge: Edge) -> None:
@@ -654,7 +662,7 @@ def test_a_program_that_comes_back_with_another_address_is_found(edge: Edge) -> 
         edge.compose("up", "--detach", "squatter")
     try:
         assert address() != before
-        until(every_worker_finds_it, "no worker keeps the old address")
+        wait_until(every_worker_finds_it, "no worker keeps the old address")
     finally:
         edge.compose("rm", "--stop", "--force", "squatter")
 

@@ -9,23 +9,15 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.installation import Installation
+from tests.e2e.installation import Installation, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 YEAR = 2013
 PATIENCE_S = 900
-
-
-def wait_until(question: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not question():
-        assert time.monotonic() < deadline, f"{what} took more than {PATIENCE_S} s"
-        time.sleep(0.5)
 
 
 def trigger(stack: Installation, run: str) -> None:
@@ -43,7 +35,7 @@ def end_of(stack: Installation, run: str) -> str:
     def state() -> str:
         return stack.psql("airflow", f"SELECT state FROM dag_run WHERE run_id = '{run}'")[0]["state"]
 
-    wait_until(lambda: state() in {"success", "failed"}, f"the run {run}")
+    wait_until(lambda: state() in {"success", "failed"}, f"the run {run}", PATIENCE_S)
     return state()
 
 
@@ -74,7 +66,7 @@ def test_a_run_survives_the_restart_of_a_container(
 ) -> None:
     run = f"restart-{service}-{task}"
     trigger(stack, run)
-    wait_until(lambda: is_running(stack, run, task), f"the start of {task}")
+    wait_until(lambda: is_running(stack, run, task), f"the start of {task}", PATIENCE_S)
 
     stack.compose("restart", service)
 
@@ -88,7 +80,7 @@ def test_a_run_survives_an_object_store_that_stops_answering_for_a_while(
 ) -> None:
     run, store = "silent-store", stack.containers()["s3"].id
     trigger(stack, run)
-    wait_until(lambda: is_running(stack, run, "silver"), "the start of silver")
+    wait_until(lambda: is_running(stack, run, "silver"), "the start of silver", PATIENCE_S)
 
     subprocess.run(["docker", "pause", store], check=True, capture_output=True)
     time.sleep(30)

@@ -22,12 +22,13 @@ import yaml
 from playwright.sync_api import APIRequestContext, Locator, Page, Response, expect
 
 from tests.e2e import visitor
-from tests.e2e.installation import INNER_PORTS, Installation, answering
+from tests.e2e.installation import INNER_PORTS, Installation, answering, wait_until
 from utils import detectors, schemas
 
 pytestmark = pytest.mark.e2e
 
-LASTING = {"airflow-apiserver", "airflow-dag-processor", "airflow-scheduler", "nginx", "postgres", "s3", "superset"}
+AIRFLOW = {"airflow-apiserver", "airflow-dag-processor", "airflow-scheduler"}
+LASTING = AIRFLOW | {"health", "nginx", "postgres", "s3", "superset"}
 ASSETS = Path(__file__).parents[2] / "superset" / "assets"
 AIRPORTS = ("EWR", "JFK", "LGA")
 DAYS = 365  # of 2013, on each of which every airport of the demo has flights
@@ -203,6 +204,20 @@ def test_make_status_shows_the_health_and_the_year(stack: Installation) -> None:
 
     assert all(f"{service} " in said for service in LASTING)
     assert "2013" in said
+
+
+def test_make_health_says_of_everything_that_it_is_well(stack: Installation) -> None:
+    said = stack.made("health").splitlines()
+
+    assert {tuple(line.split()[:2]) for line in said} == {
+        ("ok", what) for what in ("bronze", "run", "warehouse", "disk", "certificate")
+    }
+
+
+def test_who_watches_from_outside_is_told_one_word_without_a_login(client: APIRequestContext) -> None:
+    wait_until(lambda: client.get("/health").status == 200, "/health is well", patience_s=90)  # it looks once a minute
+
+    assert client.get("/health").text() == "ok\n"
 
 
 def test_a_second_make_up_changes_nothing(stack: Installation, client: APIRequestContext) -> None:

@@ -71,7 +71,7 @@ def test_a_year_that_is_not_published_is_one_sentence(bureau: Bureau, tmp_path: 
 def test_kaggle_without_a_token_is_one_sentence(bureau: Bureau, tmp_path: Path) -> None:
     done = run(bureau, tmp_path, "--year", "2015", "--source", "kaggle")
 
-    assert f"There is no Kaggle token {tmp_path}/.kaggle/kaggle.json; create one" in error_of(done)
+    assert f"There is no Kaggle token in {tmp_path}/.kaggle/kaggle.json; create one" in error_of(done)
 
 
 def test_a_source_that_is_none_is_no_command_line(bureau: Bureau, tmp_path: Path) -> None:

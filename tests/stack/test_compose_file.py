@@ -33,7 +33,7 @@ def test_the_services_are_those_of_the_design() -> None:
     airflow = {"airflow-init", "airflow-apiserver", "airflow-scheduler", "airflow-dag-processor"}
 
     assert set(SERVICES) == airflow | {
-        "setup", "nginx", "superset-init", "superset", "postgres", "s3", "jupyter", "certbot",
+        "setup", "nginx", "health", "superset-init", "superset", "postgres", "s3", "jupyter", "certbot",
     }  # fmt: skip
 
 

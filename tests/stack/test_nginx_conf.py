@@ -163,7 +163,7 @@ def test_programs_are_resolved_at_each_request_and_are_services_that_nginx_reach
             passed.add(values[variable])
             assert scheme == "http"
 
-    assert passed == {"airflow-apiserver:8080", "superset:8088", "jupyter:8888"}
+    assert passed == {"airflow-apiserver:8080", "health:8095", "superset:8088", "jupyter:8888"}
     assert all("edge" in SERVICES[each.partition(":")[0]]["networks"] for each in passed)
     assert HTTP.value("resolver").startswith("127.0.0.11 valid=5s")
 

@@ -17,9 +17,11 @@ from tests.stack.volumes import ROOT, Volumes
 
 HANDED = {
     "airflow": {
-        "admin_password", "airflow.cfg", "aws_config", "aws_credentials", "connections.json", "database_url",
-        "fernet_key", "jwt_secret", "reader_password", "secret_key", "warehouse_url",
+        "admin_password", "airflow.cfg", "alert_webhook", "aws_config", "aws_credentials", "connections.json",
+        "database_url", "fernet_key", "jwt_secret", "kaggle_token", "reader_password", "secret_key", "smtp_url",
+        "warehouse_url",
     },
+    "health": {"aws_config", "aws_credentials", "certificate.pem", "database_url", "warehouse_url"},
     "jupyter": {"aws_config", "aws_credentials", "token", "warehouse_url"},
     "nginx": {"hsts.conf", "tls.crt", "tls.key"},
     "postgres": {"airflow_password", "postgres_password", "superset_password", "warehouse_password"},
@@ -39,7 +41,7 @@ def test_the_first_start_needs_no_env_and_hands_every_service_its_files(volumes:
     assert volumes.handed() == HANDED
     assert re.fullmatch(
         r"Setup: 13 secrets created, self-signed certificate for localhost until 20\d\d-\d\d-\d\d, "
-        r"28 files handed over\.\n",
+        r"36 files handed over\.\n",
         outcome.out,
     )
     assert outcome.err == ""
@@ -74,7 +76,7 @@ def test_what_belongs_together_is_the_same_in_every_service(volumes: Volumes) ->
         f"postgresql+psycopg2://delaywatch_reader:{reader}@postgres:5432/warehouse"
     )
     assert read("handed/superset/admin_password") == read("handed/airflow/admin_password")
-    for service in ("airflow", "jupyter"):
+    for service in ("airflow", "health", "jupyter"):
         credentials = read(f"handed/{service}/aws_credentials")
         assert f"aws_access_key_id = {read('handed/s3/access_key')}\n" in credentials
         assert f"aws_secret_access_key = {read('handed/s3/secret_key')}\n" in credentials
@@ -156,12 +158,30 @@ def test_what_env_gives_wins_over_what_was_made(volumes: Volumes) -> None:
     assert volumes.snapshot("secrets") == kept
 
 
+def test_who_is_told_and_what_asks_outside_is_handed_to_airflow_alone_and_empty_when_there_is_none(
+    volumes: Volumes,
+) -> None:
+    given = {
+        "DELAYWATCH_SMTP": "smtps://robot:p%40ss@mail.example.com",
+        "DELAYWATCH_ALERT_WEBHOOK": "https://hooks.example.com/T/B/x",
+        "DELAYWATCH_KAGGLE_TOKEN": '{"username": "amelia", "key": "0123"}',
+    }
+    names = ("smtp_url", "alert_webhook", "kaggle_token")
+    volumes.setup()
+    assert [volumes.read(f"handed/airflow/{name}") for name in names] == ["", "", ""]
+
+    outcome = volumes.setup(**given)
+
+    assert [volumes.read(f"handed/airflow/{name}") for name in names] == list(given.values())
+    assert outcome.out == "Setup: 3 files handed over.\n"
+
+
 def test_a_reader_of_env_is_handed_on_as_it_is_and_the_made_one_withdrawn(volumes: Volumes) -> None:
     volumes.setup(**GIVEN)
 
     outcome = volumes.setup(**GIVEN, DELAYWATCH_READER="postgresql://analyst:p%25w@replica/flights")
 
-    assert outcome.out == "Setup: 2 files handed over, 1 files removed.\n"
+    assert outcome.out == "Setup: 3 files handed over, 1 files removed.\n"
     assert volumes.read("handed/jupyter/warehouse_url") == "postgresql://analyst:p%25w@replica/flights"
     assert volumes.read("handed/superset/warehouse_url") == "postgresql+psycopg2://analyst:p%25w@replica/flights"
     assert not volumes.path("handed/airflow/reader_password").exists()

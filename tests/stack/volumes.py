@@ -13,7 +13,7 @@ from typing import NamedTuple
 from stack.__main__ import FOLDERS, main
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("airflow", "jupyter", "nginx", "postgres", "s3", "superset")
+SERVICES = ("airflow", "health", "jupyter", "nginx", "postgres", "s3", "superset")
 Snapshot = dict[str, tuple[bytes, int, int]]
 
 

@@ -30,7 +30,7 @@ def test_an_api_token_alone_is_a_bearers(tmp_path: Path) -> None:
     assert authorization(tmp_path / "access_token") == "Bearer KGAT_0123456789"
 
 
-@pytest.mark.parametrize("text", ["", "two words", '{"username": "amelia"}', '{"username": "amelia", "key":', "[]"])
+@pytest.mark.parametrize("text", ["two words", '{"username": "amelia"}', '{"username": "amelia", "key":', "[]"])
 def test_a_file_that_is_no_token_is_refused_without_a_word_of_it(tmp_path: Path, text: str) -> None:
     (tmp_path / "kaggle.json").write_text(text)
 
@@ -40,9 +40,12 @@ def test_a_file_that_is_no_token_is_refused_without_a_word_of_it(tmp_path: Path,
     assert "amelia" not in str(caught.value)
 
 
-def test_an_absent_token_says_where_to_get_one_and_what_needs_none(tmp_path: Path) -> None:
-    with pytest.raises(DelaywatchError, match=r"There is no Kaggle token .*none\.json; create one .*--source bts"):
-        kaggle.auth(tmp_path / "none.json")
+@pytest.mark.parametrize("name", ["none.json", "empty.json"])
+def test_an_absent_token_says_where_to_get_one_and_what_needs_none(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty.json").touch()  # what `setup` hands over when .env has no token
+
+    with pytest.raises(DelaywatchError, match=rf"There is no Kaggle token in .*{name}; create one .*--source bts"):
+        kaggle.auth(tmp_path / name)
 
 
 def test_a_token_that_is_no_text_is_refused(tmp_path: Path) -> None:

@@ -40,16 +40,19 @@ def auth(token_file: Path) -> AuthBase:
     try:
         text = token_file.expanduser().read_text(encoding="utf-8").strip()
     except (FileNotFoundError, NotADirectoryError):
-        raise DelaywatchError(
-            f"There is no Kaggle token {token_file}; create one on kaggle.com under Settings, API, put it there or let "
-            "DELAYWATCH_KAGGLE_TOKEN_FILE name it. The Bureau (--source bts) needs none."
-        ) from None
+        text = ""
     except OSError as error:
         raise DelaywatchError(
             f"The Kaggle token {token_file} cannot be read ({error.strerror}); correct its rights."
         ) from None
     except UnicodeDecodeError:
         raise DelaywatchError(f"The Kaggle token {token_file} is not text; download it anew from kaggle.com.") from None
+    if not text:
+        raise DelaywatchError(
+            f"There is no Kaggle token in {token_file}; create one on kaggle.com under Settings, API, and put it there, "
+            "let DELAYWATCH_KAGGLE_TOKEN_FILE name it, or fill in DELAYWATCH_KAGGLE_TOKEN in the stack's .env. The Bureau "
+            "(--source bts) needs none."
+        )
     if re.fullmatch(r"[\w.~+/=-]+", text):
         return _Bearer(text)
     try:
