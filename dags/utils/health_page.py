@@ -50,7 +50,7 @@ class Word:
             before, self._word, self._at = self._word, found["word"], time.monotonic()
         if before != found["word"]:
             wrong = [one["sentence"] for one in found["findings"] if not one["is_well"]]
-            log.warning("Health is %s. %s", found["word"], " ".join(wrong))
+            log.warning("%s", " ".join([f"Health is {found['word']}.", *wrong]))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -65,6 +65,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         self._answer(has_body=False)
+
+    @override
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer what is no request of HTTP, or none that is known here, in words that repeat nothing of it."""
+        super().send_error(code)
 
     def _answer(self, has_body: bool) -> None:
         word = str(self.word) if self.path.partition("?")[0] == "/health" else "not found"
