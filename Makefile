@@ -5,7 +5,7 @@ BENCH_VENV := .venv-bench
 PYTHON :=
 RUN := PYTHONPATH=dags $(VENV)/bin/python
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
-SHELL_FILES := .ci/run requirements/install.sh $(wildcard stack/*.sh stack/*/*.sh) tests/e2e/run.sh
+SHELL_FILES := .ci/run requirements/install.sh $(wildcard stack/*.sh stack/*/*.sh infra-notes/*/*.sh) tests/e2e/run.sh
 COMPOSE := docker compose --profile '*'
 # Not in `make bench`: stack.py needs Docker and detectors.py packages of its own; the others are parts of a benchmark.
 NO_BENCHMARKS := make_year stack detectors detectors_page measurements outsiders trials
@@ -15,7 +15,7 @@ BENCH_INSTALLED := $(BENCH_VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help up down logs status health password reset-password backup restore upgrade destroy demo demo-psql test test-slow \
-	test-e2e test-restarts check bench bench-detectors lock clean venv
+	test-faults test-e2e test-restarts check bench bench-detectors lock clean venv
 
 help: ## Show this list
 	@echo "Delaywatch: the abnormal days of every US airport. Begin with: make demo"
@@ -71,6 +71,9 @@ test: $(INSTALLED) ## All tests but the slow ones
 test-slow: $(INSTALLED) ## The tests that start a scheduler or take minutes
 	@$(RUN) -m pytest -m "slow and not e2e"
 
+test-faults: $(INSTALLED) ## Stores, Airflow and host that fail under a run, hostile input: all of it, in minutes
+	@$(RUN) -m pytest tests/faults tests/security
+
 test-e2e: $(INSTALLED) ## The stack in containers, used through TLS by a browser; needs Docker
 	@tests/e2e/run.sh -m "e2e and not slow" $(RUN)
 
@@ -84,6 +87,9 @@ check: $(INSTALLED) ## Lint, format, types, import rules, shell, YAML, notebooks
 	@PYTHONPATH=dags $(VENV)/bin/lint-imports
 	@$(VENV)/bin/shellcheck $(SHELL_FILES)
 	@$(VENV)/bin/yamllint --strict .
+	@$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yaml
+	@$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(VENV)/bin/zizmor --offline --quiet --no-progress --persona=auditor .github
 	@for notebook in notebooks/*.ipynb; do [ ! -e "$$notebook" ] || $(VENV)/bin/nbstripout --verify "$$notebook" || exit 1; done
 
 bench: $(INSTALLED) ## Every benchmark but the stack's, side by side with what it is measured against

@@ -12,26 +12,15 @@ published. `source`: `bts`, or `kaggle`, which has 2009 to 2018 and asks for you
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from airflow import sdk
 
 import connections
+from retries import RetryWhatMayPass
 from utils import fetch, pipeline
-from utils.errors import DelaywatchError
 from utils.settings import Settings
 
 DAY_S = 24 * 3600
-
-
-class RetryWhatMayPass(sdk.RetryPolicy):
-    """A DelaywatchError is final unless its cause is the system, the network or S3."""
-
-    def evaluate(self, exception: BaseException, *_: Any, **__: Any) -> sdk.RetryDecision:  # noqa: D102
-        cause = type(exception.__cause__)
-        may_pass = issubclass(cause, OSError) or cause.__module__.startswith("botocore")
-        is_final = isinstance(exception, DelaywatchError) and not may_pass
-        return sdk.RetryDecision.fail("A person must mend this first.") if is_final else sdk.RetryDecision.default()
 
 
 def _run() -> tuple[Settings, int, str, bool]:

@@ -27,22 +27,12 @@ from airflow import sdk
 
 import alerts
 import connections
-from utils import pipeline
-from utils.errors import DelaywatchError
+from retries import RetryWhatMayPass
+from utils import fetch, pipeline
 from utils.settings import Settings
 
 GOLD, WAREHOUSE = sdk.Asset("delaywatch_gold_airport_days"), sdk.Asset("delaywatch_warehouse_flights")
 BACKOFF = {"retries": 3, "retry_delay": timedelta(minutes=1), "retry_exponential_backoff": 2}
-
-
-class RetryWhatMayPass(sdk.RetryPolicy):
-    """A DelaywatchError is about the input, hence final, unless its cause is the system, the warehouse or S3."""
-
-    def evaluate(self, exception: BaseException, *_: Any, **__: Any) -> sdk.RetryDecision:  # noqa: D102
-        cause = type(exception.__cause__)
-        may_pass = issubclass(cause, OSError) or cause.__module__.startswith(("psycopg2", "botocore"))
-        is_final = isinstance(exception, DelaywatchError) and not may_pass
-        return sdk.RetryDecision.fail("The input must be mended first.") if is_final else sdk.RetryDecision.default()
 
 
 def _run(context: Any = None) -> tuple[Settings, int]:
@@ -84,10 +74,10 @@ with sdk.DAG(
 
     @sdk.task.sensor(mode="reschedule", poke_interval=3600, timeout=180 * 24 * 3600)  # seconds
     def wait_for_bronze() -> sdk.PokeReturnValue:
-        """Wait for the year's CSV on a scheduled run, insist on it on any other; the result is the detectors to run."""
+        """Wait for the whole year's CSV on a scheduled run, insist on one on any other; returns the detectors to run."""
         context, (settings, year) = sdk.get_current_context(), _run()
         is_scheduled = context["dag_run"].run_type == "scheduled"
-        is_there = pipeline.has_bronze(settings, year) if is_scheduled else bool(pipeline.bronze_key(settings, year))
+        is_there = fetch.has_whole_year(settings, year) if is_scheduled else bool(pipeline.bronze_key(settings, year))
         return sdk.PokeReturnValue(is_there, pipeline.detector_names(settings, context["params"]["detectors"]))
 
     @sdk.task(map_index_template="{{ task.op_kwargs['detector'] }}", doc_md=pipeline.write_anomalies.__doc__)

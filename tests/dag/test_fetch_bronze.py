@@ -16,7 +16,9 @@ import pytest
 from demo.airflow_home import DAGS
 from tests.bronze import flight
 from tests.bureau import Bureau, month_path, serving, year_of_zips
+from utils import fetch
 from utils.errors import DelaywatchError
+from utils.settings import Settings
 
 FILE = DAGS / "fetch_bronze.py"
 NEW_YEAR = datetime(2016, 1, 1, tzinfo=UTC)
@@ -47,17 +49,17 @@ def fetching(dags: dict[str, Any]) -> Any:
     return dags["fetch_bronze"]
 
 
-def done(fetching: Any, task_id: str, year: int | None = None) -> Any:
+def done(dag: Any, task_id: str, year: int | None = None) -> Any:
     """What the task returns in a run by hand of `year`, or without one in the scheduled run of 1 January 2016."""
     from airflow.sdk.execution_time.context import set_current_context
 
     context: Any = {
-        "params": {"year": year, "source": "bts"},
+        "params": {"year": year, "source": "bts", "detectors": ["three_sigma"]},
         "data_interval_start": datetime(2015, 1, 1, tzinfo=UTC),
         "dag_run": SimpleNamespace(run_after=NEW_YEAR, run_type="manual" if year else "scheduled"),
     }
     with set_current_context(context):
-        return fetching.get_task(task_id).python_callable()
+        return dag.get_task(task_id).python_callable()
 
 
 def states(run: Any) -> dict[str, str]:
@@ -111,6 +113,20 @@ def test_a_scheduled_run_leaves_a_year_alone_that_is_there(fetching: Any, bureau
     assert done(fetching, "fetch") == "01_bronze/2015.csv.gz"
 
     assert bureau.asked == []
+
+
+def test_the_scheduled_run_that_waits_for_the_file_takes_the_whole_year_and_not_its_first_months(
+    dag: Any, fetching: Any, bureau: Bureau, bronze: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DELAYWATCH_WAREHOUSE", "postgresql://nobody@127.0.0.1:1/nothing")
+    december = bureau.files.pop(month_path(2015, 12))
+    fetch.into_bronze(Settings.from_environment(), 2015, so_far=True)
+    assert done(dag, "wait_for_bronze").is_done is False
+
+    bureau.files[month_path(2015, 12)] = december
+    done(fetching, "fetch")
+
+    assert done(dag, "wait_for_bronze").is_done is True
 
 
 def test_a_run_by_hand_fetches_its_year(fetching: Any, bureau: Bureau, bronze: Path) -> None:

@@ -102,6 +102,7 @@ def test_a_step_that_meets_the_network_is_tried_again_with_growing_delays(dag: A
         (None, True),
         (zlib.error("damaged gzip"), True),
         (BlockingIOError("another run holds the year"), False),
+        (MemoryError(), False),
         (psycopg2.OperationalError("connection refused"), False),
         (EndpointConnectionError(endpoint_url="http://s3"), False),
     ],
@@ -111,7 +112,7 @@ def test_a_fault_of_the_input_is_final_and_one_of_disk_warehouse_or_s3_is_not(
 ) -> None:
     from airflow.sdk import RetryAction
 
-    from flight_anomalies import RetryWhatMayPass
+    from retries import RetryWhatMayPass
 
     error = DelaywatchError("a sentence")
     error.__cause__ = cause
@@ -122,7 +123,7 @@ def test_a_fault_of_the_input_is_final_and_one_of_disk_warehouse_or_s3_is_not(
 def test_a_fault_that_nobody_foresaw_is_tried_again(airflow: None) -> None:
     from airflow.sdk import RetryAction
 
-    from flight_anomalies import RetryWhatMayPass
+    from retries import RetryWhatMayPass
 
     assert RetryWhatMayPass().evaluate(MemoryError()).action == RetryAction.DEFAULT
 
