@@ -26,7 +26,6 @@ def enter(home: Path, lake: str, warehouse: str) -> None:
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW_CONN_WAREHOUSE": warehouse,
         "DELAYWATCH_LAKE": lake,
     }

@@ -1,0 +1,74 @@
+"""Prints silver and gold as tables of Athena, in the DDL of Hive, from the columns of dags/utils/schemas.py.
+
+    PYTHONPATH=dags .venv/bin/python infra-notes/lakehouse/athena.py s3://BUCKET/lake > infra-notes/lakehouse/athena.sql
+
+Quality reports are not among them: they are JSON over many lines, which Athena cannot read. The warehouse has them.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pyarrow as pa
+
+from utils import lake, schemas
+from utils.detectors import NAMES
+
+DATABASE = "delaywatch"
+YEAR = 2018  # any: only the shape of its keys counts
+TABLES = {
+    "flights": (lake.silver_folder(YEAR), schemas.SILVER),
+    "rejected": (lake.rejected_key(YEAR), schemas.REJECTED),
+    "airport_days": (lake.airport_days_key(YEAR), schemas.AIRPORT_DAYS),
+    "anomalies": (lake.anomalies_key(YEAR, NAMES[0]), schemas.ANOMALIES),
+    "anomaly_reasons": (lake.explanation_key(YEAR, "anomaly_reasons"), schemas.ANOMALY_REASONS),
+    "anomaly_factors": (lake.explanation_key(YEAR, "anomaly_factors"), schemas.ANOMALY_FACTORS),
+    "events": (lake.explanation_key(YEAR, "events"), schemas.EVENTS),
+    "event_days": (lake.explanation_key(YEAR, "event_days"), schemas.EVENT_DAYS),
+}  # by name, a key of one of its files
+TYPES = {
+    pa.bool_(): "boolean",
+    pa.date32(): "date",
+    pa.float32(): "float",
+    pa.int16(): "smallint",
+    pa.int32(): "int",
+    pa.int64(): "bigint",
+    pa.string(): "string",
+    schemas.CODE: "string",
+}
+# What Athena may expect in a folder's name, so that no new year has to be announced.
+PARTITIONS = {
+    "detector": ("string", {"type": "enum", "values": ",".join(sorted(NAMES))}),
+    "year": ("int", {"type": "integer", "range": "1987,2100"}),
+}
+
+
+def table(name: str, root: str) -> str:
+    """The statement that makes the table for the lake at `root`."""
+    key, schema = TABLES[name]
+    folders = key.split("/")[:-1]
+    partitions = [folder.partition("=")[0] for folder in folders if "=" in folder]
+    location = "/".join(folder for folder in folders if "=" not in folder)
+    columns = ",\n".join(f"  `{field.name}` {TYPES[field.type]}" for field in schema)
+    by = ", ".join(f"`{column}` {PARTITIONS[column][0]}" for column in partitions)
+    properties = {"projection.enabled": "true"}
+    for column in partitions:
+        properties |= {f"projection.{column}.{what}": value for what, value in PARTITIONS[column][1].items()}
+    told = ",\n".join(f"  '{what}' = '{value}'" for what, value in properties.items())
+    return (
+        f"CREATE EXTERNAL TABLE IF NOT EXISTS {DATABASE}.{name} (\n{columns}\n)\nPARTITIONED BY ({by})\n"
+        f"STORED AS PARQUET\nLOCATION '{root}/{location}/'\nTBLPROPERTIES (\n{told}\n);"
+    )
+
+
+def main() -> None:
+    """Print every statement for the lake that the command line names."""
+    if len(sys.argv) != 2 or not sys.argv[1].startswith("s3://"):
+        sys.exit("Name the lake: athena.py s3://BUCKET/PREFIX, as DELAYWATCH_LAKE does.")
+    root = sys.argv[1].rstrip("/")
+    statements = [f"CREATE DATABASE IF NOT EXISTS {DATABASE};", *(table(name, root) for name in TABLES)]
+    sys.stdout.write("\n\n".join(statements) + "\n")
+
+
+if __name__ == "__main__":
+    main()
