@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up down logs status health password reset-password backup restore upgrade destroy demo demo-psql test test-slow \
+.PHONY: help up down logs status health password reset-password backup restore upgrade destroy aws-up aws-deploy aws-down demo demo-psql test test-slow \
 	test-faults test-e2e test-restarts check bench bench-detectors lock clean venv
 
 help: ## Show this list
@@ -57,6 +57,15 @@ upgrade: ## After git pull: backup, new images, migrations, start
 destroy: ## Remove the stack with all its data and secrets: CONFIRM=yes
 	@[ "$(CONFIRM)" = yes ] || { echo "This deletes the lake, the databases and the secrets of the stack. If that is meant: make destroy CONFIRM=yes" >&2; exit 1; }
 	@$(COMPOSE) down --volumes
+
+aws-up: ## Make or update the stack at AWS; asks first: infra-notes/README.md
+	@infra-notes/cloudformation/deploy.sh up
+
+aws-deploy: ## Ship the commit that is checked out to the host at AWS
+	@infra-notes/cloudformation/deploy.sh deploy
+
+aws-down: ## Take everything at AWS away but the bucket and a snapshot of the warehouse
+	@infra-notes/cloudformation/deploy.sh down
 
 demo: $(INSTALLED) ## One real year through the real DAG into .demo/; or your own: YEAR=2018 CSV=path/to/2018.csv
 	@$(RUN) -m demo $(if $(YEAR),--year "$(YEAR)") $(if $(CSV),--csv "$(CSV)")
@@ -102,6 +111,7 @@ lock: $(INSTALLED) ## Resolve requirements/*.in into the locks anew
 	@for name in airflow jupyter dev bench uv; do $(LOCK) --upgrade "requirements/$$name.in" -o "requirements/$$name.txt" || exit 1; done
 	@$(LOCK) --upgrade --no-deps requirements/flights.in -o requirements/flights.txt
 	@$(LOCK) --upgrade superset/requirements.in -o superset/requirements.txt
+	@$(VENV)/bin/python infra-notes/mwaa/requirements.py > infra-notes/mwaa/requirements.txt
 
 clean: ## Stop the demo's database and remove all that make has made
 	@if [ -d .demo ] && [ -x $(VENV)/bin/python ]; then $(RUN) -m demo stop; fi

@@ -33,6 +33,7 @@ from utils.settings import Settings
 
 GOLD, WAREHOUSE = sdk.Asset("delaywatch_gold_airport_days"), sdk.Asset("delaywatch_warehouse_flights")
 BACKOFF = {"retries": 3, "retry_delay": timedelta(minutes=1), "retry_exponential_backoff": 2}
+LONGEST = timedelta(hours=6)  # of one try; minutes do for a year, a server that falls silent would take for ever
 
 
 def _run(context: Any = None) -> tuple[Settings, int]:
@@ -67,14 +68,19 @@ with sdk.DAG(
         "year": sdk.Param(None, type=["null", "integer"], minimum=1987, maximum=2100),
         "detectors": sdk.Param(None, type=["null", "array"], items={"type": "string"}),
     },
-    default_args={**BACKOFF, "retry_policy": RetryWhatMayPass(), "on_failure_callback": alerts.note_failure},
+    default_args={
+        **BACKOFF,
+        "execution_timeout": LONGEST,
+        "retry_policy": RetryWhatMayPass(),
+        "on_failure_callback": alerts.note_failure,
+    },
     on_failure_callback=alerts.RunFailed(),
     doc_md=__doc__,
 ):
 
     @sdk.task.sensor(mode="reschedule", poke_interval=3600, timeout=180 * 24 * 3600)  # seconds
     def wait_for_bronze() -> sdk.PokeReturnValue:
-        """Wait for the whole year's CSV on a scheduled run, insist on one on any other; returns the detectors to run."""
+        """Wait for the whole year's CSV on a scheduled run, insist on one on any other; gives the detectors to run."""
         context, (settings, year) = sdk.get_current_context(), _run()
         is_scheduled = context["dag_run"].run_type == "scheduled"
         is_there = fetch.has_whole_year(settings, year) if is_scheduled else bool(pipeline.bronze_key(settings, year))

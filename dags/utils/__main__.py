@@ -232,7 +232,7 @@ def explain(year: YearOption, lake: LakeOption = None, warehouse: WarehouseOptio
 
 @app.command()
 def upsert(year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None) -> None:
-    """Gold to Postgres, in one transaction per table; equal rows are not written again."""
+    """Gold to Postgres, in one transaction; equal rows are not written again."""
     _for_years(_upsert, year, settings_of(lake, warehouse))
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PIECE_BYTES = 4 << 20  # what one read and one parse take; with PIECES_PER_PART about 256 Ki flights per row group
 PIECES_PER_PART = 8
 _PEEK_BYTES = 1 << 16
+_INFLATED_BYTES = 4 << 20  # at a time: a megabyte of gzip may hold a gigabyte
+_HOPELESS_BYTES = 32 << 20  # of one line: there is no use in looking for its end
 
 
 def line_start(source: Source, offset: int) -> int:
@@ -31,7 +33,16 @@ def line_start(source: Source, offset: int) -> int:
         if found >= 0:
             return min(at + found + 1, source.size)
         at += _PEEK_BYTES
+        if at - offset > _HOPELESS_BYTES:
+            raise _endless(source)
     return source.size if offset > 0 else 0
+
+
+def _endless(source: Source) -> DelaywatchError:
+    return DelaywatchError(
+        f"{source.key} has a line of more than {_HOPELESS_BYTES >> 20} MB, so it is no CSV of flights; put the year's "
+        "own file in its place."
+    )
 
 
 class _OrderedHash:
@@ -152,14 +163,14 @@ class StreamReader:
                         break
                     inflate, started = zlib.decompressobj(gzip_format), False
                 try:
-                    text = inflate.decompress(chunk)
+                    text = inflate.decompress(chunk, _INFLATED_BYTES)
                 except zlib.error as error:
                     raise DelaywatchError(
                         f"{self._source.key} is not readable as gzip ({error}); "
                         "upload the file again and compare its checksum."
                     ) from error
                 started = True
-                chunk = inflate.unused_data
+                chunk = inflate.unconsumed_tail or inflate.unused_data
                 yield text
         if started and not inflate.eof:
             raise DelaywatchError(
@@ -205,6 +216,8 @@ class StreamReader:
             if end < 0:
                 if self._ended:
                     end = len(self._buffer)
+                elif len(self._buffer) - max(wanted, 0) > _HOPELESS_BYTES:
+                    raise _endless(self._source)
                 else:
                     self._fill(len(self._buffer) + PIECE_BYTES)
         if end < 0:

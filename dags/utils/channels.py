@@ -113,6 +113,8 @@ def send_mail(message: Message, alerts: AlertSettings) -> None:
             f"{place} refused {whom}; correct DELAYWATCH_ALERT_FROM and DELAYWATCH_ALERT_EMAIL."
         ) from error
     except ssl.SSLError as error:
+        if "certificate has expired" in str(error):
+            raise DelaywatchError(f"The certificate of the{place[3:]} has expired; renew it there.") from error
         raise DelaywatchError(
             f"No encrypted connection to {place[4:]} ({error.reason or 'certificate'}); use its name as it stands in "
             "its certificate, or let SSL_CERT_FILE name the authority."
@@ -172,7 +174,10 @@ def post(message: Message, url: str) -> None:
             f"{place} answered {error.code}{f' ({said})' if said else ''}; {correct}, or make it anew there."
         ) from error
     except (OSError, http.client.HTTPException) as error:
-        raise DelaywatchError(f"{place} did not take the message ({_why(error)}); {correct}.") from error
+        why = _why(error)
+        if "certificate has expired" in why:
+            raise DelaywatchError(f"The certificate of the{place[3:]} has expired; renew it there.") from error
+        raise DelaywatchError(f"{place} did not take the message ({why}); {correct}.") from error
 
 
 def _escaped(text: str) -> str:

@@ -20,7 +20,7 @@ from utils.warehouse import feedback, logins, revisions, view
 from utils.warehouse.frames import frame_of
 from utils.warehouse.postgres import Postgres
 from utils.warehouse.tables import RUNS, SCHEMA, TABLES, Table, assignments, names, scoped
-from utils.warehouse.upsert import Changes, upsert
+from utils.warehouse.upsert import Batch, Changes, upsert
 from utils.warehouse.view import VIEW
 
 __all__ = ["RUNS", "SCHEMA", "TABLES", "VIEW", "Changes", "DBHandler"]
@@ -120,12 +120,26 @@ class DBHandler:
         Raises DelaywatchError before anything is written when the frame does not fit, the table was changed by hand or
         the login may only read; when it fails later, the old rows are all still there.
         """
-        target, scope = TABLES[table], dict(within or {})
-        if not set(scope) <= set(target.key):
-            raise ValueError(f"{table} can be written within columns of its key only, not within {sorted(scope)}")
-        if target is feedback.FEEDBACK:
-            raise ValueError("feedback is given and withdrawn a day at a time, never upserted")
-        return upsert(self._server, target, frame, year, scope)
+        (changes,) = self.upsert_year([(table, frame, within or {})], year)
+        return changes
+
+    def upsert_year(
+        self, batches: Sequence[tuple[str, pd.DataFrame | pa.Table, Mapping[str, str]]], year: int
+    ) -> list[Changes]:
+        """Do several upserts, each (table, frame, within), in one transaction; their changes in the same order.
+
+        Whoever reads meanwhile sees all of the old rows, and when anything fails all of them are still there. The rest
+        is as `upsert` says.
+        """
+        wanted = []
+        for name, frame, within in batches:
+            table = TABLES[name]
+            if not set(within) <= set(table.key):
+                raise ValueError(f"{name} can be written within columns of its key only, not within {sorted(within)}")
+            if table is feedback.FEEDBACK:
+                raise ValueError("feedback is given and withdrawn a day at a time, never upserted")
+            wanted.append(Batch(table, frame, within))
+        return upsert(self._server, wanted, year)
 
     def read(self, table: str, year: int | None = None) -> pd.DataFrame:
         """The rows of `table`, of one year or of all, in the order of its key; dates are datetime64, JSON is text."""

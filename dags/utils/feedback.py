@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from utils import pipeline
-from utils.errors import DelaywatchError
+from utils.errors import DelaywatchError, printable
 from utils.options import OnlyYearOption, WarehouseOption, settings_of, years_of
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ def _list(handler: DBHandler, years: list[int] | None) -> None:
     table.columns[1].no_wrap, table.columns[1].min_width = True, len("2013-02-08")  # --withdraw needs it whole
     for row in found.to_dict("records"):
         said = (row["opinion"], _verdict(row), row["author"], f"{row['given_at']:%Y-%m-%d}", row["note"])
-        # as they are: a note may hold what rich takes for a colour
-        table.add_row(*(Text(cell) for cell in (row["origin"], f"{row['fl_date']:%Y-%m-%d}", *said)))
+        # as they are: a note may hold what rich takes for a colour; SQL may have put in what a terminal obeys
+        table.add_row(*(Text(printable(cell)) for cell in (row["origin"], f"{row['fl_date']:%Y-%m-%d}", *said)))
     Console().print(table)
     if not counts.empty:
         Console().print(_precision(counts))

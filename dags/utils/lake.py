@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from utils.errors import DelaywatchError
 from utils.settings import Settings
-from utils.stores import STAGING, BucketStore, FolderStore, Source, SourceFile, Store
+from utils.stores import STAGING, BucketStore, FolderStore, Source, SourceFile, Store, make_private
 
 Manifest = dict[str, Any]
 EXPLANATIONS = ("anomaly_reasons", "anomaly_factors", "events", "event_days")  # of the published verdicts, in gold
@@ -186,14 +186,17 @@ class Lake:
         process holds the year, or when the disk is full or closed to this user.
         """
         if isinstance(self.store, FolderStore):
-            base = self.store.root / STAGING
+            base = self.store.own_path(f"{STAGING}/any").parent
         else:
             base = self._scratch / f"delaywatch-{hashlib.sha256(self.uri.encode()).hexdigest()[:12]}"
         folder = base / f"year={year}"
         keeper = FolderStore(base if base.name != STAGING else base.parent)
         try:
-            base.mkdir(parents=True, exist_ok=True)
-            lock = (base / f"year={year}.lock").open("w")
+            if isinstance(self.store, FolderStore):
+                base.mkdir(parents=True, exist_ok=True)
+            else:  # below the system's temporary folder, which is everybody's, as long as nobody chose another
+                make_private(base)
+            lock = (base / f"year={year}.lock").open("a")  # were it a link, "w" would empty what it leads to
         except OSError as error:
             keeper.fail(error, "preparing a place for the new files")
         with lock:
@@ -378,8 +381,8 @@ PRUNED_BY = ("origin", "dest", "fl_date", "op_carrier", "cancelled", "is_anomaly
 def write_parquet(table: pa.Table, to: pa.NativeFile | str, row_group_rows: int = 1 << 18) -> None:
     """Write parquet with zstd level 1 to a path or an open Arrow file; the same table always gives the same bytes.
 
-    Whole numbers are delta-packed, which writes a quarter faster than dictionaries and is read by Spark, Athena and
-    DuckDB.
+    Whole numbers are delta-packed, which writes a quarter faster than dictionaries; tests read it with DuckDB and
+    pyarrow.dataset.
     """
     whole = [field.name for field in table.schema if pa.types.is_integer(field.type)]
     pq.write_table(

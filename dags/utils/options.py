@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -15,9 +16,9 @@ def years_of(asked: list[str]) -> list[int]:
     """`["2009:2011", "2018"]` to [2009, 2010, 2011, 2018]. Raises DelaywatchError for what is no year."""
     found: list[int] = []
     for part in (part.strip() for text in asked for part in text.split(",")):
-        first, colon, last = part.partition(":")
-        if not (first.isdecimal() and (last.isdecimal() or not colon)):
-            raise DelaywatchError(f"{part!r} is no year; write 2018, a range such as 2009:2018, or 2011,2013.")
+        first, _, last = part.partition(":")
+        if not re.fullmatch(r"[0-9]{1,9}(:[0-9]{1,9})?", part):
+            raise DelaywatchError(f"{part[:40]!r} is no year; write 2018, a range such as 2009:2018, or 2011,2013.")
         ends = [pipeline.check_year(int(first)), pipeline.check_year(int(last or first))]
         if ends[1] < ends[0]:
             raise DelaywatchError(f"The range {part} runs backwards; write {last}:{first}.")

@@ -7,12 +7,13 @@ fast.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from utils import __version__
 from utils.errors import DelaywatchError
@@ -28,6 +29,8 @@ FIRST_YEAR, LAST_YEAR = 1987, 2100  # the Bureau of Transportation Statistics pu
 DETECTORS_FILE = Path(__file__).resolve().parents[1] / "detectors.yaml"
 INCIDENTS_FILE = DETECTORS_FILE.with_name("incidents.yaml")
 
+Others = ParamSpec("Others")
+
 log = logging.getLogger(__name__)
 
 
@@ -36,6 +39,24 @@ def check_year(year: int) -> int:
     if not FIRST_YEAR <= year <= LAST_YEAR:
         raise DelaywatchError(f"{year} is no year of this dataset; choose one from {FIRST_YEAR} to {LAST_YEAR}.")
     return year
+
+
+def _within_memory(
+    step: Callable[Concatenate[Settings, int, Others], str],
+) -> Callable[Concatenate[Settings, int, Others], str]:
+    """The step, but a lack of memory is one sentence. Where the system kills the process there is nobody to say it."""
+
+    @functools.wraps(step)
+    def call(settings: Settings, year: int, /, *args: Others.args, **kwargs: Others.kwargs) -> str:
+        try:
+            return step(settings, year, *args, **kwargs)
+        except MemoryError as error:
+            raise DelaywatchError(
+                f"The memory that this process may use does not suffice for {year}; give it more or let fewer run at "
+                "once, and run the step again, what was there before is untouched."
+            ) from error
+
+    return call
 
 
 def year_of_run(year: int | None, data_interval_start: datetime | None, run_after: datetime) -> int:
@@ -69,6 +90,7 @@ def detector_names(settings: Settings, wanted: list[str] | None = None) -> list[
     return [name for name in known if not wanted or name in wanted or name == detectors.PUBLISHED]
 
 
+@_within_memory
 def write_silver(settings: Settings, year: int, progress: Callable[[int, int], None] | None = None) -> str:
     """Replace the year's silver, rejected rows and quality report from its CSV, in one pass."""
     from utils import lake as keys
@@ -113,6 +135,7 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
     return keys.manifest_key(year)
 
 
+@_within_memory
 def write_gold(settings: Settings, year: int) -> str:
     """Replace the year's airport-days from the sums that were taken while silver was written."""
     from utils import columns, gold
@@ -128,6 +151,7 @@ def write_gold(settings: Settings, year: int) -> str:
     return lake.write_table(keys.airport_days_key(year), days, manifest["sums"])
 
 
+@_within_memory
 def write_anomalies(settings: Settings, year: int, detector: str) -> str:
     """Replace one detector's verdicts on every airport and day of the year.
 
@@ -156,6 +180,7 @@ def write_anomalies(settings: Settings, year: int, detector: str) -> str:
     return lake.write_table(keys.anomalies_key(year, detector), found, version)
 
 
+@_within_memory
 def explain(settings: Settings, year: int) -> str:
     """Replace reasons, their factors and events: why the days are abnormal that the published detector flags.
 
@@ -187,8 +212,9 @@ def explain(settings: Settings, year: int) -> str:
     return keys.explanation_key(year, "anomaly_reasons")
 
 
+@_within_memory
 def upsert(settings: Settings, year: int) -> str:
-    """Bring the year's airport-days, verdicts, explanations and quality report into the warehouse.
+    """Bring the year's airport-days, verdicts, explanations and quality report into the warehouse, all or nothing.
 
     Equal rows are not written.
 
@@ -204,17 +230,18 @@ def upsert(settings: Settings, year: int) -> str:
     with closing(DBHandler(settings.warehouse)) as warehouse:
         warehouse.create()
         warehouse.publish_view(detectors.NAMES, detectors.PUBLISHED)
-        changes = {"airport_days": warehouse.upsert("airport_days", days, year)}
+        batches: dict[str, tuple[str, Any, dict[str, str]]] = {"airport_days": ("airport_days", days, {})}
         for name in sorted({*verdicts, *warehouse.detectors(year)}):
             rows = _with_detector(verdicts.get(name, schemas.ANOMALIES.empty_table()), name)
-            changes[f"anomalies of {name}"] = warehouse.upsert("anomalies", rows, year, within={"detector": name})
-        for name, explanation in explanations.items():
-            changes[name] = warehouse.upsert(name, explanation, year)
-        changes["bronze_quality"] = warehouse.upsert("bronze_quality", report, year)
-    log.info("%d: %s", year, "; ".join(f"{table}: {change}" for table, change in changes.items()))
+            batches[f"anomalies of {name}"] = ("anomalies", rows, {"detector": name})
+        batches |= {name: (name, explanation, {}) for name, explanation in explanations.items()}
+        batches["bronze_quality"] = ("bronze_quality", report, {})
+        changes = warehouse.upsert_year(list(batches.values()), year)
+    log.info("%d: %s", year, "; ".join(f"{what}: {change}" for what, change in zip(batches, changes, strict=True)))
     return "flights.agg_dep_delay_by_date"
 
 
+@_within_memory
 def write_plots(settings: Settings, year: int, progress: Callable[[int, int], None] | None = None) -> str:
     """Replace the year's two pictures per airport."""
     from utils import detectors, plots
@@ -236,6 +263,7 @@ def write_plots(settings: Settings, year: int, progress: Callable[[int, int], No
     return keys.plots_folder(year)
 
 
+@_within_memory
 def publish(settings: Settings, year: int, run_id: str, started: datetime) -> str:
     """Write the year page and the record of the run, once the warehouse holds exactly the rows of gold."""
     from utils import detectors, report

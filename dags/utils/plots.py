@@ -12,7 +12,7 @@ import datetime as dt
 import functools
 import io
 import itertools
-import pickle
+import pickle  # nosec B403 # between a process and its own children
 import subprocess
 import sys
 import threading
@@ -518,7 +518,7 @@ def _serve() -> None:
     sys.stdout = sys.stderr
     with contextlib.suppress(EOFError):
         while True:
-            airport = pickle.load(source)  # noqa: S301  the other end is our parent
+            airport = pickle.load(source)  # noqa: S301 # nosec B301 # the other end is our parent
             pickle.dump(_draw_both(airport), sink)
             sink.flush()
 
@@ -549,7 +549,7 @@ def _send(child: subprocess.Popen[bytes], airport: _AirportYear) -> None:
 
 def _receive(child: subprocess.Popen[bytes], origin: str) -> tuple[str, list[bytes]]:
     try:
-        drawn: tuple[str, list[bytes]] = pickle.load(cast("IO[bytes]", child.stdout))  # noqa: S301  the other end is our child
+        drawn: tuple[str, list[bytes]] = pickle.load(cast("IO[bytes]", child.stdout))  # noqa: S301 # nosec B301 # the other end is our child
     except (EOFError, pickle.UnpicklingError) as error:  # nothing came, or a part of it
         raise _ended(child, origin) from error
     return drawn

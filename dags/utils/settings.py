@@ -181,7 +181,8 @@ class AlertSettings:
             )
         if smtp and not _is_url(smtp, "smtp", "smtps"):
             raise DelaywatchError("DELAYWATCH_SMTP cannot be used; write smtp://user:password@host:587, or smtps://.")
-        if webhook and not _is_url(webhook, "https", "http"):
+        # A blank in it would come back in an error of Python's that shows the path, which is the secret.
+        if webhook and (not _is_url(webhook, "https", "http") or re.search(r"[\x00-\x20\x7f]", webhook)):
             raise DelaywatchError("DELAYWATCH_ALERT_WEBHOOK cannot be used; write the whole https:// address.")
         return cls(recipients, sender, smtp, webhook)
 

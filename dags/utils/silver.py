@@ -20,9 +20,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from utils import columns, schemas
-from utils.errors import DelaywatchError
+from utils.errors import DelaywatchError, printable
 
 _PARSE_BYTES = 1 << 20  # what Arrow parses at a time: small enough to stay in the processor's cache
+_STEP_BYTES = 1 << 16  # whose line ends are counted at a time
+LONGEST_LINE_BYTES = 2 * _STEP_BYTES  # a longer line has no line end in some step; it is no flight
 LONGEST_RECORD_LINES = 10  # a quoted field may hold line breaks; one that needs more lines than this is a lost quote
 _NUMERIC = {name.lower() for name, kind in schemas.FLIGHT_COLUMNS if pa.types.is_integer(kind) or kind == pa.bool_()}
 _TEXT = [name for name in schemas.SILVER.names if pa.types.is_dictionary(schemas.SILVER.field(name).type)]
@@ -36,6 +38,9 @@ _NO_CSV = {
 }
 _OPEN_QUOTE = "a quote is not closed"
 _AIRPORT = re.compile(r"[A-Z0-9]{3,4}")
+# The Bureau writes 9E, or PA (1) where a code went to another carrier. Names of carriers stand in sentences, pages and
+# messages, so none can be a formula, a tag or half a file.
+_CARRIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ()]{0,15}")
 _BARE_RETURN = re.compile(rb"\r(?!\n|$)")  # what Arrow would take for the end of a row
 
 
@@ -81,6 +86,10 @@ def read_header(line: bytes, key: str) -> Header:
     text = line.decode("utf-8-sig", errors="replace").strip("\r\n")
     if not text:
         raise DelaywatchError(f"{key} begins with an empty line; its first line must name the columns.")
+    if len(line) > LONGEST_LINE_BYTES:
+        raise DelaywatchError(
+            f"{key} begins with a line of more than {LONGEST_LINE_BYTES:,} bytes; its first line must name the columns."
+        )
     if "\r" in text:
         raise DelaywatchError(f"{key} ends its lines with a carriage return alone; convert them to line feeds.")
     found = [name.strip() for name in next(csv.reader([text.replace("\0", "")]))]
@@ -93,11 +102,13 @@ def read_header(line: bytes, key: str) -> Header:
     else:
         what = f"has {', '.join(doubled)} twice"
     if missing or doubled:
+        # A line that names no column is of some other file, perhaps of one that a link leads to: it may be a secret.
+        is_header = any(name in text.upper() for name in known)
         raise DelaywatchError(
             f"{key} {what}; its first line must name the 27 columns of the Kaggle dataset separated by commas, "
-            f"but it is: {text[:200]!r}."
+            f"but it {f'is: {text[:200]!r}' if is_header else 'names none of them'}."
         )
-    ignored = tuple(name for name in names if name and name not in known and name != schemas.EMPTY_COLUMN)
+    ignored = tuple(printable(name) for name in names if name and name not in known and name != schemas.EMPTY_COLUMN)
     return Header(names, ignored)
 
 
@@ -112,7 +123,8 @@ def refine(block: bytes, header: Header, year: int, *, joins_lines: bool = False
         if not joins_lines:
             raise SplitRecord
         return _refine_with_care(block, header, year)
-    if b"\r" in block and block.count(b"\r") != block.count(b"\r\n"):
+    line_ends = _line_ends(block)
+    if 0 in line_ends[:-1] or (b"\r" in block and block.count(b"\r") != block.count(b"\r\n")):
         return _refine_with_care(block, header, year)
     try:
         table = _parse(block, header, _READ_TYPES)
@@ -121,7 +133,7 @@ def refine(block: bytes, header: Header, year: int, *, joins_lines: bool = False
     flights = _typed(table)
     if flights is None or _suspicious(flights, year):
         return _refine_with_care(block, header, year)
-    lines = rows = _line_count(block)
+    lines = rows = sum(line_ends) + _has_open_line(block)
     if rows != flights.num_rows:
         rows -= sum(line in (b"", b"\r") for line in block.removesuffix(b"\n").split(b"\n"))
     if rows != flights.num_rows:
@@ -129,10 +141,14 @@ def refine(block: bytes, header: Header, year: int, *, joins_lines: bool = False
     return Refined(_with_recomputed_delay(flights), [], rows, lines)
 
 
-def _line_count(block: bytes) -> int:
-    text, step = np.frombuffer(block, np.uint8), 1 << 16  # pieces that stay in the cache: four times bytes.count
-    newlines = sum(int(np.count_nonzero(text[at : at + step] == ord("\n"))) for at in range(0, len(text), step))
-    return newlines + (not block.endswith(b"\n") and bool(block))
+def _line_ends(block: bytes) -> list[int]:
+    """How many line ends each _STEP_BYTES of the block have: steps that stay in the cache, four times bytes.count."""
+    text, step = np.frombuffer(block, np.uint8), _STEP_BYTES
+    return [int(np.count_nonzero(text[at : at + step] == ord("\n"))) for at in range(0, len(text), step)]
+
+
+def _has_open_line(block: bytes) -> bool:
+    return bool(block) and not block.endswith(b"\n")
 
 
 def _parse(
@@ -181,7 +197,8 @@ def _suspicious(flights: pa.Table, year: int) -> bool:
     if span["min"] < date(year, 1, 1) or span["max"] > date(year, 12, 31):
         return True
     codes = {code for name in ("origin", "dest") for code in columns.one(flights[name]).dictionary.to_pylist()}
-    if not all(_AIRPORT.fullmatch(code) for code in codes):
+    carriers = columns.one(flights["op_carrier"]).dictionary.to_pylist()
+    if not (all(map(_AIRPORT.fullmatch, codes)) and all(map(_CARRIER.fullmatch, carriers))):
         return True
     return any(_is_no_time(columns.values(columns.one(flights[name]))).any() for name in schemas.HHMM_COLUMNS)
 
@@ -257,6 +274,8 @@ def records(block: bytes, fields: int, *, is_last: bool = True) -> tuple[list[tu
             closes = False
             for stop in range(at + 2, min(at + LONGEST_RECORD_LINES, len(lines)) + 1):
                 joined = b"\n".join(lines[at:stop])
+                if len(joined) > LONGEST_LINE_BYTES:
+                    break
                 if not joined.count(b'"') % 2 and _fields_in(joined.removesuffix(b"\r")) == fields:
                     text, step, closes = joined, stop - at, True
                     break
@@ -269,12 +288,14 @@ def records(block: bytes, fields: int, *, is_last: bool = True) -> tuple[list[tu
 
 
 def _refine_with_care(block: bytes, header: Header, year: int) -> Refined:
-    lines = _line_count(block)
+    lines = sum(_line_ends(block)) + _has_open_line(block)
     found, _ = records(block, len(header.names))
     reasons: dict[int, str] = {}  # by place in `found`
     all_utf8 = _is_utf8(block)
     for place, (_, record, closes) in enumerate(found):
-        if not closes:
+        if len(record) > LONGEST_LINE_BYTES:
+            reasons[place] = f"the line has more than {LONGEST_LINE_BYTES:,} bytes"
+        elif not closes:
             reasons[place] = _OPEN_QUOTE
         elif _BARE_RETURN.search(record):
             reasons[place] = "a carriage return stands inside the line"
@@ -308,7 +329,9 @@ def _refine_with_care(block: bytes, header: Header, year: int) -> Refined:
         raise AssertionError("a row without a fault did not take its type")
     rejected = [
         Rejected(
-            found[place][0], reason, found[place][1].removesuffix(b"\r").decode("utf-8", errors="backslashreplace")
+            found[place][0],
+            reason,
+            found[place][1][:LONGEST_LINE_BYTES].removesuffix(b"\r").decode("utf-8", errors="backslashreplace"),
         )
         for place, reason in sorted(reasons.items())
     ]
@@ -372,6 +395,9 @@ def _faults(table: pa.Table, year: int) -> dict[int, str]:
         if name in ("ORIGIN", "DEST"):
             is_code = pc.match_substring_regex(text, f"^{_AIRPORT.pattern}$").fill_null(True)
             blame(~is_code.to_numpy(zero_copy_only=False), f"{name} is not an airport code")
+        if name == "OP_CARRIER":
+            is_code = pc.match_substring_regex(text, f"^{_CARRIER.pattern}$").fill_null(True)
+            blame(~is_code.to_numpy(zero_copy_only=False), f"{name} is not a carrier code")
         if name.lower() in _TEXT:
             continue
         text = _trimmed(text)

@@ -27,6 +27,7 @@ from utils.errors import DelaywatchError
 from utils.settings import Settings
 
 TRIES = 4  # of one request to S3, the first included
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60  # of one try: until S3 takes the connection, and between two of its bytes
 STAGING = "_staging"  # in a lake that is a folder: files on their way in; readers of hive folders skip the underscore
 
 
@@ -182,6 +183,19 @@ class FolderStore(Store):
             raise DelaywatchError(f"The key {key!r} leads out of the lake; use a plain key.")
         return path
 
+    def own_path(self, key: str) -> Path:
+        """Where `key` is written and deleted; only reading follows a link of a person's that leads elsewhere.
+
+        Raises DelaywatchError when a link among the folders of `key` leads out of the lake.
+        """
+        path = self._path(key)
+        if not path.parent.resolve().is_relative_to(self.root.resolve()):
+            raise DelaywatchError(
+                f"A link on the way to {key} leads out of the lake {self.root}, where nothing may be changed; put a "
+                "folder in its place."
+            )
+        return path
+
     @override
     def create(self) -> bool:
         try:
@@ -202,7 +216,7 @@ class FolderStore(Store):
 
     @override
     def put(self, key: str, data: bytes) -> None:
-        path = self._path(key)
+        path = self.own_path(key)
         try:
             if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
                 return
@@ -214,7 +228,7 @@ class FolderStore(Store):
     @contextmanager
     def _beside(self, path: Path) -> Iterator[IO[bytes]]:
         """A new file in the staging folder that takes the place of `path` at the end; see `sweep`."""
-        waiting = self.root / STAGING / "put"
+        waiting = self._waiting()
         waiting.mkdir(parents=True, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._locked_file(waiting) as file:
@@ -227,6 +241,10 @@ class FolderStore(Store):
             except BaseException:
                 Path(file.name).unlink(missing_ok=True)
                 raise
+
+    def _waiting(self) -> Path:
+        """The folder of files that are being put."""
+        return self.own_path(f"{STAGING}/put/any").parent
 
     @staticmethod
     def _locked_file(folder: Path) -> IO[bytes]:
@@ -241,7 +259,7 @@ class FolderStore(Store):
 
     def sweep(self) -> None:
         """Remove files that were never put because their process was killed: nobody holds their lock any more."""
-        for path in (self.root / STAGING / "put").glob("*"):
+        for path in self._waiting().glob("*"):
             try:
                 with path.open("rb") as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -251,7 +269,7 @@ class FolderStore(Store):
 
     @override
     def adopt(self, path: Path, key: str) -> None:
-        target = self._path(key)
+        target = self.own_path(key)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
@@ -260,7 +278,7 @@ class FolderStore(Store):
 
     @override
     def upload(self, path: Path, key: str) -> None:
-        target = self._path(key)
+        target = self.own_path(key)
         try:
             with path.open("rb") as source, self._beside(target) as file:
                 shutil.copyfileobj(source, file, 1 << 20)
@@ -271,7 +289,7 @@ class FolderStore(Store):
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
             try:
-                self._path(key).unlink(missing_ok=True)
+                self.own_path(key).unlink(missing_ok=True)
             except OSError as error:
                 self.fail(error, f"deleting {key}")
 
@@ -299,6 +317,20 @@ class FolderStore(Store):
             return FolderSource(key, self._path(key))
         except OSError as error:
             self.fail(error, f"reading {key}")
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder for this user alone, if it is not there; those above it as usual.
+
+    Raises DelaywatchError when it is a link or somebody else's, who could have put links into it; OSError as mkdir.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise DelaywatchError(
+            f"{folder} is a link or another user's, so nothing is put there; let DELAYWATCH_SCRATCH name a folder of "
+            "your own."
+        )
 
 
 def _is_file(path: Path) -> bool:
@@ -330,15 +362,12 @@ class BucketSource(Source):
         if end <= start:
             return b""
         with self._store.errors(f"reading {self.key}"):
-            answer = self._store.client.get_object(
-                **self._store.where(self.key), Range=f"bytes={start}-{end - 1}", IfMatch=self.etag
-            )
-            return bytes(answer["Body"].read())
+            return self._store.content(self.key, Range=f"bytes={start}-{end - 1}", IfMatch=self.etag)
 
     @override
     def still_the_same(self) -> bool:
         with self._store.errors(f"reading {self.key}"):
-            return bool(self._store.client.head_object(**self._store.where(self.key))["ETag"] == self.etag)
+            return bool(self._store.head(self.key)["ETag"] == self.etag)
 
     @override
     def close(self) -> None:
@@ -368,8 +397,8 @@ class BucketStore(Store):
             aws_secret_access_key=self._settings.aws_secret_access_key,
             aws_session_token=self._settings.aws_session_token,
             config=Config(
-                connect_timeout=5,
-                read_timeout=60,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                read_timeout=READ_TIMEOUT_S,
                 retries={"total_max_attempts": TRIES, "mode": "standard"},
                 max_pool_connections=max(10, 2 * self._settings.threads),
                 request_checksum_calculation="when_required",
@@ -388,6 +417,32 @@ class BucketStore(Store):
         """Bucket and full key, as boto3 takes them."""
         return {"Bucket": self.bucket, "Key": f"{self.prefix}/{key}" if self.prefix else key}
 
+    def content(self, key: str, **options: str) -> bytes:
+        """The object's bytes, or those of it that `options` of GetObject ask for. Raises boto3's errors."""
+        from botocore.exceptions import HTTPClientError, IncompleteReadError
+
+        tries = 0
+        while True:
+            answer = self.client.get_object(**self.where(key), **options)
+            try:
+                return bytes(answer["Body"].read())
+            except (HTTPClientError, IncompleteReadError):  # boto3 itself tries again only before the first byte
+                tries += 1
+                if tries == TRIES:
+                    raise
+
+    def head(self, key: str) -> dict[str, Any]:
+        """What S3 knows of the object without its bytes. Raises boto3's errors."""
+        from botocore.exceptions import ClientError
+
+        try:
+            return dict(self.client.head_object(**self.where(key)))
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in ("400", "403"):
+                # An answer to HEAD has no body and so no reason, such as an expired token: one to GET has.
+                self.client.get_object(**self.where(key), Range="bytes=0-0")
+            raise
+
     @contextmanager
     def errors(self, doing: str) -> Iterator[None]:
         """Turn what S3 answers, and what keeps boto3 from asking it, into one sentence."""
@@ -397,9 +452,12 @@ class BucketStore(Store):
             yield
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
-            raise DelaywatchError(self._sentence(code, doing=doing)) from error
+            status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
+            raise DelaywatchError(self._sentence(code, status, doing=doing)) from error
         except BotoCoreError as error:
             kinds = [kind.__name__ for kind in type(error).__mro__]
+            if "certificate has expired" in str(error):  # of OpenSSL; botocore has no class of its own for it
+                kinds.insert(0, "CertificateExpired")
             raise DelaywatchError(self._sentence(*kinds, doing=doing)) from error
         except RecursionError as error:  # botocore asks a server that redirects every request for a region, and again
             raise DelaywatchError(self._sentence("301", doing=doing)) from error
@@ -437,7 +495,7 @@ class BucketStore(Store):
     def get(self, key: str) -> bytes | None:
         with self.errors(f"reading {key}"):
             try:
-                return bytes(self.client.get_object(**self.where(key))["Body"].read())
+                return self.content(key)
             except self.client.exceptions.NoSuchKey:
                 return None
 
@@ -446,7 +504,7 @@ class BucketStore(Store):
 
         with self.errors(f"reading {key}"):
             try:
-                return str(self.client.head_object(**self.where(key))["ETag"]).strip('"')
+                return str(self.head(key)["ETag"]).strip('"')
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey"):
                     return None
@@ -494,7 +552,7 @@ class BucketStore(Store):
     @override
     def open(self, key: str) -> BucketSource:
         with self.errors(f"reading {key}"):
-            head = self.client.head_object(**self.where(key))
+            head = self.head(key)
             return BucketSource(self, key, int(head["ContentLength"]), str(head["ETag"]))
 
 
@@ -504,9 +562,8 @@ def _is_aws(endpoint: str) -> bool:
 
 
 def _sentence(kinds: Sequence[str], settings: Settings, endpoint: str | None, doing: str) -> str:
-    """What a fault asks of a person. `kinds` names it, narrowest first: an error code of S3, or classes of botocore.
-
-    A HEAD has no body: its code is the HTTP status.
+    """What a fault asks of a person. `kinds` names it, narrowest first: an error code of S3 and the HTTP status, which
+    is all that there is of an answer to HEAD, or classes of botocore.
     """
     lake, at = settings.lake, f" at {endpoint}" if endpoint else ""
     silent = f"S3{at} does not answer while {doing}; start it or correct AWS_ENDPOINT_URL."
@@ -533,9 +590,9 @@ def _sentence(kinds: Sequence[str], settings: Settings, endpoint: str | None, do
     sentences = {
         "ConnectionError": silent,
         "ReadTimeoutError": silent,
-        "ConnectionClosedError": silent,
         "HTTPClientError": broken,
         "IncompleteReadError": broken,
+        "CertificateExpired": f"The certificate of S3{at} has expired; renew it there, then run the step again.",
         "SSLError": encryption,
         "EndpointProviderError": endpoint,
         "InvalidRegionError": region,

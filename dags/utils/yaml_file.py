@@ -14,6 +14,14 @@ from utils.errors import DelaywatchError
 
 
 class _Loader(yaml.SafeLoader):
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """As the safe loader does, but without aliases: of ten lines they make more values than any memory holds."""
+        if self.check_event(yaml.AliasEvent):
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, f"found the alias *{event.anchor}", event.start_mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
+
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """As the safe loader does, but a value that Python refuses, such as 30 February, is an error with a line."""
         try:
@@ -29,7 +37,7 @@ def read(path: Path, like: str) -> yaml.Node | None:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        yaml.load(text, _Loader)  # noqa: S506  # a safe one; finds what composing lets pass, such as unknown tags
+        yaml.load(text, _Loader)  # noqa: S506 # nosec B506 # a safe one; finds what composing lets pass, such as unknown tags
         root: yaml.Node | None = yaml.compose(text, Loader=_Loader)
     except OSError as error:
         raise DelaywatchError(f"{path} cannot be read ({error.strerror}); give a file like {like}.") from error
@@ -38,6 +46,8 @@ def read(path: Path, like: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise DelaywatchError(f"{path}, line {line}: this is not plain YAML ({error.problem}); mend it.") from error
+    except RecursionError:
+        raise DelaywatchError(f"{path} is nested too deeply; give a file like {like}.") from None
     except yaml.reader.ReaderError as error:
         raise DelaywatchError(f"{path} is not plain YAML ({error.reason}); save it as text.") from error
     return root

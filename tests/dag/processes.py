@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -76,7 +77,6 @@ class ScratchAirflow:
             "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
-            "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata.replace("postgresql://", "postgresql+psycopg2://"),
             **variables,
         }
@@ -88,13 +88,19 @@ class ScratchAirflow:
         done = subprocess.run([*AIRFLOW, *arguments], env=self.environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"airflow {' '.join(arguments)}:\n{done.stderr}"
 
-    def start(self, *names: str) -> None:
-        """Start those of the components that do not run; all of them when none is named."""
+    def start(self, *names: str, by: Sequence[str] = ()) -> None:
+        """Start those of the components that do not run; all of them when none is named.
+
+        by: a command that becomes the component whose own command is appended to it.
+        """
         for name in names or COMPONENTS:
             if name not in self._running:
                 with (self.folder / f"{name}.log").open("ab") as log:
-                    process = psutil.Popen([*AIRFLOW, name], env=self.environment, stdout=log, stderr=log)
+                    process = psutil.Popen([*by, *AIRFLOW, name], env=self.environment, stdout=log, stderr=log)
                 self._running[name] = process
+
+    def pid(self, name: str) -> int:
+        return int(self._running[name].pid)
 
     def wait_until_ready(self) -> None:
         """Return as soon as the api-server answers and the DAG can be triggered."""
@@ -125,9 +131,12 @@ class ScratchAirflow:
 
     def stop(self) -> None:
         """End all of it, the children too."""
-        everybody = [*family(self._running.values()), *self._left]
+        everybody = family(self._running.values())
         for process in self._running.values():
             process.terminate()
+        for orphan in self._left:
+            with suppress(psutil.NoSuchProcess):
+                orphan.kill()
         self._running.clear()
         _, alive = psutil.wait_procs(everybody, 60)
         for straggler in alive:

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import zlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,10 @@ def test_a_step_that_meets_the_network_is_tried_again_with_growing_delays(dag: A
     assert task.retries == 3
     assert task.retry_exponential_backoff > 1
     assert task.retry_policy is not None
+
+
+def test_no_step_waits_for_ever(dag: Any) -> None:
+    assert {task.execution_timeout for task in dag.tasks} == {timedelta(hours=6)}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import psycopg2
@@ -39,7 +40,7 @@ def s3_endpoint() -> Iterator[str]:
 def bucket_settings(s3_endpoint: str, tmp_path: Path) -> Settings:
     """Settings of an empty lake below a prefix of a fresh bucket."""
     name = f"lake-{next(BUCKETS)}"
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    keys: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
     boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1", **keys).create_bucket(Bucket=name)
     return Settings(
         lake=f"s3://{name}/delaywatch",

@@ -56,7 +56,7 @@ def into_bronze(
         raise DelaywatchError(f"{compressed} is already in {lake.uri}; remove it before {key} takes its place.")
     folder = settings.scratch / "delaywatch-fetch" / f"{source}-{year}"
     with _client(settings, source, patience) as client:
-        if _is_current(lake, client, year, source):
+        if _is_current(settings, lake, client, year, source):
             log.info("%s: as %s has it now; nothing to fetch", key, source)
             return key
         try:
@@ -146,7 +146,10 @@ def _client(settings: Settings, source: str, patience: Patience | None) -> Itera
 @contextmanager
 def _alone(folder: Path, year: int) -> Iterator[None]:
     """The folder, made if need be, for this process alone. Raises DelaywatchError when another one fetches there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    from utils.stores import make_private
+
+    make_private(folder.parent)
+    folder.mkdir(exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -164,26 +167,39 @@ def _record_key(year: int) -> str:
 
 
 def _record(lake: Lake, year: int) -> dict[str, Any] | None:
-    """Where the year's CSV in bronze is from; None when it was not fetched, or replaced since."""
+    """Where the year's CSV in bronze is from; None when that is not known: not fetched, replaced since, damaged."""
     from utils.lake import bronze_keys
 
     key, data = bronze_keys(year)[0], lake.store.get(_record_key(year))
     if data is None or not lake.has(key):
         return None
-    record: dict[str, Any] = json.loads(data)
+    try:
+        record: dict[str, Any] = json.loads(data)
+        size, _ = record["bytes"], (record["source"], record["is_whole"], record["files"])
+    except (ValueError, KeyError, TypeError):
+        return None
     with closing(lake.store.open(key)) as there:
-        return record if there.size == record["bytes"] else None
+        return record if there.size == size else None
 
 
-def _is_current(lake: Lake, client: Client, year: int, source: str) -> bool:
-    """Whether bronze has the whole year from this source, which has changed none of its files since."""
+def _is_current(settings: Settings, lake: Lake, client: Client, year: int, source: str) -> bool:
+    """Whether bronze has the whole year from this source, which has changed none of its files since.
+
+    Whoever may write into bronze may write the record too, so no other host is asked, or shown the token, than ours.
+    """
     from utils.fetch.download import Version
 
     record = _record(lake, year)
     if record is None or record["source"] != source or not record["is_whole"]:
         return False
-    known = ((file["url"], Version(**file["version"])) for file in record["files"])
-    return all(version.is_known and client.version(url) == version for url, version in known)
+    base = {"bts": settings.bts_url, "kaggle": settings.kaggle_url}[source]
+    try:
+        known = [(str(file["url"]), Version(**file["version"])) for file in record["files"]]
+    except (TypeError, KeyError):
+        return False
+    return all(
+        url.startswith(f"{base}/") and version.is_known and client.version(url) == version for url, version in known
+    )
 
 
 def _sha256(path: Path) -> str:

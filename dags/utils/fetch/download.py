@@ -17,12 +17,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from typing_extensions import override
 from urllib3.util import Retry
 
 from utils import __version__
@@ -88,6 +89,23 @@ class _Stalled(urllib3.exceptions.HTTPError):
     """Bytes come, but too slowly to wait for."""
 
 
+class _Session(requests.Session):
+    """Follows redirects within the web, and none from an encrypted connection to a plain one."""
+
+    @override
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        target = super().get_redirect_target(resp)
+        if target is not None:
+            here, there = (urlsplit(url).scheme for url in (resp.url, urljoin(resp.url, target)))
+            if there != "https" and (there, here) != ("http", "http"):
+                resp.close()
+                raise DelaywatchError(
+                    f"{urlsplit(resp.url).netloc} leads from {here}:// to {there}://, where anybody could have put the "
+                    "file; nothing was fetched, correct the variable that names the host."
+                )
+        return target
+
+
 class Client:
     """Asks servers for files, one at a time. Raises DelaywatchError for every fault, caused by an OSError when the same
     request may do better another time.
@@ -95,7 +113,7 @@ class Client:
 
     def __init__(self, patience: Patience, auth: AuthBase | None = None) -> None:
         """`auth` goes to the host that is asked and, by requests' own rule, to no other one that it redirects to."""
-        self._patience, self._session = patience, requests.Session()
+        self._patience, self._session = patience, _Session()
         retry = Retry(
             total=patience.tries - 1,
             other=0,  # a certificate gets no better
@@ -203,7 +221,7 @@ class Client:
             raise DelaywatchError(
                 f"{host} does not answer ({_reason(error)}); see whether this machine reaches it (a proxy goes into "
                 "HTTPS_PROXY), then fetch again: what is here is kept."
-            ) from error
+            ) from ConnectionError(_reason(error))  # its own words may hold the signed address of a redirect
         with answer:
             if answer.status_code not in (200, 206, 404, 416):
                 self._refuse(url, answer)

@@ -49,8 +49,8 @@ def auth(token_file: Path) -> AuthBase:
         raise DelaywatchError(f"The Kaggle token {token_file} is not text; download it anew from kaggle.com.") from None
     if not text:
         raise DelaywatchError(
-            f"There is no Kaggle token in {token_file}; create one on kaggle.com under Settings, API, and put it there, "
-            "let DELAYWATCH_KAGGLE_TOKEN_FILE name it, or fill in DELAYWATCH_KAGGLE_TOKEN in the stack's .env. The Bureau "
+            f"There is no Kaggle token in {token_file}; create one on kaggle.com under Settings, API, put it there, "
+            "let DELAYWATCH_KAGGLE_TOKEN_FILE name it, or fill in DELAYWATCH_KAGGLE_TOKEN in .env. The Bureau "
             "(--source bts) needs none."
         )
     if re.fullmatch(r"[\w.~+/=-]+", text):

@@ -16,7 +16,7 @@ import pyarrow as pa
 from psycopg2.sql import SQL, Composed, Identifier
 
 from utils import schemas, words
-from utils.errors import DelaywatchError
+from utils.errors import DelaywatchError, printable
 from utils.warehouse.frames import frame_of
 from utils.warehouse.postgres import Postgres
 from utils.warehouse.tables import SCHEMA, TABLES, Table, check_writable, names
@@ -81,8 +81,11 @@ def give(server: Postgres, origin: str, fl_date: date, opinion: str, note: str, 
         raise DelaywatchError(f"There is no opinion {opinion!r}; choose {words.listed(schemas.OPINIONS, 'or')}.")
     if not given["author"]:
         raise DelaywatchError("Feedback needs an author; say who gives it.")
-    if "\0" in f"{origin}{note}{author}":
-        raise DelaywatchError("Airport, note and author of feedback may hold no null byte; write them without.")
+    if (text := f"{origin}{note}{author}") != printable(text):
+        raise DelaywatchError(
+            "Airport, note and author of feedback may hold no null byte and no other control character; write them "
+            "without."
+        )
     with server.transaction(f"giving feedback on {origin} {fl_date}") as cursor:
         check_writable(server, cursor, FEEDBACK)
         _check_day(server, cursor, origin, fl_date)

@@ -25,6 +25,10 @@ SESSION = (
     " set_config('extra_float_digits', '1', true), set_config('search_path', 'pg_catalog', true)"
 )
 
+# A peer that vanished without a word is noticed after so long: the kernel alone takes two hours while we wait for an
+# answer (keepalives are for that), and a quarter of an hour while it has something of ours to send (tcp_user_timeout).
+SILENCE_S = 60
+
 OPTIONS = "Postgres does not take one of {options}; correct the options after ? in the warehouse URL."
 # What libpq says when it cannot connect carries no code, only words: (words, the sentence).
 CONNECTING: tuple[tuple[str, str], ...] = (
@@ -197,10 +201,10 @@ def _engine(url: sqlalchemy.URL, connect_timeout_s: int) -> sqlalchemy.Engine:
         "connect_timeout": connect_timeout_s,
         "application_name": "delaywatch",
         "client_encoding": "utf8",
-        # A peer that vanished without a word is noticed after a minute, not after the two hours of the kernel.
-        "keepalives_idle": 30,
-        "keepalives_interval": 10,
+        "keepalives_idle": SILENCE_S // 2,
+        "keepalives_interval": max(1, SILENCE_S // 6),
         "keepalives_count": 3,
+        "tcp_user_timeout": 1000 * SILENCE_S,
     }
     return sqlalchemy.create_engine(
         url,

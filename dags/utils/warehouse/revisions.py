@@ -12,13 +12,17 @@ from utils.warehouse.postgres import Postgres, lock_key
 from utils.warehouse.tables import SCHEMA
 
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
+NO_REVISION = (
+    "The tables of the {place} do not say of which release they are: flights.alembic_version is empty or gone; restore "
+    "a backup, or put its row back, for this release with `INSERT INTO flights.alembic_version VALUES ('{newest}')`."
+)
 ALEMBIC = threading.Lock()  # it keeps what it is doing in globals of its module, so one thread of a process at a time
 
 
 def migrate(server: Postgres, revision: str) -> bool:
     """Take the tables to `revision`, `head` or `base`; whether they were at another one.
 
-    Raises DelaywatchError when they are of a newer release, and what the migrations raise.
+    Raises DelaywatchError when they are of a newer release or have lost their revision, and what the migrations raise.
     """
     from alembic import command
     from alembic.config import Config
@@ -37,6 +41,10 @@ def migrate(server: Postgres, revision: str) -> bool:
         if cursor.fetchone() != (None,):
             cursor.execute(SQL("SELECT version_num FROM {}").format(Identifier(SCHEMA, "alembic_version")))
             (current,) = cursor.fetchone() or (None,)
+        cursor.execute("SELECT to_regclass(%s)", [f"{SCHEMA}.airport_days"])
+        has_tables = cursor.fetchone() != (None,)
+    if current is None and has_tables:
+        raise DelaywatchError(NO_REVISION.format(place=server.place, newest=known[0]))
     if current is not None and current not in known:
         raise DelaywatchError(
             f"The tables of the {server.place} are at revision {current}, which this release does not know (its "

