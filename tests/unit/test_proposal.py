@@ -135,8 +135,16 @@ def test_a_parameter_that_the_file_does_not_have_is_added(tmp_path: Path, before
     assert proposal.text(written(tmp_path, before), "three_sigma", {"threshold": 3.5}) == after
 
 
-def test_a_file_that_a_change_would_damage_is_left_to_a_person(tmp_path: Path) -> None:
-    path = written(tmp_path, "{arima: {min_days: 40}}\n")
+@pytest.mark.parametrize(
+    "unusual",
+    [
+        "arima: &both\n  min_days: 40\nthree_sigma: *both\n",
+        "arima:\n  min_days: &least 40\nthree_sigma:\n  min_days: *least\n",
+        "{arima: {min_days: 40}}\n",
+    ],
+)
+def test_a_file_that_a_change_would_damage_is_left_to_a_person(tmp_path: Path, unusual: str) -> None:
+    path = written(tmp_path, unusual)
 
     with pytest.raises(
         DelaywatchError, match=r"only a person can change it; write \{min_days: 50\} into its three_sigma"
