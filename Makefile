@@ -15,7 +15,7 @@ BENCH_INSTALLED := $(BENCH_VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help up down logs status health password reset-password backup restore upgrade destroy aws-up aws-deploy aws-down demo demo-psql test test-slow \
-	test-faults test-e2e test-restarts check bench bench-detectors lock clean venv
+	test-faults test-e2e test-restarts check audit bench bench-detectors lock clean venv
 
 help: ## Show this list
 	@echo "Delaywatch: the abnormal days of every US airport. Begin with: make demo"
@@ -89,17 +89,21 @@ test-e2e: $(INSTALLED) ## The stack in containers, used through TLS by a browser
 test-restarts: $(INSTALLED) ## The stack again, with containers restarted under a running DAG
 	@tests/e2e/run.sh -m "e2e and slow" $(RUN)
 
-check: $(INSTALLED) ## Lint, format, types, import rules, shell, YAML, notebooks
+check: $(INSTALLED) ## Lint, format, types, import rules, shell, YAML, workflows, known dangers, notebooks
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
 	@PYTHONPATH=dags $(VENV)/bin/lint-imports
 	@$(VENV)/bin/shellcheck $(SHELL_FILES)
 	@$(VENV)/bin/yamllint --strict .
+	@$(VENV)/bin/bandit --quiet --recursive --skip B105,B404,B603 dags stack superset demo # names of secrets, and what ruff looks at
 	@$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yaml
 	@$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
 	@$(VENV)/bin/zizmor --offline --quiet --no-progress --persona=auditor .github
 	@for notebook in notebooks/*.ipynb; do [ ! -e "$$notebook" ] || $(VENV)/bin/nbstripout --verify "$$notebook" || exit 1; done
+
+audit: $(INSTALLED) ## Ask the network whether a locked package has a known vulnerability
+	@for lock in requirements/*.txt superset/requirements.txt; do $(VENV)/bin/pip-audit --require-hashes --disable-pip --progress-spinner off -r "$$lock" || exit 1; done
 
 bench: $(INSTALLED) ## Every benchmark but the stack's, side by side with what it is measured against
 	@for file in $(BENCHMARKS); do echo "== $$file"; $(RUN) "$$file" || exit 1; done

@@ -12,13 +12,19 @@ import yaml
 
 from utils.errors import DelaywatchError
 
+MOST_ALIASES = 16  # in a file
+
 
 class _Loader(yaml.SafeLoader):
+    aliases = 0  # so far
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """As the safe loader does, but without aliases: of ten lines they make more values than any memory holds."""
+        """As the safe loader does, but with few aliases: of ten lines full of them more values come than memory has."""
         if self.check_event(yaml.AliasEvent):
-            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, f"found the alias *{event.anchor}", event.start_mark)
+            self.aliases += 1
+            if self.aliases > MOST_ALIASES:
+                event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+                raise yaml.composer.ComposerError(None, None, f"more than {MOST_ALIASES} aliases", event.start_mark)
         node: yaml.Node | None = super().compose_node(parent, index)
         return node
 

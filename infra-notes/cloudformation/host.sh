@@ -8,6 +8,8 @@ umask 077
 HOME_DIR=${DELAYWATCH_HOME:-/opt/delaywatch} # releases/NAME/, current -> one of them, backups/
 CONF=${DELAYWATCH_CONF:-/etc/delaywatch/host.conf} # names of bucket, secrets and host, written by UserData; no secret
 UNITS=${DELAYWATCH_UNITS:-/etc/systemd/system}
+AGENT=${DELAYWATCH_AGENT:-/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl}
+PUBLIC_LAYER=10.0.0.0/23 # of network.yaml; the load balancer is in it
 KEPT_RELEASES=3
 KEPT_BACKUPS=3
 AGENT_KEY=937616F3450B7D806CBD9725D58167303B789C72 # with which AWS signs its CloudWatch agent
@@ -57,9 +59,9 @@ settings() { # the lines of .env: where lake and warehouse are, and what the set
     more=$(secret "$SETTINGS_SECRET" | jq -r \
         'to_entries[] | if (.value | tostring | test("[\u0027\n]")) then error(.key) else "\(.key)=\u0027\(.value)\u0027" end') ||
         fail "the secret $SETTINGS_SECRET is not {\"NAME\": \"value\", ...} with values of one line and without '."
-    # The secret of RDS calls the database dbname; only `warehouse` is looked up there, so no other name costs a request.
+    # The secret of RDS calls the database dbname. Other connections are not looked up there, so none costs a request.
     kwargs=$(jq -nc --arg prefix "$SECRETS_PREFIX" --arg region "$REGION" '{
-        connections_prefix: "\($prefix)/connections", connections_lookup_pattern: "^warehouse$",
+        connections_prefix: "\($prefix)/connections", connections_lookup_pattern: "^(warehouse|smtp_default|alert_webhook)$",
         variables_prefix: "\($prefix)/variables", config_prefix: null,
         extra_conn_words: {schema: ["dbname"]}, region_name: $region}')
     cat <<END
@@ -71,6 +73,7 @@ AWS_DEFAULT_REGION=$REGION
 DELAYWATCH_WAREHOUSE='$warehouse'
 DELAYWATCH_HOST=$DOMAIN
 DELAYWATCH_BIND=0.0.0.0
+DELAYWATCH_TRUSTED_PROXY=$PUBLIC_LAYER
 AIRFLOW_SECRETS_BACKEND=airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend
 AIRFLOW_SECRETS_BACKEND_KWARGS='$kwargs'
 $more
@@ -175,15 +178,16 @@ install_packages() {
 }
 
 install_agent() { # CloudWatch's, which reads disk and memory
-    local at="https://amazoncloudwatch-agent-$REGION.s3.$REGION.amazonaws.com" work
+    local at="https://amazoncloudwatch-agent-$REGION.s3.$REGION.amazonaws.com" work said
     work=$(mktemp -d)
-    if ! command -v /opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl >/dev/null; then
+    if [ ! -x "$AGENT" ]; then
         curl -fsS -o "$work/agent.deb" "$at/ubuntu/amd64/latest/amazon-cloudwatch-agent.deb"
         curl -fsS -o "$work/agent.deb.sig" "$at/ubuntu/amd64/latest/amazon-cloudwatch-agent.deb.sig"
         curl -fsS -o "$work/agent.gpg" https://amazoncloudwatch-agent.s3.amazonaws.com/assets/amazon-cloudwatch-agent.gpg
         gpg --homedir "$work" --quiet --import "$work/agent.gpg"
-        gpg --homedir "$work" --status-fd 1 --verify "$work/agent.deb.sig" "$work/agent.deb" 2>/dev/null |
-            grep -q "^\[GNUPG:\] VALIDSIG .*$AGENT_KEY" || fail "the CloudWatch agent is not signed by AWS; nothing was installed."
+        said=$(gpg --homedir "$work" --status-fd 1 --verify "$work/agent.deb.sig" "$work/agent.deb" 2>/dev/null) || true
+        grep -q "^\[GNUPG:\] VALIDSIG .*$AGENT_KEY" <<<"$said" ||
+            fail "the CloudWatch agent is not signed by AWS; it was not installed."
         dpkg --install "$work/agent.deb"
     fi
     cat >"$work/agent.json" <<'END'
@@ -200,7 +204,7 @@ install_agent() { # CloudWatch's, which reads disk and memory
   }
 }
 END
-    /opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl -a fetch-config -m ec2 -s -c "file:$work/agent.json"
+    "$AGENT" -a fetch-config -m ec2 -s -c "file:$work/agent.json"
     rm -rf "$work"
 }
 
@@ -272,8 +276,10 @@ END
 case ${1:-} in
     install)
         [ -n "${2:-}" ] || fail "say which release: host.sh install releases/NAME.tar.gz"
+        umask 022 # what packages make has to be readable
         install_packages
         install_agent
+        umask 077
         release "$2"
         systemctl start delaywatch.service
         backup

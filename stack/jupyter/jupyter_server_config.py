@@ -27,7 +27,7 @@ if not os.access(NOTEBOOKS, os.W_OK):
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 - Jupyter gives it to the file
 
-c.ServerApp.ip = "0.0.0.0"  # noqa: S104 - the container publishes no port
+c.ServerApp.ip = "0.0.0.0"  # noqa: S104 # nosec B104 # the container publishes no port
 c.ServerApp.port = 8888
 c.ServerApp.port_retries = 0  # nginx knows no other
 c.ServerApp.base_url = "/jupyter/"

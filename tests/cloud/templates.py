@@ -81,15 +81,21 @@ def statements(resources: Resources) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def open_to_addresses(resources: Resources) -> list[str]:
-    """Only the load balancer's group takes traffic from addresses, on 443 and 80; all others name a group."""
+    """Only the load balancer's group takes traffic from addresses, on 443 and 80, and the bastion's on 22 from those of
+    its parameter; all others name a group.
+    """
     rules = [(name, properties) for name, properties in of_type(resources, "EC2::SecurityGroupIngress")]
     for name, properties in of_type(resources, "EC2::SecurityGroup"):
         rules += [(name, rule) for rule in properties.get("SecurityGroupIngress", [])]
     found = []
     for name, rule in rules:
         comes_from_group = "SourceSecurityGroupId" in rule
-        is_web = rule["IpProtocol"] == "tcp" and rule["FromPort"] == rule["ToPort"] and rule["ToPort"] in {80, 443}
-        if not comes_from_group and not (name == "EdgeGroup" and is_web):
+        ports = (rule["IpProtocol"], rule.get("FromPort"), rule.get("ToPort"))
+        is_web = name == "EdgeGroup" and ports in {("tcp", 80, 80), ("tcp", 443, 443)}
+        is_bastion = (
+            name == "BastionGroup" and ports == ("tcp", 22, 22) and rule.get("CidrIp") == {"Ref": "BastionFrom"}
+        )
+        if not (comes_from_group or is_web or is_bastion):
             found.append(
                 f"{name} takes {rule['IpProtocol']} {rule.get('FromPort')}-{rule.get('ToPort')} from addresses"
             )
@@ -141,7 +147,10 @@ def bucket_for_all(resources: Resources) -> list[str]:
         properties["Bucket"]["Ref"]
         for _, properties in of_type(resources, "S3::BucketPolicy")
         for statement in properties["PolicyDocument"]["Statement"]
-        if statement["Effect"] == "Deny" and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        if statement["Effect"] == "Deny"
+        and (statement["Principal"], statement["Action"]) == ("*", "s3:*")
+        and statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        and len(statement["Resource"]) == 2  # the bucket and what is in it
     }
     found = []
     for name, properties in of_type(resources, "S3::Bucket"):
@@ -156,16 +165,29 @@ def bucket_for_all(resources: Resources) -> list[str]:
 
 
 def wide_rights(resources: Resources) -> list[str]:
-    """No allowed action has a star; a resource that is a star stands in WIDE with its reason."""
+    """No allowed action has a star, and a resource has one only at its end, after a slash. What is wider, or open to
+    all, stands in WIDE with its reason.
+    """
     found = []
     for name, statement in statements(resources):
         if statement["Effect"] != "Allow":
             continue
-        found += [f"{name} allows {action}" for action in _list(statement["Action"]) if "*" in action]
-        is_wide = "*" in [resource for resource in _list(statement.get("Resource", [])) if isinstance(resource, str)]
-        if is_wide and statement.get("Sid") not in WIDE:
-            found.append(f"{name} allows {statement['Action']} everywhere")
+        if unknown := statement.keys() & {"NotAction", "NotResource", "NotPrincipal"}:
+            found.append(f"{name} allows all but some: {sorted(unknown)}")
+        found += [f"{name} allows {action}" for action in _list(statement.get("Action", [])) if "*" in action]
+        is_wide = any("*" in _without_last_part(one) for one in _list(statement.get("Resource", [])))
+        is_for_all = "*" in json.dumps(statement.get("Principal", ""))
+        if (is_wide or is_for_all) and statement.get("Sid") not in WIDE:
+            found.append(f"{name} allows {statement.get('Action')} everywhere or to everybody")
     return found
+
+
+def _without_last_part(resource: Any) -> str:
+    """An ARN as it is written, less a `/*` at its end."""
+    if isinstance(resource, dict) and "Fn::Sub" in resource:
+        resource = _list(resource["Fn::Sub"])[0]
+    written = resource if isinstance(resource, str) else ""
+    return written.removesuffix("/*") if written.count("/") and ":" in written else written
 
 
 def old_metadata(resources: Resources) -> list[str]:
@@ -178,13 +200,16 @@ def old_metadata(resources: Resources) -> list[str]:
 
 
 def keys_and_public_addresses(resources: Resources) -> list[str]:
-    """No SSH key, no public address, no subnet that hands out any, no public database."""
+    """No SSH key, no public address but the bastion's, no subnet that hands out any, no public database."""
     found = []
     for name, properties in of_type(resources, "EC2::Instance"):
         if "KeyName" in properties:
             found.append(f"{name} has an SSH key")
         if "NetworkInterfaces" in properties:
             found.append(f"{name} has an interface of its own, which may have a public address")
+    for name, properties in of_type(resources, "EC2::EIP"):
+        if "InstanceId" in properties and properties["InstanceId"] != {"Ref": "Bastion"}:
+            found.append(f"{name} gives an instance a public address")
     for name, properties in of_type(resources, "EC2::Subnet"):
         if properties.get("MapPublicIpOnLaunch") is not False:
             found.append(f"{name} hands out public addresses")

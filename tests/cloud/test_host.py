@@ -1,18 +1,21 @@
-"""host.sh as far as it goes without a host: the real AWS CLI against moto, stand-ins for docker and the stack.
+"""host.sh and UserData as far as they go without a host: the real AWS CLI against moto, stand-ins for docker, packages,
+systemd, and for what the stack's own scripts do.
 
-Each call of the AWS CLI takes a second, so most of it is slow. Packages, systemd and the CloudWatch agent need Ubuntu
-on EC2 and were not run.
+Each call of the AWS CLI takes a second, so most of it is slow. That packages, CloudWatch agent and units work on Ubuntu
+at EC2 is not shown.
 """
 
 from __future__ import annotations
 
 import io
+import ipaddress
 import json
-import os
+import re
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +23,12 @@ import pytest
 from sqlalchemy import make_url
 
 from stack.settings import Settings
-from tests.cloud.conftest import REGION, Client
+from tests.cloud import stacks, templates
+from tests.cloud.conftest import PATH, REGION, ROOT, Client, cli
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("aws") and shutil.which("jq")), reason="there is no AWS CLI or no jq on this machine"
-)
+pytestmark = pytest.mark.skipif(not shutil.which("jq"), reason="there is no jq on this machine; host.sh needs it")
 
-SCRIPT = Path(__file__).parents[2] / "infra-notes/cloudformation/host.sh"
+SCRIPT = ROOT / "infra-notes/cloudformation/host.sh"
 # What RDS makes of the secret once it is attached to a database; characters that a URL must not hold as they are.
 WAREHOUSE = {
     "username": "delaywatch",
@@ -68,17 +70,14 @@ def _machine(folder: Path, aws: Client, aws_url: str) -> Host:
         "SETTINGS_SECRET": "host/host/settings",
     }
     (folder / "host.conf").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
-    for name in ("systemctl", "docker"):
+    for name in ("systemctl", "docker", "apt-get"):
         _program(folder / f"bin/{name}", f'echo "{name} $*"')
-    own = {
-        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
-        "HOME": str(folder),
+    own = cli(aws_url, folder) | {
+        "PATH": f"{folder / 'bin'}:{PATH}",
         "DELAYWATCH_HOME": str(folder / "opt"),
         "DELAYWATCH_CONF": str(folder / "host.conf"),
         "DELAYWATCH_UNITS": str(folder / "units"),
-        "AWS_ENDPOINT_URL": aws_url,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
+        "DELAYWATCH_AGENT": str(folder / "bin/agent"),
     }
     return lambda *arguments: subprocess.run(
         [str(SCRIPT), *arguments], env=own, capture_output=True, text=True, check=False
@@ -111,17 +110,17 @@ def _program(path: Path, *lines: str) -> None:
     path.chmod(0o755)
 
 
-def _archive(aws: Client, name: str, up: str, upgrade: str = "exit 1") -> None:
-    """Put a release into the bucket whose stack/up.sh and stack/upgrade.sh are these lines."""
+def _archive(aws: Client, name: str, bucket: str = BUCKET, **lines: str) -> None:
+    """Put a release into the bucket whose stack/NAME.sh are these lines; those that are not given fail."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         archive.add(SCRIPT, "infra-notes/cloudformation/host.sh")
-        for script, line in {"stack/up.sh": up, "stack/upgrade.sh": upgrade}.items():
-            content = f'#!/usr/bin/env bash\ncd "$(dirname "$0")/.."\n{line}\n'.encode()
-            entry = tarfile.TarInfo(script)
+        for script in ("up", "upgrade", "backup"):
+            content = f'#!/usr/bin/env bash\ncd "$(dirname "$0")/.."\n{lines.get(script, "exit 1")}\n'.encode()
+            entry = tarfile.TarInfo(f"stack/{script}.sh")
             entry.size, entry.mode = len(content), 0o755
             archive.addfile(entry, io.BytesIO(content))
-    aws("s3").put_object(Bucket=BUCKET, Key=f"releases/{name}.tar.gz", Body=packed.getvalue())
+    aws("s3").put_object(Bucket=bucket, Key=f"releases/{name}.tar.gz", Body=packed.getvalue())
 
 
 def _current(tmp_path: Path) -> str:
@@ -140,6 +139,24 @@ def test_the_settings_are_those_of_a_stack_whose_lake_and_warehouse_are_elsewher
     assert found.access_key is None  # the role decides
 
 
+def test_nginx_believes_the_load_balancer_about_who_the_client_is(env: dict[str, str]) -> None:
+    network = templates.load("network")["Resources"]
+    believed = ipaddress.ip_network(env["DELAYWATCH_TRUSTED_PROXY"])
+
+    of_layer = {
+        name: ipaddress.ip_network(given["CidrBlock"]) for name, given in templates.of_type(network, "EC2::Subnet")
+    }
+
+    assert {name for name, subnet in of_layer.items() if subnet.overlaps(believed)} == {"PublicA", "PublicB"}
+
+
+def test_every_line_of_env_is_one_of_the_form(env: dict[str, str]) -> None:
+    """`setup` refuses a name that the form does not have."""
+    form = {line.partition("=")[0] for line in (ROOT / ".env.example").read_text().splitlines() if line[:1] not in "#"}
+
+    assert set(env) <= form
+
+
 def test_a_password_of_any_characters_arrives_at_postgres_as_it_is(env: dict[str, str]) -> None:
     url = make_url(env["DELAYWATCH_WAREHOUSE"])
 
@@ -155,7 +172,8 @@ def test_airflow_finds_the_connection_warehouse_in_the_secret_of_rds(
 
     _put_secret(aws, "host/connections/warehouse", WAREHOUSE)
     keys = {"endpoint_url": aws_url, "aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    backend = SecretsManagerBackend(**json.loads(env["AIRFLOW_SECRETS_BACKEND_KWARGS"]), **keys)
+    given: dict[str, Any] = json.loads(env["AIRFLOW_SECRETS_BACKEND_KWARGS"]) | keys
+    backend = SecretsManagerBackend(**given)
 
     found = json.loads(str(backend.get_conn_value("warehouse")))
 
@@ -163,6 +181,18 @@ def test_airflow_finds_the_connection_warehouse_in_the_secret_of_rds(
     assert (found["login"], found["password"]) == ("delaywatch", WAREHOUSE["password"])
     assert (found["host"], found["port"], found["schema"]) == ("db.example.internal", 5432, "warehouse")
     assert backend.get_conn_value("aws_default") is None
+
+
+def test_airflow_finds_where_alerts_go_in_secrets_manager(env: dict[str, str], aws: Client, aws_url: str) -> None:
+    from airflow.providers.amazon.aws.secrets.secrets_manager import SecretsManagerBackend
+
+    _put_secret(aws, "host/connections/alert_webhook", {"conn_type": "http", "host": "https://hooks.example.com"})
+    keys = {"endpoint_url": aws_url, "aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    given: dict[str, Any] = json.loads(env["AIRFLOW_SECRETS_BACKEND_KWARGS"]) | keys
+
+    found = SecretsManagerBackend(**given).get_conn_value("alert_webhook")
+
+    assert json.loads(str(found))["host"] == "https://hooks.example.com"
 
 
 @pytest.mark.slow
@@ -365,3 +395,147 @@ def test_a_backup_that_fails_is_not_counted(measuring: Host, aws: Client, tmp_pa
 
     assert done.returncode == 1
     assert _metric(aws, tmp_path, "Backups") == []
+
+
+# --- the machine ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd on this machine")
+def test_systemd_understands_every_line_of_the_units(host: Host, tmp_path: Path) -> None:
+    script = tmp_path / "opt/current/infra-notes/cloudformation/host.sh"
+    _program(script, "exit 0")
+
+    done = host("units")
+
+    units = sorted(map(str, (tmp_path / "units").iterdir()))
+    verify = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *units]
+    said = subprocess.run(verify, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(units) == 5
+    assert said.stderr == ""
+    assert "systemctl enable delaywatch.service" in done.stdout
+    assert "systemctl enable --now delaywatch-watch.timer delaywatch-backup.timer" in done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("gpg"), reason="there is no gpg on this machine")
+def test_an_agent_that_somebody_else_than_aws_has_signed_is_not_installed_with_a_stand_in_for_curl(
+    host: Host, tmp_path: Path
+) -> None:
+    """gpg is the real one, and the signature is good."""
+    with tempfile.TemporaryDirectory() as home:  # its sockets want a short path
+        gpg = ["gpg", "--homedir", home, "--batch", "--quiet", "--passphrase", ""]
+        (tmp_path / "amazon-cloudwatch-agent.deb").write_text("not AWS's")
+        for command in (
+            [*gpg, "--quick-generate-key", "Somebody", "ed25519", "sign"],
+            [*gpg, "--detach-sign", "--output", "amazon-cloudwatch-agent.deb.sig", "amazon-cloudwatch-agent.deb"],
+            [*gpg, "--export", "--output", "amazon-cloudwatch-agent.gpg"],
+            ["gpgconf", "--homedir", home, "--kill", "all"],
+        ):
+            subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+    _program(tmp_path / "bin/curl", f'cp "{tmp_path}/$(basename "${{@: -1}}")" "$3"')
+    _program(tmp_path / "bin/dpkg", f'touch "{tmp_path}/installed"')
+
+    done = host("install", "releases/v1.tar.gz")
+
+    assert done.returncode == 1
+    assert "the CloudWatch agent is not signed by AWS; it was not installed." in done.stderr
+    assert not (tmp_path / "installed").exists()
+
+
+Boot = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def boot(tmp_path: Path, host: Host, aws: Client, aws_url: str, image: str, certificate: str) -> Iterator[Boot]:
+    """Run a part of the UserData of a stack as cloud-init does; `DOMAIN` is what the stack's parameter was changed to.
+
+    On the machine of `host`: its paths stand where UserData has its own, and packages, agent and metadata service are
+    stand-ins that write what they are told into `log`.
+    """
+    made = stacks.create(aws, "boot", image, certificate)
+    _put_secret(aws, "boot/connections/warehouse", WAREHOUSE)
+    told = stacks.parts(stacks.user_data(aws, made))
+    told["start"] = f'"{tmp_path}/opt/current/infra-notes/cloudformation/host.sh" start'  # what systemd does then
+    log, program = tmp_path / "log", shutil.which("aws", path=PATH)
+    scripts = {name: f'echo {name} >>"{log}"' for name in ("up", "upgrade")}
+    scripts["backup"] = f'echo backup >>"{log}"; touch "backups/delaywatch-$(date +%s).tar"'
+    _archive(aws, "v1", made("data", "Lake"), **scripts)
+    _program(tmp_path / "bin/snap", "exit 0")
+    _program(
+        tmp_path / "bin/curl",
+        'case "$*" in *token*) echo token ;; *instance-id*) echo i-1 ;; esac',
+        'for word in "$@"; do [ "${before:-}" != -o ] || touch "$word"; before=$word; done',
+    )
+    _program(tmp_path / "bin/gpg", 'case "$*" in *--verify*) echo "[GNUPG:] VALIDSIG 1 2 3 $AGENT_KEY" ;; esac')
+    _program(
+        tmp_path / "bin/dpkg",
+        f'echo dpkg >>"{log}"',
+        f'printf "#!/bin/sh\\necho agent" >"{tmp_path}/bin/agent"; chmod 755 "{tmp_path}/bin/agent"',
+    )
+    # moto does not know this call, which tells CloudFormation whether the host is ready.
+    _program(
+        tmp_path / "bin/aws",
+        f'case "$*" in *signal-resource*) echo "${{@: -1}}" >>"{log}" ;; *) exec "{program}" "$@" ;; esac',
+    )
+    (key,) = re.findall(r"^AGENT_KEY=(\w+)", SCRIPT.read_text(), re.MULTILINE)
+    own = cli(aws_url, tmp_path) | {
+        "PATH": f"{tmp_path / 'bin'}:{PATH}",
+        "DELAYWATCH_HOME": str(tmp_path / "opt"),
+        "DELAYWATCH_CONF": str(tmp_path / "etc/host.conf"),
+        "DELAYWATCH_UNITS": str(tmp_path / "units"),
+        "DELAYWATCH_AGENT": str(tmp_path / "bin/agent"),
+        "AGENT_KEY": key,
+    }
+
+    def run(kind: str, domain: str = stacks.DOMAIN) -> subprocess.CompletedProcess[str]:
+        script = told[kind].replace("/etc/delaywatch", str(tmp_path / "etc")).replace("=/root ", f"={tmp_path} ")
+        script = script.replace(stacks.DOMAIN, domain)
+        return subprocess.run(["bash", "-c", script], env=own, capture_output=True, text=True, check=False)
+
+    yield run
+    stacks.delete(aws, made)
+
+
+@pytest.mark.slow
+def test_user_data_run_twice_makes_the_same_host_with_stand_ins_for_packages_and_docker(
+    boot: Boot, tmp_path: Path
+) -> None:
+    env, seen = tmp_path / "opt/current/.env", []
+
+    for _ in range(2):
+        hook, script = boot("text/cloud-boothook"), boot("text/x-shellscript")
+        assert (hook.returncode, script.returncode) == (0, 0), hook.stderr + script.stderr
+        seen.append((env.read_text(), sorted(unit.read_text() for unit in (tmp_path / "units").iterdir())))
+
+    assert seen[0] == seen[1]
+    assert _current(tmp_path) == "v1"
+    log = (tmp_path / "log").read_text().split()
+    assert log == ["dpkg", "up", "backup", "SUCCESS", "upgrade", "backup", "SUCCESS"]
+
+
+@pytest.mark.slow
+def test_a_first_release_that_does_not_start_fails_the_stack_with_stand_ins_for_packages_and_docker(
+    boot: Boot, aws: Client, tmp_path: Path
+) -> None:
+    bucket = stacks.Stacks(aws, "boot")("data", "Lake")
+    _archive(aws, "v1", bucket, up="exit 1")
+    boot("text/cloud-boothook")
+
+    done = boot("text/x-shellscript")
+
+    assert done.returncode == 1
+    assert "v1 did not start" in done.stderr
+    assert (tmp_path / "log").read_text().split() == ["dpkg", "FAILURE"]
+
+
+@pytest.mark.slow
+def test_a_new_domain_counts_from_the_next_boot_on_with_stand_ins_for_packages_and_docker(
+    boot: Boot, tmp_path: Path
+) -> None:
+    boot("text/cloud-boothook")
+    boot("text/x-shellscript")
+
+    hook, start = boot("text/cloud-boothook", domain="flights.example.com"), boot("start")
+
+    assert (hook.returncode, start.returncode) == (0, 0), hook.stderr + start.stderr
+    assert _read((tmp_path / "opt/current/.env").read_text())["DELAYWATCH_HOST"] == "flights.example.com"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -125,6 +126,45 @@ MISTAKES: dict[str, tuple[str, Rule, Callable[[Resources], Any]]] = {
         templates.wide_rights,
         lambda found: _statement(found, "Secrets").update(Resource="*"),
     ),
+    "every bucket there is": (
+        "host",
+        templates.wide_rights,
+        lambda found: _statement(found, "Releases").update(
+            Resource={"Fn::Sub": "arn:${AWS::Partition}:s3:::*/releases/*"}
+        ),
+    ),
+    "all but one action": (
+        "host",
+        templates.wide_rights,
+        lambda found: _statement(found, "Releases").update(NotAction="s3:DeleteBucket"),
+    ),
+    "a bucket for everybody": (
+        "data",
+        templates.wide_rights,
+        lambda found: found["LakePolicy"]["Properties"]["PolicyDocument"]["Statement"][0].update(
+            Effect="Allow", Action="s3:GetObject"
+        ),
+    ),
+    "a bucket that refuses plain HTTP for its list alone": (
+        "data",
+        templates.bucket_for_all,
+        lambda found: found["LakePolicy"]["Properties"]["PolicyDocument"]["Statement"][0]["Resource"].pop(),
+    ),
+    "a public address for the host": (
+        "network",
+        templates.keys_and_public_addresses,
+        lambda found: found["BastionAddress"]["Properties"].update(InstanceId={"Ref": "Host"}),
+    ),
+    "a bastion for all of the internet": (
+        "network",
+        templates.open_to_addresses,
+        lambda found: found["BastionGroup"]["Properties"]["SecurityGroupIngress"][0].update(CidrIp="0.0.0.0/0"),
+    ),
+    "a bastion with more than SSH": (
+        "network",
+        templates.open_to_addresses,
+        lambda found: found["BastionGroup"]["Properties"]["SecurityGroupIngress"][0].update(ToPort=8080),
+    ),
     "the old metadata service": (
         "host",
         templates.old_metadata,
@@ -196,6 +236,23 @@ def test_the_database_layer_has_no_way_out() -> None:
 
     assert routed == {"PublicRoutes", "ApplicationARoutes", "ApplicationBRoutes"}
     assert "DatabaseRoutes" not in endpoint
+
+
+@pytest.mark.parametrize(
+    ("addresses", "is_taken"),
+    [("", True), ("198.51.100.7/32", True), ("198.51.0.0/16", True), ("0.0.0.0/0", False), ("198.0.0.0/8", False)],
+)
+def test_a_bastion_is_for_a_few_addresses_and_off_at_first(addresses: str, is_taken: bool) -> None:
+    template = templates.load("network")
+    parameter = template["Parameters"]["BastionFrom"]
+
+    found = re.fullmatch(parameter["AllowedPattern"], addresses)
+
+    assert (found is not None) == is_taken
+    assert parameter["Default"] == ""
+    parts = [resource for name, resource in template["Resources"].items() if "Bastion" in name]
+    assert len(parts) == 5
+    assert all(resource["Condition"] == "HasBastion" for resource in parts)
 
 
 def test_logs_and_backups_expire_and_the_lake_never_does() -> None:

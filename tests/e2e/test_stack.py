@@ -140,6 +140,17 @@ def test_the_execution_api_is_closed_even_for_the_administrator(
     assert "nginx" in answer.text()
 
 
+def test_cookies_travel_by_tls_alone_and_a_session_is_not_for_scripts(stack: Installation, page: Page) -> None:
+    visitor.log_in_to_superset(page, stack.url, stack.password())
+    visitor.log_in_to_airflow(page, stack.url, stack.password())
+    found = page.context.cookies()
+    sessions = [cookie for cookie in found if "session" in cookie.get("name", "") or "token" in cookie.get("name", "")]
+
+    assert len(sessions) >= 2
+    assert [cookie.get("name") for cookie in found if not cookie.get("secure")] == []
+    assert [cookie.get("name") for cookie in sessions if not cookie.get("httpOnly")] == []
+
+
 # --- a run ------------------------------------------------------------------------------------------------------------
 
 
