@@ -272,6 +272,15 @@ def test_only_the_load_balancer_is_in_the_public_layer() -> None:
     assert "HostSubnet" in str(resources["Host"]["Properties"]["SubnetId"])
 
 
+def test_an_alarm_that_sends_somebody_to_the_runbook_names_a_heading_of_it() -> None:
+    headings = re.findall(r"^## (.+)$", (FOLDER.parent / "runbook.md").read_text(), re.MULTILINE)
+    said = [str(each["Properties"].get("AlarmDescription", "")) for each in templates.load("host")["Resources"].values()]
+    named = [name for text in said for name in re.findall(r'Runbook, "(.+?)"', text)]
+
+    assert named
+    assert set(named) <= set(headings)
+
+
 def test_the_load_balancer_waits_longer_than_nginx() -> None:
     """Else a slow query would end in a bare 504 of the load balancer instead of a sentence of who gave up first."""
     nginx = (FOLDER.parents[1] / "nginx/includes/forwarding.conf").read_text()
