@@ -274,8 +274,7 @@ def test_only_the_load_balancer_is_in_the_public_layer() -> None:
 
 def test_an_alarm_that_sends_somebody_to_the_runbook_names_a_heading_of_it() -> None:
     headings = re.findall(r"^## (.+)$", (FOLDER.parent / "runbook.md").read_text(), re.MULTILINE)
-    said = [str(each["Properties"].get("AlarmDescription", "")) for each in templates.load("host")["Resources"].values()]
-    named = [name for text in said for name in re.findall(r'Runbook, "(.+?)"', text)]
+    named = re.findall(r'Runbook, "(.+?)"', (FOLDER / "host.yaml").read_text())
 
     assert named
     assert set(named) <= set(headings)
