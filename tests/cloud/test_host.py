@@ -10,9 +10,11 @@ from __future__ import annotations
 import io
 import ipaddress
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
@@ -165,34 +167,36 @@ def test_a_password_of_any_characters_arrives_at_postgres_as_it_is(env: dict[str
     assert url.query["sslmode"] == "require"
 
 
-def test_airflow_finds_the_connection_warehouse_in_the_secret_of_rds(
-    env: dict[str, str], aws: Client, aws_url: str
+# In a process of its own: Airflow reads its settings when it is imported, and other tests give it others.
+LOOK_UP = """
+import json, sys
+from airflow.providers.amazon.aws.secrets.secrets_manager import SecretsManagerBackend
+kwargs, names = json.loads(sys.argv[1])
+backend = SecretsManagerBackend(**kwargs)
+found = {name: json.loads(backend.get_conn_value(name) or "null") for name in names}
+print(json.dumps(found))
+"""
+
+
+def test_airflow_finds_its_connections_in_secrets_manager(
+    env: dict[str, str], aws: Client, aws_url: str, tmp_path: Path
 ) -> None:
-    from airflow.providers.amazon.aws.secrets.secrets_manager import SecretsManagerBackend
-
     _put_secret(aws, "host/connections/warehouse", WAREHOUSE)
-    keys = {"endpoint_url": aws_url, "aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    given: dict[str, Any] = json.loads(env["AIRFLOW_SECRETS_BACKEND_KWARGS"]) | keys
-    backend = SecretsManagerBackend(**given)
-
-    found = json.loads(str(backend.get_conn_value("warehouse")))
-
-    assert found["conn_type"] == "postgres"
-    assert (found["login"], found["password"]) == ("delaywatch", WAREHOUSE["password"])
-    assert (found["host"], found["port"], found["schema"]) == ("db.example.internal", 5432, "warehouse")
-    assert backend.get_conn_value("aws_default") is None
-
-
-def test_airflow_finds_where_alerts_go_in_secrets_manager(env: dict[str, str], aws: Client, aws_url: str) -> None:
-    from airflow.providers.amazon.aws.secrets.secrets_manager import SecretsManagerBackend
-
     _put_secret(aws, "host/connections/alert_webhook", {"conn_type": "http", "host": "https://hooks.example.com"})
     keys = {"endpoint_url": aws_url, "aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    given: dict[str, Any] = json.loads(env["AIRFLOW_SECRETS_BACKEND_KWARGS"]) | keys
+    given = json.loads(env["AIRFLOW_SECRETS_BACKEND_KWARGS"]) | keys
+    asked = json.dumps([given, ["warehouse", "alert_webhook", "aws_default"]])
+    environ = {"PATH": os.environ["PATH"], "AIRFLOW_HOME": str(tmp_path)}
 
-    found = SecretsManagerBackend(**given).get_conn_value("alert_webhook")
+    done = subprocess.run([sys.executable, "-c", LOOK_UP, asked], env=environ, capture_output=True, check=True)
 
-    assert json.loads(str(found))["host"] == "https://hooks.example.com"
+    found = json.loads(done.stdout.splitlines()[-1])
+    warehouse = found["warehouse"]
+    assert warehouse["conn_type"] == "postgres"
+    assert (warehouse["login"], warehouse["password"]) == ("delaywatch", WAREHOUSE["password"])
+    assert (warehouse["host"], warehouse["port"], warehouse["schema"]) == ("db.example.internal", 5432, "warehouse")
+    assert found["alert_webhook"]["host"] == "https://hooks.example.com"
+    assert found["aws_default"] is None
 
 
 @pytest.mark.slow
