@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up down logs status health password reset-password backup restore upgrade destroy aws-up aws-deploy aws-down demo demo-psql test test-slow \
+.PHONY: help up down logs status health password reset-password rotate backup restore upgrade destroy aws-up aws-deploy aws-down demo demo-psql test test-slow \
 	test-faults test-e2e test-restarts check audit bench bench-detectors lock clean venv
 
 help: ## Show this list
@@ -44,6 +44,9 @@ password: ## Show the user, the password and Jupyter's token
 reset-password: ## Give admin the password of `make password` again, in Airflow and Superset
 	@docker compose run --rm --no-deps -T airflow-init python /opt/delaywatch/stack/airflow/admin.py --reset-password
 	@docker compose run --rm --no-deps -T superset-init python /app/delaywatch/provision.py --reset-password
+
+rotate: ## Give generated secrets new values: NAMES="fernet_key admin_password", or all; without it, list them
+	@stack/rotate.sh $(NAMES)
 
 backup: ## Secrets, databases and local lake as one file in backups/
 	@stack/backup.sh

@@ -1,4 +1,4 @@
-"""`python -m stack`: setup (before every start), password, lake, export and import (backup and restore of the secrets).
+"""`python -m stack`: setup (before every start), password, lake, rotate, export and import (backup of the secrets).
 
 Says in one sentence what it did or what a person must mend; only `password` and `export` show a secret.
 """
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from stack import certificate, form, handover, host, settings, vault
+from stack import certificate, form, handover, host, rotation, settings, vault
 from stack.errors import StackError
 
 FOLDERS = {
@@ -40,16 +40,16 @@ def setup(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
     host.check_memory(folders.meminfo)
     host.check_disk([folders.secrets, folders.state / "postgres", folders.state / "s3"])
     secrets, made = vault.complete(folders.secrets, folders.state / "postgres")
-
-    shown = certificate.find(folders.project, folders.letsencrypt, folders.secrets, given.host, datetime.now(UTC))
+    new = rotation.under_way(folders.secrets)
+    shown, written, removed = _hand_over(folders, given, secrets)
     if shown.warning:
         _say(f"Warning: {shown.warning}")
-    written, removed = handover.write(folders.handed, handover.files(given, secrets, shown))
     done = {
         f"{made} secrets created": made,
         f"{shown.kind} certificate for {given.host} until {shown.until:%Y-%m-%d}": "nginx/tls.crt" in written,
         f"{len(written)} files handed over": written,
         f"{len(removed)} files removed": removed,
+        f"rotation of {', '.join(new)} goes on": new,
     }
     _tell(f"Setup: {', '.join(what for what, happened in done.items() if happened) or 'nothing to do'}.")
 
@@ -63,8 +63,27 @@ def password(folders: argparse.Namespace, _: Mapping[str, str]) -> None:
     _tell(ACCESS.format(password=user_password, token=token))
 
 
+def rotate(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
+    """Begin to replace secrets by new ones (stack/rotate.sh NAME... does all of it); without a name: what there is."""
+    given = settings.Settings.from_environment(environ)
+    if not folders.names and not folders.finish:
+        _tell("\n".join(f"{name:20} {effect}" for name, effect in {**rotation.EFFECTS, "all": "every one"}.items()))
+        return
+    secrets = vault.require(folders.secrets)
+    if folders.finish:
+        names = rotation.finish(folders.secrets)
+        _hand_over(folders, given, vault.require(folders.secrets))
+        _tell(f"Rotation: {', '.join(names) or 'nothing'} finished; the old values are gone.")
+        return
+    names = rotation.choose(folders.names, given)
+    rotation.begin(folders.secrets, folders.handed, names)
+    _hand_over(folders, given, secrets)
+    _tell(f"Rotation: {', '.join(names)} begun; make up ends it, and so often as it is interrupted.")
+
+
 def export(folders: argparse.Namespace, _: Mapping[str, str]) -> None:
     """Write the secrets to stdout as a tar."""
+    rotation.refuse_unfinished(folders.secrets)
     if sys.stdout.isatty():
         raise StackError("The tar of the secrets is not for a screen; send it to a file that only you can read.")
     sys.stdout.buffer.write(vault.pack(folders.secrets))
@@ -83,7 +102,17 @@ def lake(_: argparse.Namespace, environ: Mapping[str, str]) -> None:
     _tell("local" if given.is_lake_local else environ["DELAYWATCH_LAKE"])
 
 
-COMMANDS = {"setup": setup, "password": password, "lake": lake, "export": export, "import": restore}
+def _hand_over(
+    folders: argparse.Namespace, given: settings.Settings, secrets: Mapping[str, str]
+) -> tuple[certificate.Certificate, list[str], list[str]]:
+    """Give every service its files; the certificate in them, what was written and what was removed."""
+    new = rotation.under_way(folders.secrets)
+    shown = certificate.find(folders.project, folders.letsencrypt, folders.secrets, given.host, datetime.now(UTC))
+    table = handover.files(given, {**secrets, **new}, shown)
+    return shown, *handover.write(folders.handed, rotation.hand_over(table, secrets, new))
+
+
+COMMANDS = {"setup": setup, "password": password, "lake": lake, "rotate": rotate, "export": export, "import": restore}
 
 
 def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
@@ -99,7 +128,10 @@ def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.env
     common.add_argument("--meminfo", type=Path, default=host.MEMORY, metavar="FILE", help=f"memory ({host.MEMORY})")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        commands.add_parser(name, parents=[common], help=command.__doc__, description=command.__doc__)
+        added = commands.add_parser(name, parents=[common], help=command.__doc__, description=command.__doc__)
+        if command is rotate:
+            added.add_argument("names", nargs="*", metavar="NAME", help="all, or what the command lists without a name")
+            added.add_argument("--finish", action="store_true", help="drop the old values; for stack/up.sh")
     given = parser.parse_args(arguments)
     try:
         COMMANDS[given.command](given, environ)

@@ -38,6 +38,8 @@ if [ "$lake" = local ]; then
     docker compose run --rm --no-deps -T airflow-scheduler python -m stack.objects save >"$work/lake.tar" ||
         fail "the objects of the lake could not be read; is the disk of backups/ full?"
 fi
+docker compose run --rm --no-deps -T setup python -m stack export | cmp -s - "$work/secrets.tar" ||
+    fail "secrets got new values meanwhile; repeat it when \`make rotate\` has ended."
 echo "$lake" >"$work/lake"
 (cd "$work" && sha256sum -- * >SHA256SUMS) || fail "the disk of backups/ is full."
 tar --create --file="$work.tar" --directory="$work" . || { rm -f "$work.tar"; fail "the disk of backups/ is full."; }

@@ -67,7 +67,7 @@ explain() { # explain LOG: the cause of a failed start, the first that the other
     ! grep -q 'services.s3.scale' "$1" || fail "DELAYWATCH_LOCAL is neither 1 nor 0."
     ! grep -qiE 'hostport|invalid ip|too many colons|services.nginx.ports' "$1" ||
         fail "DELAYWATCH_HTTP_PORT and DELAYWATCH_HTTPS_PORT must be numbers, DELAYWATCH_BIND an address of this machine, IPv6 in brackets."
-    for service in setup postgres s3 nginx airflow-init airflow-apiserver airflow-scheduler airflow-dag-processor superset-init superset; do
+    for service in setup postgres s3 nginx airflow-init airflow-apiserver airflow-scheduler airflow-dag-processor health superset-init superset; do
         for container in $(docker compose ps --all --quiet "$service" 2>/dev/null); do
             complaint=$(complaint_of "$container")
             [ -z "$complaint" ] || fail "$service: $complaint"
@@ -76,19 +76,67 @@ explain() { # explain LOG: the cause of a failed start, the first that the other
     fail "$(last_of cat "$1")"
 }
 
+# The names of the secrets that have a new value beside the old one (stack/rotation.py).
+rotating() {
+    docker compose exec -T postgres cat /run/delaywatch/rotating 2>/dev/null || true # Postgres is not running: nobody is
+}
+
+# A running program holds the old values and would be unhealthy before it is restarted.
+begin_rotation() {
+    local names stay='postgres|nginx' services
+    names=$(rotating)
+    [ -n "$names" ] || return 0
+    grep -q '^s3_' <<<"$names" || stay="$stay|s3"
+    services=$(docker compose --profile '*' ps --services --status running | grep -vxE "$stay" || true)
+    # shellcheck disable=SC2086
+    [ -z "$services" ] || docker compose --profile '*' stop $services
+    ! grep -qx jupyter <<<"$services" || has_notebooks=yes
+    docker compose run --rm --no-deps -T setup || fail "the rotation of secrets cannot go on; the sentence above says why."
+    docker compose exec -T postgres /opt/delaywatch/health.sh >&2 || fail "Postgres has not taken the new passwords; the sentence above says why."
+}
+
+# Everything runs with the new values; what was encrypted with an old one is encrypted anew before that one is dropped.
+finish_rotation() {
+    local names said
+    names=$(rotating)
+    [ -n "$names" ] || return 0
+    [ -z "${has_notebooks:-}" ] || docker compose --profile notebooks up --detach --wait --no-deps jupyter
+    if grep -qx fernet_key <<<"$names"; then
+        said=$(docker compose run --rm --no-deps -T airflow-init airflow rotate-fernet-key 2>&1) ||
+            unfinished "Airflow did not encrypt its connections and variables anew (${said##*$'\n'})"
+    fi
+    if grep -qx superset_secret_key <<<"$names"; then
+        docker compose run --rm --no-deps -T superset-init python /app/delaywatch/provision.py --reencrypt ||
+            unfinished "Superset did not encrypt its passwords anew"
+    fi
+    if grep -qx admin_password <<<"$names"; then
+        docker compose run --rm --no-deps -T airflow-init python /opt/delaywatch/stack/airflow/admin.py --reset-password ||
+            unfinished "Airflow did not take the new password of admin"
+        docker compose run --rm --no-deps -T superset-init python /app/delaywatch/provision.py --reset-password ||
+            unfinished "Superset did not take the new password of admin"
+    fi
+    docker compose run --rm --no-deps -T setup python -m stack rotate --finish || unfinished "the old values were not dropped"
+}
+
+unfinished() {
+    echo "Delaywatch runs with the new secrets, but $1. The old ones are kept; mend that, then \`make up\` goes on." >&2
+    exit 1
+}
+
 start() {
     local log
     log=$(mktemp)
     # shellcheck disable=SC2064
     trap "rm -f '$log'" EXIT
     docker compose build --quiet 2>"$log" || explain "$log"
+    begin_rotation
     docker compose up --detach --wait --wait-timeout "$PATIENCE_S" --quiet-pull 2>&1 | tee "$log" >&2 || explain "$log"
 }
 
 # A program reads its files at its start; what setup has handed over since then is new to it.
 restart_the_outdated() {
     local service container started outdated=()
-    for service in airflow-apiserver airflow-scheduler airflow-dag-processor superset jupyter; do
+    for service in airflow-apiserver airflow-scheduler airflow-dag-processor health superset jupyter; do
         container=$(docker compose --profile '*' ps --quiet --status running "$service")
         [ -n "$container" ] || continue
         started=$(docker inspect --format '{{.State.StartedAt}}' "$container")
@@ -114,6 +162,7 @@ load_demo_year() {
 check_docker
 check_clone
 start
+finish_rotation
 restart_the_outdated
 refresh_edge
 load_demo_year

@@ -2,6 +2,7 @@
 
     python provision.py                     everything; the password of an admin who is there already stays as it is
     python provision.py --reset-password    only give admin the password in /run/delaywatch/admin_password
+    python provision.py --reencrypt         only encrypt with the new secret_key what the old one has encrypted
 
 The assets go through the assets API, which overwrites what has the same UUID. What an analyst made is left alone.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import bundle
+import encryption
 import sqlalchemy
 from sqlalchemy.engine import URL, make_url
 from superset_config import HANDED, handed
@@ -46,15 +48,21 @@ def main() -> int:
     parser.add_argument(
         "--reset-password", action="store_true", help="only give admin the password in /run/delaywatch/admin_password"
     )
+    parser.add_argument(
+        "--reencrypt", action="store_true", help="only encrypt anew what /run/delaywatch/previous_secret_key opens"
+    )
     asked = parser.parse_args()
     try:
         ask(url_of("database_url"), "Superset's own database", "SELECT 1")
         if asked.reset_password:
             with superset().app_context():
                 reset_password()
+        elif asked.reencrypt:
+            with superset().app_context():
+                reencrypt()
         else:
             provision()
-    except (ProvisionError, bundle.BundleError) as error:
+    except (ProvisionError, bundle.BundleError, encryption.UnreadableError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -68,6 +76,7 @@ def provision() -> None:
     app = superset()
     with app.app_context():
         upgrade_tables()
+        reencrypt()
         make_roles()
         token = token_of(make_admin())
     import_assets(app, token, packed)  # a request in a context that is there already would share its user and session
@@ -140,6 +149,16 @@ def upgrade_tables() -> None:
             "from before it."
         ) from None
     say("The tables are up to date.")
+
+
+def reencrypt() -> None:
+    """While secret_key is being rotated: leave nothing that only the previous one opens."""
+    if not (HANDED / "previous_secret_key").exists():
+        return
+    from superset import db
+
+    count = encryption.renew(db.engine, handed("previous_secret_key"), handed("secret_key"))
+    say(f"{count} stored secrets were encrypted anew." if count else "No stored secret needs the old key.")
 
 
 def make_roles() -> None:

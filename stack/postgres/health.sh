@@ -1,11 +1,37 @@
 #!/usr/bin/env bash
-# Healthy means: each program can log in to its database over TCP with the password that it was given.
+# Healthy means: each program can log in to its database over TCP with the password that it was given. A password that is
+# being rotated is set here, so that a rotation goes on by itself wherever it was interrupted.
 set -euo pipefail
+handed=${DELAYWATCH_HANDED:-/run/delaywatch}
 
-for login in airflow/airflow superset/superset warehouse/delaywatch; do
-    database=${login%/*} user=${login#*/}
-    said=$(PGPASSWORD=$(cat "/run/delaywatch/${database}_password") PGCONNECT_TIMEOUT=3 \
-        psql --quiet --no-psqlrc --host="$(hostname -i)" --username="$user" --dbname="$database" --command='SELECT 1' 2>&1) && continue
+is_rotating() { # is_rotating SECRET
+    [ -e "$handed/rotating" ] && grep -qx "$1" "$handed/rotating"
+}
+
+log_in() { # log_in USER DATABASE SECRET
+    PGPASSWORD=$(cat "$handed/$3") PGCONNECT_TIMEOUT=3 \
+        psql --quiet --no-psqlrc --host="$(hostname -i)" --username="$1" --dbname="$2" --command='SELECT 1' 2>&1
+}
+
+set_password() { # set_password USER SECRET: as superuser through the socket, which asks for no password; no log shows it
+    SECRET=$handed/$2 psql --quiet --no-psqlrc --username=postgres --set=ON_ERROR_STOP=1 --set=user="$1" 2>&1 <<'END'
+\set password `cat "$SECRET"`
+SET log_statement = 'none';
+SET log_min_error_statement = 'panic';
+SET log_min_duration_statement = -1;
+ALTER ROLE :"user" PASSWORD :'password';
+END
+}
+
+logins=(airflow:airflow superset:superset warehouse:delaywatch)
+! is_rotating postgres_password || logins+=(postgres:postgres)
+for login in "${logins[@]}"; do
+    database=${login%:*} user=${login#*:}
+    secret=${database}_password
+    said=$(log_in "$user" "$database" "$secret") && continue
+    if is_rotating "$secret"; then
+        said=$(set_password "$user" "$secret") && said=$(log_in "$user" "$database" "$secret") && continue
+    fi
     case $said in
     *"password authentication failed"* | *"does not exist"*)
         said="Postgres does not know $user with this password, or not the database $database: its data and the secrets are not of one \

@@ -73,24 +73,22 @@ class Installation:
     def url(self) -> str:
         return f"https://localhost:{self.https_port}"
 
-    def run(
-        self, command: Sequence[str], variables: Mapping[str, str] | None = None, given: bytes = b""
-    ) -> subprocess.CompletedProcess[bytes]:
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of every command: what makes it one of this installation's, and nothing of ours that could change it."""
         ours = {
             "COMPOSE_PROJECT_NAME": self.project,
             "DELAYWATCH_EXPECTED_YEAR": "2013",  # of the demo, else today's date would decide whether all is well
             "DELAYWATCH_HTTP_PORT": str(self.http_port),
             "DELAYWATCH_HTTPS_PORT": str(self.https_port),
         }
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env={**kept, **ours, **(variables or {})},
-            input=given,
-            capture_output=True,
-            check=False,
-        )
+        return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)} | ours
+
+    def run(
+        self, command: Sequence[str], variables: Mapping[str, str] | None = None, given: bytes = b""
+    ) -> subprocess.CompletedProcess[bytes]:
+        environment = {**self.environment, **(variables or {})}
+        return subprocess.run(command, cwd=self.folder, env=environment, input=given, capture_output=True, check=False)
 
     def make(self, *arguments: str, **variables: str) -> tuple[int, str, str]:
         """`make ...`: its exit code, stdout and stderr."""

@@ -63,7 +63,7 @@ class Volumes:
         raw, err = io.BytesIO(), io.StringIO()
         out = io.TextIOWrapper(raw, "utf-8", write_through=True)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _reading(stdin):
-            code = main([command, *places, "--meminfo", str(self.path("meminfo"))], environ or {})
+            code = main([*command.split(), *places, "--meminfo", str(self.path("meminfo"))], environ or {})
         return Outcome(code, raw.getvalue().decode(errors="replace"), err.getvalue(), raw.getvalue())
 
     def setup(self, **environ: str) -> Outcome:

@@ -1,0 +1,201 @@
+"""Every generated secret of a running stack gets a new value: what was stored stays, the old values open nothing.
+
+`make test-restarts` runs it. The stand-in of the object store forgets its objects when its keys change, so the demo
+year is put there again, and it checks no keys.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+import pytest
+from playwright.sync_api import APIRequestContext
+
+from stack.rotation import EFFECTS
+from stack.vault import CERTIFICATE, KEY, MAKERS
+from tests.e2e.installation import Installation, docker, wait_until
+from tests.e2e.test_restarts import end_of, trigger
+from tests.e2e.test_stack import airflow_token, superset_token
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+LOGINS = {"airflow": "airflow", "superset": "superset", "warehouse": "delaywatch", "postgres": "postgres"}
+PASSWORD = "of-a-login-of-the-analyst"
+STORE = """
+from airflow.models import Connection, Variable
+from airflow.utils.session import create_session
+with create_session() as session:
+    session.query(Connection).filter_by(conn_id="kept").delete()
+    session.add(Connection(conn_id="kept", conn_type="smtp", password="of the mail"))
+    Variable.set("kept", "of the variable", session=session)
+"""
+READ = """
+from airflow.models import Connection, Variable
+from airflow.utils.session import create_session
+with create_session() as session:
+    print("read:", session.query(Connection).filter_by(conn_id="kept").one().password, "and", Variable.get("kept"))
+"""
+
+
+def in_airflow(stack: Installation, program: str) -> str:
+    return stack.compose("exec", "-T", "airflow-scheduler", "python", "-", given=program.encode()).decode()
+
+
+def headers(client: APIRequestContext, stack: Installation) -> dict[str, str]:
+    """What a program sends to Superset after it has logged in with the password of `make password`."""
+    token = superset_token(client, stack.password())
+    csrf = client.get("/api/v1/security/csrf_token/", headers={"Authorization": f"Bearer {token}"})
+    return {
+        "Authorization": f"Bearer {token}",
+        "X-CSRFToken": csrf.json()["result"],
+        "Referer": f"{stack.url}/",
+    }
+
+
+def ask(client: APIRequestContext, stack: Installation, database: int) -> str:
+    """The answer of a database that is stored in Superset with a password of its own."""
+    asked = {"database_id": database, "sql": "SELECT current_user AS who", "runAsync": False}
+    answer = client.post("/api/v1/sqllab/execute/", headers=headers(client, stack), data=asked)
+    assert answer.ok, answer.text()
+    return str(answer.json()["data"][0]["who"])
+
+
+@pytest.fixture(scope="module")
+def stored(stack: Installation) -> None:
+    """A connection and a variable in Airflow, a login for Superset."""
+    in_airflow(stack, STORE)
+    stack.psql("warehouse", f"CREATE ROLE analyst LOGIN PASSWORD '{PASSWORD}' IN ROLE flights_reader")
+    stack.psql("warehouse", "GRANT CONNECT ON DATABASE warehouse TO analyst")
+
+
+@pytest.fixture
+def database(stack: Installation, stored: None, client: APIRequestContext) -> int:
+    """What an analyst has connected in Superset, with a password that is encrypted there."""
+    listed = client.get("/api/v1/database/", headers=headers(client, stack)).json()["result"]
+    for found in listed:
+        if found["database_name"] == "Own":
+            return int(found["id"])
+    made = client.post(
+        "/api/v1/database/",
+        headers=headers(client, stack),
+        data={
+            "database_name": "Own",
+            "sqlalchemy_uri": f"postgresql+psycopg2://analyst:{PASSWORD}@postgres:5432/warehouse",
+            "expose_in_sqllab": True,
+        },
+    )
+    assert made.ok, made.text()
+    return int(made.json()["id"])
+
+
+def check(stack: Installation, client: APIRequestContext, database: int, old: dict[str, bytes], run: str) -> None:
+    """What was stored is there, and none of the old secrets is, or opens anything."""
+    secrets = stack.secrets()
+    assert secrets.keys() == {*MAKERS, CERTIFICATE, KEY}
+    assert [name for name in secrets if secrets[name] == old[name]] == []
+    assert "read: of the mail and of the variable" in in_airflow(stack, READ)
+    assert ask(client, stack, database) == "analyst"
+    assert airflow_token(client, stack.password())
+    former = {"username": "admin", "password": old["admin_password"].decode()}
+    refused = client.post("/airflow/auth/token", data=former)
+    assert refused.status == 401
+    assert [name for name in LOGINS if opens(stack, name, old[f"{name}_password"])] == []
+    assert [name for name in LOGINS if not opens(stack, name, secrets[f"{name}_password"])] == []
+    assert stack.certificate().encode() == secrets[CERTIFICATE]
+    trigger(stack, run)
+    assert end_of(stack, run) == "success"
+
+
+def opens(stack: Installation, database: str, password: bytes) -> bool:
+    """Whether Postgres lets the program's login in over TCP; the password goes by stdin."""
+    psql = f'psql -h "$(hostname -i)" -U {LOGINS[database]} -d {database} -c ""'
+    program = f"read -r PGPASSWORD; export PGPASSWORD; {psql}"
+    command = ["docker", "compose", "exec", "-T", "postgres", "bash", "-c", program]
+    done = stack.run(command, given=password + b"\n")
+    assert done.returncode == 0 or b"password authentication failed" in done.stderr
+    return done.returncode == 0
+
+
+def test_after_make_rotate_all_that_was_stored_is_read_and_the_old_secrets_open_nothing(
+    stack: Installation, client: APIRequestContext, database: int
+) -> None:
+    old = stack.secrets()
+
+    said = stack.made("rotate", "NAMES=all")
+
+    assert "finished; the old values are gone." in said
+    assert "Delaywatch is up." in said
+    assert not [name for name, secret in {**old, **stack.secrets()}.items() if secret.decode() in said]
+    check(stack, client, database, old, "after-rotation")
+
+
+def test_make_up_after_a_rotation_has_nothing_left_to_do(stack: Installation) -> None:
+    before = stack.containers()
+
+    said = stack.made("up")
+
+    assert "otation" not in said
+    lasting = {name for name, container in before.items() if container.state == "running"}
+    assert {name: stack.containers()[name].id for name in lasting} == {name: before[name].id for name in lasting}
+
+
+def test_a_rotation_that_is_killed_in_the_middle_is_ended_by_make_up(
+    stack: Installation, client: APIRequestContext, database: int
+) -> None:
+    """It is killed when Postgres has the new passwords and Superset is about to encrypt anew."""
+    old = stack.secrets()
+    rotating = start(stack, "make", "rotate", "NAMES=all")
+    wait_until(lambda: state(stack, "superset-init") == "running", "superset-init", 600)
+    os.killpg(rotating.pid, signal.SIGKILL)
+    rotating.wait()
+    code, _, complaint = stack.make("backup")
+    assert (code, "is not finished; end it first (make up)" in complaint) == (2, True)
+
+    said = stack.made("up")
+
+    assert "finished; the old values are gone." in said
+    check(stack, client, database, old, "after-an-interrupted-rotation")
+
+
+def test_a_rotation_that_had_only_begun_is_ended_by_make_up(
+    stack: Installation, client: APIRequestContext, database: int
+) -> None:
+    old = stack.secrets()
+    stack.compose("run", "--rm", "--no-deps", "-T", "setup", "python", "-m", "stack", "rotate", *EFFECTS)
+
+    stack.made("up")
+
+    check(stack, client, database, old, "after-a-rotation-that-had-begun")
+
+
+def test_no_generated_secret_is_seen_by_docker_inspect_or_in_a_layer_of_an_image(stack: Installation) -> None:
+    secrets = {name: secret.decode() for name, secret in stack.secrets().items()}
+    containers = stack.containers()
+
+    shown = {name: docker("inspect", container.id) for name, container in containers.items()}
+    images = set(docker("inspect", "--format", "{{.Image}}", *(one.id for one in containers.values())).split())
+    layers = "".join(docker("history", "--no-trunc", image) + docker("inspect", image) for image in images)
+
+    assert shown.keys() >= {"setup", "postgres", "superset", "airflow-scheduler", "nginx"}
+    for where, text in shown.items():
+        assert [name for name, secret in secrets.items() if secret in text] == [], where
+    assert [name for name, secret in secrets.items() if secret in layers] == []
+
+
+def start(stack: Installation, *command: str) -> subprocess.Popen[bytes]:
+    """A command in the clone that goes on by itself, in a process group of its own."""
+    return subprocess.Popen(
+        command,
+        cwd=stack.folder,
+        env=stack.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def state(stack: Installation, service: str) -> str:
+    found = stack.containers().get(service)
+    return found.state if found else ""

@@ -1,0 +1,59 @@
+"""What `docker inspect` will show of each container, from the configuration that Compose makes of a full .env.
+
+It shows environment, commands, labels and mounts, which are all in there; contents of files it does not show. That a
+running stack shows no more is in tests/e2e/test_rotation.py.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stack.settings import RULES, SECRET
+from tests.stack.volumes import ROOT
+
+pytestmark = pytest.mark.skipif(not shutil.which("docker"), reason="there is no docker command on this machine")
+
+VALUES = {name: f"value-of-{name.lower()}" for name in RULES if name not in {"DELAYWATCH_LOCAL"}}
+
+
+@pytest.fixture(scope="module")
+def configuration(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Of every service, with an .env that fills in everything."""
+    folder = tmp_path_factory.mktemp("clone")
+    shutil.copy(ROOT / "docker-compose.yaml", folder)
+    numbers = {"DELAYWATCH_HTTP_PORT": "8000", "DELAYWATCH_HTTPS_PORT": "8001", "DELAYWATCH_BIND": "127.0.0.1"}
+    lines = {**VALUES, **numbers, "DELAYWATCH_LOCAL": "1"}
+    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+    command = ["docker", "compose", "--profile", "*", "config", "--format", "json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    services: dict[str, Any] = json.loads(done.stdout)["services"]
+    return services
+
+
+def test_the_secrets_of_env_are_visible_in_setup_alone(configuration: dict[str, Any]) -> None:
+    visible = {
+        name: sorted(secret for secret in SECRET if VALUES[secret] in json.dumps(service))
+        for name, service in configuration.items()
+    }
+
+    assert visible == {name: [] for name in configuration} | {"setup": sorted(SECRET)}
+
+
+def test_no_other_container_mounts_the_volume_of_all_secrets_or_the_folder_with_env(
+    configuration: dict[str, Any],
+) -> None:
+    mounting = {
+        name
+        for name, service in configuration.items()
+        for mount in service.get("volumes", [])
+        if mount["source"] == "secrets" or Path(mount["source"]).joinpath("docker-compose.yaml").exists()
+    }
+
+    assert mounting == {"setup"}
