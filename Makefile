@@ -81,7 +81,7 @@ test: $(INSTALLED) ## All tests but the slow ones
 	@$(RUN) -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not slow and not e2e"
 
 test-slow: $(INSTALLED) ## The tests that start a scheduler or take minutes
-	@$(RUN) -m pytest -m "slow and not e2e"
+	@$(RUN) -m pytest -m "slow and not e2e" --ignore=tests/faults --ignore=tests/security # those are test-faults
 
 test-faults: $(INSTALLED) ## Stores, Airflow and host that fail under a run, hostile input: all of it, in minutes
 	@$(RUN) -m pytest tests/faults tests/security

@@ -1,9 +1,10 @@
 """Airflow's notifiers: who is told when a run fails or a year is finished. No DAG is in this file.
 
-`flight_anomalies` hangs them on: `note_failure` on every task, `RunFailed` on the DAG, `YearFinished` on its last step.
-Airflow calls the DAG's own once a run, which is what keeps six failing detectors one message, but in the DAG processor,
-where no exception is known; so each failing task leaves its sentence as an XCom. `YearFinished` runs in the last task
-itself, beside lake and warehouse. What is said and how it travels is `utils.findings`' and `utils.channels`'.
+Every DAG hangs them on: `note_failure` on each task, `RunFailed` on itself; `flight_anomalies` also `YearFinished` on
+its last step. Airflow calls the DAG's own once a run, which is what keeps six failing detectors one message, but in the
+DAG processor, where no exception is known; so each failing task leaves its sentence as an XCom. `YearFinished` runs in
+the last task itself, beside lake and warehouse. What is said and how it travels is `utils.findings`' and
+`utils.channels`'.
 
 Not the SMTP provider's notifier: its text is a template, so that a carrier called {{ ... }} would be run, it is HTML
 alone, and it tries a dead server five times, which is longer than Airflow lets a task live after its success.
@@ -86,8 +87,9 @@ def _first_failure(context: Any) -> Failure:
     """The first failed task of the run, in the order of the DAG; among mapped ones the one that failed first."""
     from utils.findings import Failure
 
-    run, year, task, dag = context["run_id"], _year(context), context.get("ti"), context["dag"]
-    states = task.get_task_states(dag_id=dag.dag_id, run_ids=[run]).get(run, {}) if task else {}
+    run_id, year, task, dag = context["run_id"], _year(context), context.get("ti"), context["dag"]
+    run = f"{run_id} of {dag.dag_id}"
+    states = task.get_task_states(dag_id=dag.dag_id, run_ids=[run_id]).get(run_id, {}) if task else {}
     failed = [name for name, state in states.items() if state == "failed"]
     for one in dag.topological_sort():
         # Airflow calls the third task that is mapped from `detect` detect_2 here.
@@ -105,5 +107,5 @@ def _year(context: Any) -> int | None:
     try:
         asked, run = context["params"]["year"], context["dag_run"]
         return pipeline.year_of_run(asked, context.get("data_interval_start"), run.run_after)
-    except (KeyError, DelaywatchError):  # a context without a task has no more than the run's name
+    except (KeyError, DelaywatchError):  # a context without a task has no more than the run's name; retention no year
         return None

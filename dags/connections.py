@@ -14,15 +14,22 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 
 from utils.settings import AlertSettings, Settings
 
+RDS = (".rds.amazonaws.com", ".rds.amazonaws.com.cn")
 AWS_EXTRAS = {"aws_region": "region_name", "aws_endpoint_url": "endpoint_url", "aws_session_token": "aws_session_token"}
 
 
 def settings(needs_warehouse: bool = True) -> Settings:
-    """Lake and warehouse. Raises DelaywatchError when one that is needed is nowhere."""
+    """Lake and warehouse. Raises DelaywatchError when one that is needed is nowhere.
+
+    A warehouse of RDS is spoken to with TLS or not at all, unless the connection's extra has another `sslmode`: the
+    secret that RDS writes has no place for one, and libpq alone would go on without TLS where the server has none.
+    """
     given = dict[str, Any]() if needs_warehouse else dict[str, Any](warehouse=None)
     if needs_warehouse and (warehouse := _found("warehouse")):
-        place, options = warehouse.get_uri().partition("://")[2].partition("?")[0], urlencode(warehouse.extra_dejson)
-        given["warehouse"] = f"postgresql://{place}" + (f"?{options}" if options else "")
+        place, extra = warehouse.get_uri().partition("://")[2].partition("?")[0], warehouse.extra_dejson
+        if (warehouse.host or "").lower().endswith(RDS):
+            extra = {"sslmode": "require"} | extra
+        given["warehouse"] = f"postgresql://{place}" + (f"?{urlencode(extra)}" if extra else "")
     if aws := _found("aws_default"):
         given |= {"aws_access_key_id": aws.login, "aws_secret_access_key": aws.password}
         given |= {setting: aws.extra_dejson.get(extra) for setting, extra in AWS_EXTRAS.items()}

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow import sdk
 
+import alerts
 import connections
 from retries import RetryWhatMayPass
 from utils import fetch, pipeline
@@ -42,7 +43,13 @@ with sdk.DAG(
         "year": sdk.Param(None, type=["null", "integer"], minimum=1987, maximum=2100),
         "source": sdk.Param("bts", type="string", enum=list(fetch.SOURCES)),
     },
-    default_args={"retries": 3, "retry_delay": timedelta(minutes=10), "retry_policy": RetryWhatMayPass()},
+    default_args={
+        "retries": 3,
+        "retry_delay": timedelta(minutes=10),
+        "retry_policy": RetryWhatMayPass(),
+        "on_failure_callback": alerts.note_failure,
+    },
+    on_failure_callback=alerts.RunFailed(),
     doc_md=__doc__,
 ):
 

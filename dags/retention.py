@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow import sdk
 
+import alerts
 import connections
 from utils.settings import WatchSettings
 
@@ -23,7 +24,12 @@ with sdk.DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={"retries": 3, "retry_delay": timedelta(minutes=10)},
+    default_args={
+        "retries": 3,
+        "retry_delay": timedelta(minutes=10),
+        "on_failure_callback": alerts.note_failure,
+    },
+    on_failure_callback=alerts.RunFailed(),
     doc_md=__doc__,
 ):
 

@@ -101,7 +101,7 @@ def _opens(version: Version, sslmode: str) -> bool:
     except psycopg2.OperationalError as error:
         if "password authentication failed" in str(error):
             return False
-        raise StackError(f"{_place(version)} cannot be reached ({_line(error)}); nothing was changed.") from None
+        raise StackError(f"{_place(version)} cannot be reached ({_line(error)}); call this again.") from None
     return True
 
 

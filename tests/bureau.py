@@ -119,15 +119,17 @@ class Asked:
 
     path: str
     headers: Mapping[str, str]
+    method: str
 
 
 class Bureau:
     """The server: files by path, answers on order by path, requests as they came."""
 
-    def __init__(self, *, has_ranges: bool = True, has_versions: bool = True) -> None:
+    def __init__(self, *, has_ranges: bool = True, has_versions: bool = True, to_head: Answer | None = None) -> None:
         self.files: dict[str, bytes] = {}
         self.orders = defaultdict[str, deque[Answer]](deque)  # taken one by one, then the file is served
         self.always: dict[str, Answer] = {}  # for every request
+        self.to_head = to_head  # what every HEAD gets; None: what a GET would, without the body
         self.asked: list[Asked] = []
         self.sent = 0  # bytes of bodies
         self.has_ranges, self.has_versions = has_ranges, has_versions
@@ -145,9 +147,15 @@ class _Handler(BaseHTTPRequestHandler):
     bureau: Bureau
     protocol_version = "HTTP/1.1"
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         bureau = self.bureau
-        bureau.asked.append(Asked(self.path, dict(self.headers)))
+        bureau.asked.append(Asked(self.path, dict(self.headers), self.command))
+        if self.command == "HEAD" and bureau.to_head:
+            self._send(bureau.to_head.status, bureau.to_head.headers, b"", bureau.to_head)
+            return
         orders = bureau.orders[self.path]
         answer = orders.popleft() if orders else bureau.always.get(self.path, Answer())
         file = bureau.files.get(self.path)
@@ -174,8 +182,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        if self.command != "HEAD" or body:  # HEAD need not tell the length, and 0 would be one
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self.command == "HEAD":
+            return
         try:
             self._send_body(body, answer)
         except (BrokenPipeError, ConnectionResetError):  # the client has heard enough

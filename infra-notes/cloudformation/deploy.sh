@@ -120,14 +120,20 @@ upload() { # upload BUCKET: the commit that is checked out, as an archive there;
 }
 
 on_host() { # on_host HOST COMMAND: waits for it and says what it said; fails when it does
-    local id said status waited=0
+    local id said status why waited=0
+    why=$(mktemp)
+    # shellcheck disable=SC2064
+    trap "rm -f '$why'" EXIT
     id=$(aws ssm send-command --instance-ids "$1" --document-name AWS-RunShellScript --comment "$NAME" \
         --parameters "commands=[\"$2\"],executionTimeout=[\"$PATIENCE_S\"]" --query Command.CommandId --output text) ||
         fail "the host $1 takes no commands; is it running, and does it reach AWS?"
     while :; do
         said=$(aws ssm get-command-invocation --command-id "$id" --instance-id "$1" \
-            --query '[Status, StandardOutputContent, StandardErrorContent]' --output text 2>/dev/null) ||
-            said=Pending # it is not known everywhere at once
+            --query '[Status, StandardOutputContent, StandardErrorContent]' --output text 2>"$why") || {
+            grep -q InvocationDoesNotExist "$why" || # it is not known everywhere at once
+                fail "it cannot be seen what became of \`$2\` on the host (command $id): $(tail -n 1 "$why")"
+            said=Pending
+        }
         status=${said%%[[:space:]]*}
         case $status in Pending | InProgress | Delayed) ;; *) break ;; esac
         [ "$waited" -lt "$PATIENCE_S" ] || fail "the host has not ended \`$2\` within $PATIENCE_S seconds (command $id)."

@@ -150,7 +150,7 @@ watch() { # a number that cannot be had is not sent, and the alarm tells that it
         "SELECT count(*) FROM dag_run WHERE state = 'failed' AND end_date > now() - interval '1 day'") ||
         fail "Airflow's database does not say how many runs failed."
     put_metric FailedRuns "$failed"
-    if docker compose exec -T airflow-scheduler python -m utils health; then
+    if docker compose exec -T health python -m utils health; then # the only service that is told all that it asks for
         put_metric Unhealthy 0
     else
         put_metric Unhealthy 1

@@ -5,6 +5,7 @@ What it makes is looked at in test_stacks, what happens on the host in test_host
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.cloud import templates
-from tests.cloud.conftest import REGION, Client, Deploy
+from tests.cloud.conftest import PATH, REGION, Client, Deploy
 
 pytestmark = pytest.mark.slow  # the AWS CLI takes a second for each of its calls
 
@@ -69,7 +70,7 @@ def test_a_second_up_changes_what_is_given_and_keeps_the_rest(
     assert _parameters(aws, "trial-host") == before | {"AlarmEmail": "ops@example.com"}
 
 
-def test_an_update_cannot_replace_host_bucket_or_warehouse(
+def test_that_an_update_replaces_host_bucket_or_warehouse_is_forbidden_by_a_policy(
     aws: Client, first: subprocess.CompletedProcess[str]
 ) -> None:
     policies = [
@@ -95,6 +96,46 @@ def test_deploy_tells_the_host_which_release_to_take(
     assert command["Parameters"]["commands"] == [
         "/opt/delaywatch/current/infra-notes/cloudformation/host.sh release releases/v1.tar.gz"
     ]
+
+
+def _aws_that_fails(folder: Path, says: str, times: int) -> str:
+    """A PATH whose aws fails so the first times that it is asked what became of a command; else it is the real one."""
+    program, asked = shutil.which("aws", path=PATH), folder / "asked"
+    (folder / "aws").write_text(f"""#!/usr/bin/env bash
+if [[ "$*" == *get-command-invocation* ]]; then
+    echo >>"{asked}"
+    [ "$(wc -l <"{asked}")" -gt {times} ] || {{ echo "An error occurred ({says})" >&2; exit 254; }}
+fi
+exec "{program}" "$@"
+""")
+    (folder / "aws").chmod(0o755)
+    return f"{folder}:{PATH}"
+
+
+def test_a_refusal_to_tell_what_became_of_the_command_is_told_at_once(
+    first: subprocess.CompletedProcess[str], deploy: Deploy, tmp_path: Path
+) -> None:
+    """The refusal is a stand-in's, because moto checks no rights."""
+    path = _aws_that_fails(tmp_path, "AccessDeniedException) when calling GetCommandInvocation: no right", times=99)
+
+    done = deploy("deploy", **TRIAL, CONFIRM="yes", PATH=path)
+
+    assert done.returncode == 1
+    assert "it cannot be seen what became of" in done.stderr
+    assert "AccessDeniedException" in done.stderr
+    assert (tmp_path / "asked").read_text() == "\n"
+
+
+def test_a_command_that_aws_does_not_know_yet_is_asked_for_again(
+    first: subprocess.CompletedProcess[str], deploy: Deploy, tmp_path: Path
+) -> None:
+    """The first answer is a stand-in's, because moto knows a command at once."""
+    path = _aws_that_fails(tmp_path, "InvocationDoesNotExist) when calling GetCommandInvocation", times=1)
+
+    done = deploy("deploy", **TRIAL, CONFIRM="yes", PATH=path)
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "asked").read_text() == "\n\n"
 
 
 @pytest.mark.parametrize("command", ["up", "deploy", "down"])

@@ -356,13 +356,14 @@ def _metric(aws: Client, tmp_path: Path, name: str) -> list[float]:
 def test_failed_runs_and_health_reach_cloudwatch_from_a_stand_in_for_docker(
     measuring: Host, aws: Client, tmp_path: Path, exit_code: int, unhealthy: float
 ) -> None:
-    _program(tmp_path / "bin/docker", f'case "$*" in *psql*) echo 3 ;; *"utils health"*) exit {exit_code} ;; esac')
+    asks = "compose exec -T health python -m utils health"  # of no other service: the rest lack some of its settings
+    _program(tmp_path / "bin/docker", f'case "$*" in *psql*) echo 3 ;; "{asks}") exit {exit_code} ;; *) exit 9 ;; esac')
 
     done = measuring("watch")
 
     assert done.returncode == 0, done.stderr
     assert _metric(aws, tmp_path, "FailedRuns") == [3.0]
-    assert _metric(aws, tmp_path, "Unhealthy") == [unhealthy]
+    assert _metric(aws, tmp_path, "Unhealthy") == [unhealthy], done.stderr
 
 
 @pytest.mark.slow

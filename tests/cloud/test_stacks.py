@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -281,6 +283,25 @@ def test_user_data_is_two_scripts_that_bash_can_read(aws: Client, made: Stacks) 
     assert faults == ["", ""]
 
 
+def test_a_host_on_which_the_aws_cli_cannot_be_installed_says_why_with_a_stand_in_for_snap(
+    aws: Client, made: Stacks, tmp_path: Path
+) -> None:
+    """CloudFormation cannot be told without it, so these lines on the host's console are all there is."""
+    for name, line in (("snap", 'echo "error: unable to contact snap store" >&2; exit 1'), ("sleep", ":")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    script = parts(user_data(aws, made))["text/x-shellscript"]
+
+    done = subprocess.run(
+        ["/bin/bash", "-c", script], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+
+    *reasons, said = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert reasons == ["error: unable to contact snap store"] * 4
+    assert said.startswith("Delaywatch: snap did not install the AWS CLI")
+
+
 def test_the_role_may_use_the_lake_and_its_secrets_and_nothing_else_of_theirs(aws: Client, made: Stacks) -> None:
     bucket = made("data", "Lake")
     told = aws("iam").get_role_policy(RoleName=made("host", "Role"), PolicyName="host")["PolicyDocument"]
@@ -357,6 +378,24 @@ def test_a_nat_and_a_standby_in_the_second_zone_are_parameters(aws: Client, imag
 
     assert public <= nats
     assert warehouse["MultiAZ"] is True
+
+
+def test_what_the_runbook_gives_a_full_warehouse_is_more_than_it_can_have_grown_to_and_lets_it_grow_on(
+    aws: Client, image: str, certificate: str
+) -> None:
+    page = (templates.FOLDER.parent / "runbook.md").read_text()
+    (told,) = re.findall(r'^DATA_PARAMETERS="(.+)" make aws-up$', page, re.MULTILINE)
+    given = dict(word.split("=") for word in told.split())
+    grown = templates.load("data")["Parameters"]["MaximumStorageGiB"]["Default"]
+
+    full = create(aws, "full", image, certificate, data=given)
+
+    (warehouse,) = aws("rds").describe_db_instances(DBInstanceIdentifier=full("data", "Warehouse"))["DBInstances"]
+    delete(aws, full)
+    size, limit = warehouse["AllocatedStorage"], warehouse["MaxAllocatedStorage"]
+    assert (size, limit) == (int(given["StorageGiB"]), int(given["MaximumStorageGiB"]))
+    assert size >= 1.1 * grown  # RDS takes no smaller step
+    assert limit >= 1.1 * size
 
 
 def test_there_is_no_bastion_until_somebody_says_who_may_use_it(aws: Client, made: Stacks) -> None:

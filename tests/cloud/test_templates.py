@@ -280,6 +280,27 @@ def test_an_alarm_that_sends_somebody_to_the_runbook_names_a_heading_of_it() -> 
     assert set(named) <= set(headings)
 
 
+def test_what_the_alarm_of_health_tells_people_to_type_is_what_the_host_asks() -> None:
+    asked = "docker compose exec -T health python -m utils health"
+    text = templates.load("host")["Resources"]["Unhealthy"]["Properties"]["AlarmDescription"]
+
+    assert "`make health`" in text
+    assert f"\n\t@{asked}\n" in (FOLDER.parents[1] / "Makefile").read_text()
+    assert f"if {asked}; then" in (FOLDER / "host.sh").read_text()
+
+
+def test_the_alarm_of_backups_waits_for_the_latest_hour_at_which_a_night_s_backup_may_come() -> None:
+    script = (FOLDER / "host.sh").read_text()
+    (delay_min,) = re.findall(r"^RandomizedDelaySec=(\d+)min$", script, re.MULTILINE)
+    (unit,) = re.findall(r"^ExecStart=\$self backup\nTimeoutStartSec=(\d+)h$", script, re.MULTILINE)
+    alarm = templates.load("host")["Resources"]["BackupMissing"]["Properties"]
+    latest_s = 86_400 + int(delay_min) * 60 + int(unit) * 3600
+
+    waits_s = alarm["Period"] * alarm["EvaluationPeriods"]
+
+    assert latest_s < waits_s < 2 * 86_400
+
+
 def test_the_load_balancer_waits_longer_than_nginx() -> None:
     """Else a slow query would end in a bare 504 of the load balancer instead of a sentence of who gave up first."""
     nginx = (FOLDER.parents[1] / "nginx/includes/forwarding.conf").read_text()

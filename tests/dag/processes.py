@@ -81,6 +81,7 @@ class ScratchAirflow:
             **variables,
         }
         self._running: dict[str, psutil.Popen] = {}
+        self._triggering: list[psutil.Popen] = []
         self._left: list[psutil.Process] = []  # by a component that was killed alone
 
     def command(self, *arguments: str) -> None:
@@ -131,7 +132,7 @@ class ScratchAirflow:
 
     def stop(self) -> None:
         """End all of it, the children too."""
-        everybody = family(self._running.values())
+        everybody = family([*self._running.values(), *self._triggering])
         for process in self._running.values():
             process.terminate()
         for orphan in self._left:
@@ -145,7 +146,15 @@ class ScratchAirflow:
     # --- runs
 
     def trigger(self, run_id: str, **conf: object) -> None:
-        self.command("dags", "trigger", DAG_ID, "--run-id", run_id, "--conf", json.dumps(conf))
+        """`airflow dags trigger`, whose end comes seconds after the run has begun and is not waited for."""
+        arguments = ("dags", "trigger", DAG_ID, "--run-id", run_id, "--conf", json.dumps(conf))
+        log = self.folder / f"trigger-{run_id}.log"
+        with log.open("wb") as file:
+            process = psutil.Popen([*AIRFLOW, *arguments], env=self.environment, stdout=file, stderr=file)
+        self._triggering.append(process)
+        asked = f"SELECT 1 FROM dag_run WHERE run_id = '{run_id}'"
+        wait_until(f"{run_id} is triggered", lambda: bool(sql(self.metadata, asked)) or process.poll(), pause_s=0.05)
+        assert not process.poll(), log.read_text()
 
     def backfill(self, years: Sequence[int], at_once: int, *, reprocess: str = "none", **conf: object) -> None:
         """Have the scheduler run the years; it takes one backfill at a time."""
@@ -177,6 +186,7 @@ class ScratchAirflow:
         """Return as soon as an instance of the task is in the state; looks often, because steps can be short."""
 
         def is_so() -> bool:
+            assert self.state(run_id) in {"queued", "running"}, f"{task} of {run_id} was not seen as {state}"
             return any(name == task and found == state for (name, _), (found, _) in self.instances(run_id).items())
 
         wait_until(f"{task} of {run_id} is {state}", is_so, pause_s=0.02)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from demo.airflow_home import DAGS
+from tests.bureau import Bureau, serving
 from tests.receivers import webhook
 from tests.steps import YEAR
 from utils import lake as keys
@@ -32,10 +33,10 @@ def tell_failure_of(run: Any, log: Path) -> str:
     from uuid6 import uuid7
 
     with create_session() as session:
-        stored = session.query(DagRun).filter(DagRun.run_id == run.run_id).one()
+        stored = session.query(DagRun).filter(DagRun.dag_id == run.dag_id, DagRun.run_id == run.run_id).one()
         failed = [one for one in stored.get_task_instances(session=session) if one.state == "failed"]
         request = DagCallbackRequest(
-            filepath="flight_anomalies.py",
+            filepath=f"{run.dag_id}.py",
             dag_id=stored.dag_id,
             run_id=stored.run_id,
             bundle_name="dags-folder",
@@ -48,10 +49,10 @@ def tell_failure_of(run: Any, log: Path) -> str:
         logger = structlog.wrap_logger(structlog.BytesLogger(file), processors=logging_processors(json_output=True))
         process = DagFileProcessorProcess.start(
             id=uuid7(),
-            path=DAGS / "flight_anomalies.py",
+            path=DAGS / f"{run.dag_id}.py",
             bundle_path=DAGS,
             bundle_name="dags-folder",
-            dag_file_rel_path="flight_anomalies.py",
+            dag_file_rel_path=f"{run.dag_id}.py",
             callbacks=[request],
             selector=selector,
             logger=logger.bind(),
@@ -87,6 +88,35 @@ def test_a_failed_run_is_told_with_its_step_its_sentence_and_its_log(
     assert "There is no 01_bronze/1999.csv" in text
     assert f"/dags/flight_anomalies/runs/{failed_run.run_id.replace(':', '%3A').replace('+', '%2B')}" in text
     assert "/tasks/wait_for_bronze?try_number=1" in text
+
+
+def test_a_year_that_could_not_be_fetched_is_told_with_the_name_of_the_dag(
+    dags: dict[str, Any], lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(Bureau()) as nothing_published:
+        monkeypatch.setenv("DELAYWATCH_BTS_URL", f"{nothing_published.url}/PREZIP")
+        run = dags["fetch_bronze"].test(run_conf={"year": 2016})
+
+    text = told(run, tmp_path, monkeypatch)
+
+    assert text.startswith("*Delaywatch 2016: fetch failed*\n")
+    assert f"The step fetch of the run {run.run_id} of fetch_bronze failed." in text
+    assert "_2016_12.zip is not there" in text
+
+
+def test_a_sweep_that_failed_is_told_with_the_name_of_the_dag(
+    dags: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retention = dags["retention"]
+    monkeypatch.setattr(retention.get_task("wait_for_quiet"), "retries", 0)
+    monkeypatch.setenv("DELAYWATCH_KEEP_LOGS_DAYS", "many")
+    run = retention.test()
+
+    text = told(run, tmp_path, monkeypatch)
+
+    assert text.startswith("*Delaywatch: wait_for_quiet failed*\n")
+    assert f"The step wait_for_quiet of the run {run.run_id} of retention failed." in text
+    assert "DELAYWATCH_KEEP_LOGS_DAYS" in text
 
 
 def test_a_step_that_was_killed_before_it_could_say_why_is_told_too(
@@ -191,7 +221,7 @@ def test_a_connection_without_ssl_encrypts_only_where_the_server_offers_it(
     assert connections.alerts().smtp == "smtp://relay"
 
 
-def test_every_step_leaves_its_sentence_and_only_the_last_one_tells_of_the_year(dag: Any) -> None:
+def test_only_the_last_step_tells_of_the_year(dag: Any) -> None:
     import alerts
 
     told_by = {
@@ -199,11 +229,28 @@ def test_every_step_leaves_its_sentence_and_only_the_last_one_tells_of_the_year(
         for task in dag.tasks
         if any(isinstance(c, alerts.YearFinished) for c in callbacks(task, "success"))
     }
-    noting = {task.task_id for task in dag.tasks if alerts.note_failure in callbacks(task, "failure")}
 
     assert told_by == {"publish"}
-    assert noting == {task.task_id for task in dag.tasks}
-    assert [type(one) for one in listed(dag.on_failure_callback)] == [alerts.RunFailed]
+
+
+def test_every_step_of_every_dag_leaves_its_sentence_and_every_dag_tells_of_its_failed_run(
+    dags: dict[str, Any],
+) -> None:
+    import alerts
+
+    silent = [
+        f"{dag.dag_id}.{task.task_id}"
+        for dag in dags.values()
+        for task in dag.tasks
+        if alerts.note_failure not in callbacks(task, "failure")
+    ]
+
+    assert silent == []
+    assert {name: [type(one) for one in listed(dag.on_failure_callback)] for name, dag in dags.items()} == {
+        "flight_anomalies": [alerts.RunFailed],
+        "fetch_bronze": [alerts.RunFailed],
+        "retention": [alerts.RunFailed],
+    }
 
 
 def callbacks(task: Any, kind: str) -> list[Any]:

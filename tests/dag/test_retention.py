@@ -31,6 +31,12 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return old.parent
 
 
+@pytest.fixture(scope="module")
+def run_of_a_year(dag: Any) -> Any:
+    """A run of a year in a lake that has none; it has failed."""
+    return dag.test(run_conf={"year": 1999})
+
+
 def test_the_file_is_wiring_of_no_more_than_80_lines() -> None:
     assert len(FILE.read_text().splitlines()) <= 80
 
@@ -54,11 +60,33 @@ def test_a_run_removes_what_the_settings_do_not_keep(
     assert (lake / "01_bronze/2015.csv").is_file()
 
 
-def test_it_waits_for_steps_that_are_under_way_and_not_for_a_run_that_waits_for_its_file(
-    retention: Any, airflow: None
+@pytest.mark.parametrize(
+    ("state_of_the_other", "then"),
+    [
+        ("running", "up_for_reschedule"),
+        ("queued", "up_for_reschedule"),
+        ("up_for_retry", "up_for_reschedule"),
+        ("up_for_reschedule", "success"),
+    ],
+)
+def test_it_waits_for_a_step_that_is_under_way_and_not_for_a_run_that_waits_for_its_file(
+    retention: Any,
+    run_of_a_year: Any,
+    logs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    state_of_the_other: str,
+    then: str,
 ) -> None:
-    import retention as wiring
+    from airflow.sdk.definitions.dag import _run_task
 
-    assert {"running", "queued", "scheduled", "up_for_retry"} <= set(wiring.UNDER_WAY)
-    assert "up_for_reschedule" not in wiring.UNDER_WAY
-    assert set(retention.get_task("wait_for_quiet").downstream_task_ids) == {"remove"}
+    monkeypatch.setenv("DELAYWATCH_KEEP_LOGS_DAYS", "30")
+    step = run_of_a_year.get_task_instance("wait_for_bronze")
+    waiting = retention.test(mark_success_pattern=".*").get_task_instance("wait_for_quiet")
+
+    step.set_state(state_of_the_other)
+    try:
+        _run_task(ti=waiting, task=retention.get_task("wait_for_quiet"))
+    finally:
+        step.set_state("failed")
+
+    assert waiting.state == then

@@ -67,7 +67,7 @@ def test_a_backfill_of_two_years_runs_them_at_once_while_a_scheduled_run_waits(
     wait_until("both years are told of", lambda: len(hook.texts) == 2)
     assert sorted(text.splitlines()[0][:18] for text in hook.texts) == ["*Delaywatch 2014: ", "*Delaywatch 2015: "]
 
-    airflow_processes.trigger("by hand", year=1999)
+    airflow_processes.trigger("by-hand", year=1999)
     wait_until("the run of a year without a file has failed", lambda: [run[0] for run in runs("manual")] == ["failed"])
     wait_until("its failure is told of", lambda: len(hook.texts) > 2)
 

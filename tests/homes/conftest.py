@@ -26,6 +26,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         rows = year_of_flights(year, FLIGHTS, seed=year, closed=closed)
         rejected = [flight(ORIGIN="", FL_DATE="2018-03-01")] if year == 2018 else []
         Lake(settings).store.put(f"01_bronze/{year}.csv", csv_of([*rows, *rejected]))
+        Lake(settings).store.put(f"01_bronze/_{year}.csv.json", b"{}")  # the record beside a year that was fetched
         pipeline.write_silver(settings, year)
         pipeline.write_gold(settings, year)
         for detector in steps.DETECTORS:

@@ -5,24 +5,29 @@ from __future__ import annotations
 import base64
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.bronze import cancelled, csv_of, flight, year_of_flights
 from tests.bureau import Answer, Bureau, bureau_line, month_csv, month_path, serving, year_of_zips, zip_of
+from tests.conftest import sql
+from tests.steps import run
 from utils import fetch, pipeline
 from utils.errors import DelaywatchError
 from utils.fetch.download import Patience
-from utils.lake import Lake
+from utils.lake import Lake, year_page_key
 from utils.settings import Settings
+from utils.stores import FolderStore
 
 QUICK = Patience(connect_s=5, silence_s=5, tries=3, pause_s=0.01, longest_pause_s=0.02)
 KAGGLES = "/api/v1/datasets/download/yuanyuwendymu/airline-delay-and-cancellation-data-2009-2018/2015.csv"
@@ -95,7 +100,7 @@ def test_a_year_arrives_with_where_it_is_from_beside_it(lake_settings: Settings,
 
 
 def test_the_bureaus_year_and_kaggles_become_the_same_silver_and_gold(settings: Settings, bureau: Bureau) -> None:
-    """Of 2023, which Kaggle's dataset does not have: years after 2018 go all the way."""
+    """Of 2023, which Kaggle's dataset does not have."""
     rows = year_of_flights(2023, {"JFK": 6, "BOS": 3}, closed=[("BOS", "2023-02-03")])
     bureau.files = year_of_zips(rows)
     other = replace(settings, lake=settings.lake + "-of-kaggle")
@@ -111,6 +116,27 @@ def test_the_bureaus_year_and_kaggles_become_the_same_silver_and_gold(settings: 
     assert silver[0] == silver[1]
     assert Lake(settings).read_quality(2023)["rows_kept"] == 9 * 365
     assert Lake(settings).read_airport_days(2023).equals(Lake(other).read_airport_days(2023))
+
+
+def test_a_year_after_kaggles_goes_from_the_bureau_to_the_warehouse_and_the_page(
+    settings: Settings, warehouse: str, bureau: Bureau
+) -> None:
+    bureau.files = year_of_zips(year_of_flights(2019, {"JFK": 8}, closed=[("JFK", "2019-02-08")]))
+    settings = replace(settings, warehouse=warehouse)
+
+    into_bronze(settings, 2019)
+    run(settings, 2019)
+
+    assert sql(
+        warehouse, "SELECT sum(scheduled), min(fl_date)::text, max(fl_date)::text FROM flights.airport_days"
+    ) == [(8 * 365, "2019-01-01", "2019-12-31")]
+    ((verdict, sentence),) = sql(
+        warehouse, "SELECT verdict, sentence FROM flights.agg_dep_delay_by_date WHERE id = 'JFK20190208'"
+    )
+    assert verdict == "closure"
+    assert sentence.startswith("JFK, Fri 8 Feb 2019, closure")
+    assert sentence.encode() in (Lake(settings).store.get(year_page_key(2019)) or b"")
+    assert sql(warehouse, "SELECT year, rows->>'kept' FROM flights.runs") == [(2019, str(8 * 365))]
 
 
 def test_the_first_year_has_three_months(settings: Settings, bureau: Bureau) -> None:
@@ -146,6 +172,82 @@ def test_the_months_so_far_are_kept_and_the_year_is_not_taken_for_whole(settings
     into_bronze(settings)
     assert in_bronze(settings)["01_bronze/2015.csv"].count(b"\n2015-") == 12
     assert fetch.has_whole_year(settings, 2015)
+
+
+FIRST_YEAR = [flight(FL_DATE=f"1987-{month}-04") for month in (10, 11, 12)]  # three months: the least to fetch
+FIRST_CSV = "01_bronze/1987.csv"
+
+
+def fail_at_write(patch: pytest.MonkeyPatch, number: int) -> None:
+    """Let the folder's write of this number, counted from 0, fail, and no other."""
+    numbers = itertools.count()
+
+    def failing(write: Callable[..., None]) -> Callable[..., None]:
+        def wrapped(store: FolderStore, *what: Any) -> None:
+            if next(numbers) == number:
+                raise DelaywatchError("the store is gone")
+            write(store, *what)
+
+        return wrapped
+
+    patch.setattr(FolderStore, "put", failing(FolderStore.put))
+    patch.setattr(FolderStore, "upload", failing(FolderStore.upload))
+
+
+def cut_fetch(settings: Settings, number: int) -> None:
+    """A fetch of the months that there are, whose store fails at its write of this number."""
+    with pytest.MonkeyPatch.context() as patch:
+        fail_at_write(patch, number)
+        assert str(refusal(settings, 1987, so_far=True)) == "the store is gone"
+
+
+def months_in_bronze(settings: Settings) -> int:
+    return in_bronze(settings).get(FIRST_CSV, b"").count(b"\n1987-")
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["first write", "second write"])
+@pytest.mark.parametrize("new", [2, 3])
+@pytest.mark.parametrize("old", [0, 1])
+def test_a_fetch_that_a_store_made_to_fail_cuts_lets_no_part_of_a_year_pass_as_whole(
+    settings: Settings, bureau: Bureau, old: int, new: int, number: int
+) -> None:
+    bureau.files = year_of_zips(FIRST_YEAR[:old])
+    if old:
+        into_bronze(settings, 1987, so_far=True)
+    bureau.files = year_of_zips(FIRST_YEAR[:new])
+
+    cut_fetch(settings, number)
+
+    assert fetch.has_whole_year(settings, 1987) == (months_in_bronze(settings) == 3)
+    into_bronze(settings, 1987, so_far=True)
+    assert months_in_bronze(settings) == new
+    assert fetch.has_whole_year(settings, 1987) == (new == 3)
+
+
+def test_a_part_of_a_year_stays_one_when_a_store_made_to_fail_cuts_two_fetches_in_a_row(
+    settings: Settings, bureau: Bureau
+) -> None:
+    bureau.files = year_of_zips(FIRST_YEAR[:1])
+    into_bronze(settings, 1987, so_far=True)
+
+    for rows in (FIRST_YEAR[:2], [*FIRST_YEAR[:2], FIRST_YEAR[1]]):
+        bureau.files = year_of_zips(rows)
+        cut_fetch(settings, 1)
+
+    assert months_in_bronze(settings) == 1
+    assert not fetch.has_whole_year(settings, 1987)
+
+
+def test_a_year_that_somebody_put_there_stays_whole_when_a_store_made_to_fail_cuts_a_fetch_of_some_months(
+    settings: Settings, bureau: Bureau
+) -> None:
+    Lake(settings).store.put(FIRST_CSV, csv_of(FIRST_YEAR))
+    bureau.files = year_of_zips(FIRST_YEAR[:2])
+
+    cut_fetch(settings, 1)
+
+    assert in_bronze(settings)[FIRST_CSV] == csv_of(FIRST_YEAR)
+    assert fetch.has_whole_year(settings, 1987)
 
 
 def test_the_months_that_are_kept_are_not_sent_again(settings: Settings, bureau: Bureau) -> None:

@@ -347,3 +347,29 @@ def test_the_version_is_told_without_the_file(bureau: Bureau, tmp_path: Path) ->
         assert found is not None
         assert client.version(bureau.url + PATH) == found.version
         assert client.version(bureau.url + "/none.zip") is None
+    assert [one.method for one in bureau.asked] == ["GET", "HEAD", "HEAD"]
+
+
+@pytest.mark.parametrize(
+    "to_head",
+    [Answer(405), Answer(403), Answer(501), Answer(200)],
+    ids=["not allowed", "address signed for GET", "not implemented", "without a length"],
+)
+def test_a_server_that_does_not_answer_head_in_full_is_asked_by_get(tmp_path: Path, to_head: Answer) -> None:
+    with serving(Bureau(to_head=to_head)) as bureau, closing(Client(QUICK)) as client:
+        bureau.files[PATH] = FILE
+        found = download(bureau, tmp_path / "month.zip")
+
+        assert found is not None
+        assert client.version(bureau.url + PATH) == found.version
+        assert client.version(bureau.url + "/none.zip") is None
+        assert [one.method for one in bureau.asked] == ["GET", "HEAD", "GET", "HEAD", "GET"]
+
+
+def test_a_server_that_is_busy_is_not_asked_by_get_as_well(bureau: Bureau) -> None:
+    bureau.always[PATH] = Answer(503)
+
+    with closing(Client(QUICK)) as client, pytest.raises(DelaywatchError, match=r"is busy or at fault .* in 4 tries"):
+        client.version(bureau.url + PATH)
+
+    assert [one.method for one in bureau.asked] == ["HEAD"] * 4

@@ -18,12 +18,9 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from typer.testing import CliRunner, Result
 
+from tests.certificates import self_signed
 from tests.conftest import sql, wait_until
 from tests.steps import BRONZE_KEY, OTHER_BRONZE, YEAR
 from utils import __main__ as cli
@@ -156,18 +153,8 @@ def test_one_disk_is_told_once(done: Settings, tmp_path: Path) -> None:
 
 
 def certificate(path: Path, days: float) -> WatchSettings:
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(NOW - timedelta(days=400))
-        .not_valid_after(NOW + timedelta(days=days))
-        .sign(key, hashes.SHA256())
-    )
-    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    made, _ = self_signed("flights.example.org", NOW - timedelta(days=400), NOW + timedelta(days=days))
+    path.write_bytes(made)
     return WatchSettings(certificate=path)
 
 

@@ -189,14 +189,17 @@ def test_a_secret_that_rds_has_not_completed_is_refused_and_not_shown(manager: A
     assert "AWSPENDING" not in stages(manager, secret)
 
 
-def test_a_warehouse_that_does_not_answer_changes_nothing_that_counts(manager: Any, secret: str) -> None:
+def test_a_warehouse_that_does_not_answer_keeps_its_password_and_the_pending_one_for_the_next_call(
+    manager: Any, secret: str
+) -> None:
     gone = content(manager, secret) | {"host": "127.0.0.1", "port": 1}
     manager.put_secret_value(SecretId=secret, SecretString=json.dumps(gone))
 
-    with pytest.raises(StackError, match=r"at 127\.0\.0\.1 cannot be reached"):
+    with pytest.raises(StackError, match=r"at 127\.0\.0\.1 cannot be reached .*; call this again\.$"):
         warehouse_login.rotate(manager, secret)
 
     assert content(manager, secret) == gone
+    assert "AWSPENDING" in stages(manager, secret)
 
 
 def test_the_command_says_what_it_did_and_shows_no_password(

@@ -40,16 +40,18 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower()).replace(" ", "-") for heading in headings}
 
 
+def services_of(line: str) -> list[str]:
+    """The services that its calls of `docker compose` are about; -e, -u, -v and -w take the word after them."""
+    option = r"(?:-[euvw] \S+|--?\S+) "
+    return re.findall(rf"docker compose (?:exec|logs|run|stop|start) (?:{option})*([a-z][a-z0-9-]*)", line)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_tells_people_to_type_exists(page: Path) -> None:
     lines = code(page)
     asked = {target for line in lines for target in re.findall(r"\bmake ([a-z][a-z0-9-]*)", line)}
     commands = {command for line in lines for command in re.findall(r"python -m utils ([a-z]+)", line)}
-    services = {
-        service
-        for line in lines
-        for service in re.findall(r"docker compose (?:exec|logs|stop|start) (?:-\S+ )*([a-z][a-z0-9-]*)", line)
-    }
+    services = {service for line in lines for service in services_of(line)}
 
     assert asked <= TARGETS
     assert commands <= COMMANDS
@@ -76,3 +78,15 @@ def test_the_pages_were_found() -> None:
     }
     assert {"up", "backup", "restore"} <= TARGETS
     assert {"run", "fetch", "health"} <= COMMANDS
+
+
+@pytest.mark.parametrize(
+    ("line", "services"),
+    [
+        ("docker compose run --rm --no-deps -v ~/from:/from:ro scheduler python -m utils", ["scheduler"]),
+        ("docker compose run --rm certbot && docker compose exec -T nginx nginx -t", ["certbot", "nginx"]),
+        ("docker compose logs --no-log-prefix nginx", ["nginx"]),
+    ],
+)
+def test_a_service_is_found_behind_the_options(line: str, services: list[str]) -> None:
+    assert services_of(line) == services

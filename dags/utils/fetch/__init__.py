@@ -64,10 +64,9 @@ def into_bronze(
                 csv = folder / f"{year}.csv"
                 try:
                     record = _fetch(settings, client, year, source, csv, so_far=so_far, progress=progress)
-                    pipeline.put_bronze(settings, year, csv)
+                    _put(settings, lake, year, csv, record)
                 finally:
                     csv.unlink(missing_ok=True)
-                lake.store.put(_record_key(year), (json.dumps(record, indent=2) + "\n").encode())
                 if record["is_whole"]:
                     shutil.rmtree(folder)
         except OSError as error:
@@ -95,8 +94,7 @@ def has_whole_year(settings: Settings, year: int) -> bool:
 
     if not pipeline.has_bronze(settings, year):
         return False
-    record = _record(Lake(settings), year)
-    return record is None or bool(record["is_whole"])
+    return _unfinished_bytes(Lake(settings), year) is None
 
 
 def _fetch(
@@ -126,6 +124,19 @@ def _fetch(
         "flights_by_month": {str(month): count for month, count in rows.items()},
         "files": [file.record() for file in files],
     }
+
+
+def _put(settings: Settings, lake: Lake, year: int, csv: Path, record: dict[str, Any]) -> None:
+    """Write CSV and record into bronze in an order in which a cut between them lets no part of a year pass as whole."""
+    from utils.lake import encode_json
+
+    if record["is_whole"]:
+        pipeline.put_bronze(settings, year, csv)
+        lake.store.put(_record_key(year), encode_json(record))
+    else:  # a CSV without a fitting record counts as whole, so the record comes first and fits the older part, too
+        told = {**record, "bytes_before": _unfinished_bytes(lake, year)}
+        lake.store.put(_record_key(year), encode_json(told))
+        pipeline.put_bronze(settings, year, csv)
 
 
 def _check(year: int, source: str) -> None:
@@ -168,6 +179,23 @@ def _record_key(year: int) -> str:
 
 def _record(lake: Lake, year: int) -> dict[str, Any] | None:
     """Where the year's CSV in bronze is from; None when that is not known: not fetched, replaced since, damaged."""
+    found = _found(lake, year)
+    return found[0] if found and found[0]["bytes"] == found[1] else None
+
+
+def _unfinished_bytes(lake: Lake, year: int) -> int | None:
+    """Size of the year's CSV in bronze when it is known not to be whole: by its own record, or by that of a later part
+    whose CSV did not get there. None when it is whole or nobody knows.
+    """
+    found = _found(lake, year)
+    if found is None:
+        return None
+    record, size = found
+    return size if not record["is_whole"] and size in (record["bytes"], record.get("bytes_before")) else None
+
+
+def _found(lake: Lake, year: int) -> tuple[dict[str, Any], int] | None:
+    """The record beside the year's CSV, be it of that CSV or not, and the CSV's size; None unless both can be used."""
     from utils.lake import bronze_keys
 
     key, data = bronze_keys(year)[0], lake.store.get(_record_key(year))
@@ -175,11 +203,11 @@ def _record(lake: Lake, year: int) -> dict[str, Any] | None:
         return None
     try:
         record: dict[str, Any] = json.loads(data)
-        size, _ = record["bytes"], (record["source"], record["is_whole"], record["files"])
+        _ = record["bytes"], record["source"], record["is_whole"], record["files"]
     except (ValueError, KeyError, TypeError):
         return None
     with closing(lake.store.open(key)) as there:
-        return record if there.size == size else None
+        return record, there.size
 
 
 def _is_current(settings: Settings, lake: Lake, client: Client, year: int, source: str) -> bool:

@@ -117,7 +117,7 @@ class Client:
         retry = Retry(
             total=patience.tries - 1,
             other=0,  # a certificate gets no better
-            allowed_methods=("GET",),
+            allowed_methods=("GET", "HEAD"),
             status_forcelist=BUSY,
             backoff_factor=patience.pause_s,
             backoff_max=patience.longest_pause_s,
@@ -135,7 +135,16 @@ class Client:
         self._session.close()
 
     def version(self, url: str) -> Version | None:
-        """What the server has at `url` now, None when it has nothing there; the file itself stays there."""
+        """What the server has at `url` now, None when it has nothing there; the file itself stays there.
+
+        A server that does not answer HEAD in full, as one whose signed addresses are for GET alone, is asked by GET,
+        and hung up on.
+        """
+        with self._answer(url, {}, "HEAD") as answer:
+            if answer.status_code == 404:
+                return None
+            if answer.status_code == 200 and (found := _version(answer)).bytes is not None:
+                return found
         with self._answer(url, {}) as answer:
             return None if answer.status_code == 404 else _version(answer)
 
@@ -196,8 +205,8 @@ class Client:
             raise urllib3.exceptions.ProtocolError(f"{part.bytes:,} bytes instead of {part.version.bytes:,}")
 
     @contextmanager
-    def _answer(self, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
-        """An answer of 200, 206, 404 or 416 whose body is still to be read; any other is an error."""
+    def _answer(self, url: str, headers: dict[str, str], method: str = "GET") -> Iterator[requests.Response]:
+        """An answer of 200, 206, 404 or 416, its body still to be read; another is an error, to HEAD only if BUSY."""
         host = urlsplit(url).netloc
         if "@" in host:  # addresses stand in sentences and in records
             raise DelaywatchError(
@@ -205,7 +214,7 @@ class Client:
             )
         try:
             timeout = (self._patience.connect_s, self._patience.silence_s)
-            answer = self._session.get(url, headers=headers, stream=True, timeout=timeout)
+            answer = self._session.request(method, url, headers=headers, stream=True, timeout=timeout)
         except requests.exceptions.SSLError as error:
             raise DelaywatchError(
                 f"No trusted connection to {host} ({_reason(error)}); when only its issuer is unknown here, let "
@@ -223,7 +232,7 @@ class Client:
                 "HTTPS_PROXY), then fetch again: what is here is kept."
             ) from ConnectionError(_reason(error))  # its own words may hold the signed address of a redirect
         with answer:
-            if answer.status_code not in (200, 206, 404, 416):
+            if answer.status_code in BUSY or (method == "GET" and answer.status_code not in (200, 206, 404, 416)):
                 self._refuse(url, answer)
             yield answer
 

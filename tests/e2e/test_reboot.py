@@ -1,0 +1,94 @@
+"""A host that loses power under a running DAG: the stack comes back by itself, and nothing that was written is lost.
+
+It kills this host's Docker engine and starts it again, under everybody's containers, so it asks for a word first:
+`DELAYWATCH_MAY_RESTART_DOCKER=1 make test-restarts`, as root. The stand-in of the object store loses its objects, so
+the file is put there again, and a new run must bring the same rows.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+from playwright.sync_api import APIRequestContext
+
+from tests.e2e.installation import Installation, docker, wait_until
+from tests.e2e.test_restarts import PATIENCE_S, YEAR, end_of, is_running, results, trigger
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        os.environ.get("DELAYWATCH_MAY_RESTART_DOCKER") != "1",
+        reason="it restarts this host's Docker engine; DELAYWATCH_MAY_RESTART_DOCKER=1 allows that",
+    ),
+]
+
+PID_FILE = Path("/var/run/docker.pid")
+ONE_SHOT = {"setup", "airflow-init", "superset-init"}
+
+
+def answers() -> bool:
+    return subprocess.run(["docker", "info"], check=False, capture_output=True).returncode == 0
+
+
+def cut_power(stack: Installation, log: Path) -> None:
+    """Kill the engine and what runs in the stack's containers at once; start the engine as it was started before."""
+    engine = psutil.Process(int(PID_FILE.read_text()))
+    command, environment, folder = engine.cmdline(), engine.environ(), engine.cwd()
+    ids = [container.id for container in stack.containers().values() if container.state == "running"]
+    pids = map(int, docker("inspect", "--format", "{{.State.Pid}}", *ids).split())
+    inits = [psutil.Process(pid) for pid in pids]
+    for process in (engine, *inits):
+        process.kill()
+    psutil.wait_procs([engine, *inits], 60)
+    if not is_back_by_itself():
+        PID_FILE.unlink(missing_ok=True)
+        with log.open("wb") as file:  # the engine stays when the test has ended: it is the host's
+            subprocess.Popen(command, env=environment, cwd=folder, stdout=file, stderr=file, start_new_session=True)
+    wait_until(answers, "the engine", 120)
+
+
+def is_back_by_itself() -> bool:
+    """Whether something on this host, such as systemd, starts the engine again."""
+    try:
+        wait_until(answers, "the engine", 20)
+    except AssertionError:
+        return False
+    return True
+
+
+def test_the_stack_comes_back_by_itself_after_a_power_cut_and_loses_nothing(
+    stack: Installation, client: APIRequestContext, tmp_path: Path
+) -> None:
+    trigger(stack, "before-the-cut")
+    assert end_of(stack, "before-the-cut") == "success"
+    rows, secrets, certificate = results(stack), stack.fingerprints(), stack.certificate()
+    containers = stack.containers()
+    trigger(stack, "in-the-cut")
+    wait_until(lambda: is_running(stack, "in-the-cut", "silver"), "the start of silver", PATIENCE_S)
+
+    cut_power(stack, tmp_path / "dockerd.log")
+
+    lasting = containers.keys() - ONE_SHOT
+    wait_until(
+        lambda: {name for name, container in stack.containers().items() if container.is_healthy} == lasting,
+        f"{', '.join(sorted(lasting))} are healthy",
+        PATIENCE_S,
+    )
+    assert {name: container.id for name, container in stack.containers().items()} == {
+        name: container.id for name, container in containers.items()
+    }
+    assert results(stack) == rows
+    assert (stack.fingerprints(), stack.certificate()) == (secrets, certificate)
+    assert client.get("/airflow/api/v2/version").ok
+    assert end_of(stack, "in-the-cut") in {"success", "failed"}  # failed only where the stand-in has lost the file
+
+    put = ("python", "-m", "utils", "bronze", "--year", str(YEAR), "--from", "/opt/delaywatch/2013.csv.gz")
+    stack.compose("exec", "-T", "airflow-scheduler", *put)
+    trigger(stack, "after-the-cut")
+    assert end_of(stack, "after-the-cut") == "success"
+    assert results(stack) == rows
