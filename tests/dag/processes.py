@@ -142,6 +142,7 @@ class ScratchAirflow:
         _, alive = psutil.wait_procs(everybody, 60)
         for straggler in alive:
             straggler.kill()
+        psutil.wait_procs(alive, 60)
 
     # --- runs
 

@@ -140,6 +140,7 @@ def test_a_step_that_was_killed_before_it_could_say_why_is_told_too(
     assert "its process was killed" in text
 
 
+@pytest.mark.slow
 def test_several_failing_detectors_are_one_message(
     dag: Any, lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,7 @@ def test_the_scheduled_run_that_waits_for_the_file_takes_the_whole_year_and_not_
     assert done(dag, "wait_for_bronze").is_done is True
 
 
+@pytest.mark.slow
 def test_a_run_by_hand_fetches_its_year(fetching: Any, bureau: Bureau, bronze: Path) -> None:
     run = fetching.test(run_conf={"year": 2015})
 

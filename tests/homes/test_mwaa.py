@@ -83,6 +83,7 @@ def test_nothing_that_the_image_brings_is_asked_for_in_another_version() -> None
     assert not {asked.name for asked in ASKED} & with_all_that_they_need(BROUGHT)
 
 
+@pytest.mark.slow
 def test_the_dags_and_all_that_they_import_anywhere_are_found_with_the_image_and_the_file_alone(tmp_path: Path) -> None:
     done = read_dags(with_all_that_they_need(BROUGHT) | {asked.name for asked in ASKED}, tmp_path)
 

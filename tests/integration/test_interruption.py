@@ -21,7 +21,12 @@ from utils.settings import Settings
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("step", STEPS)
+QUICK = {"silver", "upsert"}  # one that writes to the lake, one to the warehouse; the others are like them
+
+
+@pytest.mark.parametrize(
+    "step", [step if step in QUICK else pytest.param(step, marks=pytest.mark.slow) for step in STEPS]
+)
 def test_a_step_that_is_killed_is_repaired_by_the_next_run(
     folder_settings: Settings, warehouse: str, step: str
 ) -> None:

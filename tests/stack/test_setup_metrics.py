@@ -28,7 +28,7 @@ print("sent" if flush and flush() else "kept")
 """
 
 
-@pytest.mark.parametrize("is_on", [True, False])
+@pytest.mark.parametrize("is_on", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_metrics_go_to_the_collector_that_env_names_and_nowhere_without_one(tmp_path: Path, is_on: bool) -> None:
     volumes = Volumes.make(tmp_path)
     with collector() as (url, received):

@@ -56,6 +56,7 @@ def test_a_busy_weekday_is_expected() -> None:
     assert found["is_anomaly"].mean() < 0.01
 
 
+@pytest.mark.slow
 def test_the_same_days_network_explains_a_storm_and_not_what_happens_at_one_airport() -> None:
     rng = np.random.default_rng(1)
     everywhere = rng.exponential(8, (200, 1))

@@ -36,7 +36,7 @@ def displacements_of_a_tree(points: Numbers, rng: np.random.Generator) -> Number
     return largest
 
 
-@pytest.mark.parametrize("shingle_days", [1, 3])
+@pytest.mark.parametrize("shingle_days", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_score_is_the_mean_displacement_of_the_papers_trees(shingle_days: int) -> None:
     delays = np.random.default_rng(1).gamma(2, 5, 50)
     delays[30] += 40
