@@ -13,6 +13,7 @@ from airflow import sdk
 
 import alerts
 import connections
+from retries import RetryWhatMayPass
 from utils.settings import WatchSettings
 
 FOLLOWED = "flight_anomalies"
@@ -27,6 +28,7 @@ with sdk.DAG(
     default_args={
         "retries": 3,
         "retry_delay": timedelta(minutes=10),
+        "retry_policy": RetryWhatMayPass(),
         "on_failure_callback": alerts.note_failure,
     },
     on_failure_callback=alerts.RunFailed(),

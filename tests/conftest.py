@@ -23,6 +23,13 @@ settings.register_profile("untimed", settings(), deadline=None)  # a slow machin
 settings.load_profile("untimed")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file stays on one worker of `make test`, for its fixtures; all DAG tests on the same, for their one Airflow."""
+    for item in items:
+        folder, file = item.path.parent.name, item.path.stem
+        item.add_marker(pytest.mark.xdist_group(folder if folder == "dag" else file))
+
+
 def sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
     """Run statements, each committed by itself, as somebody else than DBHandler would; the rows of the last one."""
     with closing(psycopg2.connect(url)) as connection:

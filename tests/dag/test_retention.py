@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from demo.airflow_home import DAGS
+from utils.errors import DelaywatchError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Airflow's own
 FILE = DAGS / "retention.py"
@@ -39,6 +40,16 @@ def run_of_a_year(dag: Any) -> Any:
 
 def test_the_file_is_wiring_of_no_more_than_80_lines() -> None:
     assert len(FILE.read_text().splitlines()) <= 80
+
+
+def test_a_wrong_setting_is_told_at_once_and_a_disk_that_fails_is_tried_again(retention: Any) -> None:
+    from airflow.sdk import RetryAction
+
+    policy, of_the_disk = retention.get_task("remove").retry_policy, DelaywatchError("cannot be removed")
+    of_the_disk.__cause__ = OSError("input/output error")
+
+    assert policy.evaluate(DelaywatchError("set it to a whole number")).action == RetryAction.FAIL
+    assert policy.evaluate(of_the_disk).action == RetryAction.DEFAULT
 
 
 def test_without_a_setting_a_run_removes_nothing(retention: Any, logs: Path) -> None:

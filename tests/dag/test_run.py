@@ -48,6 +48,7 @@ def test_a_run_brings_the_year_of_its_data_interval_from_the_csv_into_postgres(
     assert (lake / "04_plots/year=2015/index.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_tells_its_assets_which_year_is_new(
     dag: Any, lake: Path, empty_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

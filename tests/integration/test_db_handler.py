@@ -819,7 +819,7 @@ def create_at(url: str, barrier: Any) -> None:
     DBHandler(url).create()
 
 
-@pytest.fixture(scope="module", params=[16, 18])
+@pytest.fixture(scope="module", params=[pytest.param(16, marks=pytest.mark.slow), 18])
 def bare_server(start_postgres: Callable[[int], str], request: pytest.FixtureRequest) -> str:
     """A server on which none of our roles exists yet."""
     return start_postgres(request.param)

@@ -274,7 +274,7 @@ def test_where_there_is_nothing_to_learn_from_no_day_is_flagged_and_nothing_is_w
 
 
 @pytest.mark.parametrize("name", detectors.NAMES)
-@pytest.mark.parametrize("airports", [10, 400])
+@pytest.mark.parametrize("airports", [10, pytest.param(400, marks=pytest.mark.slow)])
 def test_any_number_of_airports_is_judged_without_a_warning(name: str, airports: int) -> None:
     days = gold("AAA", flights_of_a_year(40, seed=3, days=35))
     days.loc[20, ["mean_dep_delay_min", "mean_effective_delay_min", "disrupted"]] = [95.0, 90.0, 30]
