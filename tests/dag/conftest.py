@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,25 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def dags(airflow: None) -> Any:
-    """Every DAG by its name, as Airflow reads them from the folder."""
+def read_dags(airflow: None) -> Callable[[], Any]:
+    """Read the folder as Airflow does; the answer is every DAG by its name."""
     from airflow.dag_processing.dagbag import DagBag
 
-    bag = DagBag(airflow_home.DAGS)
-    assert bag.import_errors == {}
-    return bag.dags
+    def read() -> Any:
+        bag = DagBag(airflow_home.DAGS)
+        assert bag.import_errors == {}
+        return bag.dags
+
+    return read
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
+def dags(read_dags: Callable[[], Any]) -> Any:
+    """Every DAG by its name, read for this test alone: `dag.test()` leaves the run's configuration in the params."""
+    return read_dags()
+
+
+@pytest.fixture
 def dag(dags: Any) -> Any:
     """The DAG of a year."""
     return dags["flight_anomalies"]

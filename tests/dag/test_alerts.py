@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import selectors
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,9 @@ def tell_failure_of(run: Any, log: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def failed_run(dag: Any) -> Any:
+def failed_run(read_dags: Callable[[], Any]) -> Any:
     """A run of a year in a lake that has none; nobody was to be told of it."""
-    return dag.test(run_conf={"year": 1999})
+    return read_dags()["flight_anomalies"].test(run_conf={"year": 1999})
 
 
 def told(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:

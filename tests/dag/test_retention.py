@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Airflow's own
 FILE = DAGS / "retention.py"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def retention(dags: Any) -> Any:
     return dags["retention"]
 
@@ -33,9 +34,9 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run_of_a_year(dag: Any) -> Any:
-    """A run of a year in a lake that has none; it has failed."""
-    return dag.test(run_conf={"year": 1999})
+def run_of_a_year(read_dags: Callable[[], Any]) -> Any:
+    """A run of a year whose steps nobody carried out, all marked as done."""
+    return read_dags()["flight_anomalies"].test(mark_success_pattern=".*")
 
 
 def test_the_file_is_wiring_of_no_more_than_80_lines() -> None:
@@ -98,6 +99,6 @@ def test_it_waits_for_a_step_that_is_under_way_and_not_for_a_run_that_waits_for_
     try:
         _run_task(ti=waiting, task=retention.get_task("wait_for_quiet"))
     finally:
-        step.set_state("failed")
+        step.set_state("success")
 
     assert waiting.state == then

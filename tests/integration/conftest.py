@@ -84,6 +84,12 @@ def folder_settings(tmp_path: Path) -> Settings:
     return Settings(lake=(tmp_path / "lake").as_uri(), warehouse="", scratch=tmp_path, threads=2)
 
 
+# Parametrize a test of several years with this: `make test` runs it on a folder alone.
+BUCKET_WHEN_SLOW = pytest.mark.parametrize(
+    "lake_settings", ["folder", pytest.param("bucket", marks=pytest.mark.slow)], indirect=True
+)
+
+
 @pytest.fixture(params=["folder", "bucket"])
 def lake_settings(request: pytest.FixtureRequest) -> Settings:
     """The same test on a folder and on S3."""

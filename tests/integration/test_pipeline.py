@@ -10,6 +10,7 @@ import pytest
 
 from tests.bronze import csv_of, flight, year_of_flights
 from tests.conftest import sql
+from tests.integration.conftest import BUCKET_WHEN_SLOW
 from tests.steps import BRONZE, BRONZE_KEY, CLOSED, STEPS, YEAR, everything, files, run
 from utils import detectors, gold, pipeline
 from utils import lake as keys
@@ -76,6 +77,7 @@ def airports_in_the_warehouse(settings: Settings, year: int) -> tuple[object, ob
     return found[0], found[1]
 
 
+@BUCKET_WHEN_SLOW
 def test_years_do_not_touch_each_other_and_the_next_one_names_new_and_gone_airports(settings: Settings) -> None:
     lake = Lake(settings)
     lake.store.put(BRONZE_KEY, BRONZE)
@@ -115,6 +117,7 @@ def test_a_damaged_year_before_leaves_its_airports_unknown_and_the_year_goes_on(
     assert airports_in_the_warehouse(settings, YEAR) == (None, None)
 
 
+@BUCKET_WHEN_SLOW
 def test_a_corrected_file_replaces_the_year_and_leaves_nothing_of_the_old_one(settings: Settings) -> None:
     lake = Lake(settings)
     lake.store.put(BRONZE_KEY, BRONZE)

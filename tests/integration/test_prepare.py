@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import at, sql
+from tests.integration.conftest import BUCKET_WHEN_SLOW
 from utils import detectors, pipeline
 from utils.db_handler import TABLES
 from utils.errors import DelaywatchError
@@ -97,6 +98,7 @@ def test_an_empty_lake_and_an_empty_database_are_made_ready_for_dashboards(
     assert "hush" not in done.stdout + done.stderr
 
 
+@BUCKET_WHEN_SLOW
 def test_a_second_time_changes_nothing_and_says_so(settings: Settings, reader: tuple[str, Path]) -> None:
     line = ("--reader", "dashboards", "--reader-password-file", str(reader[1]))
     prepare(settings, *line)

@@ -307,7 +307,8 @@ def test_a_worker_that_dies_before_its_first_airport_is_told_alike(monkeypatch: 
         next(plots.render_year(*network(2 * plots.AIRPORTS_PER_WORKER), 2013, workers=2))
 
 
-@pytest.mark.parametrize("daemonic", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("daemonic", [False, True])
 def test_workers_start_from_an_unguarded_script_and_from_a_daemonic_process(tmp_path: Any, daemonic: bool) -> None:
     draw = "print(len(list(plots.render_year(*network(2 * plots.AIRPORTS_PER_WORKER), 2013, workers=2))))"
     call = (
