@@ -56,8 +56,7 @@ def headers(client: APIRequestContext, stack: Installation) -> dict[str, str]:
 
 def ask(client: APIRequestContext, stack: Installation, database: int) -> str:
     """The answer of a database that is stored in Superset with a password of its own."""
-    who = "SELECT usename AS who FROM pg_stat_activity WHERE pid = pg_backend_pid()"  # Superset allows no current_user
-    asked = {"database_id": database, "sql": who, "runAsync": False}
+    asked = {"database_id": database, "sql": "SELECT who FROM analyst.own", "runAsync": False}
     answer = client.post("/api/v1/sqllab/execute/", headers=headers(client, stack), data=asked)
     assert answer.ok, answer.text()
     return str(answer.json()["data"][0]["who"])
@@ -65,10 +64,13 @@ def ask(client: APIRequestContext, stack: Installation, database: int) -> str:
 
 @pytest.fixture(scope="module")
 def stored(stack: Installation) -> None:
-    """A connection and a variable in Airflow, a login for Superset."""
+    """A connection and a variable in Airflow, a login for Superset with a table that nobody else may read."""
     in_airflow(stack, STORE)
     stack.psql("warehouse", f"CREATE ROLE analyst LOGIN PASSWORD '{PASSWORD}' IN ROLE flights_reader")
     stack.psql("warehouse", "GRANT CONNECT ON DATABASE warehouse TO analyst")
+    stack.psql("warehouse", "CREATE SCHEMA analyst AUTHORIZATION analyst")
+    stack.psql("warehouse", "CREATE TABLE analyst.own AS SELECT 'analyst' AS who")
+    stack.psql("warehouse", "ALTER TABLE analyst.own OWNER TO analyst")
 
 
 @pytest.fixture
