@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from utils.alert_settings import AlertSettings
 from utils.channels import deliver
 from utils.errors import DelaywatchError
 from utils.options import LakeOption, OnlyYearOption, settings_of, years_of
-from utils.settings import AlertSettings, Settings
+from utils.settings import Settings
 
 if TYPE_CHECKING:
     from utils.findings import Failure, Message, Told

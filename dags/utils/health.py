@@ -22,7 +22,8 @@ from rich.console import Console
 from utils import pipeline
 from utils.errors import DelaywatchError
 from utils.options import LakeOption, WarehouseOption, settings_of
-from utils.settings import Settings, WatchSettings
+from utils.settings import Settings
+from utils.watch_settings import WatchSettings
 
 if TYPE_CHECKING:
     from utils.db_handler import DBHandler

@@ -1,14 +1,12 @@
-"""Where the lake and the warehouse are, read once from the environment. The only reader of os.environ."""
+"""Where the lake and the warehouse are, read once from the environment."""
 
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from utils.errors import DelaywatchError
 
@@ -122,136 +120,3 @@ class Settings:
             kaggle_url=(env.get("DELAYWATCH_KAGGLE_URL") or KAGGLE_URL).rstrip("/"),
             kaggle_token_file=Path(env.get("DELAYWATCH_KAGGLE_TOKEN_FILE") or KAGGLE_TOKEN_FILE).expanduser(),
         )
-
-
-@dataclass(frozen=True)
-class AlertSettings:
-    """Where messages go; nobody is told of anything while there is neither a recipient nor a webhook.
-
-    recipients: e-mail addresses. smtp: `smtp://[user:password@]host[:port]`, which encrypts where the server offers it
-    and never sends a password without, or `smtps://...`, encrypted from the first byte. webhook: a URL that takes what
-    Slack takes.
-    """
-
-    recipients: tuple[str, ...] = ()
-    sender: str | None = None  # None: the login at the mail server where that is an address, else the first recipient
-    smtp: str | None = field(default=None, repr=False)
-    webhook: str | None = field(default=None, repr=False)
-
-    @property
-    def is_configured(self) -> bool:
-        """Whether there is anybody to tell."""
-        return bool(self.recipients or self.webhook)
-
-    @classmethod
-    def from_environment(cls, environ: Mapping[str, str] | None = None, **given: str | None) -> AlertSettings:
-        """Read the variables below; none is needed. What is not None in `given` wins over its variable.
-
-        | variable | what |
-        |---|---|
-        | DELAYWATCH_ALERT_EMAIL | recipients, separated by commas |
-        | DELAYWATCH_ALERT_FROM | the sender's address |
-        | DELAYWATCH_SMTP, or DELAYWATCH_SMTP_FILE | the mail server's URL, or a file that holds it |
-        | DELAYWATCH_ALERT_WEBHOOK, or DELAYWATCH_ALERT_WEBHOOK_FILE | the URL to post to, or a file that holds it |
-
-        An empty file is an absent one, so that whoever hands files out need not know who reads them.
-        Raises DelaywatchError for recipients without a mail server, and for an address or URL that is none.
-        """
-        env = os.environ if environ is None else environ
-
-        def secret(name: str, variable: str) -> str | None:
-            file = Path(env.get(f"{variable}_FILE") or os.devnull)
-            if found := given.get(name) or env.get(variable):
-                return found
-            is_empty = file == Path(os.devnull) or (file.is_file() and not file.stat().st_size)
-            return None if is_empty else read_secret(file, f"{variable}_FILE").strip()
-
-        asked = given.get("recipients") or env.get("DELAYWATCH_ALERT_EMAIL") or ""
-        recipients = tuple(address.strip() for address in asked.split(",") if address.strip())
-        sender = given.get("sender") or env.get("DELAYWATCH_ALERT_FROM") or None
-        for address in (*recipients, *([sender] if sender else [])):
-            if not re.fullmatch(r"[!-?A-~]+@[!-?A-~]+", address):
-                raise DelaywatchError(
-                    f"{address!r} is no e-mail address; correct DELAYWATCH_ALERT_EMAIL and DELAYWATCH_ALERT_FROM."
-                )
-        smtp, webhook = secret("smtp", "DELAYWATCH_SMTP"), secret("webhook", "DELAYWATCH_ALERT_WEBHOOK")
-        if recipients and not smtp:
-            raise DelaywatchError(
-                "DELAYWATCH_ALERT_EMAIL names recipients, but there is no mail server; set DELAYWATCH_SMTP."
-            )
-        if smtp and not _is_url(smtp, "smtp", "smtps"):
-            raise DelaywatchError("DELAYWATCH_SMTP cannot be used; write smtp://user:password@host:587, or smtps://.")
-        # A blank in it would come back in an error of Python's that shows the path, which is the secret.
-        if webhook and (not _is_url(webhook, "https", "http") or re.search(r"[\x00-\x20\x7f]", webhook)):
-            raise DelaywatchError("DELAYWATCH_ALERT_WEBHOOK cannot be used; write the whole https:// address.")
-        return cls(recipients, sender, smtp, webhook)
-
-
-@dataclass(frozen=True)
-class WatchSettings:
-    """What `health` looks at beside lake and warehouse, and what `sweep` may remove; None: not looked at, or kept.
-
-    certificate: PEM file of the edge. log_folder: Airflow's logs of tasks. airflow_database: URL of Airflow's own
-    database. expected_year: whose bronze must be there, None for the last one that is complete. keep_*: how much
-    of each `sweep` leaves.
-    """
-
-    certificate: Path | None = None
-    log_folder: Path | None = None
-    airflow_database: str | None = field(default=None, repr=False)
-    expected_year: int | None = None
-    keep_logs_days: int | None = None
-    keep_plots_years: int | None = None
-    keep_silver_years: int | None = None
-
-    @property
-    def removes_anything(self) -> bool:
-        """Whether `sweep` may ever remove anything."""
-        return bool(self.keep_logs_days or self.keep_plots_years or self.keep_silver_years)
-
-    @classmethod
-    def from_environment(cls, environ: Mapping[str, str] | None = None) -> WatchSettings:
-        """Read the variables below; none is needed, and without the last three nothing is ever removed.
-
-        | variable | what |
-        |---|---|
-        | DELAYWATCH_CERTIFICATE | PEM file whose days are counted |
-        | DELAYWATCH_LOG_FOLDER | folder of Airflow's logs |
-        | DELAYWATCH_AIRFLOW_DATABASE_FILE | a file with the URL of Airflow's Postgres |
-        | DELAYWATCH_EXPECTED_YEAR | the year whose bronze must be there; empty: the last complete one |
-        | DELAYWATCH_KEEP_LOGS_DAYS | logs that were written to within so many days stay |
-        | DELAYWATCH_KEEP_PLOTS_YEARS | pictures and pages of the newest so many years stay |
-        | DELAYWATCH_KEEP_SILVER_YEARS | flights in silver of the newest so many years stay |
-
-        Raises DelaywatchError naming the variable that is not a whole number from 1 on, or the unreadable file.
-        """
-        env = os.environ if environ is None else environ
-
-        def path(variable: str) -> Path | None:
-            return Path(env[variable]) if env.get(variable) else None
-
-        def number(variable: str) -> int | None:
-            given = env.get(variable) or ""
-            if given and not (re.fullmatch(r"[0-9]{1,6}", given) and int(given)):
-                raise DelaywatchError(f"{variable} is {given!r}; set it to a whole number from 1 on, or to nothing.")
-            return int(given) if given else None
-
-        database = path("DELAYWATCH_AIRFLOW_DATABASE_FILE")
-        return cls(
-            certificate=path("DELAYWATCH_CERTIFICATE"),
-            log_folder=path("DELAYWATCH_LOG_FOLDER"),
-            airflow_database=read_secret(database, "DELAYWATCH_AIRFLOW_DATABASE_FILE").strip() if database else None,
-            expected_year=number("DELAYWATCH_EXPECTED_YEAR"),
-            keep_logs_days=number("DELAYWATCH_KEEP_LOGS_DAYS"),
-            keep_plots_years=number("DELAYWATCH_KEEP_PLOTS_YEARS"),
-            keep_silver_years=number("DELAYWATCH_KEEP_SILVER_YEARS"),
-        )
-
-
-def _is_url(value: str, *schemes: str) -> bool:
-    """Whether it is a URL of one of the schemes that names a host, and a port only if that is one."""
-    try:
-        parts = urlsplit(value)
-        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and value.isascii()
-    except ValueError:
-        return False

@@ -21,7 +21,8 @@ from rich.console import Console
 
 from utils.errors import DelaywatchError
 from utils.options import LakeOption, settings_of
-from utils.settings import Settings, WatchSettings
+from utils.settings import Settings
+from utils.watch_settings import WatchSettings
 
 if TYPE_CHECKING:
     from utils.lake import Lake

@@ -11,8 +11,9 @@ from tests.conftest import at, sql
 from utils import health
 from utils.errors import DelaywatchError
 from utils.health import Finding
-from utils.settings import Settings, WatchSettings
+from utils.settings import Settings
 from utils.warehouse.airflow import last_ended
+from utils.watch_settings import WatchSettings
 
 NOW = datetime(2016, 3, 1, 12, tzinfo=UTC)
 

@@ -19,9 +19,10 @@ from tests.certificates import self_signed
 from tests.faults.conftest import fault
 from tests.receivers import mail_server
 from utils import channels, fetch
+from utils.alert_settings import AlertSettings
 from utils.findings import Message
 from utils.lake import Lake
-from utils.settings import AlertSettings, Settings
+from utils.settings import Settings
 
 MESSAGE = Message("Delaywatch 2015: 1 extreme event", "LGA")
 

@@ -13,9 +13,10 @@ from tests.steps import YEAR
 from utils import __main__ as cli
 from utils import alert
 from utils import lake as keys
+from utils.alert_settings import AlertSettings
 from utils.errors import DelaywatchError
 from utils.lake import Lake
-from utils.settings import AlertSettings, Settings
+from utils.settings import Settings
 
 WHERE = "Run: https://here/airflow"
 

@@ -12,10 +12,10 @@ import pytest
 from tests.certificates import self_signed
 from tests.receivers import mail_server, webhook
 from utils import channels
+from utils.alert_settings import AlertSettings
 from utils.channels import deliver
 from utils.errors import DelaywatchError
 from utils.findings import Message
-from utils.settings import AlertSettings
 
 MESSAGE = Message("Delaywatch 2013: 1 extreme event", "LGA & JFK, <closure>:\n- 57 % cancelled – and more\n.\nThe end")
 OPS, BOSS = "ops@here.org", "boss@here.org"

@@ -29,7 +29,8 @@ from utils.errors import DelaywatchError
 from utils.health import Finding
 from utils.health_page import Word
 from utils.lake import Lake
-from utils.settings import Settings, WatchSettings
+from utils.settings import Settings
+from utils.watch_settings import WatchSettings
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(YEAR + 1, 3, 1, 12, tzinfo=UTC)  # the year is over, its file is still waited for

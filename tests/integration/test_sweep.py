@@ -15,8 +15,9 @@ from utils import __main__ as cli
 from utils import pipeline
 from utils.errors import DelaywatchError
 from utils.lake import Lake
-from utils.settings import Settings, WatchSettings
+from utils.settings import Settings
 from utils.sweep import sweep
+from utils.watch_settings import WatchSettings
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 KEEP_ONE = WatchSettings(keep_plots_years=1, keep_silver_years=1)

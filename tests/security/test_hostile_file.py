@@ -24,8 +24,9 @@ from tests.stack.test_notebooks import EXPLORE, WHY, execute
 from tests.steps import CLOSED, TABLES, YEAR, run
 from utils import alert
 from utils import lake as keys
+from utils.alert_settings import AlertSettings
 from utils.lake import Lake
-from utils.settings import AlertSettings, Settings
+from utils.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 TAG = "<img src=x onerror=alert(1)>"

@@ -18,6 +18,7 @@ import pytest
 from stack import settings as stack_settings
 from tests.bureau import Answer, Bureau, serving
 from tests.receivers import mail_server, webhook
+from utils.alert_settings import AlertSettings
 from utils.channels import post, send_mail
 from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError
@@ -25,7 +26,8 @@ from utils.fetch import kaggle
 from utils.fetch.download import Client, Patience
 from utils.findings import Message
 from utils.lake import Lake
-from utils.settings import AlertSettings, Settings, WatchSettings
+from utils.settings import Settings
+from utils.watch_settings import WatchSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 HUSH = "h4sh-h4sh"

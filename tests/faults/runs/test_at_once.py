@@ -14,7 +14,7 @@ from tests.dag.processes import wait_until
 from tests.faults.runs.conftest import Place
 from utils import health
 from utils.lake import Lake
-from utils.settings import WatchSettings
+from utils.watch_settings import WatchSettings
 
 pytestmark = pytest.mark.slow
 
