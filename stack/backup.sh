@@ -3,7 +3,7 @@
 # The stack keeps running; a run of the DAG that is under way has to be repeated after a restore. Not in it: a lake and a
 # warehouse elsewhere, .env, certificates of your own, the logs of tasks. It holds every secret: keep it as you keep a password.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd -P "$(dirname "$0")/.."
 umask 077
 
 fail() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the stack of a backup again, on a host that has none: restore.sh FILE. It checks the whole file before it writes.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd -P "$(dirname "$0")/.."
 umask 077
 
 fail() {

@@ -3,7 +3,7 @@
 # new ones, and the old ones are dropped when all that was made with them has taken the new ones. `make up` goes on with
 # one that was interrupted. infra-notes/secrets.md says what each is.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd -P "$(dirname "$0")/.."
 
 docker compose run --rm --no-deps -T setup python -m stack rotate "$@"
 [ $# = 0 ] || exec stack/up.sh

@@ -2,7 +2,7 @@
 # Builds and starts the stack, waits until every part is healthy, puts the demo year into a local lake and says where all
 # is. What fails is told in one sentence and leaves a non-zero exit; the logs stay.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd -P "$(dirname "$0")/.."
 
 ENGINE_SINCE=20.10 # the oldest that was tried
 COMPOSE_SINCE=2.24.4 # several anchors merged by one key, scale: 0 under depends_on

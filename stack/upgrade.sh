@@ -2,7 +2,7 @@
 # After `git pull`: a backup, new images on fresh bases, and a start that migrates the databases. A task that was running is
 # tried again by Airflow.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd -P "$(dirname "$0")/.."
 
 stack/backup.sh
 if ! { docker compose pull --quiet --ignore-buildable && docker compose --profile notebooks build --pull --quiet; }; then

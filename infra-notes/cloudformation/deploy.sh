@@ -64,8 +64,8 @@ state() { # state STACK: empty when it is not there
     awk -v name="$1" '$1 == name { print $2 }' <<<"$STATES"
 }
 
-is_made() { # is_made STACK: and not the rest of a first attempt that failed, of which nothing is left
-    case $(state "$1") in "" | REVIEW_IN_PROGRESS | ROLLBACK_COMPLETE) return 1 ;; esac
+is_made() { # is_made STACK: and not the rest of a first attempt that failed, which never held anything
+    case $(state "$1") in "" | REVIEW_IN_PROGRESS | ROLLBACK_COMPLETE | ROLLBACK_FAILED) return 1 ;; esac
 }
 
 outputs() { # outputs STACK: one KEY VALUE on each line
@@ -86,10 +86,23 @@ put() { # put STACK TEMPLATE PARAMETER=VALUE...: what is not given keeps its val
     set -- ${1:+--parameter-overrides "$@"}
     aws cloudformation deploy --stack-name "$stack" --template-file "$template" --capabilities CAPABILITY_IAM \
         --no-fail-on-empty-changeset --tags "delaywatch=$NAME" "$@" ||
-        fail "$stack could not be made; \`aws cloudformation describe-stack-events --stack-name $stack\` says why. Then run it again."
+        fail "$stack could not be made; \`aws cloudformation describe-stack-events --stack-name $stack\` says why (of a host \
+that did not get ready, for an hour: \`aws ec2 get-console-output --output text --instance-id i-...\`). Then run it again."
+}
+
+unprotect() { # unprotect STACK: its warehouse, if it has one, may be deleted
+    local warehouse
+    warehouse=$(aws cloudformation describe-stack-resources --stack-name "$1" --output text \
+        --query "StackResources[?LogicalResourceId=='Warehouse' && ResourceStatus!='DELETE_COMPLETE'].PhysicalResourceId")
+    [ -z "$warehouse" ] ||
+        # In us-east-1 version 1 of the AWS CLI does not ask AWS_ENDPOINT_URL where RDS is.
+        aws ${AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_URL"} rds modify-db-instance --no-deletion-protection \
+            --db-instance-identifier "$warehouse" --apply-immediately >/dev/null ||
+        fail "the warehouse keeps its protection against deletion; the line above says why."
 }
 
 remove() { # remove STACK
+    unprotect "$1"
     aws cloudformation delete-stack --stack-name "$1"
     aws cloudformation wait stack-delete-complete --stack-name "$1" ||
         fail "$1 could not be deleted; \`aws cloudformation describe-stack-events --stack-name $1\` says why."
@@ -193,7 +206,7 @@ deploy() {
 }
 
 down() {
-    local data lake=
+    local lake=
     look_at "$NAME-host" "$NAME-data" "$NAME-network"
     [ -n "$(state "$NAME-host")$(state "$NAME-data")$(state "$NAME-network")" ] ||
         fail "there is no stack $NAME-host, $NAME-data or $NAME-network in account $ACCOUNT; nothing was done."
@@ -204,13 +217,7 @@ The bucket stays with all that is in it, and a snapshot of the warehouse." "$NAM
             fail "without a backup of the host nothing was deleted; BACKUP=no goes on without one."
     fi
     [ -z "$(state "$NAME-host")" ] || remove "$NAME-host"
-    if is_made "$NAME-data"; then
-        data=$(outputs "$NAME-data")
-        lake=$(pick Lake "$data")
-        # In us-east-1 version 1 of the AWS CLI does not ask AWS_ENDPOINT_URL where RDS is.
-        aws ${AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_URL"} rds modify-db-instance --no-deletion-protection \
-            --db-instance-identifier "$(pick Warehouse "$data")" --apply-immediately >/dev/null || fail "the warehouse keeps its protection against deletion; the line above says why."
-    fi
+    ! is_made "$NAME-data" || lake=$(pick Lake "$(outputs "$NAME-data")")
     [ -z "$(state "$NAME-data")" ] || remove "$NAME-data"
     [ -z "$(state "$NAME-network")" ] || remove "$NAME-network"
     echo "Delaywatch is gone.${lake:+ What stays and costs: s3://$lake, and the snapshot of the warehouse (aws rds describe-db-snapshots).}"

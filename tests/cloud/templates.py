@@ -239,10 +239,12 @@ def written_secrets(resources: Resources) -> list[str]:
 def losable(resources: Resources) -> list[str]:
     """Deleting a stack leaves the bucket and a snapshot of the database, which also has a week of backups."""
     found = []
-    for kind, kept in {"S3::Bucket": "Retain", "RDS::DBInstance": "Snapshot"}.items():
+    for kind, kept in {"S3::Bucket": ("RetainExceptOnCreate", "Retain"), "RDS::DBInstance": ("Snapshot",) * 2}.items():
         for name, _ in of_type(resources, kind):
-            policies = ("DeletionPolicy", "UpdateReplacePolicy")
-            found += [f"{name} would be gone by {key}" for key in policies if resources[name].get(key) != kept]
+            policies = zip(("DeletionPolicy", "UpdateReplacePolicy"), kept, strict=True)
+            found += [
+                f"{name} would be gone by {key}" for key, wanted in policies if resources[name].get(key) != wanted
+            ]
     for name, properties in of_type(resources, "RDS::DBInstance"):
         if properties.get("DeletionProtection") is not True:
             found.append(f"{name} can be deleted by mistake")

@@ -198,6 +198,29 @@ def test_what_a_failed_first_attempt_left_does_not_stand_in_the_way(first: subpr
     assert first.returncode == 0, first.stderr
 
 
+def test_nor_does_one_that_aws_could_not_undo_because_its_warehouse_is_protected(
+    aws: Client, deploy: Deploy, image: str, certificate: str
+) -> None:
+    from moto.cloudformation.models import cloudformation_backends
+
+    own = {"DELAYWATCH_NAME": "half", "DATA_PARAMETERS": "SecretsPrefix=half", "CONFIRM": "yes"}
+    formation, parameters = aws("cloudformation"), {"NetworkStack": "half-network", "SecretsPrefix": "half"}
+    formation.create_stack(StackName="half-network", TemplateBody=templates.text("network"))
+    formation.create_stack(
+        StackName="half-data",
+        TemplateBody=templates.text("data"),
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+    )
+    cloudformation_backends["123456789012"][REGION].get_stack("half-data").status = "ROLLBACK_FAILED"
+
+    made = deploy("up", DOMAIN="delays.example.com", CERTIFICATE=certificate, IMAGE=image, **own)
+    gone = deploy("down", BACKUP="no", **own)
+
+    assert "half-data could not be made the last time; what is left of it is removed first." in made.stderr
+    assert made.returncode == 0, made.stderr
+    assert gone.returncode == 0, gone.stderr
+
+
 def test_a_tag_with_letters_of_the_shell_is_shipped_under_a_name_without_them(
     aws: Client, first: subprocess.CompletedProcess[str], deploy: Deploy, clone: Path
 ) -> None:

@@ -194,6 +194,7 @@ def test_the_bucket_forgets_old_versions_broken_uploads_logs_and_backups_and_not
     }
     assert expiring == {"logs/": 180, "backups/": 35}
     assert rules["FormerVersions"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    assert rules["Backups"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
     assert rules["BrokenUploads"]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
     assert rules["Bronze"]["Transitions"] == [{"Days": 60, "StorageClass": "STANDARD_IA"}]
 
