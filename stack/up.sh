@@ -100,7 +100,7 @@ finish_rotation() {
     local names said
     names=$(rotating)
     [ -n "$names" ] || return 0
-    [ -z "${has_notebooks:-}" ] || docker compose --profile notebooks up --detach --wait --no-deps jupyter
+    [ -z "${has_notebooks:-}" ] || docker compose --profile notebooks up --detach --wait --no-deps --no-recreate jupyter
     if grep -qx fernet_key <<<"$names"; then
         said=$(docker compose run --rm --no-deps -T airflow-init airflow rotate-fernet-key 2>&1) ||
             unfinished "Airflow did not encrypt its connections and variables anew (${said##*$'\n'})"
@@ -133,6 +133,13 @@ start() {
     docker compose up --detach --wait --wait-timeout "$PATIENCE_S" --quiet-pull 2>&1 | tee "$log" >&2 || explain "$log"
 }
 
+# Not `up --no-deps --force-recreate`: Compose 2.26 takes the same service without its dependencies for another one, so the
+# next plain `up` would make it anew once more, and tasks of Airflow would be cut off.
+restart() { # restart SERVICE...
+    docker compose --profile '*' restart --no-deps "$@"
+    docker compose --profile '*' up --detach --wait --wait-timeout "$PATIENCE_S" --no-deps --no-recreate "$@"
+}
+
 # A program reads its files at its start; what setup has handed over since then is new to it.
 restart_the_outdated() {
     local service container started outdated=()
@@ -142,12 +149,11 @@ restart_the_outdated() {
         started=$(docker inspect --format '{{.State.StartedAt}}' "$container")
         [ -z "$(docker exec "$container" find /run/delaywatch -type f -newermt "$started")" ] || outdated+=("$service")
     done
-    [ "${#outdated[@]}" = 0 ] || docker compose --profile '*' up --detach --wait --wait-timeout "$PATIENCE_S" --no-deps --force-recreate "${outdated[@]}"
+    [ "${#outdated[@]}" = 0 ] || restart "${outdated[@]}"
 }
 
 refresh_edge() { # certificate and includes may be new; an editor or git may have replaced nginx.conf, which is a mount of its own
-    docker compose exec -T nginx cat /etc/nginx/nginx.conf | cmp -s - nginx/nginx.conf ||
-        docker compose up --detach --wait --no-deps --force-recreate nginx
+    docker compose exec -T nginx cat /etc/nginx/nginx.conf | cmp -s - nginx/nginx.conf || restart nginx
     docker compose exec -T nginx nginx -s reload 2>/dev/null ||
         fail "nginx does not take its configuration: \`docker compose exec nginx nginx -t\` says why."
 }

