@@ -2,8 +2,7 @@
 
 `python benchmarks/reasons.py --help` tells how to run it. Both read the same silver from a lake in a folder, and both
 find the parts of every flagged day by carrier, destination and cause with what is usual for them; ours also checks the
-flights against gold and writes the sentences. Each contestant is a process of its own, its imports included; memory is
-its peak resident set, as the kernel counted it. Their numbers are compared before a time is printed.
+flights against gold and writes the sentences. Their numbers are compared before a time is printed.
 """
 
 from __future__ import annotations
@@ -11,15 +10,14 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "dags")]
 
+from benchmarks.contest import Cost, cost, show
 from benchmarks.refinery import YEAR, make_year
 from utils.settings import Settings, cores
 
@@ -103,16 +101,6 @@ def pandas(settings: Settings, out: Path) -> None:
 CONTESTANTS = {"delaywatch": ours, "pandas": pandas}
 
 
-def measure(name: str, lake: Path, out: Path) -> tuple[float, float, float]:
-    """Wall seconds, CPU seconds and peak MB of one contestant, run in a process of its own."""
-    start = time.perf_counter()
-    command = [sys.executable, __file__, "--run", name, str(lake), str(out)]
-    _, status, used = os.wait4(os.posix_spawn(sys.executable, command, os.environ), 0)
-    if status:
-        raise SystemExit(f"{name} failed")
-    return time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
-
-
 def check_equal(one: Path, other: Path) -> int:
     """The number of parts that both found. Raises AssertionError when they differ in more than rounding."""
     import numpy as np
@@ -161,21 +149,15 @@ def main() -> None:
         pipeline.write_gold(settings, YEAR)
         pipeline.write_anomalies(settings, YEAR, DETECTOR)
         out = {name: lake / f"{name}.parquet" for name in CONTESTANTS}
-        taken: dict[str, list[tuple[float, float, float]]] = {name: [] for name in CONTESTANTS}
+        costs: dict[str, list[Cost]] = {name: [] for name in CONTESTANTS}
         for _ in range(given.rounds):
-            for name, results in taken.items():
-                results.append(measure(name, lake, out[name]))
+            for name, rounds in costs.items():
+                rounds.append(cost(__file__, name, lake, out[name]))
         parts = check_equal(*out.values())
     finally:
         shutil.rmtree(lake)
-    medians = {
-        name: [statistics.median(values) for values in zip(*results, strict=True)] for name, results in taken.items()
-    }
     print(f"{given.rows:,} flights, {parts:,} parts of flagged days, equal; medians of {given.rounds}")
-    for name, (wall, cpu, peak) in medians.items():
-        print(f"{name:<12} {wall:6.1f} s wall {cpu:6.1f} s CPU {peak:7,.0f} MB peak")
-    ratios = [mine / theirs for mine, theirs in zip(*medians.values(), strict=True)]
-    print(f"{'ratio':<12} {ratios[0]:6.2f}        {ratios[1]:6.2f}       {ratios[2]:7.2f}")
+    show(costs)
 
 
 if __name__ == "__main__":

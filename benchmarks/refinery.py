@@ -2,8 +2,7 @@
 
 `python benchmarks/refinery.py --help` tells how to run it. Ours does everything of the silver and gold steps: rejected
 rows, duplicates, the quality report, hashes. DuckDB reads the same CSV with given types, writes zstd parquet and groups
-that by airport and day; pandas reads the file whole, writes parquet and groups. Every contestant is a process of its
-own; memory is its peak resident set, as the kernel counted it.
+that by airport and day; pandas reads the file whole, writes parquet and groups.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dags"))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "dags")]
 
+from benchmarks.contest import Cost, cost, medians
 from utils import schemas
 from utils.settings import cores
 
@@ -106,17 +105,13 @@ def pandas(csv: Path, out: Path) -> None:
 CONTESTANTS = {"delaywatch": ours, "duckdb": duckdb, "pandas": pandas}
 
 
-def measure(name: str, csv: Path, scratch: Path) -> tuple[float, float, float]:
-    """Wall seconds, CPU seconds and peak MB of one contestant, run in a process of its own."""
+def measure(name: str, csv: Path, scratch: Path) -> Cost:
+    """What one contestant costs; what it writes is removed."""
     out = Path(tempfile.mkdtemp(dir=scratch))
-    start = time.perf_counter()
-    child = os.posix_spawn(sys.executable, [sys.executable, __file__, "--run", name, str(csv), str(out)], os.environ)
-    _, status, used = os.wait4(child, 0)
-    wall = time.perf_counter() - start
-    shutil.rmtree(out)
-    if status:
-        raise SystemExit(f"{name} failed")
-    return wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    try:
+        return cost(__file__, name, csv, out)
+    finally:
+        shutil.rmtree(out)
 
 
 def make_year(folder: Path, rows: int) -> Path:
@@ -150,20 +145,20 @@ def compare(csv: Path, names: list[str], rounds: int, scratch: Path) -> None:
     ) as file:  # into the page cache, for all alike; piecewise, since a child's peak starts at our size
         while file.read(1 << 20):
             continue
-    results: dict[str, list[tuple[float, float, float]]] = {name: [] for name in names}
+    costs: dict[str, list[Cost]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
-            results[name].append(measure(name, csv, scratch))
-    medians = {
-        name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in results.items()
-    }
+            costs[name].append(measure(name, csv, scratch))
+    found = medians(costs)
     print(f"{csv.name}: {csv.stat().st_size / 1e6:.0f} MB, median of {rounds}, {cores()} cores")
-    for name, (wall, cpu, memory) in medians.items():
-        print(f"  {name:<10} {wall:6.1f} s wall {cpu:6.1f} s CPU {memory:7.0f} MB peak")
-    first = medians[names[0]]
+    for name, one in found.items():
+        print(f"  {name:<10} {one.wall_s:6.1f} s wall {one.cpu_s:6.1f} s CPU {one.peak_mb:7.0f} MB peak")
+    first = found[names[0]]
     for name in names[1:]:
-        wall, _, memory = medians[name]
-        print(f"  {names[0]} / {name}: wall {first[0] / wall:.2f}x, memory {first[2] / memory:.2f}x")
+        print(
+            f"  {names[0]} / {name}: wall {first.wall_s / found[name].wall_s:.2f}x, "
+            f"memory {first.peak_mb / found[name].peak_mb:.2f}x"
+        )
 
 
 def main() -> None:

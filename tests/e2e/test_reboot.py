@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import APIRequestContext
 
 from tests.e2e.installation import Installation, docker, wait_until
-from tests.e2e.test_restarts import PATIENCE_S, YEAR, end_of, is_running, results, trigger
+from tests.e2e.test_restarts import PATIENCE_S, end_of, is_running, put_year_again, results, trigger
 
 pytestmark = [
     pytest.mark.e2e,
@@ -87,8 +87,7 @@ def test_the_stack_comes_back_by_itself_after_a_power_cut_and_loses_nothing(
     assert client.get("/airflow/api/v2/version").ok
     assert end_of(stack, "in-the-cut") in {"success", "failed"}  # failed only where the stand-in has lost the file
 
-    put = ("python", "-m", "utils", "bronze", "--year", str(YEAR), "--from", "/opt/delaywatch/2013.csv.gz")
-    stack.compose("exec", "-T", "airflow-scheduler", *put)
+    put_year_again(stack)
     trigger(stack, "after-the-cut")
     assert end_of(stack, "after-the-cut") == "success"
     assert results(stack) == rows

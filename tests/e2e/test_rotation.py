@@ -1,7 +1,7 @@
 """Every generated secret of a running stack gets a new value: what was stored stays, the old values open nothing.
 
-`make test-restarts` runs it. The stand-in of the object store forgets its objects when its keys change, so the demo
-year is put there again, and it checks no keys.
+`make test-restarts` runs it. The stand-in of the object store forgets its objects when its keys change, so the year is
+put there again, and it checks no keys.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from playwright.sync_api import APIRequestContext
 from stack.rotation import EFFECTS
 from stack.vault import CERTIFICATE, KEY, MAKERS
 from tests.e2e.installation import Installation, docker, wait_until
-from tests.e2e.test_restarts import end_of, trigger
+from tests.e2e.test_restarts import end_of, put_year_again, trigger
 from tests.e2e.test_stack import airflow_token, superset_token
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -107,6 +107,7 @@ def check(stack: Installation, client: APIRequestContext, database: int, old: di
     assert [name for name in LOGINS if opens(stack, name, old[f"{name}_password"])] == []
     assert [name for name in LOGINS if not opens(stack, name, secrets[f"{name}_password"])] == []
     assert stack.certificate().encode() == secrets[CERTIFICATE]
+    put_year_again(stack)
     trigger(stack, run)
     assert end_of(stack, run) == "success"
 

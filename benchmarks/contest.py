@@ -1,0 +1,43 @@
+"""What the contestants of a benchmark cost: each is a process of its own, its imports included."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Cost(NamedTuple):
+    """Memory is the peak resident set, as the kernel counted it."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
+def cost(program: str, name: str, *arguments: Path) -> Cost:
+    """What `program --run name arguments...` takes. Raises SystemExit when it fails."""
+    start = time.perf_counter()
+    command = [sys.executable, program, "--run", name, *map(str, arguments)]
+    _, status, used = os.wait4(os.posix_spawn(sys.executable, command, os.environ), 0)
+    if status:
+        raise SystemExit(f"{name} failed")
+    return Cost(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+
+
+def medians(costs: Mapping[str, Sequence[Cost]]) -> dict[str, Cost]:
+    """By contestant, over its rounds."""
+    return {name: Cost(*map(statistics.median, zip(*rounds, strict=True))) for name, rounds in costs.items()}
+
+
+def show(costs: Mapping[str, Sequence[Cost]]) -> None:
+    """Print the medians of the two contestants, and the first over the second."""
+    found = medians(costs)
+    for name, one in found.items():
+        print(f"{name:<12} {one.wall_s:6.1f} s wall {one.cpu_s:6.1f} s CPU {one.peak_mb:7,.0f} MB peak")
+    wall, cpu, peak = (mine / theirs for mine, theirs in zip(*found.values(), strict=True))
+    print(f"{'ratio':<12} {wall:6.2f}        {cpu:6.2f}       {peak:7.2f}")
