@@ -48,7 +48,7 @@ def check(settings: Settings, watch: WatchSettings, now: datetime) -> list[Findi
     looks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("bronze", lambda: _bronze(settings, watch, now.date())),
         ("run", lambda: _run(settings, watch)),
-        ("warehouse", lambda: _warehouse(settings)),
+        ("warehouse", lambda: _warehouse(settings, watch)),
         ("disk", lambda: _disks(settings, watch)),
         ("certificate", lambda: _certificate(watch.certificate, now)),
     ]
@@ -108,10 +108,11 @@ def _run(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
     yield Finding("run", True, f"The last year to be finished is {one['year']}, on {_minute(one['ended'])}.")
 
 
-def _warehouse(settings: Settings) -> Iterator[Finding]:
+def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
     from utils import words
     from utils.db_handler import DBHandler
     from utils.lake import Lake
+    from utils.warehouse.airflow import under_way
 
     lake = Lake(settings)
     years, stale = [year for year in lake.years() if _has_gold(lake, year)], {}
@@ -124,7 +125,9 @@ def _warehouse(settings: Settings) -> Iterator[Finding]:
         place = str(warehouse)
     if stale:
         behind = words.listed([f"{year} ({why})" for year, why in stale.items()])
-        yield Finding("warehouse", False, f"The {place} is behind the lake in {behind}; run upsert and page of it.")
+        run = under_way(watch.airflow_database) if watch.airflow_database else None
+        way_out = f"the run {run} is under way" if run else "run upsert and page of it"
+        yield Finding("warehouse", bool(run), f"The {place} is behind the lake in {behind}; {way_out}.")
     elif years:
         yield Finding("warehouse", True, f"The {place} has {words.listed(years)} as the lake has them.")
     else:

@@ -12,7 +12,7 @@ from utils import health
 from utils.errors import DelaywatchError
 from utils.health import Finding
 from utils.settings import Settings
-from utils.warehouse.airflow import last_ended
+from utils.warehouse.airflow import last_ended, under_way
 from utils.watch_settings import WatchSettings
 
 NOW = datetime(2016, 3, 1, 12, tzinfo=UTC)
@@ -20,16 +20,18 @@ NOW = datetime(2016, 3, 1, 12, tzinfo=UTC)
 
 @pytest.fixture
 def runs_of_airflow(airflow: None, empty_database: str) -> str:
-    """The URL, as Airflow writes it, of a database with its table of runs."""
+    """The URL, as Airflow writes it, of a database with its tables of runs and of their tasks."""
     from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
     from sqlalchemy import MetaData, create_engine
 
-    alone = DagRun.__table__.to_metadata(MetaData())
-    for constraint in list(alone.foreign_key_constraints):  # the tables of others are not needed
-        alone.constraints.remove(constraint)
     url = empty_database.replace("postgresql://", "postgresql+psycopg2://")
     engine = create_engine(url)
-    alone.create(engine)
+    for model in (DagRun, TaskInstance):
+        alone = model.__table__.to_metadata(MetaData())
+        for constraint in list(alone.foreign_key_constraints):  # the tables of others are not needed
+            alone.constraints.remove(constraint)
+        alone.create(engine)
     engine.dispose()
     return url
 
@@ -80,6 +82,21 @@ def test_airflow_without_an_ended_run_is_well(runs_of_airflow: str, warehouse: s
     found = looked_at(runs_of_airflow, warehouse, tmp_path)
 
     assert found[0] == Finding("run", True, "No run has ended in Airflow yet.")
+
+
+def test_a_run_is_under_way_from_its_silver_step_on_and_not_while_it_waits_for_its_file(runs_of_airflow: str) -> None:
+    ended(runs_of_airflow, "manual__done", "success", "2016-02-01 10:00+00")
+    ended(runs_of_airflow, "manual__year", "running", None)
+    columns = "id, dag_id, run_id, task_id, state, map_index, pool, pool_slots, try_number, max_tries"
+    values = "gen_random_uuid(), 'flight_anomalies', '{}', 'silver', {}, -1, 'default_pool', 1, 1, 3"
+    task = f"INSERT INTO task_instance ({columns}) VALUES ({values})"
+    url = runs_of_airflow.replace("+psycopg2", "")
+    sql(url, task.format("manual__done", "'success'"), task.format("manual__year", "NULL"))
+    assert under_way(runs_of_airflow) is None
+
+    sql(url, "UPDATE task_instance SET state = 'success'")
+
+    assert under_way(runs_of_airflow) == "manual__year"
 
 
 def test_a_database_that_is_not_airflows_is_named(empty_database: str) -> None:

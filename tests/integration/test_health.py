@@ -106,6 +106,26 @@ def test_a_new_file_whose_run_has_not_come_to_its_end_leaves_the_warehouse_behin
     assert (behind.is_well, f"{YEAR} (another file)" in behind.sentence) == (False, True)
 
 
+def test_a_warehouse_that_a_run_is_about_to_bring_up_to_date_is_well(done: Settings) -> None:
+    """The two tables of Airflow are played by ours with the columns that are asked for."""
+    sql(
+        done.warehouse,
+        "DELETE FROM flights.airport_days WHERE origin = 'ACK'",
+        "CREATE TABLE public.dag_run AS"
+        " SELECT 'flight_anomalies' AS dag_id, 'by-hand' AS run_id, 'running' AS state, NULL::timestamptz AS end_date",
+        "CREATE TABLE public.task_instance AS"
+        " SELECT 'flight_anomalies' AS dag_id, 'by-hand' AS run_id, 'silver' AS task_id, 'success' AS state",
+    )
+    watch = WatchSettings(airflow_database=done.warehouse)
+
+    seen = found(done, watch)["warehouse"]
+    sql(done.warehouse, "UPDATE public.dag_run SET state = 'failed'")
+    later = found(done, watch)["warehouse"]
+
+    assert (seen.is_well, seen.sentence.endswith("; the run by-hand is under way.")) == (True, True)
+    assert (later.is_well, later.sentence.endswith("; run upsert and page of it.")) == (False, True)
+
+
 def test_verdicts_of_other_settings_than_those_of_the_warehouse_are_noticed(done: Settings) -> None:
     sql(done.warehouse, "UPDATE flights.runs SET params_hash = 'of others'")
 

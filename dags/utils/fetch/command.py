@@ -68,6 +68,7 @@ def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
         handler = RichHandler(console=progress.console, show_path=False, markup=False)
         logging.basicConfig(level=logging.WARNING, format="%(message)s", datefmt="%X", handlers=[handler], force=True)
         logging.getLogger("utils").setLevel(logging.INFO)
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # each try to connect again; what comes of it is told
         bar = progress.add_task("", total=None)
 
         def show(name: str, here: int, whole: int | None) -> None:

@@ -1,4 +1,4 @@
-"""How the last run of our DAG ended, as Airflow's own database has it. Reads one table that is not ours, writes none.
+"""How the last run of our DAG ended and which is under way, as Airflow's own database has it, which is only read.
 
 The columns are those of Airflow 3.3. A run that failed is in no table of the warehouse: it never got so far.
 """
@@ -6,7 +6,7 @@ The columns are those of Airflow 3.3. A run that failed is in no table of the wa
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from utils.warehouse.postgres import Postgres
 
@@ -15,6 +15,12 @@ LAST_ENDED = """
     SELECT run_id, state, end_date FROM public.dag_run
     WHERE dag_id = %s AND state IN ('success', 'failed') AND end_date IS NOT NULL
     ORDER BY end_date DESC LIMIT 1
+"""
+# A run that only waits for its file is running, too, for months.
+UNDER_WAY = """
+    SELECT run_id FROM public.dag_run JOIN public.task_instance AS task USING (dag_id, run_id)
+    WHERE dag_id = %s AND dag_run.state = 'running' AND task.task_id = 'silver' AND task.state IS NOT NULL
+    ORDER BY run_id LIMIT 1
 """
 
 
@@ -31,11 +37,21 @@ def last_ended(url: str) -> Ended | None:
 
     Raises DelaywatchError when it cannot be reached or is no database of Airflow.
     """
+    found = _first(url, LAST_ENDED)
+    return Ended(found[0], found[1] == "success", found[2]) if found else None
+
+
+def under_way(url: str) -> str | None:
+    """The name of a run that has begun with its year, None when there is none. As `last_ended` otherwise."""
+    found = _first(url, UNDER_WAY)
+    return str(found[0]) if found else None
+
+
+def _first(url: str, question: str) -> tuple[Any, ...] | None:
     server = Postgres(url, connect_timeout_s=5, lock_timeout_s=5)
     try:
         with server.transaction("reading the runs of Airflow") as cursor:
-            cursor.execute(LAST_ENDED, [DAG_ID])
-            found = cursor.fetchone()
+            cursor.execute(question, [DAG_ID])
+            return cursor.fetchone()
     finally:
         server.engine.dispose()
-    return Ended(found[0], found[1] == "success", found[2]) if found else None

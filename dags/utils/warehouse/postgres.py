@@ -33,7 +33,10 @@ OPTIONS = "Postgres does not take one of {options}; correct the options after ? 
 # What libpq says when it cannot connect carries no code, only words: (words, the sentence).
 CONNECTING: tuple[tuple[str, str], ...] = (
     (r'invalid "?\w+"? value|invalid value for parameter', OPTIONS),
-    ("could not translate host name", "The host of the {place} is unknown; correct it in the warehouse URL."),
+    (
+        "could not translate host name",
+        "The host of the {place} is unknown; if it is a container, start it (`make up`), else correct it in the URL.",
+    ),
     (
         "password authentication failed|no password supplied|role .* does not exist",
         "The {place} refused user {user} or its password; correct them in the warehouse URL.",
