@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from utils import silver
+from utils import formats, silver
 from utils.errors import DelaywatchError
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 PIECE_BYTES = 4 << 20  # what one read and one parse take; with PIECES_PER_PART about 256 Ki flights per row group
 PIECES_PER_PART = 8
 _PEEK_BYTES = 1 << 16
+_HEAD_BYTES = silver.LONGEST_LINE_BYTES + 1
 _INFLATED_BYTES = 4 << 20  # at a time: a megabyte of gzip may hold a gigabyte
+_MAX_ZERO_BYTES = 1 << 30
 _HOPELESS_BYTES = 32 << 20  # of one line: there is no use in looking for its end
 
 
@@ -29,7 +31,10 @@ def line_start(source: Source, offset: int) -> int:
     """Where the first line begins at or behind `offset`; the size of the source when none does."""
     at = offset - 1
     while 0 <= at < source.size:
-        found = source.read(at, at + _PEEK_BYTES).find(b"\n")
+        peek = source.read(at, at + _PEEK_BYTES)
+        found = peek.find(b"\n")
+        if found < 0 and b"\0" in peek:
+            raise silver.ZeroBytesError
         if found >= 0:
             return min(at + found + 1, source.size)
         at += _PEEK_BYTES
@@ -43,6 +48,33 @@ def _endless(source: Source) -> DelaywatchError:
         f"{source.key} has a line of more than {_HOPELESS_BYTES >> 20} MB, so it is no CSV of flights; put the year's "
         "own file in its place."
     )
+
+
+def first_line(source: Source) -> bytes:
+    """The first line of an uncompressed source, with its line end if it has one within _HEAD_BYTES.
+
+    Raises DelaywatchError if the source is a file of another kind.
+    """
+    head = source.read(0, min(_HEAD_BYTES, source.size))
+    formats.check_plain(head, source.key)
+    return head[: head.find(b"\n") + 1] or head
+
+
+def count_zero_bytes(source: Source) -> tuple[int, int]:
+    """The line of the first zero byte in the text of `source`, counted from 1, and how many zero bytes there are.
+
+    Stops counting after _MAX_ZERO_BYTES, so that a small gzip of very many zeros ends too.
+    """
+    line, zeros = 1, 0
+    for text in StreamReader(source).text():
+        if not zeros and b"\0" in text:
+            line += text.count(b"\n", 0, text.index(b"\0"))
+        elif not zeros:
+            line += text.count(b"\n")
+        zeros += text.count(b"\0")
+        if zeros >= _MAX_ZERO_BYTES:
+            break
+    return line, zeros
 
 
 class _OrderedHash:
@@ -144,6 +176,10 @@ class StreamReader:
         self._fields = 0
         self.joins_lines = True
 
+    def text(self) -> Iterator[bytes]:
+        """The whole text in pieces of any size. A reader gives either this or a header and parts."""
+        return self._chunks
+
     def _plain(self) -> Iterator[bytes]:
         while chunk := self._source.read(self._taken, self._taken + (1 << 20)):
             self._sha.update(chunk)
@@ -192,10 +228,18 @@ class StreamReader:
         return taken
 
     def header(self) -> bytes:
-        """The first line with its line end."""
-        self._fill(_PEEK_BYTES)
-        end = self._buffer.find(b"\n")
-        return self._take(end + 1 if end >= 0 else len(self._buffer))
+        """The first line, with its line end if it has one within _HEAD_BYTES.
+
+        Raises DelaywatchError if the source is a file of another kind.
+        """
+        is_gzip = self._source.key.endswith(".gz")
+        if is_gzip:
+            formats.check_gzip(self._source.read(0, min(_HEAD_BYTES, self._source.size)), self._source.key)
+        self._fill(_HEAD_BYTES)
+        head = bytes(self._buffer[:_HEAD_BYTES])
+        check = formats.check_inside_gzip if is_gzip else formats.check_plain
+        check(head, self._source.key)
+        return self._take(head.find(b"\n") + 1 or len(head))
 
     def knows_header(self, header: silver.Header) -> None:
         """Say how many fields a record has: that tells where one with line breaks in quotes ends."""
@@ -216,6 +260,8 @@ class StreamReader:
             if end < 0:
                 if self._ended:
                     end = len(self._buffer)
+                elif b"\0" in self._buffer:
+                    raise silver.ZeroBytesError
                 elif len(self._buffer) - max(wanted, 0) > _HOPELESS_BYTES:
                     raise _endless(self._source)
                 else:

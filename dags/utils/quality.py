@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from utils import columns, schemas
+from utils import columns, rules, schemas, silver
 
 if TYPE_CHECKING:
     from utils.refinery import Refined
 
 DOUBLED_SHARE = 0.5  # of a month's flights, found again: the month is in the file twice
+UNREADABLE_SHARE = 0.01  # of the values of a column that no figure uses; fewer are in the report without a warning
 UNUSUAL = (0.7, 1.4)  # flights per day of a month, against the median of the other months
 
 
@@ -43,6 +44,7 @@ def report(year: int, bronze_key: str, refined: Refined) -> dict[str, Any]:
     kept = refined.rows_kept
     nulls = {name: sum(part.null_counts[name] for part in refined.parts) for name in schemas.SILVER.names}
     reasons = Counter(reason["reason"] for reason in refined.rejected.select(["reason"]).to_pylist())
+    tallies = {name: tally._asdict() for name, tally in sorted(refined.tallies.items())}
     found: dict[str, Any] = {
         "year": year,
         "bronze_key": bronze_key,
@@ -53,6 +55,9 @@ def report(year: int, bronze_key: str, refined: Refined) -> dict[str, Any]:
         "rows_duplicate": refined.rows_duplicate,
         "rows_rejected": refined.rejected.num_rows,
         "rejected_by_reason": dict(sorted(reasons.items())),
+        "rejected_examples": dict(sorted(refined.rejected_examples.items())),
+        "unreadable_values": tallies,
+        "delays_left_empty": tallies.pop(silver.EMPTY_DELAY, None),
         "rows_per_month": {str(month): rows for month, rows in per_month.items()},
         "duplicate_per_month": {str(month): rows for month, rows in sorted(refined.duplicates_per_month.items())},
         "duplicates_that_differ": refined.duplicates_that_differ,
@@ -127,15 +132,40 @@ def _warnings(found: dict[str, Any]) -> list[str]:
     if found["duplicates_that_differ"]:
         dropped = _counted(found["duplicates_that_differ"], "dropped row")
         told.append(f"{dropped} differed from the row of the same flight that was kept.")
-    if found["rows_rejected"]:
-        told.append(
-            f"{_counted(found['rows_rejected'], 'row')} could not be used; see the rejected rows for the reasons."
-        )
+    told += _lost_rows(found) + _lost_values(found)
     if found["ignored_columns"]:
         told.append(f"Columns that are not part of the dataset were ignored: {', '.join(found['ignored_columns'])}.")
     empty = [name for name, share in found["null_share"].items() if share == 1.0]
     if empty:
         told.append(f"Columns without any value: {', '.join(empty)}.")
+    return told
+
+
+def _lost_rows(found: dict[str, Any]) -> list[str]:
+    by_reason = Counter(found["rejected_by_reason"])
+    by_reason.pop(silver.REPEATED_HEADER, None)  # no flight is lost
+    if not by_reason:
+        return []
+    ((most, _),) = by_reason.most_common(1)
+    told = f"{_counted(by_reason.total(), 'row')} could not be used; see the rejected rows for the reasons."
+    return [f"{told} {found['rejected_examples'].get(most, '')}".rstrip()]
+
+
+def _lost_values(found: dict[str, Any]) -> list[str]:
+    """Values that became null although the rows were kept: those that a figure needs, and columns without sense."""
+
+    def first(tally: dict[str, Any]) -> str:
+        return f"the first is {tally['value']} in line {tally['line']}"
+
+    told = []
+    if tally := found["delays_left_empty"]:
+        delays = _counted(tally["rows"], "missing delay")
+        told.append(f"{delays} could not be computed from times after 2400 or unreadable times: {first(tally)}.")
+    for name, tally in found["unreadable_values"].items():
+        if name == "CANCELLATION_CODE" or tally["rows"] > UNREADABLE_SHARE * found["rows_kept"]:
+            rows = _counted(tally["rows"], "cancelled flight" if name == "CANCELLATION_CODE" else "row")
+            expected = rules.COLUMN_RULES[name].form.expected
+            told.append(f"{name} cannot be read in {rows}: {first(tally)}; {expected}.")
     return told
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from utils import blocks, columns, gold, schemas, silver
+from utils import blocks, columns, gold, rules, schemas, silver, words
 from utils.blocks import RangeReader, StreamReader
 from utils.errors import DelaywatchError
 from utils.lake import write_parquet
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from utils.stores import Source
 
 MAX_REJECTED_SHARE = 0.01
-LONGEST_HEADER_BYTES = 1 << 20
+MAX_UNKNOWN_CODE_SHARE = 0.01  # of the cancelled flights
+EXAMPLES = 3  # reasons that a message names
 GLANCE_LINES = 100
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
@@ -61,6 +63,8 @@ class Refined:
     ignored_columns: tuple[str, ...]
     duplicates_per_month: dict[int, int]
     duplicates_that_differ: int  # same flight, but another value in some column
+    rejected_examples: Mapping[str, str] = field(default_factory=dict)  # by reason, a sentence about its first row
+    tallies: Mapping[str, silver.Tally] = field(default_factory=dict)  # see silver.Refined; `line` is of the file
 
     @property
     def rows_kept(self) -> int:
@@ -83,6 +87,7 @@ class RangeResult:
     rows: int
     lines: int
     last_line: bytes
+    tallies: dict[str, silver.Tally]  # `line` counts as that of the rejected rows
 
 
 # --- one range ------------------------------------------------------------------------------------------------------
@@ -102,6 +107,7 @@ def process_blocks(
     tables: list[pa.Table] = []
     sums: list[pa.Table] = []
     rejected: list[silver.Rejected] = []
+    tallies: dict[str, silver.Tally] = {}
     lines = rows = 0
     last_line = b""
     for block in of_range:
@@ -109,13 +115,14 @@ def process_blocks(
         last_line = block[block.rfind(b"\n", 0, len(block) - 1) + 1 :] if block else last_line
         tables.append(refined.flights)
         sums.append(gold.day_sums(refined.flights))
-        rejected += [silver.Rejected(lines + row.line, row.reason, row.raw) for row in refined.rejected]
+        rejected += [replace(row, line=lines + row.line) for row in refined.rejected]
+        silver.add_tallies(tallies, refined.tallies, lines)
         lines += refined.lines
         rows += refined.rows
         del block, refined
     flights = _in_one_piece(pa.concat_tables(tables)) if tables else schemas.SILVER.empty_table()
     tables.clear()
-    return RangeResult(flights, rejected, sums, rows, lines, last_line)
+    return RangeResult(flights, rejected, sums, rows, lines, last_line, tallies)
 
 
 def glance(source: Source, year: int) -> None:
@@ -126,14 +133,18 @@ def glance(source: Source, year: int) -> None:
     if not source.size:
         raise DelaywatchError(f"{source.key} is empty; give the CSV of {year}.")
     reader = StreamReader(source)
-    header = silver.read_header(reader.header(), source.key)
-    reader.knows_header(header)
-    block = next(reader.next_part() or iter(()), b"")
-    begin = b"".join(block.splitlines(keepends=True)[:GLANCE_LINES])
-    refined = silver.refine(begin, header, year, joins_lines=True)
+    try:
+        header = silver.read_header(reader.header(), source.key)
+        reader.knows_header(header)
+        block = next(reader.next_part() or iter(()), b"")
+        begin = b"".join(block.splitlines(keepends=True)[:GLANCE_LINES])
+        refined = silver.refine(begin, header, year, joins_lines=True)
+    except silver.ZeroBytesError as error:
+        raise _zero_bytes(source) from error
     if not refined.flights.num_rows:
-        why = refined.rejected[0].reason if refined.rejected else "it has none"
-        raise DelaywatchError(f"{source.key} does not begin with flights of {year} ({why}); give the CSV of {year}.")
+        first = refined.rejected[0] if refined.rejected else None
+        why = replace(first, line=first.line + 2).sentence if first else f"Give the CSV of {year}."
+        raise DelaywatchError(f"{source.key} does not begin with flights of {year}. {why}")
 
 
 # --- the pass -------------------------------------------------------------------------------------------------------
@@ -149,7 +160,10 @@ class _Collected:
     parts: dict[int, StagedPart] = field(default_factory=dict)
     lines: dict[int, int] = field(default_factory=dict)
     rejected: dict[int, list[silver.Rejected]] = field(default_factory=dict)
-    rejected_count: int = 0
+    unusable: int = 0  # rejected rows without repeated headers
+    headers: int = 0  # repeated ones
+    has_other_header: bool = False
+    tallies: dict[int, dict[str, silver.Tally]] = field(default_factory=dict)
     rows: int = 0
     last_line: tuple[int, bytes] = (-1, b"")  # of the last part
 
@@ -171,13 +185,26 @@ def refine_year(source: Source, year: int, folder: Path, threads: int, progress:
     pool = pa.default_memory_pool()
     pa.set_memory_pool(pa.system_memory_pool())  # gives freed pieces back at once: 15 % less at the peak than mimalloc
     try:
-        return _refine(source, year, folder, threads, progress, from_start=source.key.endswith(".gz"))
-    except silver.SplitRecord:
-        for path in folder.iterdir():
-            path.unlink()
-        return _refine(source, year, folder, threads, progress, from_start=True)
+        if source.key.endswith(".gz"):
+            return _refine(source, year, folder, threads, progress, from_start=True)
+        try:
+            return _refine(source, year, folder, threads, progress, from_start=False)
+        except silver.SplitRecord:
+            for path in folder.iterdir():
+                path.unlink()
+            return _refine(source, year, folder, threads, progress, from_start=True)
+    except silver.ZeroBytesError as error:
+        raise _zero_bytes(source) from error
     finally:
         pa.set_memory_pool(pool)
+
+
+def _zero_bytes(source: Source) -> DelaywatchError:
+    line, zeros = blocks.count_zero_bytes(source)
+    return DelaywatchError(
+        f"{source.key} contains {words.count(zeros, 'zero byte')}, the first in line {line}, so it was not "
+        "copied completely; upload the whole file again."
+    )
 
 
 def _refine(
@@ -192,10 +219,9 @@ def _refine(
         header = silver.read_header(first, source.key)
         reader.knows_header(header)
     else:
-        end = blocks.line_start(source, 1)
-        first = source.read(0, min(end, LONGEST_HEADER_BYTES))
+        first = blocks.first_line(source)
         header = silver.read_header(first, source.key)
-        reader = RangeReader(source, end, first, threads)
+        reader = RangeReader(source, len(first), first, threads)
 
     found = _Collected(folder, gold.DaySums(year))
     taken = 0
@@ -214,7 +240,9 @@ def _refine(
             with found.lock:
                 if progress:
                     progress(reader.done(), source.size)
-                if _is_hopeless(found, reader.done() / source.size * len(found.parts) / taken):
+                if found.has_other_header or _is_hopeless(
+                    found, reader.done() / source.size * len(found.parts) / taken
+                ):
                     stop.set()
 
     def guarded() -> None:
@@ -231,7 +259,7 @@ def _refine(
     if failures:
         raise failures[0]
     if stop.is_set():
-        raise _too_many_rejected(found, source.key)
+        raise _other_header(found, source.key) if found.has_other_header else _too_many_rejected(found, source.key)
     return _finish(source, reader.sha256(), header, year, found)
 
 
@@ -243,7 +271,11 @@ def _keep(result: RangeResult, number: int, found: _Collected) -> None:
     with found.lock:
         found.parts[number], found.lines[number], found.rejected[number] = part, result.lines, result.rejected
         found.rows += result.rows
-        found.rejected_count += len(result.rejected)
+        found.tallies[number] = result.tallies
+        headers = sum(row.reason == silver.REPEATED_HEADER for row in result.rejected)
+        found.headers += headers
+        found.unusable += len(result.rejected) - headers
+        found.has_other_header |= any(row.reason == silver.OTHER_HEADER for row in result.rejected)
         for sums in result.sums:
             found.sums.add(sums)
         for one in part.months:
@@ -270,41 +302,79 @@ def _write_part(path: Path, flights: pa.Table) -> StagedPart:
 def _is_hopeless(found: _Collected, share_done: float) -> bool:
     """Whether far more rows are rejected already than the whole file may have; stopping then saves time and memory."""
     expected_rows = found.rows / max(share_done, 1e-9)
-    return found.rejected_count > max(1000, 3 * MAX_REJECTED_SHARE * expected_rows)
+    return found.unusable > max(1000, 3 * MAX_REJECTED_SHARE * expected_rows)
 
 
 def _too_many_rejected(found: _Collected, key: str) -> DelaywatchError:
-    rows = _rejected_rows(found)
-    examples = "; ".join(f"line {row.line}: {row.reason}: {row.raw[:120]!r}" for row in rows[:3])
+    rows = [row for row in _rejected_rows(found) if row.reason != silver.REPEATED_HEADER]
+    examples = {row.reason: row.sentence for row in reversed(rows)}
+    counted = Counter(row.reason for row in rows).most_common(EXAMPLES)
+    told = " ".join(f"{words.count(count, 'row')}: {examples[reason]}" for reason, count in counted)
     return DelaywatchError(
-        f"{key}: {found.rejected_count:,} of {found.rows:,} rows cannot be used, more than {MAX_REJECTED_SHARE:.0%}; "
-        f"correct the file and put it into bronze again. First lines: {examples}."
+        f"{key}: {found.unusable:,} of {words.count(found.rows - found.headers, 'row')} cannot be used, more than "
+        f"{MAX_REJECTED_SHARE:.0%}. {told} Correct the file and put it into bronze again."
     )
 
 
-def _rejected_rows(found: _Collected) -> list[silver.Rejected]:
-    """All rejected rows with the line numbers of the file; every part that was begun must be in."""
-    rows: list[silver.Rejected] = []
-    base = 2  # line 1 is the header
+def _other_header(found: _Collected, key: str) -> DelaywatchError:
+    header = next(row for row in _rejected_rows(found) if row.reason == silver.OTHER_HEADER)
+    return DelaywatchError(
+        f"{key} names its columns again in line {header.line}, and they differ from line 1: {header.value}. Give all "
+        "parts of the file the same columns in the same order and put it into bronze again."
+    )
+
+
+def _unknown_codes(tally: silver.Tally, cancelled: int, key: str) -> DelaywatchError:
+    return DelaywatchError(
+        f"{key}: {tally.rows:,} of {cancelled:,} cancelled flights have an unknown code, more than "
+        f"{MAX_UNKNOWN_CODE_SHARE:.0%}. CANCELLATION_CODE is {tally.value} in line {tally.line}; "
+        f"{rules.CAUSE.expected}. Correct the file and put it into bronze again."
+    )
+
+
+def _first_lines(found: _Collected) -> dict[int, int]:
+    """The line of the file with which each part begins; every part that was begun must be in."""
+    first, line = {}, 2  # line 1 is the header
     for number in sorted(found.lines):
-        rows += [silver.Rejected(base + row.line, row.reason, row.raw) for row in found.rejected[number]]
-        base += found.lines[number]
-    return rows
+        first[number] = line
+        line += found.lines[number]
+    return first
+
+
+def _rejected_rows(found: _Collected) -> list[silver.Rejected]:
+    """All rejected rows with the line numbers of the file."""
+    return [
+        replace(row, line=first + row.line)
+        for number, first in _first_lines(found).items()
+        for row in found.rejected[number]
+    ]
+
+
+def _tallies(found: _Collected) -> dict[str, silver.Tally]:
+    """The tallies of all parts with the line numbers of the file."""
+    tallies: dict[str, silver.Tally] = {}
+    for number, first in _first_lines(found).items():
+        silver.add_tallies(tallies, found.tallies[number], first)
+    return tallies
 
 
 def _finish(source: Source, sha256: str, header: silver.Header, year: int, found: _Collected) -> Refined:
     rejected = _rejected_rows(found)
-    if not found.rows:
+    if found.rows == found.headers:
         raise DelaywatchError(f"{source.key} has a header but no flights; upload the file of {year} again.")
     tail = found.last_line[1]
     ends_early = not tail.endswith(b"\n") and silver.is_incomplete(rejected[-1:])
     if ends_early and rejected[-1].raw == tail.decode("utf-8", errors="backslashreplace"):
+        last = rejected[-1]
         raise DelaywatchError(
-            f"{source.key} ends in the middle of line {rejected[-1].line} ({rejected[-1].reason}), so it was cut; "
+            f"{source.key} ends in the middle of line {last.line} ({last.value or last.reason}), so it was cut; "
             "upload the whole file again."
         )
-    if len(rejected) > MAX_REJECTED_SHARE * found.rows:
+    if found.unusable > MAX_REJECTED_SHARE * (found.rows - found.headers):
         raise _too_many_rejected(found, source.key)
+    tallies, cancelled = _tallies(found), sum(found.sums.table()["cancelled"].to_pylist())
+    if (unknown := tallies.get("CANCELLATION_CODE")) and unknown.rows > MAX_UNKNOWN_CODE_SHARE * cancelled:
+        raise _unknown_codes(unknown, cancelled, source.key)
     if not source.still_the_same():
         raise DelaywatchError(f"{source.key} changed while it was read; run the step again when its upload has ended.")
 
@@ -319,8 +389,7 @@ def _finish(source: Source, sha256: str, header: silver.Header, year: int, found
         )
     rejected_columns = [
         columns.column(np.array([row.line for row in rejected], np.int64), pa.int64()),
-        columns.text([row.reason for row in rejected]),
-        columns.text([row.raw for row in rejected]),
+        *(columns.text([getattr(row, name) for row in rejected]) for name in schemas.REJECTED.names[1:]),
     ]
     return Refined(
         parts=parts,
@@ -332,6 +401,8 @@ def _finish(source: Source, sha256: str, header: silver.Header, year: int, found
         ignored_columns=header.ignored,
         duplicates_per_month=duplicates,
         duplicates_that_differ=differing,
+        rejected_examples={row.reason: row.sentence for row in reversed(rejected)},
+        tallies=tallies,
     )
 
 

@@ -9,7 +9,8 @@ from utils.errors import DelaywatchError
 CODE = pa.dictionary(pa.int32(), pa.string())
 
 # One row of the Kaggle files and of silver: (bronze name, type in silver). Times are local HHMM from 0 to 2400, delays
-# and durations are minutes, the distance is in miles. The silver name is the bronze name in lower case.
+# and durations are minutes, the distance is in miles. The silver name is the bronze name in lower case. Which values
+# each column takes is in `rules.COLUMN_RULES`.
 FLIGHT_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
     ("FL_DATE", pa.date32()),
     ("OP_CARRIER", CODE),
@@ -48,7 +49,9 @@ SILVER = pa.schema([(name.lower(), kind) for name, kind in FLIGHT_COLUMNS])
 REJECTED = pa.schema(
     [
         pa.field("line", pa.int64(), nullable=False),  # 1 is the header
-        pa.field("reason", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),  # the same for all rows of a kind
+        pa.field("column", pa.string(), nullable=False),  # empty if the whole line is wrong
+        pa.field("value", pa.string(), nullable=False),  # quoted, its first 40 characters
         pa.field("raw", pa.string(), nullable=False),
     ]
 )

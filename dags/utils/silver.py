@@ -1,7 +1,7 @@
 """Bronze text to silver flights: the header, the typed rows, the rows that cannot be used, a flight's identity.
 
-Pure: bytes and Arrow tables in, Arrow tables out. Reading ranges lives in `blocks`, threads in `refinery`, keys in
-`lake`.
+Pure: bytes and Arrow tables in, Arrow tables out. Which values a column takes is in `rules`, reading ranges in
+`blocks`, threads in `refinery`, keys in `lake`.
 """
 
 from __future__ import annotations
@@ -10,38 +10,57 @@ import csv
 import hashlib
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from utils import columns, schemas
+from utils import columns, formats, rules, schemas
 from utils.errors import DelaywatchError, printable
+from utils.rules import COLUMN_RULES, UNREADABLE
 
 _PARSE_BYTES = 1 << 20  # what Arrow parses at a time: small enough to stay in the processor's cache
 _STEP_BYTES = 1 << 16  # whose line ends are counted at a time
 LONGEST_LINE_BYTES = 2 * _STEP_BYTES  # a longer line has no line end in some step; it is no flight
 LONGEST_RECORD_LINES = 10  # a quoted field may hold line breaks; one that needs more lines than this is a lost quote
-_NUMERIC = {name.lower() for name, kind in schemas.FLIGHT_COLUMNS if pa.types.is_integer(kind) or kind == pa.bool_()}
-_TEXT = [name for name in schemas.SILVER.names if pa.types.is_dictionary(schemas.SILVER.field(name).type)]
-_READ_TYPES = {  # Kaggle writes whole numbers as 1512.0; float32 is exact for 16 bits, flight numbers have more
-    name: kind if name.lower() not in _NUMERIC else pa.float64() if kind == pa.int32() else pa.float32()
+MIN_HEADER_NAMES = 3  # a line with so many names of columns is a header
+
+_TYPES = dict(schemas.FLIGHT_COLUMNS)
+# Kaggle writes whole numbers as 1512.0; float32 is exact for 16 bits, flight numbers have more.
+_WORD_TYPES = {
+    name: schemas.CODE if COLUMN_RULES[name].form.read else pa.float64() if kind == pa.int32() else pa.float32()
     for name, kind in schemas.FLIGHT_COLUMNS
 }
-_NO_CSV = {
-    b"\x1f\x8b": "is compressed with gzip although its name says it is not; rename it to end in .csv.gz",
-    b"PK\x03\x04": "is a zip archive; unpack the CSV that it holds",
-}
-_OPEN_QUOTE = "a quote is not closed"
-_AIRPORT = re.compile(r"[A-Z0-9]{3,4}")
-# The Bureau writes 9E, or PA (1) where a code went to another carrier. Names of carriers stand in sentences, pages and
-# messages, so none can be a formula, a tag or half a file.
-_CARRIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ()]{0,15}")
+_READ_TYPES = _WORD_TYPES | {"FL_DATE": pa.date32()}  # takes 2018-01-31 alone, faster than word by word
+_RAW_TYPES = dict.fromkeys(_TYPES, pa.binary())
+# The usual spellings of an empty field. The careful way reads all others.
+_NULLS = sorted({spelling for word in rules.EMPTY_WORDS for spelling in (word, word.lower(), word.title())} | {" "})
+
+# Reasons that do not belong to a column. They are the same for all rows of a kind, so that a report can group by them.
+OPEN_QUOTE = "a quote is not closed"
+TOO_LONG = f"the line has more than {LONGEST_LINE_BYTES:,} bytes"
+BARE_RETURN = "a carriage return stands inside the line"
+WRONG_COUNT = "wrong number of fields"
+REPEATED_HEADER = "repeated header"
+OTHER_HEADER = "a header with other columns than line 1"
+EMPTY_DELAY = "delay left empty"  # key of a tally
+
+_IS_TIME = np.zeros(1 << 16, bool)  # by HHMM; 0 and 2400 both are midnight
+_IS_TIME[[hour * 100 + minute for hour in range(24) for minute in range(60)] + [2400]] = True
 _BARE_RETURN = re.compile(rb"\r(?!\n|$)")  # what Arrow would take for the end of a row
+_RETURNS = re.compile(rb"\r+\n")
+
+
+class ZeroBytesError(DelaywatchError):
+    """The text contains zero bytes, as a broken or unfinished download does."""
+
+    def __init__(self) -> None:
+        """Whoever knows the file says which line it is."""
+        super().__init__("The file contains zero bytes, so its copy is broken; upload the whole file again.")
 
 
 class SplitRecord(Exception):  # noqa: N818 - a signal to the reader, not an error of the file
@@ -61,8 +80,33 @@ class Rejected:
     """One row that could not be used; `line` counts from the start of its block, 0 is the first."""
 
     line: int
-    reason: str
+    reason: str  # the same for all rows of its kind
     raw: str
+    column: str = ""  # empty if the whole line is wrong
+    value: str = ""  # as rules.shown gives it; empty if the field is empty
+    expected: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong with the row, where, and what is expected."""
+        if not self.column:
+            return f"Line {self.line}: {self.reason}{f' ({self.value})' if self.value else ''}."
+        return f"{self.column} is {self.value or 'empty'} in line {self.line}; {self.expected}."
+
+
+class Tally(NamedTuple):
+    """How many kept rows lost a value, and where it happened first; lines count as those of Rejected."""
+
+    rows: int
+    line: int
+    value: str
+
+
+def add_tallies(total: dict[str, Tally], more: Mapping[str, Tally], first_line: int) -> None:
+    """Add `more`, whose lines count from `first_line`, to the tallies of all lines before."""
+    for name, tally in more.items():
+        before = total.get(name, Tally(0, first_line + tally.line, tally.value))
+        total[name] = before._replace(rows=before.rows + tally.rows)
 
 
 @dataclass(frozen=True)
@@ -73,6 +117,7 @@ class Refined:
     rejected: list[Rejected]
     rows: int
     lines: int
+    tallies: Mapping[str, Tally]  # unreadable values that became null, by column; and EMPTY_DELAY
 
 
 def read_header(line: bytes, key: str) -> Header:
@@ -80,45 +125,55 @@ def read_header(line: bytes, key: str) -> Header:
 
     Raises DelaywatchError that names `key` and the columns which are missing or doubled, with the line itself.
     """
-    for first, what in _NO_CSV.items():
-        if line.startswith(first):
-            raise DelaywatchError(f"{key} {what}.")
+    formats.check_plain(line, key)
     text = line.decode("utf-8-sig", errors="replace").strip("\r\n")
     if not text:
         raise DelaywatchError(f"{key} begins with an empty line; its first line must name the columns.")
+    if "\r" in text:
+        raise DelaywatchError(f"{key} ends its lines with a carriage return alone; convert them to line feeds.")
     if len(line) > LONGEST_LINE_BYTES:
         raise DelaywatchError(
             f"{key} begins with a line of more than {LONGEST_LINE_BYTES:,} bytes; its first line must name the columns."
         )
-    if "\r" in text:
-        raise DelaywatchError(f"{key} ends its lines with a carriage return alone; convert them to line feeds.")
-    found = [name.strip() for name in next(csv.reader([text.replace("\0", "")]))]
-    known = {name for name, _ in schemas.FLIGHT_COLUMNS}
-    names = tuple(name.upper() if name.upper() in known else name for name in found)
+    if "\0" in text:
+        raise ZeroBytesError
+    found = [name.strip() for name in next(csv.reader([text]))]
+    names = _spelled(found)
     missing = [name for name, _ in schemas.FLIGHT_COLUMNS if name not in names]
-    doubled = sorted({name for name in names if names.count(name) > 1 and name in known})
+    doubled = sorted({name for name in names if names.count(name) > 1 and name in _TYPES})
     if missing:
         what = f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
     else:
         what = f"has {', '.join(doubled)} twice"
     if missing or doubled:
         # A line that names no column is of some other file, perhaps of one that a link leads to: it may be a secret.
-        is_header = any(name in text.upper() for name in known)
+        is_header = any(name in text.upper() for name in _TYPES)
         raise DelaywatchError(
             f"{key} {what}; its first line must name the 27 columns of the Kaggle dataset separated by commas, "
             f"but it {f'is: {text[:200]!r}' if is_header else 'names none of them'}."
         )
-    ignored = tuple(printable(name) for name in names if name and name not in known and name != schemas.EMPTY_COLUMN)
+    ignored = tuple(printable(name) for name in names if name and name not in _TYPES and name != schemas.EMPTY_COLUMN)
     return Header(names, ignored)
+
+
+def _spelled(names: Sequence[str]) -> tuple[str, ...]:
+    """The names of a header line; those of the schema in its spelling."""
+    stripped = (name.strip() for name in names)
+    return tuple(name.upper() if name.upper() in _TYPES else name for name in stripped)
 
 
 def refine(block: bytes, header: Header, year: int, *, joins_lines: bool = False) -> Refined:
     """Type the rows of `block` (whole lines of a bronze file, not its header) and set aside those that cannot be used.
 
-    A block in which every row is good, which is nearly every block, is parsed once by Arrow. Any doubt sends it through
-    `_refine_with_care`, which accepts exactly the same rows and names a reason for each of the others. With
-    `joins_lines` a quoted field may hold line breaks; without it such a block raises SplitRecord.
+    Arrow parses a block once if every row is good, as in nearly every block. Any doubt sends the block through
+    `_refine_with_care`, which accepts exactly the same rows, gives a reason for each of the others and counts the
+    values that it could not read. With `joins_lines` a quoted field may hold line breaks; without it such a block
+    raises SplitRecord. A block with a zero byte raises ZeroBytesError.
     """
+    if b"\0" in block:
+        raise ZeroBytesError
+    if b"\r" in block and b"\r\r\n" in block:  # a file for Windows was written as text on Windows again
+        block = _RETURNS.sub(b"\r\n", block)
     if b'"' in block and any(count % 2 for count in _quotes_per_line(block)):
         if not joins_lines:
             raise SplitRecord
@@ -126,19 +181,18 @@ def refine(block: bytes, header: Header, year: int, *, joins_lines: bool = False
     line_ends = _line_ends(block)
     if 0 in line_ends[:-1] or (b"\r" in block and block.count(b"\r") != block.count(b"\r\n")):
         return _refine_with_care(block, header, year)
-    try:
-        table = _parse(block, header, _READ_TYPES)
-    except pa.ArrowInvalid:
-        return _refine_with_care(block, header, year)
-    flights = _typed(table)
-    if flights is None or _suspicious(flights, year):
+    table = _parse_or_none(block, header, _READ_TYPES)
+    if table is None:
+        table = _parse_or_none(block, header, _WORD_TYPES)
+    flights = None if table is None else _typed(table, year)
+    if flights is None:
         return _refine_with_care(block, header, year)
     lines = rows = sum(line_ends) + _has_open_line(block)
     if rows != flights.num_rows:
         rows -= sum(line in (b"", b"\r") for line in block.removesuffix(b"\n").split(b"\n"))
     if rows != flights.num_rows:
         return _refine_with_care(block, header, year)
-    return Refined(_with_recomputed_delay(flights), [], rows, lines)
+    return Refined(_with_recomputed_delay(flights), [], rows, lines, {})
 
 
 def _line_ends(block: bytes) -> list[int]:
@@ -149,6 +203,13 @@ def _line_ends(block: bytes) -> list[int]:
 
 def _has_open_line(block: bytes) -> bool:
     return bool(block) and not block.endswith(b"\n")
+
+
+def _parse_or_none(block: bytes, header: Header, types: dict[str, pa.DataType]) -> pa.Table | None:
+    try:
+        return _parse(block, header, types)
+    except pa.ArrowInvalid:
+        return None
 
 
 def _parse(
@@ -165,54 +226,88 @@ def _parse(
         read_options=pa_csv.ReadOptions(column_names=names, use_threads=False, block_size=_PARSE_BYTES),
         parse_options=pa_csv.ParseOptions(newlines_in_values=newlines, invalid_row_handler=on_invalid),
         convert_options=pa_csv.ConvertOptions(
-            column_types=types, include_columns=list(types), strings_can_be_null=True, null_values=[""]
+            column_types=types,
+            include_columns=list(types),
+            strings_can_be_null=True,
+            null_values=[""] if types is _RAW_TYPES else _NULLS,
         ),
     ).combine_chunks()
 
 
-def _typed(table: pa.Table) -> pa.Table | None:
-    """Columns as read (float32 for every number) to schemas.SILVER; None when a number does not fit its type."""
+def _typed(table: pa.Table, year: int) -> pa.Table | None:
+    """Columns as read (words and floats) to schemas.SILVER; None if a value breaks the rule of its column."""
     typed = []
+    for name, kind in schemas.FLIGHT_COLUMNS:
+        rule, column = COLUMN_RULES[name], columns.one(table[name])
+        if rule.is_required and column.null_count:
+            return None
+        read: pa.Array | None = column
+        if rule.form.read and pa.types.is_dictionary(column.type):
+            read = _typed_words(column, rule.form.read, kind)
+        elif column.type != kind:
+            read = _typed_numbers(column, rule.form, kind)
+        if read is None:
+            return None
+        typed.append(read)
+    flights = pa.table(typed, schema=schemas.SILVER)
+    first, last = _days_of(year)
+    days = columns.values(columns.one(flights["fl_date"]))
+    if len(days) and (days.min() < first or days.max() > last):
+        return None
+    return flights
+
+
+def _days_of(year: int) -> tuple[int, int]:
+    """The first and the last day of the year, as days since 1970."""
+    return (date(year, 1, 1) - date(1970, 1, 1)).days, (date(year, 12, 31) - date(1970, 1, 1)).days
+
+
+def _typed_words(column: pa.DictionaryArray, read: rules.Reader, kind: pa.DataType) -> pa.Array | None:
+    """The values of a column of words; None if one of the words cannot be read."""
+    words = column.dictionary.to_pylist()
+    values = [rules.read_word(read, word) for word in words]
+    if UNREADABLE in values:
+        return None
+    if values == words:
+        return column
+    return _by_word(values, columns.values(column, fill=len(words)), kind)
+
+
+def _by_word(values: Sequence[object], codes: np.ndarray, kind: pa.DataType) -> pa.Array:
+    """values[code] for every code, as a column of type `kind`; null for None and for the code len(values)."""
+    has_value = np.array([value is not None for value in values] + [False])
+    null = None if has_value[:-1].all() and codes.max(initial=0) < len(values) else ~has_value[codes]
+    if kind != schemas.CODE:
+        numbers = np.array([value or 0 for value in values] + [0])
+        return columns.column(numbers[codes], kind, null)
+    texts = list(dict.fromkeys(str(value) for value in values if value is not None))
+    place = {text: number for number, text in enumerate(texts)}
+    numbers = np.array([place.get(str(value), 0) for value in values] + [0], np.int32)
+    return pa.DictionaryArray.from_arrays(columns.column(numbers[codes], pa.int32(), null), columns.text(texts))
+
+
+def _typed_numbers(column: pa.Array, form: rules.Form, kind: pa.DataType) -> pa.Array | None:
+    """The values of a column of floats; None if one of them is no whole number, not possible or no time of one day."""
     try:
-        for name, kind in schemas.FLIGHT_COLUMNS:
-            column = columns.one(table[name])
-            if kind == pa.bool_():
-                column = column.cast(pa.int16())
-                span = pc.min_max(column).as_py()
-                if (span["min"] or 0) < 0 or (span["max"] or 0) > 1:
-                    return None
-            typed.append(column.cast(kind))
+        numbers = column.cast(pa.int16() if kind == pa.bool_() else kind)
     except pa.ArrowInvalid:
         return None
-    return pa.table(typed, schema=schemas.SILVER)
+    if form.lowest is None or form.highest is None or not len(numbers):
+        return numbers
+    # Null places hold 0. If they hold anything else one day, the careful way finds out.
+    found = np.frombuffer(numbers.buffers()[1], np.int16)[numbers.offset : numbers.offset + len(numbers)]
+    if form is rules.TIME:
+        return numbers if _IS_TIME.take(found.view(np.uint16)).all() else None
+    if found.min() < form.lowest or found.max() > form.highest:
+        return None
+    return numbers.cast(kind)
 
 
-def _suspicious(flights: pa.Table, year: int) -> bool:
-    """Whether any row breaks a rule that its types alone do not say."""
-    if not flights.num_rows:
-        return False
-    if any(flights[name].null_count for name in ("fl_date", "origin", "cancelled")):
-        return True
-    span = pc.min_max(flights["fl_date"]).as_py()
-    if span["min"] < date(year, 1, 1) or span["max"] > date(year, 12, 31):
-        return True
-    codes = {code for name in ("origin", "dest") for code in columns.one(flights[name]).dictionary.to_pylist()}
-    carriers = columns.one(flights["op_carrier"]).dictionary.to_pylist()
-    if not (all(map(_AIRPORT.fullmatch, codes)) and all(map(_CARRIER.fullmatch, carriers))):
-        return True
-    return any(_is_no_time(columns.values(columns.one(flights[name]))).any() for name in schemas.HHMM_COLUMNS)
-
-
-def _is_no_time(hhmm: np.ndarray) -> np.ndarray:
-    """Which numbers are no time of day; 0 and 2400 both are midnight."""
-    return (hhmm < 0) | (hhmm > 2400) | (hhmm % 100 > 59)
-
-
-def _with_recomputed_delay(flights: pa.Table) -> pa.Table:
+def _with_recomputed_delay(flights: pa.Table, doubtful: np.ndarray | None = None) -> pa.Table:
     """Fill a null dep_delay of a flight that was not cancelled from its two HHMM times, across midnight.
 
     The dataset leaves the delay of some on-time flights empty. The difference is taken as the one between 6 hours early
-    and 18 hours late; longer delays always carry their value in the data.
+    and 18 hours late; longer delays always carry their value in the data. The delays of `doubtful` rows stay null.
     """
     delay = columns.one(flights["dep_delay"])
     if not delay.null_count:
@@ -220,6 +315,8 @@ def _with_recomputed_delay(flights: pa.Table) -> pa.Table:
     planned, actual = columns.one(flights["crs_dep_time"]), columns.one(flights["dep_time"])
     unknown = ~columns.valid(delay)
     fill = unknown & columns.valid(planned) & columns.valid(actual) & ~columns.values(columns.one(flights["cancelled"]))
+    if doubtful is not None:
+        fill &= ~doubtful
     if not fill.any():
         return flights
     rows = np.flatnonzero(fill)
@@ -245,14 +342,6 @@ def _fields_in(record: bytes) -> int:
     """How many fields `record` has; 0 when its quotes leave a line break outside, so that it is no single record."""
     rows = list(csv.reader(io.StringIO(record.decode("latin-1"), newline="")))
     return len(rows[0]) if len(rows) == 1 else 0
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def records(block: bytes, fields: int, *, is_last: bool = True) -> tuple[list[tuple[int, bytes, bool]], int]:
@@ -288,63 +377,185 @@ def records(block: bytes, fields: int, *, is_last: bool = True) -> tuple[list[tu
 
 
 def _refine_with_care(block: bytes, header: Header, year: int) -> Refined:
-    lines = sum(_line_ends(block)) + _has_open_line(block)
     found, _ = records(block, len(header.names))
-    reasons: dict[int, str] = {}  # by place in `found`
-    all_utf8 = _is_utf8(block)
-    for place, (_, record, closes) in enumerate(found):
-        if len(record) > LONGEST_LINE_BYTES:
-            reasons[place] = f"the line has more than {LONGEST_LINE_BYTES:,} bytes"
-        elif not closes:
-            reasons[place] = _OPEN_QUOTE
-        elif _BARE_RETURN.search(record):
-            reasons[place] = "a carriage return stands inside the line"
-        elif not all_utf8 and not _is_utf8(record) and (fields := _fields_in(record)) != len(header.names):
-            reasons[place] = _wrong_count(fields, len(header.names))  # Arrow cannot hand over such a row
+    rejected, parsed, table = _parse_with_care(block, found, header)
+    fields = {name: _read_field(name, columns.one(table[name])) for name in _TYPES}
+    unread = _unread(fields)
+    faults = _faults(fields, unread, year)
+    for row, (reason, column, value, expected) in faults.items():
+        line, record, _ = found[parsed[row]]
+        rejected[parsed[row]] = Rejected(line, reason, _as_text(record), column, value, expected)
 
-    parsed = [place for place in range(len(found)) if place not in reasons]
-    wrong: list[tuple[int, str]] = []
+    kept = np.array([row for row in range(len(parsed)) if row not in faults], np.int64)
+    flights = pa.table([field.take(kept) for field in fields.values()], schema=schemas.SILVER)
+    planned, actual = fields["CRS_DEP_TIME"], fields["DEP_TIME"]
+    doubtful = unread["DEP_TIME"] | planned.is_next_day[planned.codes] | actual.is_next_day[actual.codes]
+    flights = _with_recomputed_delay(flights, doubtful[kept])
+
+    tallies = {}
+    for name, rows in {**unread, EMPTY_DELAY: _is_left_empty(fields, doubtful)}.items():
+        counted = kept[rows[kept]]
+        if len(counted):
+            field = fields["DEP_TIME" if name == EMPTY_DELAY else name]
+            tallies[name] = Tally(len(counted), found[parsed[counted[0]]][0], field.shown(int(counted[0])))
+    lines = sum(_line_ends(block)) + _has_open_line(block)
+    return Refined(flights, [rejected[place] for place in sorted(rejected)], len(found), lines, tallies)
+
+
+def _parse_with_care(
+    block: bytes, found: list[tuple[int, bytes, bool]], header: Header
+) -> tuple[dict[int, Rejected], list[int], pa.Table]:
+    """The records without the right number of fields, the places in `found` of the others, and their raw fields."""
+    rejected = _unparsable(block, found, header)
+    places = [place for place in range(len(found)) if place not in rejected]
 
     def skip(row: pa_csv.InvalidRow) -> str:
-        wrong.append((row.number - 1, _wrong_count(row.actual_columns, row.expected_columns)))
+        place = places[row.number - 1]
+        rejected[place] = _wrong_count(found[place], row.actual_columns, row.expected_columns)
         return "skip"
 
-    text = b"".join(found[place][1] + b"\n" for place in parsed)
-    raw_types = {name: pa.binary() for name, _ in schemas.FLIGHT_COLUMNS}
-    table = (
-        _parse(text, header, raw_types, skip, newlines=True)
-        if text
-        else pa.schema(list(raw_types.items())).empty_table()
-    )
-    reasons.update((parsed[row], reason) for row, reason in wrong)
-    parsed = [place for place in parsed if place not in reasons]
+    text = b"".join(found[place][1] + b"\n" for place in places)
+    if not text:
+        return rejected, [], pa.schema(list(_RAW_TYPES.items())).empty_table()
+    table = _parse(text, header, _RAW_TYPES, skip, newlines=True)
+    return rejected, [place for place in places if place not in rejected], table
 
-    faults = _faults(table, year)
-    good = np.ones(len(parsed), bool)
-    for row, reason in faults.items():
-        reasons[parsed[row]] = reason
-        good[row] = False
-    typed = _typed(_read_as_numbers(table.filter(pa.array(good))))
-    if typed is None:
-        raise AssertionError("a row without a fault did not take its type")
-    rejected = [
-        Rejected(
-            found[place][0],
-            reason,
-            found[place][1][:LONGEST_LINE_BYTES].removesuffix(b"\r").decode("utf-8", errors="backslashreplace"),
-        )
-        for place, reason in sorted(reasons.items())
-    ]
-    return Refined(_with_recomputed_delay(typed), rejected, len(found), lines)
+
+def _is_left_empty(fields: Mapping[str, _Field], doubtful: np.ndarray) -> np.ndarray:
+    """The flights whose delay is missing and would have been computed if their times were not doubtful."""
+    has_times = ~(fields["DEP_TIME"].is_empty_in_rows() | fields["CRS_DEP_TIME"].is_empty_in_rows())
+    is_left: np.ndarray = doubtful & has_times & fields["DEP_DELAY"].is_empty_in_rows() & ~_is_cancelled(fields)
+    return is_left
+
+
+def _as_text(record: bytes) -> str:
+    return record[:LONGEST_LINE_BYTES].removesuffix(b"\r").decode("utf-8", errors="backslashreplace")
+
+
+def _unparsable(block: bytes, found: list[tuple[int, bytes, bool]], header: Header) -> dict[int, Rejected]:
+    """The records that Arrow must not see, and those that name the columns again; by place in `found`."""
+    rejected: dict[int, Rejected] = {}
+    is_utf8, has_return, has_underscore = _is_utf8(block), b"\r" in block, b"_" in block
+    for place, (line, record, closes) in enumerate(found):
+        if len(record) > LONGEST_LINE_BYTES:
+            rejected[place] = Rejected(line, TOO_LONG, _as_text(record))
+        elif not closes:
+            rejected[place] = Rejected(line, OPEN_QUOTE, _as_text(record))
+        elif has_return and _BARE_RETURN.search(record):
+            rejected[place] = Rejected(line, BARE_RETURN, _as_text(record))
+        elif has_underscore and b"_" in record and (names := _names_in(record)):
+            difference = _difference(names, header.names)
+            reason = OTHER_HEADER if difference else REPEATED_HEADER
+            rejected[place] = Rejected(line, reason, _as_text(record), value=difference)
+        elif not is_utf8 and not _is_utf8(record) and (fields := _fields_in(record)) != len(header.names):
+            rejected[place] = _wrong_count(found[place], fields, len(header.names))  # Arrow raises for such a row
+    return rejected
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _names_in(record: bytes) -> tuple[str, ...]:
+    """The names of a record that is a header, else nothing."""
+    names = _spelled(next(csv.reader([record.decode("utf-8", errors="replace")]), []))
+    return names if sum(name in _TYPES for name in names) >= MIN_HEADER_NAMES else ()
+
+
+def _difference(names: Sequence[str], first: Sequence[str]) -> str:
+    """What differs between the columns of a second header and those of the first; empty if rows mean the same."""
+    missing = [name for name in first if name in _TYPES and name not in names]
+    if missing:
+        return f"it lacks {', '.join(missing)}"
+    if len(names) != len(first):
+        return f"it has {len(names)} columns, line 1 has {len(first)}"
+    for place, (name, expected) in enumerate(zip(names, first, strict=True), start=1):
+        if name != expected and (name in _TYPES or expected in _TYPES):
+            return f"its column {place} is {rules.shown(name)}, in line 1 it is {rules.shown(expected)}"
+    return ""
+
+
+def _wrong_count(record: tuple[int, bytes, bool], fields: int, expected: int) -> Rejected:
+    line, text, _ = record
+    what = f"{fields} field{'s' if fields != 1 else ''} instead of {expected}"
+    return Rejected(line, WRONG_COUNT, _as_text(text), value=what)
 
 
 def is_incomplete(rejected: Sequence[Rejected]) -> bool:
     """Whether there are rows, all rejected because a part of them is missing or a quote is still open."""
-    return bool(rejected) and all(row.reason == _OPEN_QUOTE or " instead of " in row.reason for row in rejected)
+    return bool(rejected) and all(row.reason in (OPEN_QUOTE, WRONG_COUNT) for row in rejected)
 
 
-def _wrong_count(fields: int, expected: int) -> str:
-    return f"{fields} field{'s' if fields != 1 else ''} instead of {expected}"
+@dataclass(frozen=True)
+class _Field:
+    """One column of raw text, read word by word: `codes` says which word a row has, the other arrays are by word.
+
+    They have one more place than there are words, for rows without any text.
+    """
+
+    kind: pa.DataType
+    words: list[str]
+    codes: np.ndarray
+    values: Sequence[object]  # None if the word is empty or unreadable
+    is_empty: np.ndarray
+    is_unread: np.ndarray
+    is_next_day: np.ndarray  # a time beyond 24 hours
+
+    def take(self, rows: np.ndarray) -> pa.Array:
+        """The values of some rows as a column of silver."""
+        taken = _by_word(self.values, self.codes[rows], self.kind)
+        return taken.dictionary_decode().dictionary_encode() if self.kind == schemas.CODE else taken
+
+    def is_empty_in_rows(self) -> np.ndarray:
+        """Which rows have no value."""
+        is_empty: np.ndarray = self.is_empty[self.codes]
+        return is_empty
+
+    def shown(self, row: int) -> str:
+        """The text of the row, fit for a message."""
+        return rules.shown(self.words[self.codes[row]]) if self.codes[row] < len(self.words) else ""
+
+
+def _read_field(name: str, column: pa.Array) -> _Field:
+    encoded = column.dictionary_encode()
+    words = [word.decode("utf-8", errors="backslashreplace") for word in encoded.dictionary.to_pylist()]
+    form, kind = COLUMN_RULES[name].form, _TYPES[name]
+    is_empty = np.array([rules.is_empty(word) for word in words] + [True])
+    is_unread, is_next_day = np.zeros(len(words) + 1, bool), np.zeros(len(words) + 1, bool)
+    values: list[object]
+    if form.read:
+        read = [rules.read_word(form.read, word) for word in words]
+        is_unread[:-1] = [value is UNREADABLE for value in read]
+        values = [None if value is UNREADABLE else value for value in read]
+    else:
+        spelled = [form.spellings.get(word.strip(rules.BLANKS).upper(), word) for word in words]
+        numbers, is_number = _numbers(spelled, _WORD_TYPES[name])
+        limits = np.iinfo(np.int32 if kind == pa.int32() else np.int16)
+        lowest = limits.min if form.lowest is None else form.lowest
+        highest = limits.max if form.highest is None else form.highest
+        is_possible = is_number & (numbers >= lowest) & (numbers <= highest)
+        if form is rules.TIME:
+            is_possible &= numbers % 100 <= 59
+            is_next_day[:-1] = is_possible & (numbers > 2400)
+            numbers = np.where(is_next_day[:-1], numbers % 2400, numbers)
+        is_unread[:-1] = ~is_possible & ~is_empty[:-1]
+        values = [int(number) if ok else None for number, ok in zip(numbers, is_possible, strict=True)]
+    return _Field(kind, words, columns.values(encoded, fill=len(words)), values, is_empty, is_unread, is_next_day)
+
+
+def _numbers(words: list[str], kind: pa.DataType) -> tuple[np.ndarray, np.ndarray]:
+    """The words as numbers, read as the fast way reads them, and which of them are whole numbers."""
+    text = columns.text([word.strip(rules.BLANKS) for word in words])
+    readable = _readable(text, kind)
+    numbers = np.zeros(len(words))
+    numbers[readable] = text.filter(pa.array(readable)).cast(kind).to_numpy()
+    with np.errstate(invalid="ignore"):
+        is_whole = readable & np.isfinite(numbers) & (numbers == np.floor(numbers))
+    return np.where(is_whole, numbers, 0), is_whole
 
 
 def _readable(column: pa.Array, kind: pa.DataType) -> np.ndarray:
@@ -364,62 +575,44 @@ def _readable(column: pa.Array, kind: pa.DataType) -> np.ndarray:
     return ok
 
 
-def _trimmed(column: pa.Array) -> pa.Array:
-    return pc.utf8_trim(column, characters=" \t")  # Arrow's reader forgives blanks around numbers and dates
+def _is_cancelled(fields: Mapping[str, _Field]) -> np.ndarray:
+    cancelled = fields["CANCELLED"]
+    by_word = np.array([value == 1 for value in [*cancelled.values, None]])
+    is_cancelled: np.ndarray = by_word[cancelled.codes]
+    return is_cancelled
 
 
-def _read_as_numbers(table: pa.Table) -> pa.Table:
-    """Binary columns without faults to the types in which the fast way reads them."""
-    read = {}
-    for name, kind in _READ_TYPES.items():
-        text = columns.one(table[name]).cast(pa.string())
-        read[name] = text.dictionary_encode() if name.lower() in _TEXT else _trimmed(text).cast(kind)
-    return pa.table(read)
+def _unread(fields: Mapping[str, _Field]) -> dict[str, np.ndarray]:
+    """By column, the rows whose value cannot be read and becomes null without costing the row."""
+    is_cancelled = _is_cancelled(fields)
+    unread = {name: field.is_unread[field.codes] for name, field in fields.items() if not COLUMN_RULES[name].rejects}
+    unread["CANCELLATION_CODE"] &= is_cancelled  # a flight that was not cancelled needs no code
+    delay = fields["DEP_DELAY"]
+    unread["DEP_DELAY"] = delay.is_unread[delay.codes] & is_cancelled  # nor a cancelled flight its delay
+    return unread
 
 
-def _faults(table: pa.Table, year: int) -> dict[int, str]:
-    """The first fault of every row that has one, by row; the order of the rules is the order of the columns."""
-    faults: dict[int, str] = {}
+def _faults(
+    fields: Mapping[str, _Field], unread: Mapping[str, np.ndarray], year: int
+) -> dict[int, tuple[str, str, str, str]]:
+    """Reason, column, value and expectation of every row that has a fault, by row; the first one by column counts."""
+    faults: dict[int, tuple[str, str, str, str]] = {}
 
-    def blame(is_bad: np.ndarray, reason: str) -> None:
-        for row in np.flatnonzero(is_bad):
-            faults.setdefault(int(row), reason)
+    def blame(name: str, is_bad: np.ndarray, problem: str, expected: str) -> None:
+        for row in np.flatnonzero(is_bad).tolist():
+            faults.setdefault(row, (f"{name} is {problem}", name, fields[name].shown(row), expected))
 
-    for name, kind in schemas.FLIGHT_COLUMNS:
-        column = columns.one(table[name])
-        is_text = _readable(column, pa.string())
-        blame(~is_text, f"{name} is not UTF-8")
-        text = pc.if_else(pa.array(is_text), column, pa.scalar(None, pa.binary())).cast(pa.string())
-        if name in ("FL_DATE", "ORIGIN", "CANCELLED"):
-            blame(column.is_null().to_numpy(zero_copy_only=False), f"{name} is empty")
-        if name in ("ORIGIN", "DEST"):
-            is_code = pc.match_substring_regex(text, f"^{_AIRPORT.pattern}$").fill_null(True)
-            blame(~is_code.to_numpy(zero_copy_only=False), f"{name} is not an airport code")
-        if name == "OP_CARRIER":
-            is_code = pc.match_substring_regex(text, f"^{_CARRIER.pattern}$").fill_null(True)
-            blame(~is_code.to_numpy(zero_copy_only=False), f"{name} is not a carrier code")
-        if name.lower() in _TEXT:
-            continue
-        text = _trimmed(text)
-        readable = _readable(text, _READ_TYPES[name])
-        value = pc.if_else(pa.array(readable), text, pa.scalar(None, pa.string())).cast(_READ_TYPES[name])
-        if kind == pa.date32():
-            blame(~readable, f"{name} is not a date")
-            blame(
-                pc.not_equal(pc.year(value), year).fill_null(False).to_numpy(zero_copy_only=False),
-                f"{name} is not in {year}",
-            )
-            continue
-        number = value.fill_null(0).to_numpy(zero_copy_only=False)
-        limits = np.iinfo(np.int32 if kind == pa.int32() else np.int16)
-        with np.errstate(invalid="ignore"):
-            fits = (number == np.floor(number)) & (number >= limits.min) & (number <= limits.max) & np.isfinite(number)
-        blame(~readable | ~fits, f"{name} is not a whole number")
-        number = np.where(readable & fits, number, 0)
-        if kind == pa.bool_():
-            blame((number != 0) & (number != 1), f"{name} is neither 0 nor 1")
-        elif name.lower() in schemas.HHMM_COLUMNS:
-            blame(_is_no_time(number), f"{name} is not a time of day")
+    first, last = _days_of(year)
+    for name, field in fields.items():
+        rule = COLUMN_RULES[name]
+        if rule.is_required:
+            blame(name, field.is_empty[field.codes], "empty", rule.form.expected)
+        if rule.rejects:
+            is_bad = field.is_unread[field.codes] & ~unread.get(name, np.False_)
+            blame(name, is_bad, f"not {rule.form.noun}", rule.form.expected)
+        if rule.form is rules.DATE:
+            is_out = np.array([day is not None and not first <= int(str(day)) <= last for day in [*field.values, None]])
+            blame(name, is_out[field.codes], f"not in {year}", f"dates must be in {year}")
     return faults
 
 

@@ -1,0 +1,104 @@
+"""Files that are no CSV, recognised by their first bytes, with what a person can do about each. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from utils.errors import DelaywatchError
+
+MIN_UTF16_CHARS = 8  # whose every other byte must be zero
+
+_UNPACK = "unpack it and put the CSV in its place"
+_EXPORT = "export it as CSV with commas and put that in its place"
+_AGAIN = "download the file itself and put it in its place"
+_UTF8 = "save it as UTF-8, for example with iconv, and put that in its place"
+
+
+class Signature(NamedTuple):
+    """Bytes at the beginning of a file and what they mean; `inside` must appear anywhere in the head."""
+
+    first: bytes
+    name: str  # completes "2015.csv is ..."
+    way_out: str
+    inside: bytes = b""
+
+
+# The first match counts, so a special case comes before the general one.
+SIGNATURES = (
+    Signature(b"PK\x03\x04", "an Excel workbook", _EXPORT, inside=b"xl/"),
+    Signature(b"PK\x03\x04", "an OpenDocument file", _EXPORT, inside=b"application/vnd.oasis.opendocument"),
+    Signature(b"PK\x03\x04", "a zip archive", _UNPACK),
+    Signature(b"PK\x05\x06", "an empty zip archive", _AGAIN),
+    Signature(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Excel workbook", _EXPORT),
+    Signature(b"BZh", "compressed with bzip2", _UNPACK),
+    Signature(b"\xfd7zXZ\x00", "compressed with xz", _UNPACK),
+    Signature(b"\x28\xb5\x2f\xfd", "compressed with zstd", _UNPACK),
+    Signature(b"\x04\x22\x4d\x18", "compressed with lz4", _UNPACK),
+    Signature(b"\x1f\x9d", "compressed with compress", _UNPACK),
+    Signature(b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
+    Signature(b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
+    Signature(b"PAR1", "a parquet file", _EXPORT),
+    Signature(b"ARROW1", "an Arrow file", _EXPORT),
+    Signature(b"FEA1", "a Feather file", _EXPORT),
+    Signature(b"Obj\x01", "an Avro file", _EXPORT),
+    Signature(b"\x89HDF", "an HDF5 file", _EXPORT),
+    Signature(b"SQLite format 3\x00", "an SQLite database", _EXPORT),
+    Signature(b"%PDF-", "a PDF", _AGAIN),
+    Signature(b"\xff\xfe\x00\x00", "text in UTF-32", _UTF8),
+    Signature(b"\x00\x00\xfe\xff", "text in UTF-32", _UTF8),
+    Signature(b"\xff\xfe", "text in UTF-16", _UTF8),
+    Signature(b"\xfe\xff", "text in UTF-16", _UTF8),
+    Signature(
+        b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS", "run `git lfs pull` and copy it again"
+    ),
+)
+# Of text, in lower case and without blanks in front.
+TEXT_SIGNATURES = (
+    Signature(b"<!doctype html", "an HTML page", _AGAIN),
+    Signature(b"<html", "an HTML page", _AGAIN),
+    Signature(b"<", "an HTML or XML file", _AGAIN),
+    Signature(b"{", "JSON", _EXPORT),
+    Signature(b"[", "JSON", _EXPORT),
+)
+GZIP = Signature(b"\x1f\x8b", "compressed with gzip", "rename it to end in .csv.gz")
+_TAR = Signature(b"", "a tar archive", _UNPACK)
+_UTF16 = Signature(b"", "text in UTF-16", _UTF8)
+
+
+def recognise(head: bytes) -> Signature | None:
+    """What the file is by its head, or None if it may be a CSV.
+
+    head: the first 64 KiB or more, so that the folder xl/ of an Excel workbook is in it.
+    """
+    for signature in (*SIGNATURES, GZIP):
+        if head.startswith(signature.first) and signature.inside in head:
+            return signature
+    if head[257:262] == b"ustar":
+        return _TAR
+    pairs = head[: 2 * MIN_UTF16_CHARS]
+    if len(pairs) == 2 * MIN_UTF16_CHARS and any(not any(pairs[at::2]) and all(pairs[1 - at :: 2]) for at in (0, 1)):
+        return _UTF16
+    text = head[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return next((signature for signature in TEXT_SIGNATURES if text.startswith(signature.first)), None)
+
+
+def check_plain(head: bytes, key: str) -> None:
+    """Raise DelaywatchError if the file `key`, whose name says that it is plain text, is not."""
+    if signature := recognise(head):
+        raise DelaywatchError(f"{key} is {signature.name}; {signature.way_out}.")
+
+
+def check_gzip(head: bytes, key: str) -> None:
+    """Raise DelaywatchError if the file `key`, whose name says that it is gzip, is not."""
+    if head.startswith(GZIP.first):
+        return
+    if signature := recognise(head):
+        raise DelaywatchError(f"{key} is {signature.name}, not gzip; {signature.way_out}.")
+    raise DelaywatchError(f"{key} is not compressed with gzip; if it is plain text, rename it to end in .csv.")
+
+
+def check_inside_gzip(head: bytes, key: str) -> None:
+    """Raise DelaywatchError if the text inside the gzip file `key` is no CSV."""
+    if signature := recognise(head):
+        way_out = _UNPACK if signature is GZIP else signature.way_out
+        raise DelaywatchError(f"{key} contains something else than a CSV: it is {signature.name}; {way_out}.")
