@@ -372,9 +372,11 @@ def _finish(source: Source, sha256: str, header: silver.Header, year: int, found
         )
     if found.unusable > MAX_REJECTED_SHARE * (found.rows - found.headers):
         raise _too_many_rejected(found, source.key)
-    tallies, cancelled = _tallies(found), sum(found.sums.table()["cancelled"].to_pylist())
-    if (unknown := tallies.get("CANCELLATION_CODE")) and unknown.rows > MAX_UNKNOWN_CODE_SHARE * cancelled:
-        raise _unknown_codes(unknown, cancelled, source.key)
+    tallies = _tallies(found)
+    if unknown := tallies.get("CANCELLATION_CODE"):
+        cancelled = int(columns.values(columns.one(found.sums.table()["cancelled"])).sum())
+        if unknown.rows > MAX_UNKNOWN_CODE_SHARE * cancelled:
+            raise _unknown_codes(unknown, cancelled, source.key)
     if not source.still_the_same():
         raise DelaywatchError(f"{source.key} changed while it was read; run the step again when its upload has ended.")
 

@@ -37,8 +37,10 @@ _AIRPORT = re.compile(r"[A-Z0-9]{3,4}")
 _CARRIER = re.compile(r"[A-Z0-9][A-Z0-9 ()]{0,15}")
 _FLAGS = {"TRUE": "1", "T": "1", "FALSE": "0", "F": "0"}
 _CAUSES = {
-    "A": "A", "CARRIER": "A", "B": "B", "WEATHER": "B", "C": "C", "NAS": "C", "NATIONAL AIR SYSTEM": "C",
-    "NATIONAL AVIATION SYSTEM": "C", "D": "D", "SECURITY": "D",
+    "A": "A", "CARRIER": "A", "AIR CARRIER": "A",
+    "B": "B", "WEATHER": "B", "EXTREME WEATHER": "B",
+    "C": "C", "NAS": "C", "NATIONAL AIR SYSTEM": "C", "NATIONAL AVIATION SYSTEM": "C",
+    "D": "D", "SECURITY": "D",
 }  # fmt: skip
 
 

@@ -46,6 +46,7 @@ TOO_LONG = f"the line has more than {LONGEST_LINE_BYTES:,} bytes"
 BARE_RETURN = "a carriage return stands inside the line"
 WRONG_COUNT = "wrong number of fields"
 REPEATED_HEADER = "repeated header"
+JOINED_HEADER = "a row and a header in one line"
 OTHER_HEADER = "a header with other columns than line 1"
 EMPTY_DELAY = "delay left empty"  # key of a tally
 
@@ -126,6 +127,8 @@ def read_header(line: bytes, key: str) -> Header:
     Raises DelaywatchError that names `key` and the columns which are missing or doubled, with the line itself.
     """
     formats.check_plain(line, key)
+    if b"\0" in line:
+        raise ZeroBytesError
     text = line.decode("utf-8-sig", errors="replace").strip("\r\n")
     if not text:
         raise DelaywatchError(f"{key} begins with an empty line; its first line must name the columns.")
@@ -135,8 +138,6 @@ def read_header(line: bytes, key: str) -> Header:
         raise DelaywatchError(
             f"{key} begins with a line of more than {LONGEST_LINE_BYTES:,} bytes; its first line must name the columns."
         )
-    if "\0" in text:
-        raise ZeroBytesError
     found = [name.strip() for name in next(csv.reader([text]))]
     names = _spelled(found)
     missing = [name for name, _ in schemas.FLIGHT_COLUMNS if name not in names]
@@ -444,8 +445,7 @@ def _unparsable(block: bytes, found: list[tuple[int, bytes, bool]], header: Head
         elif has_return and _BARE_RETURN.search(record):
             rejected[place] = Rejected(line, BARE_RETURN, _as_text(record))
         elif has_underscore and b"_" in record and (names := _names_in(record)):
-            difference = _difference(names, header.names)
-            reason = OTHER_HEADER if difference else REPEATED_HEADER
+            reason, difference = _second_header(names, header.names)
             rejected[place] = Rejected(line, reason, _as_text(record), value=difference)
         elif not is_utf8 and not _is_utf8(record) and (fields := _fields_in(record)) != len(header.names):
             rejected[place] = _wrong_count(found[place], fields, len(header.names))  # Arrow raises for such a row
@@ -462,21 +462,25 @@ def _is_utf8(text: bytes) -> bool:
 
 def _names_in(record: bytes) -> tuple[str, ...]:
     """The names of a record that is a header, else nothing."""
-    names = _spelled(next(csv.reader([record.decode("utf-8", errors="replace")]), []))
+    names = _spelled(next(csv.reader([record.decode("utf-8-sig", errors="replace")]), []))
     return names if sum(name in _TYPES for name in names) >= MIN_HEADER_NAMES else ()
 
 
-def _difference(names: Sequence[str], first: Sequence[str]) -> str:
-    """What differs between the columns of a second header and those of the first; empty if rows mean the same."""
+def _second_header(names: Sequence[str], first: Sequence[str]) -> tuple[str, str]:
+    """The reason for which a second header is rejected, and what differs between it and the first one."""
     missing = [name for name in first if name in _TYPES and name not in names]
+    end = names[-len(first) :]
+    if len(names) == 2 * len(first) - 1 and end[1:] == first[1:] and end[0].endswith(first[0]):
+        return JOINED_HEADER, ""  # the file in front of it had no line end
     if missing:
-        return f"it lacks {', '.join(missing)}"
+        return OTHER_HEADER, f"it lacks {', '.join(missing)}"
     if len(names) != len(first):
-        return f"it has {len(names)} columns, line 1 has {len(first)}"
+        return OTHER_HEADER, f"it has {len(names)} columns, line 1 has {len(first)}"
     for place, (name, expected) in enumerate(zip(names, first, strict=True), start=1):
         if name != expected and (name in _TYPES or expected in _TYPES):
-            return f"its column {place} is {rules.shown(name)}, in line 1 it is {rules.shown(expected)}"
-    return ""
+            difference = f"its column {place} is {rules.shown(name)}, in line 1 it is {rules.shown(expected)}"
+            return OTHER_HEADER, difference
+    return REPEATED_HEADER, ""
 
 
 def _wrong_count(record: tuple[int, bytes, bool], fields: int, expected: int) -> Rejected:

@@ -41,6 +41,8 @@ TBLPROPERTIES (
 CREATE EXTERNAL TABLE IF NOT EXISTS delaywatch.rejected (
   `line` bigint,
   `reason` string,
+  `column` string,
+  `value` string,
   `raw` string
 )
 PARTITIONED BY (`year` int)

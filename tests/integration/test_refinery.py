@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
+import io
+import lzma
+import tarfile
 import time
+import zipfile
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import date
@@ -219,7 +224,7 @@ def test_more_than_one_percent_of_unusable_rows_is_refused_with_the_first_lines(
     sentence = refused(csv_of(rows), tmp_path)
 
     assert "5 of 100 rows cannot be used, more than 1%" in sentence
-    assert "line 97: FL_DATE is not a date: '04.03.2015,UA" in sentence
+    assert "FL_DATE is '04.03.2015' in line 97; dates must look like 2018-01-31" in sentence
 
 
 def test_one_percent_of_unusable_rows_is_not_too_many(tmp_path: Path) -> None:
@@ -227,7 +232,9 @@ def test_one_percent_of_unusable_rows_is_not_too_many(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_year_is_refused(tmp_path: Path) -> None:
-    assert "FL_DATE is not in 2015" in refused(csv_of([flight(FL_DATE="2014-01-01")] * 3), tmp_path)
+    assert "FL_DATE is '2014-01-01' in line 2; dates must be in 2015" in refused(
+        csv_of([flight(FL_DATE="2014-01-01")] * 3), tmp_path
+    )
 
 
 def test_a_file_cut_in_the_middle_of_a_line_is_refused(tmp_path: Path) -> None:
@@ -261,7 +268,7 @@ def test_a_file_of_rubbish_stops_early_and_names_its_first_line(tmp_path: Path, 
     data = csv_of(rows[:200]) + b"rubbish\n" * 200_000
     sentence = refused(data, tmp_path, threads=3)
 
-    assert "line 202: 1 field instead of 28: 'rubbish'" in sentence
+    assert "Line 202: wrong number of fields (1 field instead of 28)" in sentence
     assert "of 200,200 rows" not in sentence
 
 
@@ -306,7 +313,7 @@ def test_damaged_gzip_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_plain_file_under_a_compressed_name_is_refused(tmp_path: Path) -> None:
-    assert "is not readable as gzip" in refused(csv_of(some_rows()), tmp_path, name="2015.csv.gz")
+    assert "is not compressed with gzip" in refused(csv_of(some_rows()), tmp_path, name="2015.csv.gz")
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(
@@ -341,3 +348,205 @@ def test_process_range_takes_the_lines_that_begin_in_its_range(tmp_path: Path) -
 
 def test_cancelled_flights_stay_in_silver(tmp_path: Path) -> None:
     assert flights_of(refine(csv_of([cancelled()]), tmp_path))["cancelled"].to_pylist() == [True]
+
+
+# --- what users have ------------------------------------------------------------------------------------------------
+
+DATE_FORMS = ("%Y-%m-%d", "{0.month}/{0.day}/%Y 12:00:00 AM", "{0.month}/{0.day}/%Y", "%Y-%m-%d 00:00:00", "%Y%m%d")
+
+
+def with_date(row: Flight, form: str) -> Flight:
+    day = date.fromisoformat(row["FL_DATE"])
+    return {**row, "FL_DATE": day.strftime(form.format(day))}
+
+
+def test_every_form_of_dates_gives_the_same_bytes_of_silver(tmp_path: Path) -> None:
+    rows = some_rows()
+    files = [csv_of(with_date(row, form) for row in rows) for form in DATE_FORMS]
+    mixed = csv_of(with_date(row, DATE_FORMS[place % len(DATE_FORMS)]) for place, row in enumerate(rows))
+
+    parts = {tuple(part.sha256 for part in refine(data, tmp_path).parts) for data in [*files, mixed]}
+
+    assert len(parts) == 1
+
+
+def test_rows_in_other_spellings_give_the_same_silver(tmp_path: Path) -> None:
+    rows = [*some_rows(50), cancelled()]
+    spelled = [
+        {
+            name: "NA" if not value else f" {value.lower()} " if name in ("ORIGIN", "DEST", "OP_CARRIER") else value
+            for name, value in row.items()
+        }
+        | {"CANCELLED": "TRUE" if row["CANCELLED"] == "1.0" else "FALSE"}
+        | {"CANCELLATION_CODE": row["CANCELLATION_CODE"].replace("B", "weather")}
+        for row in rows
+    ]
+
+    as_usual, in_words = refine(csv_of(rows), tmp_path), refine(csv_of(spelled, newline="\r\r\n"), tmp_path)
+
+    assert in_words.rejected.num_rows == 0
+    assert [part.sha256 for part in in_words.parts] == [part.sha256 for part in as_usual.parts]
+
+
+NAMES = ",".join(HEADER)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    places=st.lists(st.integers(0, 60), min_size=1, max_size=5, unique=True),
+    piece=st.integers(300, 4000),
+    is_gzip=st.booleans(),
+    has_line_end=st.booleans(),
+)
+def test_a_repeated_header_is_rejected_wherever_the_file_is_cut(
+    tmp_path: Path, places: list[int], piece: int, is_gzip: bool, has_line_end: bool
+) -> None:
+    lines = [line(row) for row in some_rows(60)]
+    for place in sorted(places):
+        lines.insert(place, NAMES.lower())
+    data = "\n".join([NAMES, *lines]) + "\n" * has_line_end
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "PIECE_BYTES", piece)
+        patch.setattr(blocks, "PIECES_PER_PART", 2)
+        text = data.encode()
+        refined = refine(gzip.compress(text) if is_gzip else text, tmp_path, name=f"2015.csv{'.gz' * is_gzip}")
+
+    lines_of_headers = [number for number, text in enumerate(lines, start=2) if text == NAMES.lower()]
+    assert refined.rows_kept == 60
+    assert refined.rejected["line"].to_pylist() == lines_of_headers
+    assert set(refined.rejected["reason"].to_pylist()) == {silver.REPEATED_HEADER}
+
+
+@pytest.mark.parametrize("name", ["2015.csv", "2015.csv.gz"])
+@pytest.mark.parametrize(
+    ("again", "told"),
+    [
+        (tuple(reversed(HEADER)), "column 1 is 'Unnamed: 27', in line 1 it is 'FL_DATE'"),
+        (tuple(name for name in HEADER if name != "DEST"), "lacks DEST"),
+        ((*HEADER, "TAIL_NUM"), "29 columns, line 1 has 28"),
+    ],
+)
+def test_a_second_header_in_another_order_is_refused_with_its_line(
+    tmp_path: Path, small_pieces: None, name: str, again: tuple[str, ...], told: str
+) -> None:
+    rows = [{**row, "TAIL_NUM": "N1"} for row in some_rows(200)]
+    data = csv_of(rows[:100]) + csv_of(rows[100:], again)
+
+    sentence = refused(gzip.compress(data) if name.endswith("gz") else data, tmp_path, name=name)
+
+    assert f"{name} names its columns again in line 102" in sentence
+    assert told in sentence
+
+
+def test_repeated_headers_do_not_count_for_the_one_percent(tmp_path: Path) -> None:
+    months = b"".join(csv_of(some_rows(30, seed)) for seed in range(12))
+    refined = refine(months, tmp_path)
+
+    assert refined.rejected.num_rows == 11
+    assert refined.rows_read == 12 * 30 + 11
+
+
+def test_headers_alone_are_no_flights(tmp_path: Path) -> None:
+    assert "has a header but no flights" in refused(f"{NAMES}\n{NAMES}\n".encode(), tmp_path)
+
+
+def test_more_than_one_percent_of_unknown_cancellation_codes_is_refused_with_the_first(
+    tmp_path: Path, small_pieces: None
+) -> None:
+    rows = [*some_rows(200), *(cancelled(OP_CARRIER_FL_NUM=str(number)) for number in range(1, 99))]
+    rows += [cancelled(CANCELLATION_CODE="snow"), cancelled(CANCELLATION_CODE="ice", OP_CARRIER_FL_NUM="1000")]
+
+    sentence = refused(csv_of(rows), tmp_path)
+
+    assert "2 of 100 cancelled flights have an unknown code" in sentence
+    assert "CANCELLATION_CODE is 'snow' in line 300; cancellation codes must be A, B, C or D" in sentence
+
+
+def test_one_percent_of_unknown_cancellation_codes_is_counted_and_the_flights_stay(tmp_path: Path) -> None:
+    rows = [flight(CANCELLATION_CODE="-"), *(cancelled(OP_CARRIER_FL_NUM=str(number)) for number in range(99))]
+    refined = refine(csv_of([*rows, cancelled(CANCELLATION_CODE="snow", DEST="SFO")]), tmp_path)
+
+    assert (refined.rows_kept, sum(refined.sums["cancelled"].to_pylist())) == (101, 100)
+    assert refined.tallies == {"CANCELLATION_CODE": silver.Tally(1, 102, "'snow'")}
+
+
+@pytest.mark.parametrize("name", ["2015.csv", "2015.csv.gz"])
+@pytest.mark.parametrize("zeros", [1, 5000, 300_000])
+@pytest.mark.parametrize("place", ["start", "middle", "end"])
+def test_zero_bytes_are_refused_with_their_line_and_number(
+    tmp_path: Path, small_pieces: None, name: str, zeros: int, place: str
+) -> None:
+    data = csv_of(some_rows(200))
+    at, number = {"start": (0, 1), "middle": (data.index(b"\n", 9000) + 5, 0), "end": (len(data), 202)}[place]
+    number = number or data.count(b"\n", 0, at) + 1
+    broken = data[:at] + bytes(zeros) + data[at + zeros :]
+
+    sentence = refused(gzip.compress(broken) if name.endswith("gz") else broken, tmp_path, name=name)
+
+    assert f"{zeros:,} zero byte" in sentence
+    assert f"the first in line {number}," in sentence
+
+
+def packed(*names: str) -> bytes:
+    """A zip with files of these names."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        for name in names:
+            archive.writestr(name, "text")
+    return target.getvalue()
+
+
+def tarred() -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("2015.csv"), io.BytesIO())
+    return target.getvalue()
+
+
+CSV = csv_of(some_rows(3))
+OTHER_FILES = {
+    "bzip2": (bz2.compress(CSV), "bzip2"),
+    "xz": (lzma.compress(CSV), "xz"),
+    "zstd": (pa.compress(CSV, "zstd", asbytes=True), "zstd"),
+    "zip": (packed("2015.csv"), "zip archive"),
+    "Excel": (packed("[Content_Types].xml", "_rels/.rels", "xl/workbook.xml"), "Excel workbook"),
+    "old Excel": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504), "old Excel workbook"),
+    "OpenDocument": (packed("content.xml") + b"application/vnd.oasis.opendocument.spreadsheet", "OpenDocument"),
+    "parquet": (b"PAR1\x15\x04" + bytes(90) + b"PAR1", "parquet"),
+    "UTF-16": (CSV.decode().encode("utf-16"), "UTF-16"),
+    "UTF-16, big end first": (b"\xfe\xff" + CSV.decode().encode("utf-16-be"), "UTF-16"),
+    "UTF-16 without a mark": (CSV.decode().encode("utf-16-le"), "UTF-16"),
+    "UTF-16 without a mark, big end first": (CSV.decode().encode("utf-16-be"), "UTF-16"),
+    "HTML": (b"\n<!DOCTYPE html>\n<title>Log in</title>", "HTML"),
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n", "Git LFS"),
+    "JSON": (b'{"flights": []}', "JSON"),
+    "lines of JSON": (b'[\n{"FL_DATE": 1}]', "JSON"),
+    "tar": (tarred(), "tar archive"),
+    "carriage returns": (CSV.replace(b"\n", b"\r"), "carriage return"),
+    "many carriage returns": (CSV.replace(b"\n", b"\r") * 1000, "carriage return"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_FILES)
+def test_a_file_that_is_no_csv_is_named_for_what_it_is(tmp_path: Path, kind: str) -> None:
+    data, told = OTHER_FILES[kind]
+
+    assert told in refused(data, tmp_path)
+    assert told in refused(gzip.compress(data), tmp_path, name="2015.csv.gz")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in OTHER_FILES if "return" not in kind])
+def test_a_file_named_gz_that_is_of_another_kind_is_named_for_what_it_is(tmp_path: Path, kind: str) -> None:
+    data, told = OTHER_FILES[kind]
+
+    sentence = refused(data, tmp_path, name="2015.csv.gz")
+    assert told in sentence
+    assert "not gzip" in sentence
+
+
+def test_gzip_under_a_plain_name_and_gzip_of_gzip_are_named(tmp_path: Path) -> None:
+    once = gzip.compress(CSV)
+
+    assert "compressed with gzip; rename it" in refused(once, tmp_path)
+    assert "compressed with gzip; unpack it" in refused(gzip.compress(once), tmp_path, name="2015.csv.gz")

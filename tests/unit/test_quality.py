@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
-from utils import gold, quality, schemas
+from utils import gold, quality, schemas, silver
 from utils.refinery import Refined, StagedPart
 
 
@@ -115,11 +116,40 @@ def test_null_shares_are_over_the_rows_that_were_kept() -> None:
 
 
 def test_rejected_rows_are_counted_by_reason() -> None:
-    rows = [{"line": line, "reason": reason, "raw": ""} for line, reason in ((2, "b"), (3, "a"), (4, "b"))]
+    rows = [
+        {"line": line, "reason": reason, "column": "", "value": "", "raw": ""}
+        for line, reason in ((2, "b"), (3, "a"), (4, "b"))
+    ]
     found = report(2015, whole_year(2015), rejected=pa.Table.from_pylist(rows, schema=schemas.REJECTED))
 
     assert (found["rows_rejected"], found["rejected_by_reason"]) == (3, {"a": 1, "b": 2})
-    assert found["warnings"] == ["3 rows could not be used; see the rejected rows for the reasons."]
+    assert len(found["warnings"]) == 1
+
+
+def test_a_repeated_header_is_counted_without_a_warning() -> None:
+    rows = [{"line": 9, "reason": silver.REPEATED_HEADER, "column": "", "value": "", "raw": ""}]
+    found = report(2015, whole_year(2015), rejected=pa.Table.from_pylist(rows, schema=schemas.REJECTED))
+
+    assert found["rejected_by_reason"] == {silver.REPEATED_HEADER: 1}
+    assert found["warnings"] == []
+
+
+def test_values_that_no_figure_uses_are_counted_and_a_column_of_nonsense_gives_a_warning() -> None:
+    few = report(2015, whole_year(2015), tallies={"TAXI_IN": silver.Tally(36, 7, "'x'")})
+    many = report(2015, whole_year(2015), tallies={"TAXI_IN": silver.Tally(3650, 2, "'x'")})
+
+    assert few["unreadable_values"] == {"TAXI_IN": {"rows": 36, "line": 7, "value": "'x'"}}
+    assert few["warnings"] == []
+    (warning,) = many["warnings"]
+    assert "TAXI_IN" in warning
+    assert "'x' in line 2" in warning
+
+
+@pytest.mark.parametrize("what", ["CANCELLATION_CODE", silver.EMPTY_DELAY])
+def test_one_lost_value_that_a_figure_uses_gives_a_warning(what: str) -> None:
+    (warning,) = report(2015, whole_year(2015), tallies={what: silver.Tally(1, 12, "'snow'")})["warnings"]
+
+    assert "'snow' in line 12" in warning
 
 
 def test_the_report_is_one_row_of_the_warehouse() -> None:
