@@ -143,8 +143,8 @@ def glance(source: Source, year: int) -> None:
         raise _zero_bytes(source) from error
     if not refined.flights.num_rows:
         first = refined.rejected[0] if refined.rejected else None
-        why = replace(first, line=first.line + 2).sentence if first else f"Give the CSV of {year}."
-        raise DelaywatchError(f"{source.key} does not begin with flights of {year}. {why}")
+        why = f" {replace(first, line=first.line + 2).sentence}" if first else ""
+        raise DelaywatchError(f"{source.key} does not begin with flights of {year}.{why} Give the CSV of {year}.")
 
 
 # --- the pass -------------------------------------------------------------------------------------------------------

@@ -462,7 +462,8 @@ def _is_utf8(text: bytes) -> bool:
 
 def _names_in(record: bytes) -> tuple[str, ...]:
     """The names of a record that is a header, else nothing."""
-    names = _spelled(next(csv.reader([record.decode("utf-8-sig", errors="replace")]), []))
+    text = io.StringIO(record.decode("utf-8-sig", errors="replace"), newline="")
+    names = _spelled(next(csv.reader(text), []))
     return names if sum(name in _TYPES for name in names) >= MIN_HEADER_NAMES else ()
 
 
