@@ -40,13 +40,18 @@ def bronze_keys(year: int) -> tuple[str, str]:
 
 
 def silver_folder(year: int) -> str:
-    """Where the year's silver parts, their sums and the manifest are; ends with a slash, as every folder does."""
+    """The folder of the year's silver parts and their manifest; ends with a slash, as every folder does."""
     return f"02_silver/flights/year={year}/"
 
 
 def manifest_key(year: int) -> str:
     """The file that names the parts of the year's silver: what it does not name is not there."""
     return silver_folder(year) + "_manifest.json"
+
+
+def sums_key(year: int) -> str:
+    """The year's sums per airport and day, gold.SUMS; not beside the parts, where a glob would read them as flights."""
+    return f"02_silver/sums/year={year}/sums.parquet"
 
 
 def rejected_key(year: int) -> str:
@@ -288,8 +293,17 @@ class Lake:
                     raise self._damaged(key) from error
 
     def read_sums(self, year: int) -> pa.Table:
-        """The sums per airport and day that were taken while silver was written."""
-        return self.read_table(silver_folder(year) + self.manifest(year)["sums"])
+        """Return the year's gold.SUMS, which the silver step computed while it wrote the parts.
+
+        Raises DelaywatchError when the file is missing or is not the one that the manifest names.
+        """
+        sums, version = self.read_hashed(sums_key(year))
+        if version != self.manifest(year)["sums"]:
+            raise DelaywatchError(
+                f"{sums_key(year)} in {self.uri} does not belong to the silver of {year}; "
+                f"run the silver step of {year} again."
+            )
+        return sums
 
     def read_table(self, key: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The parquet file `key`, or some of its columns. Raises DelaywatchError when it is absent or damaged."""

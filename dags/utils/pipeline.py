@@ -100,18 +100,16 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
     with closing(lake.open_bronze(check_year(year))) as source, lake.staging(year) as folder:
         refined = refinery.refine_year(source, year, folder, settings.threads, progress)
         report = quality.report(year, source.key, refined)
-        # In this order: a commit that fails among them leaves a report that the manifest does not name.
+        # The report is written first: a commit that fails after it leaves a report that the manifest does not name,
+        # so later steps refuse the year.
         beside = {
             keys.quality_key(year): keys.encode_json(report),
+            keys.sums_key(year): keys.encode(refined.sums),
             keys.rejected_key(year): keys.encode(refined.rejected),
         }
         staged = [
             (part.path, f"part-{number:05d}-{part.sha256[:12]}.parquet") for number, part in enumerate(refined.parts)
         ]
-        sums = keys.encode(refined.sums)
-        sums_file = folder / "sums.parquet"
-        sums_file.write_bytes(sums)
-        sums_name = f"_sums-{keys.content_hash(sums)[:12]}.parquet"
         manifest = {
             "year": year,
             "rows": refined.rows_kept,
@@ -120,12 +118,12 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
                 {"name": name, "rows": part.rows, "bytes": part.bytes, "sha256": part.sha256}
                 for part, (_, name) in zip(refined.parts, staged, strict=True)
             ],
-            "sums": sums_name,
+            "sums": keys.content_hash(beside[keys.sums_key(year)]),
             "quality": keys.content_hash(beside[keys.quality_key(year)]),
             "rejected": keys.content_hash(beside[keys.rejected_key(year)]),
             "input": {"key": source.key, "bytes": source.size, "etag": source.etag, "sha256": refined.sha256},
         }
-        lake.commit_silver(year, [*staged, (sums_file, sums_name)], manifest, beside)
+        lake.commit_silver(year, staged, manifest, beside)
     log.info(
         "%s: %d rows read, %d kept, %d duplicate, %d rejected",
         *(source.key, refined.rows_read, refined.rows_kept, refined.rows_duplicate, refined.rejected.num_rows),

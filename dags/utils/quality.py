@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from utils import columns, rules, schemas, silver
+from utils import columns, gaps, rules, schemas, silver
 
 if TYPE_CHECKING:
     from utils.refinery import Refined
 
 DOUBLED_SHARE = 0.5  # of a month's flights, found again: the month is in the file twice
 UNREADABLE_SHARE = 0.01  # of the values of a column that no figure uses; fewer are in the report without a warning
+MAX_GAP_WARNINGS = 5  # of gaps with a sentence of their own
 UNUSUAL = (0.7, 1.4)  # flights per day of a month, against the median of the other months
 
 
@@ -36,7 +37,8 @@ def report(year: int, bronze_key: str, refined: Refined) -> dict[str, Any]:
 
     months = [month for month in per_month if per_month[month]]
     missing_months = [month for month in per_month if not per_month[month]]
-    doubled = [m for m in months if refined.duplicates_per_month.get(m, 0) >= DOUBLED_SHARE * per_month[m]]
+    duplicates = refined.duplicates
+    doubled = [m for m in months if duplicates.per_month.get(m, 0) >= DOUBLED_SHARE * per_month[m]]
     first = date(year, 1, 1)
     calendar_days = (first + timedelta(days=n) for n in range(366 if calendar.isleap(year) else 365))
     missing_days = [one for one in calendar_days if not per_day[one]]
@@ -59,12 +61,18 @@ def report(year: int, bronze_key: str, refined: Refined) -> dict[str, Any]:
         "unreadable_values": tallies,
         "delays_left_empty": tallies.pop(silver.EMPTY_DELAY, None),
         "rows_per_month": {str(month): rows for month, rows in per_month.items()},
-        "duplicate_per_month": {str(month): rows for month, rows in sorted(refined.duplicates_per_month.items())},
-        "duplicates_that_differ": refined.duplicates_that_differ,
+        "duplicate_per_month": {str(month): rows for month, rows in sorted(duplicates.per_month.items())},
+        "duplicates_that_differ": duplicates.differing,
+        "equal_rows_without_key": duplicates.kept_without_key,
+        "empty_key_columns": [name for name in schemas.NATURAL_KEY if kept and nulls[name] == kept],
         "missing_months": missing_months,
         "doubled_months": doubled,
         "unusual_months": _unusual(year, per_month, months),
         "missing_days": [one.isoformat() for one in missing_days],
+        "gaps": [
+            *gaps.find("airport", sums.select(["origin", "fl_date", "scheduled"])),
+            *gaps.find("carrier", refined.carrier_days),
+        ],
         "airports": len(airports),
         "null_share": {name: round(count / kept, 6) if kept else 0.0 for name, count in nulls.items()},
         "ignored_columns": list(refined.ignored_columns),
@@ -132,6 +140,16 @@ def _warnings(found: dict[str, Any]) -> list[str]:
     if found["duplicates_that_differ"]:
         dropped = _counted(found["duplicates_that_differ"], "dropped row")
         told.append(f"{dropped} differed from the row of the same flight that was kept.")
+    told += _gap_warnings(found["gaps"])
+    if found["empty_key_columns"]:
+        names = " and ".join(name.upper() for name in found["empty_key_columns"])
+        told.append(f"{names} has no value in the whole file, so duplicates cannot be recognised and none was dropped.")
+    if found["equal_rows_without_key"]:
+        rows = _counted(found["equal_rows_without_key"], "row")
+        told.append(
+            f"{rows} without a complete natural key ({', '.join(schemas.NATURAL_KEY).upper()}) "
+            "equal another row in every column; they were kept."
+        )
     told += _lost_rows(found) + _lost_values(found)
     if found["ignored_columns"]:
         told.append(f"Columns that are not part of the dataset were ignored: {', '.join(found['ignored_columns'])}.")
@@ -167,6 +185,22 @@ def _lost_values(found: dict[str, Any]) -> list[str]:
             expected = rules.COLUMN_RULES[name].form.expected
             told.append(f"{name} cannot be read in {rows}: {first(tally)}; {expected}.")
     return told
+
+
+def _gap_warnings(found: list[dict[str, Any]]) -> list[str]:
+    """One sentence for each of the first MAX_GAP_WARNINGS gaps, and one for the others together."""
+    warnings = [
+        f"{gap['kind'].capitalize()} {gap['name']} has {_counted(gap['flights'], 'flight')} on {gap['days']} days from "
+        f"{gap['first_day']} to {gap['last_day']}, but about {gap['usual_per_day']:,} a day before and after; "
+        "compare the file with its source."
+        for gap in found[:MAX_GAP_WARNINGS]
+    ]
+    others = found[MAX_GAP_WARNINGS:]
+    if others:
+        names = ", ".join(f"{gap['kind']} {gap['name']}" for gap in others[:MAX_GAP_WARNINGS])
+        more = " and more" if len(others) > MAX_GAP_WARNINGS else ""
+        warnings.append(f"{_counted(len(others), 'other gap')} of the same kind: {names}{more}.")
+    return warnings
 
 
 def row(found: dict[str, Any]) -> pa.Table:

@@ -7,6 +7,7 @@ range by its offsets alone. Writes into a local folder that `lake.staging` gave;
 
 from __future__ import annotations
 
+import calendar
 import hashlib
 import threading
 from collections import Counter
@@ -22,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from utils import blocks, columns, gold, rules, schemas, silver, words
+from utils import blocks, columns, gaps, gold, rules, schemas, silver, words
 from utils.blocks import RangeReader, StreamReader
 from utils.errors import DelaywatchError
 from utils.lake import write_parquet
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 MAX_REJECTED_SHARE = 0.01
 MAX_UNKNOWN_CODE_SHARE = 0.01  # of the cancelled flights
 EXAMPLES = 3  # reasons that a message names
+MIN_VERSION_ROWS = 100  # that repeat a flight, most with other values: the month is in the file in two versions
+MIN_VERSION_SHARE = 0.01  # of the month's flights; real years have single duplicates
 GLANCE_LINES = 100
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
@@ -40,7 +43,10 @@ Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 @dataclass(frozen=True)
 class StagedPart:
-    """One written silver part; `months` are those of its flights."""
+    """One written silver part; `months` are those of its flights.
+
+    carrier_days: see gaps.carrier_days.
+    """
 
     path: Path
     rows: int
@@ -48,6 +54,16 @@ class StagedPart:
     sha256: str
     null_counts: dict[str, int]
     months: tuple[int, ...]
+    carrier_days: pa.Table
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Rows that are in the file more than once."""
+
+    per_month: dict[int, int]  # dropped rows by month
+    differing: int  # dropped rows that differ from the kept row of the same flight in some column
+    kept_without_key: int  # rows that equal another row in every column and were kept: their natural key has a null
 
 
 @dataclass(frozen=True)
@@ -61,8 +77,7 @@ class Refined:
     bytes: int
     sha256: str
     ignored_columns: tuple[str, ...]
-    duplicates_per_month: dict[int, int]
-    duplicates_that_differ: int  # same flight, but another value in some column
+    duplicates: Duplicates
     rejected_examples: Mapping[str, str] = field(default_factory=dict)  # by reason, a sentence about its first row
     tallies: Mapping[str, silver.Tally] = field(default_factory=dict)  # see silver.Refined; `line` is of the file
 
@@ -74,7 +89,12 @@ class Refined:
     @property
     def rows_duplicate(self) -> int:
         """Rows left out because the flight is in a part already."""
-        return sum(self.duplicates_per_month.values())
+        return sum(self.duplicates.per_month.values())
+
+    @property
+    def carrier_days(self) -> pa.Table:
+        """What gaps.carrier_days gives of every part."""
+        return pa.concat_tables(part.carrier_days for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -296,7 +316,7 @@ def _write_part(path: Path, flights: pa.Table) -> StagedPart:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     months = tuple(month for month in sorted(pc.unique(pc.month(flights["fl_date"])).to_pylist()) if month)
     nulls = {name: flights[name].null_count for name in flights.column_names}
-    return StagedPart(path, flights.num_rows, path.stat().st_size, sha256, nulls, months)
+    return StagedPart(path, flights.num_rows, path.stat().st_size, sha256, nulls, months, gaps.carrier_days(flights))
 
 
 def _is_hopeless(found: _Collected, share_done: float) -> bool:
@@ -380,10 +400,10 @@ def _finish(source: Source, sha256: str, header: silver.Header, year: int, found
     if not source.still_the_same():
         raise DelaywatchError(f"{source.key} changed while it was read; run the step again when its upload has ended.")
 
-    duplicates, differing = _drop_duplicates(found, year)
+    duplicates = _drop_duplicates(found, year, source.key)
     parts = [found.parts[number] for number in sorted(found.parts) if found.parts[number].rows]
     written = sum(pq.read_metadata(part.path).num_rows for part in parts)
-    dropped = sum(duplicates.values())
+    dropped = sum(duplicates.per_month.values())
     if written + dropped + len(rejected) != found.rows:
         raise AssertionError(
             f"{source.key}: {written} rows written + {dropped} duplicates + {len(rejected)} rejected "
@@ -401,8 +421,7 @@ def _finish(source: Source, sha256: str, header: silver.Header, year: int, found
         bytes=source.size,
         sha256=sha256,
         ignored_columns=header.ignored,
-        duplicates_per_month=duplicates,
-        duplicates_that_differ=differing,
+        duplicates=duplicates,
         rejected_examples={row.reason: row.sentence for row in reversed(rejected)},
         tallies=tallies,
     )
@@ -411,82 +430,125 @@ def _finish(source: Source, sha256: str, header: silver.Header, year: int, found
 # --- duplicates -----------------------------------------------------------------------------------------------------
 
 
-def _drop_duplicates(found: _Collected, year: int) -> tuple[dict[int, int], int]:
-    """Keep one of every flight; returns the number dropped per month, and how many of those differed from the one kept.
+def _drop_duplicates(found: _Collected, year: int, key: str) -> Duplicates:
+    """Keep one row of every flight and rewrite the parts and sums that held others.
 
-    Months are looked at one after the other, since a flight's date is part of its identity. Of several rows of one
+    Months are searched one after the other, since a flight's date is part of its natural key. Of several rows of one
     flight the one with the smallest hash over all columns stays, so that the order of the file does not decide; of
-    equal rows the first.
+    equal rows the first. A row whose natural key has a null may be any flight, so it always stays. Raises
+    DelaywatchError when a month is in the file in two versions.
     """
     per_month: dict[int, int] = {}
-    differing = 0
+    differing = kept_without_key = 0
     drop: dict[int, list[np.ndarray]] = {}
     for month in found.months():
-        keys = np.fromfile(found.keys_file(month), np.uint64)
-        keys.sort()
-        doubled = np.unique(keys[1:][keys[1:] == keys[:-1]])
-        del keys
-        if not len(doubled):
+        rows = _repeated_rows(found, month)
+        kept = _kept_row_of_each(rows)
+        is_repeated = kept != np.arange(len(rows))
+        kept_without_key += int((is_repeated & ~rows["has_key"]).sum())
+        is_dropped = is_repeated & rows["has_key"]
+        if not is_dropped.any():
             continue
-        rows = _rows_of(found, month, doubled)
-        order = np.lexsort((rows["row"], rows["part"], rows["content"], rows["second"], rows["key"]))
-        rows = rows[order]
-        is_again = np.zeros(len(rows), bool)
-        is_again[1:] = (rows["key"][1:] == rows["key"][:-1]) & (rows["second"][1:] == rows["second"][:-1])
-        if not is_again.any():
-            continue
-        group = np.cumsum(~is_again) - 1
-        kept_content = rows["content"][~is_again][group]
-        differing += int((is_again & (rows["content"] != kept_content)).sum())
-        per_month[month] = int(is_again.sum())
-        for part in np.unique(rows["part"][is_again]):
-            drop.setdefault(int(part), []).append(rows["row"][is_again & (rows["part"] == part)])
+        is_different = is_dropped & (rows["content"] != rows["content"][kept])
+        per_month[month] = int(is_dropped.sum())
+        differing += int(is_different.sum())
+        flights = found.keys_file(month).stat().st_size // 8 - per_month[month]
+        if _are_versions(per_month[month], int(is_different.sum()), flights):
+            places = np.flatnonzero(is_different)
+            example = places[np.lexsort((rows["row"][places], rows["part"][places]))[0]]  # the first in the file
+            raise _two_versions(found, key, f"{calendar.month_name[month]} {year}", rows[[kept[example], example]])
+        for part in np.unique(rows["part"][is_dropped]):
+            drop.setdefault(int(part), []).append(rows["row"][is_dropped & (rows["part"] == part)])
     if drop:
-        sums = gold.DaySums(year)
-        for number in sorted(found.parts):
-            part = found.parts[number]
-            if number in drop:
-                flights = pq.ParquetFile(part.path).read()
-                keep = np.ones(flights.num_rows, bool)
-                keep[np.concatenate(drop[number])] = False
-                flights = _in_one_piece(flights.filter(pa.array(keep)))
-                found.parts[number] = _write_part(part.path, flights)
-            else:
-                flights = pq.ParquetFile(part.path).read(columns=list(gold.COLUMNS))
-            sums.add(gold.day_sums(flights))
-        found.sums = sums
-    return per_month, differing
+        _rewrite(found, year, {number: np.concatenate(places) for number, places in drop.items()})
+    return Duplicates(per_month, differing, kept_without_key)
+
+
+def _kept_row_of_each(rows: np.ndarray) -> np.ndarray:
+    """For every row of `_repeated_rows` the place of the first row of the same flight; int64 of shape (rows,)."""
+    is_first = np.ones(len(rows), bool)
+    is_first[1:] = (rows["key"][1:] != rows["key"][:-1]) | (rows["second"][1:] != rows["second"][:-1])
+    kept: np.ndarray = np.flatnonzero(is_first)[np.cumsum(is_first) - 1]
+    return kept
+
+
+def _are_versions(duplicates: int, differing: int, flights: int) -> bool:
+    return duplicates >= max(MIN_VERSION_ROWS, MIN_VERSION_SHARE * flights) and differing > duplicates / 2
+
+
+def _two_versions(found: _Collected, key: str, month: str, pair: np.ndarray) -> DelaywatchError:
+    """The error for two rows of one flight that differ."""
+    parts = (pq.ParquetFile(found.parts[int(row["part"])].path).read() for row in pair)
+    one, other = (part.slice(int(row["row"]), 1).to_pylist()[0] for part, row in zip(parts, pair, strict=True))
+    column = next(name for name in schemas.SILVER.names if one[name] != other[name])
+    values = " and ".join(str(row[column]) if row[column] is not None else "no value" for row in (one, other))
+    flight = f"{one['op_carrier']} {one['op_carrier_fl_num']} from {one['origin']} to {one['dest']} on {one['fl_date']}"
+    return DelaywatchError(
+        f"{key} has two versions of {month}: most of its repeated flights have other values, for example {flight} with "
+        f"{column.upper()} {values}. Keep one version of the month and put the file into "
+        "bronze again."
+    )
+
+
+def _rewrite(found: _Collected, year: int, drop: dict[int, np.ndarray]) -> None:
+    """Write the parts again without the rows in `drop` (places by part number), and compute all sums again."""
+    sums = gold.DaySums(year)
+    for number in sorted(found.parts):
+        part = found.parts[number]
+        if number in drop:
+            flights = pq.ParquetFile(part.path).read()
+            keep = np.ones(flights.num_rows, bool)
+            keep[drop[number]] = False
+            flights = _in_one_piece(flights.filter(pa.array(keep)))
+            found.parts[number] = _write_part(part.path, flights)
+        else:
+            flights = pq.ParquetFile(part.path).read(columns=list(gold.COLUMNS))
+        sums.add(gold.day_sums(flights))
+    found.sums = sums
 
 
 _ROW = np.dtype(
-    [("key", np.uint64), ("second", np.uint64), ("content", np.uint64), ("part", np.int32), ("row", np.int32)]
+    [
+        ("key", np.uint64),  # hash of the natural key; of all columns where the natural key has a null
+        ("second", np.uint64),  # another hash of the same columns, which tells equal keys from a collision
+        ("content", np.uint64),  # hash of all columns
+        ("has_key", bool),
+        ("part", np.int32),
+        ("row", np.int32),
+    ]
 )
 
 
-def _rows_of(found: _Collected, month: int, keys: np.ndarray) -> np.ndarray:
-    """Where the flights with one of the sorted `keys` stand; a second hash tells real duplicates from chance."""
-    pieces = []
+def _repeated_rows(found: _Collected, month: int) -> np.ndarray:
+    """Return the rows of the month whose key occurs more than once, as _ROW of shape (rows,), flight by flight.
+
+    The rows of one flight stand together, in the order of their content and then of the file.
+    """
+    keys = np.fromfile(found.keys_file(month), np.uint64)
+    keys.sort()
+    repeated = np.unique(keys[1:][keys[1:] == keys[:-1]])
+    del keys
+    pieces = [np.empty(0, _ROW)]
     for number, part in found.parts.items():
-        if month not in part.months:
-            continue
-        flights = pq.ParquetFile(part.path).read(columns=list(schemas.NATURAL_KEY))
-        key = (
-            silver.fingerprints(flights)
-            if not _has_null_key(flights)
-            else silver.fingerprints(pq.ParquetFile(part.path).read())
-        )
-        place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
-        rows = np.flatnonzero(keys[place] == key)
-        if not len(rows):
-            continue
-        chosen = pq.ParquetFile(part.path).read().take(pa.array(rows))
-        piece = np.empty(len(rows), _ROW)
-        piece["key"], piece["row"], piece["part"] = key[rows], rows, number
-        piece["second"] = silver.fingerprints(chosen, seed=1)
-        piece["content"] = silver.fingerprints(chosen, chosen.column_names)
-        pieces.append(piece)
-    return np.concatenate(pieces)
+        if len(repeated) and month in part.months:
+            pieces.append(_rows_with(repeated, number, part))
+    rows = np.concatenate(pieces)
+    return rows[np.lexsort((rows["row"], rows["part"], rows["content"], rows["second"], rows["key"]))]
 
 
-def _has_null_key(flights: pa.Table) -> bool:
-    return any(flights[name].null_count for name in schemas.NATURAL_KEY)
+def _rows_with(keys: np.ndarray, number: int, part: StagedPart) -> np.ndarray:
+    """The rows of one part that have one of the sorted `keys`."""
+    file = pq.ParquetFile(part.path)
+    flights = file.read(columns=list(schemas.NATURAL_KEY))
+    key = silver.fingerprints(flights if silver.has_key(flights).all() else file.read())
+    place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
+    at = np.flatnonzero(keys[place] == key)
+    rows = np.empty(len(at), _ROW)
+    if not len(at):
+        return rows
+    chosen = file.read().take(pa.array(at))
+    rows["key"], rows["row"], rows["part"] = key[at], at, number
+    rows["second"] = silver.fingerprints(chosen, seed=1)
+    rows["content"] = silver.fingerprints(chosen, chosen.column_names)
+    rows["has_key"] = silver.has_key(chosen)
+    return rows

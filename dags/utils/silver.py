@@ -645,20 +645,24 @@ def _as_uint64(column: pa.Array) -> np.ndarray:
     return np.where(columns.valid(column), number, np.iinfo(np.int64).max).view(np.uint64)
 
 
+def has_key(flights: pa.Table) -> np.ndarray:
+    """Which flights have every column of their natural key, bool of shape (rows,)."""
+    found = np.ones(flights.num_rows, bool)
+    for name in schemas.NATURAL_KEY:
+        found &= columns.valid(columns.one(flights[name]))
+    return found
+
+
 def fingerprints(flights: pa.Table, names: Sequence[str] = schemas.NATURAL_KEY, seed: int = 0) -> np.ndarray:
     """A 64-bit hash per flight over the columns `names`, uint64 of shape (rows,), the same for equal rows in any block.
 
-    A flight whose natural key has a null part is told apart by every other column too: rows without a scheduled time
-    are duplicates only when nothing else differs.
+    Where the natural key has a null, the hash is over every column, so that only equal rows have the same hash.
     """
     result = np.full(flights.num_rows, seed, np.uint64)
     with np.errstate(over="ignore"):
         for name in names:
             result = _mixed((result + _MIX[0]) ^ _as_uint64(columns.one(flights[name])))
         if tuple(names) == schemas.NATURAL_KEY and any(flights[name].null_count for name in names):
-            partial = np.zeros(flights.num_rows, bool)
-            for name in names:
-                partial |= ~columns.valid(columns.one(flights[name]))
-            rows = np.flatnonzero(partial)
+            rows = np.flatnonzero(~has_key(flights))
             result[rows] = fingerprints(flights.take(pa.array(rows)), flights.column_names, seed)
     return result

@@ -110,10 +110,7 @@ def test_shuffling_the_rows_or_cutting_the_file_elsewhere_changes_nothing(
         cut = refine(csv_of(rows), tmp_path, threads=threads)
         assert as_rows(cut) == expected
     assert gold.airport_days(cut.sums, YEAR).equals(gold.airport_days(whole.sums, YEAR))
-    assert (cut.duplicates_per_month, cut.duplicates_that_differ) == (
-        whole.duplicates_per_month,
-        whole.duplicates_that_differ,
-    )
+    assert cut.duplicates == whole.duplicates
 
 
 def test_a_compressed_file_gives_the_same_bytes_as_the_plain_one(tmp_path: Path, small_pieces: None) -> None:
@@ -150,7 +147,7 @@ def test_a_doubled_month_is_dropped_and_counted_in_its_month(tmp_path: Path, sma
 
     refined = refine(csv_of([*rows[:at], *june, *rows[at:]]), tmp_path)
 
-    assert refined.duplicates_per_month == {6: 90}
+    assert refined.duplicates.per_month == {6: 90}
     assert as_rows(refined) == as_rows(refine(csv_of(rows), tmp_path))
     assert refined.sums.equals(refine(csv_of(rows), tmp_path).sums)
 
@@ -159,19 +156,67 @@ def test_of_two_different_rows_of_one_flight_the_same_one_stays_whatever_their_o
     rows = [flight(DEP_DELAY="3.0"), flight(DEP_DELAY="4.0"), flight(ORIGIN="SFO", DEST="LAX")]
     forward, backward = refine(csv_of(rows), tmp_path), refine(csv_of(rows[::-1]), tmp_path)
 
-    assert (forward.rows_kept, forward.duplicates_that_differ) == (2, 1)
+    assert (forward.rows_kept, forward.duplicates.differing) == (2, 1)
     assert as_rows(refine(csv_of(rows), tmp_path)) == as_rows(refine(csv_of(rows[::-1]), tmp_path))
-    assert backward.duplicates_that_differ == 1
+    assert backward.duplicates.differing == 1
 
 
-def test_flights_without_a_scheduled_time_are_not_taken_for_copies(tmp_path: Path) -> None:
-    legs = [
-        flight(CRS_DEP_TIME="", DEP_TIME="700.0"),
-        flight(CRS_DEP_TIME="", DEP_TIME="1900.0"),
-        flight(CRS_DEP_TIME="", DEP_TIME="1900.0"),
-    ]
+@pytest.mark.parametrize("keyless", [("CRS_DEP_TIME",), ("OP_CARRIER_FL_NUM", "CRS_DEP_TIME", "DEP_TIME", "DEP_DELAY")])
+def test_rows_without_a_complete_key_are_all_kept_and_the_equal_ones_are_counted(
+    tmp_path: Path, keyless: tuple[str, ...]
+) -> None:
+    cancelled = flight(CANCELLED="1.0", CANCELLATION_CODE="B", **dict.fromkeys(keyless, ""))
 
-    assert (refine(csv_of(legs), tmp_path).rows_kept, refine(csv_of(legs), tmp_path).rows_duplicate) == (2, 1)
+    refined = refine(csv_of([flight(ORIGIN="SFO"), cancelled, cancelled, cancelled]), tmp_path)
+
+    assert (refined.rows_kept, refined.rows_duplicate) == (4, 0)
+    assert refined.duplicates.kept_without_key == 2
+    assert sum(refined.sums["cancelled"].to_pylist()) == 3
+
+
+def two_versions(flights: int, differing: int, equal: int) -> list[Flight]:
+    """A June of `flights` rows, some of them again with another delay, some again as they are; and a July."""
+
+    def of(day: str, number: int, delay: str) -> Flight:
+        return flight(FL_DATE=day, OP_CARRIER_FL_NUM=str(number), DEP_DELAY=delay)
+
+    june = [of("2015-06-03", number, "3.0") for number in range(flights)]
+    july = [of("2015-07-03", number, "3.0") for number in range(flights)]
+    again = [of("2015-06-03", number, "14.0") for number in range(differing)]
+    return [*june, *july, *again, *june[differing : differing + equal]]
+
+
+@pytest.mark.parametrize(
+    ("flights", "differing", "equal"),
+    [(300, 300, 0), (300, 100, 0), (10_000, 100, 0), (300, 101, 100)],
+    ids=["the whole month", "100 rows", "1%", "most"],
+)
+def test_a_month_in_two_versions_stops_with_the_month_and_an_example(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flights: int, differing: int, equal: int
+) -> None:
+    monkeypatch.setattr(blocks, "PIECE_BYTES", 1 << 14)
+
+    with pytest.raises(DelaywatchError) as refusal:
+        refine(csv_of(two_versions(flights, differing, equal)), tmp_path)
+
+    assert all(part in str(refusal.value) for part in ("2015.csv", "June 2015", "2015-06-03", "DEP_DELAY", "3", "14"))
+    assert "July" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("flights", "differing", "equal"),
+    [(300, 99, 0), (10_001, 100, 0), (300, 100, 100)],
+    ids=["99 rows", "less than 1%", "half"],
+)
+def test_fewer_rows_that_differ_are_dropped_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flights: int, differing: int, equal: int
+) -> None:
+    monkeypatch.setattr(blocks, "PIECE_BYTES", 1 << 14)
+
+    refined = refine(csv_of(two_versions(flights, differing, equal)), tmp_path)
+
+    assert (refined.rows_kept, refined.duplicates.per_month) == (2 * flights, {6: differing + equal})
+    assert refined.duplicates.differing == differing
 
 
 @pytest.mark.parametrize("name", ["2015.csv", "2015.csv.gz"])

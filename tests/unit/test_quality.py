@@ -13,7 +13,9 @@ import pyarrow as pa
 import pytest
 
 from utils import gold, quality, schemas, silver
-from utils.refinery import Refined, StagedPart
+from utils.refinery import Duplicates, Refined, StagedPart
+
+GAP = [date(2013, 8, day) for day in range(5, 15)]
 
 
 def sums(per_day: Mapping[date, Mapping[str, int]]) -> pa.Table:
@@ -35,20 +37,25 @@ def whole_year(year: int, flights: int = 10, **changes: int) -> dict[date, dict[
     return days
 
 
+def carriers(per_day: Mapping[date, Mapping[str, int]]) -> pa.Table:
+    """All flights are of AA."""
+    rows = [{"op_carrier": "AA", "fl_date": day, "flights": sum(flights.values())} for day, flights in per_day.items()]
+    return pa.Table.from_pylist(rows)
+
+
 def report(year: int, per_day: Mapping[date, Mapping[str, int]], **changes: Any) -> dict[str, Any]:
     kept = sum(sum(airports.values()) for airports in per_day.values())
     nulls = {name: kept // 2 if name == "dep_delay" else 0 for name in schemas.SILVER.names} | {"tail": 0}
     refined = Refined(
         **{
-            "parts": [StagedPart(Path("part"), kept, 1, "aa", nulls, (1,))],
+            "parts": [StagedPart(Path("part"), kept, 1, "aa", nulls, (1,), carriers(per_day))],
             "sums": sums(per_day),
             "rejected": schemas.REJECTED.empty_table(),
             "rows_read": kept,
             "bytes": 7,
             "sha256": "bb",
             "ignored_columns": (),
-            "duplicates_per_month": {},
-            "duplicates_that_differ": 0,
+            "duplicates": Duplicates({}, 0, 0),
         }
         | changes
     )
@@ -82,7 +89,7 @@ def test_a_missing_month_and_a_missing_day_are_named() -> None:
 
 
 def test_a_month_that_was_in_the_file_twice_is_named_and_a_few_copies_are_no_doubled_month() -> None:
-    found = report(2011, whole_year(2011), duplicates_per_month={6: 300, 7: 5})
+    found = report(2011, whole_year(2011), duplicates=Duplicates({6: 300, 7: 5}, 0, 0))
 
     assert (found["doubled_months"], found["duplicate_per_month"]) == ([6], {"6": 300, "7": 5})
     assert found["warnings"] == ["June 2011 was in the file more than once; the copies were left out."]
@@ -107,6 +114,36 @@ def test_airports_are_compared_with_the_previous_year_when_there_is_one() -> Non
 
     assert without == told | {"airports_new": None, "airports_gone": None}
     assert against == told | {"airports_new": ["ACK"], "airports_gone": ["PIR"]}
+
+
+def test_an_airport_with_a_gap_is_named_in_the_warnings() -> None:
+    days = {day: {"JFK": 10} | ({} if day in GAP else {"EWR": 10}) for day in whole_year(2013)}
+    found = report(2013, days)
+
+    assert [(gap["kind"], gap["name"], gap["days"]) for gap in found["gaps"]] == [("airport", "EWR", 10)]
+    (warning,) = found["warnings"]
+    assert all(part in warning for part in ("EWR", "2013-08-05", "2013-08-14", "10 a day"))
+
+
+def test_many_gaps_are_a_few_sentences() -> None:
+    names = [f"A{number:02}" for number in range(30)]
+    days = {day: {"JFK": 1000} | ({} if day in GAP else dict.fromkeys(names, 5)) for day in whole_year(2013)}
+    found = report(2013, days)
+
+    assert len(found["gaps"]) == 30
+    assert len(found["warnings"]) == quality.MAX_GAP_WARNINGS + 1
+
+
+def test_key_columns_without_any_value_and_equal_rows_that_were_kept_are_named() -> None:
+    days = whole_year(2014)
+    nulls = dict.fromkeys(schemas.SILVER.names, 0) | {"op_carrier_fl_num": 3650, "crs_dep_time": 3650}
+    part = StagedPart(Path("part"), 3650, 1, "aa", nulls, (1,), carriers(days))
+    found = report(2014, days, parts=[part], duplicates=Duplicates({}, 0, kept_without_key=7))
+
+    assert found["empty_key_columns"] == ["op_carrier_fl_num", "crs_dep_time"]
+    assert found["equal_rows_without_key"] == 7
+    assert any("OP_CARRIER_FL_NUM and CRS_DEP_TIME" in warning for warning in found["warnings"])
+    assert any(warning.startswith("7 rows") for warning in found["warnings"])
 
 
 def test_null_shares_are_over_the_rows_that_were_kept() -> None:
@@ -153,7 +190,7 @@ def test_one_lost_value_that_a_figure_uses_gives_a_warning(what: str) -> None:
 
 
 def test_the_report_is_one_row_of_the_warehouse() -> None:
-    found = report(2009, whole_year(2009, m10=0), duplicates_per_month={9: 300})
+    found = report(2009, whole_year(2009, m10=0), duplicates=Duplicates({9: 300}, 0, 0))
     table = quality.row(found)
 
     assert table.schema == schemas.BRONZE_QUALITY

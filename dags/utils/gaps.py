@@ -1,0 +1,134 @@
+"""Gaps in a year of flights: airports and carriers whose flights stop, or nearly stop, in the middle of their service.
+
+A gap is at least MIN_GAP_DAYS days in a row with almost no flights, or one calendar month with at most MAX_MONTH_SHARE
+of the usual flights. Before and after a gap the airport or carrier flies daily and with its usual number of flights.
+That tells a gap from a season: a seasonal airport does not fly on one side of its season, and one with two seasons
+pauses for more than MAX_SMALL_GAP_DAYS days. Airports with many flights a day have no seasons, so their gaps may be
+longer. Days on which the whole file has no flights are not part of a gap. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from utils import columns
+
+MIN_GAP_DAYS = 5
+MAX_MONTH_SHARE = 0.3  # of the usual flights
+MIN_USUAL_PER_DAY = 3  # flights; below that, schedules pause for a week or a month
+MIN_LARGE_PER_DAY = 20  # flights
+MAX_SMALL_GAP_DAYS = 31  # of an airport or a carrier with fewer flights a day than MIN_LARGE_PER_DAY
+MAX_EMPTY_SHARE = 0.05  # of the usual flights; a day with fewer counts as empty
+NEAR_DAYS, WIDE_DAYS = 7, 28  # on each side of a gap: flights on every near day, the usual number on the wide days
+MIN_WIDE_DAYS = 14
+MIN_FLOWN_SHARE = 0.7  # of the wide days; a second gap may be among them
+MIN_MONTH_FLOWN_SHARE = 0.9  # of the days of the months before and after a month with few flights
+MIN_USUAL_SHARE = 0.6  # of the usual flights, on each side of a gap
+
+
+def carrier_days(flights: pa.Table) -> pa.Table:
+    """Return the number of flights per carrier and day: op_carrier (string), fl_date and flights, in any order.
+
+    flights: op_carrier and fl_date of schemas.SILVER. Flights without a carrier are left out.
+    """
+    carrier, day = columns.one(flights["op_carrier"]), columns.values(columns.one(flights["fl_date"])).astype(np.int64)
+    is_known = columns.valid(carrier)
+    first = day.min() if len(day) else 0
+    days = day.max() - first + 1 if len(day) else 1
+    number = np.bincount(columns.values(carrier)[is_known] * days + day[is_known] - first)
+    cells = np.flatnonzero(number)
+    return pa.table(
+        {
+            "op_carrier": carrier.dictionary.take(columns.column(cells // days, pa.int64())),
+            "fl_date": columns.column(cells % days + first, pa.date32()),
+            "flights": columns.column(number[cells], pa.int64()),
+        }
+    )
+
+
+def find(kind: str, flights: pa.Table) -> list[dict[str, Any]]:
+    """Return the gaps of every name, the largest number of missing flights first, as JSON-ready values.
+
+    kind: `airport` or `carrier`, repeated in every gap. flights: three columns, which are the name, the date and the
+    number of flights; a name and date may occur several times, and rows without a name only say that the file has the
+    date.
+    """
+    name, day, number = (columns.one(column) for column in flights.columns)
+    name = name.dictionary_encode()
+    covered, day_at = np.unique(columns.values(day), return_inverse=True)
+    counts = np.zeros((len(name.dictionary), len(covered)), np.int64)
+    is_named = columns.valid(name)
+    np.add.at(counts, (columns.values(name)[is_named], day_at[is_named]), columns.values(number)[is_named])
+    days = covered.astype("datetime64[D]")
+    found = []
+    for label, per_day in zip(name.dictionary.to_pylist(), counts, strict=True):
+        usual = float(np.median(per_day[per_day > 0]))
+        if usual < MIN_USUAL_PER_DAY:
+            continue
+        found += [
+            {
+                "kind": kind,
+                "name": label,
+                "first_day": str(days[start]),
+                "last_day": str(days[stop - 1]),
+                "days": stop - start,
+                "flights": int(per_day[start:stop].sum()),
+                "usual_per_day": round(usual),
+            }
+            for start, stop in _gaps(per_day, days, usual)
+        ]
+    return sorted(found, key=lambda gap: (gap["flights"] - gap["days"] * gap["usual_per_day"], gap["name"]))
+
+
+def _gaps(per_day: np.ndarray, days: np.ndarray, usual: float) -> list[tuple[int, int]]:
+    """Return the gaps of one name as half-open ranges of `days`; a month that overlaps an empty run is left out."""
+    runs = list(_empty_runs(per_day, usual))
+    months = [
+        (start, stop)
+        for start, stop in _low_months(per_day, days, usual)
+        if not any(first < stop and last > start for first, last in runs)
+    ]
+    return runs + months
+
+
+def _empty_runs(per_day: np.ndarray, usual: float) -> Iterator[tuple[int, int]]:
+    is_flown = per_day > MAX_EMPTY_SHARE * usual
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], is_flown, [True]]).astype(np.int8)))
+    for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        is_season = usual < MIN_LARGE_PER_DAY and stop - start > MAX_SMALL_GAP_DAYS
+        if stop - start < MIN_GAP_DAYS or is_season:
+            continue
+        sides = per_day[:start][::-1], per_day[stop:]
+        if all(_is_in_service(side, usual) for side in sides):
+            yield start, stop
+
+
+def _is_in_service(side: np.ndarray, usual: float) -> bool:
+    """Whether the days on one side of a gap, the nearest first, are flown daily with the usual number of flights."""
+    wide = side[:WIDE_DAYS]
+    is_flown = wide > MAX_EMPTY_SHARE * usual
+    return bool(
+        len(wide) >= MIN_WIDE_DAYS
+        and is_flown[:NEAR_DAYS].all()
+        and is_flown.mean() >= MIN_FLOWN_SHARE
+        and np.median(wide[is_flown]) >= MIN_USUAL_SHARE * usual
+    )
+
+
+def _low_months(per_day: np.ndarray, days: np.ndarray, usual: float) -> Iterator[tuple[int, int]]:
+    months = days.astype("datetime64[M]")
+    starts = np.flatnonzero(np.concatenate([[True], months[1:] != months[:-1]])).tolist()
+    ranges = list(zip(starts, [*starts[1:], len(months)], strict=True))
+    means = [per_day[start:stop].mean() for start, stop in ranges]
+    are_usual = [
+        mean >= MIN_USUAL_SHARE * usual and (per_day[start:stop] > 0).mean() >= MIN_MONTH_FLOWN_SHARE
+        for mean, (start, stop) in zip(means, ranges, strict=True)
+    ]
+    for place in range(1, len(ranges) - 1):
+        around = (means[place - 1] + means[place + 1]) / 2
+        if are_usual[place - 1] and are_usual[place + 1] and means[place] <= MAX_MONTH_SHARE * around:
+            yield ranges[place]
