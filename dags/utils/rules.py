@@ -15,11 +15,11 @@ from typing import NamedTuple
 from utils.errors import printable
 
 # A field is empty if it holds nothing, blanks or one of these words in any case: R, SQL and Python export them.
-# No airport or carrier of the dataset has such a code.
+# No airport or carrier of our real years has such a code.
 EMPTY_WORDS = frozenset({"", "NA", "N/A", "NULL", "NONE", "NAN", r"\N"})
 BLANKS = " \t"  # around a value they mean nothing
 MAX_WORD_CHARS = 40  # a longer word is unreadable; messages show this much of a value
-MIN_DELAY_MIN, MAX_DELAY_MIN = -720, 7_200  # the longest delay on record is about three days; 9999 means "unknown"
+MIN_DELAY_MIN, MAX_DELAY_MIN = -720, 7_200  # our real years have -112 to 2,467; 9999 and -999 mean "unknown"
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _MIDNIGHT = r"(?:[ T]0?0:00(?::00(?:\.0+)?)?| 12:00(?::00)? AM)?"
@@ -83,7 +83,7 @@ class Form(NamedTuple):
     spellings: Mapping[str, str] = MappingProxyType({})  # of numbers, in upper case
 
 
-DATE = Form("a date", "dates must look like 2018-01-31 or 1/31/2018", _read_date)
+DATE = Form("a date", "dates must look like 2018-01-31, or 1/31/2018 with the month first", _read_date)
 AIRPORT = Form("an airport code", "airport codes must look like JFK", _read_airport)
 CARRIER = Form("a carrier code", "carrier codes must look like UA", _read_carrier)
 FLAG = Form("0 or 1", "the value must be 0 or 1", lowest=0, highest=1, spellings=_FLAGS)

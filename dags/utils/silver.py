@@ -438,12 +438,12 @@ def _unparsable(block: bytes, found: list[tuple[int, bytes, bool]], header: Head
     rejected: dict[int, Rejected] = {}
     is_utf8, has_return, has_underscore = _is_utf8(block), b"\r" in block, b"_" in block
     for place, (line, record, closes) in enumerate(found):
-        if len(record) > LONGEST_LINE_BYTES:
+        if has_return and closes and _BARE_RETURN.search(record):
+            rejected[place] = Rejected(line, BARE_RETURN, _as_text(record))
+        elif len(record) > LONGEST_LINE_BYTES:
             rejected[place] = Rejected(line, TOO_LONG, _as_text(record))
         elif not closes:
             rejected[place] = Rejected(line, OPEN_QUOTE, _as_text(record))
-        elif has_return and _BARE_RETURN.search(record):
-            rejected[place] = Rejected(line, BARE_RETURN, _as_text(record))
         elif has_underscore and b"_" in record and (names := _names_in(record)):
             reason, difference = _second_header(names, header.names)
             rejected[place] = Rejected(line, reason, _as_text(record), value=difference)
