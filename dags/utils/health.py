@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import unquote, urlsplit
 
 import typer
 from rich.console import Console
@@ -183,16 +182,33 @@ def _rows_and_hash(lake: Lake, key: str, column: str | None) -> tuple[int, str]:
 
 
 def _disks(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
-    """One finding for each disk that scratch space, logs or a lake in a folder are on."""
-    parts = urlsplit(settings.lake)
-    folders = [settings.scratch, watch.log_folder, Path(unquote(parts.path)) if parts.scheme == "file" else None]
+    """Yield one finding for each disk that scratch space, logs or a lake in a folder are on."""
+    from utils.stores import FolderStore, open_store
+
+    store = open_store(settings)
+    folders = {
+        "DELAYWATCH_SCRATCH": settings.scratch,
+        "DELAYWATCH_LOG_FOLDER": watch.log_folder,
+        "DELAYWATCH_LAKE": store.root if isinstance(store, FolderStore) else None,
+    }
     seen = set()
-    for folder in folders:
-        there = next((place for place in (folder, *folder.parents) if place.exists()), None) if folder else None
-        if there is None or there.stat().st_dev in seen:
+    for variable, folder in folders.items():
+        if folder is None:
             continue
-        seen.add(there.stat().st_dev)
-        usage = shutil.disk_usage(there)
+        try:
+            there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+            device, usage = there.stat().st_dev, shutil.disk_usage(there)
+        except OSError as error:
+            yield Finding(
+                "disk",
+                False,
+                f"{variable} {folder} cannot be opened ({error.strerror}); give this user the right to enter the "
+                f"folders above it, or correct {variable}.",
+            )
+            continue
+        if device in seen:
+            continue
+        seen.add(device)
         share = usage.free / usage.total
         said = f"{usage.free / 1e9:,.1f} GB ({share:.0%}) are free on the disk of {there}".replace("%", " %")
         if share < LEAST_FREE_SHARE or usage.free < LEAST_FREE_BYTES:

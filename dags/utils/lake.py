@@ -17,14 +17,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from utils.errors import DelaywatchError
 from utils.settings import Settings
-from utils.stores import STAGING, BucketStore, FolderStore, Source, SourceFile, Store, make_private
+from utils.stores import STAGING, FolderStore, Source, SourceFile, Store, make_private, open_store
 
 Manifest = dict[str, Any]
 EXPLANATIONS = ("anomaly_reasons", "anomaly_factors", "events", "event_days")  # of the published verdicts, in gold
@@ -108,17 +107,8 @@ class Lake:
     """Partitions of one lake by year. Opens nothing before it is asked."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises DelaywatchError when `settings.lake` is neither `file:///folder` nor `s3://bucket[/prefix]`."""
-        parts = urlsplit(settings.lake)
-        if parts.scheme == "file" and parts.path and not parts.netloc:
-            self.store: Store = FolderStore(Path(unquote(parts.path)))
-        elif parts.scheme == "s3" and parts.netloc:
-            self.store = BucketStore(settings)
-        else:
-            raise DelaywatchError(
-                f"The lake {settings.lake!r} is neither file:///folder nor s3://bucket[/prefix]; "
-                "correct DELAYWATCH_LAKE."
-            )
+        """Raises DelaywatchError when `settings.lake` names no store; see `stores.open_store`."""
+        self.store: Store = open_store(settings)
         self.uri = settings.lake.rstrip("/")
         self._scratch = settings.scratch
 

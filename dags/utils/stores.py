@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import io
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -19,7 +20,7 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, NoReturn, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from typing_extensions import override
 
@@ -77,6 +78,50 @@ class Store(Protocol):
 
     def open(self, key: str) -> Source:
         """The object, which must exist, pinned to its present version; the caller closes it."""
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_FOLDER_URL = re.compile(r"(?i:file)://(/.*)", re.DOTALL)
+_BUCKET_URL = re.compile(r"(?i:s3)://([^/]+)/?(.*)", re.DOTALL)
+
+
+def open_store(settings: Settings) -> Store:
+    """Return the store at `settings.lake`: `file:///folder` or `s3://bucket[/prefix]`.
+
+    The path of a file URL is percent-decoded, as in every file URL; bucket and prefix are taken literally, as AWS does.
+    Raises DelaywatchError for another URL, and for a name that another program would cut or read differently.
+    """
+    lake = settings.lake
+    folder, bucket = _FOLDER_URL.fullmatch(lake), _BUCKET_URL.fullmatch(lake)
+    if _CONTROL.search(lake):
+        raise DelaywatchError(f"DELAYWATCH_LAKE is {lake!r}; write it without tabs, line ends and control characters.")
+    if (folder or bucket) and (cut := re.search("[?#]", lake)):
+        rename = "write # as %23 and ? as %3F" if folder else "take a prefix without # and ?"
+        raise DelaywatchError(
+            f"DELAYWATCH_LAKE is {lake!r}, and {cut[0]} would end the name; {rename}. Earlier releases used "
+            f"{lake[: cut.start()]!r}: write that to keep the years that are there."
+        )
+    if folder:
+        return FolderStore(_decoded(folder[1], lake))
+    if bucket:
+        return BucketStore(settings, bucket[1], bucket[2].strip("/"))
+    raise DelaywatchError(
+        f"The lake {lake!r} is neither file:///folder nor s3://bucket[/prefix]; correct DELAYWATCH_LAKE."
+    )
+
+
+def _decoded(path: str, lake: str) -> Path:
+    """Return the folder that the path of a file URL names. Raises DelaywatchError for a % that encodes nothing."""
+    try:
+        decoded = unquote(path, errors="strict")
+        is_encoded = not re.search("%(?![0-9A-Fa-f]{2})", path) and not _CONTROL.search(decoded)
+    except UnicodeDecodeError:
+        is_encoded = False
+    if not is_encoded:
+        raise DelaywatchError(
+            f"DELAYWATCH_LAKE is {lake!r}, in which a % does not encode a character; write % itself as %25."
+        )
+    return Path(decoded)
 
 
 class SourceFile(io.RawIOBase):
@@ -377,10 +422,9 @@ class BucketSource(Source):
 class BucketStore(Store):
     """A lake in an S3 bucket or below a prefix of it, at AWS or at any endpoint that speaks S3."""
 
-    def __init__(self, settings: Settings) -> None:
-        """`settings.lake` is `s3://bucket[/prefix]`; nothing is asked of S3 yet."""
-        parts = urlsplit(settings.lake)
-        self.bucket, self.prefix = parts.netloc, parts.path.strip("/")
+    def __init__(self, settings: Settings, bucket: str, prefix: str = "") -> None:
+        """Remember where the lake is; the first request opens the connection. Use `open_store`."""
+        self.bucket, self.prefix = bucket, prefix
         self._settings = settings
 
     @cached_property
@@ -602,7 +646,7 @@ def _sentence(kinds: Sequence[str], settings: Settings, endpoint: str | None, do
         "ParamValidationError": name,
         "InvalidBucketName": name,
         "NoSuchBucket": f"The bucket of the lake {lake} does not exist{at}; correct DELAYWATCH_LAKE, or create it with "
-        f"`aws s3 mb s3://{urlsplit(lake).netloc}`.",
+        f"`aws s3 mb s3://{lake.partition('://')[2].partition('/')[0]}`.",
         "InvalidAccessKeyId": f"S3{at} does not know this access key; correct AWS_ACCESS_KEY_ID or aws_default.",
         "SignatureDoesNotMatch": f"S3{at} refuses the secret key; correct AWS_SECRET_ACCESS_KEY or aws_default.",
         "InvalidToken": token,

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 from requests import PreparedRequest
@@ -37,8 +38,10 @@ def auth(token_file: Path) -> AuthBase:
 
     Raises DelaywatchError without a word of its content when the file is neither.
     """
+    with suppress(RuntimeError):  # this user has no home; then there is no file of this name either
+        token_file = token_file.expanduser()
     try:
-        text = token_file.expanduser().read_text(encoding="utf-8").strip()
+        text = token_file.read_text(encoding="utf-8").strip()
     except (FileNotFoundError, NotADirectoryError):
         text = ""
     except OSError as error:
