@@ -156,7 +156,8 @@ class Lake:
             return there[0]
         if there:
             raise DelaywatchError(
-                f"Both {there[0]} and {there[1]} are in {self.uri}; remove the one that is not the year."
+                f"Both {there[0]} and {there[1]} are in {self.uri}; remove one of them, or put the right file again "
+                f"with `python -m utils bronze --year {year} --from FILE --replace`."
             )
         years = ", ".join(map(str, self.bronze_years()))
         choice = (
@@ -167,6 +168,14 @@ class Lake:
     def open_bronze(self, year: int) -> Source:
         """The year's CSV as it is now; the caller closes it. Raises DelaywatchError as `bronze_key` does."""
         return self.store.open(self.bronze_key(year))
+
+    def holds(self, key: str, source: Source) -> bool:
+        """Return whether the object `key`, which must exist, has the bytes of `source`."""
+        step = 8 << 20
+        with closing(self.store.open(key)) as there:
+            return there.size == source.size and all(
+                there.read(at, at + step) == source.read(at, at + step) for at in range(0, source.size, step)
+            )
 
     @contextmanager
     def staging(self, year: int) -> Iterator[Path]:
@@ -180,7 +189,8 @@ class Lake:
         else:
             base = self._scratch / f"delaywatch-{hashlib.sha256(self.uri.encode()).hexdigest()[:12]}"
         folder = base / f"year={year}"
-        keeper = FolderStore(base if base.name != STAGING else base.parent)
+        is_in_lake = isinstance(self.store, FolderStore)
+        keeper = FolderStore(base.parent) if is_in_lake else FolderStore(base, "DELAYWATCH_SCRATCH")
         try:
             if isinstance(self.store, FolderStore):
                 base.mkdir(parents=True, exist_ok=True)

@@ -158,6 +158,14 @@ class SourceFile(io.RawIOBase):
         return data
 
 
+def cannot_read(path: Path, error: OSError) -> DelaywatchError:
+    """Return the error for a local file that a person named and that cannot be opened."""
+    return DelaywatchError(
+        f"{path} cannot be read ({error.strerror}); correct its path, or give this user the right to read it and to "
+        "enter the folders above it."
+    )
+
+
 # --- folders --------------------------------------------------------------------------------------------------------
 
 
@@ -185,7 +193,7 @@ class FolderSource(Source):
     def still_the_same(self) -> bool:
         try:
             return self._fingerprint(self._path.stat()) == self._pin
-        except FileNotFoundError:
+        except OSError:  # gone, or no longer ours to see
             return False
 
     @override
@@ -196,9 +204,9 @@ class FolderSource(Source):
 class FolderStore(Store):
     """A lake in a local folder."""
 
-    def __init__(self, root: Path) -> None:
-        """The folder need not exist before the first object is put."""
-        self.root = root
+    def __init__(self, root: Path, variable: str = "DELAYWATCH_LAKE") -> None:
+        """Remember the folder, which the first `put` creates, and the variable that names it in errors."""
+        self.root, self._variable = root, variable
 
     def fail(self, error: OSError, doing: str) -> NoReturn:
         """Raise the DelaywatchError that says what `error`, met while `doing` something, asks of a person."""
@@ -210,13 +218,13 @@ class FolderStore(Store):
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise DelaywatchError(
                 f"No permission for {doing} in the folder {self.root}; "
-                "give this user the right to read and write there."
+                f"give this user the right to read and write there, or correct {self._variable}."
             ) from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             path = Path(error.filename or self.root)
             file = next((place for place in (path, *path.parents) if place.is_file()), path)
             raise DelaywatchError(
-                f"{file} is a file where a folder must be for {doing}; move it away or correct DELAYWATCH_LAKE."
+                f"{file} is a file where a folder must be for {doing}; move it away or correct {self._variable}."
             ) from error
         raise DelaywatchError(
             f"The folder {self.root} failed while {doing} ({error.strerror}); mend its disk and run the step again."
@@ -234,7 +242,13 @@ class FolderStore(Store):
         Raises DelaywatchError when a link among the folders of `key` leads out of the lake.
         """
         path = self._path(key)
-        if not path.parent.resolve().is_relative_to(self.root.resolve()):
+        try:
+            is_within = path.parent.resolve().is_relative_to(self.root.resolve())
+        except RuntimeError as error:  # pathlib's for links that lead in a circle
+            raise DelaywatchError(
+                f"Links on the way to {key} in the lake {self.root} lead in a circle; put a folder in their place."
+            ) from error
+        if not is_within:
             raise DelaywatchError(
                 f"A link on the way to {key} leads out of the lake {self.root}, where nothing may be changed; put a "
                 "folder in its place."
@@ -325,7 +339,11 @@ class FolderStore(Store):
     def upload(self, path: Path, key: str) -> None:
         target = self.own_path(key)
         try:
-            with path.open("rb") as source, self._beside(target) as file:
+            source = path.open("rb")
+        except OSError as error:
+            raise cannot_read(path, error) from error
+        try:
+            with source, self._beside(target) as file:
                 shutil.copyfileobj(source, file, 1 << 20)
         except OSError as error:
             self.fail(error, f"copying {path} to {key}")
@@ -575,7 +593,7 @@ class BucketStore(Store):
         try:
             file = path.open("rb")
         except OSError as error:
-            raise DelaywatchError(f"{path} cannot be read ({error.strerror}); correct its path or rights.") from error
+            raise cannot_read(path, error) from error
         with file, self.errors(f"writing {key}"):  # upload_file would hide the ClientError in one of boto3's own
             self.client.upload_fileobj(file, *self.where(key).values())
 
