@@ -91,7 +91,8 @@ def download(client: Client, base: str, year: int, folder: Path, progress: Progr
     found = client.download(url, folder / f"kaggle-{year}", check, progress)
     if found is None:
         raise DelaywatchError(
-            f"Kaggle has no {year} ({url}); its dataset has 2009 to 2018, the Bureau every year: --source bts."
+            f"Kaggle has no {year} ({url}); its dataset has 2009 to 2018. Look for other years at the Bureau: "
+            "--source bts."
         )
     return found
 
