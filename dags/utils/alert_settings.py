@@ -57,7 +57,10 @@ class AlertSettings:
             file = Path(env.get(f"{variable}_FILE") or os.devnull)
             if found := given.get(name) or env.get(variable):
                 return found
-            is_empty = file == Path(os.devnull) or (file.is_file() and not file.stat().st_size)
+            try:
+                is_empty = file == Path(os.devnull) or (file.is_file() and not file.stat().st_size)
+            except OSError:
+                is_empty = False  # reading it says what is wrong
             return None if is_empty else read_secret(file, f"{variable}_FILE").strip()
 
         asked = given.get("recipients") or env.get("DELAYWATCH_ALERT_EMAIL") or ""

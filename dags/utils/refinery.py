@@ -142,18 +142,21 @@ def is_doubtful(source: Source, year: int) -> bool:
     """Return whether a sample says that the CSV may break the rules of `refine_year`, so that a whole pass must decide.
 
     The sample is 8 KB of every 64 KB and the end of the file, so it meets every longer bad stretch. The file is
-    read from start to end for it, compressed or not. Raises DelaywatchError when compressed data are damaged or cut.
+    read from start to end for it, compressed or not.
     """
     reader = StreamReader(source)
-    header = silver.read_header(reader.header(), source.key)
-    reader.knows_header(header)
     rows = rejected = 0
     block = b""
-    while (part := reader.next_part()) is not None:
-        for block in part:
-            refined = silver.refine(_sample(block), header, year, joins_lines=True)
-            rows += refined.rows
-            rejected += len(refined.rejected)
+    try:
+        header = silver.read_header(reader.header(), source.key)
+        reader.knows_header(header)
+        while (part := reader.next_part()) is not None:
+            for block in part:
+                refined = silver.refine(_sample(block), header, year, joins_lines=True)
+                rows += refined.rows
+                rejected += len(refined.rejected)
+    except DelaywatchError:  # the whole pass raises it again, with the line of the file and not of a sample
+        return True
     may_be_cut = not block.endswith(b"\n")
     return may_be_cut or rejected > DOUBTFUL_SHARE * rows
 

@@ -222,9 +222,10 @@ class FolderStore(Store):
             ) from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             path = Path(error.filename or self.root)
-            file = next((place for place in (path, *path.parents) if place.is_file()), path)
+            with suppress(PermissionError):
+                path = next((place for place in (path, *path.parents) if place.is_file()), path)
             raise DelaywatchError(
-                f"{file} is a file where a folder must be for {doing}; move it away or correct {self._variable}."
+                f"{path} is a file where a folder must be for {doing}; move it away or correct {self._variable}."
             ) from error
         raise DelaywatchError(
             f"The folder {self.root} failed while {doing} ({error.strerror}); mend its disk and run the step again."
