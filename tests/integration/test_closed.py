@@ -16,7 +16,7 @@ NO_WAREHOUSE = "postgresql://nobody@127.0.0.1:1/nothing"
 
 
 def run(
-    tmp_path: Path, command: list[str], closed: Path, mode: int = 0o700, **variables: str
+    tmp_path: Path, command: list[str], closed: Path, variables: dict[str, str] | None = None, mode: int = 0o700
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m utils` as a user from whom `closed` is shut."""
     lake = tmp_path / "lake"
@@ -28,7 +28,7 @@ def run(
     environment |= {"DELAYWATCH_LAKE": lake.as_uri(), "DELAYWATCH_WAREHOUSE": NO_WAREHOUSE}
     return subprocess.run(
         [*before, sys.executable, "-m", "utils", *command],
-        env={**environment, **variables},
+        env={**environment, **(variables or {})},
         capture_output=True,
         text=True,
         check=False,
@@ -47,7 +47,7 @@ def closed(tmp_path: Path) -> Path:
 
 
 def test_health_names_a_log_folder_that_it_cannot_enter_and_says_the_rest(tmp_path: Path, closed: Path) -> None:
-    done = run(tmp_path, ["health"], closed, DELAYWATCH_LOG_FOLDER=str(closed / "inside"))
+    done = run(tmp_path, ["health"], closed, {"DELAYWATCH_LOG_FOLDER": str(closed / "inside")})
 
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     disks = [line for line in done.stdout.splitlines() if line.split()[1] == "disk"]
@@ -59,7 +59,7 @@ def test_health_names_a_log_folder_that_it_cannot_enter_and_says_the_rest(tmp_pa
 def test_sweep_names_a_log_folder_that_it_cannot_read(tmp_path: Path, closed: Path, folder: str) -> None:
     logs = tmp_path / folder
 
-    done = run(tmp_path, ["sweep"], closed, DELAYWATCH_LOG_FOLDER=str(logs), DELAYWATCH_KEEP_LOGS_DAYS="1")
+    done = run(tmp_path, ["sweep"], closed, {"DELAYWATCH_LOG_FOLDER": str(logs), "DELAYWATCH_KEEP_LOGS_DAYS": "1"})
 
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert done.stderr.startswith("Error: ")
@@ -82,7 +82,7 @@ def test_a_file_with_a_secret_that_cannot_be_read_is_named(
 ) -> None:
     warehouse = {"DELAYWATCH_WAREHOUSE": ""} if variable == "DELAYWATCH_WAREHOUSE_FILE" else {}
 
-    done = run(tmp_path, command, closed, **{variable: str(closed / "file")}, **warehouse)
+    done = run(tmp_path, command, closed, {variable: str(closed / "file"), **warehouse})
 
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert str(closed / "file") in done.stdout + done.stderr
@@ -104,7 +104,7 @@ def test_settings_of_detectors_that_cannot_be_read_are_named(tmp_path: Path, clo
     subprocess.run(["cp", "-rL", str(ROOT / "dags"), str(dags)], check=True)
     prefix(dags)
 
-    done = run(tmp_path, ["prepare"], dags / name, mode=0o600, PYTHONPATH=str(dags))
+    done = run(tmp_path, ["prepare"], dags / name, {"PYTHONPATH": str(dags)}, mode=0o600)
 
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert str(dags / name) in done.stderr
