@@ -152,6 +152,8 @@ def is_doubtful(source: Source, year: int) -> bool:
         reader.knows_header(header)
         while (part := reader.next_part()) is not None:
             for block in part:
+                if b"\0" in block or b"FL_DATE" in block:  # a broken copy, or a second header
+                    return True
                 refined = silver.refine(_sample(block), header, year, joins_lines=True)
                 rows += refined.rows
                 rejected += len(refined.rejected)

@@ -9,17 +9,18 @@ import random
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.bronze import Flight, csv_of, year_of_flights
 from tests.unprivileged import give, prefix
-from utils import pipeline
+from utils import pipeline, refinery
 from utils.errors import DelaywatchError
 from utils.lake import Lake, bronze_keys
 from utils.settings import Settings
-from utils.stores import FolderStore
+from utils.stores import FolderSource, FolderStore
 
 ROOT = Path(__file__).parents[2]
 YEAR = 2015
@@ -80,6 +81,19 @@ def test_a_file_with_a_bad_stretch_anywhere_is_refused(
     assert "cannot be used, more than 1%" in refusal(folder_settings, path)
 
     assert bronze(folder_settings) == {}
+
+
+@pytest.mark.parametrize("broken", [b"\0" * 30_000, csv_of([])], ids=["zero bytes", "a second header"])
+def test_a_small_break_in_a_large_file_makes_a_whole_pass(
+    folder_settings: Settings, tmp_path: Path, broken: bytes
+) -> None:
+    """What the pass makes of it is its own business; that a sample misses it is shown by its place."""
+    content = csv_of(LARGE)
+    middle = content.find(b"\n", 7_000_000 // (1 << 16) * (1 << 16) + 20_000) + 1
+    path = file_of(tmp_path, content[:middle] + broken + content[middle:])
+
+    with closing(FolderSource(str(path), path)) as source:
+        assert refinery.is_doubtful(source, YEAR)
 
 
 def test_a_file_with_few_bad_rows_in_one_place_is_taken(folder_settings: Settings, tmp_path: Path) -> None:
