@@ -6,19 +6,8 @@ import os
 from pathlib import Path
 
 NOBODY = 65534
-
-
-def prefix(*folders: Path) -> list[str]:
-    """Return the words before a command that make it nobody's; opens `folders` and those above them to that user.
-
-    Empty when the tests themselves run without rights.
-    """
-    if os.geteuid() != 0:
-        return []
-    for folder in {above for given in folders for above in (given, *given.parents)}:
-        if "pytest" in str(folder):
-            folder.chmod(folder.stat().st_mode | 0o055)
-    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+# The words before a command that make it nobody's; none when the tests themselves run without rights.
+PREFIX = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if os.geteuid() == 0 else list[str]()
 
 
 def give(folder: Path) -> None:
@@ -26,3 +15,8 @@ def give(folder: Path) -> None:
     if os.geteuid() == 0:
         for path in (folder, *folder.rglob("*")):
             os.chown(path, NOBODY, NOBODY)
+
+
+def close(path: Path) -> None:
+    """Let nobody but root, or nobody at all, open the folder or file."""
+    path.chmod(0o700 if os.geteuid() == 0 else 0)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.bronze import Flight, csv_of, year_of_flights
-from tests.unprivileged import give, prefix
+from tests.unprivileged import PREFIX, close, give
 from utils import pipeline, refinery
 from utils.errors import DelaywatchError
 from utils.lake import Lake, bronze_keys
@@ -283,57 +283,44 @@ def test_the_beginning_of_a_file_on_standard_input_is_no_year(folder_settings: S
     assert bronze(folder_settings) == {}
 
 
-def closed(folder: Path) -> Path:
-    folder.mkdir()
-    path = file_of(folder, GOOD)
-    folder.chmod(0o700 if os.geteuid() == 0 else 0)
-    return path
-
-
 @pytest.mark.parametrize("case", ["closed folder", "closed file", "broken link", "circle", "below a file", "a folder"])
-def test_a_file_that_cannot_be_read_is_named_in_one_sentence(tmp_path: Path, case: str) -> None:
-    lake = tmp_path / "lake"
-    lake.mkdir()
-    path = file_of(tmp_path, GOOD)
-    if case == "closed folder":
-        path = closed(tmp_path / "Downloads")
-    if case == "closed file":
-        path.chmod(0o600 if os.geteuid() == 0 else 0)
-    if case == "broken link":
-        path = tmp_path / "link.csv"
-        path.symlink_to("nowhere.csv")
-    if case == "circle":
-        path = tmp_path / "circle.csv"
-        path.symlink_to("circle.csv")
-    if case == "below a file":
-        path = path / "2015.csv"
-    if case == "a folder":
-        path = lake
-    before = prefix(tmp_path, lake)
-    give(lake)
-    (tmp_path / "scratch").mkdir()
-    give(tmp_path / "scratch")
-    settings = Settings(lake=lake.as_uri(), warehouse="", scratch=tmp_path)
+def test_a_file_that_cannot_be_read_is_named_in_one_sentence(public_folder: Path, case: str) -> None:
+    settings = Settings(lake=(public_folder / "lake").as_uri(), warehouse="", scratch=public_folder)
+    downloads = public_folder / "Downloads"
+    for folder in (downloads, public_folder / "lake", public_folder / "scratch"):
+        folder.mkdir()
+    give(public_folder / "lake")
+    give(public_folder / "scratch")
+    good = file_of(downloads, GOOD)
+    path = {
+        "closed folder": good,
+        "closed file": good,
+        "broken link": downloads / "link.csv",
+        "circle": downloads / "circle.csv",
+        "below a file": good / "2015.csv",
+        "a folder": downloads,
+    }[case]
+    (downloads / "link.csv").symlink_to("nowhere.csv")
+    (downloads / "circle.csv").symlink_to("circle.csv")
+    if case.startswith("closed"):
+        close(downloads if case == "closed folder" else good)
 
-    told = error_of(run(settings, "--from", str(path), before=before))
+    told = error_of(run(settings, "--from", str(path), before=PREFIX))
 
     assert str(path) in told
     assert bronze(settings) == {}
 
 
-@pytest.mark.parametrize("what", ["lake", "01_bronze", "01_bronze/2015.csv"])
-def test_a_lake_that_is_closed_to_this_user_is_named_in_one_sentence(
-    folder_settings: Settings, tmp_path: Path, what: str
-) -> None:
-    pipeline.put_bronze(folder_settings, YEAR, file_of(tmp_path, GOOD))
-    lake = tmp_path / "lake"
-    before = prefix(tmp_path, lake)
-    (tmp_path / "scratch").mkdir()
-    give(tmp_path / "scratch")
-    path = lake if what == "lake" else lake / what
-    path.chmod(0o700 if os.geteuid() == 0 else 0)
+@pytest.mark.parametrize("what", ["", "01_bronze", "01_bronze/2015.csv"])
+def test_a_lake_that_is_closed_to_this_user_is_named_in_one_sentence(public_folder: Path, what: str) -> None:
+    lake = public_folder / "lake"
+    settings = Settings(lake=lake.as_uri(), warehouse="", scratch=public_folder)
+    pipeline.put_bronze(settings, YEAR, file_of(public_folder, GOOD))
+    (public_folder / "scratch").mkdir()
+    give(public_folder / "scratch")
+    close(lake / what)
 
-    told = error_of(run(folder_settings, "--from", str(file_of(tmp_path, OTHER_GOOD)), "--replace", before=before))
+    told = error_of(run(settings, "--from", str(file_of(public_folder, OTHER_GOOD)), "--replace", before=PREFIX))
 
     assert "No permission" in told
     assert str(lake) in told

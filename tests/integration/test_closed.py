@@ -9,25 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.unprivileged import give, prefix
+from tests.unprivileged import PREFIX, close, give
 
 ROOT = Path(__file__).parents[2]
 NO_WAREHOUSE = "postgresql://nobody@127.0.0.1:1/nothing"
 
 
 def run(
-    tmp_path: Path, command: list[str], closed: Path, variables: dict[str, str] | None = None, mode: int = 0o700
+    public_folder: Path, command: list[str], closed: Path, variables: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m utils` as a user from whom `closed` is shut."""
-    lake = tmp_path / "lake"
+    lake = public_folder / "lake"
     lake.mkdir(exist_ok=True)
     give(lake)
-    before = prefix(tmp_path, lake)
-    closed.chmod(mode if os.geteuid() == 0 else 0)
+    close(closed)
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "dags"), "COLUMNS": "400", "HOME": "/nowhere"}
     environment |= {"DELAYWATCH_LAKE": lake.as_uri(), "DELAYWATCH_WAREHOUSE": NO_WAREHOUSE}
     return subprocess.run(
-        [*before, sys.executable, "-m", "utils", *command],
+        [*PREFIX, sys.executable, "-m", "utils", *command],
         env={**environment, **(variables or {})},
         capture_output=True,
         text=True,
@@ -37,17 +36,17 @@ def run(
 
 
 @pytest.fixture
-def closed(tmp_path: Path) -> Path:
+def closed(public_folder: Path) -> Path:
     """A folder with a file in it, yet to be closed."""
-    folder = tmp_path / "closed"
+    folder = public_folder / "closed"
     (folder / "inside").mkdir(parents=True)
     (folder / "file").write_text("content\n")
     os.utime(folder / "file", (1, 1))
     return folder
 
 
-def test_health_names_a_log_folder_that_it_cannot_enter_and_says_the_rest(tmp_path: Path, closed: Path) -> None:
-    done = run(tmp_path, ["health"], closed, {"DELAYWATCH_LOG_FOLDER": str(closed / "inside")})
+def test_health_names_a_log_folder_that_it_cannot_enter_and_says_the_rest(public_folder: Path, closed: Path) -> None:
+    done = run(public_folder, ["health"], closed, {"DELAYWATCH_LOG_FOLDER": str(closed / "inside")})
 
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     disks = [line for line in done.stdout.splitlines() if line.split()[1] == "disk"]
@@ -56,10 +55,10 @@ def test_health_names_a_log_folder_that_it_cannot_enter_and_says_the_rest(tmp_pa
 
 
 @pytest.mark.parametrize("folder", ["closed", "closed/inside", "closed/file"])
-def test_sweep_names_a_log_folder_that_it_cannot_read(tmp_path: Path, closed: Path, folder: str) -> None:
-    logs = tmp_path / folder
+def test_sweep_names_a_log_folder_that_it_cannot_read(public_folder: Path, closed: Path, folder: str) -> None:
+    logs = public_folder / folder
 
-    done = run(tmp_path, ["sweep"], closed, {"DELAYWATCH_LOG_FOLDER": str(logs), "DELAYWATCH_KEEP_LOGS_DAYS": "1"})
+    done = run(public_folder, ["sweep"], closed, {"DELAYWATCH_LOG_FOLDER": str(logs), "DELAYWATCH_KEEP_LOGS_DAYS": "1"})
 
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert done.stderr.startswith("Error: ")
@@ -78,33 +77,32 @@ def test_sweep_names_a_log_folder_that_it_cannot_read(tmp_path: Path, closed: Pa
     ],
 )
 def test_a_file_with_a_secret_that_cannot_be_read_is_named(
-    tmp_path: Path, closed: Path, command: list[str], variable: str
+    public_folder: Path, closed: Path, command: list[str], variable: str
 ) -> None:
     warehouse = {"DELAYWATCH_WAREHOUSE": ""} if variable == "DELAYWATCH_WAREHOUSE_FILE" else {}
 
-    done = run(tmp_path, command, closed, {variable: str(closed / "file"), **warehouse})
+    done = run(public_folder, command, closed, {variable: str(closed / "file"), **warehouse})
 
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert str(closed / "file") in done.stdout + done.stderr
 
 
-def test_a_password_file_that_cannot_be_read_is_no_wrong_command_line(tmp_path: Path, closed: Path) -> None:
+def test_a_password_file_that_cannot_be_read_is_no_wrong_command_line(public_folder: Path, closed: Path) -> None:
     file = closed / "file"
 
-    done = run(tmp_path, ["prepare", "--reader", "r", "--reader-password-file", str(file)], file, mode=0o600)
+    done = run(public_folder, ["prepare", "--reader", "r", "--reader-password-file", str(file)], file)
 
     assert (done.returncode, done.stderr.startswith("Error: ")) == (1, True)
     assert str(file) in done.stderr
 
 
 @pytest.mark.parametrize("name", ["detectors.yaml", "incidents.yaml"])
-def test_settings_of_detectors_that_cannot_be_read_are_named(tmp_path: Path, closed: Path, name: str) -> None:
+def test_settings_of_detectors_that_cannot_be_read_are_named(public_folder: Path, closed: Path, name: str) -> None:
     """The files lie beside the package, so a copy of its folder is made."""
     dags = closed.parent / "dags"
     subprocess.run(["cp", "-rL", str(ROOT / "dags"), str(dags)], check=True)
-    prefix(dags)
 
-    done = run(tmp_path, ["prepare"], dags / name, {"PYTHONPATH": str(dags)}, mode=0o600)
+    done = run(public_folder, ["prepare"], dags / name, {"PYTHONPATH": str(dags)})
 
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert str(dags / name) in done.stderr

@@ -12,7 +12,7 @@ import pytest
 
 from tests.bronze import flight
 from tests.bureau import Answer, Bureau, month_csv, month_path, serving, year_of_zips, zip_of
-from tests.unprivileged import give, prefix
+from tests.unprivileged import PREFIX, close, give
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,20 +85,19 @@ def test_months_are_taken_from_a_folder(bureau: Bureau, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["folder", "zip", "scratch"])
-def test_what_is_closed_to_this_user_is_one_sentence(bureau: Bureau, tmp_path: Path, what: str) -> None:
-    folder, lake, scratch = (tmp_path / name for name in ("Downloads", "lake", "scratch"))
+def test_what_is_closed_to_this_user_is_one_sentence(bureau: Bureau, public_folder: Path, what: str) -> None:
+    folder, lake, scratch = (public_folder / name for name in ("Downloads", "lake", "scratch"))
     for one in (folder, lake, scratch):
         one.mkdir()
     for path, content in bureau.files.items():
         (folder / Path(path).name).write_bytes(content)
-    before = prefix(tmp_path, folder, lake, scratch)
     give(lake)
     if what != "scratch":
         give(scratch)
     closed = {"folder": folder, "zip": next(folder.iterdir()), "scratch": scratch}[what]
-    closed.chmod(0o700 if os.geteuid() == 0 else 0)
+    close(closed)
 
-    done = run(bureau, tmp_path, "--year", "2015", "--from", str(folder), before=before, scratch=scratch)
+    done = run(bureau, public_folder, "--year", "2015", "--from", str(folder), before=PREFIX, scratch=scratch)
 
     assert closed.name in error_of(done)
     assert not (lake / "01_bronze").exists()
