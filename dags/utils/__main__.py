@@ -235,7 +235,7 @@ def bronze(
         )
 
     def put(settings: Settings, one: int, progress: Progress) -> None:
-        with _file_of(csv, settings, size) as path, _megabytes(progress, f"{one} check, MB") as step:
+        with _file_of(csv, settings, one, size) as path, _megabytes(progress, f"{one} check, MB") as step:
             shown_as = path.name if csv == STANDARD_INPUT else None
             _show(pipeline.put_bronze(settings, one, path, replace=replace, shown_as=shown_as, progress=step))
 
@@ -247,7 +247,7 @@ def _show(key: str) -> None:
 
 
 @contextmanager
-def _file_of(csv: Path, settings: Settings, size: int | None) -> Iterator[Path]:
+def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iterator[Path]:
     """Yield the file, or a temporary copy of standard input that is named after its format.
 
     Raises DelaywatchError when standard input is a terminal, or may have ended early.
@@ -278,6 +278,7 @@ def _file_of(csv: Path, settings: Settings, size: int | None) -> Iterator[Path]:
                 f"Standard input has {found:,} bytes instead of {size:,}, so it was cut; send it again."
             )
         if is_cut:
+            pipeline.check_csv(path, year, path.name)  # says so if it is no CSV at all
             raise DelaywatchError(
                 "Standard input ends in the middle of a line, so it may have been cut; send the whole file again, or "
                 "add a line end to its last line."

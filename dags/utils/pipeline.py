@@ -323,11 +323,11 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
     return keys.year_page_key(year)
 
 
-def check_csv(path: Path, year: int) -> None:
+def check_csv(path: Path, year: int, shown_as: str | None = None) -> None:
     """Refuse a local file that cannot be the year's CSV, by its first lines; see refinery.glance."""
     from utils import refinery
 
-    with closing(_local_file(path, str(path))) as source:
+    with closing(_local_file(path, shown_as or str(path))) as source:
         refinery.glance(source, check_year(year))
 
 

@@ -283,6 +283,12 @@ def test_the_beginning_of_a_file_on_standard_input_is_no_year(folder_settings: S
     assert bronze(folder_settings) == {}
 
 
+def test_another_kind_of_file_on_standard_input_is_not_called_cut(folder_settings: Settings) -> None:
+    told = error_of(run(folder_settings, "--from", "-", stdin=b"PK\x03\x04 and so on"))
+
+    assert "zip archive" in told
+
+
 @pytest.mark.parametrize("case", ["closed folder", "closed file", "broken link", "circle", "below a file", "a folder"])
 def test_a_file_that_cannot_be_read_is_named_in_one_sentence(public_folder: Path, case: str) -> None:
     settings = Settings(lake=(public_folder / "lake").as_uri(), warehouse="", scratch=public_folder)
