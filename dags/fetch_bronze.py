@@ -4,8 +4,9 @@ From 1 January on it asks once a day whether December is published, which takes 
 year; the run of `flight_anomalies` that waits for the file goes on by itself within the hour. A year that is in bronze
 already is left alone. Paused until somebody switches it on, because it asks a host outside.
 
-**One year by hand**: press Trigger, set `year`; it replaces what is in bronze, and fails at once when the year is not
-published. `source`: `bts`, or `kaggle`, which has 2009 to 2018 and asks for your token. **Places**: the lake as in
+**One year by hand**: press Trigger, set `year`; the run fails at once if the year is not published. It replaces a year
+that an earlier fetch wrote; a file of another source or of a person, or one with more flights, only with `replace`.
+`source`: `bts`, or `kaggle`, which has 2009 to 2018 and asks for your token. **Places**: the lake as in
 `flight_anomalies`; `DELAYWATCH_BTS_URL`, `DELAYWATCH_KAGGLE_URL`, `DELAYWATCH_KAGGLE_TOKEN_FILE`.
 """
 
@@ -42,6 +43,7 @@ with sdk.DAG(
     params={
         "year": sdk.Param(None, type=["null", "integer"], minimum=1987, maximum=2100),
         "source": sdk.Param("bts", type="string", enum=list(fetch.SOURCES)),
+        "replace": sdk.Param(False, type="boolean", description="Replace a file that this fetch would otherwise keep."),
     },
     default_args={
         "retries": 3,
@@ -65,6 +67,7 @@ with sdk.DAG(
         settings, year, source, is_scheduled = _run()
         if is_scheduled and fetch.has_whole_year(settings, year):
             return pipeline.bronze_key(settings, year)
-        return fetch.into_bronze(settings, year, source)
+        replace = sdk.get_current_context()["params"]["replace"]
+        return fetch.into_bronze(settings, year, source, replace=replace)
 
     wait_for_publication() >> fetch_year()

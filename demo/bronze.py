@@ -27,7 +27,11 @@ def use_own_file(lake: Path, year: int, csv: Path) -> str:
     it does not begin with flights of the year.
     """
     csv = csv.expanduser().absolute()
-    if not csv.is_file():
+    try:
+        is_file = csv.is_file()
+    except OSError:
+        is_file = True  # that is closed to this user, as `check_csv` says
+    if not is_file:
         raise DelaywatchError(
             f"There is no file {csv}; give the path of a CSV, for example CSV=~/Downloads/{year}.csv."
         )

@@ -148,13 +148,14 @@ def _is_web(value: str) -> bool:
 def _is_mail_server(value: str) -> bool:
     scheme, _, rest = value.partition("://")
     login, _, place = rest.rpartition("@")
-    return (not login or re.fullmatch(rf"{_PART}:{_PART}", login) is not None) and _is_service(
-        f"{scheme}://{place}", "smtp", "smtps"
-    )
+    is_login_right = not login or re.fullmatch(rf"{_PART}:{_PART}", login) is not None
+    return is_login_right and "/" not in place and _is_service(f"{scheme}://{place}", "smtp", "smtps")
 
 
 def _is_service(value: str, *schemes: str) -> bool:
-    """Whether it begins as `scheme://host[:port]`, and names no user."""
+    """Return whether it is `scheme://host[:port][/path]`, without a user, and without ? and #, which would cut it."""
+    if re.search(r"[?#\s]", value):
+        return False
     try:
         parts = urlsplit(value)
         is_port_right = parts.port != 0
@@ -198,7 +199,8 @@ def _is_kaggle_token(value: str) -> bool:
 
 _MAIL = r"[!-+\--?A-~]+@[!-+\--?A-~]+"  # no comma, which separates them
 _COUNT = (_matches("[1-9][0-9]{0,5}"), "write a whole number of 1 or more")
-_PAGE = r"https?://[^\s/?#]+(?:[/?][^\s#]*)?"
+_FOLDER = r"https?://[^\s/?#@]+(?:/[^\s?#]*)?"  # names of files follow it, so nothing may stand behind its path
+_PAGE = r"https?://[^\s/?#@]+(?:[/?][^\s#]*)?"
 _URL = "postgresql://user:password@host:5432/database, with @ : / ? # % in the password as %40 %3A %2F %3F %23 %25"
 RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     "DELAYWATCH_ADMIN_PASSWORD": (_is_long, f"take {LEAST_PASSWORD_LENGTH} characters or more"),
@@ -209,16 +211,16 @@ RULES: dict[str, tuple[Callable[[str], bool], str]] = {
         _matches("[01]"),
         "write 1 to run the local object store, or 0 for a lake and a warehouse elsewhere",
     ),
-    "DELAYWATCH_LAKE": (_matches(_S3), "write s3://bucket or s3://bucket/prefix"),
-    "DELAYWATCH_LOGS": (_matches(_S3), "write s3://bucket/prefix"),
+    "DELAYWATCH_LAKE": (_matches(_S3), "write s3://bucket or s3://bucket/prefix, without $ % ? # and blanks"),
+    "DELAYWATCH_LOGS": (_matches(_S3), "write s3://bucket/prefix, without $ % ? # and blanks"),
     "DELAYWATCH_HOST": (_is_host, "write the host name or IP address alone, no https:// and no port, IPv6 in brackets"),
     "DELAYWATCH_BIND": (_is_address, "write an IP address of this machine, IPv6 in brackets; 0.0.0.0 means all"),
     "DELAYWATCH_HTTP_PORT": (_is_port, "write a number from 1 to 65535"),
     "DELAYWATCH_HTTPS_PORT": (_is_port, "write a number from 1 to 65535"),
     "DELAYWATCH_EMAIL": (_matches(r"[^\s@]+@[^\s@]+"), "write an e-mail address"),
     "DELAYWATCH_TRUSTED_PROXY": (_is_network, "write an IP address or a network such as 10.0.0.0/23"),
-    "DELAYWATCH_BTS_URL": (_matches(_PAGE), "write the whole https:// address of the folder"),
-    "DELAYWATCH_KAGGLE_URL": (_matches(_PAGE), "write the whole https:// address of the API"),
+    "DELAYWATCH_BTS_URL": (_matches(_FOLDER), "write the whole https:// address of the folder, without ? and #"),
+    "DELAYWATCH_KAGGLE_URL": (_matches(_FOLDER), "write the whole https:// address of the API, without ? and #"),
     "DELAYWATCH_KAGGLE_TOKEN": (
         _is_kaggle_token,
         "copy the API token, one word, or what is in kaggle.json, in single quotes",
@@ -227,9 +229,10 @@ RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     "DELAYWATCH_ALERT_FROM": (_matches(_MAIL), "write one e-mail address"),
     "DELAYWATCH_SMTP": (
         _is_mail_server,
-        "write smtp://user:password@host:587 or smtps://user:password@host, with @ : / in the password as %40 %3A %2F",
+        "write smtp://user:password@host:587 or smtps://user:password@host, with @ : / ? # % in the password as %40 "
+        "%3A %2F %3F %23 %25",
     ),
-    "DELAYWATCH_ALERT_WEBHOOK": (_matches(_PAGE), "write the whole https:// address"),
+    "DELAYWATCH_ALERT_WEBHOOK": (_matches(_PAGE), "write the whole https:// address, without a user and #"),
     "DELAYWATCH_METRICS": (_is_web, "write http://host:port of the collector"),
     "DELAYWATCH_EXPECTED_YEAR": (_matches("(?:19|20)[0-9]{2}"), "write a year such as 2018"),
     "DELAYWATCH_KEEP_LOGS_DAYS": _COUNT,
@@ -257,7 +260,9 @@ def _accepts(name: str, value: str) -> bool:
 
 
 def _fault(name: str, value: str) -> str:
-    said = "cannot be used" if name in SECRET or len(value) > 80 or _CONTROL.search(value) else f"is {value!r}"
+    has_login = "://" in value and "@" in value
+    is_hidden = name in SECRET or has_login or len(value) > 80 or _CONTROL.search(value)
+    said = "cannot be used" if is_hidden else f"is {value!r}"
     return f"{name} {said}; {RULES[name][1]}."
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +26,7 @@ from utils.fetch.command import fetch
 from utils.health import health
 from utils.options import LakeOption, OnlyYearOption, ThreadsOption, WarehouseOption, YearOption, settings_of, years_of
 from utils.settings import Settings, read_secret
+from utils.stores import FolderStore
 from utils.sweep import sweep_command
 
 app = typer.Typer(
@@ -68,15 +71,18 @@ def _progress() -> Iterator[Progress]:
 Step = Callable[[Settings, int, Progress], None]
 
 
-def _silver(settings: Settings, year: int, progress: Progress) -> None:
-    task = progress.add_task(f"{year} silver, MB", total=None)
+@contextmanager
+def _megabytes(progress: Progress, description: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that shows how many bytes of how many are done."""
+    task = progress.add_task(description, total=None)
     mb = 1e6
-
-    def step(done: int, total: int) -> None:
-        progress.update(task, completed=round(done / mb), total=round(total / mb))
-
-    pipeline.write_silver(settings, year, step)
+    yield lambda done, total: progress.update(task, completed=round(done / mb), total=round(total / mb))
     progress.remove_task(task)
+
+
+def _silver(settings: Settings, year: int, progress: Progress) -> None:
+    with _megabytes(progress, f"{year} silver, MB") as step:
+        pipeline.write_silver(settings, year, step)
 
 
 def _gold(settings: Settings, year: int, _: Progress) -> None:
@@ -156,7 +162,8 @@ def prepare(
         str | None, typer.Option("--reader", help="A login of Postgres to make that may only read, for dashboards.")
     ] = None,
     reader_password_file: Annotated[
-        Path | None, typer.Option("--reader-password-file", help="The file that holds this login's password.")
+        Path | None,
+        typer.Option("--reader-password-file", readable=False, help="The file that holds this login's password."),
     ] = None,
 ) -> None:
     """Make lake, tables, view and a read-only login, as far as they are not there; twice changes nothing."""
@@ -177,28 +184,106 @@ def run(
     _for_years(_all, year, settings_of(lake, warehouse, threads))
 
 
+STANDARD_INPUT = Path("-")
+
+
 @app.command()
 def bronze(
     year: YearOption,
     lake: LakeOption = None,
     warehouse: WarehouseOption = None,
+    threads: ThreadsOption = None,
     csv: Annotated[
         Path | None,
-        typer.Option("--from", help="A .csv or .csv.gz to put there as this one year, replacing an older one."),
+        # readable=False: without it, click answers a closed file with its usage and exit code 2.
+        typer.Option(
+            "--from",
+            readable=False,
+            allow_dash=True,
+            help="A .csv or .csv.gz to put there as this one year, "
+            "or - for standard input, plain or compressed with gzip.",
+        ),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let another file take the place of the one that is there.")
+    ] = False,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            "--bytes", min=1, help="With --from -: the size of the whole file, which standard input must have."
+        ),
     ] = None,
 ) -> None:
-    """Show the year's CSV in bronze, or put one there with --from; no step changes it afterwards."""
-    settings = settings_of(lake, warehouse, None, needs_warehouse=False)
+    """Show the year's CSV in bronze, or put one there with --from; no step changes it afterwards.
 
-    def show_or_put(settings: Settings, one: int, _: Progress) -> None:
-        key = pipeline.put_bronze(settings, one, csv) if csv else pipeline.bronze_key(settings, one)
-        Console().print(key, highlight=False)
-
-    if csv and len(years_of(year)) > 1:
+    A file that is there is only replaced with --replace, and after the new file was checked from its first to its last
+    row. Standard input can end early unnoticed, so it replaces a file only with --bytes "$(wc -c < FILE)".
+    """
+    settings = settings_of(lake, warehouse, threads, needs_warehouse=False)
+    if csv is None:
+        if replace or size:
+            raise DelaywatchError("--replace and --bytes go with --from; give the file too.")
+        _for_years(lambda settings, one, _: _show(pipeline.bronze_key(settings, one)), year, settings)
+        return
+    if len(years_of(year)) > 1:
         raise DelaywatchError("--from puts one file as one year; give a single --year.")
-    if csv and not csv.is_file():
-        raise DelaywatchError(f"{csv} is not a file; give the path of the year's .csv or .csv.gz.")
-    _for_years(show_or_put, year, settings)
+    if size and csv != STANDARD_INPUT:
+        raise DelaywatchError("--bytes goes with --from - alone; leave it out.")
+    if replace and csv == STANDARD_INPUT and not size:
+        raise DelaywatchError(
+            'Standard input can end early unnoticed, so --replace needs its size too; add --bytes "$(wc -c < FILE)".'
+        )
+
+    def put(settings: Settings, one: int, progress: Progress) -> None:
+        with _file_of(csv, settings, one, size) as path, _megabytes(progress, f"{one} check, MB") as step:
+            shown_as = path.name if csv == STANDARD_INPUT else None
+            _show(pipeline.put_bronze(settings, one, path, replace=replace, shown_as=shown_as, progress=step))
+
+    _for_years(put, year, settings)
+
+
+def _show(key: str) -> None:
+    Console().print(key, highlight=False)
+
+
+@contextmanager
+def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iterator[Path]:
+    """Yield the file, or a temporary copy of standard input that is named after its format.
+
+    Raises DelaywatchError when standard input is a terminal, or may have ended early.
+    """
+    if csv != STANDARD_INPUT:
+        yield csv
+        return
+    if sys.stdin.isatty():
+        raise DelaywatchError("--from - reads standard input, which is a terminal here; add < FILE to the command.")
+    with ExitStack() as stack:
+        try:
+            settings.scratch.mkdir(parents=True, exist_ok=True)
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="delaywatch-", dir=settings.scratch)))
+            path = folder / "standard-input.csv"
+            with path.open("wb+") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+                found = file.tell()
+                file.seek(0)
+                is_compressed = file.read(2) == b"\x1f\x8b"
+                file.seek(max(0, found - 1))
+                is_cut = not is_compressed and found > 0 and file.read(1) != b"\n"
+            if is_compressed:
+                path = path.rename(path.with_suffix(".csv.gz"))
+        except OSError as error:
+            FolderStore(settings.scratch, "DELAYWATCH_SCRATCH").fail(error, "copying standard input")
+        if size and found != size:
+            raise DelaywatchError(
+                f"Standard input has {found:,} bytes instead of {size:,}, so it was cut; send it again."
+            )
+        if is_cut:
+            pipeline.check_csv(path, year, path.name)  # says so if it is no CSV at all
+            raise DelaywatchError(
+                "Standard input ends in the middle of a line, so it may have been cut; send the whole file again, or "
+                "add a line end to its last line."
+            )
+        yield path
 
 
 @app.command()
@@ -310,6 +395,14 @@ def main() -> None:
         app()
     except DelaywatchError as error:
         _complain(error)
+        sys.exit(1)
+    except (PermissionError, NotADirectoryError) as error:
+        _complain(
+            DelaywatchError(
+                f"{error.filename or 'A file'} cannot be opened ({error.strerror}); give this user the right to read "
+                "it and to enter the folders above it, or correct its path."
+            )
+        )
         sys.exit(1)
 
 

@@ -12,6 +12,11 @@ from urllib.parse import urlsplit
 from utils.errors import DelaywatchError
 from utils.settings import read_secret
 
+# Of user and password: every character that would end them is percent-encoded, and every % encodes one.
+_PART = r"(?:[^\s@:/?#%\[\]]|%[0-7][0-9A-Fa-f]|(?:%[89A-Fa-f][0-9A-Fa-f])+)"
+_MAIL_SERVER = re.compile(rf"smtps?://(?:{_PART}+(?::{_PART}*)?@)?[^\s@/?#]+/?")
+_WEBHOOK = re.compile(r"https?://[^\s/?#@]+(?:[/?][^\s#\x00-\x1f\x7f]*)?")
+
 
 @dataclass(frozen=True)
 class AlertSettings:
@@ -52,7 +57,10 @@ class AlertSettings:
             file = Path(env.get(f"{variable}_FILE") or os.devnull)
             if found := given.get(name) or env.get(variable):
                 return found
-            is_empty = file == Path(os.devnull) or (file.is_file() and not file.stat().st_size)
+            try:
+                is_empty = file == Path(os.devnull) or (file.is_file() and not file.stat().st_size)
+            except OSError:
+                is_empty = False  # reading it says what is wrong
             return None if is_empty else read_secret(file, f"{variable}_FILE").strip()
 
         asked = given.get("recipients") or env.get("DELAYWATCH_ALERT_EMAIL") or ""
@@ -68,11 +76,16 @@ class AlertSettings:
             raise DelaywatchError(
                 "DELAYWATCH_ALERT_EMAIL names recipients, but there is no mail server; set DELAYWATCH_SMTP."
             )
-        if smtp and not _is_url(smtp, "smtp", "smtps"):
-            raise DelaywatchError("DELAYWATCH_SMTP cannot be used; write smtp://user:password@host:587, or smtps://.")
+        if smtp and not (_MAIL_SERVER.fullmatch(smtp) and _is_url(smtp, "smtp", "smtps")):
+            raise DelaywatchError(
+                "DELAYWATCH_SMTP cannot be used; write smtp://user:password@host:587, or smtps://, with "
+                "@ : / ? # % in user and password as %40 %3A %2F %3F %23 %25."
+            )
         # A blank in it would come back in an error of Python's that shows the path, which is the secret.
-        if webhook and (not _is_url(webhook, "https", "http") or re.search(r"[\x00-\x20\x7f]", webhook)):
-            raise DelaywatchError("DELAYWATCH_ALERT_WEBHOOK cannot be used; write the whole https:// address.")
+        if webhook and not (_WEBHOOK.fullmatch(webhook) and _is_url(webhook, "https", "http")):
+            raise DelaywatchError(
+                "DELAYWATCH_ALERT_WEBHOOK cannot be used; write the whole https:// address, without a user and #."
+            )
         return cls(recipients, sender, smtp, webhook)
 
 

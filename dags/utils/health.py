@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import unquote, urlsplit
 
 import typer
 from rich.console import Console
@@ -26,8 +25,8 @@ from utils.settings import Settings
 from utils.watch_settings import WatchSettings
 
 if TYPE_CHECKING:
-    from utils.db_handler import DBHandler
     from utils.lake import Lake
+    from utils.warehouse.years import WarehouseYear
 
 PATIENCE = timedelta(days=180)  # the scheduled run waits for its file so long, see `flight_anomalies`
 LEAST_FREE_SHARE, LEAST_FREE_BYTES = 0.1, 2 << 30  # of a disk; a year of silver and gold is 0.4 GB
@@ -85,8 +84,6 @@ def _bronze(settings: Settings, watch: WatchSettings, today: date) -> Iterator[F
 
 
 def _run(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
-    from utils.db_handler import DBHandler
-
     if watch.airflow_database:
         from utils.warehouse.airflow import last_ended
 
@@ -99,30 +96,26 @@ def _run(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
             yield Finding("run", last.is_well, f"The run {last.run_id} ended on {_minute(last.ended)} {how}.")
         else:
             yield Finding("run", True, "No run has ended in Airflow yet.")
-    with closing(DBHandler(settings.warehouse)) as warehouse:
-        runs = warehouse.read("runs").dropna(subset=["ended"]).sort_values("ended")
-    if runs.empty:
+    from utils.warehouse.years import finished_years
+
+    _, finished = finished_years(settings.warehouse)
+    if not finished:
         yield Finding("run", True, "No year has been finished yet.")
         return
-    one = runs.iloc[-1]
-    yield Finding("run", True, f"The last year to be finished is {one['year']}, on {_minute(one['ended'])}.")
+    year, last_year = max(finished.items(), key=lambda item: item[1].ended)
+    yield Finding("run", True, f"The last year to be finished is {year}, on {_minute(last_year.ended)}.")
 
 
 def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
     from utils import words
-    from utils.db_handler import DBHandler
     from utils.lake import Lake
     from utils.warehouse.airflow import under_way
+    from utils.warehouse.years import finished_years
 
     lake = Lake(settings)
-    years, stale = [year for year in lake.years() if _has_gold(lake, year)], {}
-    with closing(DBHandler(settings.warehouse)) as warehouse:
-        if years:
-            runs, qualities = warehouse.read("runs"), warehouse.read("bronze_quality")
-        for year in years:
-            if why := _behind(lake, warehouse, year, runs[runs["year"] == year], qualities[qualities["year"] == year]):
-                stale[year] = why
-        place = str(warehouse)
+    years = [year for year in lake.years() if _has_gold(lake, year)]
+    place, finished = finished_years(settings.warehouse)
+    stale = {year: why for year in years if (why := _behind(lake, year, finished.get(year)))}
     if stale:
         behind = words.listed([f"{year} ({why})" for year, why in stale.items()])
         run = under_way(watch.airflow_database) if watch.airflow_database else None
@@ -134,13 +127,13 @@ def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
         yield Finding("warehouse", True, f"The {place} answers; no year has gold yet.")
 
 
-def _behind(lake: Lake, warehouse: DBHandler, year: int, runs: Any, quality: Any) -> str | None:
-    """Why the warehouse's year is not the lake's, None when it is: file, rows and settings of the verdicts compared."""
+def _behind(lake: Lake, year: int, finished: WarehouseYear | None) -> str | None:
+    """Return why the warehouse's year differs from the lake's: bronze file, rows or detector settings; else None."""
     from utils import lake as keys
 
-    if runs.empty or quality.empty:
+    if finished is None or finished.sha256 is None:
         return "never finished"
-    if quality["sha256"].iloc[0] != lake.read_quality(year)["sha256"]:
+    if finished.sha256 != lake.read_quality(year)["sha256"]:
         return "another file"
     rows = {"airport_days": _rows_and_hash(lake, keys.airport_days_key(year), None)[0]}
     hashes = []
@@ -148,14 +141,11 @@ def _behind(lake: Lake, warehouse: DBHandler, year: int, runs: Any, quality: Any
         count, params_hash = _rows_and_hash(lake, keys.anomalies_key(year, name), "params_hash")
         rows[f"anomalies of {name}"] = count
         hashes += [params_hash] if count else []
-    there = {"airport_days": warehouse.count("airport_days", year)}
-    for name in {*warehouse.detectors(year), *lake.detectors_of(year)}:
-        there[f"anomalies of {name}"] = warehouse.count("anomalies", year, within={"detector": name})
-    for what in sorted({*rows, *there}):
-        if rows.get(what, 0) != there.get(what, 0):
-            return f"{what}: {rows.get(what, 0):,} in gold, {there.get(what, 0):,} in the warehouse"
+    for what in sorted({*rows, *finished.rows}):
+        if rows.get(what, 0) != finished.rows.get(what, 0):
+            return f"{what}: {rows.get(what, 0):,} in gold, {finished.rows.get(what, 0):,} in the warehouse"
     # As `pipeline.publish` records it.
-    if runs.sort_values("ended")["params_hash"].iloc[-1] != keys.content_hash("".join(hashes).encode())[:12]:
+    if finished.params_hash != keys.content_hash("".join(hashes).encode())[:12]:
         return "verdicts of other settings"
     return None
 
@@ -167,7 +157,10 @@ def _has_gold(lake: Lake, year: int) -> bool:
 
 
 def _rows_and_hash(lake: Lake, key: str, column: str | None) -> tuple[int, str]:
-    """Number of rows of a parquet file, and the first value of a column; reads its footer and that column alone."""
+    """Return the number of rows of a parquet file and the first value of a column.
+
+    Reads the file's footer and that column, and decodes one value, so that memory does not grow with the rows.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -177,7 +170,10 @@ def _rows_and_hash(lake: Lake, key: str, column: str | None) -> tuple[int, str]:
         try:
             file = pq.ParquetFile(pa.PythonFile(SourceFile(source), mode="r"))
             rows = int(file.metadata.num_rows)
-            value = str(file.read_row_group(0, columns=[column])[column][0].as_py()) if column and rows else ""
+            value = ""
+            if column and rows:
+                batch = next(file.iter_batches(batch_size=1, row_groups=[0], columns=[column], use_threads=False))
+                value = str(batch[column][0].as_py())
         except pa.ArrowInvalid as error:
             raise DelaywatchError(
                 f"{key} in {lake.uri} is damaged; delete it and run the step that writes it again."
@@ -186,16 +182,33 @@ def _rows_and_hash(lake: Lake, key: str, column: str | None) -> tuple[int, str]:
 
 
 def _disks(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
-    """One finding for each disk that scratch space, logs or a lake in a folder are on."""
-    parts = urlsplit(settings.lake)
-    folders = [settings.scratch, watch.log_folder, Path(unquote(parts.path)) if parts.scheme == "file" else None]
+    """Yield one finding for each disk that scratch space, logs or a lake in a folder are on."""
+    from utils.stores import FolderStore, open_store
+
+    store = open_store(settings)
+    folders = {
+        "DELAYWATCH_SCRATCH": settings.scratch,
+        "DELAYWATCH_LOG_FOLDER": watch.log_folder,
+        "DELAYWATCH_LAKE": store.root if isinstance(store, FolderStore) else None,
+    }
     seen = set()
-    for folder in folders:
-        there = next((place for place in (folder, *folder.parents) if place.exists()), None) if folder else None
-        if there is None or there.stat().st_dev in seen:
+    for variable, folder in folders.items():
+        if folder is None:
             continue
-        seen.add(there.stat().st_dev)
-        usage = shutil.disk_usage(there)
+        try:
+            there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+            device, usage = there.stat().st_dev, shutil.disk_usage(there)
+        except OSError as error:
+            yield Finding(
+                "disk",
+                False,
+                f"{variable} {folder} cannot be opened ({error.strerror}); give this user the right to enter the "
+                f"folders above it, or correct {variable}.",
+            )
+            continue
+        if device in seen:
+            continue
+        seen.add(device)
         share = usage.free / usage.total
         said = f"{usage.free / 1e9:,.1f} GB ({share:.0%}) are free on the disk of {there}".replace("%", " %")
         if share < LEAST_FREE_SHARE or usage.free < LEAST_FREE_BYTES:

@@ -17,14 +17,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from utils.errors import DelaywatchError
 from utils.settings import Settings
-from utils.stores import STAGING, BucketStore, FolderStore, Source, SourceFile, Store, make_private
+from utils.stores import STAGING, FolderStore, Source, SourceFile, Store, make_private, open_store
 
 Manifest = dict[str, Any]
 EXPLANATIONS = ("anomaly_reasons", "anomaly_factors", "events", "event_days")  # of the published verdicts, in gold
@@ -113,17 +112,8 @@ class Lake:
     """Partitions of one lake by year. Opens nothing before it is asked."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises DelaywatchError when `settings.lake` is neither `file:///folder` nor `s3://bucket[/prefix]`."""
-        parts = urlsplit(settings.lake)
-        if parts.scheme == "file" and parts.path and not parts.netloc:
-            self.store: Store = FolderStore(Path(unquote(parts.path)))
-        elif parts.scheme == "s3" and parts.netloc:
-            self.store = BucketStore(settings)
-        else:
-            raise DelaywatchError(
-                f"The lake {settings.lake!r} is neither file:///folder nor s3://bucket[/prefix]; "
-                "correct DELAYWATCH_LAKE."
-            )
+        """Raises DelaywatchError when `settings.lake` names no store; see `stores.open_store`."""
+        self.store: Store = open_store(settings)
         self.uri = settings.lake.rstrip("/")
         self._scratch = settings.scratch
 
@@ -171,7 +161,8 @@ class Lake:
             return there[0]
         if there:
             raise DelaywatchError(
-                f"Both {there[0]} and {there[1]} are in {self.uri}; remove the one that is not the year."
+                f"Both {there[0]} and {there[1]} are in {self.uri}; remove one of them, or put the right file again "
+                f"with `python -m utils bronze --year {year} --from FILE --replace`."
             )
         years = ", ".join(map(str, self.bronze_years()))
         choice = (
@@ -182,6 +173,14 @@ class Lake:
     def open_bronze(self, year: int) -> Source:
         """The year's CSV as it is now; the caller closes it. Raises DelaywatchError as `bronze_key` does."""
         return self.store.open(self.bronze_key(year))
+
+    def holds(self, key: str, source: Source) -> bool:
+        """Return whether the object `key`, which must exist, has the bytes of `source`."""
+        step = 8 << 20
+        with closing(self.store.open(key)) as there:
+            return there.size == source.size and all(
+                there.read(at, at + step) == source.read(at, at + step) for at in range(0, source.size, step)
+            )
 
     @contextmanager
     def staging(self, year: int) -> Iterator[Path]:
@@ -195,7 +194,8 @@ class Lake:
         else:
             base = self._scratch / f"delaywatch-{hashlib.sha256(self.uri.encode()).hexdigest()[:12]}"
         folder = base / f"year={year}"
-        keeper = FolderStore(base if base.name != STAGING else base.parent)
+        is_in_lake = isinstance(self.store, FolderStore)
+        keeper = FolderStore(base.parent) if is_in_lake else FolderStore(base, "DELAYWATCH_SCRATCH")
         try:
             if isinstance(self.store, FolderStore):
                 base.mkdir(parents=True, exist_ok=True)

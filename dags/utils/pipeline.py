@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import stat
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from utils.lake import Lake
+    from utils.stores import FolderSource
 
 FIRST_YEAR, LAST_YEAR = 1987, 2100  # the Bureau of Transportation Statistics publishes from October 1987 on
 DETECTORS_FILE = Path(__file__).resolve().parents[1] / "detectors.yaml"
@@ -319,33 +321,76 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
     return keys.year_page_key(year)
 
 
-def check_csv(path: Path, year: int) -> None:
+def check_csv(path: Path, year: int, shown_as: str | None = None) -> None:
     """Refuse a local file that cannot be the year's CSV, by its first lines; see refinery.glance."""
     from utils import refinery
-    from utils.stores import FolderSource
 
-    with closing(FolderSource(str(path), path)) as source:
+    with closing(_local_file(path, shown_as or str(path))) as source:
         refinery.glance(source, check_year(year))
 
 
-def put_bronze(settings: Settings, year: int, path: Path) -> str:
-    """Put a CSV as it is into bronze as the year's, over the one of the same name if there is one.
+@_within_memory
+def put_bronze(
+    settings: Settings,
+    year: int,
+    path: Path,
+    *,
+    replace: bool = False,
+    shown_as: str | None = None,
+    before_upload: Callable[[], object] = lambda: None,
+    progress: Callable[[int, int], None] | None = None,
+) -> str:
+    """Copy a CSV, whose name ends in .gz if it is compressed, into bronze as the year's file, and return its key.
 
-    Raises DelaywatchError, and replaces nothing, when the file cannot be the year's or when the year is there under the
-    other name, compressed or not.
+    The same bytes again change nothing. Another file takes the place of one that is there only with `replace`, and only
+    after a whole pass over it by the rules of silver, so that a file which silver would refuse replaces nothing. Where
+    nothing is replaced, that pass is made only if a sample raises a doubt.
+
+    The new file is complete before the old one goes. A process that is killed in between leaves the old file, or both
+    forms of the year, .csv and .csv.gz, which no step reads before this is called again. shown_as: what errors call
+    the file. before_upload: called when nothing but the store can fail any more.
+    Raises DelaywatchError, with bronze unchanged, when the file cannot be the year's, or may not replace the old one.
     """
     from utils import lake as keys
+    from utils import refinery
 
-    check_csv(path, year)
     lake = _lake(settings)
-    plain, compressed = keys.bronze_keys(year)
-    key, other = (compressed, plain) if path.suffix == ".gz" else (plain, compressed)
-    if lake.has(other):
-        raise DelaywatchError(f"{other} is already in {lake.uri}; remove it before {key} takes its place.")
-    replaced = ", in place of an older file" if lake.has(key) else ""
-    lake.store.upload(path, key)
-    log.info("%s: %s bytes%s", key, f"{path.stat().st_size:,}", replaced)
+    plain, compressed = keys.bronze_keys(check_year(year))
+    key = compressed if path.suffix == ".gz" else plain
+    with closing(_local_file(path, shown_as or str(path))) as source, lake.staging(year) as folder:
+        refinery.glance(source, year)
+        there = [old for old in (plain, compressed) if lake.has(old)]
+        if there == [key] and lake.holds(key, source):
+            before_upload()
+            log.info("%s: already there, byte for byte", key)
+            return key
+        if there and not replace:
+            raise DelaywatchError(
+                f"{' and '.join(there)} is already in {lake.uri}, and {source.key} ({source.size:,} bytes) is another "
+                "file; repeat the command with --replace to put it in its place."
+            )
+        if there or refinery.is_doubtful(source, year):
+            refinery.refine_year(source, year, folder, settings.threads, progress)
+        if not source.still_the_same():
+            raise DelaywatchError(f"{source.key} changed while it was read; put it there when it is complete.")
+        before_upload()
+        lake.store.upload(path, key)
+        lake.store.delete([old for old in there if old != key])
+    replaced = f", in place of {' and '.join(there)}" if there else ""
+    log.info("%s: %s bytes%s", key, f"{source.size:,}", replaced)
     return key
+
+
+def _local_file(path: Path, name: str) -> FolderSource:
+    """Return the file at `path`, opened. Raises DelaywatchError when it is no regular file or cannot be read."""
+    from utils.stores import FolderSource, cannot_read
+
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DelaywatchError(f"{path} is not a file; give the path of the year's .csv or .csv.gz.")
+        return FolderSource(name, path)
+    except OSError as error:
+        raise cannot_read(path, error) from error
 
 
 def prepare(settings: Settings, reader: tuple[str, str] | None, tell: Callable[[str], None] = log.info) -> None:

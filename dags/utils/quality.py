@@ -120,7 +120,8 @@ def _warnings(found: dict[str, Any]) -> list[str]:
 
     if found["missing_months"]:
         told.append(
-            f"No flights at all in {named(found['missing_months'])} {year}: these months are missing from the file."
+            f"No flights at all in {named(found['missing_months'])} {year}: "
+            f"{'this month is' if len(found['missing_months']) == 1 else 'these months are'} missing from the file."
         )
     if found["doubled_months"]:
         told.append(

@@ -37,6 +37,8 @@ EXAMPLES = 3  # reasons that a message names
 MIN_VERSION_ROWS = 100  # that repeat a flight, most with other values: the month is in the file in two versions
 MIN_VERSION_SHARE = 0.01  # of the month's flights; real years have single duplicates
 GLANCE_LINES = 100
+SAMPLE_BYTES, SAMPLE_EVERY_BYTES = 1 << 13, 1 << 16  # a sample of a CSV: how much of how much
+DOUBTFUL_SHARE = MAX_REJECTED_SHARE / 2  # of the rows of a sample
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -165,6 +167,41 @@ def glance(source: Source, year: int) -> None:
         first = refined.rejected[0] if refined.rejected else None
         why = f" {replace(first, line=first.line + 2).sentence}" if first else ""
         raise DelaywatchError(f"{source.key} does not begin with flights of {year}.{why} Give the CSV of {year}.")
+
+
+def is_doubtful(source: Source, year: int) -> bool:
+    """Return whether a sample says that the CSV may break the rules of `refine_year`, so that a whole pass must decide.
+
+    The sample is 8 KB of every 64 KB and the end of the file, so it meets every longer bad stretch. The file is
+    read from start to end for it, compressed or not.
+    """
+    reader = StreamReader(source)
+    rows = rejected = 0
+    block = b""
+    try:
+        header = silver.read_header(reader.header(), source.key)
+        reader.knows_header(header)
+        while (part := reader.next_part()) is not None:
+            for block in part:
+                if b"\0" in block or b"FL_DATE" in block:  # a broken copy, or a second header
+                    return True
+                refined = silver.refine(_sample(block), header, year, joins_lines=True)
+                rows += refined.rows
+                rejected += len(refined.rejected)
+    except DelaywatchError:  # the whole pass raises it again, with the line of the file and not of a sample
+        return True
+    may_be_cut = not block.endswith(b"\n")
+    return may_be_cut or rejected > DOUBTFUL_SHARE * rows
+
+
+def _sample(block: bytes) -> bytes:
+    """Return some lines of the block, each whole, from its first to its last one."""
+    pieces = []
+    for at in range(0, len(block), SAMPLE_EVERY_BYTES):
+        start = block.find(b"\n", at) + 1 if at else 0
+        pieces.append(block[start : block.rfind(b"\n", start, start + SAMPLE_BYTES) + 1])
+    pieces.append(block[block.rfind(b"\n", 0, -1) + 1 :])
+    return b"".join(pieces)
 
 
 # --- the pass -------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ CREDENTIALS = {
 }
 BTS_URL = "https://transtats.bts.gov/PREZIP"
 KAGGLE_URL = "https://www.kaggle.com/api/v1"
+_WEB_ADDRESS = re.compile(r"(?i:https?)://[^\s/?#@]+(?:/[^\s?#]*)?")
 KAGGLE_TOKEN_FILE = Path("~/.kaggle/kaggle.json")  # where Kaggle's own programs look for it
 
 
@@ -43,6 +45,17 @@ def read_secret(path: Path, what: str) -> str:
     if len(line.splitlines()) > 1:
         raise DelaywatchError(f"{what} {path} has more than one line; leave in it the one that counts.")
     return line
+
+
+def web_address(variable: str, value: str) -> str:
+    """Return the address without a slash at its end.
+
+    Raises DelaywatchError for one that is no http(s) address, or that has a part which a longer address would lose.
+    """
+    if not _WEB_ADDRESS.fullmatch(value):
+        shown = "cannot be used" if "@" in value else f"is {value!r}"  # a user in front of @ comes with a password
+        raise DelaywatchError(f"{variable} {shown}; write https://host:port/path, without a user, ? and #.")
+    return value.rstrip("/")
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,7 @@ class Settings:
 
         | variable | what | when absent |
         |---|---|---|
-        | DELAYWATCH_LAKE | root of the lake, `file:///folder` or `s3://bucket[/prefix]` | an error |
+        | DELAYWATCH_LAKE | root of the lake, `file:///folder` or `s3://bucket[/prefix]`; see `open_store` | an error |
         | DELAYWATCH_WAREHOUSE | `postgresql://user:password@host:5432/database` | DELAYWATCH_WAREHOUSE_FILE |
         | DELAYWATCH_WAREHOUSE_FILE | a file that holds this URL | an error where it is needed |
         | DELAYWATCH_SCRATCH | folder for files on their way into an S3 lake | the system's temporary folder |
@@ -102,6 +115,7 @@ class Settings:
         for name, variable in required.items():
             if not found[name] and name not in given:
                 raise DelaywatchError(f"{variable} is not set; set it as .env.example shows, or pass --{name}.")
+        endpoint = value("aws_endpoint_url", "AWS_ENDPOINT_URL")
         threads = value("threads", "DELAYWATCH_THREADS") or str(cores())
         if not threads.isdigit() or int(threads) < 1:
             raise DelaywatchError(f"DELAYWATCH_THREADS is {threads!r}; set it to a whole number of 1 or more.")
@@ -113,10 +127,10 @@ class Settings:
             warehouse=found["warehouse"] or "",
             scratch=Path(env.get("DELAYWATCH_SCRATCH") or tempfile.gettempdir()),
             threads=int(threads),
-            aws_endpoint_url=value("aws_endpoint_url", "AWS_ENDPOINT_URL"),
+            aws_endpoint_url=web_address("AWS_ENDPOINT_URL", endpoint) if endpoint else None,
             aws_region=value("aws_region", "AWS_DEFAULT_REGION"),
             **keys,
-            bts_url=(env.get("DELAYWATCH_BTS_URL") or BTS_URL).rstrip("/"),
-            kaggle_url=(env.get("DELAYWATCH_KAGGLE_URL") or KAGGLE_URL).rstrip("/"),
-            kaggle_token_file=Path(env.get("DELAYWATCH_KAGGLE_TOKEN_FILE") or KAGGLE_TOKEN_FILE).expanduser(),
+            bts_url=web_address("DELAYWATCH_BTS_URL", env.get("DELAYWATCH_BTS_URL") or BTS_URL),
+            kaggle_url=web_address("DELAYWATCH_KAGGLE_URL", env.get("DELAYWATCH_KAGGLE_URL") or KAGGLE_URL),
+            kaggle_token_file=Path(env.get("DELAYWATCH_KAGGLE_TOKEN_FILE") or KAGGLE_TOKEN_FILE),
         )

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import io
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -19,7 +20,7 @@ from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, NoReturn, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from typing_extensions import override
 
@@ -79,6 +80,50 @@ class Store(Protocol):
         """The object, which must exist, pinned to its present version; the caller closes it."""
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_FOLDER_URL = re.compile(r"(?i:file)://(/.*)", re.DOTALL)
+_BUCKET_URL = re.compile(r"(?i:s3)://([^/]+)/?(.*)", re.DOTALL)
+
+
+def open_store(settings: Settings) -> Store:
+    """Return the store at `settings.lake`: `file:///folder` or `s3://bucket[/prefix]`.
+
+    The path of a file URL is percent-decoded, as in every file URL; bucket and prefix are taken literally, as AWS does.
+    Raises DelaywatchError for another URL, and for a name that another program would cut or read differently.
+    """
+    lake = settings.lake
+    folder, bucket = _FOLDER_URL.fullmatch(lake), _BUCKET_URL.fullmatch(lake)
+    if _CONTROL.search(lake):
+        raise DelaywatchError(f"DELAYWATCH_LAKE is {lake!r}; write it without tabs, line ends and control characters.")
+    if (folder or bucket) and (cut := re.search("[?#]", lake)):
+        rename = "write # as %23 and ? as %3F" if folder else "take a prefix without # and ?"
+        raise DelaywatchError(
+            f"DELAYWATCH_LAKE is {lake!r}, and {cut[0]} would end the name; {rename}. Earlier releases used "
+            f"{lake[: cut.start()]!r}: write that to keep the years that are there."
+        )
+    if folder:
+        return FolderStore(_decoded(folder[1], lake))
+    if bucket:
+        return BucketStore(settings, bucket[1], bucket[2].strip("/"))
+    raise DelaywatchError(
+        f"The lake {lake!r} is neither file:///folder nor s3://bucket[/prefix]; correct DELAYWATCH_LAKE."
+    )
+
+
+def _decoded(path: str, lake: str) -> Path:
+    """Return the folder that the path of a file URL names. Raises DelaywatchError for a % that encodes nothing."""
+    try:
+        decoded = unquote(path, errors="strict")
+        is_encoded = not re.search("%(?![0-9A-Fa-f]{2})", path) and not _CONTROL.search(decoded)
+    except UnicodeDecodeError:
+        is_encoded = False
+    if not is_encoded:
+        raise DelaywatchError(
+            f"DELAYWATCH_LAKE is {lake!r}, in which a % does not encode a character; write % itself as %25."
+        )
+    return Path(decoded)
+
+
 class SourceFile(io.RawIOBase):
     """A source as a file to seek in, which is what pyarrow reads parquet from; closing it leaves the source open."""
 
@@ -113,6 +158,14 @@ class SourceFile(io.RawIOBase):
         return data
 
 
+def cannot_read(path: Path, error: OSError) -> DelaywatchError:
+    """Return the error for a local file that a person named and that cannot be opened."""
+    return DelaywatchError(
+        f"{path} cannot be read ({error.strerror}); correct its path, or give this user the right to read it and to "
+        "enter the folders above it."
+    )
+
+
 # --- folders --------------------------------------------------------------------------------------------------------
 
 
@@ -140,7 +193,7 @@ class FolderSource(Source):
     def still_the_same(self) -> bool:
         try:
             return self._fingerprint(self._path.stat()) == self._pin
-        except FileNotFoundError:
+        except OSError:  # gone, or no longer ours to see
             return False
 
     @override
@@ -151,9 +204,9 @@ class FolderSource(Source):
 class FolderStore(Store):
     """A lake in a local folder."""
 
-    def __init__(self, root: Path) -> None:
-        """The folder need not exist before the first object is put."""
-        self.root = root
+    def __init__(self, root: Path, variable: str = "DELAYWATCH_LAKE") -> None:
+        """Remember the folder, which the first `put` creates, and the variable that names it in errors."""
+        self.root, self._variable = root, variable
 
     def fail(self, error: OSError, doing: str) -> NoReturn:
         """Raise the DelaywatchError that says what `error`, met while `doing` something, asks of a person."""
@@ -165,13 +218,14 @@ class FolderStore(Store):
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise DelaywatchError(
                 f"No permission for {doing} in the folder {self.root}; "
-                "give this user the right to read and write there."
+                f"give this user the right to read and write there, or correct {self._variable}."
             ) from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             path = Path(error.filename or self.root)
-            file = next((place for place in (path, *path.parents) if place.is_file()), path)
+            with suppress(PermissionError):
+                path = next((place for place in (path, *path.parents) if place.is_file()), path)
             raise DelaywatchError(
-                f"{file} is a file where a folder must be for {doing}; move it away or correct DELAYWATCH_LAKE."
+                f"{path} is a file where a folder must be for {doing}; move it away or correct {self._variable}."
             ) from error
         raise DelaywatchError(
             f"The folder {self.root} failed while {doing} ({error.strerror}); mend its disk and run the step again."
@@ -189,7 +243,13 @@ class FolderStore(Store):
         Raises DelaywatchError when a link among the folders of `key` leads out of the lake.
         """
         path = self._path(key)
-        if not path.parent.resolve().is_relative_to(self.root.resolve()):
+        try:
+            is_within = path.parent.resolve().is_relative_to(self.root.resolve())
+        except RuntimeError as error:  # pathlib's for links that lead in a circle
+            raise DelaywatchError(
+                f"Links on the way to {key} in the lake {self.root} lead in a circle; put a folder in their place."
+            ) from error
+        if not is_within:
             raise DelaywatchError(
                 f"A link on the way to {key} leads out of the lake {self.root}, where nothing may be changed; put a "
                 "folder in its place."
@@ -280,7 +340,11 @@ class FolderStore(Store):
     def upload(self, path: Path, key: str) -> None:
         target = self.own_path(key)
         try:
-            with path.open("rb") as source, self._beside(target) as file:
+            source = path.open("rb")
+        except OSError as error:
+            raise cannot_read(path, error) from error
+        try:
+            with source, self._beside(target) as file:
                 shutil.copyfileobj(source, file, 1 << 20)
         except OSError as error:
             self.fail(error, f"copying {path} to {key}")
@@ -377,10 +441,9 @@ class BucketSource(Source):
 class BucketStore(Store):
     """A lake in an S3 bucket or below a prefix of it, at AWS or at any endpoint that speaks S3."""
 
-    def __init__(self, settings: Settings) -> None:
-        """`settings.lake` is `s3://bucket[/prefix]`; nothing is asked of S3 yet."""
-        parts = urlsplit(settings.lake)
-        self.bucket, self.prefix = parts.netloc, parts.path.strip("/")
+    def __init__(self, settings: Settings, bucket: str, prefix: str = "") -> None:
+        """Remember where the lake is; the first request opens the connection. Use `open_store`."""
+        self.bucket, self.prefix = bucket, prefix
         self._settings = settings
 
     @cached_property
@@ -531,7 +594,7 @@ class BucketStore(Store):
         try:
             file = path.open("rb")
         except OSError as error:
-            raise DelaywatchError(f"{path} cannot be read ({error.strerror}); correct its path or rights.") from error
+            raise cannot_read(path, error) from error
         with file, self.errors(f"writing {key}"):  # upload_file would hide the ClientError in one of boto3's own
             self.client.upload_fileobj(file, *self.where(key).values())
 
@@ -602,7 +665,7 @@ def _sentence(kinds: Sequence[str], settings: Settings, endpoint: str | None, do
         "ParamValidationError": name,
         "InvalidBucketName": name,
         "NoSuchBucket": f"The bucket of the lake {lake} does not exist{at}; correct DELAYWATCH_LAKE, or create it with "
-        f"`aws s3 mb s3://{urlsplit(lake).netloc}`.",
+        f"`aws s3 mb s3://{lake.partition('://')[2].partition('/')[0]}`.",
         "InvalidAccessKeyId": f"S3{at} does not know this access key; correct AWS_ACCESS_KEY_ID or aws_default.",
         "SignatureDoesNotMatch": f"S3{at} refuses the secret key; correct AWS_SECRET_ACCESS_KEY or aws_default.",
         "InvalidToken": token,

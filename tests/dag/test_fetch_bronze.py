@@ -49,12 +49,12 @@ def fetching(dags: dict[str, Any]) -> Any:
     return dags["fetch_bronze"]
 
 
-def done(dag: Any, task_id: str, year: int | None = None) -> Any:
+def done(dag: Any, task_id: str, year: int | None = None, *, replace: bool = False) -> Any:
     """What the task returns in a run by hand of `year`, or without one in the scheduled run of 1 January 2016."""
     from airflow.sdk.execution_time.context import set_current_context
 
     context: Any = {
-        "params": {"year": year, "source": "bts", "detectors": ["three_sigma"]},
+        "params": {"year": year, "source": "bts", "replace": replace, "detectors": ["three_sigma"]},
         "data_interval_start": datetime(2015, 1, 1, tzinfo=UTC),
         "dag_run": SimpleNamespace(run_after=NEW_YEAR, run_type="manual" if year else "scheduled"),
     }
@@ -141,14 +141,17 @@ def test_a_run_by_hand_does_not_wait_for_a_year_that_is_not_published(
     fetching: Any, bureau: Bureau, bronze: Path
 ) -> None:
     assert done(fetching, "wait_for_publication", year=2016) is True
-    with pytest.raises(DelaywatchError, match=r"_2016_12\.zip is not there; the Bureau publishes a month"):
+    with pytest.raises(DelaywatchError, match=r"_2016_12\.zip is not there"):
         done(fetching, "fetch", year=2016)
 
 
-def test_a_run_by_hand_replaces_what_is_there(fetching: Any, bureau: Bureau, bronze: Path) -> None:
+def test_a_run_by_hand_replaces_the_file_of_a_person_when_asked_to(fetching: Any, bureau: Bureau, bronze: Path) -> None:
     (bronze / "2015.csv").write_bytes(b"put there by hand")
 
-    done(fetching, "fetch", year=2015)
+    with pytest.raises(DelaywatchError, match="--replace"):
+        done(fetching, "fetch", year=2015)
+    assert (bronze / "2015.csv").read_bytes() == b"put there by hand"
+    done(fetching, "fetch", year=2015, replace=True)
 
     assert (bronze / "2015.csv").read_text().count("\n2015-") == 12
 

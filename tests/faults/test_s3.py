@@ -27,7 +27,7 @@ from utils import lake as keys
 from utils import stores
 from utils.lake import Lake
 from utils.settings import Settings
-from utils.stores import BucketStore
+from utils.stores import BucketStore, open_store
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow  # in sum: `make test-faults` runs them, or pytest with the file's name
@@ -268,14 +268,15 @@ def test_an_upload_of_many_parts_that_is_cut_leaves_the_old_file_and_no_half_one
     (tmp_path / "large").write_bytes(BRONZE * 12)
     s3.cut(b"partNumber=2")
 
-    told = fault(lambda: BucketStore(settings).upload(tmp_path / "large", BRONZE_KEY))
+    told = fault(lambda: open_store(settings).upload(tmp_path / "large", BRONZE_KEY))
 
     assert f"broke the connection while writing {BRONZE_KEY}" in told
     s3.heal()
-    store = BucketStore(past_proxy)
+    store = open_store(past_proxy)
+    assert isinstance(store, BucketStore)
     assert store.get(BRONZE_KEY) == BRONZE
     assert "Uploads" not in store.client.list_multipart_uploads(Bucket=BUCKET)
-    BucketStore(settings).upload(tmp_path / "large", BRONZE_KEY)
+    open_store(settings).upload(tmp_path / "large", BRONZE_KEY)
     assert store.get(BRONZE_KEY) == BRONZE * 12
 
 

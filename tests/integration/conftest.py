@@ -9,6 +9,7 @@ import dataclasses
 import itertools
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,14 @@ def checking_keys(s3_endpoint: str, bucket_settings: Settings) -> Iterator[Setti
         bucket_settings, aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"]
     )
     requests.post(f"{s3_endpoint}/moto-api/reset-auth", data="inf", timeout=10)
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A temporary folder that every user may enter; those of pytest are closed again whenever a session begins."""
+    with tempfile.TemporaryDirectory(prefix="delaywatch-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -115,11 +115,6 @@ def test_bronze_puts_a_file_into_the_lake_as_it_is(lake: Path, tmp_path: Path) -
 
     assert (done.returncode, done.stdout.strip()) == (0, "01_bronze/2016.csv.gz")
     assert (lake / "01_bronze/2016.csv.gz").read_bytes() == packed.read_bytes()
-    again = utils("bronze", "--year", "2016", "--from", str(packed), lake=lake)
-    assert "in place of an older file" in again.stderr
-    plain = tmp_path / "2016.csv"
-    plain.write_bytes(gzip.decompress(packed.read_bytes()))
-    assert "2016.csv.gz is already in" in error_of(utils("bronze", "--year", "2016", "--from", str(plain), lake=lake))
 
 
 @pytest.mark.parametrize(

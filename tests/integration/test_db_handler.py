@@ -691,9 +691,13 @@ def test_a_server_that_cannot_be_used_is_named_with_the_way_out(
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("hunter2", "cannot be read; write postgresql://"),
-        ("postgresql://u:hunter2@host:port/db", "cannot be read; write postgresql://"),
-        ("postgresql://u:p@hunter2@host/db", "more than one @"),
+        ("hunter2", "cannot be read; correct DELAYWATCH_WAREHOUSE"),
+        ("postgresql://u:hunter2@host:port/db", "cannot be read; correct DELAYWATCH_WAREHOUSE"),
+        ("postgresql://u:p@hunter2@host/db", "an @ that does not end its user"),
+        ("postgresql://u/x:hunter2@host/db", "an @ that does not end its user"),
+        ("postgresql://u:hunter2%FF@host/db", "cannot be read; correct DELAYWATCH_WAREHOUSE"),
+        ("postgresql://u:hunter2%00@host/db", "a zero byte"),
+        ("postgresql://u:hunter2@host/db?sslmode", "an option without a value"),
         ("mysql://u:hunter2@host/db", "is for mysql, not for Postgres"),
         ("postgresql://host/db?sslmode=require&foo=hunter2", "one of sslmode, foo; correct the options after \\?"),
     ],
@@ -703,6 +707,15 @@ def test_a_url_that_makes_no_sense_is_refused_without_being_shown(url: str, sent
         DBHandler(url)
 
     assert "hunter2" not in "".join(traceback.format_exception(refused.value)).replace(url, "")
+
+
+@pytest.mark.parametrize("password", ["p#w", "p?w", "50%", "p/w", "p:w"])
+def test_a_password_with_a_character_of_urls_is_taken_literally(password: str) -> None:
+    from utils.warehouse.postgres import Postgres
+
+    server = Postgres(f"postgresql://u:{password}@host:5432/db", connect_timeout_s=1, lock_timeout_s=1)
+
+    assert (server.url.password, server.url.host, server.url.database) == (password, "host", "db")
 
 
 def test_making_a_handler_opens_nothing() -> None:

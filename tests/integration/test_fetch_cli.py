@@ -12,6 +12,7 @@ import pytest
 
 from tests.bronze import flight
 from tests.bureau import Answer, Bureau, month_csv, month_path, serving, year_of_zips, zip_of
+from tests.unprivileged import PREFIX, close, give
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,8 +65,42 @@ def test_a_year_is_fetched_after_a_busy_answer_and_a_cut(bureau: Bureau, tmp_pat
 def test_a_year_that_is_not_published_is_one_sentence(bureau: Bureau, tmp_path: Path) -> None:
     done = run(bureau, tmp_path, "--year", "2015:2016")
 
-    assert "wait for December 2016, fetch the months that are there with --so-far" in error_of(done)
+    told = error_of(done)
+    assert "December 2016 ended on 2016-12-31" in told
+    assert "ait for" not in told
     assert (tmp_path / "lake/01_bronze/2015.csv").is_file()  # the year before it is done
+
+
+def test_months_are_taken_from_a_folder(bureau: Bureau, tmp_path: Path) -> None:
+    folder = tmp_path / "Downloads"
+    folder.mkdir()
+    for path, content in bureau.files.items():
+        (folder / Path(path).name).write_bytes(content)
+
+    done = run(bureau, tmp_path, "--year", "2015", "--source", "bts", "--from", str(folder))
+
+    assert (done.returncode, done.stdout) == (0, "01_bronze/2015.csv\n"), done.stderr
+    assert (tmp_path / "lake/01_bronze/2015.csv").read_text().count("\n2015-") == 12
+    assert bureau.asked == []
+
+
+@pytest.mark.parametrize("what", ["folder", "zip", "scratch"])
+def test_what_is_closed_to_this_user_is_one_sentence(bureau: Bureau, public_folder: Path, what: str) -> None:
+    folder, lake, scratch = (public_folder / name for name in ("Downloads", "lake", "scratch"))
+    for one in (folder, lake, scratch):
+        one.mkdir()
+    for path, content in bureau.files.items():
+        (folder / Path(path).name).write_bytes(content)
+    give(lake)
+    if what != "scratch":
+        give(scratch)
+    closed = {"folder": folder, "zip": next(folder.iterdir()), "scratch": scratch}[what]
+    close(closed)
+
+    done = run(bureau, public_folder, "--year", "2015", "--from", str(folder), before=PREFIX, scratch=scratch)
+
+    assert closed.name in error_of(done)
+    assert not (lake / "01_bronze").exists()
 
 
 def test_kaggle_without_a_token_is_one_sentence(bureau: Bureau, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -28,7 +29,7 @@ from utils import health, health_page, pipeline
 from utils.errors import DelaywatchError
 from utils.health import Finding
 from utils.health_page import Word
-from utils.lake import Lake
+from utils.lake import Lake, anomalies_key, made_from
 from utils.settings import Settings
 from utils.watch_settings import WatchSettings
 
@@ -232,6 +233,36 @@ def test_the_command_says_the_same_as_json(done: Settings) -> None:
     answer = json.loads(said.stdout)
     assert (said.exit_code, answer["word"]) == (1, "problem")
     assert [one["what"] for one in answer["findings"] if not one["is_well"]] == ["bronze"]
+
+
+def test_the_command_stays_small_however_large_a_year_is(done: Settings) -> None:
+    """Two of them, the command and the server, share the 256 MB of the container."""
+    lake = Lake(done)
+    for key in [BRONZE_KEY, *lake.silver_parts(YEAR)]:
+        os.truncate(Path(done.lake.removeprefix("file://"), key), 4 << 30)  # sparse: whoever reads it needs 4 GB
+    verdicts = lake.read_anomalies(YEAR, "delaywatch")
+    lake.write_table(anomalies_key(YEAR, "delaywatch"), pa.concat_tables([verdicts] * 400), made_from(verdicts) or "")
+    program = """
+import re, sys
+from pathlib import Path
+from utils.__main__ import app
+
+try:
+    app(["health", "--json"])
+finally:  # not getrusage's, which a process inherits from the one that started it
+    print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1], file=sys.stderr)
+"""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "dags"), "DELAYWATCH_EXPECTED_YEAR": str(YEAR)}
+    environment |= {"DELAYWATCH_LAKE": done.lake, "DELAYWATCH_WAREHOUSE": done.warehouse}
+
+    looked = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+
+    findings = {one["what"]: one for one in json.loads(looked.stdout)["findings"]}
+    assert findings["bronze"]["is_well"]
+    assert "438,000 in gold, 1,095 in the warehouse" in findings["warehouse"]["sentence"]
+    assert int(looked.stderr.split()[-1]) < 140_000  # kB; with pandas and Alembic it was 181,000
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------

@@ -17,12 +17,14 @@ import pyarrow as pa
 import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
+from hypothesis import given
+from hypothesis import strategies as st
 
 from utils import lake as keys
 from utils.errors import DelaywatchError
 from utils.lake import Lake
 from utils.settings import Settings
-from utils.stores import BucketStore, FolderStore, Source
+from utils.stores import BucketStore, FolderStore, Source, open_store
 
 
 def sentence(call: object, *given: object) -> str:
@@ -175,6 +177,45 @@ def test_writing_equal_bytes_again_does_not_touch_the_file(folder_settings: Sett
 @pytest.mark.parametrize("uri", ["/data", "file://", "s3:bucket", "http://x/y", "file://host/x", ""])
 def test_a_root_that_is_no_lake_is_refused(uri: str) -> None:
     assert "neither file:///folder nor s3://bucket" in sentence(Lake, Settings(lake=uri, warehouse=""))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("s3://bucket/team#1", "s3://bucket/team?1", "file:///srv/team#1", "file:///srv/team?1"),
+        *("file:///srv/100%", "file:///srv/team%FF", "file:///srv/team%00", "file:///srv/te\tam", "s3://bucket/te\nam"),
+    ],
+)
+def test_a_name_that_would_be_cut_or_changed_is_refused(uri: str) -> None:
+    assert sentence(Lake, Settings(lake=uri, warehouse="")).startswith("DELAYWATCH_LAKE is ")
+
+
+@pytest.mark.parametrize("name", ["team#1", "team?1", "team 1", "100%", "a%20b", "täm"])
+def test_a_folder_of_any_name_is_a_lake_once_its_url_is_percent_encoded(tmp_path: Path, name: str) -> None:
+    lake = Lake(Settings(lake=(tmp_path / name).as_uri(), warehouse=""))
+
+    lake.store.put("05_alerts/2015.json", b"{}")
+
+    assert (tmp_path / name / "05_alerts/2015.json").is_file()
+
+
+@given(st.text(st.sampled_from("ab/ #?%2035~\t"), min_size=1))
+def test_a_prefix_is_taken_literally_or_refused(prefix: str) -> None:
+    try:
+        store = open_store(Settings(lake=f"s3://bucket/{prefix}", warehouse=""))
+    except DelaywatchError as refused:
+        assert "DELAYWATCH_LAKE" in str(refused)
+    else:
+        assert isinstance(store, BucketStore)
+        assert (store.bucket, store.prefix) == ("bucket", prefix.strip("/"))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1))
+def test_a_folder_is_the_one_that_its_url_encodes(name: str) -> None:
+    store = open_store(Settings(lake=(Path("/srv") / name).as_uri(), warehouse=""))
+
+    assert isinstance(store, FolderStore)
+    assert store.root == Path("/srv") / name
 
 
 def test_a_damaged_parquet_file_is_named(lake: Lake) -> None:
@@ -372,7 +413,8 @@ def test_a_folder_that_is_not_there_is_made(folder_settings: Settings) -> None:
 def test_a_bucket_that_aws_played_by_a_stub_does_not_have_is_left_to_the_operator(
     bucket_settings: Settings, endpoint: str | None
 ) -> None:
-    store = BucketStore(dataclasses.replace(bucket_settings, lake="s3://absent/x", aws_endpoint_url=endpoint))
+    store = open_store(dataclasses.replace(bucket_settings, lake="s3://absent/x", aws_endpoint_url=endpoint))
+    assert isinstance(store, BucketStore)
     with Stubber(store.client) as aws:  # which answers one listing and refuses any other call
         aws.add_client_error("list_objects_v2", "NoSuchBucket", http_status_code=404)
 
@@ -466,7 +508,7 @@ def test_a_store_shows_no_secret(bucket_settings: Settings) -> None:
     settings = dataclasses.replace(bucket_settings, aws_secret_access_key="hush", warehouse="postgresql://u:hush@h/d")
 
     assert "hush" not in repr(settings)
-    assert "hush" not in repr(BucketStore(settings))
+    assert "hush" not in repr(open_store(settings))
 
 
 @pytest.mark.parametrize(
@@ -505,7 +547,7 @@ def test_an_upload_to_a_bucket_that_is_not_there_names_it_and_keeps_the_cause_fo
     bucket_settings: Settings, tmp_path: Path
 ) -> None:
     (tmp_path / "2015.csv").write_bytes(b"x")
-    store = BucketStore(dataclasses.replace(bucket_settings, lake="s3://no-such-bucket/x"))
+    store = open_store(dataclasses.replace(bucket_settings, lake="s3://no-such-bucket/x"))
 
     with pytest.raises(DelaywatchError, match="The bucket of the lake s3://no-such-bucket/x does not exist") as error:
         store.upload(tmp_path / "2015.csv", "01_bronze/2015.csv")
@@ -516,12 +558,12 @@ def test_an_upload_with_a_key_that_may_only_read_is_told_so(checking_keys: Setti
     (tmp_path / "2015.csv").write_bytes(b"x")
 
     assert "No permission on s3://" in sentence(
-        BucketStore(checking_keys).upload, tmp_path / "2015.csv", "01_bronze/2015.csv"
+        open_store(checking_keys).upload, tmp_path / "2015.csv", "01_bronze/2015.csv"
     )
 
 
 def test_an_upload_of_a_file_that_is_not_there_names_the_file(bucket_settings: Settings, tmp_path: Path) -> None:
-    told = sentence(BucketStore(bucket_settings).upload, tmp_path / "absent.csv", "01_bronze/2015.csv")
+    told = sentence(open_store(bucket_settings).upload, tmp_path / "absent.csv", "01_bronze/2015.csv")
 
     assert told == f"{tmp_path / 'absent.csv'} cannot be read (No such file or directory); correct its path or rights."
 

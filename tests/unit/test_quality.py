@@ -83,7 +83,7 @@ def test_a_missing_month_and_a_missing_day_are_named() -> None:
     assert found["missing_months"] == [10]
     assert len(found["missing_days"]) == 32
     assert found["warnings"] == [
-        "No flights at all in October 2009: these months are missing from the file.",
+        "No flights at all in October 2009: this month is missing from the file.",
         "No flights on 1 single day: 2009-09-11.",
     ]
 

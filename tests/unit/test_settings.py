@@ -110,3 +110,18 @@ def test_a_file_without_a_warehouse_is_named_and_not_shown(tmp_path: Path, conte
 def test_a_number_of_threads_that_is_none_is_named(threads: str) -> None:
     with pytest.raises(DelaywatchError, match="DELAYWATCH_THREADS"):
         Settings.from_environment({**COMPLETE, "DELAYWATCH_THREADS": threads})
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "DELAYWATCH_BTS_URL", "DELAYWATCH_KAGGLE_URL"])
+@pytest.mark.parametrize("address", ["https://h/a?b", "https://h/a#b", "https://u:hush@h", "https://h/a b", "h:8333"])
+def test_an_address_that_would_be_cut_is_refused_by_its_variable(variable: str, address: str) -> None:
+    with pytest.raises(DelaywatchError, match=variable) as refused:
+        Settings.from_environment({**COMPLETE, variable: address})
+
+    assert "hush" not in str(refused.value)
+
+
+def test_an_address_may_have_a_path_with_percent_encoded_characters() -> None:
+    found = Settings.from_environment({**COMPLETE, "DELAYWATCH_BTS_URL": "https://mirror/a%23b/"})
+
+    assert found.bts_url == "https://mirror/a%23b"

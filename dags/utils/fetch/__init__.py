@@ -8,6 +8,7 @@ from. Readers of bronze skip the underscore.
 
 from __future__ import annotations
 
+import calendar
 import fcntl
 import hashlib
 import json
@@ -15,6 +16,7 @@ import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +25,11 @@ from utils.errors import DelaywatchError
 from utils.settings import Settings
 
 if TYPE_CHECKING:
-    from utils.fetch.download import Client, Patience, Progress
+    from utils.fetch.download import Client, File, Patience, Progress
     from utils.lake import Lake
 
 SOURCES = ("bts", "kaggle")
+MAX_LOST_SHARE = 0.05  # of a month's flights, or of a file without months; the Bureau's revisions change far fewer
 
 log = logging.getLogger(__name__)
 
@@ -36,41 +39,56 @@ def into_bronze(
     year: int,
     source: str = "bts",
     *,
+    folder: Path | None = None,
     so_far: bool = False,
+    replace: bool = False,
+    today: date | None = None,
     progress: Progress | None = None,
     patience: Patience | None = None,
 ) -> str:
-    """Make the year as the source has it now the year's CSV in bronze, at once, and return its key.
+    """Put the year as the source has it now into bronze, at once, and return its key.
 
-    A year that an earlier fetch brought and that the source has not changed since is not fetched again.
-    so_far: also a year of the Bureau whose last months are not published yet. patience: with servers; None: the usual.
-    Raises DelaywatchError, and leaves bronze as it was, when the source does not have the year or a file of it does not
-    come through whole.
+    A year that an earlier fetch wrote and that the source has not changed since is not fetched again. A newer version
+    of it takes its place; a file of another source or of a person, or one with more flights, only with `replace`.
+    folder: the Bureau's months that were downloaded by hand; then the network is not used. so_far: also a year of the
+    Bureau whose last months are not published yet. today: None: the present day. patience: with servers.
+    Raises DelaywatchError, and leaves bronze as it was, when the source does not have the year, a file of it does not
+    come through whole, or what is there must not be replaced.
     """
+    from utils.fetch import folder as local_months
     from utils.lake import Lake, bronze_keys
     from utils.stores import FolderStore
 
     _check(year, source)
     lake, (key, compressed) = Lake(settings), bronze_keys(year)
-    if lake.has(compressed):
-        raise DelaywatchError(f"{compressed} is already in {lake.uri}; remove it before {key} takes its place.")
-    folder = settings.scratch / "delaywatch-fetch" / f"{source}-{year}"
+    if lake.has(compressed) and not replace:
+        raise DelaywatchError(
+            f"{compressed} is already in {lake.uri}; repeat the command with --replace to put {key} in its place."
+        )
+    scratch = settings.scratch / "delaywatch-fetch" / f"{source}-{year}"
     with _client(settings, source, patience) as client:
-        if _is_current(settings, lake, client, year, source):
+        if folder is None and not lake.has(compressed) and _is_current(settings, lake, client, year, source):
             log.info("%s: as %s has it now; nothing to fetch", key, source)
             return key
         try:
-            with _alone(folder, year):
-                csv = folder / f"{year}.csv"
+            with _alone(scratch, year):
+                csv = scratch / f"{year}.csv"
                 try:
-                    record = _fetch(settings, client, year, source, csv, so_far=so_far, progress=progress)
-                    _put(settings, lake, year, csv, record)
+                    files = (
+                        local_months.find(folder, year, so_far=so_far)
+                        if folder
+                        else _download(
+                            settings, client, year, source, scratch, so_far=so_far, today=today, progress=progress
+                        )
+                    )
+                    record = _write(year, source, files, csv, deletes_bad_files=folder is None)
+                    _put(settings, lake, year, csv, record, replace=replace)
                 finally:
                     csv.unlink(missing_ok=True)
                 if record["is_whole"]:
-                    shutil.rmtree(folder)
+                    shutil.rmtree(scratch)
         except OSError as error:
-            FolderStore(folder).fail(error, f"fetching {year}")
+            FolderStore(scratch, "DELAYWATCH_SCRATCH").fail(error, f"fetching {year}")
     return key
 
 
@@ -97,22 +115,42 @@ def has_whole_year(settings: Settings, year: int) -> bool:
     return _unfinished_bytes(Lake(settings), year) is None
 
 
-def _fetch(
-    settings: Settings, client: Client, year: int, source: str, csv: Path, *, so_far: bool, progress: Progress | None
-) -> dict[str, Any]:
-    """Bring the year's files, write `csv` from them, and return the record of both."""
+def _download(
+    settings: Settings,
+    client: Client,
+    year: int,
+    source: str,
+    scratch: Path,
+    *,
+    so_far: bool,
+    today: date | None,
+    progress: Progress | None,
+) -> dict[int, File]:
+    """Return the year's files by month; Kaggle's single file as month 0."""
+    from utils.fetch import bts, kaggle
+
+    if source == "kaggle":
+        return {0: kaggle.download(client, settings.kaggle_url, year, scratch, progress)}
+    day = today or datetime.now(UTC).date()
+    return bts.download(client, settings.bts_url, year, scratch, so_far=so_far, today=day, progress=progress)
+
+
+def _write(year: int, source: str, files: dict[int, File], csv: Path, *, deletes_bad_files: bool) -> dict[str, Any]:
+    """Write `csv` from the files, and return the record of both."""
+    from utils import words
     from utils.fetch import bts, kaggle
 
     rows: dict[int, int] = {}
     if source == "bts":
-        months = bts.download(client, settings.bts_url, year, csv.parent, so_far=so_far, progress=progress)
-        rows, files, is_whole = bts.write_csv(months, year, csv), [*months.values()], [*months] == bts.months(year)
+        rows, is_whole = (
+            bts.write_csv(files, year, csv, deletes_bad_files=deletes_bad_files),
+            [*files] == bts.months(year),
+        )
     else:
-        file = kaggle.download(client, settings.kaggle_url, year, csv.parent, progress)
-        kaggle.write_csv(file, csv)
-        files, is_whole = [file], True
-    fetched = f"{sum(file.bytes for file in files):,} bytes in {len(files)} file{'s' if len(files) > 1 else ''}"
-    log.info("%d: %s%s", year, f"{sum(rows.values()):,} flights, " if rows else "", fetched)
+        kaggle.write_csv(files[0], csv)
+        is_whole = True
+    read = f"{sum(file.bytes for file in files.values()):,} bytes in {words.count(len(files), 'file')}"
+    log.info("%d: %s%s", year, f"{sum(rows.values()):,} flights, " if rows else "", read)
     if not is_whole:
         log.warning("%d is not complete; fetch it again when its other months are published", year)
     return {
@@ -122,21 +160,53 @@ def _fetch(
         "bytes": csv.stat().st_size,
         "sha256": _sha256(csv),
         "flights_by_month": {str(month): count for month, count in rows.items()},
-        "files": [file.record() for file in files],
+        "files": [file.record() for file in files.values()],
     }
 
 
-def _put(settings: Settings, lake: Lake, year: int, csv: Path, record: dict[str, Any]) -> None:
+def _put(settings: Settings, lake: Lake, year: int, csv: Path, record: dict[str, Any], *, replace: bool) -> None:
     """Write CSV and record into bronze in an order in which a cut between them lets no part of a year pass as whole."""
     from utils.lake import encode_json
 
+    key, before = _record_key(year), _found(lake, year)
+    if before and not replace:
+        replace = _is_earlier_version(*before, record)
+        if replace and (lost := _lost(before[0], record)):
+            raise DelaywatchError(
+                f"{record['source']} has less of {year} now than bronze: {lost}. See what happened there, or repeat "
+                "the command with --replace."
+            )
+
+    def write_record() -> None:
+        if not record["is_whole"]:  # a CSV without a fitting record counts as whole; this one fits the older part, too
+            lake.store.put(key, encode_json({**record, "bytes_before": _unfinished_bytes(lake, year)}))
+
+    shown_as = f"the {year} of {record['source']}"
+    pipeline.put_bronze(settings, year, csv, replace=replace, shown_as=shown_as, before_upload=write_record)
     if record["is_whole"]:
-        pipeline.put_bronze(settings, year, csv)
-        lake.store.put(_record_key(year), encode_json(record))
-    else:  # a CSV without a fitting record counts as whole, so the record comes first and fits the older part, too
-        told = {**record, "bytes_before": _unfinished_bytes(lake, year)}
-        lake.store.put(_record_key(year), encode_json(told))
-        pipeline.put_bronze(settings, year, csv)
+        lake.store.put(key, encode_json(record))
+
+
+def _is_earlier_version(before: dict[str, Any], size: int, after: dict[str, Any]) -> bool:
+    """Return whether the CSV in bronze, of `size` bytes, is one that an earlier fetch from the same source wrote."""
+    return before["source"] == after["source"] and size in (before["bytes"], before.get("bytes_before"))
+
+
+def _lost(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Return what a newer version of the year lacks, in words: months, or many flights of one; empty if nothing."""
+    from utils import words
+
+    old, new = before.get("flights_by_month") or {}, after["flights_by_month"]
+    months = [calendar.month_name[int(month)] for month in old if month not in new]
+    if months:
+        return f"{words.listed(months)} {'is' if len(months) == 1 else 'are'} gone"
+    fewer = [month for month in old if new[month] < (1 - MAX_LOST_SHARE) * old[month]]
+    if fewer:
+        month = fewer[0]
+        return f"{calendar.month_name[int(month)]} has {new[month]:,} flights instead of {old[month]:,}"
+    if not old and after["bytes"] < (1 - MAX_LOST_SHARE) * before["bytes"]:
+        return f"the file has {after['bytes']:,} bytes instead of {before['bytes']:,}"
+    return ""
 
 
 def _check(year: int, source: str) -> None:

@@ -1,7 +1,7 @@
 """The Bureau of Transportation Statistics' monthly zips of on-time performance, and the year's CSV made from them.
 
-Each holds one CSV of 109 named columns and a readme. How it comes over the network is `download`'s matter, where the
-CSV goes the package's.
+Each zip holds one CSV of 109 named columns and a readme. `download` transfers files and knows nothing of flights,
+`folder` finds months that were downloaded by hand, and the package itself writes into bronze.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import csv
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import IO
 
@@ -22,8 +23,10 @@ from utils import schemas
 from utils.errors import DelaywatchError
 from utils.fetch import archive
 from utils.fetch.download import Client, File, Progress
+from utils.stores import cannot_read
 
 FIRST_MONTH = (1987, 10)
+PUBLISHED_WITHIN_DAYS = 183  # of a month's end; a month that is missing longer does not come by waiting
 BLOCK_BYTES = 1 << 19  # of a month's text that Arrow parses at a time; it reads up to 32 of them ahead
 NAME = "On_Time_Reporting_Carrier_On_Time_Performance_1987_present_{year}_{month}.zip"  # the month without a zero
 
@@ -73,9 +76,16 @@ def month_url(base: str, year: int, month: int) -> str:
 
 
 def download(
-    client: Client, base: str, year: int, folder: Path, *, so_far: bool, progress: Progress | None = None
+    client: Client,
+    base: str,
+    year: int,
+    folder: Path,
+    *,
+    so_far: bool,
+    today: date,
+    progress: Progress | None = None,
 ) -> dict[int, File]:
-    """The zips of the year by month, ascending, each checked to its last byte, in `folder`.
+    """Return the zips of the year by month, ascending, each checked to its last byte, in `folder`.
 
     The last month comes first: while the Bureau has not published it, nothing else is asked of it. Raises
     DelaywatchError when a month is missing; with so_far, only when it is missing before one that is there.
@@ -85,24 +95,14 @@ def download(
         url = month_url(base, year, month)
 
         def check(path: Path, url: str = url) -> None:
-            with _open_month(path, url) as text:
+            with open_month(path, url) as text:
                 deque(archive.chunks(text), maxlen=0)  # to the end, where the CRC is checked
 
         file = client.download(url, folder / f"{year}-{month:02}.zip", check, progress)
         if file:
             found[month] = file
-        elif found:
-            later = calendar.month_name[min(found)]
-            raise DelaywatchError(
-                f"{url} is not there although {later} is; ask the Bureau for {calendar.month_name[month]} {year}, "
-                "or wait until it is back: what is here is kept."
-            )
-        elif not so_far:
-            raise DelaywatchError(
-                f"{url} is not there; the Bureau publishes a month some two months after its end: wait for "
-                f"{calendar.month_name[month]} {year}, fetch the months that are there with --so-far, or correct "
-                "DELAYWATCH_BTS_URL if it has no year at all."
-            )
+        elif found or not so_far:
+            raise _not_there(url, year, month, later=min(found, default=None), today=today)
     if not found:
         raise DelaywatchError(
             f"There is no month of {year} at {base}; choose a year that is, or correct DELAYWATCH_BTS_URL."
@@ -110,11 +110,34 @@ def download(
     return dict(sorted(found.items()))
 
 
-def write_csv(files: Mapping[int, File], year: int, to: Path) -> dict[int, int]:
-    """Write the months' flights in their order as one CSV of the 28 columns of the Kaggle files; flights by month.
+def _not_there(url: str, year: int, month: int, *, later: int | None, today: date) -> DelaywatchError:
+    """Return the error for a month that the server answers with 404, by how long ago the month ended."""
+    name = f"{calendar.month_name[month]} {year}"
+    by_hand = (
+        "correct DELAYWATCH_BTS_URL if the address has changed, or download the months in a browser and give their "
+        "folder with --from"
+    )
+    end = date(year, month, calendar.monthrange(year, month)[1])
+    if later is not None:
+        what = f"although {calendar.month_name[later]} is; fetch again later (what is here is kept), {by_hand}"
+    elif end >= today:
+        what = f"and {name} is not over yet; fetch the months that are there with --so-far"
+    elif (today - end).days <= PUBLISHED_WITHIN_DAYS:
+        what = (
+            f"yet; the Bureau publishes a month some two months after its end. Wait for {name}, or fetch the months "
+            "that are there with --so-far"
+        )
+    else:
+        what = f"although {name} ended on {end}, so the Bureau does not offer it there (any more); {by_hand}"
+    return DelaywatchError(f"{url} is not there {what}.")
+
+
+def write_csv(files: Mapping[int, File], year: int, to: Path, *, deletes_bad_files: bool = False) -> dict[int, int]:
+    """Write the months' flights in their order as one CSV of the 28 columns of the Kaggle files; return their counts.
 
     Every value stays as the Bureau wrote it ("0659" for a time, "-3.00" for a delay), null is empty. What a year's
     flights do not have (taxi times before 1995, causes before June 2003) is null in the zips and stays so.
+    deletes_bad_files: for downloads, which the next fetch would otherwise take again.
     Raises DelaywatchError for a zip that does not hold the flights of its month; OSError when the disk is full.
     """
     rows: dict[int, int] = {}
@@ -126,7 +149,8 @@ def write_csv(files: Mapping[int, File], year: int, to: Path) -> dict[int, int]:
                 try:
                     rows[month] = _write_month(writer, one, f"{year}-{month:02}-")
                 except (DelaywatchError, pa.ArrowInvalid) as error:
-                    one.path.unlink(missing_ok=True)  # else the next fetch would take it again
+                    if deletes_bad_files:
+                        one.path.unlink(missing_ok=True)
                     if isinstance(error, DelaywatchError):
                         raise
                     raise DelaywatchError(
@@ -139,7 +163,7 @@ def write_csv(files: Mapping[int, File], year: int, to: Path) -> dict[int, int]:
 def _write_month(writer: pa_csv.CSVWriter, file: File, days: str) -> int:
     """Write the month's flights, whose dates must begin with `days`, and count them. Raises ArrowInvalid as well."""
     rows = 0
-    with _open_month(file.path, file.url) as text:
+    with open_month(file.path, file.url) as text:
         reader = pa_csv.open_csv(
             text,
             read_options=pa_csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
@@ -165,15 +189,41 @@ def _write_month(writer: pa_csv.CSVWriter, file: File, days: str) -> int:
 
 
 @contextmanager
-def _open_month(path: Path, url: str) -> Iterator[IO[bytes]]:
-    """The month's text, header first. Raises DelaywatchError when columns are missing or the zip is not sound."""
-    with archive.open_csv(path, url) as text:
-        line = text.readline(1 << 16).decode("utf-8-sig", errors="replace")
-        names = next(csv.reader([line.strip()]), [])
-        if missing := [name for name in COLUMNS.values() if name not in names]:
+def open_month(path: Path, name: str) -> Iterator[IO[bytes]]:
+    """Open the month's text, header first; a file whose name ends in .csv is taken for unpacked text if it is no zip.
+
+    Raises DelaywatchError, which calls the file `name`, when it cannot be read, columns are missing or the zip is not
+    sound.
+    """
+    try:
+        is_plain = not archive.is_zip(path) and path.suffix.lower() == ".csv"
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    with path.open("rb") if is_plain else archive.open_csv(path, name) as text:
+        names = _fields(text.readline(1 << 16))
+        if missing := [column for column in COLUMNS.values() if column not in names]:
+            lacks = f"the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
             raise DelaywatchError(
-                f"{url} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; it is not the Bureau's "
-                "reporting carrier on-time performance, or the Bureau has changed it."
+                f"{name} lacks {lacks if len(missing) < len(COLUMNS) else 'every column of the Bureau'}; it is not the "
+                "Bureau's reporting carrier on-time performance, or the Bureau has changed it."
             )
         text.seek(0)
         yield text
+
+
+def month_of(path: Path) -> tuple[int, int]:
+    """Return year and month of the first flight. Raises DelaywatchError when the file is no month of the Bureau."""
+    with open_month(path, str(path)) as text:
+        names, first = _fields(text.readline(1 << 16)), _fields(text.readline(1 << 16))
+    flight = dict(zip(names, first, strict=False))
+    if "Year" in names and "Month" in names:
+        year, month = flight.get("Year", ""), flight.get("Month", "")
+    else:
+        year, _, month = flight.get("FlightDate", "")[:7].partition("-")
+    if not (year.isdecimal() and month.isdecimal() and 1 <= int(month) <= 12):
+        raise DelaywatchError(f"{path} has no flight with a year and a month in its first row.")
+    return int(year), int(month)
+
+
+def _fields(line: bytes) -> list[str]:
+    return next(csv.reader([line.decode("utf-8-sig", errors="replace").strip()]), [])

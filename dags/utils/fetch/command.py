@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,26 +32,45 @@ def fetch(
         Source,
         typer.Option(
             "--source",
-            help="bts: the Bureau of Transportation Statistics, every year from 1987 on. "
+            help="bts: the Bureau of Transportation Statistics, months from October 1987 on as far as it offers them. "
             "kaggle: its copy of 2009 to 2018, with your token in ~/.kaggle/kaggle.json.",
         ),
     ] = Source.BTS,
     so_far: Annotated[
         bool, typer.Option("--so-far", help="Also a year whose last months are not published yet; bts only.")
     ] = False,
+    folder: Annotated[
+        Path | None,
+        # readable=False: without it, click answers a closed folder with its usage and exit code 2.
+        typer.Option(
+            "--from",
+            metavar="FOLDER",
+            readable=False,
+            help="Take the Bureau's monthly zips or CSVs from this "
+            "folder, whatever their names, and use no network; bts only.",
+        ),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Also replace a file that another source or a person put there.")
+    ] = False,
     lake: LakeOption = None,
 ) -> None:
-    """Fetch a year's flights into bronze. After a cut it goes on where it was; what has not changed stays as it is.
+    """Fetch a year's flights into bronze. A fetch that was cut goes on where it was; unchanged files are kept.
 
     The hosts are DELAYWATCH_BTS_URL and DELAYWATCH_KAGGLE_URL. A year that fails ends the command; those before it are
-    in bronze.
+    in bronze. A newer version of a fetched year replaces it, unless months or many flights are missing from it.
     """
-    if so_far and source is Source.KAGGLE:
-        raise DelaywatchError("--so-far is for --source bts; Kaggle's years are whole.")
+    if (so_far or folder) and source is Source.KAGGLE:
+        raise DelaywatchError(
+            "--so-far and --from are for --source bts. Kaggle's years are whole; put one that was downloaded by hand "
+            "into the lake with `python -m utils bronze --year YEAR --from FILE`."
+        )
     settings = settings_of(lake, needs_warehouse=False)
     for one in years_of(year):
         with _bar() as show:
-            key = sources.into_bronze(settings, one, source.value, so_far=so_far, progress=show)
+            key = sources.into_bronze(
+                settings, one, source.value, folder=folder, so_far=so_far, replace=replace, progress=show
+            )
         Console().print(key, highlight=False)
 
 

@@ -250,10 +250,15 @@ class Client:
                 f"{host} is busy or at fault ({told}) in {self._patience.tries} tries; fetch again later, what is here "
                 "is kept."
             ) from ConnectionError(told)
-        if answer.status_code in (401, 403):
+        if answer.status_code in (401, 403) and self._session.auth:
             raise DelaywatchError(
                 f"{host} refuses {url} ({told}); see that the token is right and that this account or address may have "
                 "the file."
+            )
+        if answer.status_code in (401, 403):  # nobody asked for a login: the address, or a proxy, is what is refused
+            raise DelaywatchError(
+                f"{host} refuses {url} to this machine ({told}), perhaps to its address or to programs; open it in a "
+                "browser, here and elsewhere, and ask who runs the network or the proxy."
             )
         raise DelaywatchError(f"{host} answers {told} to {url}; open that in a browser to see what is wrong.")
 

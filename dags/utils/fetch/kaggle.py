@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 from requests import PreparedRequest
@@ -37,8 +38,10 @@ def auth(token_file: Path) -> AuthBase:
 
     Raises DelaywatchError without a word of its content when the file is neither.
     """
+    with suppress(RuntimeError):  # this user has no home; then there is no file of this name either
+        token_file = token_file.expanduser()
     try:
-        text = token_file.expanduser().read_text(encoding="utf-8").strip()
+        text = token_file.read_text(encoding="utf-8").strip()
     except (FileNotFoundError, NotADirectoryError):
         text = ""
     except OSError as error:
@@ -88,7 +91,8 @@ def download(client: Client, base: str, year: int, folder: Path, progress: Progr
     found = client.download(url, folder / f"kaggle-{year}", check, progress)
     if found is None:
         raise DelaywatchError(
-            f"Kaggle has no {year} ({url}); its dataset has 2009 to 2018, the Bureau every year: --source bts."
+            f"Kaggle has no {year} ({url}); its dataset has 2009 to 2018. Look for other years at the Bureau: "
+            "--source bts."
         )
     return found
 

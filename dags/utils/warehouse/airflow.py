@@ -48,7 +48,7 @@ def under_way(url: str) -> str | None:
 
 
 def _first(url: str, question: str) -> tuple[Any, ...] | None:
-    server = Postgres(url, connect_timeout_s=5, lock_timeout_s=5)
+    server = Postgres(url, connect_timeout_s=5, lock_timeout_s=5, variable="DELAYWATCH_AIRFLOW_DATABASE_FILE")
     try:
         with server.transaction("reading the runs of Airflow") as cursor:
             cursor.execute(question, [DAG_ID])

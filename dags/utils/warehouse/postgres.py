@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import unquote
 
 import psycopg2
 import psycopg2.extensions
@@ -30,6 +31,7 @@ SESSION = (
 SILENCE_S = 60
 
 OPTIONS = "Postgres does not take one of {options}; correct the options after ? in the warehouse URL."
+ENCODED = "@ : / ? # % in user and password as %40 %3A %2F %3F %23 %25"
 # What libpq says when it cannot connect carries no code, only words: (words, the sentence).
 CONNECTING: tuple[tuple[str, str], ...] = (
     (r'invalid "?\w+"? value|invalid value for parameter', OPTIONS),
@@ -39,7 +41,8 @@ CONNECTING: tuple[tuple[str, str], ...] = (
     ),
     (
         "password authentication failed|no password supplied|role .* does not exist",
-        "The {place} refused user {user} or its password; correct them in the warehouse URL.",
+        "The {place} refused user {user} or its password; correct them in the warehouse URL, in which a % in a "
+        "password is written as %25.",
     ),
     (
         "no pg_hba.conf entry",
@@ -99,9 +102,11 @@ FAILING: dict[str, str] = {
 class Postgres:
     """One database of one server. Opens a connection per transaction and keeps none."""
 
-    def __init__(self, url: str, *, connect_timeout_s: int, lock_timeout_s: int) -> None:
-        """Remember where it is; nothing is opened yet. Raises DelaywatchError for a URL that is none."""
-        self.url = _parse(url)
+    def __init__(
+        self, url: str, *, connect_timeout_s: int, lock_timeout_s: int, variable: str = "DELAYWATCH_WAREHOUSE"
+    ) -> None:
+        """Remember where the database is. Raises DelaywatchError, naming `variable`, for a URL that cannot be used."""
+        self.url = _parse(url, variable)
         self._connect_timeout_s = connect_timeout_s
         self._lock_timeout_s = lock_timeout_s
         self.engine = _engine(self.url, connect_timeout_s)
@@ -180,17 +185,26 @@ def _sentence(error: psycopg2.Error) -> str | None:
     return LOST
 
 
-def _parse(url: str) -> sqlalchemy.URL:
-    """The URL with our driver. Raises DelaywatchError that repeats nothing of it: a wrong URL shows its password."""
-    example = "write postgresql://user:password@host:5432/database, with @ : / in the password as %40 %3A %2F"
+def _parse(url: str, variable: str) -> sqlalchemy.URL:
+    """Return the URL with our driver.
+
+    Raises DelaywatchError that repeats nothing of the URL, since a wrong one may show its password anywhere.
+    """
+    example = f"correct {variable}: write postgresql://user:password@host:5432/database, with {ENCODED}"
     try:
+        has_zero_byte = "\0" in unquote(url, errors="strict")  # which no name or password can have
         parsed = sqlalchemy.make_url(url)
-    except (sqlalchemy.exc.ArgumentError, ValueError):
+    except (sqlalchemy.exc.ArgumentError, ValueError):  # the latter also for bytes that are no UTF-8
         raise DelaywatchError(f"The warehouse URL cannot be read; {example}.") from None
     if parsed.get_backend_name() not in {"postgresql", "postgres"}:
         raise DelaywatchError(f"The warehouse URL is for {parsed.get_backend_name()}, not for Postgres; {example}.")
-    if "@" in (parsed.host or ""):
-        raise DelaywatchError(f"The warehouse URL has more than one @; {example}.")
+    if "@" in (parsed.host or "") or (parsed.username is None and "@" in url.partition("?")[0]):
+        raise DelaywatchError(f"The warehouse URL has an @ that does not end its user and password; {example}.")
+    if has_zero_byte:
+        raise DelaywatchError(f"The warehouse URL has a zero byte in it; {example}.")
+    options = url.rpartition("@")[2].partition("?")[2]
+    if options and not all(option.partition("=")[2] for option in options.split("&")):
+        raise DelaywatchError(f"The warehouse URL has an option without a value after the ?; {example}.")
     try:
         psycopg2.extensions.make_dsn(**dict.fromkeys(parsed.query, "0"))  # the values are looked at when it connects
     except psycopg2.ProgrammingError:
