@@ -118,8 +118,8 @@ def backup(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
 def _variables(folders: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the settings as Compose passes them and the secrets as `.env` has them.
 
-    SEEN names the secrets that have a value for Compose. One that `.env` does not have is in the shell or in another file,
-    which setup cannot read; the stack would start with a generated one in its place.
+    SEEN names the secrets that have a value for Compose. A name that `.env` does not have is set in the shell or in
+    another file, which setup cannot read, and the stack would start with a generated value in its place.
     """
     written = form.read(folders.project / ".env.example", folders.project / ".env")
     variables = {name: value for name, value in environ.items() if name not in settings.SECRET}
@@ -130,8 +130,8 @@ def _variables(folders: argparse.Namespace, environ: Mapping[str, str]) -> dict[
         outside = [name for name in outside if not name.startswith("AWS_")]  # of a shell in which somebody uses AWS
     if outside:
         raise StackError(
-            f"Not in .env, but set in the shell or in another file of variables: {', '.join(outside)}. Secrets are read from "
-            ".env alone; write them there, or unset them."
+            f"Set in the shell or in another file of variables, but not in .env: {', '.join(outside)}. Secrets are "
+            "read from .env alone; write them there, or unset them."
         )
     return variables
 

@@ -16,14 +16,12 @@ cron_line() { # in crontab a % ends the command
 }
 
 set_cron_line() { # set_cron_line LINE: instead of the former one; none if it is empty
-    local before after="" line
+    local before after
     command -v crontab >/dev/null || return 1
     before=$(crontab -l 2>/dev/null || true)
-    while read -r line; do
-        [[ $line == *"$mark" ]] || after+=$line$'\n'
-    done <<<"$before"
-    after+=$1
-    [ "$before" = "${after%$'\n'}" ] || crontab - <<<"$after"
+    after=$(MARK=$mark awk 'substr($0, length - length(ENVIRON["MARK"]) + 1) != ENVIRON["MARK"]' <<<"$before")
+    [ -z "$1" ] || after+=${after:+$'\n'}$1
+    [ "$before" = "$after" ] || crontab - <<<"$after"
 }
 
 place=""

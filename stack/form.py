@@ -1,8 +1,8 @@
 """The file `.env`: its lines, and its names against the form `.env.example`. Rules for values are in `settings`.
 
-Compose reads `.env` for the settings that docker-compose.yaml passes on. Secrets must not pass through Compose, because
-`docker inspect` shows whatever it passes on, so `setup` reads them here. Both must read the same value; where Compose would
-change a secret, the secret is refused.
+Compose reads `.env` for the settings that docker-compose.yaml passes on. Secrets must not pass through Compose,
+because `docker inspect` shows whatever it passes on, so `setup` reads them here. Both read the same value; a secret that
+Compose would change is refused.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "$": "$"}  # C
 
 @dataclass(frozen=True)
 class _Line:
-    """An assignment of `.env`, or a line without a name that is no assignment. `fault`: why Compose would misread it."""
+    """An assignment of `.env`, or a line that is none and has no name. secret_fault: a fault in a secret alone."""
 
     number: int
     name: str = ""

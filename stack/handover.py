@@ -140,8 +140,12 @@ def _backup_files(settings: Settings) -> dict[str, Content]:
         "AWS_SESSION_TOKEN": "session_token",
     }
     return {
-        "aws_config": _aws_config(settings.aws.get("AWS_DEFAULT_REGION", LOCAL_REGION), settings.aws.get("AWS_ENDPOINT_URL")),
-        "aws_credentials": _aws_credentials({key: settings.aws[name] for name, key in names.items() if name in settings.aws}),
+        "aws_config": _aws_config(
+            settings.aws.get("AWS_DEFAULT_REGION", LOCAL_REGION), settings.aws.get("AWS_ENDPOINT_URL")
+        ),
+        "aws_credentials": _aws_credentials(
+            {key: settings.aws[name] for name, key in names.items() if name in settings.aws}
+        ),
     }
 
 

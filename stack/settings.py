@@ -18,7 +18,7 @@ LOCAL_REGION = "us-east-1"  # S3 signatures need one; the local store takes any
 LEAST_PASSWORD_LENGTH = 12
 PORTS = {"DELAYWATCH_HTTP_PORT": "80", "DELAYWATCH_HTTPS_PORT": "443"}
 
-# Their values appear in no message, and `setup` reads them from `.env` itself (`form`). The others come through Compose.
+# Their values appear in no message, and `setup` reads them from `.env` itself (`form`). Others come through Compose.
 SECRET = frozenset(
     {
         "AIRFLOW_SECRETS_BACKEND_KWARGS",
@@ -49,8 +49,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 class Settings:
     """Values that are consistent with each other. None: not given; for the AWS keys: the role of the machine is used.
 
-    is_lake_local: the lake is in our own `s3`. Then the AWS variables are not used for the lake, because real keys must not
-    reach a container that does not need them. `aws` has them as given, for a backup in a bucket.
+    is_lake_local: the lake is in our own `s3`. Then the AWS variables are not used for the lake, because real keys must
+    not reach a container that does not need them. `aws` has them as given, for a backup in a bucket.
     """
 
     host: str
@@ -323,12 +323,12 @@ def _backup_contradictions(given: Mapping[str, str]) -> Iterator[str]:
         )
     if urlsplit(endpoint).hostname == urlsplit(LOCAL_ENDPOINT).hostname:
         yield (
-            "DELAYWATCH_BACKUP is a bucket of the stack's own object store, which has the lake; a backup there would be lost "
-            "with the lake. Name a bucket elsewhere or a folder."
+            "DELAYWATCH_BACKUP is a bucket of the stack's own object store; a backup there would be lost with it. "
+            "Name a bucket elsewhere or a folder."
         )
     folders = [f"{place.rstrip('/')}/" for place in (backup, lake)]
     if lake and (folders[0].startswith(folders[1]) or folders[1].startswith(folders[0])):
         yield (
-            f"DELAYWATCH_BACKUP is {backup!r}, but the lake is in {lake!r}; a backup there would be lost with the lake. Name "
-            "another bucket, or a prefix that neither contains the lake nor is in it."
+            f"DELAYWATCH_BACKUP is {backup!r}, but the lake is in {lake!r}; a backup there would be lost with it. "
+            "Name another bucket, or a prefix that neither contains the lake nor is in it."
         )
