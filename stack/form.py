@@ -1,8 +1,8 @@
 """The file `.env`: its lines, and its names against the form `.env.example`. Rules for values are in `settings`.
 
 Compose reads `.env` for the settings that docker-compose.yaml passes on. Secrets must not pass through Compose,
-because `docker inspect` shows whatever it passes on, so `setup` reads them here. Both read the same value; a secret that
-Compose would change is refused.
+because `docker inspect` shows whatever it passes on, so `setup` reads them here. Both read the same value. A secret
+that Compose would change is refused.
 """
 
 from __future__ import annotations

@@ -47,17 +47,18 @@ def main(file: Path, keep: int, place: str) -> int:
     try:
         copy(s3, file, bucket, prefix)
     except FAULTS as error:
-        print(f"{file.name} could not be copied to {place}: {_first_line(error)}", file=sys.stderr)
+        print(f"{file.name} could not be copied to {place}: {_reason(error)}", file=sys.stderr)
         return 1
     try:
         remove_old(s3, bucket, prefix, keep)
     except FAULTS as error:
-        print(f"Old backups in {place} could not be removed: {_first_line(error)}", file=sys.stderr)
+        print(f"Old backups in {place} could not be removed: {_reason(error)}", file=sys.stderr)
     return 0
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _reason(error: Exception) -> str:
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    return text.partition(": ")[2] if isinstance(error, S3UploadFailedError) else text  # before it stand file and bucket
 
 
 if __name__ == "__main__":

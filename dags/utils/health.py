@@ -268,6 +268,8 @@ def _age(event: dict[str, str], now: datetime) -> str:
     from utils import words
 
     hours = int((now - datetime.fromisoformat(event["at"])).total_seconds() // 3600)
+    if hours < 1:
+        return "less than an hour"
     return words.count(hours // 24, "day") if hours >= 48 else words.count(hours, "hour")
 
 

@@ -202,7 +202,8 @@ def test_any_text_after_a_secrets_name_is_read_as_compose_reads_it_or_refused(
     tmp_path: Path, written: Sequence[str]
 ) -> None:
     (tmp_path / "form").write_text(f"{PASSWORD}=\n")
-    lines, values = [], {}
+    lines: list[str] = []
+    values: dict[str, str | None] = {}
     for text in written:
         (tmp_path / "filled").write_text(f"{PASSWORD}={text}\n")
         try:
