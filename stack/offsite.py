@@ -58,7 +58,7 @@ def main(file: Path, keep: int, place: str) -> int:
 
 def _reason(error: Exception) -> str:
     text = (str(error).splitlines() or [type(error).__name__])[0]
-    return text.partition(": ")[2] if isinstance(error, S3UploadFailedError) else text  # before it stand file and bucket
+    return text.partition(": ")[2] if isinstance(error, S3UploadFailedError) else text  # without file and bucket
 
 
 if __name__ == "__main__":

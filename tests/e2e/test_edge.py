@@ -373,6 +373,8 @@ def test_a_forgotten_slash_is_added_on_the_address_that_the_browser_uses(edge: E
         "/%6detrics",
         "/airflow/metrics",
         "/airflow/health",
+        "/register/",
+        "/register/form",
         "/airflow/docs",
         "/airflow/docs/oauth2-redirect",
         "/airflow/redoc",
