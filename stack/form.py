@@ -42,6 +42,10 @@ def read(form: Path, filled: Path) -> dict[str, str]:
     """Return the variables of `filled` by name, empty if the file is missing. Raises StackError with all faults."""
     if not form.is_file():
         raise StackError(f"There is no {form}; setup needs the repository mounted at {form.parent}.")
+    if filled.is_symlink() and not filled.exists():  # in the container; Compose on the host reads it
+        raise StackError(
+            f"{filled.name} is a link to {filled.readlink()}, which setup cannot see; put the file itself there."
+        )
     if not filled.exists():
         return {}
     try:

@@ -271,6 +271,12 @@ def test_an_env_that_is_no_text_is_refused(volumes: Volumes) -> None:
     assert volumes.refusal() == ".env is not UTF-8 text; save it as UTF-8."
 
 
+def test_a_link_that_leads_out_of_the_clone_is_refused_with_its_target(volumes: Volumes) -> None:
+    volumes.path("project/.env").symlink_to("/srv/secrets/of-delaywatch.env")
+
+    assert "/srv/secrets/of-delaywatch.env" in volumes.refusal()
+
+
 def test_a_repository_that_is_not_mounted_is_named(volumes: Volumes) -> None:
     volumes.path("project/.env.example").unlink()
 
