@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help up down logs status health password reset-password rotate backup restore upgrade destroy aws-up aws-deploy aws-down demo demo-psql test test-slow \
+.PHONY: help up down logs status health password reset-password rotate backup backup-daily restore upgrade destroy aws-up aws-deploy aws-down demo demo-psql test test-slow \
 	test-faults test-e2e test-restarts check audit bench bench-detectors lock clean venv
 
 help: ## Show this list
@@ -35,7 +35,7 @@ status: ## Health of every container, and the years in lake and warehouse
 	@$(COMPOSE) ps --all --format 'table {{.Service}}\t{{.Status}}'
 	@docker compose exec -T airflow-scheduler python -m utils status
 
-health: ## Whether bronze, last run, warehouse, disk and certificate are well, a sentence each
+health: ## Check bronze, last run, warehouse, disk, certificate and backup; a line each
 	@docker compose exec -T health python -m utils health
 
 password: ## Show the user, the password and Jupyter's token
@@ -51,6 +51,9 @@ rotate: ## Give generated secrets new values: NAMES="fernet_key admin_password",
 backup: ## Secrets, databases and local lake as one file in backups/
 	@stack/backup.sh
 
+backup-daily: ## The backup that DELAYWATCH_BACKUP makes once a day, now: copied to another place, the newest 7 kept
+	@stack/backup-daily.sh --now
+
 restore: ## Make the stack of a backup again on a host that has none: FROM=backups/delaywatch-....tar
 	@stack/restore.sh "$(FROM)"
 
@@ -59,6 +62,7 @@ upgrade: ## After git pull: backup, new images, migrations, start
 
 destroy: ## Remove the stack with all its data and secrets: CONFIRM=yes
 	@[ "$(CONFIRM)" = yes ] || { echo "This deletes the lake, the databases and the secrets of the stack. If that is meant: make destroy CONFIRM=yes" >&2; exit 1; }
+	@stack/backup-timer.sh off
 	@$(COMPOSE) down --volumes
 
 aws-up: ## Make or update the stack at AWS; asks first: infra-notes/README.md

@@ -1,6 +1,6 @@
-"""`python -m stack`: setup (before every start), password, lake, rotate, export and import (backup of the secrets).
+"""`python -m stack`: setup (before every start), password, lake, rotate, backup, export and import (of the secrets).
 
-Says in one sentence what it did or what a person must mend; only `password` and `export` show a secret.
+Prints one line about what it did or what a person must correct. Only `password` and `export` show a secret.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from stack import certificate, form, handover, host, rotation, settings, vault
+from stack import backups, certificate, form, handover, host, rotation, settings, vault
 from stack.errors import StackError
+from stack.files import put
 
 FOLDERS = {
     "project": ("/project", "the repository, with .env if there is one"),
@@ -23,6 +24,7 @@ FOLDERS = {
     "state": ("/state", "folder of the volumes postgres and s3"),
     "letsencrypt": ("/letsencrypt", "what certbot keeps"),
 }
+SEEN = "DELAYWATCH_SECRETS_SEEN"
 ACCESS = """\
 User      admin, in Airflow and in Superset
 Password  {password}
@@ -32,10 +34,10 @@ DELAYWATCH_JUPYTER_TOKEN in .env, then make up. What was changed in Airflow or S
 
 
 def setup(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
-    """Look at .env and host, make what is missing, hand every service its files."""
-    form.check(folders.project / ".env.example", folders.project / ".env")
-    given = settings.Settings.from_environment(environ)
-    if unused := settings.unused(environ):
+    """Check .env and host, create what is missing, hand every service its files."""
+    variables = _variables(folders, environ)
+    given = settings.Settings.from_environment(variables)
+    if unused := settings.unused(variables):
         _say(f"Note: the lake is local, so {', '.join(unused)} are not used; DELAYWATCH_LAKE names a lake elsewhere.")
     host.check_memory(folders.meminfo)
     host.check_disk([folders.secrets, folders.state / "postgres", folders.state / "s3"])
@@ -65,7 +67,7 @@ def password(folders: argparse.Namespace, _: Mapping[str, str]) -> None:
 
 def rotate(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
     """Begin to replace secrets by new ones (stack/rotate.sh NAME... does all of it); without a name: what there is."""
-    given = settings.Settings.from_environment(environ)
+    given = settings.Settings.from_environment(_variables(folders, environ))
     if not folders.names and not folders.finish:
         _tell("\n".join(f"{name:20} {effect}" for name, effect in {**rotation.EFFECTS, "all": "every one"}.items()))
         return
@@ -96,23 +98,64 @@ def restore(folders: argparse.Namespace, _: Mapping[str, str]) -> None:
     _tell(f"Secrets: {count} files imported.")
 
 
-def lake(_: argparse.Namespace, environ: Mapping[str, str]) -> None:
-    """Say where the lake is: `local` for the stack's own store, else its address."""
-    given = settings.Settings.from_environment(environ)
-    _tell("local" if given.is_lake_local else environ["DELAYWATCH_LAKE"])
+def lake(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
+    """Print where the lake is: `local` for the stack's own store, else its address."""
+    variables = _variables(folders, environ)
+    given = settings.Settings.from_environment(variables)
+    _tell("local" if given.is_lake_local else variables["DELAYWATCH_LAKE"])
+
+
+def backup(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
+    """Print DELAYWATCH_BACKUP, or record for `make health` what happened to a backup."""
+    place = settings.Settings.from_environment(_variables(folders, environ)).backup
+    if folders.event == "place":
+        _tell(place or "")
+        return
+    backups.note(folders.secrets, folders.event, folders.text, place, datetime.now(UTC))
+    put(folders.handed / "health" / backups.RECORD, backups.read(folders.secrets) or b"", handover.READABLE)
+
+
+def _variables(folders: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings as Compose passes them and the secrets as `.env` has them.
+
+    SEEN names the secrets that have a value for Compose. A name that `.env` does not have is set in the shell or in
+    another file, which setup cannot read, and the stack would start with a generated value in its place.
+    """
+    written = form.read(folders.project / ".env.example", folders.project / ".env")
+    variables = {name: value for name, value in environ.items() if name not in settings.SECRET}
+    variables |= {name: value for name, value in written.items() if name in settings.SECRET}
+    seen = environ.get(SEEN, "").split()
+    outside = [name for name in seen if not written.get(name)]
+    if not settings.uses_aws(variables):
+        outside = [name for name in outside if not name.startswith("AWS_")]  # of a shell in which somebody uses AWS
+    if outside:
+        raise StackError(
+            f"Set in the shell or in another file of variables, but not in .env: {', '.join(outside)}. Secrets are "
+            "read from .env alone; write them there, or unset them."
+        )
+    return variables
 
 
 def _hand_over(
     folders: argparse.Namespace, given: settings.Settings, secrets: Mapping[str, str]
 ) -> tuple[certificate.Certificate, list[str], list[str]]:
-    """Give every service its files; the certificate in them, what was written and what was removed."""
+    """Give every service its files. Return the certificate, the names of the written files and of the removed ones."""
     new = rotation.under_way(folders.secrets)
     shown = certificate.find(folders.project, folders.letsencrypt, folders.secrets, given.host, datetime.now(UTC))
     table = handover.files(given, {**secrets, **new}, shown)
+    table["health"][backups.RECORD] = backups.read(folders.secrets)
     return shown, *handover.write(folders.handed, rotation.hand_over(table, secrets, new))
 
 
-COMMANDS = {"setup": setup, "password": password, "lake": lake, "rotate": rotate, "export": export, "import": restore}
+COMMANDS = {
+    "setup": setup,
+    "password": password,
+    "lake": lake,
+    "rotate": rotate,
+    "backup": backup,
+    "export": export,
+    "import": restore,
+}
 
 
 def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
@@ -132,6 +175,9 @@ def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.env
         if command is rotate:
             added.add_argument("names", nargs="*", metavar="NAME", help="all, or what the command lists without a name")
             added.add_argument("--finish", action="store_true", help="drop the old values; for stack/up.sh")
+        if command is backup:
+            added.add_argument("event", choices=("place", *backups.EVENTS), help="print the place, or record an event")
+            added.add_argument("text", nargs="?", default="", help="name of the file, or the reason of the failure")
     given = parser.parse_args(arguments)
     try:
         COMMANDS[given.command](given, environ)

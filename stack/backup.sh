@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# One file in backups/ that holds what cannot be made again: secrets, roles, the three databases and a local lake.
-# The stack keeps running; a run of the DAG that is under way has to be repeated after a restore. Not in it: a lake and a
-# warehouse elsewhere, .env, certificates of your own, the logs of tasks. It holds every secret: keep it as you keep a password.
+# Writes one file to backups/ with everything that cannot be created again: secrets, roles, the three databases and a local
+# lake: backup.sh [PREFIX OF ITS NAME]. The stack keeps running; a run of the DAG that is under way has to be repeated after a
+# restore. Not in it: a lake and a warehouse elsewhere, .env, certificates of your own, the logs of tasks. It holds every
+# secret: keep it as you keep a password.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
 umask 077
@@ -21,7 +22,7 @@ in_postgres() {
 
 running postgres || fail "Postgres is not running; start the stack with \`make up\` first."
 mkdir -p backups
-name=delaywatch-$(date -u +%Y%m%dT%H%M%SZ)
+name=${1:-delaywatch}-$(date -u +%Y%m%dT%H%M%SZ)
 work=backups/.$name
 mkdir "$work"
 trap 'rm -rf "$work"' EXIT
@@ -44,4 +45,6 @@ echo "$lake" >"$work/lake"
 (cd "$work" && sha256sum -- * >SHA256SUMS) || fail "the disk of backups/ is full."
 tar --create --file="$work.tar" --directory="$work" . || { rm -f "$work.tar"; fail "the disk of backups/ is full."; }
 mv "$work.tar" "backups/$name.tar"
+docker compose run --rm --no-deps -T setup python -m stack backup made "$name.tar" ||
+    echo "Note: backups/$name.tar is complete, but \`make health\` does not know it." >&2
 echo "backups/$name.tar ($(du -h "backups/$name.tar" | cut -f 1)); it holds every secret.$([ "$lake" = local ] || echo " The lake is elsewhere and not in it.") Back with: make restore FROM=backups/$name.tar"

@@ -1,11 +1,16 @@
-"""The file `.env` against the form `.env.example`: its names and its shape. What the values mean is in `settings`."""
+"""The file `.env`: its lines, and its names against the form `.env.example`. Rules for values are in `settings`.
+
+Compose reads `.env` for the settings that docker-compose.yaml passes on. Secrets must not pass through Compose,
+because `docker inspect` shows whatever it passes on, so `setup` reads them here. Both read the same value. A secret
+that Compose would change is refused.
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stack.errors import StackError
@@ -13,34 +18,45 @@ from stack.settings import SECRET
 
 COMPOSE_OWN = "COMPOSE_"  # docker compose reads COMPOSE_PROJECT_NAME and the like from .env by itself
 NAME = re.compile(r"^([A-Z][A-Z0-9_]*)=", re.MULTILINE)
-ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
-# Compose reads abc$def as abc and the variable def: not in single quotes, nor after a backslash in double ones.
-INTERPOLATION = re.compile(r"""(?!['"]).*\$[A-Za-z_{]|"(.*[^\\])?\$[A-Za-z_{]""", re.DOTALL)
+ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)", re.DOTALL)
+QUOTED = re.compile(r"""(['"])((?:[^\\]|\\.)*?)\1(.*)""", re.DOTALL)
+COMMENT = re.compile(r"\s*(?:#.*)?")
+# Outside single quotes Compose replaces $NAME, ${NAME} and $$. In double quotes a backslash protects the $.
+INTERPOLATION = re.compile(r"\$[A-Za-z_{$]")
+ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "$": "$"}  # Compose leaves any other as it is
 
 
 @dataclass(frozen=True)
 class _Line:
-    """An assignment, or a line that is none (no name); `is_open` when its quote is never closed."""
+    """An assignment of `.env`, or a line that is none and has no name. secret_fault: a fault in a secret alone."""
 
     number: int
     name: str = ""
-    value: str = ""
-    is_open: bool = False
+    value: str = field(default="", repr=False)
+    fault: str = ""
+    secret_fault: str = ""
 
 
-def check(form: Path, filled: Path) -> None:
-    """Raise StackError with everything that is wrong in `filled`; without that file all is well."""
+def read(form: Path, filled: Path) -> dict[str, str]:
+    """Return the variables of `filled` by name, empty if the file is missing. Raises StackError with all faults."""
     if not form.is_file():
         raise StackError(f"There is no {form}; setup needs the repository mounted at {form.parent}.")
+    if filled.is_symlink() and not filled.exists():  # in the container; Compose on the host reads it
+        raise StackError(
+            f"{filled.name} is a link to {filled.readlink()}, which setup cannot see; put the file itself there."
+        )
     if not filled.exists():
-        return
+        return {}
     try:
-        text = filled.read_text("utf-8-sig")
+        text = filled.read_bytes().decode("utf-8-sig")  # bytes, because reading text would change \r\n
     except UnicodeDecodeError:
-        raise StackError(f"{filled.name} is no UTF-8 text; save it as UTF-8.") from None
+        raise StackError(f"{filled.name} is not UTF-8 text; save it as UTF-8.") from None
     known = NAME.findall(form.read_text("utf-8"))
-    if faults := list(_faults(list(_lines(text)), known, filled.name, form.name)):
+    lines = list(_lines(text))
+    if faults := list(_faults(lines, known, filled.name, form.name)):
         raise StackError(" ".join(faults))
+    return {line.name: line.value for line in lines}
 
 
 def _faults(lines: list[_Line], known: list[str], file: str, form: str) -> Iterator[str]:
@@ -49,39 +65,61 @@ def _faults(lines: list[_Line], known: list[str], file: str, form: str) -> Itera
         where = f"Line {line.number} of {file}"
         if not line.name:
             yield f"{where} is no assignment; write NAME=value, or # before a comment."
-        elif line.is_open:
-            yield f"{where} opens a quote that nothing closes."
         elif line.name in first:
             yield f"{where} sets {line.name} again, after line {first[line.name]}; keep one of them."
         elif line.name not in known and not line.name.startswith(COMPOSE_OWN):
             yield f"{where} sets {_unknown(line.name, known, form)}"
-        elif line.name in SECRET and INTERPOLATION.match(line.value):
-            yield f"{where}: {line.name} holds a $, which Compose would replace; put the value in single quotes."
+        elif line.fault:
+            yield f"{where} {line.fault}"
+        elif line.secret_fault and line.name in SECRET:
+            yield f"{where}: {line.name} {line.secret_fault}"
         first.setdefault(line.name, line.number)
 
 
 def _unknown(name: str, known: list[str], form: str) -> str:
-    """A name is repeated only when it looks like one: the second half of a broken key may stand before a = too."""
+    """Repeat the name only if it looks like a name: half of a key that an editor broke may stand before a = too."""
     close = difflib.get_close_matches(name.upper(), known, n=1)
-    said = name if close or name.isupper() else "a name"
-    return f"{said} that {form} does not have; " + (f"did you mean {close[0]}?" if close else "remove the line.")
+    shown = name if close or name.isupper() else "a name"
+    return f"{shown} that {form} does not have; " + (f"did you mean {close[0]}?" if close else "remove the line.")
 
 
 def _lines(text: str) -> Iterator[_Line]:
-    """The assignments, as Compose reads them: a quoted value may go on over several lines."""
-    numbered = enumerate(text.splitlines(), start=1)
+    """Yield the assignments as Compose reads them. A quoted value may continue over several lines."""
+    numbered = enumerate(text.split("\n"), start=1)  # not splitlines(), which knows more line ends than Compose
     for number, line in numbered:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        if not (found := ASSIGNMENT.fullmatch(line)):
+        if not (assignment := ASSIGNMENT.fullmatch(line)):
             yield _Line(number)
             continue
-        name, value = found.groups()
-        quote = value[:1]
-        while quote in {"'", '"'} and not _is_closed(value) and (following := next(numbered, None)):
-            value += "\n" + following[1]
-        yield _Line(number, name, value, is_open=quote in {"'", '"'} and not _is_closed(value))
+        name, rest = assignment.groups()
+        if rest[:1] not in {"'", '"'}:
+            yield _unquoted(number, name, rest)
+            continue
+        while not QUOTED.fullmatch(rest) and (following := next(numbered, None)):
+            rest += "\n" + following[1]
+        yield _quoted(number, name, rest)
 
 
-def _is_closed(value: str) -> bool:
-    return bool(re.match(r"'[^']*'" if value[0] == "'" else r'"(?:[^"\\]|\\.)*"', value, re.DOTALL))
+def _unquoted(number: int, name: str, rest: str) -> _Line:
+    value = rest.partition(" #")[0].strip()
+    fault = ""
+    if INTERPOLATION.search(value):
+        fault = "contains a $ that Compose would replace; put the value in single quotes."
+    elif value.startswith("#"):  # some releases of Compose read a comment, others a value
+        fault = "starts with #; put the value in single quotes, or the comment on a line of its own."
+    return _Line(number, name, value, secret_fault=fault)
+
+
+def _quoted(number: int, name: str, rest: str) -> _Line:
+    if not (quoted := QUOTED.fullmatch(rest)):
+        return _Line(number, name, fault="opens a quote that nothing closes.")
+    quote, value, after = quoted.groups()
+    if not COMMENT.fullmatch(after):
+        return _Line(number, name, fault="continues after its closing quote; quote the whole value.")
+    if quote == "'":
+        return _Line(number, name, value.replace("\\'", "'"))
+    fault = ""
+    if INTERPOLATION.search(ESCAPED.sub("", value)):
+        fault = "contains a $ that Compose would replace; put the value in single quotes."
+    return _Line(number, name, ESCAPED.sub(lambda pair: ESCAPES.get(pair[1], pair[0]), value), secret_fault=fault)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from stack.certificate import Certificate
 from stack.errors import StackError
 from stack.files import put
-from stack.settings import Settings
+from stack.settings import LOCAL_REGION, Settings
 
 MOUNT = "/run/delaywatch"
 READABLE = 0o444  # by whatever user the service runs as; only the mount decides who sees a file
@@ -30,8 +30,8 @@ def files(settings: Settings, secrets: Mapping[str, str], certificate: Certifica
     admin_password = settings.admin_password or secrets["admin_password"]
     keys = _keys(settings, secrets)
     aws = {
-        "aws_config": _aws_config(settings),
-        "aws_credentials": _ini("default", {f"aws_{name}": key for name, key in keys.items()}) if keys else None,
+        "aws_config": _aws_config(settings.region, settings.endpoint),
+        "aws_credentials": _aws_credentials(keys),
     }
     return {
         "airflow": {
@@ -71,6 +71,7 @@ def files(settings: Settings, secrets: Mapping[str, str], certificate: Certifica
             "certificate.pem": certificate.chain,
             **aws,
         },
+        "backup": _backup_files(settings),
         "jupyter": {"token": settings.jupyter_token or secrets["jupyter_token"], "warehouse_url": reader, **aws},
     }
 
@@ -117,12 +118,35 @@ def _ini(section: str, options: Mapping[str, str]) -> str:
     return f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
 
 
-def _aws_config(settings: Settings) -> str:
-    """Region, and the endpoint for S3 alone: Secrets Manager stays at AWS."""
-    if not settings.endpoint:
-        return _ini("default", {"region": settings.region})
-    services = f"[services delaywatch]\ns3 =\n    endpoint_url = {settings.endpoint}\n"
-    return _ini("default", {"region": settings.region, "services": "delaywatch"}) + "\n" + services
+def _aws_config(region: str, endpoint: str | None) -> str:
+    """Return the region, and the endpoint for S3 alone: Secrets Manager stays at AWS."""
+    if not endpoint:
+        return _ini("default", {"region": region})
+    services = f"[services delaywatch]\ns3 =\n    endpoint_url = {endpoint}\n"
+    return _ini("default", {"region": region, "services": "delaywatch"}) + "\n" + services
+
+
+def _aws_credentials(keys: Mapping[str, str]) -> str | None:
+    return _ini("default", {f"aws_{name}": key for name, key in keys.items()}) if keys else None
+
+
+def _backup_files(settings: Settings) -> dict[str, Content]:
+    """Return what the copy of a backup to a bucket needs. The keys are those of `.env`, also when the lake is local."""
+    if not (settings.backup or "").startswith("s3://"):
+        return {}
+    names = {
+        "AWS_ACCESS_KEY_ID": "access_key_id",
+        "AWS_SECRET_ACCESS_KEY": "secret_access_key",
+        "AWS_SESSION_TOKEN": "session_token",
+    }
+    return {
+        "aws_config": _aws_config(
+            settings.aws.get("AWS_DEFAULT_REGION", LOCAL_REGION), settings.aws.get("AWS_ENDPOINT_URL")
+        ),
+        "aws_credentials": _aws_credentials(
+            {key: settings.aws[name] for name, key in names.items() if name in settings.aws}
+        ),
+    }
 
 
 def _connections(settings: Settings, warehouse: str, keys: Mapping[str, str]) -> str:

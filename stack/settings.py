@@ -1,4 +1,4 @@
-"""What the variables of `.env` mean, looked at and put together; Compose passes them, nothing here opens a file."""
+"""The variables of `.env`: the rule for each value, and the rules between them. Nothing here opens a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOCAL_REGION = "us-east-1"  # S3 signatures need one; the local store takes any
 LEAST_PASSWORD_LENGTH = 12
 PORTS = {"DELAYWATCH_HTTP_PORT": "80", "DELAYWATCH_HTTPS_PORT": "443"}
 
-# Their values appear in no sentence.
+# Their values appear in no message, and `setup` reads them from `.env` itself (`form`). Others come through Compose.
 SECRET = frozenset(
     {
         "AIRFLOW_SECRETS_BACKEND_KWARGS",
@@ -47,10 +47,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True)
 class Settings:
-    """Values that hold together. None: not given; for the AWS keys: the machine's role decides.
+    """Values that are consistent with each other. None: not given; for the AWS keys: the role of the machine is used.
 
-    is_lake_local: the lake is in our own `s3`. Then `aws_*` of the environment are left aside: they may be those of the
-    shell that called Compose, and real keys are not for a container of ours.
+    is_lake_local: the lake is in our own `s3`. Then the AWS variables are not used for the lake, because real keys must
+    not reach a container that does not need them. `aws` has them as given, for a backup in a bucket.
     """
 
     host: str
@@ -71,10 +71,12 @@ class Settings:
     logs: str | None
     secrets_backend: str | None
     secrets_backend_kwargs: dict[str, Any] = field(repr=False)
+    backup: str | None
+    aws: dict[str, str] = field(repr=False)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
-        """Read the variables; an empty one counts as absent. Raises StackError with all that is wrong."""
+        """Read the variables; an empty one counts as absent. Raises StackError with all faults."""
         given = {name: value for name, value in environ.items() if value and name in RULES}
         faults = [_fault(name, given[name]) for name in RULES if name in given and not _accepts(name, given[name])]
         if faults := faults or list(_contradictions(given)):
@@ -100,12 +102,19 @@ class Settings:
             logs=given.get("DELAYWATCH_LOGS"),
             secrets_backend=given.get("AIRFLOW_SECRETS_BACKEND"),
             secrets_backend_kwargs=json.loads(given.get("AIRFLOW_SECRETS_BACKEND_KWARGS", "{}")),
+            backup=given.get("DELAYWATCH_BACKUP"),
+            aws={name: value for name, value in given.items() if name.startswith("AWS_")},
         )
 
 
+def uses_aws(environ: Mapping[str, str]) -> bool:
+    """Return whether the lake or the backup is in a bucket that is not ours."""
+    return bool(environ.get("DELAYWATCH_LAKE")) or environ.get("DELAYWATCH_BACKUP", "").startswith("s3://")
+
+
 def unused(environ: Mapping[str, str]) -> list[str]:
-    """The AWS variables that are given although the lake is local."""
-    if environ.get("DELAYWATCH_LAKE"):
+    """Return the AWS variables that are given although nothing uses them."""
+    if uses_aws(environ):
         return []
     return [name for name in RULES if name.startswith("AWS_") and environ.get(name)]
 
@@ -199,7 +208,7 @@ def _is_kaggle_token(value: str) -> bool:
 
 _MAIL = r"[!-+\--?A-~]+@[!-+\--?A-~]+"  # no comma, which separates them
 _COUNT = (_matches("[1-9][0-9]{0,5}"), "write a whole number of 1 or more")
-_FOLDER = r"https?://[^\s/?#@]+(?:/[^\s?#]*)?"  # names of files follow it, so nothing may stand behind its path
+_FOLDER = r"https?://[^\s/?#@]+(?:/[^\s?#]*)?"  # no login: Compose shows settings; no query: file names follow the path
 _PAGE = r"https?://[^\s/?#@]+(?:[/?][^\s#]*)?"
 _URL = "postgresql://user:password@host:5432/database, with @ : / ? # % in the password as %40 %3A %2F %3F %23 %25"
 RULES: dict[str, tuple[Callable[[str], bool], str]] = {
@@ -219,8 +228,14 @@ RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     "DELAYWATCH_HTTPS_PORT": (_is_port, "write a number from 1 to 65535"),
     "DELAYWATCH_EMAIL": (_matches(r"[^\s@]+@[^\s@]+"), "write an e-mail address"),
     "DELAYWATCH_TRUSTED_PROXY": (_is_network, "write an IP address or a network such as 10.0.0.0/23"),
-    "DELAYWATCH_BTS_URL": (_matches(_FOLDER), "write the whole https:// address of the folder, without ? and #"),
-    "DELAYWATCH_KAGGLE_URL": (_matches(_FOLDER), "write the whole https:// address of the API, without ? and #"),
+    "DELAYWATCH_BTS_URL": (
+        _matches(_FOLDER),
+        "write the whole https:// address of the folder, without a login, ? and #",
+    ),
+    "DELAYWATCH_KAGGLE_URL": (
+        _matches(_FOLDER),
+        "write the whole https:// address of the API, without a login, ? and #",
+    ),
     "DELAYWATCH_KAGGLE_TOKEN": (
         _is_kaggle_token,
         "copy the API token, one word, or what is in kaggle.json, in single quotes",
@@ -239,6 +254,10 @@ RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     "DELAYWATCH_KEEP_PLOTS_YEARS": _COUNT,
     "DELAYWATCH_KEEP_SILVER_YEARS": _COUNT,
     "DELAYWATCH_THREADS": (_matches("[1-9][0-9]*"), "write a whole number of 1 or more"),
+    "DELAYWATCH_BACKUP": (
+        _matches(rf"{_S3}|/[^\\]*[^\\/]"),
+        "write s3://bucket/prefix, or the whole path of a folder of this host, such as /mnt/backups",
+    ),
     "AWS_ACCESS_KEY_ID": (_matches(r"\S+"), "write it without spaces"),
     "AWS_SECRET_ACCESS_KEY": (_matches(r"\S+"), "write it without spaces"),
     "AWS_SESSION_TOKEN": (_matches(r"\S+"), "write it without spaces"),
@@ -260,10 +279,12 @@ def _accepts(name: str, value: str) -> bool:
 
 
 def _fault(name: str, value: str) -> str:
+    if _CONTROL.search(value):
+        return f"{name} contains a line break or another control character; write the value on one line."
     has_login = "://" in value and "@" in value
-    is_hidden = name in SECRET or has_login or len(value) > 80 or _CONTROL.search(value)
-    said = "cannot be used" if is_hidden else f"is {value!r}"
-    return f"{name} {said}; {RULES[name][1]}."
+    is_hidden = name in SECRET or has_login or len(value) > 80
+    shown = "cannot be used" if is_hidden else f"is {value!r}"
+    return f"{name} {shown}; {RULES[name][1]}."
 
 
 # --- all together -----------------------------------------------------------------------------------------------------
@@ -280,6 +301,7 @@ def _contradictions(given: Mapping[str, str]) -> Iterator[str]:
         yield "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together; give both, or none for the machine's role."
     if "AWS_SESSION_TOKEN" in given and "AWS_ACCESS_KEY_ID" not in given:
         yield "AWS_SESSION_TOKEN is given without AWS_ACCESS_KEY_ID; give the keys that belong to it."
+    yield from _backup_contradictions(given)
     if "DELAYWATCH_LAKE" in given and not given.keys() & {"AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"}:
         yield (
             "DELAYWATCH_LAKE is a bucket at AWS, so AWS_DEFAULT_REGION must say in which region; fill it in, set "
@@ -296,3 +318,27 @@ def _contradictions(given: Mapping[str, str]) -> Iterator[str]:
         yield "DELAYWATCH_ALERT_EMAIL names who is told, but no server that sends mail; fill in DELAYWATCH_SMTP."
     if "AIRFLOW_SECRETS_BACKEND_KWARGS" in given and "AIRFLOW_SECRETS_BACKEND" not in given:
         yield "AIRFLOW_SECRETS_BACKEND_KWARGS is given without AIRFLOW_SECRETS_BACKEND; name the backend's class there."
+
+
+def _backup_contradictions(given: Mapping[str, str]) -> Iterator[str]:
+    """A backup in the lake would be lost with it."""
+    backup, lake = given.get("DELAYWATCH_BACKUP", ""), given.get("DELAYWATCH_LAKE", "")
+    if not backup.startswith("s3://"):
+        return
+    endpoint = given.get("AWS_ENDPOINT_URL", "")
+    if not endpoint and "AWS_DEFAULT_REGION" not in given:
+        yield (
+            "DELAYWATCH_BACKUP is a bucket at AWS, so AWS_DEFAULT_REGION must say in which region; fill it in, or set "
+            "AWS_ENDPOINT_URL for another store."
+        )
+    if urlsplit(endpoint).hostname == urlsplit(LOCAL_ENDPOINT).hostname:
+        yield (
+            "DELAYWATCH_BACKUP is a bucket of the stack's own object store; a backup there would be lost with it. "
+            "Name a bucket elsewhere or a folder."
+        )
+    folders = [f"{place.rstrip('/')}/" for place in (backup, lake)]
+    if lake and (folders[0].startswith(folders[1]) or folders[1].startswith(folders[0])):
+        yield (
+            f"DELAYWATCH_BACKUP is {backup!r}, but the lake is in {lake!r}; a backup there would be lost with it. "
+            "Name another bucket, or a prefix that neither contains the lake nor is in it."
+        )

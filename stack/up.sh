@@ -58,6 +58,9 @@ last_of() { # last_of COMMAND...: the last line that it says
 
 explain() { # explain LOG: the cause of a failed start, the first that the others follow from
     local port service container complaint
+    # Compose's own message repeats the value, which may be a secret.
+    ! grep -qE 'failed to read .*\.env: ' "$1" ||
+        fail ".env cannot be read: a quote is not closed, or a \$ stands outside single quotes. \`docker compose config --quiet\` shows where."
     port=$(sed -nE \
         -e 's/.*failed to bind host port (for )?[^ ]*[0-9]:([0-9]+)[:\/].*/\2/p' \
         -e 's/.*[^0-9]([0-9]+)(\/tcp)?: bind: address already in use.*/\1/p' \
@@ -147,7 +150,7 @@ restart_the_outdated() {
         container=$(docker compose --profile '*' ps --quiet --status running "$service")
         [ -n "$container" ] || continue
         started=$(docker inspect --format '{{.State.StartedAt}}' "$container")
-        [ -z "$(docker exec "$container" find /run/delaywatch -type f -newermt "$started")" ] || outdated+=("$service")
+        [ -z "$(docker exec "$container" find /run/delaywatch -type f ! -name backup.json -newermt "$started")" ] || outdated+=("$service")
     done
     [ "${#outdated[@]}" = 0 ] || restart "${outdated[@]}"
 }
@@ -180,3 +183,4 @@ Delaywatch is up.
   Runs        $url/airflow/  (Airflow; trigger flight_anomalies with a year of the lake: make status)
   User        admin; \`make password\` shows the password.
 END
+stack/backup-timer.sh

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# After `git pull`: a backup, new images on fresh bases, and a start that migrates the databases. A task that was running is
-# tried again by Airflow.
+# After `git pull`: a backup, new images on fresh bases, and a start that migrates the databases. Airflow retries a task that
+# was running.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
 
+# The backup runs setup with this release's docker-compose.yaml, so it needs this release's image of it.
+docker compose build --quiet setup
 stack/backup.sh
 if ! { docker compose pull --quiet --ignore-buildable && docker compose --profile notebooks build --pull --quiet; }; then
     echo "The base images could not be refreshed; building on those that this host has." >&2

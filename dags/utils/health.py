@@ -1,4 +1,4 @@
-"""Is all well? Bronze, last run, warehouse, disk and certificate in one look. And `python -m utils health`.
+"""Is all well? Bronze, last run, warehouse, disk, certificate and backup in one look. And `python -m utils health`.
 
 Every check is one sentence; a fault of lake or warehouse is one too, and none ends the others. Nothing is repaired
 here, and how the word gets to a browser is `health_page`'s.
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 PATIENCE = timedelta(days=180)  # the scheduled run waits for its file so long, see `flight_anomalies`
 LEAST_FREE_SHARE, LEAST_FREE_BYTES = 0.1, 2 << 30  # of a disk; a year of silver and gold is 0.4 GB
 LEAST_CERTIFICATE_DAYS = 14  # Let's Encrypt renews 30 days before the end
+MAX_BACKUP_AGE = timedelta(days=2)  # of a daily one; it tries again every hour
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def check(settings: Settings, watch: WatchSettings, now: datetime) -> list[Findi
         ("warehouse", lambda: _warehouse(settings, watch)),
         ("disk", lambda: _disks(settings, watch)),
         ("certificate", lambda: _certificate(watch.certificate, now)),
+        ("backup", lambda: _backup(watch.backup, watch.backup_record, now)),
     ]
     found = []
     for what, look in looks:
@@ -245,6 +247,45 @@ def _certificate(path: Path | None, now: datetime) -> Iterator[Finding]:
         yield Finding("certificate", True, f"The certificate is good until {end:%Y-%m-%d}, {days} days.")
 
 
+def _backup(place: str | None, path: Path | None, now: datetime) -> Iterator[Finding]:
+    """Check the age of the newest copy in `place`, or of the newest backup on this host if there is no place."""
+    if path is None:
+        return
+    try:
+        record = json.loads(path.read_bytes()) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise DelaywatchError(
+            f"DELAYWATCH_BACKUP_RECORD {path} cannot be read ({error}); make a backup, which writes it again."
+        ) from error
+    if place is None:
+        if made := record.get("made"):
+            yield Finding("backup", True, f"The newest backup, {made['text']}, is {_age(made, now)} old.")
+        else:
+            yield Finding("backup", True, "There is no backup yet; run `make backup`, or set DELAYWATCH_BACKUP.")
+        return
+    copied, failed = record.get("copied"), record.get("failed")
+    if copied and copied["place"] == place:
+        is_well = now - datetime.fromisoformat(copied["at"]) <= MAX_BACKUP_AGE
+        newest = f"The newest backup in {place}, {copied['text']}, is {_age(copied, now)} old."
+    else:
+        is_well, newest = False, f"There is no backup in {place} yet."
+    if failed and failed["place"] == place:
+        yield Finding("backup", False, f"{newest} The last attempt failed {_age(failed, now)} ago: {failed['text']}")
+    elif is_well:
+        yield Finding("backup", True, newest)
+    else:
+        yield Finding("backup", False, f"{newest} Run `make up`, and read backups/daily.log.")
+
+
+def _age(event: dict[str, str], now: datetime) -> str:
+    from utils import words
+
+    hours = int((now - datetime.fromisoformat(event["at"])).total_seconds() // 3600)
+    if hours < 1:
+        return "less than an hour"
+    return words.count(hours // 24, "day") if hours >= 48 else words.count(hours, "hour")
+
+
 def _minute(when: datetime) -> str:
     return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
@@ -263,7 +304,7 @@ def health(
         str | None, typer.Option("--serve", metavar="HOST:PORT", help="Answer /health there with one word, for ever.")
     ] = None,
 ) -> None:
-    """Say what is well, a line each: bronze, last run, warehouse, disk, certificate. Exit code 1 means a problem."""
+    """Print a line each on bronze, last run, warehouse, disk, certificate and backup. Exit code 1 means a problem."""
 
     from utils import health_page
 

@@ -18,7 +18,7 @@ class WatchSettings:
 
     certificate: PEM file of the edge. log_folder: Airflow's logs of tasks. airflow_database: URL of Airflow's own
     database. expected_year: whose bronze must be there, None for the last one that is complete. keep_*: how much
-    of each `sweep` leaves.
+    of each `sweep` leaves. backup: where the daily backup is copied to. backup_record: file about the last backups.
     """
 
     certificate: Path | None = None
@@ -28,6 +28,8 @@ class WatchSettings:
     keep_logs_days: int | None = None
     keep_plots_years: int | None = None
     keep_silver_years: int | None = None
+    backup: str | None = None
+    backup_record: Path | None = None
 
     @property
     def removes_anything(self) -> bool:
@@ -40,6 +42,8 @@ class WatchSettings:
 
         | variable | what |
         |---|---|
+        | DELAYWATCH_BACKUP | bucket or folder for the daily backup; empty: none is expected |
+        | DELAYWATCH_BACKUP_RECORD | JSON file about the last backups, written by stack/backup.sh; may be missing |
         | DELAYWATCH_CERTIFICATE | PEM file whose days are counted |
         | DELAYWATCH_LOG_FOLDER | folder of Airflow's logs |
         | DELAYWATCH_AIRFLOW_DATABASE_FILE | a file with the URL of Airflow's Postgres |
@@ -70,4 +74,6 @@ class WatchSettings:
             keep_logs_days=number("DELAYWATCH_KEEP_LOGS_DAYS"),
             keep_plots_years=number("DELAYWATCH_KEEP_PLOTS_YEARS"),
             keep_silver_years=number("DELAYWATCH_KEEP_SILVER_YEARS"),
+            backup=env.get("DELAYWATCH_BACKUP") or None,
+            backup_record=path("DELAYWATCH_BACKUP_RECORD"),
         )

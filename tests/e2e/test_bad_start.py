@@ -59,6 +59,24 @@ def test_a_misspelt_variable_is_refused_with_the_name_that_was_meant(clone: Inst
     assert "DELAYWATCH_LAKE" in said
 
 
+def test_a_secret_that_is_only_in_the_shell_is_refused_by_name(clone: Installation) -> None:
+    said = refusal(clone, DELAYWATCH_ADMIN_PASSWORD="swordfish-swordfish")
+
+    assert "DELAYWATCH_ADMIN_PASSWORD" in said
+    assert ".env" in said
+    assert "swordfish" not in said
+
+
+@pytest.mark.parametrize("value", ["sword${fish", "'swordfish", '"sword"fish"'])
+def test_an_env_that_compose_cannot_read_is_refused_without_the_value(clone: Installation, value: str) -> None:
+    (clone.folder / ".env").write_text(f"DELAYWATCH_ADMIN_PASSWORD={value}\n")
+
+    said = refusal(clone)
+
+    assert ".env cannot be read" in said
+    assert "fish" not in said
+
+
 def test_a_variable_that_is_needed_and_empty_is_named(clone: Installation) -> None:
     (clone.folder / ".env").write_text("DELAYWATCH_LOCAL=0\nDELAYWATCH_LAKE=s3://flights\nDELAYWATCH_WAREHOUSE=\n")
 
@@ -81,7 +99,10 @@ def test_lost_secrets_beside_an_old_database_are_refused_and_the_database_stays(
 
 
 def test_a_wrong_password_of_the_warehouse_is_told_without_the_password(clone: Installation) -> None:
-    said = refusal(clone, DELAYWATCH_WAREHOUSE="postgresql://delaywatch:not-it-at-all@postgres:5432/warehouse")
+    url = "postgresql://delaywatch:not-it-at-all@postgres:5432/warehouse"
+    (clone.folder / ".env").write_text(f"DELAYWATCH_WAREHOUSE={url}\n")
+
+    said = refusal(clone)
 
     assert "airflow-init" in said
     assert "password" in said
@@ -89,9 +110,10 @@ def test_a_wrong_password_of_the_warehouse_is_told_without_the_password(clone: I
 
 
 def test_a_store_that_cannot_be_reached_is_named(clone: Installation) -> None:
-    keys = {"AWS_ACCESS_KEY_ID": "AKIAMADEUPMADEUPMADE", "AWS_SECRET_ACCESS_KEY": "made-up-made-up-made-up"}
+    keys = "AWS_ACCESS_KEY_ID=AKIAMADEUPMADEUPMADE\nAWS_SECRET_ACCESS_KEY=made-up-made-up-made-up\n"
+    (clone.folder / ".env").write_text(keys)
 
-    said = refusal(clone, DELAYWATCH_LAKE="s3://flights", AWS_ENDPOINT_URL=NOTHING_LISTENS, **keys)
+    said = refusal(clone, DELAYWATCH_LAKE="s3://flights", AWS_ENDPOINT_URL=NOTHING_LISTENS)
 
     assert "airflow-init" in said
     assert NOTHING_LISTENS in said

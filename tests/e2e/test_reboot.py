@@ -84,7 +84,7 @@ def test_the_stack_comes_back_by_itself_after_a_power_cut_and_loses_nothing(
     }
     assert results(stack) == rows
     assert (stack.fingerprints(), stack.certificate()) == (secrets, certificate)
-    assert client.get("/airflow/api/v2/version").ok
+    assert client.get("/airflow/api/v2/monitor/health").ok
     assert end_of(stack, "in-the-cut") in {"success", "failed"}  # failed only where the stand-in has lost the file
 
     put_year_again(stack)

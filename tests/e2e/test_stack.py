@@ -221,7 +221,7 @@ def test_make_health_says_of_everything_that_it_is_well(stack: Installation) -> 
     said = stack.made("health").splitlines()
 
     assert {tuple(line.split()[:2]) for line in said} == {
-        ("ok", what) for what in ("bronze", "run", "warehouse", "disk", "certificate")
+        ("ok", what) for what in ("bronze", "run", "warehouse", "disk", "certificate", "backup")
     }
 
 
@@ -509,15 +509,20 @@ def test_jupyter_runs_its_notebook_from_top_to_bottom(
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_backup_brings_back_everything_after_all_volumes_are_gone(
-    stack: Installation, client: APIRequestContext
+def test_a_daily_backup_brings_back_everything_after_all_volumes_are_gone(
+    stack: Installation, client: APIRequestContext, tmp_path: Path
 ) -> None:
     password, certificate, before = stack.password(), stack.certificate(), kept_of(stack)
     save_query(client, password, stack.url, "kept by the backup")
     runs = successful_runs(client, password)
     assert runs
-    said = stack.made("backup")
-    backup = next(word for word in said.split() if word.startswith("backups/") and word.endswith(".tar"))
+    folder = tmp_path / "another-disk"
+    folder.mkdir()
+    (stack.folder / ".env").write_text(f"DELAYWATCH_BACKUP={folder}\n")
+    stack.made("backup-daily")
+    (backup,) = folder.glob("daily-*.tar")
+    (stack.folder / ".env").unlink()
+    shutil.rmtree(stack.folder / "backups")
     stack.made("destroy", "CONFIRM=yes")
     assert stack.containers() == {}
     assert stack.volumes() == set()

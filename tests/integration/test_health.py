@@ -207,6 +207,63 @@ def test_a_certificate_that_cannot_be_read_is_a_problem(
     assert (unread.is_well, said in unread.sentence) == (False, True)
 
 
+# --- backup -----------------------------------------------------------------------------------------------------------
+
+PLACE = "s3://backups/delaywatch"
+
+
+def event(
+    hours_ago: float, text: str = "daily-20160301T093000Z.tar", place: str | None = PLACE
+) -> dict[str, str | None]:
+    return {"at": (NOW - timedelta(hours=hours_ago)).isoformat(), "text": text, "place": place}
+
+
+@pytest.mark.parametrize(
+    ("place", "record", "is_well", "told"),
+    [
+        pytest.param(None, None, True, "no backup yet", id="off, none"),
+        pytest.param(None, {"made": event(80)}, True, "3 days old", id="off, made by hand"),
+        pytest.param(PLACE, None, False, f"no backup in {PLACE} yet", id="on, none"),
+        pytest.param(PLACE, {"made": event(1)}, False, f"no backup in {PLACE} yet", id="on, made and not copied"),
+        pytest.param(PLACE, {"copied": event(0.5)}, True, "less than an hour old", id="on, new"),
+        pytest.param(PLACE, {"copied": event(47)}, True, "47 hours old", id="on, nearly two days"),
+        pytest.param(PLACE, {"copied": event(49)}, False, "2 days old", id="on, more than two days"),
+        pytest.param("/mnt/other", {"copied": event(1)}, False, "in /mnt/other yet", id="on, in another place"),
+        pytest.param(
+            PLACE, {"copied": event(5), "failed": event(1, "the disk is full.")}, False, "1 hour ago: the disk is",
+            id="on, the last attempt failed",
+        ),
+        pytest.param(
+            PLACE, {"copied": event(5), "failed": event(1, "no disk.", "/mnt/other")}, True, "5 hours old",
+            id="on, an attempt in a former place failed",
+        ),
+    ],
+)  # fmt: skip
+def test_the_age_of_the_newest_backup_is_told_and_is_a_problem_when_a_daily_one_is_missing(
+    done: Settings, tmp_path: Path, place: str | None, record: dict[str, object] | None, is_well: bool, told: str
+) -> None:
+    path = tmp_path / "backup.json"
+    if record is not None:
+        path.write_text(json.dumps(record))
+
+    backup = found(done, WatchSettings(backup=place, backup_record=path))["backup"]
+
+    assert backup.is_well == is_well
+    assert told in backup.sentence
+
+
+def test_a_record_of_backups_that_is_damaged_is_a_problem_and_does_not_hide_the_rest(
+    done: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "backup.json").write_text("{")
+
+    seen = found(done, WatchSettings(backup_record=tmp_path / "backup.json"))
+
+    assert not seen["backup"].is_well
+    assert str(tmp_path / "backup.json") in seen["backup"].sentence
+    assert seen["bronze"].is_well
+
+
 # --- the command ------------------------------------------------------------------------------------------------------
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import traceback
 from collections.abc import Callable
 from contextlib import closing
@@ -29,7 +26,6 @@ from utils.lake import Lake
 from utils.settings import Settings
 from utils.watch_settings import WatchSettings
 
-ROOT = Path(__file__).resolve().parents[2]
 HUSH = "h4sh-h4sh"
 MESSAGE = Message("Delaywatch: a test", "Nothing.")
 
@@ -194,25 +190,3 @@ def chain(error: BaseException | None) -> list[BaseException]:
         found.append(error)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return found
-
-
-# --- Compose ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not shutil.which("docker"), reason="there is no docker command on this machine")
-def test_compose_shows_the_secrets_of_env_in_the_service_that_hands_them_out_and_in_no_other(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "docker-compose.yaml", tmp_path)
-    names = sorted(stack_settings.SECRET)
-    secrets = {name: f"{HUSH}-{number}" for number, name in enumerate(names)}
-    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in secrets.items()))
-    environment = {name: value for name, value in os.environ.items() if name not in stack_settings.RULES}
-
-    done = subprocess.run(
-        ["docker", "compose", "--profile", "*", "config", "--format", "json"],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-
-    services = json.loads(done.stdout)["services"]
-    told = {name for name, service in services.items() if HUSH in json.dumps(service)}
-    assert told == {"setup"}
-    assert {name: services["setup"]["environment"][name] for name in names} == secrets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -11,8 +12,7 @@ import pytest
 import yaml
 from cryptography.fernet import Fernet
 
-from stack.__main__ import main
-from stack.settings import RULES
+from stack.settings import RULES, SECRET
 from tests.stack.volumes import ROOT, Volumes
 
 HANDED = {
@@ -21,6 +21,7 @@ HANDED = {
         "database_url", "fernet_key", "jwt_secret", "kaggle_token", "reader_password", "secret_key", "smtp_url",
         "warehouse_url",
     },
+    "backup": set(),
     "health": {"aws_config", "aws_credentials", "certificate.pem", "database_url", "warehouse_url"},
     "jupyter": {"aws_config", "aws_credentials", "token", "warehouse_url"},
     "nginx": {"hsts.conf", "tls.crt", "tls.key"},
@@ -306,16 +307,69 @@ def test_compose_gives_setup_every_variable_and_folder_that_it_reads() -> None:
     service = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]["setup"]
     mounts = {entry.split(":")[1] for entry in service["volumes"]}
 
-    assert service["environment"] == {name: f"${{{name}:-}}" for name in RULES}  # as given: empty is absent
+    seen = service["environment"].pop("DELAYWATCH_SECRETS_SEEN")
+    assert service["environment"] == {name: f"${{{name}:-}}" for name in RULES if name not in SECRET}
+    assert set(seen.split()) == {f"${{{name}:+{name}}}" for name in SECRET}, "names alone"
     assert mounts == {
         "/project", "/secrets", "/letsencrypt", "/state/postgres", "/state/s3", *(f"/handed/{name}" for name in HANDED)
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(("given", "said"), [("", "local"), ("s3://flights/year", "s3://flights/year")])
-def test_lake_says_whether_the_lake_is_the_stacks_own(given: str, said: str, capfd: pytest.CaptureFixture[str]) -> None:
-    environ = {"DELAYWATCH_LAKE": given, "AWS_DEFAULT_REGION": "eu-central-1"}
+def test_lake_says_whether_the_lake_is_the_stacks_own(volumes: Volumes, given: str, said: str) -> None:
+    outcome = volumes.run("lake", {"DELAYWATCH_LAKE": given, "AWS_DEFAULT_REGION": "eu-central-1"})
 
-    assert main(["lake"], environ) == 0
+    assert (outcome.code, outcome.out) == (0, f"{said}\n")
 
-    assert capfd.readouterr().out == f"{said}\n"
+
+# --- the daily backup -------------------------------------------------------------------------------------------------
+
+
+BUCKET = {
+    "DELAYWATCH_BACKUP": "s3://backups/delaywatch",
+    "AWS_DEFAULT_REGION": "eu-central-1",
+    "AWS_ACCESS_KEY_ID": "AKIAGIVENBYENV",
+    "AWS_SECRET_ACCESS_KEY": "given/by+env=",
+}
+
+
+def test_the_keys_of_a_bucket_for_backups_go_to_the_service_that_copies_and_to_no_other(volumes: Volumes) -> None:
+    outcome = volumes.setup(**BUCKET)
+
+    holders = [name for name, (content, *_) in volumes.snapshot("handed").items() if b"given/by+env=" in content]
+    assert holders == ["handed/backup/aws_credentials"]
+    assert volumes.read("handed/backup/aws_config") == "[default]\nregion = eu-central-1\n"
+    assert outcome.err == "", "the keys are used, so there is no note that they are not"
+
+
+def test_the_keys_are_withdrawn_when_backups_go_to_a_folder(volumes: Volumes) -> None:
+    volumes.setup(**BUCKET)
+
+    volumes.setup(DELAYWATCH_BACKUP="/mnt/backups")
+
+    assert volumes.handed()["backup"] == set()
+
+
+def test_a_restart_keeps_the_record_of_the_last_backups_and_a_copy_ends_a_failure(volumes: Volumes) -> None:
+    volumes.setup()
+    folder = {"DELAYWATCH_BACKUP": "/mnt/backups"}
+    assert volumes.run("backup made delaywatch-20261130T033000Z.tar").code == 0
+    assert volumes.run("backup failed disk-full", folder).code == 0
+    failed = json.loads(volumes.read("handed/health/backup.json"))
+    assert volumes.run("backup copied daily-20261130T043000Z.tar", folder).code == 0
+
+    volumes.setup()
+
+    record = json.loads(volumes.read("handed/health/backup.json"))
+    assert failed["failed"]["text"] == "disk-full"
+    assert record.keys() == {"made", "copied"}
+    assert record["made"]["text"] == "delaywatch-20261130T033000Z.tar"
+    assert (record["copied"]["text"], record["copied"]["place"]) == ("daily-20261130T043000Z.tar", "/mnt/backups")
+    assert b"backup.json" not in volumes.run("export").raw
+
+
+@pytest.mark.parametrize("place", ["", "/mnt/back ups", "s3://backups/delaywatch"])
+def test_the_place_of_the_daily_backup_is_printed(volumes: Volumes, place: str) -> None:
+    outcome = volumes.run("backup place", {**BUCKET, "DELAYWATCH_BACKUP": place})
+
+    assert (outcome.code, outcome.out) == (0, f"{place}\n")

@@ -63,6 +63,7 @@ ACCEPTED = {
     "DELAYWATCH_ALERT_WEBHOOK": ["https://hooks.example.com/services/T0/B0/x?y=1"],
     "DELAYWATCH_METRICS": ["http://collector:4318"],
     "DELAYWATCH_EXPECTED_YEAR": ["2013"],
+    "DELAYWATCH_BACKUP": ["/mnt/backups", "/Volumes/Time Machine/delaywatch", "/b"],
     "DELAYWATCH_KEEP_LOGS_DAYS": ["1", "365"],
     "DELAYWATCH_WAREHOUSE": [
         "postgresql://u:p@host/db",
@@ -90,13 +91,15 @@ REFUSED = {
     "DELAYWATCH_JUPYTER_TOKEN": ["short"],
     "DELAYWATCH_TRUSTED_PROXY": ["any", "10.0.0.1/23", "10.0.0.0/33", "0/0; deny all"],
     "DELAYWATCH_BTS_URL": [
+        "https://user:swordfish@mirror.lan/zips",
         "transtats.bts.gov",
         "ftp://transtats.bts.gov",
         "https://a b",
         "https://a/PREZIP?x=",
         "https://a/#b",
     ],
-    "DELAYWATCH_KAGGLE_URL": ["https://a/api?x=", "https://a/#v1", "https://u:p@a/api"],
+    "DELAYWATCH_KAGGLE_URL": ["https://a/api?x=", "https://a/#v1", "https://amelia:key@kaggle.example.com"],
+    "DELAYWATCH_BACKUP": ["backups", "~/backups", "/", "/mnt/", "s3://Backups", "ftp://host/folder"],
     "DELAYWATCH_KAGGLE_TOKEN": ["two words", '{"username": "amelia"}', "[1]"],
     "DELAYWATCH_ALERT_EMAIL": ["ops", "ops@example.com;dev@example.com", "a@b@c"],
     "DELAYWATCH_ALERT_FROM": ["a@example.com,b@example.com", "Robot <robot@example.com>"],
@@ -201,10 +204,32 @@ def test_a_line_break_in_a_value_is_refused_and_the_value_not_repeated(name: str
         ({"DELAYWATCH_ALERT_EMAIL": "ops@example.com"}, "but no server that sends mail; fill in DELAYWATCH_SMTP"),
         ({"DELAYWATCH_READER": "postgresql://r:p@rds/f"}, "DELAYWATCH_READER is given without DELAYWATCH_WAREHOUSE"),
         ({"AIRFLOW_SECRETS_BACKEND_KWARGS": "{}"}, "is given without AIRFLOW_SECRETS_BACKEND"),
+        ({"DELAYWATCH_BACKUP": "s3://backups"}, "AWS_DEFAULT_REGION must say in which region"),
+        ({"DELAYWATCH_BACKUP": "s3://backups", "AWS_ENDPOINT_URL": "http://s3:8333"}, "the stack's own object store"),
+        ({**AWS, "DELAYWATCH_BACKUP": "s3://flights"}, "DELAYWATCH_BACKUP is 's3://flights', but the lake is in"),
+        ({**AWS, "DELAYWATCH_BACKUP": "s3://flights/backups"}, "would be lost with it"),
+        (
+            {
+                "AWS_DEFAULT_REGION": "eu",
+                "DELAYWATCH_LAKE": "s3://bucket/lake/",
+                "DELAYWATCH_BACKUP": "s3://bucket/lake",
+            },
+            "would be lost with it",
+        ),
+        (
+            {"AWS_DEFAULT_REGION": "eu", "DELAYWATCH_LAKE": "s3://bucket/lake", "DELAYWATCH_BACKUP": "s3://bucket"},
+            "would be lost with it",
+        ),
     ],
 )
 def test_what_contradicts_another_is_refused(environ: dict[str, str], said: str) -> None:
     assert said in refusal(**environ)
+
+
+def test_a_backup_may_be_beside_the_lake_in_its_bucket_or_in_a_bucket_of_a_similar_name() -> None:
+    for place in ("s3://flights/backups", "s3://flights/lake-backups", "s3://flights-backups"):
+        lake = {"DELAYWATCH_LAKE": "s3://flights/lake", "AWS_DEFAULT_REGION": "eu-central-1"}
+        assert Settings.from_environment({**lake, "DELAYWATCH_BACKUP": place}).backup == place
 
 
 def test_all_values_that_are_wrong_are_told_at_once() -> None:
@@ -239,7 +264,8 @@ def test_a_password_that_is_not_encoded_is_read_as_it_was_meant_or_refused(passw
     try:
         found = Settings.from_environment({"DELAYWATCH_WAREHOUSE": url})
     except StackError as refused:
-        assert str(refused).startswith("DELAYWATCH_WAREHOUSE cannot be used")
+        assert str(refused).startswith("DELAYWATCH_WAREHOUSE c")
+        assert f":{password}@" not in str(refused)
     else:
         parsed = make_url(str(found.warehouse))
         meant = password if "%" not in password else parsed.password

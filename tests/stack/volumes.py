@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stack.__main__ import FOLDERS, main
+from stack.settings import SECRET
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("airflow", "health", "jupyter", "nginx", "postgres", "s3", "superset")
+SERVICES = ("airflow", "backup", "health", "jupyter", "nginx", "postgres", "s3", "superset")
 Snapshot = dict[str, tuple[bytes, int, int]]
 
 
@@ -57,25 +58,30 @@ class Volumes:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
-    def run(self, command: str, environ: Mapping[str, str] | None = None, stdin: bytes = b"") -> Outcome:
-        """`python -m stack COMMAND` with this environment and no other."""
+    def run(self, command: str, variables: Mapping[str, str] | None = None, stdin: bytes = b"") -> Outcome:
+        """`python -m stack COMMAND` with these variables: secrets in `.env`, settings as Compose passes them."""
+        variables = variables or {}
+        secrets = {name: value for name, value in variables.items() if name in SECRET}
+        if secrets:
+            self.put("project/.env", "".join(f"{name}={quoted(value)}\n" for name, value in secrets.items()))
+        environ = {name: value for name, value in variables.items() if name not in SECRET}
         places = [option for name in FOLDERS for option in (f"--{name}", str(self.path(name)))]
         raw, err = io.BytesIO(), io.StringIO()
         out = io.TextIOWrapper(raw, "utf-8", write_through=True)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _reading(stdin):
-            code = main([*command.split(), *places, "--meminfo", str(self.path("meminfo"))], environ or {})
+            code = main([*command.split(), *places, "--meminfo", str(self.path("meminfo"))], environ)
         return Outcome(code, raw.getvalue().decode(errors="replace"), err.getvalue(), raw.getvalue())
 
-    def setup(self, **environ: str) -> Outcome:
+    def setup(self, **variables: str) -> Outcome:
         """One start; a refusal fails the test."""
-        outcome = self.run("setup", environ)
+        outcome = self.run("setup", variables)
         assert outcome.code == 0, outcome.err
         return outcome
 
-    def refusal(self, **environ: str) -> str:
+    def refusal(self, **variables: str) -> str:
         """What a start that is refused says: one line on stderr, nothing on stdout, nothing handed over anew."""
         before = self.snapshot("handed")
-        outcome = self.run("setup", environ)
+        outcome = self.run("setup", variables)
         assert (outcome.code, outcome.out) == (1, "")
         assert outcome.err.endswith(".\n") or outcome.err.endswith("?\n"), outcome.err
         assert outcome.err.count("\n") == 1
@@ -93,6 +99,12 @@ class Volumes:
             str(path.relative_to(self.root)): (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino)
             for path in files
         }
+
+
+def quoted(value: str) -> str:
+    """A value as it can stand in `.env`."""
+    escaped = value.replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 @contextlib.contextmanager

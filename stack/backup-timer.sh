@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Lets cron call stack/backup-daily.sh every hour if DELAYWATCH_BACKUP names a place, and no more if it does not:
+# backup-timer.sh [off]. `make up` calls it, and copies the first backup at once, so that a wrong place is seen immediately.
+set -euo pipefail
+cd -P "$(dirname "$0")/.."
+
+mark="# Delaywatch in $PWD"
+
+cron_line() { # in crontab a % ends the command
+    local setting settings=""
+    for setting in COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PROFILES; do # as far as they are in the shell and not in .env
+        [ -z "${!setting:-}" ] || settings+=$(printf '%s=%q ' "$setting" "${!setting}")
+    done
+    printf '17 * * * * cd %q && mkdir -p backups && %sPATH=%q stack/backup-daily.sh >>backups/daily.log 2>&1 %s' "$PWD" "$settings" "$PATH" "$mark" |
+        sed 's/%/\\%/g'
+}
+
+set_cron_line() { # set_cron_line LINE: instead of the former one; none if it is empty
+    local before after
+    command -v crontab >/dev/null || return 1
+    before=$(crontab -l 2>/dev/null || true)
+    after=$(MARK=$mark awk 'substr($0, length - length(ENVIRON["MARK"]) + 1) != ENVIRON["MARK"]' <<<"$before")
+    [ -z "$1" ] || after+=${after:+$'\n'}$1
+    [ "$before" = "$after" ] || crontab - <<<"$after"
+}
+
+place=""
+[ "${1:-}" = off ] || place=$(docker compose run --rm --no-deps -T setup python -m stack backup place)
+if [ -z "$place" ]; then
+    set_cron_line "" || true # without cron there is no line
+    exit 0
+fi
+set_cron_line "$(cron_line)" ||
+    echo "There is no crontab on this host, so nothing starts the daily backup. Install cron and run \`make up\`, or call $PWD/stack/backup-daily.sh every hour by other means." >&2
+[ "$(cat backups/.copied 2>/dev/null)" = "$place" ] || rm -f backups/.copied
+stack/backup-daily.sh
