@@ -164,7 +164,7 @@ def _dashboard(assets: Assets, name: str) -> Asset:
 def _position(
     title: str, top: list[Asset], tabs: list[Asset], charts: Mapping[str, Asset], by: str
 ) -> Iterator[tuple[str, Any]]:
-    """Yield Superset's tree of positions as a flat list: the rows above the tabs, the tabs, and the rows of each tab."""
+    """Yield Superset's tree of positions as a flat list: rows above the tabs, the tabs, and the rows of each tab."""
     names = [f"TAB-{_slug(tab['tab'])}" for tab in tabs]
     on_grid = [_row_name("top", number, row) for number, row in enumerate(top, 1)]
     yield "DASHBOARD_VERSION_KEY", "v2"

@@ -657,7 +657,7 @@ def asset(kind: str, name: str) -> dict[str, Any]:
 
 
 def titles_in_assets(slug: str) -> dict[str, set[str]]:
-    """Return the titles of the charts that are in view by the name of the open tab: those above the tabs and its own."""
+    """Return the titles of the charts that each tab shows, by its name: those above the tabs and its own."""
     dashboard = asset("dashboards", slug.replace("-", "_"))
     return {
         tab["tab"]: {
