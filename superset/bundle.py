@@ -1,8 +1,8 @@
 """The files of `assets/` as the zip that Superset's assets API imports. Pure: no Superset, no network, no secret.
 
-The files hold Superset's own keys, with three simplifications that are undone here: they refer to each other by file
-name instead of UUID, a dashboard lists its tabs and their rows instead of a tree of positions, and its filters are a
-few lines each.
+The files hold Superset's own keys, with four simplifications that are undone here: they refer to each other by file
+name instead of UUID, a dashboard lists its rows and tabs instead of a tree of positions, its filters are a few lines
+each, and the CSS that all dashboards share is in `assets/dashboards.css`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ KINDS = {
     "databases": ("uuid", "database_name"),
     "datasets": ("uuid", "database", "table_name", "columns", "metrics"),
     "charts": ("uuid", "slice_name", "dataset", "viz_type", "params"),
-    "dashboards": ("uuid", "dashboard_title", "slug", "tabs", "filters", "colours"),
+    "dashboards": ("uuid", "dashboard_title", "slug", "top", "tabs", "filters", "colours"),
 }
+SHARED_CSS = "dashboards.css"
 FOLDERS = {"datasets": "datasets/warehouse"}  # where Superset looks for a kind, if not in a folder of its name
 # Our assets cannot be edited in Superset, only saved under another name: the next start would undo what was changed.
 MANAGED = {"version": "1.0.0", "is_managed_externally": True}
@@ -36,7 +37,10 @@ class BundleError(Exception):
 
 
 def read(folder: Path) -> dict[str, dict[str, Asset]]:
-    """The assets by kind and file name without suffix. Raises BundleError when a file is no YAML or lacks a key."""
+    """Return the assets by kind and file name without suffix; each dashboard's CSS begins with the shared CSS.
+
+    Raises BundleError when a file is missing, is not YAML or lacks a key.
+    """
     found: dict[str, dict[str, Asset]] = {kind: {} for kind in KINDS}
     for kind, keys in KINDS.items():
         for path in sorted((folder / kind).glob("*.yaml")):
@@ -50,6 +54,12 @@ def read(folder: Path) -> dict[str, dict[str, Asset]]:
             found[kind][path.stem] = asset
     if empty := [kind for kind, assets in found.items() if not assets]:
         raise BundleError(f"{folder} has no {', '.join(empty)}; put the files of this release back.")
+    try:
+        shared_css = (folder / SHARED_CSS).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BundleError(f"{folder} has no {SHARED_CSS}; put the files of this release back.") from None
+    for dashboard in found["dashboards"].values():
+        dashboard["css"] = shared_css + dashboard.get("css", "")
     return found
 
 
@@ -85,8 +95,9 @@ def pack(folder: Path, warehouse_url: str) -> bytes:
 
 
 def charts_of(dashboard: Asset) -> list[str]:
-    """The names of the charts on a dashboard, tab by tab and row by row."""
-    return [chart for tab in dashboard["tabs"] for row in tab["rows"] for chart in row.get("charts", {})]
+    """Return the names of the charts on a dashboard: above the tabs, then tab by tab and row by row."""
+    rows = [*dashboard["top"], *(row for tab in dashboard["tabs"] for row in tab["rows"])]
+    return [chart for row in rows for chart in row.get("charts", {})]
 
 
 def columns_of(dataset: Asset) -> set[str]:
@@ -131,11 +142,12 @@ def _chart(assets: Assets, name: str) -> Asset:
 def _dashboard(assets: Assets, name: str) -> Asset:
     dashboard, by = dict(assets["dashboards"][name]), f"dashboards/{name}.yaml"
     charts = {chart: _named(assets, "charts", chart, by) for chart in charts_of(dashboard)}
-    tabs, filters, colours = dashboard.pop("tabs"), dashboard.pop("filters"), dashboard.pop("colours")
+    top, tabs = dashboard.pop("top"), dashboard.pop("tabs")
+    filters, colours = dashboard.pop("filters"), dashboard.pop("colours")
     return {
         **dashboard,
         "published": True,
-        "position": dict(_position(dashboard["dashboard_title"], tabs, charts, by)),
+        "position": dict(_position(dashboard["dashboard_title"], top, tabs, charts, by)),
         "metadata": {
             "native_filter_configuration": [_filter(assets, one, filters, list(charts), by) for one in filters],
             "filter_bar_orientation": "HORIZONTAL",
@@ -149,35 +161,48 @@ def _dashboard(assets: Assets, name: str) -> Asset:
     }
 
 
-def _position(title: str, tabs: list[Asset], charts: Mapping[str, Asset], by: str) -> Iterator[tuple[str, Any]]:
-    """Superset's tree of positions, flat: the tabs, their rows and headers, and the charts and texts in them."""
-    numbers = {chart: number for number, chart in enumerate(charts, 1)}
+def _position(
+    title: str, top: list[Asset], tabs: list[Asset], charts: Mapping[str, Asset], by: str
+) -> Iterator[tuple[str, Any]]:
+    """Yield Superset's tree of positions as a flat list: rows above the tabs, the tabs, and the rows of each tab."""
     names = [f"TAB-{_slug(tab['tab'])}" for tab in tabs]
-    look = {"background": "BACKGROUND_TRANSPARENT"}
+    on_grid = [_row_name("top", number, row) for number, row in enumerate(top, 1)]
     yield "DASHBOARD_VERSION_KEY", "v2"
-    yield "ROOT_ID", {"id": "ROOT_ID", "type": "ROOT", "children": ["TABS-all"]}
-    yield "GRID_ID", {"id": "GRID_ID", "type": "GRID", "children": [], "parents": ["ROOT_ID"]}
+    yield "ROOT_ID", {"id": "ROOT_ID", "type": "ROOT", "children": ["GRID_ID"]}
+    yield "GRID_ID", {"id": "GRID_ID", "type": "GRID", "children": [*on_grid, "TABS-all"], "parents": ["ROOT_ID"]}
     yield "HEADER_ID", {"id": "HEADER_ID", "type": "HEADER", "meta": {"text": title}}
-    yield _node("TABS-all", names, ["ROOT_ID"], {})
+    yield from _rows("top", top, ["ROOT_ID", "GRID_ID"], charts, f"{by}, above the tabs")
+    above = ["ROOT_ID", "GRID_ID", "TABS-all"]
+    yield _node("TABS-all", names, above[:-1], {})
     for tab, name in zip(tabs, names, strict=True):
-        above, on_tab = ["ROOT_ID", "TABS-all", name], []
-        for number, row in enumerate(tab["rows"], 1):
-            place = f"{name.removeprefix('TAB-')}-{number}"
-            if "header" in row:
-                node, inside, meta = f"HEADER-{place}", {}, {"text": row["header"], "headerSize": "MEDIUM_HEADER"}
-            else:
-                node, inside, meta = f"ROW-{place}", _row(row, place, charts, numbers), {}
-                widths = [one["width"] for one in inside.values()]
-                if sum(widths) != WIDTH or min(widths) < 1:
-                    raise BundleError(
-                        f"{by}: what stands in row {number} of the tab {tab['tab']} is not {WIDTH} columns wide; "
-                        "correct the widths."
-                    )
-            on_tab.append(node)
-            yield _node(node, list(inside), above, {**meta, **look})
-            for one, content in inside.items():
-                yield _node(one, [], [*above, node], {**content, "height": row["height"]})
-        yield _node(name, on_tab, above[:-1], {"text": tab["tab"]})
+        slug = _slug(tab["tab"])
+        in_tab = [_row_name(slug, number, row) for number, row in enumerate(tab["rows"], 1)]
+        yield _node(name, in_tab, above, {"text": tab["tab"]})
+        yield from _rows(slug, tab["rows"], [*above, name], charts, f"{by}, tab {tab['tab']}")
+
+
+def _row_name(slug: str, number: int, row: Asset) -> str:
+    return f"{'HEADER' if 'header' in row else 'ROW'}-{slug}-{number}"
+
+
+def _rows(
+    slug: str, rows: list[Asset], above: list[str], charts: Mapping[str, Asset], by: str
+) -> Iterator[tuple[str, Any]]:
+    """Yield the places of rows and of what stands in them. Raises BundleError when a row is not WIDTH columns wide."""
+    numbers = {chart: number for number, chart in enumerate(charts, 1)}
+    look = {"background": "BACKGROUND_TRANSPARENT"}
+    for number, row in enumerate(rows, 1):
+        name = _row_name(slug, number, row)
+        if "header" in row:
+            yield _node(name, [], above, {"text": row["header"], "headerSize": "MEDIUM_HEADER", **look})
+            continue
+        inside = _row(row, f"{slug}-{number}", charts, numbers)
+        widths = [content["width"] for content in inside.values()]
+        if sum(widths) != WIDTH or min(widths) < 1:
+            raise BundleError(f"{by}: the charts of row {number} are not {WIDTH} columns wide; correct the widths.")
+        yield _node(name, list(inside), above, look)
+        for place, content in inside.items():
+            yield _node(place, [], [*above, name], {**content, "height": row["height"]})
 
 
 def _row(row: Asset, place: str, charts: Mapping[str, Asset], numbers: Mapping[str, int]) -> dict[str, Asset]:

@@ -156,7 +156,11 @@ class _Map:
 
 
 def _events(flagged: pd.DataFrame) -> pd.DataFrame:
-    """The columns of schemas.EVENTS, one row per number in the column `event`, which is the index."""
+    """Return the columns of schemas.EVENTS, one row per number in the column `event`, which is the index.
+
+    The worst airport is that of the event's rarest day: the highest severity, then the highest score (once in N days),
+    then the first code. So it is the airport for which the event was most unusual, not the one with the most flights.
+    """
     order = {"severity": False, "score": False, "origin": True, "fl_date": True}
     worst_first = flagged.sort_values(list(order), ascending=list(order.values()))
     by_event = worst_first.assign(is_closure=worst_first["direction"] == "closure").groupby("event")

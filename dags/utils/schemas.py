@@ -167,6 +167,7 @@ EVENTS = pa.schema(
         pa.field("scheduled", pa.int32(), nullable=False),  # flights on its airport-days
         pa.field("cancelled", pa.int32(), nullable=False),
         pa.field("mean_effective_delay_min", pa.float32()),  # over those flights
+        # Airport of its rarest day: the highest severity and, among those, the highest score (once in N days).
         pa.field("worst_origin", pa.string(), nullable=False),
         pa.field("latitude", pa.float32()),  # centre, weighted by flights; degrees; null when no airport is known
         pa.field("longitude", pa.float32()),

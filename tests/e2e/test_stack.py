@@ -151,6 +151,21 @@ def test_cookies_travel_by_tls_alone_and_a_session_is_not_for_scripts(stack: Ins
     assert [cookie.get("name") for cookie in sessions if not cookie.get("httpOnly")] == []
 
 
+# --- dashboards before the first run ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("slug", ["flight-anomalies", "network"])
+def test_an_empty_dashboard_says_what_to_do_next(stack: Installation, page: Page, slug: str) -> None:
+    visitor.log_in_to_superset(page, stack.url, stack.password())
+
+    open_dashboard(page, stack.url, slug)
+
+    notice = page.locator('[data-test-chart-name="About the chosen years"] td')
+    expect(notice).to_be_visible()
+    expect(notice).to_contain_text("trigger the DAG flight_anomalies")
+    visitor.picture(page, f"superset-{slug}-empty")
+
+
 # --- a run ------------------------------------------------------------------------------------------------------------
 
 
@@ -299,6 +314,19 @@ def see_data(page: Page, shown: Callable[[], set[str]], wanted: set[str], what: 
         expect(chart.locator("canvas, table, .header-line").first).to_be_visible()
         expect(chart.get_by_role("alert")).to_have_count(0)
         expect(chart.get_by_text("No results")).to_have_count(0)
+        for part in chart.locator("[role=presentation]:has(> table)").all():
+            assert part.evaluate("part => part.scrollHeight - part.clientHeight") <= 1, f"{title} cuts its last row"
+
+
+@pytest.mark.parametrize("slug", ["flight-anomalies", "network"])
+def test_a_dashboard_says_that_the_chosen_year_is_complete(stack: Installation, page: Page, slug: str) -> None:
+    visitor.log_in_to_superset(page, stack.url, stack.password())
+
+    open_dashboard(page, stack.url, slug)
+
+    notice = page.locator('[data-test-chart-name="About the chosen years"] td')
+    expect(notice).to_be_visible()
+    expect(notice).to_contain_text(re.compile(r"2013 \(336,776 flights, 3 airports.*\) is complete"))
 
 
 def test_the_figures_of_the_dashboard_are_those_of_sql(stack: Installation, page: Page) -> None:
@@ -634,11 +662,15 @@ def asset(kind: str, name: str) -> dict[str, Any]:
 
 
 def titles_in_assets(slug: str) -> dict[str, set[str]]:
-    """The titles of a dashboard's charts by the name of their tab."""
-    tabs = asset("dashboards", slug.replace("-", "_"))["tabs"]
+    """Return the titles of the charts that each tab shows, by its name: those above the tabs and its own."""
+    dashboard = asset("dashboards", slug.replace("-", "_"))
     return {
-        tab["tab"]: {asset("charts", name)["slice_name"] for row in tab["rows"] for name in row.get("charts", {})}
-        for tab in tabs
+        tab["tab"]: {
+            asset("charts", name)["slice_name"]
+            for row in [*dashboard["top"], *tab["rows"]]
+            for name in row.get("charts", {})
+        }
+        for tab in dashboard["tabs"]
     }
 
 

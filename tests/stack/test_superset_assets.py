@@ -41,7 +41,7 @@ KEYS = {
     " expose_in_sqllab allow_run_async allow_ctas allow_cvas allow_dml allow_csv_upload",
     "datasets": "uuid database schema table_name description main_dttm_col sql columns metrics",
     "charts": "uuid slice_name description dataset viz_type params",
-    "dashboards": "uuid dashboard_title slug description css tabs filters colours",
+    "dashboards": "uuid dashboard_title slug description css top tabs filters colours",
 }
 COLUMN_KEYS = {"column_name", "type", "verbose_name", "description", "is_dttm"}
 METRIC_KEYS = {"metric_name", "verbose_name", "description", "expression", "d3format"}
@@ -209,11 +209,12 @@ def test_every_file_holds_only_keys_that_superset_takes() -> None:
         assert {key for metric in dataset["metrics"] for key in metric} <= METRIC_KEYS
     for dashboard in DASHBOARDS.values():
         assert {key for one in dashboard["filters"] for key in one} <= FILTER_KEYS
-        assert {key for tab in dashboard["tabs"] for row in tab["rows"] for key in row} <= ROW_KEYS
+        rows = [*dashboard["top"], *(row for tab in dashboard["tabs"] for row in tab["rows"])]
+        assert {key for row in rows for key in row} <= ROW_KEYS
 
 
 def test_every_file_of_the_folder_is_an_asset() -> None:
-    assert sum(map(len, ASSETS.values())) == len([path for path in FOLDER.rglob("*") if path.is_file()])
+    assert sum(map(len, ASSETS.values())) == len([path for path in FOLDER.rglob("*.yaml") if path.is_file()])
 
 
 def test_uuids_are_unique() -> None:
@@ -287,6 +288,37 @@ def test_flight_anomalies_opens_with_one_airport_and_the_demo_year() -> None:
     assert chosen["Abnormal day"]["extraFormData"] == {"filters": []}
 
 
+def with_an_axis() -> dict[str, Row]:
+    """The parameters of the charts with an axis of values."""
+    return {name: one["params"] for name, one in CHARTS.items() if one["viz_type"].startswith("echarts_timeseries")}
+
+
+def formats_of(chart: bundle.Asset) -> set[str]:
+    """How the metrics of a chart are written."""
+    formats = {metric["metric_name"]: metric["d3format"] for metric in DATASETS[chart["dataset"]]["metrics"]}
+    return {formats[metric] for metric in metrics_of(chart)}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in with_an_axis() if formats_of(CHARTS[name]) == {",d"}))
+def test_an_axis_of_counts_has_whole_numbers_at_whole_steps(name: str) -> None:
+    """With the format alone, an axis up to 2 reads 0, 1, 1, 2, 2."""
+    params = CHARTS[name]["params"]
+    axis = "xAxis" if params.get("orientation") == "horizontal" else "yAxis"
+
+    assert params["y_axis_format"] == ",d"
+    assert yaml.safe_load(params["echart_options"])[axis] == {"minInterval": 1}
+
+
+@pytest.mark.parametrize("name", sorted(with_an_axis()))
+def test_an_axis_of_values_has_a_title(name: str) -> None:
+    assert CHARTS[name]["params"]["y_axis_title"]
+
+
+@pytest.mark.parametrize("name", sorted(name for name, chart in CHARTS.items() if "row_limit" in chart["params"]))
+def test_a_chart_of_the_first_airports_says_how_many_it_shows(name: str) -> None:
+    assert f"the {CHARTS[name]['params']['row_limit']} airports with the most" in CHARTS[name]["slice_name"]
+
+
 def reached(dashboard: str, filter_name: str) -> set[str]:
     """The charts that a filter reaches, as Superset is told."""
     expanded = bundle.expand(ASSETS)["dashboards"][dashboard]
@@ -323,12 +355,13 @@ def test_the_abnormal_days_to_choose_from_are_those_of_the_airport_and_the_dates
 
 
 @pytest.mark.parametrize("dashboard", sorted(DASHBOARDS))
-def test_every_chart_stands_in_a_row_of_a_tab(dashboard: str) -> None:
+def test_every_chart_stands_in_a_row_above_the_tabs_or_of_a_tab(dashboard: str) -> None:
     places = bundle.expand(ASSETS)["dashboards"][dashboard]["position"]
 
-    tabs = [places[name] for name in places["TABS-all"]["children"]]
+    *above, tabs_name = places["GRID_ID"]["children"]
+    tabs = [places[name] for name in places[tabs_name]["children"]]
     assert [tab["meta"]["text"] for tab in tabs] == [tab["tab"] for tab in DASHBOARDS[dashboard]["tabs"]]
-    rows = [places[name] for tab in tabs for name in tab["children"]]
+    rows = [places[name] for name in [*above, *(name for tab in tabs for name in tab["children"])]]
     shown = [name for row in rows for name in row["children"] if name.startswith("CHART-")]
     assert [name.removeprefix("CHART-") for name in shown] == bundle.charts_of(DASHBOARDS[dashboard])
     for row in rows:
@@ -345,9 +378,19 @@ def test_severity_reaches_no_chart_that_tells_of_normal_days_too(dashboard: str)
 
 
 @pytest.mark.parametrize("dashboard", sorted(DASHBOARDS))
+def test_a_notice_of_the_chosen_years_stands_above_the_tabs(dashboard: str) -> None:
+    above = {chart for row in DASHBOARDS[dashboard]["top"] for chart in row["charts"]}
+
+    assert above == {"year_notice", "judged_notice"}
+    assert above <= reached(dashboard, "Date range")
+    assert above.isdisjoint(reached(dashboard, "Severity"))
+
+
+@pytest.mark.parametrize("dashboard", sorted(DASHBOARDS))
 def test_quality_of_the_data_is_shown_of_all_years(dashboard: str) -> None:
     quality = {name for name, chart in CHARTS.items() if chart["dataset"].startswith("quality_")}
 
+    assert quality <= set(bundle.charts_of(DASHBOARDS[dashboard]))
     for one in DASHBOARDS[dashboard]["filters"]:
         assert quality.isdisjoint(reached(dashboard, one["name"]))
 
@@ -382,17 +425,18 @@ def test_the_zip_is_what_the_assets_api_takes() -> None:
             "dashboards/network.yaml",
             "airports: 2",
             "airports: 3",
-            "row 1 of the tab What happened is not 12 columns wide",
+            "tab What happened: the charts of row 1 are not 12 columns wide",
         ),
         (
             "dashboards/network.yaml",
             "feedback_list: 8",
             "feedback_list: 12",
-            "of the tab How sure is not 12 columns wide",
+            "tab How sure: the charts of row 5 are not 12 columns wide",
         ),
+        ("dashboards/network.yaml", "year_notice: 8", "year_notice: 9", "above the tabs: the charts of row 1"),
         ("dashboards/flight_anomalies.yaml", "within: [Airport", "within: [City", "Abnormal day, is within City"),
         ("dashboards/network.yaml", "days.detector", "days.robot", "filter Detector, names the column robot"),
-        ("dashboards/network.yaml", "not_on: [airports", "not_on: [planes", "filter Severity, names planes"),
+        ("dashboards/network.yaml", "- judged_notice", "- planes", "filter Severity, names planes"),
         ("dashboards/network.yaml", "- name: Detector", "- title: Detector", "network.yaml lacks the key 'name'"),
     ],
 )
@@ -670,6 +714,25 @@ def test_figures_of_several_events_are_not_mixed(warehouse: str) -> None:
     assert read_only(warehouse, query) == [(2, None)]
 
 
+def test_the_largest_event_of_a_day_is_one_point_in_the_colour_of_its_kind(warehouse: str) -> None:
+    small = event("20180104-BOS", ("BOS", "2018-01-04"), kind="closure")
+    large = event("20180104-JFK", ("JFK", "2018-01-04"), ("LGA", "2018-01-04"), ("LGA", "2018-01-05"), kind="mixed")
+    days = [one for _, of_event in (small, large) for one in of_event]
+    fill(
+        warehouse,
+        [day(one["origin"], str(one["fl_date"]), 300) for one in days],
+        [verdict("delaywatch", one["origin"], str(one["fl_date"])) for one in days],
+        events=[small[0], large[0]],
+        event_days=days,
+    )
+
+    points = read_only(warehouse, query_of(CHARTS["events_over_time"]) + " ORDER BY 1")
+
+    kinds = [metric.removeprefix("largest_is_") for metric in CHARTS["events_over_time"]["params"]["metrics"]]
+    shown = [(point[0], {kind: size for kind, size in zip(kinds, point[1:], strict=True) if size}) for point in points]
+    assert shown == [(date(2018, 1, 4), {"mixed": 2}), (date(2018, 1, 5), {"mixed": 2})]
+
+
 def test_precision_by_feedback_is_that_of_the_warehouse(warehouse: str) -> None:
     """One flag right, one wrong, one expected, one without a word, and a right day that is not flagged."""
     dates = [f"2018-01-0{number}" for number in range(1, 6)]
@@ -710,6 +773,93 @@ def test_minutes_by_cause_are_empty_where_the_file_names_none(warehouse: str) ->
     )
 
     assert causes == [(900, 0), (None, None)]
+
+
+def load_year(warehouse: str, year: int, missing_months: str = "", warnings: int = 0) -> None:
+    """Put the quality report of a year into the warehouse."""
+    report = {"rows_per_month": {}, "duplicate_per_month": {}, "airports": 3, "warnings": ["A warning."] * warnings}
+    row: Row = {field.name: 0 for field in schemas.BRONZE_QUALITY} | {"year": year, "bronze_key": f"{year}.csv"}
+    row |= {"sha256": "0", "rows_read": 1234, "rows_kept": 1234}
+    row |= {"missing_months": missing_months, "doubled_months": ""}
+    with closing(DBHandler(warehouse)) as handler:
+        handler.upsert("bronze_quality", pd.DataFrame([row | {"report": json.dumps(report)}]), year)
+
+
+def notice(warehouse: str, first: str, end: str) -> str:
+    """What a dashboard says at the top for a range of dates, line by line."""
+    query = f"SELECT {expressions('year_notices')['notice']} FROM {source(DATASETS['year_notices'])}"
+    ((text,),) = read_only(warehouse, f"{query} WHERE fl_date >= '{first}' AND fl_date < '{end}'")
+    return str(text)
+
+
+@pytest.mark.parametrize(
+    ("missing_months", "state", "months"),
+    [
+        ("", "is complete", ""),
+        ("5,6,7,8,9,10,11,12", "is unfinished", "May to December"),
+        ("12", "is unfinished", "December"),
+        ("10", "is incomplete", "October"),
+        ("1,2,7", "is incomplete", "January to February, July"),
+        ("7,12", "is incomplete", "July, December"),
+    ],
+)
+def test_a_dashboard_says_which_months_of_the_chosen_year_are_missing(
+    warehouse: str, missing_months: str, state: str, months: str
+) -> None:
+    load_year(warehouse, 2008, missing_months)
+    load_year(warehouse, 2007, "1")  # another year, which is not chosen
+
+    said = notice(warehouse, "2008-02-01", "2008-03-01")
+
+    assert said.startswith(f"2008 (1,234 flights, 3 airports) {state}")
+    assert months in said
+    assert "2007" not in said
+    assert said.count("\n") == 0
+
+
+def test_a_dashboard_names_every_year_of_a_longer_range_and_counts_the_warnings(warehouse: str) -> None:
+    load_year(warehouse, 2008, "11,12")
+    load_year(warehouse, 2010)
+    load_year(warehouse, 2012, warnings=2)
+
+    unfinished, complete, gaps, where = notice(warehouse, "2000-01-01", "2020-01-01").split("\n")
+
+    assert unfinished.startswith("2008 ")
+    assert "2010 (1,234 flights, 3 airports) is complete" in complete
+    assert "2012 (1,234 flights, 3 airports, 2 warnings) is complete" in complete
+    assert re.findall(r"\d{4}", gaps) == ["2009", "2011"]
+    assert "How sure" in where
+
+
+def test_a_dashboard_without_the_chosen_year_names_the_loaded_years(warehouse: str) -> None:
+    load_year(warehouse, 2008)
+    load_year(warehouse, 2013)
+
+    assert re.findall(r"\d{4}", notice(warehouse, "2016-01-01", "2017-01-01")) == ["2008", "2013"]
+
+
+def test_an_empty_dashboard_names_the_dag_to_trigger(warehouse: str) -> None:
+    with closing(DBHandler(warehouse)) as handler:
+        handler.publish_view(detectors.NAMES, detectors.PUBLISHED)
+
+    assert "flight_anomalies" in notice(warehouse, "2013-01-01", "2014-01-01")
+    assert "Choose others in Date range" in notice(warehouse, "1900-01-01", "1901-01-01")
+    assert "choose another airport" in measured(warehouse, "coverage")
+
+
+def test_a_dashboard_says_how_many_days_are_judged_and_abnormal(warehouse: str) -> None:
+    states: list[Row] = [{"is_anomaly": True, "direction": "late", "severity": 1}, {}, {}]
+    states += [{"status": "insufficient_data"}, {"status": "no_flights"}]
+    dates = [f"2018-01-0{number}" for number in range(1, 6)]
+    verdicts = [verdict("delaywatch", "LGA", one, **state) for one, state in zip(dates, states, strict=True)]
+    calm = [verdict("delaywatch", "JFK", one) for one in dates]
+    fill(warehouse, [day(airport, one, 9) for airport in ("JFK", "LGA") for one in dates], verdicts + calm)
+
+    assert measured(warehouse, "coverage", "origin = 'LGA'") == (
+        "LGA: 5 days, 1 abnormal by delaywatch. Not judged: 1 with too few flights, 1 without flights."
+    )
+    assert measured(warehouse, "coverage", "origin = 'JFK'") == "JFK: 5 days, none of them abnormal by delaywatch."
+    assert measured(warehouse, "coverage").startswith("2 airports: 10 days, 1 abnormal")
 
 
 def test_missing_and_doubled_months_are_named(warehouse: str) -> None:

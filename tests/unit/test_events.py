@@ -247,6 +247,18 @@ def test_an_event_sums_up_its_days() -> None:
     assert found_days["event_id"].to_pylist() == ["20130208-JFK"] * 3
 
 
+def test_the_worst_airport_of_an_event_is_that_of_its_rarest_day() -> None:
+    """By severity, then by score; neither by the code nor by the number of flagged days."""
+    flags = {
+        ("EWR", "08"): {"severity": 2, "score": 400.0},
+        ("EWR", "09"): {"severity": 2, "score": 400.0},
+        ("JFK", "08"): {"severity": 3, "score": 500.0},
+        ("LGA", "08"): {"severity": 3, "score": 700.0},
+    }
+
+    assert find(flags)[0]["worst_origin"].tolist() == ["LGA"]
+
+
 @pytest.mark.parametrize(("closures", "kind"), [(0, "delay"), (1, "delay"), (2, "mixed"), (4, "closure")])
 def test_an_event_is_of_the_kind_of_most_of_its_days(closures: int, kind: str) -> None:
     flags = {("JFK", f"{day:02d}"): {"direction": "closure" if day <= closures else "late"} for day in range(1, 6)}
