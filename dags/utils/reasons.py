@@ -51,8 +51,8 @@ def explain(
     """Reasons for every flagged day and their parts: tables of schemas.ANOMALY_REASONS and schemas.ANOMALY_FACTORS.
 
     flights: all silver flights of the year (FLIGHT_COLUMNS of them), in pieces of any size and order; read once, and
-    only sums are kept. days: AIRPORT_DAYS, perhaps with `is_excluded`. verdicts: the published detector's ANOMALIES.
-    expected: EXPECTED_COLUMNS with the index of `days`.
+    only sums are kept. days: AIRPORT_DAYS, with `is_excluded` and `is_expected` if any day is. verdicts: the published
+    detector's ANOMALIES. expected: EXPECTED_COLUMNS with the index of `days`.
 
     What is usual for a part of a flagged day (a carrier's, a destination's, a cause's) is its rate per scheduled flight
     on the airport's ordinary days, which are neither flagged nor excluded, times the part's scheduled flights of that
@@ -96,8 +96,10 @@ def _joined(days: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     """Days by airport and date, with is_flagged, direction, severity and score of their verdict, and is_excluded."""
     known = verdicts.loc[verdicts["is_anomaly"].eq(True), ["origin", "fl_date", "direction", "severity", "score"]]
     known = known.assign(fl_date=pd.to_datetime(known["fl_date"]), is_flagged=True)
-    if "is_excluded" not in days:
-        days = days.assign(is_excluded=False)
+    is_excluded = np.zeros(len(days), dtype=np.bool_)
+    for name in {"is_excluded", "is_expected"} & set(days):
+        is_excluded |= days[name].to_numpy(dtype=np.bool_)
+    days = days.assign(is_excluded=is_excluded)
     days = days.assign(fl_date=pd.to_datetime(days["fl_date"]))
     joined = days.merge(known, on=["origin", "fl_date"], how="left", validate="one_to_one")
     joined["is_flagged"] = joined["is_flagged"].eq(True)
