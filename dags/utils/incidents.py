@@ -72,7 +72,7 @@ def fingerprint(days: pd.DataFrame) -> str:
     excludes them. A reworded note, or an incident at an airport without flights, changes nothing.
     """
     rows = days[days["is_excluded"] | days["is_expected"]]
-    origins = rows["origin"].astype(str) + np.where(rows["is_excluded"], "", " expected")
+    origins: pd.Series = rows["origin"].astype(str) + np.where(rows["is_excluded"], "", " expected")
     airports_of: dict[str, list[str]] = {}
     for origin, day in sorted(zip(origins, _dates(rows).dt.strftime("%Y-%m-%d"), strict=True)):
         airports_of.setdefault(day, []).append(origin)

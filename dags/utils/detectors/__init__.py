@@ -5,10 +5,10 @@ The contract: `detect(days, **params) -> verdicts`, over all airports of one yea
 columns of `schemas.ANOMALIES` without `params_hash`. A detector is deterministic, changes nothing in place, never flags
 a day without a value, and says `insufficient_data` instead of guessing from too few days or flights.
 
-`days` may have two more columns of booleans (absent: all False). Days that are `is_excluded`, known incidents, are scored
-and not used for fitting: their values change the verdict of no other day. Days that are `is_expected`, by feedback, are
-scored and not used for fitting their own airport; the verdicts of all other airports are the same with and without this
-column. `verdicts.Calendar` does both.
+`days` may have two more columns of booleans (absent: all False). Days that are `is_excluded`, known incidents, are
+scored and not used for fitting: their values change the verdict of no other day. Days that are `is_expected`, by
+feedback, are scored and not used for fitting their own airport; the verdicts of all other airports are the same with
+and without this column. `verdicts.Calendar` does both.
 
 To add a detector: write `detectors/<name>.py` with a function `detect`, whose keyword-only parameters carry the
 defaults, and a table `LIMITS` with the lowest and highest value of every number among them; put the name into `NAMES`
