@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -279,7 +279,7 @@ def test_the_sentence_names_the_cause_the_carrier_and_the_destination_that_stand
     )
 
 
-def day_of(**carriers: list[int | None]) -> list[Flight]:
+def day_of(**carriers: Sequence[int | None]) -> list[Flight]:
     """The storm day from the delays of each carrier's flights, None for a cancelled one; all to one destination."""
     return [Flight(carrier=carrier, delay=delay) for carrier, delays in carriers.items() for delay in delays]
 
