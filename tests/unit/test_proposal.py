@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -214,31 +215,30 @@ def test_whatever_is_proposed_is_read_back_as_it_was_meant(change: tuple[str, di
 # Where it is written
 
 
-@pytest.fixture
-def is_unprivileged() -> Iterator[None]:
+@contextmanager
+def unprivileged() -> Iterator[None]:
     """Root may write everywhere; be nobody for a while, as Jupyter is in the stack."""
-    if os.geteuid() != 0:
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
         yield
-        return
-    os.seteuid(65534)
-    yield
-    os.seteuid(0)
+    finally:
+        if is_root:
+            os.seteuid(0)
 
 
-def test_a_proposal_is_written_into_the_first_folder_where_this_user_may_write(
-    request: pytest.FixtureRequest,
-) -> None:
-    read_only, scratch = (Path(tempfile.mkdtemp()) for _ in range(2))
-    (read_only / "proposed.yaml").touch(0o444)
-    read_only.chmod(0o555)
-    scratch.chmod(0o777)
-    request.getfixturevalue("is_unprivileged")
+def test_a_proposal_is_written_into_the_first_folder_where_this_user_may_write() -> None:
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        read_only, scratch = Path(one), Path(other)
+        read_only.chmod(0o555)
+        scratch.chmod(0o777)
 
-    path = proposal.write("delaywatch:\n", "proposed.yaml", [read_only, scratch])
+        with unprivileged():
+            path = proposal.write("delaywatch:\n", "proposed.yaml", [read_only, scratch])
 
-    assert path == scratch.resolve() / "proposed.yaml"
-    assert path.read_text() == "delaywatch:\n"
-    assert (read_only / "proposed.yaml").read_text() == ""
+        assert path == scratch.resolve() / "proposed.yaml"
+        assert path.read_text() == "delaywatch:\n"
 
 
 def test_a_proposal_that_can_be_written_nowhere_names_every_path(tmp_path: Path) -> None:
