@@ -8,7 +8,8 @@ a day without a value, and says `insufficient_data` instead of guessing from too
 `days` may have two more columns of booleans (absent: all False). Days that are `is_excluded`, known incidents, are
 scored and not used for fitting: their values change the verdict of no other day. Days that are `is_expected`, by
 feedback, are scored and not used for fitting their own airport; the verdicts of all other airports are the same with
-and without this column. `verdicts.Calendar` does both.
+and without this column. `verdicts.Calendar` does both for a detector that fits each airport by itself; one that fits
+something over several airports must use first columns alone there.
 
 To add a detector: write `detectors/<name>.py` with a function `detect`, whose keyword-only parameters carry the
 defaults, and a table `LIMITS` with the lowest and highest value of every number among them; put the name into `NAMES`
