@@ -230,11 +230,11 @@ RULES: dict[str, tuple[Callable[[str], bool], str]] = {
     "DELAYWATCH_TRUSTED_PROXY": (_is_network, "write an IP address or a network such as 10.0.0.0/23"),
     "DELAYWATCH_BTS_URL": (
         _matches(_FOLDER),
-        "write the whole https:// address of the folder, without a login, ? and #",
+        "write the https:// address of the folder, without a login, ? and #",
     ),
     "DELAYWATCH_KAGGLE_URL": (
         _matches(_FOLDER),
-        "write the whole https:// address of the API, without a login, ? and #",
+        "write the https:// address of the API, without a login, ? and #",
     ),
     "DELAYWATCH_KAGGLE_TOKEN": (
         _is_kaggle_token,

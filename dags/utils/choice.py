@@ -52,6 +52,28 @@ def event(events: pd.DataFrame, asked: str | None = None) -> pd.Series:
     return events[events["event_id"] == asked].iloc[0]
 
 
+def day_instead(days: pd.DataFrame, verdicts: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the airport-day with the highest score as an event, for a year without flags: EVENTS and EVENT_DAYS.
+
+    days: AIRPORT_DAYS; verdicts: ANOMALIES, whose dates are those of `days`. Only the columns are filled that an
+    unflagged day has: there is no severity and no place.
+    """
+    scored = verdicts.dropna(subset="score")
+    if scored.empty:
+        raise DelaywatchError("No day of this year could be judged, for lack of flights or days; choose another year.")
+    best = scored.sort_values("score", kind="stable").iloc[-1]
+    day = days[(days["origin"] == best["origin"]) & (days["fl_date"] == best["fl_date"])].assign(
+        event_id=f"{best['fl_date']:%Y%m%d}-{best['origin']}",
+        name=f"{best['fl_date']:%F} {best['origin']}, not flagged",
+        first_day=best["fl_date"],
+        last_day=best["fl_date"],
+        airports=1,
+        airport_days=1,
+        severity=0,
+    )
+    return day, day[["event_id", "origin", "fl_date"]]
+
+
 def _known(asked: T, known: Sequence[T], what: str, where: str) -> T:
     if asked in known:
         return asked

@@ -203,7 +203,7 @@ class DBHandler:
     def give_feedback(self, origin: str, fl_date: date, opinion: str, note: str, author: str) -> bool:
         """Keep what `author` says of an airport-day, over what was said of it before; whether that was anything else.
 
-        opinion: `expected` (known beforehand: the day is judged, but nothing is learnt from it), `wrong` (a false
+        opinion: `expected` (known beforehand; the day is not used for fitting its airport), `wrong` (a false
         alarm) or `right` (a true one). note: may be empty. The server notes the time; the same again leaves it.
         Raises DelaywatchError for another opinion, without an author, and for a day that `airport_days` does not have:
         it names the airport's first and last day there, or the airports that are close in spelling.

@@ -33,7 +33,8 @@ def feedback(
     opinion: Annotated[
         str | None,
         typer.Argument(
-            help="expected: known beforehand, nothing is learnt from the day. wrong: a false alarm. right: a true one."
+            help="expected: known beforehand; the day is not used for fitting this airport. wrong: a false alarm. "
+            "right: a true one."
         ),
     ] = None,
     note: Annotated[str, typer.Option("--note", help="Why, in your words.")] = "",
@@ -77,7 +78,7 @@ def _give(handler: DBHandler, airport: str, day: date, opinion: str, note: str, 
     (now,) = _of_day(handler.judged_feedback(day.year), airport, day).to_dict("records")
     _say(f"{airport} {day}: {opinion}{'' if is_new else ', as before'} (the published verdict: {_verdict(now)}).")
     if "expected" in {opinion, before} and opinion != before:
-        _say_what_next(day)
+        _say_what_next(airport, day)
     elif opinion == "right" and not now["severity"]:
         _say("The day is not flagged, so this counts as an abnormal day that was missed.")
     elif opinion == "wrong" and not now["severity"]:
@@ -92,7 +93,7 @@ def _withdraw(handler: DBHandler, airport: str, day: date) -> None:
         )
     _say(f"{airport} {day}: {before} is withdrawn.")
     if before == "expected":
-        _say_what_next(day)
+        _say_what_next(airport, day)
 
 
 def _list(handler: DBHandler, years: list[int] | None) -> None:
@@ -168,8 +169,8 @@ def _say(line: str) -> None:
     Console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _say_what_next(day: date) -> None:
+def _say_what_next(airport: str, day: date) -> None:
     _say(
-        f"Verdicts heed it after `python -m utils detect --year {day.year}`, "
-        "then `explain`, `upsert`, `plot` and `page`."
+        f"To apply it to the other days of {airport}, run `python -m utils detect --year {day.year}`, then `explain`, "
+        "`upsert`, `plot` and `page`. Verdicts of other airports do not change."
     )

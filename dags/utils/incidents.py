@@ -1,7 +1,8 @@
-"""Known incidents that a person keeps in a file, and which airport-days nothing is learnt from because of them.
+"""Airport-days that are not used for fitting: incidents that a person keeps in a file, and feedback `expected`.
 
-An excluded day is judged and flagged like any other; what counts as normal is learnt from the others alone. Days on
-which somebody gave the feedback `expected` are excluded in the same way: they come from the warehouse, not from here.
+Such a day is scored and flagged like any other. An incident, which may concern many airports, is left out of every fit.
+Feedback concerns one airport: it is left out of the fit of that airport alone. The feedback itself comes from the
+warehouse, see `warehouse/feedback.py`.
 """
 
 from __future__ import annotations
@@ -44,35 +45,38 @@ def read(path: Path) -> list[Incident]:
     return [_incident(path, block) for block in blocks]
 
 
-def excluded(days: pd.DataFrame, incidents: Sequence[Incident], expected_days: pd.DataFrame) -> pd.Series:
-    """Which of `days` nothing is learnt from: a series of booleans, called is_excluded, with their index.
+def exclusions(days: pd.DataFrame, incidents: Sequence[Incident], expected_days: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns `is_excluded` and `is_expected` of the detectors' contract, with the index of `days`.
 
     days: one row per airport and day, with `origin` and `fl_date`. expected_days: the airport-days, `origin` and
-    `fl_date`, that somebody called expected; those that `days` does not have are of no effect.
+    `fl_date`, with the feedback `expected`; those that `days` does not have are ignored.
     """
     dates = _dates(days)
-    found = np.zeros(len(days), dtype=np.bool_)
+    is_excluded = np.zeros(len(days), dtype=np.bool_)
     for incident in incidents:
         is_then = ((dates >= pd.Timestamp(incident.first)) & (dates <= pd.Timestamp(incident.last))).to_numpy()
         if is_then.any():
-            found |= is_then if incident.airports is None else is_then & days["origin"].isin(incident.airports)
+            is_excluded |= is_then if incident.airports is None else is_then & days["origin"].isin(incident.airports)
+    is_expected = np.zeros(len(days), dtype=np.bool_)
     if len(expected_days):
         expected = pd.MultiIndex.from_arrays([expected_days["origin"], _dates(expected_days)])
-        found |= pd.MultiIndex.from_arrays([days["origin"], dates]).isin(expected)
-    return pd.Series(found, index=days.index, name="is_excluded")
+        is_expected = pd.MultiIndex.from_arrays([days["origin"], dates]).isin(expected)
+    return pd.DataFrame({"is_excluded": is_excluded, "is_expected": is_expected}, index=days.index)
 
 
-def fingerprint(days: pd.DataFrame, is_excluded: pd.Series) -> str:
-    """The excluded airport-days of a year in a text that is the same in whatever order they come; empty without any.
+def fingerprint(days: pd.DataFrame) -> str:
+    """Return the excluded airport-days of a year as text that does not depend on their order; empty without any.
 
-    Verdicts depend on them as on a detector's parameters, so this text belongs into what their `params_hash` is made
-    of. It says which days, not why: a note reworded, or an incident at an airport that has no flights, changes nothing.
+    days: airport-days with the columns of `exclusions`. Verdicts depend on these columns as they do on a detector's
+    parameters, so the text is part of their `params_hash`. It says which days, and whether an incident or only feedback
+    excludes them. A reworded note, or an incident at an airport without flights, changes nothing.
     """
-    of_day: dict[str, list[str]] = {}
-    which = is_excluded.to_numpy(dtype=np.bool_)
-    for origin, day in sorted(zip(days["origin"][which], _dates(days)[which].dt.strftime("%Y-%m-%d"), strict=True)):
-        of_day.setdefault(day, []).append(origin)
-    return json.dumps(of_day, sort_keys=True, separators=(",", ":")) if of_day else ""
+    rows = days[days["is_excluded"] | days["is_expected"]]
+    origins: pd.Series = rows["origin"].astype(str) + np.where(rows["is_excluded"], "", " expected")
+    airports_of: dict[str, list[str]] = {}
+    for origin, day in sorted(zip(origins, _dates(rows).dt.strftime("%Y-%m-%d"), strict=True)):
+        airports_of.setdefault(day, []).append(origin)
+    return json.dumps(airports_of, sort_keys=True, separators=(",", ":")) if airports_of else ""
 
 
 def _dates(days: pd.DataFrame) -> pd.Series:

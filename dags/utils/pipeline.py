@@ -155,8 +155,8 @@ def write_gold(settings: Settings, year: int) -> str:
 def write_anomalies(settings: Settings, year: int, detector: str) -> str:
     """Replace one detector's verdicts on every airport and day of the year.
 
-    Known incidents of incidents.yaml and, where there is a warehouse, days that somebody called expected are judged but
-    not learnt from.
+    Known incidents of incidents.yaml are scored but not used for fitting. If there is a warehouse, the same holds for
+    days with the feedback `expected`, within their airport.
     """
     from utils import detectors, incidents, schemas
     from utils import lake as keys
@@ -166,11 +166,11 @@ def write_anomalies(settings: Settings, year: int, detector: str) -> str:
     if settings.warehouse:
         check_warehouse(settings)  # the first step that needs it: what was said of days is there
     else:
-        log.info("%d: no warehouse is given, so nothing that people said of days is heeded", year)
+        log.info("%d: DELAYWATCH_WAREHOUSE is not set, so feedback is not read", year)
     params = detectors.read_settings(DETECTORS_FILE)[detector]
     table, version = lake.read_hashed(keys.airport_days_key(check_year(year)))
     days = _with_exclusions(settings, _frame(table), year)
-    excluded = incidents.fingerprint(days, days["is_excluded"])
+    excluded = incidents.fingerprint(days)
     found = schemas.check(
         detectors.run(detector, days, params, excluded), schemas.ANOMALIES, f"The verdicts of {detector} on {year}"
     )
@@ -195,7 +195,7 @@ def explain(settings: Settings, year: int) -> str:
         check_warehouse(settings)
     table, judged = _gold(settings, lake, check_year(year))
     days, verdicts = _with_exclusions(settings, _frame(table), year), _frame(judged[detectors.PUBLISHED])
-    today = _params_hashes(incidents.fingerprint(days, days["is_excluded"]))[detectors.PUBLISHED]
+    today = _params_hashes(incidents.fingerprint(days))[detectors.PUBLISHED]
     if set(verdicts["params_hash"]) != {today}:
         raise DelaywatchError(
             f"The verdicts of {detectors.PUBLISHED} on {year} in {lake.uri} were made with other settings, incidents "
@@ -495,10 +495,10 @@ def _params_hashes(excluded: str) -> dict[str, str]:
 
 
 def _excluded(settings: Settings, days: pd.DataFrame, year: int) -> str:
-    """The fingerprint of the airport-days that nothing is learnt from at present."""
+    """Return the fingerprint of the airport-days that are not used for fitting at present."""
     from utils import incidents
 
-    return incidents.fingerprint(days, _with_exclusions(settings, days, year)["is_excluded"])
+    return incidents.fingerprint(_with_exclusions(settings, days, year))
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
@@ -517,7 +517,7 @@ def _with_detector(verdicts: pa.Table, name: str) -> pa.Table:
 
 
 def _with_exclusions(settings: Settings, days: pd.DataFrame, year: int) -> pd.DataFrame:
-    """The airport-days with the column `is_excluded`; without a warehouse nobody has said anything of them."""
+    """Return the airport-days with `is_excluded` and `is_expected`; without a warehouse there is no feedback."""
     import pandas as pd
 
     from utils import incidents
@@ -528,7 +528,7 @@ def _with_exclusions(settings: Settings, days: pd.DataFrame, year: int) -> pd.Da
         with closing(DBHandler(settings.warehouse)) as warehouse:
             said = warehouse.feedback(year)
         expected = said[said["opinion"] == "expected"]
-    return days.assign(is_excluded=incidents.excluded(days, incidents.read(INCIDENTS_FILE), expected))
+    return days.assign(**incidents.exclusions(days, incidents.read(INCIDENTS_FILE), expected))
 
 
 def _version_of_published(lake: Lake, year: int) -> str:

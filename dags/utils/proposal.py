@@ -1,12 +1,12 @@
 """A proposal: other settings of one detector. What they would cost on a year's flights, and the file that says them.
 
-Nothing is written here, and detectors.yaml is never replaced: a person looks at the proposal and commits it. How
-quality is measured is `evaluation`'s, what a parameter may be is the detectors'.
+detectors.yaml is never replaced: a person looks at the proposal and commits it. How quality is measured is
+`evaluation`'s, what a parameter may be is the detectors'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +102,25 @@ def text(path: Path, detector: str, changed: Mapping[str, object]) -> str:
                 f"{path} is written so that only a person can change it; write {_shown(differing)} into its {detector}."
             )
     return written
+
+
+def write(text: str, name: str, folders: Sequence[Path]) -> Path:
+    """Write a proposal into the first of the folders where this user may create the file, and return its path.
+
+    In the stack Jupyter may be another user than the owner of notebooks/. Raises DelaywatchError if no folder works.
+    """
+    refused = []
+    for folder in folders:
+        path = (folder / name).resolve()
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            refused.append(f"{path} cannot be written ({error.strerror})")
+        else:
+            return path
+    raise DelaywatchError(
+        f"{' and '.join(refused)}; copy the lines above, or set DELAYWATCH_SCRATCH to a folder that you may write to."
+    )
 
 
 def _with(before: str, detector: str, name: str, value: object) -> str:

@@ -35,12 +35,15 @@ CAUSE_WORDS = {
     "security": "by security",
     "late_aircraft": "by aircraft that came late",
 }
-# A sentence names the first of them when it has a tenth of the excess and this many times its share of the flights. Of
-# the many destinations of an airport, one is always somewhat above its share.
-NOTABLE_SHARE, NOTABLE_TIMES = 0.1, {"carrier": 1.25, "destination": 1.5}
+# When a sentence names a part: see `explain`. docs/delaywatch.md says how these were measured.
+MIN_SHARE = {"cause": 0.25, "carrier": 0.1, "destination": 0.1}
+MIN_TIMES_OTHERS = 1.5
+MIN_STANDARD_ERRORS = {"carrier": 2.0, "destination": 3.0}  # of many destinations, one is always far from the others
 
 MEASURE_WORDS = {"delay_min": "delay", "cancelled": "cancellations"}
 _MEASURES = tuple(MEASURE_WORDS)
+_BOTH = "both"  # measures together, in minutes: a cancelled flight counts as DELAY_CAP_MIN
+_SUMS = ("scheduled", *_MEASURES, "delay_min2")  # the last: squares of the minutes of single flights
 _DIMENSIONS = {"carrier": "op_carrier", "destination": "dest"}
 _ABSENT, _UNUSED = -2, -1
 
@@ -51,8 +54,8 @@ def explain(
     """Reasons for every flagged day and their parts: tables of schemas.ANOMALY_REASONS and schemas.ANOMALY_FACTORS.
 
     flights: all silver flights of the year (FLIGHT_COLUMNS of them), in pieces of any size and order; read once, and
-    only sums are kept. days: AIRPORT_DAYS, perhaps with `is_excluded`. verdicts: the published detector's ANOMALIES.
-    expected: EXPECTED_COLUMNS with the index of `days`.
+    only sums are kept. days: AIRPORT_DAYS, with `is_excluded` and `is_expected` if any day is. verdicts: the published
+    detector's ANOMALIES. expected: EXPECTED_COLUMNS with the index of `days`.
 
     What is usual for a part of a flagged day (a carrier's, a destination's, a cause's) is its rate per scheduled flight
     on the airport's ordinary days, which are neither flagged nor excluded, times the part's scheduled flights of that
@@ -65,6 +68,18 @@ def explain(
     measures together, as for the columns `top_*` and the order of destinations, a cancelled flight counts as
     DELAY_CAP_MIN minutes, as it does in the effective delay. An airport without any ordinary flight has no usual and no
     excess, and a year without minutes by cause, or without cancellation codes, has none of them here.
+
+    The sentence names a carrier or a destination if it differs from the other flights of that airport and day:
+
+    - it has at least MIN_SHARE of the excess (of all parts with an excess),
+    - its excess per flight is at least MIN_TIMES_OTHERS that of the other flights,
+    - the difference is at least MIN_STANDARD_ERRORS standard errors. The error is Welch's for two means with unequal
+      variances, with no variance below that of all flights of the day. One cancelled flight of a small carrier, or one
+      flight that is six hours late, has so large an error that it names nobody.
+
+    A carrier with 80% of the flights can so be named, and nobody is named on a day that hits all alike. A cause has no
+    flights of its own: its excess is divided by its usual minutes instead, and the third condition is left out. The
+    largest excess of both measures together that meets the conditions is named, else that of the cancellations alone.
 
     A year without flagged days is not read. Raises DelaywatchError when the flights, the days and the verdicts are not
     of the same gold.
@@ -96,8 +111,10 @@ def _joined(days: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     """Days by airport and date, with is_flagged, direction, severity and score of their verdict, and is_excluded."""
     known = verdicts.loc[verdicts["is_anomaly"].eq(True), ["origin", "fl_date", "direction", "severity", "score"]]
     known = known.assign(fl_date=pd.to_datetime(known["fl_date"]), is_flagged=True)
-    if "is_excluded" not in days:
-        days = days.assign(is_excluded=False)
+    is_excluded = np.zeros(len(days), dtype=np.bool_)
+    for name in {"is_excluded", "is_expected"} & set(days):
+        is_excluded |= days[name].to_numpy(dtype=np.bool_)
+    days = days.assign(is_excluded=is_excluded)
     days = days.assign(fl_date=pd.to_datetime(days["fl_date"]))
     joined = days.merge(known, on=["origin", "fl_date"], how="left", validate="one_to_one")
     joined["is_flagged"] = joined["is_flagged"].eq(True)
@@ -181,7 +198,7 @@ def _dictionary(column: pa.ChunkedArray | pa.Array) -> pa.DictionaryArray:
 
 def _sums(flights: Iterator[pa.RecordBatch | pa.Table], groups: _Groups) -> dict[str, pd.DataFrame]:
     """Scheduled flights, delay minutes and cancellations: by group ("day") and by group and name of each dimension."""
-    partial: dict[str, list[pa.Table]] = {"day": [], **{name: [] for name in _DIMENSIONS}}
+    partial: dict[str, list[pa.Table]] = {name: [] for name in _DIMENSIONS}
     for batch in flights:
         group = groups.of_flights(batch)
         is_used = group != _UNUSED
@@ -193,34 +210,31 @@ def _sums(flights: Iterator[pa.RecordBatch | pa.Table], groups: _Groups) -> dict
                 "scheduled": pa.array(np.ones(int(is_used.sum()), np.int64)),
                 "delay_min": pa.array(np.where(is_cancelled, 0, late_min)[is_used]),
                 "cancelled": pa.array(is_cancelled[is_used].astype(np.int64)),
+                "delay_min2": pa.array(np.where(is_cancelled, 0, late_min**2)[is_used]),
             }
         )
-        partial["day"].append(_summed(measured, ["group"]))
         for name, column in _DIMENSIONS.items():
             named = measured.append_column("name", _dictionary(batch[column]).filter(pa.array(is_used)))
-            found = _summed(named, ["group", "name"])
+            found = _summed(named)
             partial[name].append(found.set_column(1, "name", found["name"].cast(pa.string())))
         for name, tables in partial.items():
             if sum(table.num_rows for table in tables) > MERGE_ROWS:
                 partial[name] = [_merged(tables)]
-    return {name: _merged(tables).to_pandas() for name, tables in partial.items()}
+    sums: dict[str, pd.DataFrame] = {name: _merged(tables).to_pandas() for name, tables in partial.items()}
+    return {"day": sums["carrier"].groupby("group", as_index=False)[list(_SUMS)].sum(), **sums}
 
 
-def _summed(table: pa.Table, by: list[str]) -> pa.Table:
-    """Sums by `by`; whole numbers only, so neither the order nor the cut of the flights can change them."""
-    summed = table.group_by(by, use_threads=False).aggregate(
-        [(name, "sum") for name in ("scheduled", *_MEASURES)],
-    )
-    return summed.select([*by, "scheduled_sum", *(f"{name}_sum" for name in _MEASURES)]).rename_columns(
-        [*by, "scheduled", *_MEASURES]
-    )
+def _summed(table: pa.Table) -> pa.Table:
+    """Sums by group and name; whole numbers only, so neither the order nor the cut of the flights can change them."""
+    by = ["group", "name"]
+    summed = table.group_by(by, use_threads=False).aggregate([(name, "sum") for name in _SUMS])
+    return summed.select([*by, *(f"{name}_sum" for name in _SUMS)]).rename_columns([*by, *_SUMS])
 
 
 def _merged(tables: list[pa.Table]) -> pa.Table:
     if not tables:
-        return pa.table({name: pa.array([], pa.int64()) for name in ("group", "name", "scheduled", *_MEASURES)})
-    whole = pa.concat_tables(tables)
-    return _summed(whole, [name for name in ("group", "name") if name in whole.column_names])
+        return pa.table({name: pa.array([], pa.int64()) for name in ("group", "name", *_SUMS)})
+    return _summed(pa.concat_tables(tables))
 
 
 def _check_whole(by_group: pd.DataFrame, groups: _Groups) -> None:
@@ -295,23 +309,64 @@ def _is_reported(days: pd.DataFrame, pattern: str) -> bool:
 
 
 def _weighed(parts: pd.DataFrame) -> pd.DataFrame:
-    """With `weight`, the excess in minutes with cancelled flights as DELAY_CAP_MIN, its `share` and `rank` in the day.
+    """Add `weight`, the excess in minutes with cancelled flights as DELAY_CAP_MIN, and `rank` in the day.
 
-    The share is of all parts that exceed what is usual; rank 0 is the part farthest from usual, above or below.
+    Rank 0 is the part farthest from usual, above or below.
     """
-    weight = parts["excess_delay_min"].fillna(0) + DELAY_CAP_MIN * parts["excess_cancelled"].fillna(0)
-    above = weight.clip(lower=0)
-    parts = parts.assign(weight=weight, share=above / above.groupby(parts["day"]).transform("sum"))
-    parts = parts.assign(distance=weight.abs()).sort_values(["distance", "name"], ascending=[False, True])
+    parts = parts.assign(weight=_values(parts, _BOTH, "excess_"))
+    parts = parts.assign(distance=parts["weight"].abs()).sort_values(["distance", "name"], ascending=[False, True])
     return parts.assign(rank=parts.groupby("day").cumcount())
 
 
-def _tops(parts: pd.DataFrame) -> pd.DataFrame:
-    """The part of each day that exceeds what is usual the most, with its share of the day's flights; index: day."""
-    flights = parts["scheduled"] / parts.groupby("day")["scheduled"].transform("sum")
-    parts = parts.assign(share_of_flights=flights, of=parts.groupby("day")["name"].transform("size"))
+def _values(parts: pd.DataFrame, measure: str, prefix: str = "") -> pd.Series:
+    """A measure of each part, or with a prefix what is usual or exceeds; both measures together in minutes."""
+    if measure != _BOTH:
+        return parts[f"{prefix}{measure}"]
+    return parts[f"{prefix}delay_min"].fillna(0) + DELAY_CAP_MIN * parts[f"{prefix}cancelled"].fillna(0)
+
+
+def _top(parts: pd.DataFrame) -> pd.Series:
+    """The name of the part of each day that exceeds what is usual the most; index: day."""
     above = parts[parts["weight"] > 0].sort_values(["weight", "name"], ascending=[False, True])
-    return above.drop_duplicates("day").set_index("day")[["name", "share", "share_of_flights", "of"]]
+    return above.drop_duplicates("day").set_index("day")["name"]
+
+
+def _notable(parts: pd.DataFrame, measure: str, dimension: str) -> dict[int, dict[str, Any]]:
+    """By day, the part that a sentence names for this measure, with its share of excess and flights: see `explain`."""
+    excess = _values(parts, measure, "excess_")
+    base = _values(parts, measure, "usual_") if dimension == "cause" else parts["scheduled"]
+
+    def others(values: pd.Series) -> pd.Series:
+        return values.groupby(parts["day"]).transform("sum") - values
+
+    above = excess.clip(lower=0)
+    share = above / (above + others(above))
+    is_notable = (excess > 0) & (share >= MIN_SHARE[dimension])
+    is_notable &= excess * others(base) >= MIN_TIMES_OTHERS * others(excess) * base
+    if dimension in MIN_STANDARD_ERRORS:
+        difference = excess / base - others(excess) / others(base)
+        is_notable &= difference >= MIN_STANDARD_ERRORS[dimension] * _standard_error(parts, measure)
+    flights = parts["scheduled"] / (parts["scheduled"] + others(parts["scheduled"]))
+    found = parts.assign(excess=excess, share=share, share_of_flights=flights)[is_notable]
+    found = found.sort_values(["excess", "name"], ascending=[False, True]).drop_duplicates("day").set_index("day")
+    return cast("dict[int, dict[str, Any]]", found[["name", "share", "share_of_flights"]].to_dict("index"))
+
+
+def _standard_error(parts: pd.DataFrame, measure: str) -> pd.Series:
+    """Standard error of the difference per flight between a part and the others; NaN if either has only one flight."""
+    squares = parts["cancelled"]
+    if measure == _BOTH:
+        squares = parts["delay_min2"] + DELAY_CAP_MIN**2 * parts["cancelled"]  # a cancelled flight has no delay
+    sums = pd.DataFrame({"n": parts["scheduled"], "total": _values(parts, measure), "squares": squares})
+    day = sums.groupby(parts["day"]).transform("sum")
+
+    def variance(of: pd.DataFrame) -> pd.Series:
+        return (of["squares"] - of["total"] ** 2 / of["n"]).clip(lower=0) / (of["n"] - 1)
+
+    least = variance(day)
+    own, rest = (np.maximum(variance(of), least) / of["n"] for of in (sums, day - sums))
+    error: pd.Series = np.sqrt(own + rest)
+    return error
 
 
 def _reasons(
@@ -328,20 +383,22 @@ def _reasons(
     for measure in _MEASURES:
         usual = rates[measure].to_numpy()[flagged["airport"]] * flagged["scheduled"]
         reasons[f"usual_{measure}"], reasons[f"excess_{measure}"] = usual, reasons[measure] - usual
-    tops = {name: _tops(frame) for name, frame in parts.items()}
-    for name, top in tops.items():
-        reasons[f"top_{name}"] = top["name"].reindex(reasons.index)
-    by_cause = [measure for measure in _MEASURES if parts["cause"][measure].notna().any()]
-    of_day = {name: cast("dict[int, dict[str, Any]]", top.to_dict("index")) for name, top in tops.items()}
+    notable: dict[str, dict[str, dict[int, dict[str, Any]]]] = {}
+    for name, frame in parts.items():
+        reasons[f"top_{name}"] = _top(frame).reindex(reasons.index)
+        reported = [measure for measure in _MEASURES if frame[measure].notna().any()]
+        measures = [_BOTH, "cancelled"] if len(reported) > 1 else reported
+        notable[name] = {measure: _notable(frame, measure, name) for measure in measures}
+        reasons[f"parts_{name}"] = frame.groupby("day").size().reindex(reasons.index, fill_value=0)
     reasons["sentence"] = [
-        _sentence(row, {name: top[number] for name, top in of_day.items() if number in top}, by_cause)
+        _sentence(row, {name: {m: days.get(number) for m, days in of.items()} for name, of in notable.items()})
         for number, row in enumerate(cast("list[dict[str, Any]]", reasons.to_dict("records")))
     ]
     return reasons
 
 
-def _sentence(day: Mapping[str, Any], tops: Mapping[str, Mapping[str, Any]], by_cause: list[str]) -> str:
-    """The day in plain words; tops: by dimension; by_cause: the measures that the year has by cause."""
+def _sentence(day: Mapping[str, Any], notable: Mapping[str, Mapping[str, Mapping[str, Any] | None]]) -> str:
+    """The day in plain words; notable: by dimension and measure that the year has, the part to name, if any."""
     facts = [words.count(day["scheduled"], "scheduled flight")]
     if not pd.isna(day["effective_delay_min"]):
         usual = day["expected_effective_delay_min"]
@@ -356,9 +413,8 @@ def _sentence(day: Mapping[str, Any], tops: Mapping[str, Mapping[str, Any]], by_
     more = _excess(day)
     if not more:
         return f"{subject}: {', '.join(facts)}."
-    told = [*_cause(tops.get("cause"), more, by_cause), *_stands_out(tops)]
     excess = f"{words.listed(list(more.values()))} more than usual"
-    return f"{subject}: {', '.join(facts)}; {': '.join(filter(None, [excess, ', '.join(told)]))}."
+    return f"{subject}: {', '.join(facts)}; {': '.join(filter(None, [excess, _stands_out(day, notable, more)]))}."
 
 
 def _excess(day: Mapping[str, Any]) -> dict[str, str]:
@@ -371,25 +427,31 @@ def _excess(day: Mapping[str, Any]) -> dict[str, str]:
     return more
 
 
-def _cause(top: Mapping[str, Any] | None, more: Mapping[str, str], by_cause: list[str]) -> list[str]:
-    """The main cause, said of that measure alone which the year has by cause."""
-    if top is None or not set(more) & set(by_cause):
-        return []
-    part = "" if len(by_cause) > 1 else f" of the {MEASURE_WORDS[by_cause[0]]}"
-    return [f"{words.share(top['share'])}{part} {CAUSE_WORDS[top['name']]}"]
+def _stands_out(
+    day: Mapping[str, Any], notable: Mapping[str, Mapping[str, Mapping[str, Any] | None]], more: Mapping[str, str]
+) -> str:
+    """The cause, carrier and destination that have more than their part of the excess, and where none has."""
+    named, spread = {}, []
+    for dimension, by_measure in notable.items():
+        candidates = {measure: part for measure, part in by_measure.items() if measure in {_BOTH, *more}}
+        found = next(((measure, part) for measure, part in candidates.items() if part), None)
+        if day[f"parts_{dimension}"] > 1 and found:
+            named[dimension] = _named(dimension, *found, is_one_of_two=len(more) > 1)
+        elif day[f"parts_{dimension}"] > 1 and candidates:
+            spread.append(dimension)
+    if not {"carrier", "destination"} <= set(spread):
+        spread = [name for name in spread if name == "cause"]
+    over = [f"spread over {words.listed([f'{name}s' for name in spread])}"] if spread else []
+    return ", ".join([*named.values(), *over])
 
 
-def _stands_out(tops: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The carrier and the destination with more than their part of the excess, or that there is none such."""
-    choices = {name: tops[name] for name in _DIMENSIONS if name in tops and tops[name]["of"] > 1}
-    notable = [
-        f"{words.share(top['share'])} {'at' if name == 'carrier' else 'to'} {top['name']} "
-        f"with {words.share(top['share_of_flights'])} of the flights"
-        for name, top in choices.items()
-        if top["share"] >= max(NOTABLE_SHARE, NOTABLE_TIMES[name] * top["share_of_flights"])
-    ]
-    spread = ["spread over carriers and destinations"] if len(choices) == len(_DIMENSIONS) else []
-    return notable or spread
+def _named(dimension: str, measure: str, part: Mapping[str, Any], is_one_of_two: bool) -> str:
+    of = f" of the {MEASURE_WORDS[measure]}" if is_one_of_two and measure != _BOTH else ""
+    share = f"{words.share(part['share'])}{of}"
+    if dimension == "cause":
+        return f"{share} {CAUSE_WORDS[part['name']]}"
+    place = "at" if dimension == "carrier" else "to"
+    return f"{share} {place} {part['name']} with {words.share(part['share_of_flights'])} of the flights"
 
 
 def _table(frame: pd.DataFrame, schema: pa.Schema, what: str) -> pa.Table:

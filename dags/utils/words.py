@@ -49,14 +49,14 @@ def flag(direction: str, severity: Any) -> str:
 
 
 def rarity(return_period_days: Any) -> str:
-    """`once in 180 days`, `once in 7 years`; what is said of the rarest stops at a hundred years.
+    """Return `once in 180 days`, or `rarer than once a year` beyond that.
 
-    return_period_days: the score of the published detector.
+    return_period_days: the score of the published detector. It is fitted on single years, so longer periods are
+    extrapolated: they rank days, but are not precise enough to be quoted.
     """
-    years = return_period_days / DAYS_IN_YEAR
-    if years < 2:
-        return f"once in {count(round(return_period_days), 'day')}"
-    return f"once in {count(round(years), 'year')}" if years < 100 else "rarer than once in 100 years"
+    if return_period_days >= DAYS_IN_YEAR:
+        return "rarer than once a year"
+    return f"once in {count(round(return_period_days), 'day')}"
 
 
 def listed(parts: Sequence[object], last: str = "and") -> str:

@@ -435,11 +435,11 @@ def test_the_list_can_be_of_some_years_and_says_when_it_is_empty(handler: DBHand
     assert [row[0] for row in cells(typed("--year", "2012:2013"))] == ["JFK", "delaywatch", "three_sigma"]
 
 
-def test_detectors_are_told_to_heed_a_change_only_where_there_is_one_for_them(handler: DBHandler, typed: Typed) -> None:
-    hint = "Verdicts heed it after `python -m utils detect --year 2013`"
+def test_the_commands_to_run_next_are_shown_only_if_a_verdict_may_change(handler: DBHandler, typed: Typed) -> None:
+    command = "python -m utils detect --year 2013"
 
     told = [
-        hint in typed("JFK", "2013-02-08", *rest).stdout
+        command in typed("JFK", "2013-02-08", *rest).stdout
         for rest in (["wrong"], ["expected"], ["expected"], ["right"], ["--withdraw"])
     ]
 

@@ -320,6 +320,7 @@ def test_holidays_and_the_days_around_them_and_all_others_are_three_kinds() -> N
         weekday_weeks=100,
         holiday_days=0.001,
         shift_days=28,
+        airports=3,
     )
 
     effect = pd.Series(baseline._holiday_effect(error, dates)[:, 0], index=dates)

@@ -218,6 +218,37 @@ def test_an_excluded_day_is_judged_and_its_value_changes_the_verdict_of_no_other
 
 
 @pytest.mark.parametrize("name", detectors.NAMES)
+@pytest.mark.parametrize("others", [["BBB"], ["BBB", "CCC"]], ids=" and ".join)
+def test_feedback_on_an_airport_changes_verdicts_of_that_airport_alone(name: str, others: list[str]) -> None:
+    """Airport AAA has the same verdicts to the last bit, and BBB the same whether or not CCC has feedback, too."""
+    year = eventful_year()
+    trouble = year["fl_date"].isin([SPIKE, *(date(2015, 3, 1) + timedelta(days=i) for i in range(20))])
+
+    def judge(feedback_on: list[str]) -> pa.Table:
+        said = year.assign(is_expected=trouble & year["origin"].isin(feedback_on))
+        return detectors.run(name, said, FEW_TREES.get(name)).to_pandas().set_index("origin")
+
+    without, on_bbb, on_others = judge([]), judge(["BBB"]), judge(others)
+
+    pd.testing.assert_frame_equal(on_others.loc["AAA"], without.loc["AAA"])
+    pd.testing.assert_frame_equal(on_others.loc["BBB"], on_bbb.loc["BBB"])
+    assert not on_others.loc["BBB", "score"].equals(without.loc["BBB", "score"])
+
+
+@pytest.mark.parametrize("name", sorted({*detectors.NAMES} - {"delaywatch", "gradient_boosting"}))
+def test_a_detector_that_fits_each_airport_by_itself_excludes_a_day_for_an_incident_as_for_feedback(name: str) -> None:
+    year = of(eventful_year(), "BBB")
+    trouble = year["fl_date"] == SPIKE
+
+    incident, feedback = (
+        detectors.run(name, year.assign(**{column: trouble}), FEW_TREES.get(name))
+        for column in ("is_excluded", "is_expected")
+    )
+
+    assert feedback.equals(incident)
+
+
+@pytest.mark.parametrize("name", detectors.NAMES)
 def test_excluding_no_day_is_the_same_as_having_no_such_column(name: str) -> None:
     year = eventful_year()
     same = (year.assign(is_excluded=False), year.assign(is_excluded=pd.array([None] * len(year), dtype="boolean")))

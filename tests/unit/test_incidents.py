@@ -41,23 +41,26 @@ def test_an_incident_excludes_its_airports_from_its_first_to_its_last_day() -> N
         ("LGA", "2013-02-08"), ("LAX", "2013-02-08"), ("LAX", "2013-02-11"),
     )  # fmt: skip
 
-    found = incidents.excluded(year, [STORM, GROUND_STOP], NOBODY)
+    found = incidents.exclusions(year, [STORM, GROUND_STOP], NOBODY)
 
-    assert found.tolist() == [False, True, True, False, True, False, True]
+    assert found["is_excluded"].tolist() == [False, True, True, False, True, False, True]
 
 
-def test_a_day_that_somebody_expected_is_excluded_at_its_airport_alone() -> None:
+def test_a_day_with_feedback_expected_is_expected_at_its_airport_alone() -> None:
     year = days(("JFK", "2013-02-08"), ("JFK", "2013-02-09"), ("LGA", "2013-02-08"))
     expected = days(("JFK", "2013-02-08"), ("JFK", "2012-02-09"), ("ORD", "2013-02-09")).assign(opinion="expected")
 
-    assert incidents.excluded(year, [], expected).tolist() == [True, False, False]
+    found = incidents.exclusions(year, [], expected)
+
+    assert found["is_expected"].tolist() == [True, False, False]
+    assert not found["is_excluded"].any()
 
 
 def test_no_incident_and_no_feedback_exclude_nothing() -> None:
-    found = incidents.excluded(days(("JFK", "2013-02-08")), [], NOBODY)
+    found = incidents.exclusions(days(("JFK", "2013-02-08")), [], NOBODY)
 
-    assert found.tolist() == [False]
-    assert str(found.dtype) == "bool"
+    assert found.to_dict("records") == [{"is_excluded": False, "is_expected": False}]
+    assert [str(dtype) for dtype in found.dtypes] == ["bool", "bool"]
 
 
 @pytest.mark.parametrize("kind", ["datetime64[s]", "datetime64[ns]", "object"])
@@ -67,7 +70,10 @@ def test_dates_of_any_kind_mean_the_same_day(kind: str) -> None:
         year["fl_date"] = year["fl_date"].dt.date
     of_kind = year.astype({"fl_date": kind, "origin": "category"})
 
-    assert incidents.excluded(of_kind, [STORM], expected).tolist() == [True, True]
+    found = incidents.exclusions(of_kind, [STORM], expected)
+
+    assert found["is_excluded"].tolist() == [True, False]
+    assert found["is_expected"].tolist() == [False, True]
 
 
 DAYS = st.integers(0, 5).map(lambda number: date(2013, 2, 6) + timedelta(days=number))
@@ -82,18 +88,18 @@ INCIDENTS = st.lists(
 
 
 @given(year=YEARS, known=INCIDENTS, said=st.lists(st.tuples(AIRPORTS, DAYS), max_size=3))
-def test_a_day_is_excluded_when_an_incident_or_a_person_names_it_and_else_not(
+def test_an_incident_excludes_the_days_that_it_names_and_feedback_those_that_it_is_on(
     year: list[tuple[str, date]], known: list[Incident], said: list[tuple[str, date]]
 ) -> None:
     index = [10 * number for number in range(len(year), 0, -1)]
     frame = pd.DataFrame(year, columns=["origin", "fl_date"], index=index)
 
-    found = incidents.excluded(frame, known, pd.DataFrame(said, columns=["origin", "fl_date"]))
+    found = incidents.exclusions(frame, known, pd.DataFrame(said, columns=["origin", "fl_date"]))
 
     assert found.index.tolist() == index
-    assert found.tolist() == [
-        (origin, day) in said
-        or any(one.first <= day <= one.last and (one.airports is None or origin in one.airports) for one in known)
+    assert found["is_expected"].tolist() == [row in said for row in year]
+    assert found["is_excluded"].tolist() == [
+        any(one.first <= day <= one.last and (one.airports is None or origin in one.airports) for one in known)
         for origin, day in year
     ]
 
@@ -101,11 +107,15 @@ def test_a_day_is_excluded_when_an_incident_or_a_person_names_it_and_else_not(
 # Their fingerprint
 
 
-def test_the_fingerprint_names_the_excluded_days_in_whatever_order_they_come() -> None:
+def marked(year: pd.DataFrame, known: list[Incident], expected: pd.DataFrame) -> pd.DataFrame:
+    return year.assign(**incidents.exclusions(year, known, expected))
+
+
+def test_the_fingerprint_does_not_depend_on_the_order_of_days() -> None:
     year = days(("LGA", "2013-02-09"), ("JFK", "2013-02-10"), ("JFK", "2013-02-09"), ("LGA", "2013-02-08"))
     backwards = year.iloc[::-1]
 
-    texts = [incidents.fingerprint(one, incidents.excluded(one, [STORM], NOBODY)) for one in (year, backwards)]
+    texts = [incidents.fingerprint(marked(one, [STORM], NOBODY)) for one in (year, backwards)]
 
     assert texts == ['{"2013-02-08":["LGA"],"2013-02-09":["JFK","LGA"]}'] * 2
 
@@ -113,19 +123,30 @@ def test_the_fingerprint_names_the_excluded_days_in_whatever_order_they_come() -
 def test_a_year_without_excluded_days_has_an_empty_fingerprint() -> None:
     year = days(("LAX", "2013-02-08"), ("JFK", "2014-02-08"))
 
-    assert incidents.fingerprint(year, incidents.excluded(year, [STORM], NOBODY)) == ""
+    assert incidents.fingerprint(marked(year, [STORM], NOBODY)) == ""
 
 
-def test_why_a_day_is_excluded_does_not_change_the_fingerprint() -> None:
+def test_a_reworded_incident_does_not_change_the_fingerprint_and_feedback_on_another_day_does() -> None:
     year = days(("JFK", "2013-02-08"), ("LAX", "2013-02-08"))
     reworded = Incident(frozenset({"JFK", "ORD"}), date(2013, 2, 1), date(2013, 2, 8), "a blizzard")
+    at_jfk, at_lax = (days((origin, "2013-02-08")) for origin in ("JFK", "LAX"))
 
-    texts = {
-        incidents.fingerprint(year, incidents.excluded(year, known, said))
-        for known, said in (([STORM], NOBODY), ([reworded], NOBODY), ([], days(("JFK", "2013-02-08"))))
-    }
+    storm, renamed, storm_and_feedback, feedback_elsewhere, feedback_alone = (
+        incidents.fingerprint(marked(year, known, expected))
+        for known, expected in (
+            ([STORM], NOBODY),
+            ([reworded], NOBODY),
+            ([STORM], at_jfk),
+            ([STORM], at_lax),
+            ([], at_jfk),
+        )
+    )
 
-    assert texts == {'{"2013-02-08":["JFK"]}'}
+    assert storm == renamed == storm_and_feedback
+    assert len({storm, feedback_elsewhere, feedback_alone}) == 3
+
+
+KINDS = st.sampled_from([(False, False), (True, False), (False, True)])
 
 
 @given(year=YEARS, flags=st.data())
@@ -134,12 +155,15 @@ def test_two_sets_of_excluded_days_share_a_fingerprint_only_when_they_are_the_sa
 ) -> None:
     frame = pd.DataFrame(year, columns=["origin", "fl_date"])
     one, other = (
-        pd.Series(flags.draw(st.lists(st.booleans(), min_size=len(year), max_size=len(year)))) for _ in range(2)
+        pd.DataFrame(
+            flags.draw(st.lists(KINDS, min_size=len(year), max_size=len(year))), columns=["is_excluded", "is_expected"]
+        )
+        for _ in range(2)
     )
 
-    is_same = incidents.fingerprint(frame, one) == incidents.fingerprint(frame, other)
+    is_same = incidents.fingerprint(frame.join(one)) == incidents.fingerprint(frame.join(other))
 
-    assert is_same == (one.tolist() == other.tolist())
+    assert is_same == one.equals(other)
 
 
 # The file
@@ -162,7 +186,7 @@ def test_the_shipped_incidents_can_be_read_and_each_names_its_source() -> None:
 def test_the_shipped_incidents_leave_the_spring_of_2020_to_the_baselines() -> None:
     spring = days(("SFO", "2020-03-20"), ("JFK", "2020-04-15"))
 
-    assert not incidents.excluded(spring, incidents.read(SHIPPED), NOBODY).any()
+    assert not incidents.exclusions(spring, incidents.read(SHIPPED), NOBODY)["is_excluded"].any()
 
 
 def test_an_incident_of_one_day_needs_no_last_one(tmp_path: Path) -> None:

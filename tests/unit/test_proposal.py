@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +210,42 @@ def test_whatever_is_proposed_is_read_back_as_it_was_meant(change: tuple[str, di
     assert {other: detectors.parameters(other, after[other]) for other in SETTINGS if other != name} == {
         other: params for other, params in SETTINGS.items() if other != name
     }
+
+
+# Where it is written
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Root may write everywhere; be nobody for a while, as Jupyter is in the stack."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+def test_a_proposal_is_written_into_the_first_folder_where_this_user_may_write() -> None:
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        read_only, scratch = Path(one), Path(other)
+        read_only.chmod(0o555)
+        scratch.chmod(0o777)
+
+        with unprivileged():
+            path = proposal.write("delaywatch:\n", "proposed.yaml", [read_only, scratch])
+
+        assert path == scratch.resolve() / "proposed.yaml"
+        assert path.read_text() == "delaywatch:\n"
+
+
+def test_a_proposal_that_can_be_written_nowhere_names_every_path(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    folders = [tmp_path / "file", tmp_path / "missing"]
+
+    with pytest.raises(DelaywatchError) as refused:
+        proposal.write("delaywatch:\n", "proposed.yaml", folders)
+
+    assert all(f"{folder / 'proposed.yaml'}" in str(refused.value) for folder in folders)

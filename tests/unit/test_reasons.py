@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -262,22 +263,94 @@ def test_a_flight_without_a_carrier_counts_for_the_day() -> None:
 # Sentences
 
 
-def test_the_sentence_names_what_stands_out_by_cause_carrier_and_destination() -> None:
-    """United has 40 % of the flights, and with Chicago closed all of the trouble."""
-    other = [
-        flight for carrier in "ABCDEF" for flight in ordinary(carrier=carrier, dest=f"{carrier}{carrier}{carrier}")
-    ]
-    usual = [*other, *ordinary(carrier="UA", dest="ORD"), *ordinary(carrier="UA", dest="DEN", delay=40, weather_min=10)]
-    calm = [Flight(carrier=carrier, dest=f"{carrier}{carrier}{carrier}") for carrier in "ABCDEF"]
-    storm = [*[Flight(delay=None, code="B")] * 2, Flight(dest="DEN", delay=90, weather_min=90), Flight(dest="DEN")]
+def test_the_sentence_names_the_cause_the_carrier_and_the_destination_that_stand_out() -> None:
+    """With Chicago closed, United, which has 40% of the flights, has nearly all of the trouble."""
+    calm = [Flight(carrier=carrier, dest=carrier * 3) for carrier in "ABCDEF"] * 2
+    usual = [flight for carrier in "ABCDEF" for flight in ordinary(carrier=carrier, dest=carrier * 3)]
+    usual += [*ordinary(carrier="UA", dest="ORD"), *ordinary(carrier="UA", dest="DEN", delay=40, weather_min=10)]
+    storm = [*[Flight(delay=None, code="B")] * 4, *[Flight(dest="DEN", delay=90, weather_min=90)] * 2]
 
-    found = explain([*usual, *calm, *storm], {("JFK", STORM): "closure"})
+    found = explain([*usual, *calm, *storm, *[Flight(dest="DEN")] * 2], {("JFK", STORM): "closure"})
 
     assert found.reason["sentence"] == (
-        "JFK, Sat 9 Feb 2013, closure, severity strong, once in 210 days: 10 scheduled flights, effective delay 33 min "
-        "against 10 expected, 30 % disrupted against 5 %; 2 cancellations and 40 minutes of delay more than usual: "
+        "JFK, Sat 9 Feb 2013, closure, severity strong, once in 210 days: 20 scheduled flights, effective delay 33 min "
+        "against 10 expected, 30 % disrupted against 5 %; 4 cancellations and 80 minutes of delay more than usual: "
         "100 % by weather, 100 % at UA with 40 % of the flights, 76 % to ORD with 20 % of the flights."
     )
+
+
+def day_of(**carriers: Sequence[int | None]) -> list[Flight]:
+    """The storm day from the delays of each carrier's flights, None for a cancelled one; all to one destination."""
+    return [Flight(carrier=carrier, delay=delay) for carrier, delays in carriers.items() for delay in delays]
+
+
+def carrier_named(storm: list[Flight]) -> str | None:
+    """The carrier in the sentence on a day of an airport where each of them usually has 8 minutes per flight."""
+    carriers = {flight.carrier for flight in storm}
+    usual = [flight for carrier in carriers for flight in ordinary(carrier=carrier, delay=8)]
+    found = re.search(r"% (?:of the cancellations )?at (\w+) with", explain([*usual, *storm]).reason["sentence"])
+    return found[1] if found else None
+
+
+@pytest.mark.parametrize(
+    ("storm", "named"),
+    [
+        (day_of(WN=[None] * 20 + [8] * 60, UA=[8] * 20), "WN"),  # most flights, all of the excess
+        (day_of(WN=[None] * 20 + [100] * 60, UA=[100] * 20), "WN"),  # all cancellations, while all are late alike
+        (day_of(WN=[90] * 10 + [8] * 30, UA=[8] * 60), "WN"),
+        (day_of(WN=[None] * 48 + [8] * 32, UA=[None] * 12 + [8] * 8), None),  # all alike
+        (day_of(WN=[None] * 300 + [8] * 200, UA=[None] * 250 + [8] * 250), None),  # sure to differ, and too little
+        (day_of(WN=[None] * 80, UA=[None] * 18 + [8] * 2), None),  # nearly all alike
+        (day_of(WN=[8] * 95, UA=[8] * 4, OO=[None]), None),  # one cancelled flight of a small carrier
+        (day_of(WN=[8] * 90, UA=[8] * 5, OO=[600, 8, 8, 8, 8]), None),  # one flight that is ten hours late
+        (day_of(WN=[None] * 4 + [8] * 10, UA=[8] * 4), None),  # too few flights to tell
+        (day_of(WN=[None] * 20 + [8] * 60), None),  # the only carrier
+    ],
+)
+def test_a_carrier_is_named_by_its_rate_against_the_others_and_its_share_of_the_excess(
+    storm: list[Flight], named: str | None
+) -> None:
+    assert carrier_named(storm) == named
+
+
+@settings(max_examples=15)
+@given(hit=st.integers(6, 30), calm=st.integers(0, 30), delay=st.none() | st.integers(60, 300))
+def test_a_carrier_with_half_of_the_flights_and_all_of_the_excess_is_named(
+    hit: int, calm: int, delay: int | None
+) -> None:
+    assert carrier_named(day_of(WN=[delay] * hit + [8] * calm, UA=[8] * (hit + calm))) == "WN"
+
+
+@settings(max_examples=15)
+@given(
+    delays=st.lists(st.none() | st.integers(0, 300), min_size=1, max_size=6),
+    copies=st.lists(st.integers(1, 12), min_size=2, max_size=4),
+)
+def test_no_carrier_is_named_if_all_have_the_same_rates(delays: list[int | None], copies: list[int]) -> None:
+    storm = day_of(**{carrier: delays * times for carrier, times in zip("ABCD", copies, strict=False)})
+
+    assert carrier_named(storm) is None
+
+
+@pytest.mark.parametrize(("weather_min", "named"), [(61, "46 % by weather"), (31, "spread over causes")])
+def test_a_cause_is_named_if_it_is_further_above_its_usual_minutes_than_the_others(
+    weather_min: int, named: str
+) -> None:
+    """The carriers have the largest excess, as they usually have 49 of 50 minutes; 31 minutes are a too small share."""
+    usual = ordinary(delay=50, weather_min=1, carrier_min=49)
+
+    found = explain([*usual, *[Flight(delay=180, weather_min=weather_min, carrier_min=180 - weather_min)] * 4])
+
+    assert found.reason["top_cause"] == "carrier"
+    assert f" more than usual: {named}" in found.reason["sentence"]
+
+
+def test_causes_in_their_usual_mix_are_said_to_be_spread() -> None:
+    found = explain(
+        [*ordinary(delay=30, weather_min=10, carrier_min=20), Flight(delay=90, weather_min=30, carrier_min=60)]
+    )
+
+    assert found.reason["sentence"].endswith("; 60 minutes of delay more than usual: spread over causes.")
 
 
 def test_trouble_that_hits_all_alike_is_said_to_be_spread() -> None:

@@ -51,11 +51,11 @@ def test_a_flag_is_named_with_its_severity() -> None:
     [
         (1.2, "once in 1 day"),
         (180.4, "once in 180 days"),
-        (730, "once in 730 days"),
-        (731, "once in 2 years"),
-        (36_524, "once in 100 years"),
-        (36_525, "rarer than once in 100 years"),
-        (float("inf"), "rarer than once in 100 years"),
+        (365, "once in 365 days"),
+        (366, "rarer than once a year"),
+        (500, "rarer than once a year"),
+        (36_525, "rarer than once a year"),
+        (float("inf"), "rarer than once a year"),
     ],
 )
 def test_how_rare_a_day_is_is_told_in_days_then_years_and_ends_at_a_hundred(

@@ -5,8 +5,11 @@ The contract: `detect(days, **params) -> verdicts`, over all airports of one yea
 columns of `schemas.ANOMALIES` without `params_hash`. A detector is deterministic, changes nothing in place, never flags
 a day without a value, and says `insufficient_data` instead of guessing from too few days or flights.
 
-`days` may have one more column, the booleans `is_excluded` (absent: all False): days that are known to be unusual. Such
-a day is judged like any other and is not learnt from: its value changes the verdict of no other day.
+`days` may have two more columns of booleans (absent: all False). Days that are `is_excluded`, known incidents, are
+scored and not used for fitting: their values change the verdict of no other day. Days that are `is_expected`, by
+feedback, are scored and not used for fitting their own airport; the verdicts of all other airports are the same with
+and without this column. `verdicts.Calendar` does both for a detector that fits each airport by itself; one that fits
+something over several airports must use first columns alone there.
 
 To add a detector: write `detectors/<name>.py` with a function `detect`, whose keyword-only parameters carry the
 defaults, and a table `LIMITS` with the lowest and highest value of every number among them; put the name into `NAMES`
@@ -70,7 +73,7 @@ def parameters(name: str, given: Mapping[str, object] | None = None) -> dict[str
 def params_hash(name: str, given: Mapping[str, object] | None = None, excluded: str = "") -> str:
     """12 hexadecimal digits that name the detector, every parameter's value, written out or not, and what is excluded.
 
-    excluded: which days nothing is learnt from, as `incidents.fingerprint` tells them.
+    excluded: which days are not used for fitting, as `incidents.fingerprint` returns them.
     """
     what = [name, parameters(name, given), *([excluded] if excluded else [])]
     canonical = json.dumps(what, sort_keys=True, separators=(",", ":"))
@@ -101,7 +104,7 @@ def read_settings(path: Path) -> dict[str, dict[str, Parameter]]:
 def run(name: str, days: pd.DataFrame, given: Mapping[str, object] | None = None, excluded: str = "") -> pa.Table:
     """Judge `days` with the detector called `name`: a table with exactly `schemas.ANOMALIES`, by origin and fl_date.
 
-    excluded: the fingerprint of the column `is_excluded` of `days`, for `params_hash`. Raises DelaywatchError as
+    excluded: the fingerprint of `is_excluded` and `is_expected` of `days`, for `params_hash`. Raises DelaywatchError as
     `parameters` does, and when `days` are not airport days.
     """
     import pyarrow as pa

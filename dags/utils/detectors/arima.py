@@ -68,7 +68,7 @@ def detect(
 
     where = calendar(days)
     known = usable(where, METRIC, min_flights)
-    learnt = known & ~where.flags("is_excluded")
+    learnt = known & ~where.excluded()
     delay = where.numbers(METRIC)
     series = np.where(learnt, delay, np.nan)
     orders = _orders(max_p, max_d, max_q)

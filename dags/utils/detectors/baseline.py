@@ -69,6 +69,7 @@ class Baseline:
     weekday_weeks: float
     holiday_days: float
     shift_days: int
+    airports: int  # `Calendar.airports`: columns that the nation's effects are fitted on
 
     def expected(self, learnt: Floats, dates: pd.DatetimeIndex) -> Floats:
         """What each day is expected to be like, those that are NaN in `learnt` too; NaN without any history."""
@@ -88,7 +89,7 @@ class Baseline:
         total = self.history.total(np.nan_to_num(error), every=7)
         weeks = self.history.total(np.isfinite(error), every=7)
         pooled_weeks = weeks + self.weekday_weeks * (weeks > 0)
-        nation = over_airports(total) / np.maximum(over_airports(pooled_weeks), 1.0)
+        nation = self._nation(total) / np.maximum(self._nation(pooled_weeks), 1.0)
         effect: Floats = (total + self.weekday_weeks * nation) / (weeks + self.weekday_weeks)
         return effect
 
@@ -98,8 +99,8 @@ class Baseline:
         A year has too few such days to ask each airport, and the median keeps one storm at Christmas from becoming a
         habit.
         """
-        airports = over_airports(np.isfinite(error))
-        nation = np.where(airports > 0, over_airports(np.nan_to_num(error)) / np.maximum(airports, 1.0), np.nan)
+        airports = self._nation(np.isfinite(error))
+        nation = np.where(airports > 0, self._nation(np.nan_to_num(error)) / np.maximum(airports, 1.0), np.nan)
         effect = np.zeros_like(nation)
         for is_kind in _kinds_of_holidays(dates):
             usual = np.nan_to_num(self.history.median(np.where(is_kind, nation, np.nan)))
@@ -125,10 +126,13 @@ class Baseline:
         shift[:, airports] = np.nan_to_num(part * least)
         return shift
 
+    def _nation(self, values: Floats | Flags) -> Floats:
+        return over_airports(values, self.airports)
 
-def over_airports(values: Floats | Flags) -> Floats:
-    """Sum over the airports of each day, as days × 1."""
-    total: Floats = values.sum(axis=1, keepdims=True, dtype=np.float64)
+
+def over_airports(values: Floats | Flags, airports: int) -> Floats:
+    """Return the sum over the first columns (see `Calendar`) of each day, as days × 1."""
+    total: Floats = values[:, :airports].sum(axis=1, keepdims=True, dtype=np.float64)
     return total
 
 

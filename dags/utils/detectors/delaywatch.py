@@ -92,11 +92,13 @@ def detect(
     """
     seen = _seen(days, min_flights)
     history = History(past_only)
-    baseline = Baseline(history, season_days, season_weight, weekday_weeks, holiday_days, shift_days)
+    airports = seen.where.airports
+    baseline = Baseline(history, season_days, season_weight, weekday_weeks, holiday_days, shift_days, airports)
 
     def deviation(error: Floats, noise: Floats, least_spread: float) -> Floats:
         learnt = np.where(seen.is_learnt, error, np.nan)
-        return np.sqrt(np.maximum(_spread_variance(learnt, noise, history, spread_days), least_spread**2) + noise)
+        variance = _spread_variance(learnt, noise, history, spread_days, airports)
+        return np.sqrt(np.maximum(variance, least_spread**2) + noise)
 
     with np.errstate(invalid="ignore", divide="ignore"):  # a day without history divides nothing by nothing; not judged
         expected = seen.expected(seen.delay, baseline)
@@ -134,7 +136,7 @@ def expectations(days: pd.DataFrame, **params: Any) -> pd.DataFrame:
     seen = _seen(days, settings["min_flights"])
     history = History(settings["past_only"])
     names = ("season_days", "season_weight", "weekday_weeks", "holiday_days", "shift_days")
-    baseline = Baseline(history, **{name: settings[name] for name in names})
+    baseline = Baseline(history, **{name: settings[name] for name in names}, airports=seen.where.airports)
     judged = seen.is_known & (history.total(seen.is_learnt) >= settings["min_days"])
     delay, share = (seen.expected(scale, baseline) for scale in (seen.delay, seen.share))
     disrupted = np.sin(np.clip(share, 0.0, np.pi / 2)) ** 2 * (seen.flights + 0.75) - 0.375
@@ -186,7 +188,7 @@ def _seen(days: pd.DataFrame, min_flights: int) -> _Seen:
         where,
         dates=pd.date_range(pd.to_datetime(days["fl_date"]).min(), periods=where.shape[0]),
         is_known=is_known,
-        is_learnt=is_known & ~where.flags("is_excluded"),
+        is_learnt=is_known & ~where.excluded(),
         flights=flights,
         delay=np.sqrt(np.maximum(np.where(is_known, where.numbers(METRIC), np.nan) + DELAY_SHIFT_MIN, 0.0)),
         share=np.arcsin(np.sqrt((disrupted + 0.375) / (flights + 0.75))),
@@ -207,8 +209,11 @@ def _flight_variance(seen: _Seen, history: History, prior_flights: float) -> Flo
     return (squares + prior_flights * usual) / (freedom + prior_flights)
 
 
-def _spread_variance(error: Floats, noise: Floats, history: History, prior_days: float) -> Floats:
-    """Variance of an airport's errors beyond their noise, drawn towards the network's by `prior_days` days."""
+def _spread_variance(error: Floats, noise: Floats, history: History, prior_days: float, airports: int) -> Floats:
+    """Return the variance of an airport's errors beyond their noise, shrunk towards the network's by `prior_days` days.
+
+    airports: see `Calendar`; the network's variance is that of its first columns.
+    """
     most = SPREAD_CLIP * history.spread(error)
     excess = np.minimum(np.abs(error), np.where(np.isnan(most), np.inf, most)) ** 2 - noise
     is_known = np.isfinite(excess)
@@ -216,6 +221,6 @@ def _spread_variance(error: Floats, noise: Floats, history: History, prior_days:
     own = np.maximum(history.total(weight * np.nan_to_num(excess)) / history.total(weight), 0.0)
     n_days = history.total(is_known)
     weighted = np.where(n_days > 0, n_days * own, 0.0)
-    network = over_airports(weighted) / over_airports(n_days)
+    network = over_airports(weighted, airports) / over_airports(n_days, airports)
     variance: Floats = (weighted + prior_days * network) / (n_days + prior_days)
     return variance

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from utils.detectors.verdicts import Calendar, Flags, Floats, calendar, severities, usable, verdicts
@@ -78,7 +79,7 @@ def detect(
 
     where = calendar(days)
     known = usable(where, METRIC, min_flights)
-    learnt = known & ~where.flags("is_excluded")
+    learnt = known & ~where.excluded()
     has_days = learnt.sum(axis=0) >= min_days
     learnt &= has_days
     delay = where.numbers(METRIC)
@@ -110,8 +111,9 @@ def detect(
             median, spread = _usual(np.where(trained, delay, np.nan))
             relative = (past - median) / spread
             about_airport = _airport_features(where, trained, median, spread)
-            about_day = [*_lag_features(relative), *_network_features(relative, trained, same_day_network)]
+            about_day = [*_lag_features(relative), *_network_features(relative, trained, where, same_day_network)]
             features = np.stack([*about_airport, *calendar_features, *about_day], axis=2)
+            trained[:, where.airports :] = False  # see Calendar: feedback does not change the trees
             # scikit-learn refuses a feature without values, such as the network's where there is one airport.
             features = features[:, :, np.isfinite(features[trained]).any(axis=0)]
             airport = np.nonzero(tested)[1]
@@ -195,24 +197,33 @@ def _lag_features(relative: Floats) -> list[Floats]:
     return [week[0], week[1], week[-1], mean]
 
 
-def _network_features(relative: Floats, trained: Flags, same_day: bool) -> list[Floats]:
+def _network_features(relative: Floats, trained: Flags, where: Calendar, same_day: bool) -> list[Floats]:
     """Mean delay of the other airports, and of those whose days resemble the airport's, on the day before.
 
-    An airport weighs by the fourth power of its correlation on the days learnt from. No airport is in its own means.
+    An airport weighs by the fourth power of its correlation on the days used for fitting. No airport is in its own
+    means. All means are over first columns (see Calendar).
     """
     is_known = np.isfinite(relative)
     value = np.where(is_known, np.clip(relative, -3.0, 6.0), 0.0)  # one wild airport is not the network
     basis = np.where(trained, value, 0.0)
-    products = basis.T @ basis
-    size = np.sqrt(np.maximum(np.diag(products), 1e-9))
-    alike = np.maximum(products / size / size[:, None], 0.0) ** 4
-    others = np.ones_like(alike)
-    means = []
-    for weights in (others, alike):
-        np.fill_diagonal(weights, 0.0)
-        total, weight = value @ weights, is_known.astype(np.float64) @ weights
-        means.append(np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), np.nan))
-    return [*(_before(mean, 1) for mean in means), *(means if same_day else [])]
+    size = np.sqrt(np.maximum((basis**2).sum(axis=0), 1e-9))
+    first, second = slice(where.airports), slice(where.airports, None)
+    sources, weight_of_day = value[:, first], is_known[:, first].astype(np.float64)
+
+    def means(columns: slice, own: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
+        """Both means for some columns; own: the first column of the same airport."""
+        correlation = basis[:, first].T @ basis[:, columns] / size[columns] / size[first, None]
+        found = []
+        for weights in (np.ones_like(correlation), np.maximum(correlation, 0.0) ** 4):
+            weights[own, np.arange(len(own))] = 0.0
+            total, weight = sources @ weights, weight_of_day @ weights
+            found.append(np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), np.nan))
+        return found[0], found[1]
+
+    # Two products instead of one: the size of a matrix may change the last bit of every sum in it.
+    of_first, of_second = means(first, np.arange(where.airports)), means(second, where.with_feedback)
+    both = [np.concatenate(pair, axis=1) for pair in zip(of_first, of_second, strict=True)]
+    return [*(_before(mean, 1) for mean in both), *(both if same_day else [])]
 
 
 def _before(matrix: Floats, days: int) -> Floats:

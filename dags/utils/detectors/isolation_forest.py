@@ -40,7 +40,7 @@ def detect(
 
     where = calendar(days)
     known = usable(where, METRIC, min_flights)
-    learnt = known & ~where.flags("is_excluded")
+    learnt = known & ~where.excluded()
     judged = known & (learnt.sum(axis=0) >= min_days)
     delay = where.numbers(METRIC)
     score = np.full(where.shape, np.nan)

@@ -54,7 +54,7 @@ def detect(
     where = calendar(days)
     known = usable(where, METRIC, min_flights)
     delay = where.numbers(METRIC)
-    learnt = known & ~where.flags("is_excluded")
+    learnt = known & ~where.excluded()
     points = _shingles(np.where(known, delay, np.nan), shingle_days)
     is_point = np.isfinite(points).all(axis=2)
     is_usual = is_point & (_shingles(learnt.astype(np.float64), shingle_days) == 1).all(axis=2)

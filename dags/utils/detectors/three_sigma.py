@@ -21,7 +21,7 @@ def detect(days: pd.DataFrame, *, threshold: float = 3.0, min_flights: int = 5, 
     """
     where = calendar(days)
     known = usable(where, METRIC, min_flights)
-    learnt = known & ~where.flags("is_excluded")
+    learnt = known & ~where.excluded()
     delay = np.where(known, where.numbers(METRIC), 0.0)
     count = learnt.sum(axis=0)
     mean = delay.sum(axis=0, where=learnt) / np.maximum(count, 1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,29 +25,44 @@ class Calendar:
 
     Days and airports are in ascending order whatever the order of the rows, so that a sum over them, and with it every
     verdict, is the same to the last bit however the rows are shuffled.
+
+    An airport with days that are `is_expected` has a second column, after those of all airports. In the first column
+    these days are used for fitting, and what a detector fits over several airports is fitted on first columns alone; in
+    the second they are not, and the airport's verdicts are read from it. So feedback on one airport changes no verdict
+    of another.
     """
 
     days: pd.DataFrame
     row: npt.NDArray[np.intp]
     column: npt.NDArray[np.intp]
-    shape: tuple[int, int]
+    airports: int
+    shape: tuple[int, int]  # days, then first and second columns
+    with_feedback: npt.NDArray[np.intp]  # the first columns that have a second one, in the order of these
 
     def numbers(self, name: str) -> Floats:
         """The column `name` as days × airports; NaN where the value or the whole row is missing."""
-        matrix = np.full(self.shape, np.nan)
-        matrix[self.row, self.column] = _column(self.days, name).to_numpy(dtype=np.float64, na_value=np.nan)
-        return matrix
+        values = _column(self.days, name).to_numpy(dtype=np.float64, na_value=np.nan)
+        return self._matrix(values, np.full((self.shape[0], self.airports), np.nan))
 
-    def flags(self, name: str) -> Flags:
-        """The column `name` as days × airports; False where the value, the whole row or the whole column is missing."""
-        matrix = np.zeros(self.shape, dtype=np.bool_)
-        if name in self.days:
-            matrix[self.row, self.column] = self.days[name].to_numpy(dtype=np.bool_, na_value=False)
-        return matrix
+    def excluded(self) -> Flags:
+        """Days × airports: which days are not used for fitting."""
+        excluded = self._flags("is_excluded")
+        excluded[:, self.airports :] |= self._flags("is_expected")[:, self.airports :]
+        return excluded
 
     def rows(self, matrix: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         """The values of a days × airports matrix (or of what broadcasts to it) in the order of the rows of `days`."""
-        return np.broadcast_to(matrix, self.shape)[self.row, self.column]
+        judged_in = np.arange(self.airports)
+        judged_in[self.with_feedback] = np.arange(self.airports, self.shape[1])
+        return np.broadcast_to(matrix, self.shape)[self.row, judged_in[self.column]]
+
+    def _flags(self, name: str) -> Flags:
+        """The column `name` as days × airports; False where the value, the whole row or the whole column is missing."""
+        return self._matrix(_booleans(self.days, name), np.zeros((self.shape[0], self.airports), dtype=np.bool_))
+
+    def _matrix(self, values: npt.NDArray[Any], matrix: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        matrix[self.row, self.column] = values
+        return np.concatenate([matrix, matrix[:, self.with_feedback]], axis=1)
 
 
 def calendar(days: pd.DataFrame) -> Calendar:
@@ -63,13 +79,20 @@ def calendar(days: pd.DataFrame) -> Calendar:
     codes, airports = pd.factorize(origins, sort=True)
     column = np.asarray(codes, dtype=np.intp)
     row = np.asarray((dates - dates.min()).dt.days, dtype=np.intp)
-    shape = (int(row.max()) + 1, len(airports))
-    rows_at = np.bincount(row * shape[1] + column, minlength=shape[0] * shape[1])
+    n_days = int(row.max()) + 1
+    rows_at = np.bincount(row * len(airports) + column, minlength=n_days * len(airports))
     if rows_at.max() > 1:
-        day, airport = divmod(int(rows_at.argmax()), shape[1])
+        day, airport = divmod(int(rows_at.argmax()), len(airports))
         date = (dates.min() + pd.Timedelta(days=day)).date()
         raise DelaywatchError(f"Airport {airports[airport]} has two rows for {date}; rebuild the gold partition.")
-    return Calendar(days, row, column, shape)
+    with_feedback = np.unique(column[_booleans(days, "is_expected")])
+    shape = (n_days, len(airports) + len(with_feedback))
+    return Calendar(days, row, column, len(airports), shape, with_feedback)
+
+
+def _booleans(days: pd.DataFrame, name: str) -> Flags:
+    """An optional column; False where the value is missing."""
+    return days[name].to_numpy(dtype=np.bool_, na_value=False) if name in days else np.zeros(len(days), dtype=np.bool_)
 
 
 def _column(days: pd.DataFrame, name: str) -> pd.Series:

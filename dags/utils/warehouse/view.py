@@ -41,7 +41,7 @@ CONTEXT_COLUMNS = (
     (
         "is_acknowledged",
         "_feedback.opinion IS NOT DISTINCT FROM 'expected'",
-        "a person said that the day was to be expected; it is judged, but nothing is learnt from it",
+        "a person called the day expected; it is scored, but not used for fitting its airport",
     ),
 )
 # Each join is on a whole key, so that the planner leaves out those whose columns nobody asked for. No detector's name
