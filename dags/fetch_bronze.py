@@ -53,7 +53,9 @@ with sdk.DAG(
     is_paused_upon_creation=True,
     max_active_runs=4,  # a run that waits must not hold up the others
     params={
-        "year": run_year.field("Year to download. Choose one of the list or type another."),
+        "year": run_year.field(
+            "Year to download. Required in a single run, empty in a backfill. Choose one of the list or type another."
+        ),
         "source": sdk.Param(
             "bts",
             description="bts: Bureau of Transportation Statistics, no login. kaggle: 2009 to 2018, needs your token.",

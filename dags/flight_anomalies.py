@@ -62,7 +62,7 @@ def _step(
 class WaitForBronze(sdk.BaseSensorOperator):
     """Wait for the whole year's CSV in a scheduled run, require it in any other; return the detectors to run."""
 
-    # Not @task.sensor: its module warns of a deprecation in every task and at every parse (docs/operation.md).
+    # Not @task.sensor, which logs a deprecation in every task: https://github.com/apache/airflow/pull/62746
     def poke(self, context: Any) -> sdk.PokeReturnValue:  # noqa: D102
         settings, year = _run(context)
         is_scheduled = context["dag_run"].run_type == "scheduled"
@@ -79,7 +79,10 @@ with sdk.DAG(
     catchup=False,
     max_active_runs=4,  # a run that waits for its file must not hold up the others; a backfill has a limit of its own
     params={
-        "year": run_year.field("Year to process; its CSV must be in bronze. Choose one of the list or type another."),
+        "year": run_year.field(
+            "Year to process; its CSV must be in bronze. Required in a single run, empty in a backfill. Choose one of"
+            " the list or type another."
+        ),
         "detectors": sdk.Param(
             None,
             description="Detectors to run beside the published one, delaywatch. Leave empty to run all.",
