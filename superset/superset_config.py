@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from superset.config import THEME_DARK, THEME_DEFAULT  # type: ignore[import-not-found]
 from superset.errors import SupersetErrorType  # type: ignore[import-not-found]
 
 HANDED = Path("/run/delaywatch")  # the volume with this service's secrets
@@ -57,7 +56,22 @@ def limit_logins(app: Any) -> None:
         app.view_functions[view] = limit(app.view_functions[view])
 
 
-FLASK_APP_MUTATOR = limit_logins
+def name_spinner(app: Any) -> None:
+    """Give both themes a spinner. Without one, every page and health check logs that the image has no loading.svg.
+
+    https://github.com/apache/superset/issues/40478
+    """
+    for theme in ("THEME_DEFAULT", "THEME_DARK"):
+        app.config[theme]["token"]["brandSpinnerUrl"] = "/static/assets/images/loading.gif"
+
+
+def change(app: Any) -> None:
+    """Change the application before Superset adds its views."""
+    limit_logins(app)
+    name_spinner(app)
+
+
+FLASK_APP_MUTATOR = change
 
 # Superset's own policy without the outside hosts in it: maps, fonts and the pixel that reports to Scarf, which no
 # setting of a built image switches off.
@@ -100,11 +114,6 @@ CSV_EXPORT = {"encoding": "utf-8-sig"}  # Excel then knows that it is UTF-8
 # warehouse, which answers each of ours in well under a second.
 CACHE_CONFIG = {"CACHE_TYPE": "NullCache"}
 DATA_CACHE_CONFIG = {"CACHE_TYPE": "NullCache"}
-
-# Without a spinner of its own, every page and every health check logs that the image has no loading.svg:
-# https://github.com/apache/superset/issues/40478
-THEME_DEFAULT["token"]["brandSpinnerUrl"] = "/static/assets/images/loading.gif"
-THEME_DARK["token"]["brandSpinnerUrl"] = "/static/assets/images/loading.gif"
 
 EXTRA_SEQUENTIAL_COLOR_SCHEMES = [
     {
