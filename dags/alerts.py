@@ -20,7 +20,7 @@ from airflow import sdk
 from airflow.sdk.log import redact  # type: ignore[attr-defined]  # it hides what Airflow knows as a secret
 
 import connections
-from utils import pipeline
+import run_year
 from utils.errors import DelaywatchError
 from utils.settings import Settings
 
@@ -105,7 +105,6 @@ def _first_failure(context: Any) -> Failure:
 
 def _year(context: Any) -> int | None:
     try:
-        asked, run = context["params"]["year"], context["dag_run"]
-        return pipeline.year_of_run(asked, context.get("data_interval_start"), run.run_after)
-    except (KeyError, DelaywatchError):  # a context without a task has no more than the run's name; retention no year
+        return run_year.find(context)
+    except (KeyError, DelaywatchError):  # a context without a task has only the run's name; retention has no year
         return None

@@ -1,23 +1,26 @@
-"""# The flights of the year that has ended, from the Bureau of Transportation Statistics into bronze
+"""# Downloads the year that has ended from the Bureau of Transportation Statistics into bronze
 
-From 1 January on it asks once a day whether December is published, which takes some two months, and then fetches the
-year; the run of `flight_anomalies` that waits for the file goes on by itself within the hour. A year that is in bronze
-already is left alone. Paused until somebody switches it on, because it asks a host outside.
+Switched off until somebody switches it on, because it asks a host outside. From 1 January on it asks once a day whether
+December is published, which takes about two months, and then downloads the year. The scheduled run of
+`flight_anomalies` that waits for the file continues within the hour. A year that is already in bronze stays unchanged.
 
-**One year by hand**: press Trigger, set `year`; the run fails at once if the year is not published. It replaces a year
-that an earlier fetch wrote; a file of another source or of a person, or one with more flights, only with `replace`.
-`source`: `bts`, or `kaggle`, which has 2009 to 2018 and asks for your token. **Places**: the lake as in
-`flight_anomalies`; `DELAYWATCH_BTS_URL`, `DELAYWATCH_KAGGLE_URL`, `DELAYWATCH_KAGGLE_TOKEN_FILE`.
+**Fetch one year by hand**: press *Trigger* and set `year`, which is required; the run fails at once if the year is not
+published. It replaces a year that an earlier fetch wrote. A file of another source or of a person, or one with more
+flights, is replaced only with `replace`. `source`: `bts`, or `kaggle`, which has 2009 to 2018 and needs your token.
+**Places**: the lake as in `flight_anomalies`; `DELAYWATCH_BTS_URL`, `DELAYWATCH_KAGGLE_URL`,
+`DELAYWATCH_KAGGLE_TOKEN_FILE`.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from airflow import sdk
 
 import alerts
 import connections
+import run_year
 from retries import RetryWhatMayPass
 from utils import fetch, pipeline
 from utils.settings import Settings
@@ -26,23 +29,40 @@ DAY_S = 24 * 3600
 
 
 def _run() -> tuple[Settings, int, str, bool]:
-    """Return the run's settings, its year, its source, and whether it runs by schedule and must replace nothing."""
+    """Return the run's settings, its year, its source, and whether it is scheduled and must replace nothing."""
     context = sdk.get_current_context()
-    run, params = context["dag_run"], context["params"]
-    year = pipeline.year_of_run(params["year"], context.get("data_interval_start"), run.run_after)
-    return connections.settings(needs_warehouse=False), year, params["source"], run.run_type == "scheduled"
+    settings = connections.settings(needs_warehouse=False)
+    is_scheduled = context["dag_run"].run_type == "scheduled"
+    return settings, run_year.require(context, settings), context["params"]["source"], is_scheduled
+
+
+class WaitForPublication(sdk.BaseSensorOperator):
+    """Ask daily in a scheduled run whether the year is published; any other run continues and finds out."""
+
+    def poke(self, context: Any) -> bool:  # noqa: D102
+        settings, year, source, is_scheduled = _run()
+        return not is_scheduled or fetch.has_whole_year(settings, year) or fetch.is_published(settings, year, source)
 
 
 with sdk.DAG(
     "fetch_bronze",
+    description="Download one year of flights from the Bureau of Transportation Statistics or Kaggle into bronze",
+    tags=["flights", "download"],
     schedule=sdk.CronDataIntervalTimetable("0 0 1 1 *", timezone="UTC"),
     start_date=datetime(1987, 1, 1, tzinfo=UTC),
     catchup=False,
     is_paused_upon_creation=True,
     max_active_runs=4,  # a run that waits must not hold up the others
     params={
-        "year": sdk.Param(None, type=["null", "integer"], minimum=1987, maximum=2100),
-        "source": sdk.Param("bts", type="string", enum=list(fetch.SOURCES)),
+        "year": run_year.field(
+            "Year to download. Required in a single run, empty in a backfill. Choose one of the list or type another."
+        ),
+        "source": sdk.Param(
+            "bts",
+            description="bts: Bureau of Transportation Statistics, no login. kaggle: 2009 to 2018, needs your token.",
+            type="string",
+            enum=list(fetch.SOURCES),
+        ),
         "replace": sdk.Param(False, type="boolean", description="Replace a file that this fetch would otherwise keep."),
     },
     default_args={
@@ -54,12 +74,13 @@ with sdk.DAG(
     on_failure_callback=alerts.RunFailed(),
     doc_md=__doc__,
 ):
-
-    @sdk.task.sensor(mode="reschedule", poke_interval=DAY_S, timeout=180 * DAY_S)
-    def wait_for_publication() -> bool:
-        """Whether the year is published, asked daily on a scheduled run; any other run goes on and finds out."""
-        settings, year, source, is_scheduled = _run()
-        return not is_scheduled or fetch.has_whole_year(settings, year) or fetch.is_published(settings, year, source)
+    wait_for_publication = WaitForPublication(
+        task_id="wait_for_publication",
+        doc_md=WaitForPublication.__doc__,
+        mode="reschedule",
+        poke_interval=DAY_S,
+        timeout=180 * DAY_S,
+    )
 
     @sdk.task(task_id="fetch")
     def fetch_year() -> str:
@@ -70,4 +91,4 @@ with sdk.DAG(
         replace = sdk.get_current_context()["params"]["replace"]
         return fetch.into_bronze(settings, year, source, replace=replace)
 
-    wait_for_publication() >> fetch_year()
+    wait_for_publication >> fetch_year()

@@ -1,17 +1,18 @@
-"""# One calendar year of flights, from the CSV to the published verdicts
+"""# One calendar year of flights, from the CSV in bronze to the published verdicts
 
-**Year**: the parameter `year`, else the year of the data interval (the run that starts by itself on 1 January 2027 is
-for 2026). **Detectors**: empty means every detector of `detectors.yaml`.
-
-**One year by hand**: put `2018.csv` or `2018.csv.gz` into `01_bronze/` of the lake, press Trigger, set `year`. **Many
-years**, two at once, both ends included (`--reprocess-behavior completed` repeats those that have run):
+**Start a year by hand**: put `2018.csv` or `2018.csv.gz` into `01_bronze/` of the lake, press *Trigger* and set `year`.
+A run that is started by hand, by the API or by another DAG needs `year`; without it, or without the year's file, it
+fails at once and lists the years in bronze. **Start many years**, two at once, both ends included
+(`--reprocess-behavior completed` repeats years that have run):
 
     airflow backfill create --dag-id flight_anomalies --from-date 2009-01-01 --to-date 2018-01-01 --max-active-runs 2
 
-A run that starts by itself waits up to 180 days for its file; any other fails at once and lists the years there are.
-**When a step fails**, its log says in a sentence what is wrong and what to do. Do it, then clear the failed task; the
-run goes on from there. A step replaces its whole partition or upserts on the key, so clearing is always safe. Faults of
-network, disk or lock get three more tries within 15 minutes; faults of the file or of a parameter fail at once.
+**Scheduled runs** start on 1 January for the year that has ended and wait up to 180 days for its file. Scheduled runs
+and backfills take the year of their data interval. `detectors` chooses detectors of `detectors.yaml`; empty means all.
+
+**When a step fails**, its log says what is wrong and what to do. Do it, then clear the failed task; the run continues
+from there. A step replaces its whole partition or upserts on the key, so clearing is always safe. Faults of network,
+disk or lock are retried three times within 15 minutes; faults of the file or of a parameter fail at once.
 
 **Places**: lake `DELAYWATCH_LAKE`; warehouse the connection `warehouse`, else `DELAYWATCH_WAREHOUSE`; S3 the connection
 `aws_default` (login, password; extra `region_name`, `endpoint_url`, `aws_session_token`), else `AWS_*` or the own role.
@@ -27,8 +28,9 @@ from airflow import sdk
 
 import alerts
 import connections
+import run_year
 from retries import RetryWhatMayPass
-from utils import fetch, pipeline
+from utils import detectors, fetch, pipeline
 from utils.settings import Settings
 
 GOLD, WAREHOUSE = sdk.Asset("delaywatch_gold_airport_days"), sdk.Asset("delaywatch_warehouse_flights")
@@ -38,9 +40,8 @@ LONGEST = timedelta(hours=6)  # of one try; minutes do for a year, a server that
 
 def _run(context: Any = None) -> tuple[Settings, int]:
     """Return a run's settings, Airflow's connections before the environment, and its year."""
-    context = context or sdk.get_current_context()
-    asked, interval_start = context["params"]["year"], context.get("data_interval_start")
-    return connections.settings(), pipeline.year_of_run(asked, interval_start, context["dag_run"].run_after)
+    settings = connections.settings()
+    return settings, run_year.require(context or sdk.get_current_context(), settings)
 
 
 def _step(
@@ -58,15 +59,37 @@ def _step(
     return step()
 
 
+class WaitForBronze(sdk.BaseSensorOperator):
+    """Wait for the whole year's CSV in a scheduled run, require it in any other; return the detectors to run."""
+
+    # Not @task.sensor, which logs a deprecation in every task: https://github.com/apache/airflow/pull/62746
+    def poke(self, context: Any) -> sdk.PokeReturnValue:  # noqa: D102
+        settings, year = _run(context)
+        is_scheduled = context["dag_run"].run_type == "scheduled"
+        is_there = fetch.has_whole_year(settings, year) if is_scheduled else bool(pipeline.bronze_key(settings, year))
+        return sdk.PokeReturnValue(is_there, pipeline.detector_names(settings, context["params"]["detectors"]))
+
+
 with sdk.DAG(
     "flight_anomalies",
+    description="One year of flights: from the CSV in bronze to verdicts in Postgres, plots and the year page",
+    tags=["flights", "detection"],
     schedule=sdk.CronDataIntervalTimetable("0 0 1 1 *", timezone="UTC"),
     start_date=datetime(1987, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=4,  # a run that waits for its file must not hold up the others; a backfill has a limit of its own
     params={
-        "year": sdk.Param(None, type=["null", "integer"], minimum=1987, maximum=2100),
-        "detectors": sdk.Param(None, type=["null", "array"], items={"type": "string"}),
+        "year": run_year.field(
+            "Year to process; its CSV must be in bronze. Required in a single run, empty in a backfill. Choose one of"
+            " the list or type another."
+        ),
+        "detectors": sdk.Param(
+            None,
+            description="Detectors to run beside the published one, delaywatch. Leave empty to run all.",
+            type=["null", "array"],
+            items={"type": "string"},
+            examples=list(detectors.NAMES),
+        ),
     },
     default_args={
         **BACKOFF,
@@ -77,14 +100,13 @@ with sdk.DAG(
     on_failure_callback=alerts.RunFailed(),
     doc_md=__doc__,
 ):
-
-    @sdk.task.sensor(mode="reschedule", poke_interval=3600, timeout=180 * 24 * 3600)  # seconds
-    def wait_for_bronze() -> sdk.PokeReturnValue:
-        """Wait for the whole year's CSV on a scheduled run, insist on one on any other; gives the detectors to run."""
-        context, (settings, year) = sdk.get_current_context(), _run()
-        is_scheduled = context["dag_run"].run_type == "scheduled"
-        is_there = fetch.has_whole_year(settings, year) if is_scheduled else bool(pipeline.bronze_key(settings, year))
-        return sdk.PokeReturnValue(is_there, pipeline.detector_names(settings, context["params"]["detectors"]))
+    wait_for_bronze = WaitForBronze(
+        task_id="wait_for_bronze",
+        doc_md=WaitForBronze.__doc__,
+        mode="reschedule",
+        poke_interval=3600,  # seconds
+        timeout=180 * 24 * 3600,
+    )
 
     @sdk.task(map_index_template="{{ task.op_kwargs['detector'] }}", doc_md=pipeline.write_anomalies.__doc__)
     def detect(detector: str) -> str:  # noqa: D103
@@ -96,8 +118,13 @@ with sdk.DAG(
         run = sdk.get_current_context()["dag_run"]
         return pipeline.publish(*_run(), run.run_id, run.start_date or run.run_after)
 
+    @sdk.task(retries=0, doc_md=pipeline.clear_scratch.__doc__)
+    def clear_scratch() -> None:  # noqa: D103
+        if run_year.find(sdk.get_current_context()):  # a run without a year has written nothing
+            pipeline.clear_scratch(*_run())
+
     silver, gold = _step("silver", pipeline.write_silver), _step("gold", pipeline.write_gold, GOLD)
     explain, upsert = _step("explain", pipeline.explain), _step("upsert", pipeline.upsert, WAREHOUSE)
-    plots, clear = _step("plots", pipeline.write_plots), _step("clear_scratch", pipeline.clear_scratch, retries=0)
-    (names := wait_for_bronze()) >> silver >> gold >> (verdicts := detect.expand(detector=names))
-    verdicts >> explain >> upsert >> plots >> publish() >> clear.as_teardown()
+    plots, verdicts = _step("plots", pipeline.write_plots), detect.expand(detector=wait_for_bronze.output)
+    wait_for_bronze >> silver >> gold >> verdicts >> explain >> upsert >> plots
+    plots >> publish() >> clear_scratch().as_teardown()

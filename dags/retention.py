@@ -1,13 +1,14 @@
 """# Removes old logs, pictures and flights in silver, once a week
 
-`DELAYWATCH_KEEP_LOGS_DAYS`, `DELAYWATCH_KEEP_PLOTS_YEARS` and `DELAYWATCH_KEEP_SILVER_YEARS` say how much stays;
-nothing goes while they are empty. Bronze and gold never go, and what goes can be made again: a run of the year brings
-it back. `python -m utils sweep --dry-run` shows what would go. It waits while a step of a year is under way.
+`DELAYWATCH_KEEP_LOGS_DAYS`, `DELAYWATCH_KEEP_PLOTS_YEARS` and `DELAYWATCH_KEEP_SILVER_YEARS` say how much stays. While
+they are empty, a run removes nothing. Bronze and gold always stay, and a run of the year makes plots and silver again.
+`python -m utils sweep --dry-run` shows what would be removed. A run waits while a step of a year is running.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from airflow import sdk
 
@@ -19,8 +20,21 @@ from utils.watch_settings import WatchSettings
 FOLLOWED = "flight_anomalies"
 UNDER_WAY = ["scheduled", "queued", "running", "restarting", "up_for_retry", "deferred"]  # not what waits for a file
 
+
+class WaitForQuiet(sdk.BaseSensorOperator):
+    """Wait until no step of a year is running, if a setting allows the run to remove anything."""
+
+    def poke(self, context: Any) -> bool:  # noqa: D102
+        if not WatchSettings.from_environment().removes_anything:
+            return True
+        running: int = context["ti"].get_ti_count(FOLLOWED, states=UNDER_WAY)
+        return running == 0
+
+
 with sdk.DAG(
     "retention",
+    description="Remove old logs, plots and silver, as far as the settings DELAYWATCH_KEEP_* allow",
+    tags=["maintenance"],
     schedule=sdk.CronTriggerTimetable("30 3 * * 0", timezone="UTC"),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
@@ -34,13 +48,13 @@ with sdk.DAG(
     on_failure_callback=alerts.RunFailed(),
     doc_md=__doc__,
 ):
-
-    @sdk.task.sensor(mode="reschedule", poke_interval=300, timeout=24 * 3600)  # seconds
-    def wait_for_quiet() -> bool:
-        """Wait until no step of a year is under way, if anything is ever to go."""
-        if not WatchSettings.from_environment().removes_anything:
-            return True
-        return sdk.get_current_context()["ti"].get_ti_count(FOLLOWED, states=UNDER_WAY) == 0
+    wait_for_quiet = WaitForQuiet(
+        task_id="wait_for_quiet",
+        doc_md=WaitForQuiet.__doc__,
+        mode="reschedule",
+        poke_interval=300,  # seconds
+        timeout=24 * 3600,
+    )
 
     @sdk.task
     def remove() -> list[str]:
@@ -52,4 +66,4 @@ with sdk.DAG(
             return []
         return [str(one) for one in sweep.sweep(connections.settings(needs_warehouse=False), watch, datetime.now(UTC))]
 
-    wait_for_quiet() >> remove()
+    wait_for_quiet >> remove()

@@ -56,7 +56,22 @@ def limit_logins(app: Any) -> None:
         app.view_functions[view] = limit(app.view_functions[view])
 
 
-FLASK_APP_MUTATOR = limit_logins
+def name_spinner(app: Any) -> None:
+    """Give both themes a spinner. Without one, every page and health check logs that the image has no loading.svg.
+
+    https://github.com/apache/superset/issues/40478
+    """
+    for theme in ("THEME_DEFAULT", "THEME_DARK"):
+        app.config[theme]["token"]["brandSpinnerUrl"] = "/static/assets/images/loading.gif"
+
+
+def change(app: Any) -> None:
+    """Change the application before Superset adds its views."""
+    limit_logins(app)
+    name_spinner(app)
+
+
+FLASK_APP_MUTATOR = change
 
 # Superset's own policy without the outside hosts in it: maps, fonts and the pixel that reports to Scarf, which no
 # setting of a built image switches off.

@@ -61,16 +61,14 @@ def _within_memory(
     return call
 
 
-def year_of_run(year: int | None, data_interval_start: datetime | None, run_after: datetime) -> int:
-    """Which year a run is for: the one asked for, else its data interval's, else the last one that is complete."""
-    if year is None:
-        year = data_interval_start.year if data_interval_start else run_after.year - 1
-    return check_year(year)
+def bronze_years(settings: Settings) -> list[int]:
+    """Return the years whose CSV is in the lake."""
+    return _lake(settings).bronze_years()
 
 
 def has_bronze(settings: Settings, year: int) -> bool:
-    """Whether the year's CSV is in the lake."""
-    return year in _lake(settings).bronze_years()
+    """Return whether the year's CSV is in the lake."""
+    return year in bronze_years(settings)
 
 
 def bronze_key(settings: Settings, year: int) -> str:

@@ -8,11 +8,9 @@ from typing import Any
 
 import pytest
 
-from demo.airflow_home import DAGS
 from utils.errors import DelaywatchError
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Airflow's own
-FILE = DAGS / "retention.py"
 
 
 @pytest.fixture
@@ -37,10 +35,6 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run_of_a_year(read_dags: Callable[[], Any]) -> Any:
     """A run of a year whose steps nobody carried out, all marked as done."""
     return read_dags()["flight_anomalies"].test(mark_success_pattern=".*")
-
-
-def test_the_file_is_wiring_of_no_more_than_80_lines() -> None:
-    assert len(FILE.read_text().splitlines()) <= 80
 
 
 def test_a_wrong_setting_is_told_at_once_and_a_disk_that_fails_is_tried_again(retention: Any) -> None:

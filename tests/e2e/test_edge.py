@@ -639,7 +639,44 @@ def test_a_program_that_does_not_answer_is_named_in_a_page_that_asks_again(
     assert other.status == 200
 
 
-def test_what_a_program_itself_says_passes_even_when_it_is_a_503(edge: Edge) -> None:
+@pytest.mark.parametrize(
+    ("path", "program"),
+    [
+        ("/superset/dashboard/broken", "Superset"),
+        ("/login/broken", "Superset"),
+        ("/airflow/dags/broken", "Airflow"),
+        ("/airflow/auth/login/broken", "Airflow"),
+    ],
+)
+def test_a_page_with_an_internal_error_is_replaced_by_a_page_of_ours_that_asks_again(
+    edge: Edge, path: str, program: str
+) -> None:
+    shown, told = edge.ask(path, headers=BROWSER), edge.ask(path, headers={"Accept": "application/json"})
+
+    assert (shown.status, told.status) == (500, 500)
+    assert shown.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert '<meta http-equiv="refresh" content="5">' in shown.text
+    assert program in shown.text
+    assert told.json["message"] in shown.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/chart/broken",
+        "/superset/explore_json/broken",
+        "/airflow/api/v2/broken",
+        "/airflow/ui/broken",
+        "/jupyter/lab/api/broken",
+    ],
+)
+def test_what_the_pages_of_a_program_ask_for_fails_with_the_text_of_the_program(edge: Edge, path: str) -> None:
+    answer = edge.ask(path, headers=BROWSER)
+
+    assert (answer.status, answer.text) == (500, "its own words")
+
+
+def test_the_api_of_a_program_passes_even_when_it_answers_503(edge: Edge) -> None:
     answer = edge.ask("/api/v1/busy")
 
     assert (answer.status, answer.text) == (503, "its own words")

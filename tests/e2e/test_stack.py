@@ -31,6 +31,9 @@ AIRFLOW = {"airflow-apiserver", "airflow-dag-processor", "airflow-scheduler"}
 LASTING = AIRFLOW | {"health", "nginx", "postgres", "s3", "superset"}
 ASSETS = Path(__file__).parents[2] / "superset" / "assets"
 AIRPORTS = ("EWR", "JFK", "LGA")
+ENDED_OR_WAITING = {"success", "failed", "up_for_reschedule", "up_for_retry"}
+LEFT_TO_UPSTREAM = ("appbuilder.app is deprecated", "ASGI app factory detected")  # docs/operation.md
+ON_A_BUSY_HOST = "Starting call to 'airflow.sdk.api.client.Client.request'"  # again, because no answer came within 5 s
 DAYS = 365  # of 2013, on each of which every airport of the demo has flights
 JUPYTER_UID = 50000  # of our image; root's files are given to it, because Jupyter does not run as root
 PNG = b"\x89PNG\r\n\x1a\n".hex()
@@ -74,6 +77,21 @@ def test_no_secret_is_a_default_or_stands_in_the_clone(stack: Installation, proj
     assert all(len(secret) >= 20 for secret in secrets.values())
     files = [path.read_bytes() for path in stack.folder.rglob("*") if path.is_file()]
     assert not [name for name, secret in secrets.items() if any(secret in content for content in files)]
+
+
+def test_no_task_of_the_first_start_fails_because_the_api_server_does_not_answer_yet(stack: Installation) -> None:
+    started = (
+        "SELECT dag_id, state, try_number FROM task_instance WHERE task_id IN ('wait_for_bronze', 'wait_for_quiet')"
+    )
+
+    def tasks() -> dict[str, tuple[str, str]]:
+        return {row["dag_id"]: (row["state"], row["try_number"]) for row in stack.psql("airflow", started)}
+
+    wait_until(
+        lambda: {state for state, _ in tasks().values()} <= ENDED_OR_WAITING, "both runs have begun", patience_s=120
+    )
+
+    assert tasks() == {"flight_anomalies": ("up_for_reschedule", "1"), "retention": ("success", "1")}
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -176,13 +194,16 @@ def test_a_run_triggered_in_airflows_ui_ends_in_success(stack: Installation, pag
     visitor.visit(page, f"{stack.url}{dag}", trigger)
     trigger.click()
     form = page.get_by_role("dialog")
-    form.get_by_role("spinbutton", name="year").fill("2013")
-    form.get_by_role("spinbutton", name="year").press("Tab")
+    year = form.locator("#element_year")
+    suggested = form.locator(f"#{year.get_attribute('list')} option")
+    expect(suggested.first).to_have_text("2009")
+    year.fill("2013")
+    year.press("Tab")
     visitor.picture(page, "airflow-trigger")
     with page.expect_response(lambda answer: answer.request.method == "POST" and "/dagRuns" in answer.url) as asked:
         form.get_by_role("button", name="Trigger", exact=True).click()
     run = asked.value.json()
-    assert run["conf"]["year"] == 2013
+    assert run["conf"]["year"] == "2013"
 
     visitor.visit(page, f"{stack.url}{dag}/runs/{run['dag_run_id']}", page.get_by_text(run["dag_run_id"]).first)
 
@@ -256,6 +277,15 @@ def test_a_second_make_up_changes_nothing(stack: Installation, client: APIReques
     after = {**state_of(stack), "assets": assets_of(client, token)}
     for part, content in before.items():
         assert after[part] == content
+
+
+def test_the_logs_hold_no_warning_but_those_that_only_a_new_release_of_airflow_ends(stack: Installation) -> None:
+    said = stack.compose("logs", "--no-log-prefix", *AIRFLOW, "superset").decode()
+    warnings = [line for line in said.splitlines() if re.search(r"\[warning +\]|:WARNING:", line)]
+
+    about_the_file = "utils.pipeline"  # the warnings of the quality report
+    known = (*LEFT_TO_UPSTREAM, ON_A_BUSY_HOST, about_the_file)
+    assert [line for line in warnings if not any(message in line for message in known)] == []
 
 
 # --- dashboards -------------------------------------------------------------------------------------------------------
@@ -488,6 +518,37 @@ def test_a_query_of_minutes_in_sql_lab_ends_in_a_sentence(stack: Installation, p
     executed = [answer for answer in answers if answer.url.endswith("/api/v1/sqllab/execute/")]
     assert {answer.headers["content-type"].partition(";")[0] for answer in executed} == {"application/json"}
     assert not [f"{one.status} {one.url}" for one in answers if one.status >= 400 and one not in executed]
+
+
+# --- Postgres stops ---------------------------------------------------------------------------------------------------
+
+
+def test_without_postgres_every_page_is_one_of_ours_that_asks_again_until_it_is_back(
+    stack: Installation, page: Page
+) -> None:
+    pages = {"/superset/dashboard/network/": "Superset", "/login/": "Superset", "/airflow/": "Airflow"}
+    visitor.log_in_to_superset(page, stack.url, stack.password())
+    visitor.log_in_to_airflow(page, stack.url, stack.password())
+
+    def shown(path: str) -> tuple[int, str]:
+        answer = page.request.get(stack.url + path, headers={"Accept": "text/html"})
+        return answer.status, answer.text()
+
+    stack.compose("stop", "postgres")
+    try:
+        without = {path: shown(path) for path in pages}
+        of_the_api, told = shown("/airflow/api/v2/dags")
+    finally:
+        stack.compose("up", "--detach", "--wait", "--no-recreate", "--no-deps", "postgres")
+
+    for path, program in pages.items():
+        status, text = without[path]
+        assert status == 500
+        assert f"<title>{program} · Delaywatch</title>" in text
+        assert 'http-equiv="refresh"' in text
+    assert of_the_api == 500
+    assert "Delaywatch" not in told
+    wait_until(lambda: {shown(path)[0] for path in pages} == {200}, "every page is back")
 
 
 # --- notebooks --------------------------------------------------------------------------------------------------------

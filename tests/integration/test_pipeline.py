@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import closing
-from datetime import UTC, datetime
 
 import pytest
 
@@ -186,21 +185,6 @@ def test_a_warehouse_that_lost_rows_is_not_published(done: Settings, lost: str, 
 
     with pytest.raises(DelaywatchError, match=rf"{told}.*run the upsert step again"):
         STEPS["publish"](done)
-
-
-@pytest.mark.parametrize(
-    ("asked", "start", "year"),
-    [
-        (2013, datetime(2020, 1, 1, tzinfo=UTC), 2013),
-        (None, datetime(2020, 1, 1, tzinfo=UTC), 2020),
-        (None, None, 2025),
-    ],
-    ids=["asked for", "data interval", "neither"],
-)
-def test_the_year_of_a_run_is_the_one_asked_for_else_the_interval_s_else_the_last_complete_one(
-    asked: int | None, start: datetime | None, year: int
-) -> None:
-    assert pipeline.year_of_run(asked, start, datetime(2026, 11, 20, tzinfo=UTC)) == year
 
 
 @pytest.mark.parametrize("year", [1886, 1986, 2101, 3000])

@@ -1,7 +1,8 @@
 """A program behind nginx: it answers with what reached it, and on some paths does what a real one may do.
 
-`python program.py PORT NAME`. `.../stream` sends one line and the next only after `.../release`; `.../busy` is a 503 of
-its own; `.../websocket` repeats one message; `.../redirect` asks nginx for a file by X-Accel-Redirect.
+`python program.py PORT NAME`. `.../stream` sends one line and the next only after `.../release`; `.../busy` is a 503
+and `.../broken` a 500 with a text of the program; `.../websocket` repeats one message; `.../redirect` asks nginx for a
+file by X-Accel-Redirect.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class Program(BaseHTTPRequestHandler):
             self.stream()
         elif last == "websocket" and self.headers.get("Upgrade") == "websocket":
             self.websocket()
-        elif last == "busy":
-            self.say(503, b"its own words")
+        elif last in ("busy", "broken"):
+            self.say(503 if last == "busy" else 500, b"its own words")
         else:
             if last == "release":
                 RELEASED.set()

@@ -1,0 +1,59 @@
+"""The year of a DAG run: the field `year` of the trigger form, and the year that a run is for. Holds no DAG."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow import sdk
+
+from utils import pipeline
+from utils.errors import DelaywatchError
+from utils.settings import Settings
+
+FIRST_EXAMPLE_YEAR = 2009  # of Kaggle's dataset
+PATTERN = "^(198[7-9]|199[0-9]|20[0-9]{2}|2100)$"  # FIRST_YEAR to LAST_YEAR of the pipeline
+INTERVAL_RUN_TYPES = ("scheduled", "backfill")
+
+
+def field(description: str) -> sdk.Param:
+    """Return the field `year`, which suggests the years from 2009 to last year and takes any other year of the dataset.
+
+    The form is built where the lake cannot be reached, so the examples are fixed. Airflow 3.3 shows examples in a text
+    field and not in a number field; the command line and the API may send a number.
+    """
+    return sdk.Param(
+        None,
+        description=description,
+        type=["null", "string", "integer"],
+        examples=[str(year) for year in range(FIRST_EXAMPLE_YEAR, datetime.now(UTC).year)],
+        pattern=PATTERN,
+        minimum=pipeline.FIRST_YEAR,
+        maximum=pipeline.LAST_YEAR,
+    )
+
+
+def find(context: Any) -> int | None:
+    """Return the year that a run is for, None if nobody said.
+
+    The parameter `year` comes first. Without it, a scheduled run or a backfill is for the year of its data interval.
+    The logical date of any other run only says when it was started.
+    """
+    asked = context["params"]["year"]
+    if asked is not None:
+        return pipeline.check_year(int(asked))
+    if context["dag_run"].run_type in INTERVAL_RUN_TYPES:
+        return pipeline.check_year(context["data_interval_start"].year)
+    return None
+
+
+def require(context: Any, settings: Settings) -> int:
+    """Return the year that a run is for. Raises DelaywatchError with the years in bronze if nobody said."""
+    year = find(context)
+    if year is None:
+        years = ", ".join(map(str, pipeline.bronze_years(settings))) or "no year yet"
+        raise DelaywatchError(
+            f"This run has no year. Trigger the DAG again and set the parameter year; "
+            f"01_bronze/ of {settings.lake} has {years}."
+        )
+    return year
