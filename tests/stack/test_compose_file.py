@@ -70,6 +70,11 @@ def test_a_lasting_service_proves_its_health_and_comes_back(name: str) -> None:
     assert SERVICES[name]["restart"] == "unless-stopped"
 
 
+@pytest.mark.parametrize("name", sorted(ONCE))
+def test_a_service_that_ends_inherits_no_health_check_of_its_image(name: str) -> None:
+    assert SERVICES[name]["healthcheck"] == {"disable": True}
+
+
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"setup", "certbot"}))
 def test_a_service_waits_for_a_condition_and_in_the_end_for_setup(name: str) -> None:
     seen, waiting = set[str](), [name]
