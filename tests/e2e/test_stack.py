@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -500,6 +501,17 @@ def test_heavy_queries_fail_alone(stack: Installation) -> None:
     assert found["rows of the bystander"] == len(AIRPORTS) * DAYS
     assert stack.psql("postgres", "SELECT pg_postmaster_start_time()") == started
     assert b"terminated by signal" not in stack.compose("logs", "postgres")
+
+
+def test_an_orphan_that_fails_in_the_container_of_postgres_does_not_restart_it(stack: Installation) -> None:
+    """Docker kills a health check that takes too long, and its children become orphans."""
+    started = stack.psql("postgres", "SELECT pg_postmaster_start_time()")
+
+    stack.compose("exec", "-T", "postgres", "sh", "-c", "(sleep 1; exit 141) >/dev/null 2>&1 &")
+    time.sleep(3)
+
+    assert stack.psql("postgres", "SELECT pg_postmaster_start_time()") == started
+    assert b"reinitializing" not in stack.compose("logs", "postgres")
 
 
 # --- notebooks --------------------------------------------------------------------------------------------------------
