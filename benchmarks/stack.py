@@ -2,7 +2,8 @@
 
 Run as `python benchmarks/stack.py` with a Docker engine; images are built before the clock starts. A year is run by the
 DAG and, for comparison, by `python -m utils run` in the same container on the same data. Memory is what `docker stats`
-shows once a second (page cache left out). A Compose project of its own is made and removed.
+shows once a second (without the page cache), from the upload of the full-size year to the end of its run. The benchmark
+fails if a container was killed. It creates a Compose project of its own and removes it.
 """
 
 from __future__ import annotations
@@ -69,6 +70,12 @@ class Stack:
         """The first row of an answer of Postgres."""
         command = ("psql", "--username=postgres", "-At", f"--dbname={database}", "--command", question)
         return self.compose("exec", "-T", "postgres", *command).strip().split("|")
+
+    def killed(self) -> list[str]:
+        """Return the names of the containers that restarted or in which the kernel killed a process."""
+        ids = self.compose("ps", "--all", "--quiet").split()
+        shown = self.run("docker", "inspect", "--format", "{{.Name}} {{.State.OOMKilled}} {{.RestartCount}}", *ids)
+        return [line for line in shown.splitlines() if not line.endswith(" false 0")]
 
     def log_in(self, password: str) -> bool:
         """Whether Airflow gives a token for the password, through nginx."""
@@ -178,13 +185,29 @@ def compare(stack: Stack, year: int) -> None:
     )
 
 
+def run_full_year(stack: Stack, rows: int) -> None:
+    """Upload a full-size year, run the DAG for it, and print the seconds and the memory of every container."""
+    print(f"{rows:,} flights:")
+    with tempfile.TemporaryDirectory() as folder:
+        csv = make_year(Path(folder), rows)
+        Path(folder).chmod(0o755)
+        memory = Memory()
+        memory.start()
+        put = ("python", "-m", "utils", "bronze", "--year", str(YEAR), "--from", f"/from/{csv.name}")
+        begun = time.perf_counter()
+        stack.compose("run", "--rm", "--no-deps", "-T", "-v", f"{folder}:/from:ro", "airflow-scheduler", *put)
+        print(f"  the upload took {time.perf_counter() - begun:.0f} s")
+    seconds, _ = stack.run_dag(YEAR)
+    print(f"  the run took {seconds:.0f} s")
+    memory.stop()
+    if killed := stack.killed():
+        sys.exit(f"A process was killed for lack of memory, or a container restarted: {', '.join(killed)}")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=7_000_000, help="flights of the full-size year; 0 leaves it out")
-    parser.add_argument(
-        "--s3-memory", help="a limit for the store, such as 6g, where a stand-in keeps objects in memory"
-    )
     arguments = parser.parse_args()
     if not shutil.which("docker") or subprocess.run(["docker", "version"], capture_output=True, check=False).returncode:
         print("No Docker engine answers; the stack is not measured.")
@@ -196,20 +219,7 @@ def main() -> None:
         watched(30)
         compare(stack, DEMO_YEAR)
         if arguments.rows:
-            if limit := arguments.s3_memory:
-                store = stack.compose("ps", "--quiet", "s3").strip()
-                stack.run("docker", "update", "--memory", limit, "--memory-swap", limit, store)
-            with tempfile.TemporaryDirectory() as folder:
-                csv = make_year(Path(folder), arguments.rows)
-                Path(folder).chmod(0o755)
-                put = ("python", "-m", "utils", "bronze", "--year", str(YEAR), "--from", f"/from/{csv.name}")
-                stack.compose("run", "--rm", "--no-deps", "-T", "-v", f"{folder}:/from:ro", "airflow-scheduler", *put)
-            print(f"{arguments.rows:,} flights:")
-            memory = Memory()
-            memory.start()
-            seconds, _ = stack.run_dag(YEAR)
-            print(f"  the run took {seconds:.0f} s")
-            memory.stop()
+            run_full_year(stack, arguments.rows)
     finally:
         stack.compose("--profile", "*", "down", "--volumes", "--timeout", "5")
 

@@ -36,7 +36,8 @@ check_clone() {
     [ -z "$hidden" ] || fail "$hidden is not readable for containers; run: chmod -R a+rX nginx stack/postgres"
 }
 
-# The last words of a container that ended or is sick, in one line; empty when all is well with it.
+# Print the last line of a container that failed or is unhealthy, and nothing if it is well. The health of a container that
+# has ended says nothing: it stays as it was while the container ran.
 complaint_of() { # complaint_of CONTAINER
     local state health code
     read -r state health code < <(
@@ -46,7 +47,7 @@ complaint_of() { # complaint_of CONTAINER
         echo "it was killed, probably for lack of memory."
     elif [ "$state" = exited ] && [ "$code" != 0 ] || [ "$state" = restarting ]; then
         last_of docker logs --tail 20 "$1" || echo "it ended without a word (exit code $code)."
-    elif [ "$health" = unhealthy ] || [ "$health" = starting ]; then
+    elif [ "$state" = running ] && [[ "$health" =~ ^(unhealthy|starting)$ ]]; then
         last_of docker inspect --format '{{range .State.Health.Log}}{{println .Output}}{{end}}' "$1" ||
             echo "it does not become healthy, and its health check does not say why; see: docker logs $1"
     fi

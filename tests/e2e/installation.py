@@ -131,10 +131,10 @@ class Installation:
         command = ("psql", "--username=postgres", "--no-psqlrc", "--csv", f"--dbname={database}", "--command", question)
         return list(csv.DictReader(io.StringIO(self.compose("exec", "-T", "postgres", *command).decode())))
 
-    def inside(self, program: str) -> Any:
-        """What a program of the folder `inside` prints as JSON when the scheduler's Python runs it."""
+    def inside(self, program: str, service: str = "airflow-scheduler") -> Any:
+        """Run a program of the folder `inside` with the Python of a service, and return the JSON that it prints."""
         source = (INSIDE / program).read_bytes()
-        return json.loads(self.compose("exec", "-T", "airflow-scheduler", "python", "-", given=source))
+        return json.loads(self.compose("exec", "-T", service, "python", "-", given=source))
 
     def secrets(self) -> dict[str, bytes]:
         """What `setup` keeps, by name."""

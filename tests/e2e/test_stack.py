@@ -1,8 +1,8 @@
 """The whole stack, used as its users do: `make` on the host, Chromium and programs through nginx and TLS.
 
-The tests are one story and run in the order of this file: each stands on what those before it have left. The answers
-of nginx to what is no ordinary use are in test_edge.py, starts that must fail in test_bad_start.py. The images below
-ours are stand-ins where no registry is reachable; then the store keeps its objects in memory and checks no keys.
+The tests run in the order of this file, and each needs what those before it have left. test_edge.py tests unusual
+requests to nginx, and test_bad_start.py starts that must fail. Where no image registry is reachable, the base images
+are stand-ins.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -156,6 +157,29 @@ def test_the_execution_api_is_closed_even_for_the_administrator(
 
     assert answer.status == 404
     assert "nginx" in answer.text()
+
+
+def test_the_object_store_answers_only_signed_s3_requests_on_its_network(stack: Installation) -> None:
+    """The gRPC port of S3 can add keys. SeaweedFS cannot close it, so it must refuse every client."""
+    store = stack.inside("store.py")
+
+    assert set(store["ports"]) - {18333} == {8333}
+    assert store["status"] == {"right": 200, "unsigned": 403, "wrong": 403, "wrong secret": 403}
+    assert store["grpc without TLS"] == ""
+    assert store["grpc accepts TLS"] is False
+
+
+def test_a_step_with_wrong_s3_keys_fails_and_names_them(stack: Installation) -> None:
+    wrong = ("-e", f"AWS_ACCESS_KEY_ID={'A' * 20}", "-e", f"AWS_SECRET_ACCESS_KEY={'b' * 40}")
+    step = ("airflow-scheduler", "python", "-m", "utils", "silver", "--year", "2013")
+
+    done = stack.run(["docker", "compose", "exec", "-T", *wrong, *step])
+
+    complaint = done.stderr.decode()
+    assert done.returncode == 1
+    assert complaint.startswith("Error: ")
+    assert "AWS_ACCESS_KEY_ID" in complaint
+    assert "Traceback" not in complaint
 
 
 def test_cookies_travel_by_tls_alone_and_a_session_is_not_for_scripts(stack: Installation, page: Page) -> None:
@@ -518,6 +542,34 @@ def test_a_query_of_minutes_in_sql_lab_ends_in_a_sentence(stack: Installation, p
     executed = [answer for answer in answers if answer.url.endswith("/api/v1/sqllab/execute/")]
     assert {answer.headers["content-type"].partition(";")[0] for answer in executed} == {"application/json"}
     assert not [f"{one.status} {one.url}" for one in answers if one.status >= 400 and one not in executed]
+
+
+def test_heavy_queries_fail_alone(stack: Installation) -> None:
+    """Up to 16 at once, as many as Superset has threads. 53200 is "out of memory", 53400 a limit of temporary files."""
+    started = stack.psql("postgres", "SELECT pg_postmaster_start_time()")
+
+    found = stack.inside("heavy_queries.py", service="superset")
+
+    assert found["outcomes"] == {
+        "one long text": ["53200"],
+        "one long array": ["53200"],
+        "a large hash table": ["53200"],
+        "a large sort": ["53400"],
+    }
+    assert found["rows of the bystander"] == len(AIRPORTS) * DAYS
+    assert stack.psql("postgres", "SELECT pg_postmaster_start_time()") == started
+    assert b"terminated by signal" not in stack.compose("logs", "postgres")
+
+
+def test_an_orphan_that_fails_in_the_container_of_postgres_does_not_restart_it(stack: Installation) -> None:
+    """Docker kills a health check that takes too long, and its children become orphans."""
+    started = stack.psql("postgres", "SELECT pg_postmaster_start_time()")
+
+    stack.compose("exec", "-T", "postgres", "sh", "-c", "(sleep 1; exit 141) >/dev/null 2>&1 &")
+    time.sleep(3)
+
+    assert stack.psql("postgres", "SELECT pg_postmaster_start_time()") == started
+    assert b"reinitializing" not in stack.compose("logs", "postgres")
 
 
 # --- Postgres stops ---------------------------------------------------------------------------------------------------

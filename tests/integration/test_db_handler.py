@@ -1073,6 +1073,16 @@ def test_a_reader_that_lifts_read_only_may_still_change_nothing(
         sql(dashboards, "SET default_transaction_read_only = off", statement)
 
 
+def test_a_reader_that_was_created_without_a_connection_limit_gets_one(warehouse: str, dashboards: str) -> None:
+    DBHandler(warehouse).create_reader("dashboards", PASSWORD)
+    sql(warehouse, "ALTER ROLE dashboards CONNECTION LIMIT -1")
+
+    assert DBHandler(warehouse).create_reader("dashboards", PASSWORD) is True
+
+    assert sql(warehouse, "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'dashboards'") == [(20,)]
+    assert DBHandler(warehouse).create_reader("dashboards", PASSWORD) is False
+
+
 def test_making_a_reader_twice_touches_nothing(warehouse: str, dashboards: str) -> None:
     DBHandler(warehouse).create_reader("dashboards", PASSWORD)
     before = sql(warehouse, STATE)

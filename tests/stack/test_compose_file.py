@@ -18,6 +18,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_tex
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ONCE = {"setup", "airflow-init", "superset-init", "certbot", "backup"}
 LASTING = sorted(SERVICES.keys() - ONCE)
+CAPABILITIES = {"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "KILL", "SETGID", "SETUID"}
 T3_LARGE_MIB = 8192
 UNITS = {"m": 1, "g": 1024}
 
@@ -48,7 +49,7 @@ def test_a_service_is_confined(name: str) -> None:
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["read_only"] is True
     assert not service.get("privileged")
-    assert set(service.get("cap_add", [])) <= {"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "SETGID", "SETUID"}
+    assert set(service.get("cap_add", [])) <= CAPABILITIES
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
@@ -71,6 +72,11 @@ def test_the_memory_of_all_that_lasts_fits_a_t3_large() -> None:
 def test_a_lasting_service_proves_its_health_and_comes_back(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"]
     assert SERVICES[name]["restart"] == "unless-stopped"
+
+
+@pytest.mark.parametrize("name", sorted(ONCE))
+def test_a_service_that_ends_inherits_no_health_check_of_its_image(name: str) -> None:
+    assert SERVICES[name]["healthcheck"] == {"disable": True}
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"setup", "certbot"}))

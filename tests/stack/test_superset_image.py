@@ -1,4 +1,4 @@
-"""What superset/Dockerfile and superset_config.py promise as text: pinned, without a secret, timeouts in their order.
+"""Read superset/Dockerfile and the Python files of the image: pins, secrets, the order of the timeouts, Python 3.10.
 
 Superset is not installed here, so its settings are read and not run.
 """
@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
 SUPERSET = Path(__file__).resolve().parents[2] / "superset"
 DOCKERFILE = (SUPERSET / "Dockerfile").read_text()
 CONFIG = (SUPERSET / "superset_config.py").read_text()
+PROGRAMS = sorted(SUPERSET.glob("*.py"))
+IMPORT_STDLIB_NAMES = """
+import ast, importlib, sys
+for node in ast.walk(ast.parse(open(sys.argv[1]).read())):
+    if isinstance(node, ast.Import):
+        [importlib.import_module(n.name) for n in node.names if n.name.split(".")[0] in sys.stdlib_module_names]
+    elif isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in sys.stdlib_module_names:
+        [getattr(importlib.import_module(node.module), n.name) for n in node.names]
+"""
 
 
 def settings() -> dict[str, ast.expr]:
@@ -69,3 +80,29 @@ def test_the_image_and_what_it_adds_are_pinned() -> None:
 
 def test_it_runs_as_superset() -> None:
     assert re.findall(r"^USER (\w+)$", DOCKERFILE, re.MULTILINE)[-1] == "superset"
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.name)
+def test_a_program_of_the_image_has_the_syntax_of_python_3_10(program: Path) -> None:
+    """The official image has Python 3.10; ruff checks the rest of the syntax for it (pyproject.toml)."""
+    assert ast.parse(program.read_text(), feature_version=(3, 10)).body
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.name)
+def test_a_program_of_the_image_imports_only_what_python_3_10_has(program: Path) -> None:
+    python_3_10 = ["env", "PYENV_VERSION=3.10", "python3.10"]  # pyenv, if installed, needs to be told
+    if subprocess.run([*python_3_10, "--version"], capture_output=True, check=False).returncode:
+        pytest.skip("there is no Python 3.10 on this machine")
+
+    done = subprocess.run(
+        [*python_3_10, "-c", IMPORT_STDLIB_NAMES, program], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_image_can_be_built_without_buildkit() -> None:
+    for dockerfile in (DOCKERFILE, (SUPERSET.parent / "stack/airflow/Dockerfile").read_text()):
+        assert not re.search(
+            r"^(RUN|COPY|ADD) (.*\s)?--(mount|link|chmod|parents|exclude|security|network)|<<", dockerfile, re.M
+        )

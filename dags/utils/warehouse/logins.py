@@ -13,12 +13,12 @@ from utils.errors import DelaywatchError
 from utils.warehouse.postgres import Postgres, first_line, lock_key
 
 # Of a role: has it rights beyond reading, is it a login, does it read flights and write there, may it connect to this
-# database, and its settings in it.
+# database, how many connections may it have, and its settings in this database.
 LOGIN = """
     SELECT r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls, r.rolcanlogin,
            pg_has_role(r.oid, 'flights_reader', 'USAGE'),
            pg_has_role(r.oid, 'flights_loader', 'MEMBER') OR pg_has_role(r.oid, 'flights_owner', 'MEMBER'),
-           has_database_privilege(r.oid, current_database(), 'CONNECT'),
+           has_database_privilege(r.oid, current_database(), 'CONNECT'), r.rolconnlimit,
            ARRAY(SELECT unnest(s.setconfig) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
                  WHERE s.setrole = r.oid AND d.datname = current_database())
     FROM pg_roles r WHERE r.rolname = %s
@@ -27,6 +27,7 @@ GROUPS_USER_AND_DATABASE = """
     SELECT num_nulls(to_regrole('flights_owner'), to_regrole('flights_loader'), to_regrole('flights_reader')) = 0,
            current_user::text, current_database()::text
 """
+MAX_READER_CONNECTIONS = 20  # 16 threads of Superset and a few notebooks; docker-compose.yaml has memory for so many
 READER_SETTINGS = {"default_transaction_read_only": "on", "statement_timeout": "60s"}
 
 
@@ -38,6 +39,7 @@ class _Login(NamedTuple):
     reads: bool
     writes: bool
     connects: bool
+    max_connections: int
     settings: list[str]
 
     @property
@@ -137,5 +139,9 @@ def _statements(login: str, database: str, found: _Login) -> list[Composed]:
     grants = (
         (found.reads, "GRANT flights_reader TO {login}"),
         (found.connects, "GRANT CONNECT ON DATABASE {database} TO {login}"),
+        (
+            found.max_connections == MAX_READER_CONNECTIONS,
+            f"ALTER ROLE {{login}} CONNECTION LIMIT {MAX_READER_CONNECTIONS}",
+        ),
     )
     return [*(SQL(text).format(**named) for is_there, text in grants if not is_there), *settings]

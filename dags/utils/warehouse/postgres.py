@@ -18,10 +18,10 @@ import sqlalchemy
 
 from utils.errors import DelaywatchError
 
-# Run by every transaction. 64 MB keep the joins of a full year (20 MB) in memory; the settings after it make text in
-# and out exact, and names mean what they say, whatever the defaults of server and role are.
+# Run by every transaction. 8 MB keep an upsert below the memory limit of a Postgres process in docker-compose.yaml.
+# The settings after it make text input and output exact and names unambiguous, whatever the server and role default to.
 SESSION = (
-    "SELECT set_config('lock_timeout', %s, true), set_config('work_mem', '64MB', true),"
+    "SELECT set_config('lock_timeout', %s, true), set_config('work_mem', '8MB', true),"
     " set_config('datestyle', 'ISO, YMD', true), set_config('timezone', 'UTC', true),"
     " set_config('extra_float_digits', '1', true), set_config('search_path', 'pg_catalog', true)"
 )
