@@ -562,10 +562,10 @@ def test_an_upload_with_a_key_that_may_only_read_is_told_so(checking_keys: Setti
     )
 
 
-def test_an_upload_of_a_file_that_is_not_there_names_the_file(bucket_settings: Settings, tmp_path: Path) -> None:
-    told = sentence(open_store(bucket_settings).upload, tmp_path / "absent.csv", "01_bronze/2015.csv")
+def test_an_upload_of_a_file_that_is_not_there_names_the_file(lake: Lake, tmp_path: Path) -> None:
+    told = sentence(lake.store.upload, tmp_path / "absent.csv", "01_bronze/2015.csv")
 
-    assert told == f"{tmp_path / 'absent.csv'} cannot be read (No such file or directory); correct its path or rights."
+    assert told.startswith(f"{tmp_path / 'absent.csv'} cannot be read (No such file or directory)")
 
 
 @pytest.fixture
