@@ -385,6 +385,8 @@ def test_a_forgotten_slash_is_added_on_the_address_that_the_browser_uses(edge: E
         "/airflow/auth/redoc",
         "/airflow/auth/openapi%2Ejson",
         "/airflow/api/v2/version",
+        "/jupyter/api",
+        "/jupyter/api/",
         "/jupyter/metrics",
         "/jupyter//metrics",
         "/health/",

@@ -24,6 +24,7 @@ CLOSED = (
     "/airflow/auth/redoc",
     "/airflow/auth/openapi.json",
     "/airflow/api/v2/version",
+    "/jupyter/api",
 )
 
 
