@@ -113,51 +113,55 @@ def _counted(number: int, noun: str) -> str:
 def _warnings(found: dict[str, Any]) -> list[str]:
     """What a person should know before trusting the year, one sentence each."""
     year = found["year"]
-    told: list[str] = []
+    warnings: list[str] = []
 
     def named(months: list[int]) -> str:
         return ", ".join(calendar.month_name[month] for month in months)
 
     if found["missing_months"]:
-        told.append(
+        warnings.append(
             f"No flights at all in {named(found['missing_months'])} {year}: "
             f"{'this month is' if len(found['missing_months']) == 1 else 'these months are'} missing from the file."
         )
     if found["doubled_months"]:
-        told.append(
+        warnings.append(
             f"{named(found['doubled_months'])} {year} was in the file more than once; the copies were left out."
         )
     lone = [day for day in found["missing_days"] if int(day[5:7]) not in found["missing_months"]]
     if lone:
-        told.append(
+        warnings.append(
             f"No flights on {_counted(len(lone), 'single day')}: "
             f"{', '.join(lone[:5])}{' and more' if len(lone) > 5 else ''}."
         )
-    told += [
+    warnings += [
         f"{calendar.month_name[one['month']]} has {one['rows']:,} flights "
         f"where the other months suggest about {one['typical']:,}."
         for one in found["unusual_months"]
     ]
     if found["duplicates_that_differ"]:
         dropped = _counted(found["duplicates_that_differ"], "dropped row")
-        told.append(f"{dropped} differed from the row of the same flight that was kept.")
-    told += _gap_warnings(found["gaps"])
+        warnings.append(f"{dropped} differed from the row of the same flight that was kept.")
+    warnings += _gap_warnings(found["gaps"])
     if found["empty_key_columns"]:
         names = " and ".join(name.upper() for name in found["empty_key_columns"])
-        told.append(f"{names} has no value in the whole file, so duplicates cannot be recognised and none was dropped.")
+        warnings.append(
+            f"{names} has no value in the whole file, so duplicates cannot be recognised and none was dropped."
+        )
     if found["equal_rows_without_key"]:
         rows = _counted(found["equal_rows_without_key"], "row")
-        told.append(
+        warnings.append(
             f"{rows} without a complete natural key ({', '.join(schemas.NATURAL_KEY).upper()}) "
             "equal another row in every column; they were kept."
         )
-    told += _lost_rows(found) + _lost_values(found)
+    warnings += _lost_rows(found) + _lost_values(found)
     if found["ignored_columns"]:
-        told.append(f"Columns that are not part of the dataset were ignored: {', '.join(found['ignored_columns'])}.")
+        warnings.append(
+            f"Columns that are not part of the dataset were ignored: {', '.join(found['ignored_columns'])}."
+        )
     empty = [name for name, share in found["null_share"].items() if share == 1.0]
     if empty:
-        told.append(f"Columns without any value: {', '.join(empty)}.")
-    return told
+        warnings.append(f"Columns without any value: {', '.join(empty)}.")
+    return warnings
 
 
 def _lost_rows(found: dict[str, Any]) -> list[str]:
@@ -166,8 +170,8 @@ def _lost_rows(found: dict[str, Any]) -> list[str]:
     if not by_reason:
         return []
     ((most, _),) = by_reason.most_common(1)
-    told = f"{_counted(by_reason.total(), 'row')} could not be used; see the rejected rows for the reasons."
-    return [f"{told} {found['rejected_examples'].get(most, '')}".rstrip()]
+    sentence = f"{_counted(by_reason.total(), 'row')} could not be used; see the rejected rows for the reasons."
+    return [f"{sentence} {found['rejected_examples'].get(most, '')}".rstrip()]
 
 
 def _lost_values(found: dict[str, Any]) -> list[str]:
@@ -176,16 +180,16 @@ def _lost_values(found: dict[str, Any]) -> list[str]:
     def first(tally: dict[str, Any]) -> str:
         return f"the first is {tally['value']} in line {tally['line']}"
 
-    told = []
+    warnings = []
     if tally := found["delays_left_empty"]:
         delays = _counted(tally["rows"], "missing delay")
-        told.append(f"{delays} could not be computed from times after 2400 or unreadable times: {first(tally)}.")
+        warnings.append(f"{delays} could not be computed from times after 2400 or unreadable times: {first(tally)}.")
     for name, tally in found["unreadable_values"].items():
         if name == "CANCELLATION_CODE" or tally["rows"] > UNREADABLE_SHARE * found["rows_kept"]:
             rows = _counted(tally["rows"], "cancelled flight" if name == "CANCELLATION_CODE" else "row")
             expected = rules.COLUMN_RULES[name].form.expected
-            told.append(f"{name} cannot be read in {rows}: {first(tally)}; {expected}.")
-    return told
+            warnings.append(f"{name} cannot be read in {rows}: {first(tally)}; {expected}.")
+    return warnings
 
 
 def _gap_warnings(found: list[dict[str, Any]]) -> list[str]:
