@@ -176,7 +176,8 @@ def test_a_value_that_cannot_be_meant_is_refused_by_name(name: str, value: str) 
     said = refusal(**{name: value})
 
     assert said.startswith(f"{name} ")
-    assert (value in said) == (name not in SECRET and "://u:p@" not in value)
+    has_login = "://" in value and "@" in value
+    assert (value in said) == (name not in SECRET and not has_login)
 
 
 @pytest.mark.parametrize("name", sorted(SECRET))
