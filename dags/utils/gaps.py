@@ -19,7 +19,8 @@ from utils import columns
 
 MIN_GAP_DAYS = 5
 MAX_MONTH_SHARE = 0.3  # of the usual flights
-MIN_USUAL_PER_DAY = 3  # flights; below that, schedules pause for a week or a month
+MIN_USUAL_PER_DAY = 3  # flights; below that, schedules pause for a week
+MIN_MONTH_USUAL_PER_DAY = 5  # flights; below that, schedules change from month to month
 MIN_LARGE_PER_DAY = 20  # flights
 MAX_SMALL_GAP_DAYS = 31  # of an airport or a carrier with fewer flights a day than MIN_LARGE_PER_DAY
 MAX_EMPTY_SHARE = 0.05  # of the usual flights; a day with fewer counts as empty
@@ -120,6 +121,8 @@ def _is_in_service(side: np.ndarray, usual: float) -> bool:
 
 
 def _low_months(per_day: np.ndarray, days: np.ndarray, usual: float) -> Iterator[tuple[int, int]]:
+    if usual < MIN_MONTH_USUAL_PER_DAY:
+        return
     months = days.astype("datetime64[M]")
     starts = np.flatnonzero(np.concatenate([[True], months[1:] != months[:-1]])).tolist()
     ranges = list(zip(starts, [*starts[1:], len(months)], strict=True))

@@ -144,8 +144,9 @@ def _warnings(found: dict[str, Any]) -> list[str]:
     warnings += _gap_warnings(found["gaps"])
     if found["empty_key_columns"]:
         names = " and ".join(name.upper() for name in found["empty_key_columns"])
+        have = "has" if len(found["empty_key_columns"]) == 1 else "have"
         warnings.append(
-            f"{names} has no value in the whole file, so duplicates cannot be recognised and none was dropped."
+            f"{names} {have} no value in the whole file, so duplicates cannot be recognised and none was dropped."
         )
     if found["equal_rows_without_key"]:
         rows = _counted(found["equal_rows_without_key"], "row")

@@ -87,6 +87,7 @@ def test_two_gaps_close_to_each_other_are_both_named() -> None:
         pytest.param(lambda day: 0 if between("2013-08-05", "2013-08-08")(day) else 12, id="four days"),
         pytest.param(lambda day: 0 if between("2013-08-05", "2013-08-14")(day) else 2, id="two flights a day"),
         pytest.param(lambda day: 12 if day.day == 1 else 0, id="once a month"),
+        pytest.param(lambda day: int(day.day % 3 > 0) if day.month == 4 else 4, id="few flights, fewer in a month"),
     ],
 )
 def test_seasons_beginnings_ends_and_pauses_are_no_gaps(per_day: Callable[[date], int]) -> None:
