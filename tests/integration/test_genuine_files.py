@@ -97,3 +97,12 @@ def test_houston_s_cancelled_flights_with_a_delay_are_cancelled(tmp_path: Path) 
 
     assert sum(row["DEP_DELAY"] != "" for row in rows) > 0
     assert sum(sums["cancelled"].to_pylist()) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "year"), [("nyc/2013.csv.gz", 2013), ("lex/2022.csv.gz", 2022), ("bay/2020.csv.gz", 2020)]
+)
+def test_no_airport_and_no_carrier_of_a_real_year_has_a_gap(tmp_path: Path, name: str, year: int) -> None:
+    refined, _ = refine(name, year, tmp_path)
+
+    assert quality.report(year, name, refined)["gaps"] == []
