@@ -10,6 +10,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import boto3
@@ -22,7 +23,7 @@ def save(s3: Any, out: BinaryIO) -> int:
     """Write every object of the bucket to `out`, one after another; return their number."""
     count = 0
     with tarfile.open(fileobj=out, mode="w|") as tar:
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
+        for page in _pages(s3):
             for listed in page.get("Contents", []):
                 try:
                     found = s3.get_object(Bucket=BUCKET, Key=listed["Key"])
@@ -33,6 +34,14 @@ def save(s3: Any, out: BinaryIO) -> int:
                 tar.addfile(member, found["Body"])
                 count += 1
     return count
+
+
+def _pages(s3: Any) -> Iterator[dict[str, Any]]:
+    """The pages of the bucket's list; none before `python -m utils prepare` has created the bucket."""
+    try:
+        yield from s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+    except s3.exceptions.NoSuchBucket:
+        return
 
 
 def load(s3: Any, source: BinaryIO) -> int:

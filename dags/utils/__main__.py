@@ -204,9 +204,7 @@ def bronze(
             "or - for standard input, plain or compressed with gzip.",
         ),
     ] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Let another file take the place of the one that is there.")
-    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the file that is in bronze.")] = False,
     size: Annotated[
         int | None,
         typer.Option(
@@ -255,8 +253,10 @@ def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iter
     if csv != STANDARD_INPUT:
         yield csv
         return
-    if sys.stdin.isatty():
-        raise DelaywatchError("--from - reads standard input, which is a terminal here; add < FILE to the command.")
+    if sys.stdin is None or sys.stdin.isatty():
+        raise DelaywatchError(
+            "--from - reads standard input, which is closed or a terminal here; add < FILE to the command."
+        )
     with ExitStack() as stack:
         try:
             settings.scratch.mkdir(parents=True, exist_ok=True)
@@ -275,7 +275,8 @@ def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iter
             FolderStore(settings.scratch, "DELAYWATCH_SCRATCH").fail(error, "copying standard input")
         if size and found != size:
             raise DelaywatchError(
-                f"Standard input has {found:,} bytes instead of {size:,}, so it was cut; send it again."
+                f"Standard input has {found:,} bytes, but --bytes is {size:,}; "
+                "send the whole file again, with the size of that file."
             )
         if is_cut:
             pipeline.check_csv(path, year, path.name)  # says so if it is no CSV at all

@@ -183,7 +183,7 @@ def is_doubtful(source: Source, year: int) -> bool:
         reader.knows_header(header)
         while (part := reader.next_part()) is not None:
             for block in part:
-                if b"\0" in block or b"FL_DATE" in block:  # a broken copy, or a second header
+                if b"\0" in block or b"FL_DATE" in block.upper():  # a broken copy, or a second header
                     return True
                 refined = silver.refine(_sample(block), header, year, joins_lines=True)
                 rows += refined.rows
@@ -237,10 +237,10 @@ def refine_year(source: Source, year: int, folder: Path, threads: int, progress:
     Memory does not grow with the file: every worker holds one part, the identities of the flights wait on disk by
     month. The result depends neither on the number of workers nor on how the file is cut, and but for the order of rows
     not on the order of its lines. Raises DelaywatchError for a file that is empty, cut, damaged, has the wrong header,
-    or more than 1 % rows that cannot be used; it then names the first of them.
+    or more than 1% rows that cannot be used; it then names the first of them.
     """
     pool = pa.default_memory_pool()
-    pa.set_memory_pool(pa.system_memory_pool())  # gives freed pieces back at once: 15 % less at the peak than mimalloc
+    pa.set_memory_pool(pa.system_memory_pool())  # gives freed pieces back at once: 15% less at the peak than mimalloc
     try:
         if source.key.endswith(".gz"):
             return _refine(source, year, folder, threads, progress, from_start=True)
@@ -366,10 +366,10 @@ def _too_many_rejected(found: _Collected, key: str) -> DelaywatchError:
     rows = [row for row in _rejected_rows(found) if row.reason != silver.REPEATED_HEADER]
     examples = {row.reason: row.sentence for row in reversed(rows)}
     counted = Counter(row.reason for row in rows).most_common(EXAMPLES)
-    told = " ".join(f"{words.count(count, 'row')}: {examples[reason]}" for reason, count in counted)
+    kinds = " ".join(f"{words.count(count, 'row')}, the first: {examples[reason]}" for reason, count in counted)
     return DelaywatchError(
         f"{key}: {found.unusable:,} of {words.count(found.rows - found.headers, 'row')} cannot be used, more than "
-        f"{MAX_REJECTED_SHARE:.0%}. {told} Correct the file and put it into bronze again."
+        f"{MAX_REJECTED_SHARE:.0%}. {kinds} Correct the file and put it into bronze again."
     )
 
 

@@ -74,9 +74,8 @@ def other_store(stack: Installation) -> Iterator[str]:
     name = f"{stack.project}-other-store"
     variables = [f"--env={key}={value}" for key, value in {**KEYS, "S3_BUCKET": "backups"}.items()]
     network = [f"--network={stack.project}_lake", "--network-alias=other-store", f"--name={name}"]
-    docker(
-        "run", "--detach", *network, *variables, "--user=1000:1000", "--entrypoint=weed", STORE, "mini", "-dir=/data"
-    )
+    weed = ["--entrypoint=weed", STORE, "mini", "-dir=/data", "-master.telemetry=false"]
+    docker("run", "--detach", *network, *variables, "--user=1000:1000", *weed)
     try:
         yield "http://other-store:8333"
     finally:
