@@ -80,7 +80,7 @@ def rotate(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
     names = rotation.choose(folders.names, given)
     rotation.begin(folders.secrets, folders.handed, names)
     _hand_over(folders, given, secrets)
-    _tell(f"Rotation: {', '.join(names)} begun; make up ends it, and so often as it is interrupted.")
+    _tell(f"Rotation: {', '.join(names)} begun. Run `make up` to finish it; run it again if it is interrupted.")
 
 
 def export(folders: argparse.Namespace, _: Mapping[str, str]) -> None:

@@ -57,7 +57,7 @@ if [ -z "$(docker compose ps --quiet --status running postgres 2>/dev/null)" ]; 
     exit 1
 fi
 [ -n "$is_asked" ] || ! is_recent "$COPIED" || exit 0
-place=$(docker compose run --rm --no-deps -T setup python -m stack backup place) || fail "the settings in .env are wrong; \`make up\` says why."
+place=$(docker compose run --rm --no-deps -T setup python -m stack backup place) || fail "setup could not read the settings; the line above says why."
 [ -n "$place" ] || {
     echo "DELAYWATCH_BACKUP in .env is empty, so there is no daily backup; \`make backup\` writes one to backups/." >&2
     exit 0

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lets cron call stack/backup-daily.sh every hour if DELAYWATCH_BACKUP names a place, and no more if it does not:
+# Adds a crontab line that runs stack/backup-daily.sh every hour, or removes it if DELAYWATCH_BACKUP is empty:
 # backup-timer.sh [off]. `make up` calls it, and copies the first backup at once, so that a wrong place is seen immediately.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."

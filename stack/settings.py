@@ -315,7 +315,7 @@ def _contradictions(given: Mapping[str, str]) -> Iterator[str]:
     if "DELAYWATCH_READER" in given and "DELAYWATCH_WAREHOUSE" not in given:
         yield "DELAYWATCH_READER is given without DELAYWATCH_WAREHOUSE; the local warehouse has a reader of its own."
     if "DELAYWATCH_ALERT_EMAIL" in given and not given.keys() & {"DELAYWATCH_SMTP", "AIRFLOW_SECRETS_BACKEND"}:
-        yield "DELAYWATCH_ALERT_EMAIL names who is told, but no server that sends mail; fill in DELAYWATCH_SMTP."
+        yield "DELAYWATCH_ALERT_EMAIL is set, but DELAYWATCH_SMTP is not; set DELAYWATCH_SMTP."
     if "AIRFLOW_SECRETS_BACKEND_KWARGS" in given and "AIRFLOW_SECRETS_BACKEND" not in given:
         yield "AIRFLOW_SECRETS_BACKEND_KWARGS is given without AIRFLOW_SECRETS_BACKEND; name the backend's class there."
 

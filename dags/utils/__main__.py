@@ -278,7 +278,7 @@ def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iter
                 f"Standard input has {found:,} bytes, but --bytes is {size:,}; "
                 "send the whole file again, with the size of that file."
             )
-        if is_cut:
+        if is_cut and not size:
             pipeline.check_csv(path, year, path.name)  # says so if it is no CSV at all
             raise DelaywatchError(
                 "Standard input ends in the middle of a line, so it may have been cut; send the whole file again, or "

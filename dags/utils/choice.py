@@ -1,6 +1,6 @@
 """What a notebook is about: the year, airport, event and detectors that its reader asked for, else the natural ones.
 
-Pure, and one clear sentence for whatever is not there. What follows from the choice is the notebook's business.
+Pure. Raises DelaywatchError for a year, airport, event or detector that does not exist.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Signature(NamedTuple):
 
 # The first match counts, so a special case comes before the general one.
 SIGNATURES = (
-    Signature(b"PK\x03\x04", "an Excel workbook", _EXPORT, inside=b"xl/"),
+    Signature(b"PK\x03\x04", "an Excel workbook", _EXPORT, inside=b"xl/workbook"),
     Signature(b"PK\x03\x04", "an OpenDocument file", _EXPORT, inside=b"application/vnd.oasis.opendocument"),
     Signature(b"PK\x03\x04", "a zip archive", _UNPACK),
     Signature(b"PK\x05\x06", "an empty zip archive", _AGAIN),
@@ -68,7 +68,7 @@ _UTF16 = Signature(b"", "text in UTF-16", _UTF8)
 def recognise(head: bytes) -> Signature | None:
     """What the file is by its head, or None if it may be a CSV.
 
-    head: the first 64 KiB or more, so that the folder xl/ of an Excel workbook is in it.
+    head: the first 64 KiB or more, so that the file xl/workbook.xml of an Excel workbook is in it.
     """
     for signature in (*SIGNATURES, GZIP):
         if head.startswith(signature.first) and signature.inside in head:

@@ -1,10 +1,10 @@
 """Gaps in a year of flights: airports and carriers whose flights stop, or nearly stop, in the middle of their service.
 
 A gap is at least MIN_GAP_DAYS days in a row with almost no flights, or one calendar month with at most MAX_MONTH_SHARE
-of the usual flights. Before and after a gap the airport or carrier flies daily and with its usual number of flights.
-That tells a gap from a season: a seasonal airport does not fly on one side of its season, and one with two seasons
-pauses for more than MAX_SMALL_GAP_DAYS days. Airports with many flights a day have no seasons, so their gaps may be
-longer. Days on which the whole file has no flights are not part of a gap. Pure.
+of the flights of the months beside it. Before and after a gap the airport or carrier flies daily and with its usual
+number of flights. That tells a gap from a season: a seasonal airport does not fly on one side of its season, and one
+with two seasons pauses for more than MAX_SMALL_GAP_DAYS days. Airports with many flights a day have no seasons, so
+their gaps may be longer. Days on which the whole file has no flights are not part of a gap. Pure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow as pa
 from utils import columns
 
 MIN_GAP_DAYS = 5
-MAX_MONTH_SHARE = 0.3  # of the usual flights
+MAX_MONTH_SHARE = 0.3  # of the flights per day of the months before and after
 MIN_USUAL_PER_DAY = 3  # flights; below that, schedules pause for a week
 MIN_MONTH_USUAL_PER_DAY = 5  # flights; below that, schedules change from month to month
 MIN_LARGE_PER_DAY = 20  # flights
@@ -99,22 +99,31 @@ def _gaps(per_day: np.ndarray, days: np.ndarray, usual: float) -> list[tuple[int
 def _empty_runs(per_day: np.ndarray, usual: float) -> Iterator[tuple[int, int]]:
     is_flown = per_day > MAX_EMPTY_SHARE * usual
     edges = np.flatnonzero(np.diff(np.concatenate([[True], is_flown, [True]]).astype(np.int8)))
-    for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-        is_season = usual < MIN_LARGE_PER_DAY and stop - start > MAX_SMALL_GAP_DAYS
-        if stop - start < MIN_GAP_DAYS or is_season:
-            continue
-        sides = per_day[:start][::-1], per_day[stop:]
-        if all(_is_in_service(side, usual) for side in sides):
+    longest = MAX_SMALL_GAP_DAYS if usual < MIN_LARGE_PER_DAY else len(per_day)
+    runs = [
+        (start, stop)
+        for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+        if MIN_GAP_DAYS <= stop - start <= longest
+    ]
+    is_in_run = np.zeros(len(per_day), bool)
+    for start, stop in runs:
+        is_in_run[start:stop] = True
+    for start, stop in runs:
+        before, after = slice(start - 1, None, -1) if start else slice(0, 0), slice(stop, None)
+        if all(_is_in_service(per_day[side], is_in_run[side], usual) for side in (before, after)):
             yield start, stop
 
 
-def _is_in_service(side: np.ndarray, usual: float) -> bool:
-    """Whether the days on one side of a gap, the nearest first, are flown daily with the usual number of flights."""
-    wide = side[:WIDE_DAYS]
+def _is_in_service(per_day: np.ndarray, is_in_run: np.ndarray, usual: float) -> bool:
+    """Whether the days on one side of a gap, the nearest first, are flown daily with the usual number of flights.
+
+    is_in_run: which of the days belong to another empty run, which may be a gap too.
+    """
+    wide = per_day[:WIDE_DAYS]
     is_flown = wide > MAX_EMPTY_SHARE * usual
     return bool(
         len(wide) >= MIN_WIDE_DAYS
-        and is_flown[:NEAR_DAYS].all()
+        and is_flown[~is_in_run[:WIDE_DAYS]][:NEAR_DAYS].all()
         and is_flown.mean() >= MIN_FLOWN_SHARE
         and np.median(wide[is_flown]) >= MIN_USUAL_SHARE * usual
     )

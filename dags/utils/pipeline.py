@@ -364,8 +364,8 @@ def put_bronze(
             return key
         if there and not replace:
             raise DelaywatchError(
-                f"{' and '.join(there)} {'is' if len(there) == 1 else 'are'} already in {lake.uri}, and {source.key} ({source.size:,} bytes) is another "
-                "file; repeat the command with --replace to put it in its place."
+                f"{' and '.join(there)} {'is' if len(there) == 1 else 'are'} already in {lake.uri}, and {source.key} "
+                f"({source.size:,} bytes) is another file; repeat the command with --replace to put it in its place."
             )
         if there or refinery.is_doubtful(source, year):
             refinery.refine_year(source, year, folder, settings.threads, progress)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from utils import columns, gaps, rules, schemas, silver
+from utils import columns, gaps, gold, rules, schemas, silver
 
 if TYPE_CHECKING:
     from utils.refinery import Refined
@@ -74,10 +74,16 @@ def report(year: int, bronze_key: str, refined: Refined) -> dict[str, Any]:
             *gaps.find("carrier", refined.carrier_days),
         ],
         "airports": len(airports),
+        "cancelled": _sum(sums, "cancelled"),
+        "cancelled_with_code": sum(_sum(sums, f"cancelled_{cause}") for cause in gold.CAUSES),
         "null_share": {name: round(count / kept, 6) if kept else 0.0 for name, count in nulls.items()},
         "ignored_columns": list(refined.ignored_columns),
     }
     return {**found, "warnings": _warnings(found)}
+
+
+def _sum(sums: pa.Table, name: str) -> int:
+    return int(columns.values(columns.one(sums[name])).sum())
 
 
 def with_airports(found: dict[str, Any], now: Iterable[str], before: Iterable[str] | None) -> dict[str, Any]:
@@ -140,7 +146,9 @@ def _warnings(found: dict[str, Any]) -> list[str]:
     ]
     if found["duplicates_that_differ"]:
         dropped = _counted(found["duplicates_that_differ"], "dropped row")
-        warnings.append(f"{dropped} differed from the row of the same flight that was kept.")
+        warnings.append(
+            f"{dropped} differed from the row of the same flight that was kept, so figures may mix two versions."
+        )
     warnings += _gap_warnings(found["gaps"])
     if found["empty_key_columns"]:
         names = " and ".join(name.upper() for name in found["empty_key_columns"])
@@ -176,7 +184,7 @@ def _lost_rows(found: dict[str, Any]) -> list[str]:
 
 
 def _lost_values(found: dict[str, Any]) -> list[str]:
-    """Values that became null although the rows were kept: those that a figure needs, and columns without sense."""
+    """Return warnings about values that became null in rows that were kept."""
 
     def first(tally: dict[str, Any]) -> str:
         return f"the first is {tally['value']} in line {tally['line']}"
@@ -185,6 +193,12 @@ def _lost_values(found: dict[str, Any]) -> list[str]:
     if tally := found["delays_left_empty"]:
         delays = _counted(tally["rows"], "missing delay")
         warnings.append(f"{delays} could not be computed from times after 2400 or unreadable times: {first(tally)}.")
+    if 0 < found["cancelled_with_code"] < (1 - UNREADABLE_SHARE) * found["cancelled"]:
+        without = found["cancelled"] - found["cancelled_with_code"]
+        warnings.append(
+            f"{without:,} of {found['cancelled']:,} cancelled flights have no cancellation code, so cancellations by "
+            "cause are incomplete."
+        )
     for name, tally in found["unreadable_values"].items():
         if name == "CANCELLATION_CODE" or tally["rows"] > UNREADABLE_SHARE * found["rows_kept"]:
             rows = _counted(tally["rows"], "cancelled flight" if name == "CANCELLATION_CODE" else "row")

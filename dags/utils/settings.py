@@ -39,7 +39,7 @@ def read_secret(path: Path, what: str) -> str:
             f"{what} {path} cannot be read ({error.strerror}); correct its path or rights."
         ) from error
     except UnicodeDecodeError:  # it carries the secret
-        raise DelaywatchError(f"{what} {path} is not UTF-8 text; write it anew.") from None
+        raise DelaywatchError(f"{what} {path} is not UTF-8 text; write the file again.") from None
     if not line.strip():
         raise DelaywatchError(f"{what} {path} is empty; write one line into it.")
     if len(line.splitlines()) > 1:

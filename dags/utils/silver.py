@@ -395,10 +395,10 @@ def _refine_with_care(block: bytes, header: Header, year: int) -> Refined:
 
     tallies = {}
     for name, rows in {**unread, EMPTY_DELAY: _is_left_empty(fields, doubtful)}.items():
-        counted = kept[rows[kept]]
-        if len(counted):
-            field = fields["DEP_TIME" if name == EMPTY_DELAY else name]
-            tallies[name] = Tally(len(counted), found[parsed[counted[0]]][0], field.shown(int(counted[0])))
+        counted = kept[rows[kept]].tolist()
+        if counted:
+            value = _doubtful_time(fields, counted[0]) if name == EMPTY_DELAY else fields[name].shown(counted[0])
+            tallies[name] = Tally(len(counted), found[parsed[counted[0]]][0], value)
     lines = sum(_line_ends(block)) + _has_open_line(block)
     return Refined(flights, [rejected[place] for place in sorted(rejected)], len(found), lines, tallies)
 
@@ -427,6 +427,13 @@ def _is_left_empty(fields: Mapping[str, _Field], doubtful: np.ndarray) -> np.nda
     has_times = ~(fields["DEP_TIME"].is_empty_in_rows() | fields["CRS_DEP_TIME"].is_empty_in_rows())
     is_left: np.ndarray = doubtful & has_times & fields["DEP_DELAY"].is_empty_in_rows() & ~_is_cancelled(fields)
     return is_left
+
+
+def _doubtful_time(fields: Mapping[str, _Field], row: int) -> str:
+    """Name and text of the time from which no delay is computed."""
+    planned = fields["CRS_DEP_TIME"]
+    name = "CRS_DEP_TIME" if planned.is_next_day[planned.codes[row]] else "DEP_TIME"
+    return f"{name} {fields[name].shown(row)}"
 
 
 def _as_text(record: bytes) -> str:
@@ -472,7 +479,7 @@ def _second_header(names: Sequence[str], first: Sequence[str]) -> tuple[str, str
     missing = [name for name in first if name in _TYPES and name not in names]
     end = names[-len(first) :]
     if len(names) == 2 * len(first) - 1 and end[1:] == first[1:] and end[0].endswith(first[0]):
-        return JOINED_HEADER, ""  # the file in front of it had no line end
+        return JOINED_HEADER, "add a line end before the header"
     if missing:
         return OTHER_HEADER, f"it lacks {', '.join(missing)}"
     if len(names) != len(first):

@@ -1079,7 +1079,9 @@ def test_a_reader_that_was_created_without_a_connection_limit_gets_one(warehouse
 
     assert DBHandler(warehouse).create_reader("dashboards", PASSWORD) is True
 
-    assert sql(warehouse, "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'dashboards'") == [(20,)]
+    assert sql(warehouse, "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'dashboards'") == [
+        (MAX_READER_CONNECTIONS,)
+    ]
     assert DBHandler(warehouse).create_reader("dashboards", PASSWORD) is False
 
 

@@ -125,6 +125,18 @@ def test_an_airport_with_a_gap_is_named_in_the_warnings() -> None:
     assert all(part in warning for part in ("EWR", "2013-08-05", "2013-08-14", "10 a day"))
 
 
+@pytest.mark.parametrize(("with_code", "warns"), [(0, False), (1200, True), (2399, False)])
+def test_cancelled_flights_without_a_code_are_a_warning_unless_the_file_has_no_codes(
+    with_code: int, warns: bool
+) -> None:
+    rows = sums(whole_year(2015)).to_pylist()
+    rows[0] |= {"cancelled": 2400, "cancelled_weather": with_code}
+    found = report(2015, whole_year(2015), sums=pa.Table.from_pylist(rows, schema=gold.SUMS))
+
+    assert (found["cancelled"], found["cancelled_with_code"]) == (2400, with_code)
+    assert any("cancellation code" in warning for warning in found["warnings"]) == warns
+
+
 def test_many_gaps_are_a_few_sentences() -> None:
     names = [f"A{number:02}" for number in range(30)]
     days = {day: {"JFK": 1000} | ({} if day in GAP else dict.fromkeys(names, 5)) for day in whole_year(2013)}

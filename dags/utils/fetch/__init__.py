@@ -181,7 +181,7 @@ def _put(settings: Settings, lake: Lake, year: int, csv: Path, record: dict[str,
         if not record["is_whole"]:  # a CSV without a fitting record counts as whole; this one fits the older part, too
             lake.store.put(key, encode_json({**record, "bytes_before": _unfinished_bytes(lake, year)}))
 
-    shown_as = f"the {year} of {record['source']}"
+    shown_as = f"the year {year} from {record['source']}"
     pipeline.put_bronze(settings, year, csv, replace=replace, shown_as=shown_as, before_upload=write_record)
     if record["is_whole"]:
         lake.store.put(key, encode_json(record))

@@ -255,10 +255,10 @@ class Client:
                 f"{host} refuses {url} ({told}); see that the token is right and that this account or address may have "
                 "the file."
             )
-        if answer.status_code in (401, 403):  # nobody asked for a login: the address, or a proxy, is what is refused
+        if answer.status_code in (401, 403):  # no login was sent, so the server or a proxy refuses this address
             raise DelaywatchError(
-                f"{host} refuses {url} to this machine ({told}), perhaps to its address or to programs; open it in a "
-                "browser, here and elsewhere, and ask who runs the network or the proxy."
+                f"{host} answers {told} to {url}; it may block this address or automatic downloads. Download the zips "
+                "in a browser and read them with `fetch --source bts --from FOLDER`."
             )
         raise DelaywatchError(f"{host} answers {told} to {url}; open that in a browser to see what is wrong.")
 

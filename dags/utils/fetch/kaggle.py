@@ -49,7 +49,9 @@ def auth(token_file: Path) -> AuthBase:
             f"The Kaggle token {token_file} cannot be read ({error.strerror}); correct its rights."
         ) from None
     except UnicodeDecodeError:
-        raise DelaywatchError(f"The Kaggle token {token_file} is not text; download it anew from kaggle.com.") from None
+        raise DelaywatchError(
+            f"The Kaggle token {token_file} is not text; download it again from kaggle.com."
+        ) from None
     if not text:
         raise DelaywatchError(
             f"There is no Kaggle token in {token_file}; create one on kaggle.com under Settings, API, put it there, "
@@ -64,7 +66,7 @@ def auth(token_file: Path) -> AuthBase:
     except (ValueError, TypeError, KeyError):
         raise DelaywatchError(
             f"The Kaggle token {token_file} is neither a kaggle.json with username and key nor an API token alone; "
-            "download it anew from kaggle.com."
+            "download it again from kaggle.com."
         ) from None
 
 

@@ -27,7 +27,7 @@ GROUPS_USER_AND_DATABASE = """
     SELECT num_nulls(to_regrole('flights_owner'), to_regrole('flights_loader'), to_regrole('flights_reader')) = 0,
            current_user::text, current_database()::text
 """
-MAX_READER_CONNECTIONS = 20  # 16 threads of Superset and a few notebooks; docker-compose.yaml has memory for so many
+MAX_READER_CONNECTIONS = 17  # 16 threads of Superset and a notebook; mem_limit in docker-compose.yaml holds as many
 READER_SETTINGS = {"default_transaction_read_only": "on", "statement_timeout": "60s"}
 
 
@@ -140,7 +140,7 @@ def _statements(login: str, database: str, found: _Login) -> list[Composed]:
         (found.reads, "GRANT flights_reader TO {login}"),
         (found.connects, "GRANT CONNECT ON DATABASE {database} TO {login}"),
         (
-            found.max_connections == MAX_READER_CONNECTIONS,
+            found.max_connections != -1,  # -1: no limit; a limit that an administrator chose stays
             f"ALTER ROLE {{login}} CONNECTION LIMIT {MAX_READER_CONNECTIONS}",
         ),
     )
