@@ -1073,15 +1073,16 @@ def test_a_reader_that_lifts_read_only_may_still_change_nothing(
         sql(dashboards, "SET default_transaction_read_only = off", statement)
 
 
-def test_a_reader_that_was_created_without_a_connection_limit_gets_one(warehouse: str, dashboards: str) -> None:
+@pytest.mark.parametrize(("before", "after"), [(-1, 17), (5, 5)])
+def test_a_reader_without_a_connection_limit_gets_one_and_any_other_limit_stays(
+    warehouse: str, dashboards: str, before: int, after: int
+) -> None:
     DBHandler(warehouse).create_reader("dashboards", PASSWORD)
-    sql(warehouse, "ALTER ROLE dashboards CONNECTION LIMIT -1")
+    sql(warehouse, f"ALTER ROLE dashboards CONNECTION LIMIT {before}")
 
-    assert DBHandler(warehouse).create_reader("dashboards", PASSWORD) is True
+    assert DBHandler(warehouse).create_reader("dashboards", PASSWORD) is (before != after)
 
-    assert sql(warehouse, "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'dashboards'") == [
-        (MAX_READER_CONNECTIONS,)
-    ]
+    assert sql(warehouse, "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'dashboards'") == [(after,)]
     assert DBHandler(warehouse).create_reader("dashboards", PASSWORD) is False
 
 
