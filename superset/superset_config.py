@@ -31,8 +31,8 @@ SECRET_KEY = handed("secret_key")  # signs sessions and encrypts the warehouse's
 SQLALCHEMY_DATABASE_URI = handed("database_url")
 SQLALCHEMY_ENGINE_OPTIONS = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}  # Postgres may restart
 
-# Superset 6.1 warns of every metric that is more than one aggregate, in every query; later releases log it for debugging
-# alone (https://github.com/apache/superset/pull/42619).
+# Superset 6.1 warns of every metric that is more than one aggregate, in every query. Later releases log that for
+# debugging only: https://github.com/apache/superset/pull/42619
 logging.getLogger("superset.utils.core").addFilter(
     lambda record: not record.getMessage().startswith("Unexpected metric expression type")
 )
