@@ -205,6 +205,10 @@ def bronze(
         ),
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the file that is in bronze.")] = False,
+    fewer_flights: Annotated[
+        bool,
+        typer.Option("--fewer-flights", help="With --replace: even if months or 5% of a month's flights are gone."),
+    ] = False,
     size: Annotated[
         int | None,
         typer.Option(
@@ -215,12 +219,13 @@ def bronze(
     """Show the year's CSV in bronze, or put one there with --from; no step changes it afterwards.
 
     A file that is there is only replaced with --replace, and after the new file was checked from its first to its last
-    row. Standard input can end early unnoticed, so it replaces a file only with --bytes "$(wc -c < FILE)".
+    row. A new file without some months, or without 5% of a month's flights, also needs --fewer-flights. Standard input
+    can end early unnoticed, so it replaces a file only with --bytes "$(wc -c < FILE)".
     """
     settings = settings_of(lake, warehouse, threads, needs_warehouse=False)
     if csv is None:
-        if replace or size:
-            raise DelaywatchError("--replace and --bytes go with --from; give the file too.")
+        if replace or size or fewer_flights:
+            raise DelaywatchError("--replace, --fewer-flights and --bytes go with --from; give the file too.")
         _for_years(lambda settings, one, _: _show(pipeline.bronze_key(settings, one)), year, settings)
         return
     if len(years_of(year)) > 1:
@@ -235,7 +240,17 @@ def bronze(
     def put(settings: Settings, one: int, progress: Progress) -> None:
         with _file_of(csv, settings, one, size) as path, _megabytes(progress, f"{one} check, MB") as step:
             shown_as = path.name if csv == STANDARD_INPUT else None
-            _show(pipeline.put_bronze(settings, one, path, replace=replace, shown_as=shown_as, progress=step))
+            _show(
+                pipeline.put_bronze(
+                    settings,
+                    one,
+                    path,
+                    replace=replace,
+                    allow_fewer=fewer_flights,
+                    shown_as=shown_as,
+                    progress=step,
+                )
+            )
 
     _for_years(put, year, settings)
 

@@ -7,10 +7,11 @@ fast.
 
 from __future__ import annotations
 
+import calendar
 import functools
 import logging
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from utils.lake import Lake
+    from utils.refinery import Refined
     from utils.stores import FolderSource
 
+MAX_LOST_SHARE = 0.05  # of a month's flights that a newer file may lack; the Bureau's revisions change far fewer
 FIRST_YEAR, LAST_YEAR = 1987, 2100  # the Bureau of Transportation Statistics publishes from October 1987 on
 DETECTORS_FILE = Path(__file__).resolve().parents[1] / "detectors.yaml"
 INCIDENTS_FILE = DETECTORS_FILE.with_name("incidents.yaml")
@@ -334,6 +337,7 @@ def put_bronze(
     path: Path,
     *,
     replace: bool = False,
+    allow_fewer: bool = False,
     shown_as: str | None = None,
     before_upload: Callable[[], object] = lambda: None,
     progress: Callable[[int, int], None] | None = None,
@@ -341,8 +345,9 @@ def put_bronze(
     """Copy a CSV, whose name ends in .gz if it is compressed, into bronze as the year's file, and return its key.
 
     The same bytes again change nothing. Another file takes the place of one that is there only with `replace`, and only
-    after a whole pass over it by the rules of silver, so that a file which silver would refuse replaces nothing. Where
-    nothing is replaced, that pass is made only if a sample raises a doubt.
+    after a whole pass over it by the rules of silver, so that a file which silver would refuse replaces nothing. A
+    file that lacks flights which silver has replaces another one only with `allow_fewer`. Where nothing is replaced,
+    that pass is made only if a sample raises a doubt.
 
     The new file is complete before the old one goes. A process that is killed in between leaves the old file, or both
     forms of the year, .csv and .csv.gz, which no step reads before this is called again. shown_as: what errors call
@@ -368,7 +373,9 @@ def put_bronze(
                 f"({source.size:,} bytes) is another file; repeat the command with --replace to put it in its place."
             )
         if there or refinery.is_doubtful(source, year):
-            refinery.refine_year(source, year, folder, settings.threads, progress)
+            refined = refinery.refine_year(source, year, folder, settings.threads, progress)
+            if there and not allow_fewer:
+                _refuse_fewer(lake, year, there, refined)
         if not source.still_the_same():
             raise DelaywatchError(f"{source.key} changed while it was read; put it there when it is complete.")
         before_upload()
@@ -377,6 +384,38 @@ def put_bronze(
     replaced = f", in place of {' and '.join(there)}" if there else ""
     log.info("%s: %s bytes%s", key, f"{source.size:,}", replaced)
     return key
+
+
+def _refuse_fewer(lake: Lake, year: int, there: list[str], refined: Refined) -> None:
+    """Raise DelaywatchError if a new file of the year lacks flights that silver has, as a file that was cut does."""
+    from utils import lake as keys
+    from utils import quality
+
+    if not lake.has(keys.manifest_key(year)):
+        return
+    old, new = lake.read_quality(year), quality.report(year, there[0], refined)
+    if lost := lost_flights(old["rows_per_month"], new["rows_per_month"]):
+        raise DelaywatchError(
+            f"{' and '.join(there)} stays, because the new file has less of {year}: {lost}. Put the whole year there, "
+            "or repeat the command with --fewer-flights."
+        )
+
+
+def lost_flights(old: Mapping[str, int], new: Mapping[str, int]) -> str:
+    """Return what a newer version of a year lacks, in words: months, or many flights of one; empty if nothing.
+
+    old, new: flights by the number of the month; a month without flights may be absent.
+    """
+    from utils import words
+
+    before = {month: flights for month, flights in sorted(old.items(), key=lambda one: int(one[0])) if flights}
+    gone = [calendar.month_name[int(month)] for month in before if not new.get(month)]
+    if gone:
+        return f"{words.listed(gone)} {'is' if len(gone) == 1 else 'are'} gone"
+    for month, flights in before.items():
+        if new[month] < (1 - MAX_LOST_SHARE) * flights:
+            return f"{calendar.month_name[int(month)]} has {new[month]:,} flights instead of {flights:,}"
+    return ""
 
 
 def _local_file(path: Path, name: str) -> FolderSource:

@@ -164,9 +164,13 @@ def glance(source: Source, year: int) -> None:
     except silver.ZeroBytesError as error:
         raise _zero_bytes(source) from error
     if not refined.flights.num_rows:
-        first = refined.rejected[0] if refined.rejected else None
-        why = f" {replace(first, line=first.line + 2).sentence}" if first else ""
-        raise DelaywatchError(f"{source.key} does not begin with flights of {year}.{why} Give the CSV of {year}.")
+        if not refined.rejected:
+            raise DelaywatchError(f"{source.key} has a header and no rows; give the CSV of {year}.")
+        first = refined.rejected[0]
+        sentence = replace(first, line=first.line + 2).sentence
+        if first.reason == f"FL_DATE is not in {year}":
+            raise DelaywatchError(f"{source.key} does not begin with flights of {year}. {sentence}")
+        raise DelaywatchError(f"The first rows of {source.key} cannot be used. {sentence} Correct the file.")
 
 
 def is_doubtful(source: Source, year: int) -> bool:
@@ -188,6 +192,8 @@ def is_doubtful(source: Source, year: int) -> bool:
                 refined = silver.refine(_sample(block), header, year, joins_lines=True)
                 rows += refined.rows
                 rejected += len(refined.rejected)
+                if "CANCELLATION_CODE" in refined.tallies:
+                    return True
     except DelaywatchError:  # the whole pass raises it again, with the line of the file and not of a sample
         return True
     may_be_cut = not block.endswith(b"\n")

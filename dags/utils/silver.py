@@ -142,6 +142,12 @@ def read_header(line: bytes, key: str) -> Header:
     names = _spelled(found)
     missing = [name for name, _ in schemas.FLIGHT_COLUMNS if name not in names]
     doubled = sorted({name for name in names if names.count(name) > 1 and name in _TYPES})
+    if len(missing) == len(_TYPES) and (separator := _other_separator(text)):
+        raise DelaywatchError(f"{key} separates its columns by {separator}; save it with commas.")
+    if "FLIGHTDATE" in text.upper() and missing:
+        raise DelaywatchError(
+            f"{key} has the columns of the Bureau's own files; use `python -m utils fetch --source bts --from FOLDER`."
+        )
     if missing:
         what = f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
     else:
@@ -155,6 +161,12 @@ def read_header(line: bytes, key: str) -> Header:
         )
     ignored = tuple(printable(name) for name in names if name and name not in _TYPES and name != schemas.EMPTY_COLUMN)
     return Header(names, ignored)
+
+
+def _other_separator(header: str) -> str:
+    """The name of the separator by which the line names columns of the schema; empty if there is none."""
+    separators = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+    return next((name for sign, name in separators.items() if set(_spelled(header.split(sign))) & set(_TYPES)), "")
 
 
 def _spelled(names: Sequence[str]) -> tuple[str, ...]:

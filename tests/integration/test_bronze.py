@@ -174,6 +174,27 @@ def test_a_file_with_a_few_scattered_bad_rows_too_many_does_not_replace_a_good_o
     assert bronze(folder_settings) == {PLAIN: csv_of(LARGE)}
 
 
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [(ROWS[: len(ROWS) // 2], "December"), ([row for at, row in enumerate(ROWS) if at % 10], "January")],
+    ids=["cut at a line end", "a tenth of every month is missing"],
+)
+def test_a_file_with_fewer_flights_replaces_a_year_only_when_that_is_asked_for(
+    folder_settings: Settings, tmp_path: Path, rows: list[Flight], named: str
+) -> None:
+    pipeline.put_bronze(folder_settings, YEAR, file_of(tmp_path, GOOD))
+    pipeline.write_silver(folder_settings, YEAR)
+    fewer = file_of(tmp_path, csv_of(rows), "fewer.csv")
+
+    told = refusal(folder_settings, fewer, replace=True)
+
+    assert named in told
+    assert "--fewer-flights" in told
+    assert bronze(folder_settings) == {PLAIN: GOOD}
+    pipeline.put_bronze(folder_settings, YEAR, fewer, replace=True, allow_fewer=True)
+    assert bronze(folder_settings) == {PLAIN: csv_of(rows)}
+
+
 @pytest.mark.parametrize("fails", ["upload", "delete"])
 def test_a_kill_between_the_new_file_and_the_end_of_the_old_one_loses_neither(
     folder_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str

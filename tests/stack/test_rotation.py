@@ -97,7 +97,7 @@ def test_a_secret_gets_a_new_value_of_its_own_kind_while_the_old_one_is_kept(vol
     outcome = volumes.run(f"rotate {name}")
 
     assert outcome.code == 0
-    assert outcome.out.startswith(f"Rotation: {name} begun; make up ends it")
+    assert outcome.out.startswith(f"Rotation: {name} begun")
     assert new_values(volumes).keys() == {name}
     value = new_values(volumes)[name]
     assert value != before[name]

@@ -89,7 +89,7 @@ def test_a_warehouse_that_is_named_leaves_the_file_alone() -> None:
         (None, "cannot be read (No such file or directory); correct its path or rights."),
         (b"", "is empty; write one line into it."),
         (b" \n", "is empty; write one line into it."),
-        (b"\xff\xfehush", "is not UTF-8 text; write it anew."),
+        (b"\xff\xfehush", "is not UTF-8 text; write the file again."),
         (b"# hush\npostgresql://u@h/d\n", "has more than one line; leave in it the one that counts."),
     ],
     ids=["absent", "empty", "blank", "no text", "two lines"],

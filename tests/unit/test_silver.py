@@ -127,8 +127,13 @@ def test_a_column_that_stands_twice_is_refused() -> None:
         header((*HEADER, "ORIGIN"))
 
 
-def test_a_header_with_semicolons_is_told_that_commas_are_expected() -> None:
-    with pytest.raises(DelaywatchError, match="separated by commas"):
+def test_the_header_of_the_bureaus_own_files_leads_to_fetch() -> None:
+    with pytest.raises(DelaywatchError, match="fetch --source bts --from"):
+        silver.read_header(b'"Year","Quarter","Month","FlightDate","Reporting_Airline"', KEY)
+
+
+def test_a_header_with_semicolons_is_refused_by_that_name() -> None:
+    with pytest.raises(DelaywatchError, match="semicolons"):
         silver.read_header(";".join(HEADER).encode(), KEY)
 
 

@@ -8,7 +8,6 @@ from. Readers of bronze skip the underscore.
 
 from __future__ import annotations
 
-import calendar
 import fcntl
 import hashlib
 import json
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from utils.lake import Lake
 
 SOURCES = ("bts", "kaggle")
-MAX_LOST_SHARE = 0.05  # of a month's flights, or of a file without months; the Bureau's revisions change far fewer
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +180,9 @@ def _put(settings: Settings, lake: Lake, year: int, csv: Path, record: dict[str,
             lake.store.put(key, encode_json({**record, "bytes_before": _unfinished_bytes(lake, year)}))
 
     shown_as = f"the year {year} from {record['source']}"
-    pipeline.put_bronze(settings, year, csv, replace=replace, shown_as=shown_as, before_upload=write_record)
+    pipeline.put_bronze(
+        settings, year, csv, replace=replace, allow_fewer=True, shown_as=shown_as, before_upload=write_record
+    )
     if record["is_whole"]:
         lake.store.put(key, encode_json(record))
 
@@ -193,20 +193,11 @@ def _is_earlier_version(before: dict[str, Any], size: int, after: dict[str, Any]
 
 
 def _lost(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """Return what a newer version of the year lacks, in words: months, or many flights of one; empty if nothing."""
-    from utils import words
-
-    old, new = before.get("flights_by_month") or {}, after["flights_by_month"]
-    months = [calendar.month_name[int(month)] for month in old if month not in new]
-    if months:
-        return f"{words.listed(months)} {'is' if len(months) == 1 else 'are'} gone"
-    fewer = [month for month in old if new[month] < (1 - MAX_LOST_SHARE) * old[month]]
-    if fewer:
-        month = fewer[0]
-        return f"{calendar.month_name[int(month)]} has {new[month]:,} flights instead of {old[month]:,}"
-    if not old and after["bytes"] < (1 - MAX_LOST_SHARE) * before["bytes"]:
+    """Return what a newer version of the year lacks, in words; by the size of the file if months are not known."""
+    old = before.get("flights_by_month") or {}
+    if not old and after["bytes"] < (1 - pipeline.MAX_LOST_SHARE) * before["bytes"]:
         return f"the file has {after['bytes']:,} bytes instead of {before['bytes']:,}"
-    return ""
+    return pipeline.lost_flights(old, after["flights_by_month"])
 
 
 def _check(year: int, source: str) -> None:

@@ -60,6 +60,9 @@ def _bring_in(server: Postgres, cursor: psycopg2.extensions.cursor, batch: Batch
     text.seek(0)
     statements = _statements(batch.table, year, batch.within)
     cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(batch.table.name, year)])
+    # Statistics do not know a year that this transaction has just inserted. Expecting one row of it, the planner would
+    # compare every row with every row of the batch, which takes minutes for a year; hash and merge joins take a second.
+    cursor.execute("SELECT set_config('enable_nestloop', 'off', true)")
     check_writable(server, cursor, batch.table)
     cursor.execute(statements.create_batch)
     # copied: text is quoted and null is not, so an empty text and a missing one stay different
