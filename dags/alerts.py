@@ -13,6 +13,7 @@ alone, and it tries a dead server five times, which is longer than Airflow lets 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +42,12 @@ def note_failure(context: Any) -> None:
     task.xcom_push(FAILURE, note | {"at": str(task.end_date)})
 
 
-class _Notifier(sdk.BaseNotifier):
-    """Tells of the message's own faults in one sentence; what nobody foresaw, Airflow logs with its traceback."""
+class _Notifier(sdk.BaseNotifier, ABC):
+    """Log a message that could not be sent in one sentence; Airflow logs any other exception with its traceback."""
 
+    @abstractmethod
     def tell(self, context: Any) -> None:
-        raise NotImplementedError
+        """Send the message. Raises DelaywatchError when it may not have arrived."""
 
     def notify(self, context: Any) -> None:
         try:

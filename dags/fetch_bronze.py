@@ -1,6 +1,6 @@
 """# Downloads the year that has ended from the Bureau of Transportation Statistics into bronze
 
-Switched off until somebody switches it on, because it asks a host outside. From 1 January on it asks once a day whether
+Paused until you switch it on in Airflow, because it needs the internet. From 1 January on it asks once a day whether
 December is published, which takes about two months, and then downloads the year. The scheduled run of
 `flight_anomalies` that waits for the file continues within the hour. A year that is already in bronze stays unchanged.
 

@@ -127,7 +127,7 @@ def _variables(folders: argparse.Namespace, environ: Mapping[str, str]) -> dict[
     seen = environ.get(SEEN, "").split()
     outside = [name for name in seen if not written.get(name)]
     if not settings.uses_aws(variables):
-        outside = [name for name in outside if not name.startswith("AWS_")]  # of a shell in which somebody uses AWS
+        outside = [name for name in outside if not name.startswith("AWS_")]  # from a shell that is used with AWS
     if outside:
         raise StackError(
             f"Set in the shell or in another file of variables, but not in .env: {', '.join(outside)}. Secrets are "

@@ -61,7 +61,7 @@ def closed_by_nginx() -> list[re.Pattern[str]]:
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str, int]]:
-    """Every method and path of Airflow, and the status of the answer to somebody without a login."""
+    """Every method and path of Airflow, and the status of the answer without a login."""
     home = tmp_path_factory.mktemp("airflow")
     given = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["x-airflow-environment"]
     environ = {name: value for name, value in given.items() if "/run/delaywatch" not in value}

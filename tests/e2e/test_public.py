@@ -1,4 +1,4 @@
-"""What the stack answers through nginx to somebody without a login; infra-notes/security.md has the table.
+"""What the stack answers through nginx without a login; infra-notes/security.md has the table.
 
 Superset is asked for all of its routes. Airflow's are in tests/dag/test_public_routes.py, without containers.
 """

@@ -98,7 +98,7 @@ def test_a_password_file_that_cannot_be_read_is_no_wrong_command_line(public_fol
 
 @pytest.mark.parametrize("name", ["detectors.yaml", "incidents.yaml"])
 def test_settings_of_detectors_that_cannot_be_read_are_named(public_folder: Path, closed: Path, name: str) -> None:
-    """The files lie beside the package, so a copy of its folder is made."""
+    """The files are next to the package, so the test copies its folder."""
     dags = closed.parent / "dags"
     subprocess.run(["cp", "-rL", str(ROOT / "dags"), str(dags)], check=True)
 

@@ -68,9 +68,9 @@ def detect(
 
     where = calendar(days)
     known = usable(where, METRIC, min_flights)
-    learnt = known & ~where.excluded()
+    train_mask = known & ~where.excluded()
     delay = where.numbers(METRIC)
-    series = np.where(learnt, delay, np.nan)
+    series = np.where(train_mask, delay, np.nan)
     orders = _orders(max_p, max_d, max_q)
     forecast = _walk(series, orders, shrink_days, most_spreads)
     if past_only:
@@ -78,7 +78,7 @@ def detect(
     else:
         backward = _walk(series[::-1], orders, shrink_days, most_spreads).reversed()
         forecast = forecast.where(forecast.days >= burn_in_days, backward)
-        judged = known & (forecast.days >= burn_in_days) & (learnt.sum(axis=0) >= min_days)
+        judged = known & (forecast.days >= burn_in_days) & (train_mask.sum(axis=0) >= min_days)
 
     gaussian = stats.norm.ppf((1 + level) / 2)
     students = stats.t.ppf((1 + level) / 2, np.maximum(forecast.days - 1, 1))

@@ -96,8 +96,8 @@ def detect(
     baseline = Baseline(history, season_days, season_weight, weekday_weeks, holiday_days, shift_days, airports)
 
     def deviation(error: Floats, noise: Floats, least_spread: float) -> Floats:
-        learnt = np.where(seen.is_learnt, error, np.nan)
-        variance = _spread_variance(learnt, noise, history, spread_days, airports)
+        train_error = np.where(seen.is_learnt, error, np.nan)
+        variance = _spread_variance(train_error, noise, history, spread_days, airports)
         return np.sqrt(np.maximum(variance, least_spread**2) + noise)
 
     with np.errstate(invalid="ignore", divide="ignore"):  # a day without history divides nothing by nothing; not judged

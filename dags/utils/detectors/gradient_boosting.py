@@ -79,11 +79,11 @@ def detect(
 
     where = calendar(days)
     known = usable(where, METRIC, min_flights)
-    learnt = known & ~where.excluded()
-    has_days = learnt.sum(axis=0) >= min_days
-    learnt &= has_days
+    train_mask = known & ~where.excluded()
+    has_days = train_mask.sum(axis=0) >= min_days
+    train_mask &= has_days
     delay = where.numbers(METRIC)
-    past = np.where(learnt, delay, np.nan)
+    past = np.where(train_mask, delay, np.nan)
     judged = np.zeros(where.shape, dtype=np.bool_)
     expected, below, above = (np.full(where.shape, np.nan) for _ in range(3))
     calendar_features = _calendar_features(where)
@@ -104,7 +104,7 @@ def detect(
     # One thread: OpenMP's waiting threads cost a busy machine more than they bring.
     with threadpool_limits(limits=1, user_api="openmp"):
         for is_test, is_train in _folds(len(past), folds, block_days):
-            trained = learnt & is_train[:, None]
+            trained = train_mask & is_train[:, None]
             tested = known & is_test[:, None] & has_days & (trained.sum(axis=0) >= min_days / 2)
             if not tested.any():
                 continue

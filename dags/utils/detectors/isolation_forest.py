@@ -40,8 +40,8 @@ def detect(
 
     where = calendar(days)
     known = usable(where, METRIC, min_flights)
-    learnt = known & ~where.excluded()
-    judged = known & (learnt.sum(axis=0) >= min_days)
+    train_mask = known & ~where.excluded()
+    judged = known & (train_mask.sum(axis=0) >= min_days)
     delay = where.numbers(METRIC)
     score = np.full(where.shape, np.nan)
     flagged = np.zeros(where.shape, dtype=np.bool_)
@@ -49,7 +49,7 @@ def detect(
     for airport in np.flatnonzero(judged.any(axis=0)):
         at = judged[:, airport]
         values = delay[at, airport]
-        usual = learnt[at, airport]
+        usual = train_mask[at, airport]
         # Left to scikit-learn, `contamination` scores every day a second time to find the same threshold.
         forest = IsolationForest(n_estimators=n_estimators, random_state=random_state).fit(values[usual, None])
         scores = -forest.score_samples(values[:, None])

@@ -54,10 +54,10 @@ def detect(
     where = calendar(days)
     known = usable(where, METRIC, min_flights)
     delay = where.numbers(METRIC)
-    learnt = known & ~where.excluded()
+    train_mask = known & ~where.excluded()
     points = _shingles(np.where(known, delay, np.nan), shingle_days)
     is_point = np.isfinite(points).all(axis=2)
-    is_usual = is_point & (_shingles(learnt.astype(np.float64), shingle_days) == 1).all(axis=2)
+    is_usual = is_point & (_shingles(train_mask.astype(np.float64), shingle_days) == 1).all(axis=2)
     judged = is_point & (is_usual.sum(axis=0) >= min_days)
     displacement = np.full(where.shape, np.nan)
     for airport in np.flatnonzero(judged.any(axis=0)):
@@ -69,12 +69,12 @@ def detect(
         displacement[usual, airport] = _displacements(points[usual, airport], usual[usual], n_trees, rng)
 
     expected = np.full(where.shape[1], np.nan)
-    has_usual = learnt.any(axis=0)
-    expected[has_usual] = np.nanmedian(np.where(learnt, delay, np.nan)[:, has_usual], axis=0)
+    has_usual = train_mask.any(axis=0)
+    expected[has_usual] = np.nanmedian(np.where(train_mask, delay, np.nan)[:, has_usual], axis=0)
     is_late = delay > expected
     score = np.where(is_late, displacement, -displacement) if late_only else displacement
     severity = severities(score, levels)
-    within = judged & learnt & (severity == 0)
+    within = judged & train_mask & (severity == 0)
     return verdicts(
         where,
         metric=METRIC,

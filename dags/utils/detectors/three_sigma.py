@@ -21,12 +21,12 @@ def detect(days: pd.DataFrame, *, threshold: float = 3.0, min_flights: int = 5, 
     """
     where = calendar(days)
     known = usable(where, METRIC, min_flights)
-    learnt = known & ~where.excluded()
+    train_mask = known & ~where.excluded()
     delay = np.where(known, where.numbers(METRIC), 0.0)
-    count = learnt.sum(axis=0)
-    mean = delay.sum(axis=0, where=learnt) / np.maximum(count, 1)
+    count = train_mask.sum(axis=0)
+    mean = delay.sum(axis=0, where=train_mask) / np.maximum(count, 1)
     deviation = np.where(known, delay - mean, 0.0)
-    sigma = np.sqrt((deviation**2).sum(axis=0, where=learnt) / np.maximum(count - 1, 1))
+    sigma = np.sqrt((deviation**2).sum(axis=0, where=train_mask) / np.maximum(count - 1, 1))
     score = np.abs(deviation) / np.where(sigma > 0, sigma, 1.0)
     return verdicts(
         where,

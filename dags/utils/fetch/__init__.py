@@ -51,7 +51,7 @@ def into_bronze(
     folder: the Bureau's months that were downloaded by hand; then the network is not used. so_far: also a year of the
     Bureau whose last months are not published yet. today: None: the present day. patience: with servers.
     Raises DelaywatchError, and leaves bronze as it was, when the source does not have the year, a file of it does not
-    come through whole, or what is there must not be replaced.
+    come through whole, or the file in bronze must not be replaced.
     """
     from utils.fetch import folder as local_months
     from utils.lake import Lake, bronze_keys
