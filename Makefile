@@ -15,7 +15,7 @@ BENCH_INSTALLED := $(BENCH_VENV)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help up down logs status health password reset-password rotate backup backup-daily restore upgrade destroy aws-up aws-deploy aws-down demo demo-psql test test-slow \
-	test-faults test-e2e test-restarts check audit bench bench-detectors lock clean venv
+	test-faults test-e2e test-restarts seeded-faults check audit bench bench-detectors lock clean venv
 
 help: ## Show this list
 	@echo "Delaywatch: the abnormal days of every US airport. Begin with: make demo"
@@ -95,6 +95,9 @@ test-e2e: $(INSTALLED) ## The stack in containers, used through TLS by a browser
 
 test-restarts: $(INSTALLED) ## The stack again, with containers restarted under a running DAG
 	@tests/e2e/run.sh -m "e2e and slow" $(RUN)
+
+seeded-faults: $(INSTALLED) ## Break the code in 60 ways and see that a test notices each, in most of an hour; some of them: ONLY=silver
+	@$(RUN) tests/seeded_faults/run.py $(ONLY)
 
 check: $(INSTALLED) ## Lint, format, types, import rules, shell, YAML, workflows, known dangers, notebooks
 	@$(VENV)/bin/ruff check
