@@ -19,8 +19,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-from utils import evaluation, gold, refinery
+from utils import evaluation
 from utils.airports import METRO_AREAS
+from utils.layers import gold, ingest
 from utils.stores import FolderSource
 
 HERE = Path(__file__).parent
@@ -109,7 +110,7 @@ def planted(seed: int, airports: int, rows: int, anomalies: float) -> Trial:
 
 def _trial(name: str, csv: Path, year: int, truth: Path | None, cut: int = 0) -> Trial:
     with tempfile.TemporaryDirectory() as scratch, closing(FolderSource(csv.name, csv)) as source:
-        refined = refinery.refine_year(source, year, Path(scratch), threads=1)  # years are made side by side
+        refined = ingest.refine_year(source, year, Path(scratch), threads=1)  # years are made side by side
         days = gold.airport_days(refined.sums, year).to_pandas(date_as_object=False)
         if truth is not None:
             return Trial(name, days, None, pd.read_csv(truth, keep_default_na=False))

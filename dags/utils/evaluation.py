@@ -24,8 +24,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from utils import gold, silver
 from utils.errors import DelaywatchError
+from utils.layers import gold, silver
 
 Floats = npt.NDArray[np.float64]
 Measure = Callable[[pd.DataFrame, Floats | None], Floats]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from utils.lake import Lake
-    from utils.refinery import Refined
+    from utils.layers.ingest import Refined
     from utils.stores import FolderSource
 
 MAX_LOST_SHARE = 0.05  # of a month's flights that a newer file may lack; the Bureau's revisions change far fewer
@@ -97,11 +97,11 @@ def detector_names(settings: Settings, wanted: list[str] | None = None) -> list[
 def write_silver(settings: Settings, year: int, progress: Callable[[int, int], None] | None = None) -> str:
     """Replace the year's silver, rejected rows and quality report from its CSV, in one pass."""
     from utils import lake as keys
-    from utils import quality, refinery
+    from utils.layers import ingest, quality
 
     lake = _lake(settings)
     with closing(lake.open_bronze(check_year(year))) as source, lake.staging(year) as folder:
-        refined = refinery.refine_year(source, year, folder, settings.threads, progress)
+        refined = ingest.refine_year(source, year, folder, settings.threads, progress)
         report = quality.report(year, source.key, refined)
         # The report is written first: a commit that fails after it leaves a report that the manifest does not name,
         # so later steps refuse the year.
@@ -139,8 +139,8 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
 @_within_memory
 def write_gold(settings: Settings, year: int) -> str:
     """Replace the year's airport-days from the sums that were taken while silver was written."""
-    from utils import columns, gold
     from utils import lake as keys
+    from utils.layers import columns, gold
 
     lake = _lake(settings)
     manifest = lake.manifest(check_year(year))
@@ -221,8 +221,9 @@ def upsert(settings: Settings, year: int) -> str:
 
     Verdicts that were not made from these airport-days, or of a detector that there is no more, go from the warehouse.
     """
-    from utils import detectors, quality, schemas
+    from utils import detectors, schemas
     from utils.db_handler import DBHandler
+    from utils.layers import quality
 
     lake = _lake(settings)
     days, verdicts = _gold(settings, lake, check_year(year))
@@ -323,11 +324,11 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
 
 
 def check_csv(path: Path, year: int, shown_as: str | None = None) -> None:
-    """Refuse a local file that cannot be the year's CSV, by its first lines; see refinery.glance."""
-    from utils import refinery
+    """Refuse a local file that cannot be the year's CSV, by its first lines; see ingest.glance."""
+    from utils.layers import ingest
 
     with closing(_local_file(path, shown_as or str(path))) as source:
-        refinery.glance(source, check_year(year))
+        ingest.glance(source, check_year(year))
 
 
 @_within_memory
@@ -355,13 +356,13 @@ def put_bronze(
     Raises DelaywatchError, with bronze unchanged, when the file cannot be the year's, or may not replace the old one.
     """
     from utils import lake as keys
-    from utils import refinery
+    from utils.layers import ingest
 
     lake = _lake(settings)
     plain, compressed = keys.bronze_keys(check_year(year))
     key = compressed if path.suffix == ".gz" else plain
     with closing(_local_file(path, shown_as or str(path))) as source, lake.staging(year) as folder:
-        refinery.glance(source, year)
+        ingest.glance(source, year)
         there = [old for old in (plain, compressed) if lake.has(old)]
         if there == [key] and lake.holds(key, source):
             before_upload()
@@ -372,8 +373,8 @@ def put_bronze(
                 f"{' and '.join(there)} {'is' if len(there) == 1 else 'are'} already in {lake.uri}, and {source.key} "
                 f"({source.size:,} bytes) is another file; repeat the command with --replace to put it in its place."
             )
-        if there or refinery.is_doubtful(source, year):
-            refined = refinery.refine_year(source, year, folder, settings.threads, progress)
+        if there or ingest.is_doubtful(source, year):
+            refined = ingest.refine_year(source, year, folder, settings.threads, progress)
             if there and not allow_fewer:
                 _refuse_fewer(lake, year, there, refined)
         if not source.still_the_same():
@@ -389,7 +390,7 @@ def put_bronze(
 def _refuse_fewer(lake: Lake, year: int, there: list[str], refined: Refined) -> None:
     """Raise DelaywatchError if a new file of the year lacks flights that silver has, as a file that was cut does."""
     from utils import lake as keys
-    from utils import quality
+    from utils.layers import quality
 
     if not lake.has(keys.manifest_key(year)):
         return
@@ -632,7 +633,7 @@ def _report(lake: Lake, year: int, days: pa.Table) -> dict[str, Any]:
 
     When the year before comes or changes later, running `upsert` and `publish` of this year again brings that in.
     """
-    from utils import quality
+    from utils.layers import quality
 
     return quality.with_airports(lake.read_quality(year), _airports(days), _airports_of(lake, year - 1))
 

@@ -15,9 +15,10 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from utils import columns, schemas, words
+from utils import schemas, words
 from utils.errors import DelaywatchError
-from utils.gold import DELAY_CAP_MIN
+from utils.layers import columns
+from utils.layers.gold import DELAY_CAP_MIN
 
 FLIGHT_COLUMNS = ("fl_date", "origin", "dest", "op_carrier", "dep_delay", "cancelled")  # of silver, all that is read
 EXPECTED_COLUMNS = ("expected_effective_delay_min", "expected_disrupted_share")

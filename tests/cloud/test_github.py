@@ -127,7 +127,7 @@ Sync = Callable[[], subprocess.CompletedProcess[str]]
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A clone with two DAGs and their package."""
-    for name in ("flight_anomalies.py", "fetch_bronze.py", "utils/gold.py", ".airflowignore"):
+    for name in ("flight_anomalies.py", "fetch_bronze.py", "utils/layers/gold.py", ".airflowignore"):
         (tmp_path / "dags" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "dags" / name).write_text("# one\n")
     return tmp_path
@@ -183,7 +183,7 @@ class TestSync:
     ) -> None:
         first = sync()
         (clone / "dags/fetch_bronze.py").unlink()
-        (clone / "dags/utils/gold.py").write_text("# changed\n")
+        (clone / "dags/utils/layers/gold.py").write_text("# changed\n")
 
         second = sync()
 
@@ -191,7 +191,7 @@ class TestSync:
         assert _content(aws, bucket) == {
             "dags/.airflowignore": "# one\n",
             "dags/flight_anomalies.py": "# one\n",
-            "dags/utils/gold.py": "# changed\n",
+            "dags/utils/layers/gold.py": "# changed\n",
         }
 
     def test_a_package_arrives_before_the_dag_that_imports_it(self, sync: Sync) -> None:

@@ -16,9 +16,10 @@ import pytest
 
 from tests.bronze import Flight, csv_of, year_of_flights
 from tests.unprivileged import PREFIX, close, give
-from utils import pipeline, refinery
+from utils import pipeline
 from utils.errors import DelaywatchError
 from utils.lake import Lake, bronze_keys
+from utils.layers import ingest
 from utils.settings import Settings
 from utils.stores import FolderSource, FolderStore
 
@@ -93,7 +94,7 @@ def test_a_small_break_in_a_large_file_makes_a_whole_pass(
     path = file_of(tmp_path, content[:middle] + broken + content[middle:])
 
     with closing(FolderSource(str(path), path)) as source:
-        assert refinery.is_doubtful(source, YEAR)
+        assert ingest.is_doubtful(source, YEAR)
 
 
 def test_a_file_with_few_bad_rows_in_one_place_is_taken(folder_settings: Settings, tmp_path: Path) -> None:

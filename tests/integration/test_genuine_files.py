@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from utils import gold, quality, refinery
+from utils.layers import gold, ingest, quality
 from utils.stores import FolderSource
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "dev"
@@ -23,11 +23,11 @@ SAMPLE = "kaggle_sample/2018_first9999.csv"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the real flights of shared/data/dev are not on this machine")
 
 
-def refine(name: str, year: int, folder: Path) -> tuple[refinery.Refined, pa.Table]:
+def refine(name: str, year: int, folder: Path) -> tuple[ingest.Refined, pa.Table]:
     staging = folder / "staging"
     staging.mkdir()
     with closing(FolderSource(f"01_bronze/{Path(name).name}", DATA / name)) as source:
-        refined = refinery.refine_year(source, year, staging, 2)
+        refined = ingest.refine_year(source, year, staging, 2)
     flights = pa.concat_tables([pq.read_table(part.path) for part in refined.parts]).unify_dictionaries()
     return refined, flights
 

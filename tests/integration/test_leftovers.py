@@ -24,11 +24,12 @@ from tests.steps import (
     files,
     rows,
 )
-from utils import blocks, pipeline
 from utils import lake as keys
+from utils import pipeline
 from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError
 from utils.lake import Lake
+from utils.layers import csv_reader
 from utils.settings import Settings
 from utils.stores import FolderStore
 
@@ -329,7 +330,7 @@ def test_a_damaged_quality_report_is_named_and_mended_by_the_silver_step(done: S
 def test_a_part_that_was_cut_is_written_again_and_a_whole_one_is_not(
     done: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "PIECE_BYTES", len(BRONZE) // 12)
+    monkeypatch.setattr(csv_reader, "PIECE_BYTES", len(BRONZE) // 12)
     pipeline.write_silver(done, YEAR)
     before = files(done)
     root = Path(unquote(urlsplit(done.lake).path))

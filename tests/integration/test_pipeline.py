@@ -11,11 +11,12 @@ from tests.bronze import csv_of, flight, year_of_flights
 from tests.conftest import sql
 from tests.integration.conftest import BUCKET_WHEN_SLOW
 from tests.steps import BRONZE, BRONZE_KEY, CLOSED, STEPS, YEAR, everything, files, run
-from utils import detectors, gold, pipeline
+from utils import detectors, pipeline
 from utils import lake as keys
 from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError
 from utils.lake import Lake
+from utils.layers import gold
 from utils.settings import Settings
 
 

@@ -24,8 +24,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.bronze import HEADER, Flight, cancelled, csv_of, flight, line, year_of_flights
-from utils import blocks, gold, refinery, schemas, silver
+from utils import schemas
 from utils.errors import DelaywatchError
+from utils.layers import csv_reader, gold, ingest, silver
 from utils.stores import FolderSource
 
 YEAR = 2015
@@ -34,11 +35,11 @@ YEAR = 2015
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut files every 2 KiB instead of every 8 MiB, so that a small file has many parts."""
-    monkeypatch.setattr(blocks, "PIECE_BYTES", 2048)
-    monkeypatch.setattr(blocks, "PIECES_PER_PART", 2)
+    monkeypatch.setattr(csv_reader, "PIECE_BYTES", 2048)
+    monkeypatch.setattr(csv_reader, "PIECES_PER_PART", 2)
 
 
-def refine(data: bytes, folder: Path, *, name: str = "2015.csv", threads: int = 2) -> refinery.Refined:
+def refine(data: bytes, folder: Path, *, name: str = "2015.csv", threads: int = 2) -> ingest.Refined:
     path = folder / name
     path.write_bytes(data)
     staging = folder / "staging"
@@ -46,15 +47,15 @@ def refine(data: bytes, folder: Path, *, name: str = "2015.csv", threads: int = 
     for old in staging.iterdir():
         old.unlink()
     with closing(FolderSource(f"01_bronze/{name}", path)) as source:
-        return refinery.refine_year(source, YEAR, staging, threads)
+        return ingest.refine_year(source, YEAR, staging, threads)
 
 
-def flights_of(refined: refinery.Refined) -> pa.Table:
+def flights_of(refined: ingest.Refined) -> pa.Table:
     tables = [pq.read_table(part.path) for part in refined.parts]
     return pa.concat_tables(tables).unify_dictionaries() if tables else schemas.SILVER.empty_table()
 
 
-def as_rows(refined: refinery.Refined) -> list[tuple[object, ...]]:
+def as_rows(refined: ingest.Refined) -> list[tuple[object, ...]]:
     columns = (column.to_pylist() for column in flights_of(refined).columns)
     return sorted(zip(*columns, strict=True), key=repr)
 
@@ -105,8 +106,8 @@ def test_shuffling_the_rows_or_cutting_the_file_elsewhere_changes_nothing(
 
     shuffle.shuffle(rows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "PIECE_BYTES", piece)
-        patch.setattr(blocks, "PIECES_PER_PART", per_part)
+        patch.setattr(csv_reader, "PIECE_BYTES", piece)
+        patch.setattr(csv_reader, "PIECES_PER_PART", per_part)
         cut = refine(csv_of(rows), tmp_path, threads=threads)
         assert as_rows(cut) == expected
     assert gold.airport_days(cut.sums, YEAR).equals(gold.airport_days(whole.sums, YEAR))
@@ -194,7 +195,7 @@ def two_versions(flights: int, differing: int, equal: int) -> list[Flight]:
 def test_a_month_in_two_versions_stops_with_the_month_and_an_example(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flights: int, differing: int, equal: int
 ) -> None:
-    monkeypatch.setattr(blocks, "PIECE_BYTES", 1 << 14)
+    monkeypatch.setattr(csv_reader, "PIECE_BYTES", 1 << 14)
 
     with pytest.raises(DelaywatchError) as refusal:
         refine(csv_of(two_versions(flights, differing, equal)), tmp_path)
@@ -211,7 +212,7 @@ def test_a_month_in_two_versions_stops_with_the_month_and_an_example(
 def test_fewer_rows_that_differ_are_dropped_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flights: int, differing: int, equal: int
 ) -> None:
-    monkeypatch.setattr(blocks, "PIECE_BYTES", 1 << 14)
+    monkeypatch.setattr(csv_reader, "PIECE_BYTES", 1 << 14)
 
     refined = refine(csv_of(two_versions(flights, differing, equal)), tmp_path)
 
@@ -294,7 +295,7 @@ def test_a_short_line_in_front_of_the_end_is_no_cut(tmp_path: Path) -> None:
 
 def test_a_file_cut_in_a_line_that_crosses_into_the_last_part_is_refused(tmp_path: Path, small_pieces: None) -> None:
     data = csv_of(some_rows(299))
-    part = blocks.PIECE_BYTES * blocks.PIECES_PER_PART
+    part = csv_reader.PIECE_BYTES * csv_reader.PIECES_PER_PART
     cut = (len(data) // part) * part + 20
     begins = data.rindex(b"\n", 0, cut - 40) + 1  # the last line begins in the part before
     long_line = b"2015-03-04," + b"U" * (cut - begins)
@@ -319,17 +320,17 @@ def test_a_file_of_rubbish_stops_early_and_names_its_first_line(tmp_path: Path, 
 
 def test_a_slow_reader_does_not_let_the_others_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One stalled read of the first block: the other worker waits for it instead of reading the whole file."""
-    monkeypatch.setattr(blocks, "PIECE_BYTES", 2048)
-    monkeypatch.setattr(blocks, "PIECES_PER_PART", 2)
+    monkeypatch.setattr(csv_reader, "PIECE_BYTES", 2048)
+    monkeypatch.setattr(csv_reader, "PIECES_PER_PART", 2)
     path = tmp_path / "2015.csv"
     path.write_bytes(csv_of(some_rows(2000)))
     reads: list[int] = []
 
     class Stalling(FolderSource):
         def read(self, start: int, end: int) -> bytes:
-            if end - start != blocks._PEEK_BYTES and start:
+            if end - start != csv_reader._PEEK_BYTES and start:
                 reads.append(start)
-                if start < blocks.PIECE_BYTES and -1 not in reads:  # whichever worker takes the first block
+                if start < csv_reader.PIECE_BYTES and -1 not in reads:  # whichever worker takes the first block
                     time.sleep(0.5)
                     reads.append(-1)
             return super().read(start, end)
@@ -337,10 +338,10 @@ def test_a_slow_reader_does_not_let_the_others_fill_the_memory(tmp_path: Path, m
     staging = tmp_path / "staging"
     staging.mkdir()
     with closing(Stalling("01_bronze/2015.csv", path)) as source:
-        refined = refinery.refine_year(source, YEAR, staging, 2)
+        refined = ingest.refine_year(source, YEAR, staging, 2)
 
     assert refined.rows_read == 2000
-    assert reads.index(-1) <= 1 + 2 * blocks.PIECES_PER_PART
+    assert reads.index(-1) <= 1 + 2 * csv_reader.PIECES_PER_PART
     assert len(reads) > 100
 
 
@@ -365,14 +366,14 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_pieces: None
 ) -> None:
     path = tmp_path / "2015.csv"
-    original = refinery.process_blocks
+    original = ingest.process_blocks
 
-    def grow(*given: object, **named: object) -> refinery.RangeResult:
+    def grow(*given: object, **named: object) -> ingest.RangeResult:
         with path.open("ab") as file:
             file.write((line(flight()) + "\n").encode())
         return original(*given, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(refinery, "process_blocks", grow)
+    monkeypatch.setattr(ingest, "process_blocks", grow)
 
     assert "changed while it was read" in refused(csv_of(some_rows()), tmp_path)
 
@@ -385,7 +386,7 @@ def test_process_range_takes_the_lines_that_begin_in_its_range(tmp_path: Path) -
     header = silver.read_header(data[:start], "01_bronze/2015.csv")
     with closing(FolderSource("01_bronze/2015.csv", path)) as source:
         for cut in (start + 1, start + 700, start + 701, len(data) - 1):
-            parts = [refinery.process_range(source, *span, header, YEAR) for span in ((start, cut), (cut, len(data)))]
+            parts = [ingest.process_range(source, *span, header, YEAR) for span in ((start, cut), (cut, len(data)))]
 
             assert sum(part.rows for part in parts) == 50
             assert parts[0].rows == data[start:cut].count(b"\n") + (data[cut - 1 : cut] != b"\n")
@@ -452,8 +453,8 @@ def test_a_repeated_header_is_rejected_wherever_the_file_is_cut(
     data = "\n".join([NAMES, *lines]) + "\n" * has_line_end
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "PIECE_BYTES", piece)
-        patch.setattr(blocks, "PIECES_PER_PART", 2)
+        patch.setattr(csv_reader, "PIECE_BYTES", piece)
+        patch.setattr(csv_reader, "PIECES_PER_PART", 2)
         text = data.encode()
         refined = refine(gzip.compress(text) if is_gzip else text, tmp_path, name=f"2015.csv{'.gz' * is_gzip}")
 

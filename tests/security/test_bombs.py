@@ -14,10 +14,10 @@ import pytest
 
 from tests.bronze import HEADER, csv_of, flight
 from utils import detectors, incidents, pipeline
-from utils.blocks import StreamReader
 from utils.errors import DelaywatchError
 from utils.fetch import archive
 from utils.lake import Lake
+from utils.layers.csv_reader import StreamReader
 from utils.settings import Settings
 from utils.stores import FolderSource
 

@@ -26,7 +26,7 @@ from superset import bundle
 from tests.conftest import sql
 from utils import detectors, schemas
 from utils.db_handler import DBHandler
-from utils.gold import DELAY_CAP_MIN
+from utils.layers.gold import DELAY_CAP_MIN
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "superset" / "assets"

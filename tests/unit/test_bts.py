@@ -10,10 +10,11 @@ import pytest
 
 from tests.bronze import HEADER, Flight, cancelled, flight
 from tests.bureau import LAYOUT, bureau_line, month_csv, zip_of
-from utils import schemas, silver
+from utils import schemas
 from utils.errors import DelaywatchError
 from utils.fetch import bts
 from utils.fetch.download import File, Version
+from utils.layers import silver
 
 
 def file_of(path: Path, zipped: bytes) -> File:

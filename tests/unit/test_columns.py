@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bronze import cancelled, csv_of, flight
-from utils import columns
+from utils.layers import columns
 
 KINDS = [(pa.int16(), st.integers(-5, 5)), (pa.int64(), st.integers(-(2**60), 2**60)), (pa.bool_(), st.booleans())]
 

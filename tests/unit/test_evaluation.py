@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from tests.bronze import Flight, cancelled, csv_of, flight, year_of_flights
-from utils import evaluation, gold, silver
+from utils import evaluation
 from utils.errors import DelaywatchError
+from utils.layers import gold, silver
 
 YEAR = 2015
 KEY = ["origin", "fl_date"]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils import gaps
+from utils.layers import gaps
 
 DAYS = [date(2013, 1, 1) + timedelta(days=day) for day in range(365)]
 

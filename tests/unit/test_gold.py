@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bronze import HEADER, Flight, cancelled, csv_of, flight
-from utils import gold, schemas, silver
+from utils import schemas
+from utils.layers import gold, silver
 
 YEAR = 2015
 

@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from utils import gold, quality, schemas, silver
-from utils.refinery import Duplicates, Refined, StagedPart
+from utils import schemas
+from utils.layers import gold, quality, silver
+from utils.layers.ingest import Duplicates, Refined, StagedPart
 
 GAP = [date(2013, 8, day) for day in range(5, 15)]
 

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils import detectors, gold, reasons, schemas
+from utils import detectors, reasons, schemas
 from utils.errors import DelaywatchError
+from utils.layers import gold
 
 STORM = dt.date(2013, 2, 9)
 COLUMNS = tuple(dict.fromkeys((*reasons.FLIGHT_COLUMNS, *gold.COLUMNS)))

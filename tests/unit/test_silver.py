@@ -12,8 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.bronze import HEADER, ON_TIME, Flight, cancelled, csv_of, flight, line
-from utils import gold, reasons, rules, schemas, silver
+from utils import reasons, schemas
 from utils.errors import DelaywatchError
+from utils.layers import gold, rules, silver
 
 YEAR = 2015
 KEY = "01_bronze/2015.csv"

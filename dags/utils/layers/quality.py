@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from utils import columns, gaps, gold, rules, schemas, silver
+from utils import schemas
+from utils.layers import columns, gaps, gold, rules, silver
 
 if TYPE_CHECKING:
-    from utils.refinery import Refined
+    from utils.layers.ingest import Refined
 
 DOUBLED_SHARE = 0.5  # of a month's flights, found again: the month is in the file twice
 UNREADABLE_SHARE = 0.01  # of the values of a column that no figure uses; fewer are in the report without a warning

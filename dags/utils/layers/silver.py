@@ -19,9 +19,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from utils import columns, formats, rules, schemas
+from utils import schemas
 from utils.errors import DelaywatchError, printable
-from utils.rules import COLUMN_RULES, UNREADABLE
+from utils.layers import columns, formats, rules
+from utils.layers.rules import COLUMN_RULES, UNREADABLE
 
 _PARSE_BYTES = 1 << 20  # what Arrow parses at a time: small enough to stay in the processor's cache
 _STEP_BYTES = 1 << 16  # whose line ends are counted at a time

@@ -12,8 +12,8 @@ import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from utils import formats, silver
 from utils.errors import DelaywatchError
+from utils.layers import formats, silver
 
 if TYPE_CHECKING:
     from utils.stores import Source

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from utils import columns
+from utils.layers import columns
 
 MIN_GAP_DAYS = 5
 MAX_MONTH_SHARE = 0.3  # of the flights per day of the months before and after

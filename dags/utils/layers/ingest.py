@@ -23,10 +23,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from utils import blocks, columns, gaps, gold, rules, schemas, silver, words
-from utils.blocks import RangeReader, StreamReader
+from utils import schemas, words
 from utils.errors import DelaywatchError
 from utils.lake import write_parquet
+from utils.layers import columns, csv_reader, gaps, gold, rules, silver
+from utils.layers.csv_reader import RangeReader, StreamReader
 
 if TYPE_CHECKING:
     from utils.stores import Source
@@ -117,8 +118,8 @@ class RangeResult:
 
 def process_range(source: Source, start: int, end: int, header: silver.Header, year: int) -> RangeResult:
     """Refine the lines that begin in the bytes [start, end) of an uncompressed CSV, wherever their last line ends."""
-    edges = [*range(start, end, blocks.PIECE_BYTES), end]
-    starts = [blocks.line_start(source, edge) for edge in edges]
+    edges = [*range(start, end, csv_reader.PIECE_BYTES), end]
+    starts = [csv_reader.line_start(source, edge) for edge in edges]
     return process_blocks((source.read(*span) for span in pairwise(starts)), header, year)
 
 
@@ -263,7 +264,7 @@ def refine_year(source: Source, year: int, folder: Path, threads: int, progress:
 
 
 def _zero_bytes(source: Source) -> DelaywatchError:
-    line, zeros = blocks.count_zero_bytes(source)
+    line, zeros = csv_reader.count_zero_bytes(source)
     return DelaywatchError(
         f"{source.key} contains {words.count(zeros, 'zero byte')}, the first in line {line}, so it was not "
         "copied completely; upload the whole file again."
@@ -282,7 +283,7 @@ def _refine(
         header = silver.read_header(first, source.key)
         reader.knows_header(header)
     else:
-        first = blocks.first_line(source)
+        first = csv_reader.first_line(source)
         header = silver.read_header(first, source.key)
         reader = RangeReader(source, len(first), first, threads)
 

@@ -8,7 +8,8 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 
-from utils import columns, schemas
+from utils import schemas
+from utils.layers import columns
 
 DELAY_CAP_MIN = 120  # a longer delay, and a cancelled flight, count as this much effective delay
 CAUSES = ("carrier", "weather", "nas", "security")  # cancellation codes A, B, C, D

@@ -1,0 +1,1 @@
+"""Bronze to silver to gold: CSV reader, typed flights, sums per airport and day, quality report."""
