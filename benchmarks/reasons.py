@@ -30,7 +30,7 @@ def ours(settings: Settings, out: Path) -> None:
     import pyarrow.parquet as pq
 
     from utils import reasons
-    from utils.lake import Lake
+    from utils.storage.lake import Lake
 
     lake = Lake(settings)
     days = lake.read_airport_days(YEAR).to_pandas(date_as_object=False)
@@ -46,7 +46,7 @@ def pandas(settings: Settings, out: Path) -> None:
     import pandas as pd
 
     from utils import reasons, schemas
-    from utils.lake import Lake
+    from utils.storage.lake import Lake
 
     lake, key, measures = Lake(settings), ["origin", "fl_date"], ["delay_min", "cancelled"]
     days = lake.read_airport_days(YEAR).to_pandas(date_as_object=False)

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from utils import evaluation
 from utils.airports import METRO_AREAS
 from utils.layers import gold, ingest
-from utils.stores import FolderSource
+from utils.storage.stores import FolderSource
 
 HERE = Path(__file__).parent
 MADE_YEAR = 2018

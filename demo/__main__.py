@@ -22,8 +22,8 @@ from rich.status import Status
 from demo import airflow_home, bronze, fingerprint, flights, summary, warehouse
 from utils import pipeline
 from utils.errors import DelaywatchError
-from utils.lake import Lake
 from utils.settings import Settings
+from utils.storage.lake import Lake
 
 FOLDER = Path(__file__).resolve().parent.parent / ".demo"
 

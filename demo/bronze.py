@@ -7,7 +7,7 @@ from pathlib import Path
 from demo import flights
 from utils import pipeline
 from utils.errors import DelaywatchError
-from utils.lake import bronze_keys
+from utils.storage.lake import bronze_keys
 
 
 def _place(lake: Path, key: str, year: int) -> Path:

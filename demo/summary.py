@@ -16,8 +16,9 @@ from rich.padding import Padding
 from rich.table import Table
 
 from demo import warehouse
-from utils import detectors, lake, report
-from utils.lake import Lake
+from utils import detectors, report
+from utils.storage import lake
+from utils.storage.lake import Lake
 
 WORST = LARGEST = 5
 PYTHON = ".venv/bin/python"

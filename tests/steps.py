@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from tests.bronze import csv_of, flight, year_of_flights
 from tests.conftest import sql
 from utils import pipeline
-from utils.lake import Lake
 from utils.settings import Settings
+from utils.storage.lake import Lake
 
 YEAR = 2015
 CLOSED = [("JFK", "2015-02-08"), ("EWR", "2015-02-08")]

@@ -26,7 +26,7 @@ from utils.fetch.command import fetch
 from utils.health import health
 from utils.options import LakeOption, OnlyYearOption, ThreadsOption, WarehouseOption, YearOption, settings_of, years_of
 from utils.settings import Settings, read_secret
-from utils.stores import FolderStore
+from utils.storage.stores import FolderStore
 from utils.sweep import sweep_command
 
 app = typer.Typer(

@@ -20,7 +20,7 @@ from utils.settings import Settings
 
 if TYPE_CHECKING:
     from utils.findings import Failure, Message, Told
-    from utils.lake import Lake
+    from utils.storage.lake import Lake
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ def tell_year(settings: Settings, alerts: AlertSettings, year: int, where: str) 
     where: a line that says where the results are. Does nothing when nobody is to be told, or nothing is new. Raises
     DelaywatchError when the findings cannot be read or what was told cannot be kept.
     """
-    from utils import lake as keys
-    from utils.lake import Lake
+    from utils.storage import lake as keys
+    from utils.storage.lake import Lake
 
     if not alerts.is_configured:
         return
@@ -67,7 +67,7 @@ def _send(message: Message, alerts: AlertSettings) -> bool:
 
 def _findings(lake: Lake, year: int, told: Told | None, where: str) -> tuple[Message | None, dict[str, Any]]:
     from utils import findings
-    from utils import lake as keys
+    from utils.storage import lake as keys
 
     events, days = (
         lake.read_table(keys.explanation_key(year, name)).to_pandas(date_as_object=False)
@@ -77,7 +77,7 @@ def _findings(lake: Lake, year: int, told: Told | None, where: str) -> tuple[Mes
 
 
 def _told(lake: Lake, year: int) -> Told | None:
-    from utils import lake as keys
+    from utils.storage import lake as keys
 
     data = lake.store.get(keys.told_key(year))
     if data is None:
@@ -99,7 +99,7 @@ def alert(
     ] = False,
 ) -> None:
     """Send a test message to all who are told of runs. With --year: show what a run would tell, and send nothing."""
-    from utils.lake import Lake
+    from utils.storage.lake import Lake
 
     console = Console()
 

@@ -25,7 +25,7 @@ from utils.settings import Settings
 from utils.watch_settings import WatchSettings
 
 if TYPE_CHECKING:
-    from utils.lake import Lake
+    from utils.storage.lake import Lake
     from utils.warehouse.years import WarehouseYear
 
 PATIENCE = timedelta(days=180)  # the scheduled run waits for its file so long, see `flight_anomalies`
@@ -72,7 +72,7 @@ def report(found: list[Finding], now: datetime) -> dict[str, Any]:
 
 
 def _bronze(settings: Settings, watch: WatchSettings, today: date) -> Iterator[Finding]:
-    from utils.lake import Lake
+    from utils.storage.lake import Lake
 
     lake, year = Lake(settings), watch.expected_year or today.year - 1
     if year in lake.bronze_years():
@@ -110,7 +110,7 @@ def _run(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
 
 def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
     from utils import words
-    from utils.lake import Lake
+    from utils.storage.lake import Lake
     from utils.warehouse.airflow import under_way
     from utils.warehouse.years import finished_years
 
@@ -131,7 +131,7 @@ def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
 
 def _behind(lake: Lake, year: int, finished: WarehouseYear | None) -> str | None:
     """Return why the warehouse's year differs from the lake's: bronze file, rows or detector settings; else None."""
-    from utils import lake as keys
+    from utils.storage import lake as keys
 
     if finished is None or finished.sha256 is None:
         return "never finished"
@@ -153,7 +153,7 @@ def _behind(lake: Lake, year: int, finished: WarehouseYear | None) -> str | None
 
 
 def _has_gold(lake: Lake, year: int) -> bool:
-    from utils import lake as keys
+    from utils.storage import lake as keys
 
     return lake.has(keys.airport_days_key(year))
 
@@ -166,7 +166,7 @@ def _rows_and_hash(lake: Lake, key: str, column: str | None) -> tuple[int, str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from utils.stores import SourceFile
+    from utils.storage.stores import SourceFile
 
     with closing(lake.store.open(key)) as source:
         try:
@@ -185,7 +185,7 @@ def _rows_and_hash(lake: Lake, key: str, column: str | None) -> tuple[int, str]:
 
 def _disks(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
     """Yield one finding for each disk that scratch space, logs or a lake in a folder are on."""
-    from utils.stores import FolderStore, open_store
+    from utils.storage.stores import FolderStore, open_store
 
     store = open_store(settings)
     folders = {

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from utils.lake import Lake
     from utils.layers.ingest import Refined
-    from utils.stores import FolderSource
+    from utils.storage.lake import Lake
+    from utils.storage.stores import FolderSource
 
 MAX_LOST_SHARE = 0.05  # of a month's flights that a newer file may lack; the Bureau's revisions change far fewer
 FIRST_YEAR, LAST_YEAR = 1987, 2100  # the Bureau of Transportation Statistics publishes from October 1987 on
@@ -96,8 +96,8 @@ def detector_names(settings: Settings, wanted: list[str] | None = None) -> list[
 @_within_memory
 def write_silver(settings: Settings, year: int, progress: Callable[[int, int], None] | None = None) -> str:
     """Replace the year's silver, rejected rows and quality report from its CSV, in one pass."""
-    from utils import lake as keys
     from utils.layers import ingest, quality
+    from utils.storage import lake as keys
 
     lake = _lake(settings)
     with closing(lake.open_bronze(check_year(year))) as source, lake.staging(year) as folder:
@@ -139,8 +139,8 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
 @_within_memory
 def write_gold(settings: Settings, year: int) -> str:
     """Replace the year's airport-days from the sums that were taken while silver was written."""
-    from utils import lake as keys
     from utils.layers import columns, gold
+    from utils.storage import lake as keys
 
     lake = _lake(settings)
     manifest = lake.manifest(check_year(year))
@@ -160,7 +160,7 @@ def write_anomalies(settings: Settings, year: int, detector: str) -> str:
     days with the feedback `expected`, within their airport.
     """
     from utils import detectors, incidents, schemas
-    from utils import lake as keys
+    from utils.storage import lake as keys
 
     lake = _lake(settings)
     detector_names(settings, [detector])
@@ -189,7 +189,7 @@ def explain(settings: Settings, year: int) -> str:
     expected of a day is computed anew here and would be another than the verdict's.
     """
     from utils import airports, detectors, events, incidents, reasons
-    from utils import lake as keys
+    from utils.storage import lake as keys
 
     lake = _lake(settings)
     if settings.warehouse:
@@ -247,7 +247,7 @@ def upsert(settings: Settings, year: int) -> str:
 def write_plots(settings: Settings, year: int, progress: Callable[[int, int], None] | None = None) -> str:
     """Replace the year's two pictures per airport."""
     from utils import detectors, plots
-    from utils import lake as keys
+    from utils.storage import lake as keys
 
     lake = _lake(settings)
     table, judged = _gold(settings, lake, check_year(year))
@@ -269,8 +269,8 @@ def write_plots(settings: Settings, year: int, progress: Callable[[int, int], No
 def publish(settings: Settings, year: int, run_id: str, started: datetime) -> str:
     """Write the year page and the record of the run, once the warehouse holds exactly the rows of gold."""
     from utils import detectors, report
-    from utils import lake as keys
     from utils.db_handler import DBHandler
+    from utils.storage import lake as keys
 
     lake = _lake(settings)
     table, judged = _gold(settings, lake, check_year(year))
@@ -355,8 +355,8 @@ def put_bronze(
     the file. before_upload: called when nothing but the store can fail any more.
     Raises DelaywatchError, with bronze unchanged, when the file cannot be the year's, or may not replace the old one.
     """
-    from utils import lake as keys
     from utils.layers import ingest
+    from utils.storage import lake as keys
 
     lake = _lake(settings)
     plain, compressed = keys.bronze_keys(check_year(year))
@@ -389,8 +389,8 @@ def put_bronze(
 
 def _refuse_fewer(lake: Lake, year: int, there: list[str], refined: Refined) -> None:
     """Raise DelaywatchError if a new file of the year lacks flights that silver has, as a file that was cut does."""
-    from utils import lake as keys
     from utils.layers import quality
+    from utils.storage import lake as keys
 
     if not lake.has(keys.manifest_key(year)):
         return
@@ -421,7 +421,7 @@ def lost_flights(old: Mapping[str, int], new: Mapping[str, int]) -> str:
 
 def _local_file(path: Path, name: str) -> FolderSource:
     """Return the file at `path`, opened. Raises DelaywatchError when it is no regular file or cannot be read."""
-    from utils.stores import FolderSource, cannot_read
+    from utils.storage.stores import FolderSource, cannot_read
 
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -478,7 +478,7 @@ def status(settings: Settings) -> list[dict[str, Any]]:
     its reasons are not.
     """
     from utils import detectors
-    from utils import lake as keys
+    from utils.storage import lake as keys
 
     lake = _lake(settings)
     found = []
@@ -519,7 +519,7 @@ def warehouse_rows(settings: Settings, years: Iterable[int] = ()) -> dict[int, i
 
 
 def _lake(settings: Settings) -> Lake:
-    from utils.lake import Lake
+    from utils.storage.lake import Lake
 
     return Lake(settings)
 
@@ -572,14 +572,14 @@ def _with_exclusions(settings: Settings, days: pd.DataFrame, year: int) -> pd.Da
 def _version_of_published(lake: Lake, year: int) -> str:
     """The hash of the published detector's verdicts."""
     from utils import detectors
-    from utils import lake as keys
+    from utils.storage import lake as keys
 
     return lake.read_hashed(keys.anomalies_key(year, detectors.PUBLISHED), ["origin"])[1]
 
 
 def _is_explained(lake: Lake, year: int) -> bool:
     """Whether reasons, factors and events are there and of the present verdicts."""
-    from utils import lake as keys
+    from utils.storage import lake as keys
 
     version = _version_of_published(lake, year)
     there = [keys.explanation_key(year, name) for name in keys.EXPLANATIONS]
@@ -588,7 +588,7 @@ def _is_explained(lake: Lake, year: int) -> bool:
 
 def _explanations(lake: Lake, year: int) -> dict[str, pa.Table]:
     """Reasons, factors, events and their days. Raises DelaywatchError when they are not of the present verdicts."""
-    from utils import lake as keys
+    from utils.storage import lake as keys
 
     version = _version_of_published(lake, year)
     found = {}
@@ -609,7 +609,7 @@ def _gold(settings: Settings, lake: Lake, year: int) -> tuple[pa.Table, dict[str
     has not judged them. Any other detector that has not is left out: an old verdict beside a new day would mislead.
     """
     from utils import detectors
-    from utils import lake as keys
+    from utils.storage import lake as keys
 
     days, version = lake.read_hashed(keys.airport_days_key(year))
     if keys.made_from(days) != lake.manifest(year).get("sums"):
@@ -642,7 +642,7 @@ def _airports_of(lake: Lake, year: int) -> list[str] | None:
     """Airports of a year, None when its gold is not in the lake or is damaged, which is not this year's fault."""
     import pyarrow as pa
 
-    from utils import lake as keys
+    from utils.storage import lake as keys
 
     if not lake.has(keys.airport_days_key(year)):
         return None

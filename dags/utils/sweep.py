@@ -25,7 +25,7 @@ from utils.settings import Settings
 from utils.watch_settings import WatchSettings
 
 if TYPE_CHECKING:
-    from utils.lake import Lake
+    from utils.storage.lake import Lake
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def sweep(settings: Settings, watch: WatchSettings, now: datetime, is_dry_run: b
     now: with a timezone. Years count by themselves: the newest ones stay, whatever today is. A year is not touched
     while its silver is being written or a step of it is still to come. Raises DelaywatchError when something cannot go.
     """
-    from utils.lake import Lake
+    from utils.storage.lake import Lake
 
     found = list(_logs(watch, now))
     if watch.keep_plots_years or watch.keep_silver_years:
@@ -78,7 +78,7 @@ def sweep(settings: Settings, watch: WatchSettings, now: datetime, is_dry_run: b
 
 def _old(lake: Lake, watch: WatchSettings) -> Iterator[tuple[str, int, list[str]]]:
     """Everything of the lake that is beyond what is kept: what it is, its year, its keys; oldest first."""
-    from utils import lake as names
+    from utils.storage import lake as names
 
     plots, silver = {}, {}
     for year in lake.years():
@@ -110,8 +110,8 @@ def _held(lake: Lake, year: int) -> Iterator[str | None]:
 
 def _why_not(lake: Lake, year: int) -> str | None:
     """Why the year's silver and pictures must stay: they could not be made again, or a step still needs them."""
-    from utils import lake as names
     from utils.detectors import PUBLISHED
+    from utils.storage import lake as names
 
     if year not in lake.bronze_years():
         return "its bronze is not there, so it could not be made again"

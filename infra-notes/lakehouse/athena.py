@@ -11,8 +11,9 @@ import sys
 
 import pyarrow as pa
 
-from utils import lake, schemas
+from utils import schemas
 from utils.detectors import NAMES
+from utils.storage import lake
 
 DATABASE = "delaywatch"
 YEAR = 2018  # any: only the shape of its keys counts

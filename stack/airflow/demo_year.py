@@ -10,8 +10,8 @@ from pathlib import Path
 
 from utils import pipeline
 from utils.errors import DelaywatchError
-from utils.lake import Lake
 from utils.settings import Settings
+from utils.storage.lake import Lake
 
 YEAR = 2013
 CSV = Path("/opt/delaywatch/2013.csv.gz")

@@ -18,8 +18,8 @@ from tests.faults.server import Server
 from tests.steps import BRONZE, BRONZE_KEY, OTHER_BRONZE, STEPS, run
 from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError
-from utils.lake import Lake
 from utils.settings import Settings
+from utils.storage.lake import Lake
 
 OLD = "template_old_year"
 

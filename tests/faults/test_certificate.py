@@ -21,8 +21,8 @@ from tests.receivers import mail_server
 from utils import channels, fetch
 from utils.alert_settings import AlertSettings
 from utils.findings import Message
-from utils.lake import Lake
 from utils.settings import Settings
+from utils.storage.lake import Lake
 
 MESSAGE = Message("Delaywatch 2015: 1 extreme event", "LGA")
 

@@ -27,8 +27,8 @@ from tests.faults.machine import Disk
 from tests.faults.server import Server
 from tests.steps import BRONZE, BRONZE_KEY, STEPS, YEAR, files
 from utils.errors import DelaywatchError
-from utils.lake import Lake
 from utils.settings import Settings
+from utils.storage.lake import Lake
 
 pytestmark = pytest.mark.slow
 

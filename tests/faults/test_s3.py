@@ -23,11 +23,11 @@ import requests
 from tests.faults.conftest import fault, without_xmin
 from tests.faults.proxy import Proxy
 from tests.steps import BRONZE, BRONZE_KEY, OTHER_BRONZE, STEPS, YEAR, files, rows
-from utils import lake as keys
-from utils import stores
-from utils.lake import Lake
 from utils.settings import Settings
-from utils.stores import BucketStore, open_store
+from utils.storage import lake as keys
+from utils.storage import stores
+from utils.storage.lake import Lake
+from utils.storage.stores import BucketStore, open_store
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow  # in sum: `make test-faults` runs them, or pytest with the file's name

@@ -9,8 +9,8 @@ import pytest
 from tests import steps
 from tests.bronze import csv_of, flight, year_of_flights
 from utils import pipeline
-from utils.lake import Lake
 from utils.settings import Settings
+from utils.storage.lake import Lake
 
 FLIGHTS = {"JFK": 24, "EWR": 16}  # by day
 CLOSED_MONTH_AND_DAY = "02-08"

@@ -17,8 +17,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from utils.lake import Lake, bronze_keys, sums_key
 from utils.settings import Settings
+from utils.storage.lake import Lake, bronze_keys, sums_key
 
 ROOT = Path(__file__).resolve().parents[2]
 LAKEHOUSE = ROOT / "infra-notes/lakehouse"

@@ -20,8 +20,8 @@ import pytest
 
 from tests.conftest import at, fresh, sql, wait_until
 from tests.steps import BRONZE, BRONZE_KEY, run
-from utils.lake import Lake
 from utils.settings import Settings
+from utils.storage.lake import Lake
 
 BUCKETS = itertools.count(1)
 

@@ -12,11 +12,11 @@ from tests.receivers import mail_server, webhook
 from tests.steps import YEAR
 from utils import __main__ as cli
 from utils import alert
-from utils import lake as keys
 from utils.alert_settings import AlertSettings
 from utils.errors import DelaywatchError
-from utils.lake import Lake
 from utils.settings import Settings
+from utils.storage import lake as keys
+from utils.storage.lake import Lake
 
 WHERE = "Run: https://here/airflow"
 

@@ -18,10 +18,10 @@ from tests.bronze import Flight, csv_of, year_of_flights
 from tests.unprivileged import PREFIX, close, give
 from utils import pipeline
 from utils.errors import DelaywatchError
-from utils.lake import Lake, bronze_keys
 from utils.layers import ingest
 from utils.settings import Settings
-from utils.stores import FolderSource, FolderStore
+from utils.storage.lake import Lake, bronze_keys
+from utils.storage.stores import FolderSource, FolderStore
 
 ROOT = Path(__file__).parents[2]
 YEAR = 2015

@@ -26,9 +26,9 @@ from tests.steps import run
 from utils import fetch, pipeline
 from utils.errors import DelaywatchError
 from utils.fetch.download import Patience
-from utils.lake import Lake, year_page_key
 from utils.settings import Settings
-from utils.stores import FolderStore
+from utils.storage.lake import Lake, year_page_key
+from utils.storage.stores import FolderStore
 
 QUICK = Patience(connect_s=5, silence_s=5, tries=3, pause_s=0.01, longest_pause_s=0.02)
 KAGGLES = "/api/v1/datasets/download/yuanyuwendymu/airline-delay-and-cancellation-data-2009-2018/2015.csv"

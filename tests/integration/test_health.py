@@ -29,8 +29,8 @@ from utils import health, health_page, pipeline
 from utils.errors import DelaywatchError
 from utils.health import Finding
 from utils.health_page import Word
-from utils.lake import Lake, anomalies_key, made_from
 from utils.settings import Settings
+from utils.storage.lake import Lake, anomalies_key, made_from
 from utils.watch_settings import WatchSettings
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,8 @@ import pytest
 from tests.bronze import csv_of, year_of_flights
 from tests.conftest import sql
 from tests.steps import BRONZE, BRONZE_KEY, OTHER_BRONZE, STEPS, YEAR, files
-from utils.lake import Lake
 from utils.settings import Settings
+from utils.storage.lake import Lake
 
 ROOT = Path(__file__).parents[2]
 

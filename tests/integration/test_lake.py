@@ -20,11 +20,11 @@ from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils import lake as keys
 from utils.errors import DelaywatchError
-from utils.lake import Lake
 from utils.settings import Settings
-from utils.stores import BucketStore, FolderStore, Source, open_store
+from utils.storage import lake as keys
+from utils.storage.lake import Lake
+from utils.storage.stores import BucketStore, FolderStore, Source, open_store
 
 
 def sentence(call: object, *given: object) -> str:

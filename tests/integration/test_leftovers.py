@@ -24,14 +24,14 @@ from tests.steps import (
     files,
     rows,
 )
-from utils import lake as keys
 from utils import pipeline
 from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError
-from utils.lake import Lake
 from utils.layers import csv_reader
 from utils.settings import Settings
-from utils.stores import FolderStore
+from utils.storage import lake as keys
+from utils.storage.lake import Lake
+from utils.storage.stores import FolderStore
 
 DETECTORS_FILE = pipeline.DETECTORS_FILE
 

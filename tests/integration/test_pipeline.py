@@ -12,12 +12,12 @@ from tests.conftest import sql
 from tests.integration.conftest import BUCKET_WHEN_SLOW
 from tests.steps import BRONZE, BRONZE_KEY, CLOSED, STEPS, YEAR, everything, files, run
 from utils import detectors, pipeline
-from utils import lake as keys
 from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError
-from utils.lake import Lake
 from utils.layers import gold
 from utils.settings import Settings
+from utils.storage import lake as keys
+from utils.storage.lake import Lake
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from tests.integration.conftest import BUCKET_WHEN_SLOW
 from utils import detectors, pipeline
 from utils.db_handler import TABLES
 from utils.errors import DelaywatchError
-from utils.lake import Lake
 from utils.settings import CREDENTIALS, Settings
+from utils.storage.lake import Lake
 
 ROOT = Path(__file__).parents[2]
 OURS = {"aws_endpoint_url": "AWS_ENDPOINT_URL", "aws_region": "AWS_DEFAULT_REGION", **CREDENTIALS}

@@ -14,8 +14,8 @@ from tests.steps import YEAR, everything, files, run
 from utils import __main__ as cli
 from utils import pipeline
 from utils.errors import DelaywatchError
-from utils.lake import Lake
 from utils.settings import Settings
+from utils.storage.lake import Lake
 from utils.sweep import sweep
 from utils.watch_settings import WatchSettings
 

@@ -16,10 +16,10 @@ from tests.bronze import HEADER, csv_of, flight
 from utils import detectors, incidents, pipeline
 from utils.errors import DelaywatchError
 from utils.fetch import archive
-from utils.lake import Lake
 from utils.layers.csv_reader import StreamReader
 from utils.settings import Settings
-from utils.stores import FolderSource
+from utils.storage.lake import Lake
+from utils.storage.stores import FolderSource
 
 MB = 1 << 20
 URL = "https://published.example/2015_1.zip"

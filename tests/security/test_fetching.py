@@ -26,8 +26,8 @@ from tests.bureau import Answer, Bureau, serving
 from utils import fetch
 from utils.errors import DelaywatchError
 from utils.fetch.download import Client, Patience
-from utils.lake import Lake
 from utils.settings import Settings
+from utils.storage.lake import Lake
 
 QUICK = Patience(connect_s=5, silence_s=5, tries=2, pause_s=0.01, longest_pause_s=0.02)
 PATH = "/month.zip"

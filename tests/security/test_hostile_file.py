@@ -23,10 +23,10 @@ from tests.receivers import mail_server, webhook
 from tests.stack.test_notebooks import EXPLORE, WHY, execute
 from tests.steps import CLOSED, TABLES, YEAR, run
 from utils import alert
-from utils import lake as keys
 from utils.alert_settings import AlertSettings
-from utils.lake import Lake
 from utils.settings import Settings
+from utils.storage import lake as keys
+from utils.storage.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 TAG = "<img src=x onerror=alert(1)>"

@@ -14,9 +14,9 @@ from tests.bureau import Bureau, serving
 from utils import fetch, pipeline
 from utils.errors import DelaywatchError
 from utils.fetch.download import Patience
-from utils.lake import Lake
 from utils.settings import Settings
-from utils.stores import FolderStore
+from utils.storage.lake import Lake
+from utils.storage.stores import FolderStore
 
 BRONZE = csv_of([flight(OP_CARRIER_FL_NUM=str(number)) for number in range(3)])
 SECRET = "postgresql://loader:s3cret@host:5432/warehouse"

@@ -22,8 +22,8 @@ from utils.errors import DelaywatchError
 from utils.fetch import kaggle
 from utils.fetch.download import Client, Patience
 from utils.findings import Message
-from utils.lake import Lake
 from utils.settings import Settings
+from utils.storage.lake import Lake
 from utils.watch_settings import WatchSettings
 
 HUSH = "h4sh-h4sh"

@@ -23,8 +23,8 @@ from tests.conftest import at, sql
 from utils import detectors, evaluation, pipeline
 from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError
-from utils.lake import Lake
 from utils.settings import Settings
+from utils.storage.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -25,7 +25,7 @@ from utils.settings import Settings
 
 if TYPE_CHECKING:
     from utils.fetch.download import Client, File, Patience, Progress
-    from utils.lake import Lake
+    from utils.storage.lake import Lake
 
 SOURCES = ("bts", "kaggle")
 
@@ -54,8 +54,8 @@ def into_bronze(
     come through whole, or the file in bronze must not be replaced.
     """
     from utils.fetch import folder as local_months
-    from utils.lake import Lake, bronze_keys
-    from utils.stores import FolderStore
+    from utils.storage.lake import Lake, bronze_keys
+    from utils.storage.stores import FolderStore
 
     _check(year, source)
     lake, (key, compressed) = Lake(settings), bronze_keys(year)
@@ -106,7 +106,7 @@ def is_published(settings: Settings, year: int, source: str = "bts", patience: P
 
 def has_whole_year(settings: Settings, year: int) -> bool:
     """Whether bronze has the year, and not only as far as it was published when it was fetched."""
-    from utils.lake import Lake
+    from utils.storage.lake import Lake
 
     if not pipeline.has_bronze(settings, year):
         return False
@@ -164,7 +164,7 @@ def _write(year: int, source: str, files: dict[int, File], csv: Path, *, deletes
 
 def _put(settings: Settings, lake: Lake, year: int, csv: Path, record: dict[str, Any], *, replace: bool) -> None:
     """Write CSV and record into bronze in an order in which a cut between them lets no part of a year pass as whole."""
-    from utils.lake import encode_json
+    from utils.storage.lake import encode_json
 
     key, before = _record_key(year), _found(lake, year)
     if before and not replace:
@@ -218,7 +218,7 @@ def _client(settings: Settings, source: str, patience: Patience | None) -> Itera
 @contextmanager
 def _alone(folder: Path, year: int) -> Iterator[None]:
     """The folder, made if need be, for this process alone. Raises DelaywatchError when another one fetches there."""
-    from utils.stores import make_private
+    from utils.storage.stores import make_private
 
     make_private(folder.parent)
     folder.mkdir(exist_ok=True)
@@ -232,7 +232,7 @@ def _alone(folder: Path, year: int) -> Iterator[None]:
 
 
 def _record_key(year: int) -> str:
-    from utils.lake import bronze_keys
+    from utils.storage.lake import bronze_keys
 
     folder, _, name = bronze_keys(year)[0].rpartition("/")
     return f"{folder}/_{name}.json"
@@ -257,7 +257,7 @@ def _unfinished_bytes(lake: Lake, year: int) -> int | None:
 
 def _found(lake: Lake, year: int) -> tuple[dict[str, Any], int] | None:
     """The record beside the year's CSV, be it of that CSV or not, and the CSV's size; None unless both can be used."""
-    from utils.lake import bronze_keys
+    from utils.storage.lake import bronze_keys
 
     key, data = bronze_keys(year)[0], lake.store.get(_record_key(year))
     if data is None or not lake.has(key):

@@ -23,7 +23,7 @@ from utils import schemas
 from utils.errors import DelaywatchError
 from utils.fetch import archive
 from utils.fetch.download import Client, File, Progress
-from utils.stores import cannot_read
+from utils.storage.stores import cannot_read
 
 FIRST_MONTH = (1987, 10)
 PUBLISHED_WITHIN_DAYS = 183  # of a month's end; a month that is missing longer does not come by waiting

@@ -12,7 +12,7 @@ from utils import words
 from utils.errors import DelaywatchError
 from utils.fetch import archive, bts
 from utils.fetch.download import File, Version
-from utils.stores import cannot_read
+from utils.storage.stores import cannot_read
 
 MAX_LISTED = 5  # files in an error
 

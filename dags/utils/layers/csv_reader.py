@@ -16,7 +16,7 @@ from utils.errors import DelaywatchError
 from utils.layers import formats, silver
 
 if TYPE_CHECKING:
-    from utils.stores import Source
+    from utils.storage.stores import Source
 
 PIECE_BYTES = 4 << 20  # what one read and one parse take; with PIECES_PER_PART about 256 Ki flights per row group
 PIECES_PER_PART = 8

@@ -25,12 +25,12 @@ import pyarrow.parquet as pq
 
 from utils import schemas, words
 from utils.errors import DelaywatchError
-from utils.lake import write_parquet
 from utils.layers import columns, csv_reader, gaps, gold, rules, silver
 from utils.layers.csv_reader import RangeReader, StreamReader
+from utils.storage.lake import write_parquet
 
 if TYPE_CHECKING:
-    from utils.stores import Source
+    from utils.storage.stores import Source
 
 MAX_REJECTED_SHARE = 0.01
 MAX_UNKNOWN_CODE_SHARE = 0.01  # of the cancelled flights

@@ -13,7 +13,7 @@ from tests.conftest import sql
 from tests.dag.processes import wait_until
 from tests.faults.runs.conftest import Place
 from utils import health
-from utils.lake import Lake
+from utils.storage.lake import Lake
 from utils.watch_settings import WatchSettings
 
 pytestmark = pytest.mark.slow

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from utils.errors import DelaywatchError
 from utils.settings import Settings
-from utils.stores import STAGING, FolderStore, Source, SourceFile, Store, make_private, open_store
+from utils.storage.stores import STAGING, FolderStore, Source, SourceFile, Store, make_private, open_store
 
 Manifest = dict[str, Any]
 EXPLANATIONS = ("anomaly_reasons", "anomaly_factors", "events", "event_days")  # of the published verdicts, in gold
