@@ -16,9 +16,9 @@ import pyarrow as pa
 from psycopg2.extras import Json
 from psycopg2.sql import SQL
 
-from utils.warehouse import feedback, logins, revisions, view
+from utils.warehouse import feedback, revisions, roles, view
+from utils.warehouse.connection import Postgres
 from utils.warehouse.frames import frame_of
-from utils.warehouse.postgres import Postgres
 from utils.warehouse.tables import RUNS, SCHEMA, TABLES, Table, assignments, names, scoped
 from utils.warehouse.upsert import Batch, Changes, upsert
 from utils.warehouse.view import VIEW
@@ -91,7 +91,7 @@ class DBHandler:
         one that made it does. Raises DelaywatchError with the SQL for an administrator when rights are missing, and
         when there is a role of this name that is no mere reader, which stays as it is.
         """
-        return logins.create_reader(self._server, login, password)
+        return roles.create_reader(self._server, login, password)
 
     def publish_view(self, detectors: Sequence[str], published: str) -> bool:
         """(Re)create `flights.agg_dep_delay_by_date`; whether it was another or none. Else nothing is touched.

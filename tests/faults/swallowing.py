@@ -14,11 +14,11 @@ from tests.faults.proxy import Proxy
 from tests.steps import STEPS
 from utils.errors import DelaywatchError
 from utils.settings import Settings
-from utils.warehouse import postgres
+from utils.warehouse import connection
 
 
 def main(lake: str, socket: str, database: str, whose: str) -> None:
-    postgres.SILENCE_S = 2
+    connection.SILENCE_S = 2
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     with Proxy(socket) as proxy:
         warehouse = f"postgresql://postgres@127.0.0.1:{proxy.port}/{database}"

@@ -93,7 +93,7 @@ def test_the_dags_and_all_that_they_import_anywhere_are_found_with_the_image_and
 
 def test_the_migrations_give_no_table_an_option_that_mwaas_sqlalchemy_does_not_know() -> None:
     """SQLAlchemy 2.1 takes postgresql_with of a table, 2.0 only of an index."""
-    files = sorted((ROOT / "dags/utils/migrations/versions").glob("*.py"))
+    files = sorted((ROOT / "dags/utils/warehouse/migrations/versions").glob("*.py"))
     calls = [node for file in files for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
     tables = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "create_table"]
 

@@ -711,7 +711,7 @@ def test_a_url_that_makes_no_sense_is_refused_without_being_shown(url: str, sent
 
 @pytest.mark.parametrize("password", ["p#w", "p?w", "50%", "p/w", "p:w"])
 def test_a_password_with_a_character_of_urls_is_taken_literally(password: str) -> None:
-    from utils.warehouse.postgres import Postgres
+    from utils.warehouse.connection import Postgres
 
     server = Postgres(f"postgresql://u:{password}@host:5432/db", connect_timeout_s=1, lock_timeout_s=1)
 

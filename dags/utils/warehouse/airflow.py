@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from utils.warehouse.postgres import Postgres
+from utils.warehouse.connection import Postgres
 
 DAG_ID = "flight_anomalies"
 LAST_ENDED = """

@@ -17,8 +17,8 @@ from psycopg2.sql import SQL, Composed, Identifier
 
 from utils import schemas, words
 from utils.errors import DelaywatchError, printable
+from utils.warehouse.connection import Postgres
 from utils.warehouse.frames import frame_of
-from utils.warehouse.postgres import Postgres
 from utils.warehouse.tables import SCHEMA, TABLES, Table, check_writable, names
 from utils.warehouse.view import VIEW
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.csv
 from psycopg2.sql import SQL, Composable
 
-from utils.warehouse.postgres import Postgres
+from utils.warehouse.connection import Postgres
 
 
 def frame_of(server: Postgres, doing: str, schema: pa.Schema, query: Composable) -> pd.DataFrame:

@@ -8,10 +8,10 @@ from pathlib import Path
 from psycopg2.sql import SQL, Identifier
 
 from utils.errors import DelaywatchError
-from utils.warehouse.postgres import Postgres, lock_key
+from utils.warehouse.connection import Postgres, lock_key
 from utils.warehouse.tables import SCHEMA
 
-MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
+MIGRATIONS = Path(__file__).resolve().with_name("migrations")
 NO_REVISION = (
     "The tables of the {place} do not say of which release they are: flights.alembic_version is empty or gone; restore "
     "a backup, or put its row back, for this release with `INSERT INTO flights.alembic_version VALUES ('{newest}')`."

@@ -15,7 +15,7 @@ from psycopg2.sql import SQL, Composable, Composed, Identifier, Literal
 
 from utils import schemas
 from utils.errors import DelaywatchError
-from utils.warehouse.postgres import FAILING, Postgres
+from utils.warehouse.connection import FAILING, Postgres
 
 SCHEMA = "flights"
 

@@ -15,7 +15,7 @@ from psycopg2.sql import SQL, Composable, Composed, Identifier
 
 from utils import schemas
 from utils.errors import DelaywatchError
-from utils.warehouse.postgres import Postgres, first_line, lock_key
+from utils.warehouse.connection import Postgres, first_line, lock_key
 from utils.warehouse.tables import Table, assignments, check_writable, names, scoped
 
 

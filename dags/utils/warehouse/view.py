@@ -12,7 +12,7 @@ from psycopg2.sql import SQL, Composed, Identifier, Literal
 
 from utils import schemas
 from utils.errors import DelaywatchError
-from utils.warehouse.postgres import Postgres, lock_key
+from utils.warehouse.connection import Postgres, lock_key
 from utils.warehouse.tables import SCHEMA, TABLES, names
 
 VIEW = "agg_dep_delay_by_date"

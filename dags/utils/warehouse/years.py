@@ -10,7 +10,7 @@ from datetime import datetime
 
 from psycopg2.sql import SQL
 
-from utils.warehouse.postgres import Postgres
+from utils.warehouse.connection import Postgres
 from utils.warehouse.tables import TABLES
 
 LAST_RUNS = """

@@ -10,7 +10,7 @@ import psycopg2.extensions
 from psycopg2.sql import SQL, Composed, Identifier, Literal
 
 from utils.errors import DelaywatchError
-from utils.warehouse.postgres import Postgres, first_line, lock_key
+from utils.warehouse.connection import Postgres, first_line, lock_key
 
 # Of a role: has it rights beyond reading, is it a login, does it read flights and write there, may it connect to this
 # database, how many connections may it have, and its settings in this database.
