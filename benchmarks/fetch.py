@@ -37,8 +37,8 @@ def make_month(to: Path, flights: int) -> None:
 
 def ours(package: Path, out: Path) -> None:
     """What `python -m utils fetch` calls when the months have come."""
-    from utils.fetch import bts
-    from utils.fetch.download import File, Version
+    from utils.sources import bts
+    from utils.sources.download import File, Version
 
     bts.write_csv({MONTH: File(package, package.as_uri(), Version(), package.stat().st_size, sha256="")}, YEAR, out)
 
@@ -51,7 +51,7 @@ def pandas(package: Path, out: Path) -> None:
     import pandas as pd
 
     from utils import schemas
-    from utils.fetch import bts
+    from utils.sources import bts
 
     with zipfile.ZipFile(package) as archive, archive.open(archive.namelist()[0]) as text:
         frame = pd.read_csv(text, usecols=list(bts.COLUMNS.values()), dtype=str, keep_default_na=False)

@@ -22,7 +22,7 @@ import alerts
 import connections
 import run_year
 from retries import RetryWhatMayPass
-from utils import fetch, pipeline
+from utils import pipeline, sources
 from utils.settings import Settings
 
 DAY_S = 24 * 3600
@@ -41,7 +41,9 @@ class WaitForPublication(sdk.BaseSensorOperator):
 
     def poke(self, context: Any) -> bool:  # noqa: D102
         settings, year, source, is_scheduled = _run()
-        return not is_scheduled or fetch.has_whole_year(settings, year) or fetch.is_published(settings, year, source)
+        return (
+            not is_scheduled or sources.has_whole_year(settings, year) or sources.is_published(settings, year, source)
+        )
 
 
 with sdk.DAG(
@@ -61,7 +63,7 @@ with sdk.DAG(
             "bts",
             description="bts: Bureau of Transportation Statistics, no login. kaggle: 2009 to 2018, needs your token.",
             type="string",
-            enum=list(fetch.SOURCES),
+            enum=list(sources.SOURCES),
         ),
         "replace": sdk.Param(False, type="boolean", description="Replace a file that this fetch would otherwise keep."),
     },
@@ -86,9 +88,9 @@ with sdk.DAG(
     def fetch_year() -> str:
         """Put the year into bronze, at once and whole."""
         settings, year, source, is_scheduled = _run()
-        if is_scheduled and fetch.has_whole_year(settings, year):
+        if is_scheduled and sources.has_whole_year(settings, year):
             return pipeline.bronze_key(settings, year)
         replace = sdk.get_current_context()["params"]["replace"]
-        return fetch.into_bronze(settings, year, source, replace=replace)
+        return sources.into_bronze(settings, year, source, replace=replace)
 
     wait_for_publication >> fetch_year()

@@ -30,7 +30,7 @@ import alerts
 import connections
 import run_year
 from retries import RetryWhatMayPass
-from utils import detectors, fetch, pipeline
+from utils import detectors, pipeline, sources
 from utils.settings import Settings
 
 GOLD, WAREHOUSE = sdk.Asset("delaywatch_gold_airport_days"), sdk.Asset("delaywatch_warehouse_flights")
@@ -66,7 +66,7 @@ class WaitForBronze(sdk.BaseSensorOperator):
     def poke(self, context: Any) -> sdk.PokeReturnValue:  # noqa: D102
         settings, year = _run(context)
         is_scheduled = context["dag_run"].run_type == "scheduled"
-        is_there = fetch.has_whole_year(settings, year) if is_scheduled else bool(pipeline.bronze_key(settings, year))
+        is_there = sources.has_whole_year(settings, year) if is_scheduled else bool(pipeline.bronze_key(settings, year))
         return sdk.PokeReturnValue(is_there, pipeline.detector_names(settings, context["params"]["detectors"]))
 
 

@@ -22,10 +22,10 @@ from utils import __version__, pipeline
 from utils.alert import alert
 from utils.errors import DelaywatchError
 from utils.feedback import feedback
-from utils.fetch.command import fetch
 from utils.health import health
 from utils.options import LakeOption, OnlyYearOption, ThreadsOption, WarehouseOption, YearOption, settings_of, years_of
 from utils.settings import Settings, read_secret
+from utils.sources.command import fetch
 from utils.storage.stores import FolderStore
 from utils.sweep import sweep_command
 

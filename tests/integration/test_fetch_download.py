@@ -15,7 +15,7 @@ import pytest
 
 from tests.bureau import Answer, Bureau, serving
 from utils.errors import DelaywatchError
-from utils.fetch.download import Client, File, Patience
+from utils.sources.download import Client, File, Patience
 
 QUICK = Patience(connect_s=5, silence_s=5, tries=4, pause_s=0.01, longest_pause_s=0.02)
 FILE = Random(1).randbytes(300_000)

@@ -15,9 +15,9 @@ import pytest
 from tests.bronze import HEADER, csv_of, flight
 from utils import detectors, incidents, pipeline
 from utils.errors import DelaywatchError
-from utils.fetch import archive
 from utils.layers.csv_reader import StreamReader
 from utils.settings import Settings
+from utils.sources import archive
 from utils.storage.lake import Lake
 from utils.storage.stores import FolderSource
 

@@ -23,10 +23,10 @@ from cryptography.x509.oid import NameOID
 
 from tests.bronze import csv_of, flight
 from tests.bureau import Answer, Bureau, serving
-from utils import fetch
+from utils import sources
 from utils.errors import DelaywatchError
-from utils.fetch.download import Client, Patience
 from utils.settings import Settings
+from utils.sources.download import Client, Patience
 from utils.storage.lake import Lake
 
 QUICK = Patience(connect_s=5, silence_s=5, tries=2, pause_s=0.01, longest_pause_s=0.02)
@@ -188,11 +188,11 @@ def forge(settings: Settings, url: str) -> None:
 
 
 def test_a_forged_record_sends_the_token_to_nobody_else(settings: Settings, bureau: Bureau, other: Bureau) -> None:
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    sources.into_bronze(settings, 2015, "kaggle", patience=QUICK)
     forge(settings, f"{other.url}/steal")
     bureau.asked.clear()
 
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    sources.into_bronze(settings, 2015, "kaggle", patience=QUICK)
 
     assert other.asked == []
     assert bureau.paths() == [KAGGLES]  # fetched anew
@@ -200,21 +200,21 @@ def test_a_forged_record_sends_the_token_to_nobody_else(settings: Settings, bure
 
 
 def test_an_address_that_only_begins_like_ours_is_not_asked(settings: Settings, bureau: Bureau) -> None:
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    sources.into_bronze(settings, 2015, "kaggle", patience=QUICK)
     forge(settings, f"{bureau.url}/api/v1.evil.example/2015.csv")
     bureau.asked.clear()
 
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    sources.into_bronze(settings, 2015, "kaggle", patience=QUICK)
 
     assert bureau.paths() == [KAGGLES]
 
 
 @pytest.mark.parametrize("record", [b"", b"{", b"[]", b'{"bytes": 1}', b"\xff"])
 def test_a_damaged_record_is_no_record(settings: Settings, bureau: Bureau, record: bytes) -> None:
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    sources.into_bronze(settings, 2015, "kaggle", patience=QUICK)
     Lake(settings).store.put(RECORD_KEY, record)
 
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    sources.into_bronze(settings, 2015, "kaggle", patience=QUICK)
 
     assert json.loads(Lake(settings).store.get(RECORD_KEY) or b"")["is_whole"] is True
 
@@ -222,10 +222,10 @@ def test_a_damaged_record_is_no_record(settings: Settings, bureau: Bureau, recor
 def test_the_token_is_in_no_record_and_in_no_file_that_is_kept(settings: Settings, bureau: Bureau) -> None:
     bureau.order(KAGGLES, Answer(cut_after=20))
     with pytest.raises(DelaywatchError, match="broke off"):
-        fetch.into_bronze(settings, 2015, "kaggle", patience=replace(QUICK, tries=1))
+        sources.into_bronze(settings, 2015, "kaggle", patience=replace(QUICK, tries=1))
     kept = [path.read_bytes() for path in settings.scratch.rglob("*") if path.is_file()]
 
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    sources.into_bronze(settings, 2015, "kaggle", patience=QUICK)
 
     store = Lake(settings).store
     written = b"".join([*kept, *(store.get(key) or b"" for key in store.list(""))])

@@ -11,10 +11,10 @@ import pytest
 
 from tests.bronze import csv_of, flight
 from tests.bureau import Bureau, serving
-from utils import fetch, pipeline
+from utils import pipeline, sources
 from utils.errors import DelaywatchError
-from utils.fetch.download import Patience
 from utils.settings import Settings
+from utils.sources.download import Patience
 from utils.storage.lake import Lake
 from utils.storage.stores import FolderStore
 
@@ -202,6 +202,6 @@ def test_what_is_fetched_waits_in_no_folder_of_somebody_else(settings: Settings,
     with serving(Bureau()) as bureau:
         asking = replace(settings, bts_url=f"{bureau.url}/PREZIP")
         with pytest.raises(DelaywatchError, match="is a link or another user's"):
-            fetch.into_bronze(asking, 2015, patience=Patience(tries=1))
+            sources.into_bronze(asking, 2015, patience=Patience(tries=1))
 
     assert content(elsewhere) == before

@@ -19,10 +19,10 @@ from utils.alert_settings import AlertSettings
 from utils.channels import post, send_mail
 from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError
-from utils.fetch import kaggle
-from utils.fetch.download import Client, Patience
 from utils.findings import Message
 from utils.settings import Settings
+from utils.sources import kaggle
+from utils.sources.download import Client, Patience
 from utils.storage.lake import Lake
 from utils.watch_settings import WatchSettings
 

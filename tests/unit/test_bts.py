@@ -12,9 +12,9 @@ from tests.bronze import HEADER, Flight, cancelled, flight
 from tests.bureau import LAYOUT, bureau_line, month_csv, zip_of
 from utils import schemas
 from utils.errors import DelaywatchError
-from utils.fetch import bts
-from utils.fetch.download import File, Version
 from utils.layers import silver
+from utils.sources import bts
+from utils.sources.download import File, Version
 
 
 def file_of(path: Path, zipped: bytes) -> File:

@@ -9,7 +9,7 @@ import pytest
 from requests import PreparedRequest
 
 from utils.errors import DelaywatchError
-from utils.fetch import kaggle
+from utils.sources import kaggle
 
 
 def authorization(file: Path) -> str:

@@ -21,8 +21,8 @@ import pyarrow.csv as pa_csv
 
 from utils import schemas
 from utils.errors import DelaywatchError
-from utils.fetch import archive
-from utils.fetch.download import Client, File, Progress
+from utils.sources import archive
+from utils.sources.download import Client, File, Progress
 from utils.storage.stores import cannot_read
 
 FIRST_MONTH = (1987, 10)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from utils import words
 from utils.errors import DelaywatchError
-from utils.fetch import archive, bts
-from utils.fetch.download import File, Version
+from utils.sources import archive, bts
+from utils.sources.download import File, Version
 from utils.storage.stores import cannot_read
 
 MAX_LISTED = 5  # files in an error

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from utils import fetch as sources
+from utils import sources
 from utils.errors import DelaywatchError
 from utils.options import LakeOption, YearOption, settings_of, years_of
 

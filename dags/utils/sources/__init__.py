@@ -24,7 +24,7 @@ from utils.errors import DelaywatchError
 from utils.settings import Settings
 
 if TYPE_CHECKING:
-    from utils.fetch.download import Client, File, Patience, Progress
+    from utils.sources.download import Client, File, Patience, Progress
     from utils.storage.lake import Lake
 
 SOURCES = ("bts", "kaggle")
@@ -53,7 +53,7 @@ def into_bronze(
     Raises DelaywatchError, and leaves bronze as it was, when the source does not have the year, a file of it does not
     come through whole, or the file in bronze must not be replaced.
     """
-    from utils.fetch import folder as local_months
+    from utils.sources import folder as local_months
     from utils.storage.lake import Lake, bronze_keys
     from utils.storage.stores import FolderStore
 
@@ -92,7 +92,7 @@ def into_bronze(
 
 def is_published(settings: Settings, year: int, source: str = "bts", patience: Patience | None = None) -> bool:
     """Whether the source has the last file of the whole year. Raises DelaywatchError when it does not answer."""
-    from utils.fetch import bts, kaggle
+    from utils.sources import bts, kaggle
 
     _check(year, source)
     url = (
@@ -125,7 +125,7 @@ def _download(
     progress: Progress | None,
 ) -> dict[int, File]:
     """Return the year's files by month; Kaggle's single file as month 0."""
-    from utils.fetch import bts, kaggle
+    from utils.sources import bts, kaggle
 
     if source == "kaggle":
         return {0: kaggle.download(client, settings.kaggle_url, year, scratch, progress)}
@@ -136,7 +136,7 @@ def _download(
 def _write(year: int, source: str, files: dict[int, File], csv: Path, *, deletes_bad_files: bool) -> dict[str, Any]:
     """Write `csv` from the files, and return the record of both."""
     from utils import words
-    from utils.fetch import bts, kaggle
+    from utils.sources import bts, kaggle
 
     rows: dict[int, int] = {}
     if source == "bts":
@@ -208,7 +208,7 @@ def _check(year: int, source: str) -> None:
 
 @contextmanager
 def _client(settings: Settings, source: str, patience: Patience | None) -> Iterator[Client]:
-    from utils.fetch import download, kaggle
+    from utils.sources import download, kaggle
 
     auth = kaggle.auth(settings.kaggle_token_file) if source == "kaggle" else None
     with closing(download.Client(patience or download.Patience(), auth)) as client:
@@ -276,7 +276,7 @@ def _is_current(settings: Settings, lake: Lake, client: Client, year: int, sourc
 
     Whoever may write into bronze may write the record too, so no other host is asked, or shown the token, than ours.
     """
-    from utils.fetch.download import Version
+    from utils.sources.download import Version
 
     record = _record(lake, year)
     if record is None or record["source"] != source or not record["is_whole"]:

@@ -16,8 +16,8 @@ from requests import PreparedRequest
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from utils.errors import DelaywatchError
-from utils.fetch import archive
-from utils.fetch.download import Client, File, Progress
+from utils.sources import archive
+from utils.sources.download import Client, File, Progress
 
 DATASET = "yuanyuwendymu/airline-delay-and-cancellation-data-2009-2018"
 
