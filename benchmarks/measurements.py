@@ -12,7 +12,7 @@ import pandas as pd
 from benchmarks import trials
 from benchmarks.trials import Trial
 from utils import evaluation
-from utils.airports import METRO_AREAS
+from utils.analysis.airports import METRO_AREAS
 from utils.evaluation import BLOCK_DAYS, FEW_AIRPORTS, Estimate, Measure
 
 GROUPS = ("hubs", "large", "medium", "small", "tiny")

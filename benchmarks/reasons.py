@@ -1,4 +1,4 @@
-"""Why the flagged days of a full-size year are abnormal: `reasons.explain` against the same in plain pandas.
+"""Why the flagged days of a full-size year are abnormal: `attribution.explain` against the same in plain pandas.
 
 `python benchmarks/reasons.py --help` tells how to run it. Both read the same silver from a lake in a folder, and both
 find the parts of every flagged day by carrier, destination and cause with what is usual for them; ours also checks the
@@ -29,15 +29,15 @@ def ours(settings: Settings, out: Path) -> None:
     import pandas as pd
     import pyarrow.parquet as pq
 
-    from utils import reasons
+    from utils.analysis import attribution
     from utils.storage.lake import Lake
 
     lake = Lake(settings)
     days = lake.read_airport_days(YEAR).to_pandas(date_as_object=False)
     verdicts = lake.read_anomalies(YEAR, DETECTOR).to_pandas(date_as_object=False)
     # Where the expectations come from is the detector's cost; here they are only words in a sentence.
-    expected = pd.DataFrame(dict.fromkeys(reasons.EXPECTED_COLUMNS, 10.0), index=days.index)
-    _, factors = reasons.explain(lake.read_silver(YEAR, reasons.FLIGHT_COLUMNS), days, verdicts, expected)
+    expected = pd.DataFrame(dict.fromkeys(attribution.EXPECTED_COLUMNS, 10.0), index=days.index)
+    _, factors = attribution.explain(lake.read_silver(YEAR, attribution.FLIGHT_COLUMNS), days, verdicts, expected)
     pq.write_table(factors, out)
 
 
@@ -45,7 +45,8 @@ def pandas(settings: Settings, out: Path) -> None:
     """The whole year in one frame, grouped by day and name."""
     import pandas as pd
 
-    from utils import reasons, schemas
+    from utils import schemas
+    from utils.analysis import attribution
     from utils.storage.lake import Lake
 
     lake, key, measures = Lake(settings), ["origin", "fl_date"], ["delay_min", "cancelled"]
@@ -53,7 +54,7 @@ def pandas(settings: Settings, out: Path) -> None:
     verdicts = lake.read_anomalies(YEAR, DETECTOR).to_pandas(date_as_object=False)
     flags = verdicts.loc[verdicts["is_anomaly"], key].assign(is_flagged=True)
     paths = [settings.lake.removeprefix("file://") + "/" + part for part in lake.silver_parts(YEAR)]
-    flights = pd.concat([pd.read_parquet(path, columns=list(reasons.FLIGHT_COLUMNS)) for path in paths])
+    flights = pd.concat([pd.read_parquet(path, columns=list(attribution.FLIGHT_COLUMNS)) for path in paths])
     for name in ("origin", "dest", "op_carrier"):
         flights[name] = flights[name].astype(str)
     flights["fl_date"] = pd.to_datetime(flights["fl_date"])
@@ -70,9 +71,9 @@ def pandas(settings: Settings, out: Path) -> None:
         parts["scheduled"] = flagged.groupby([*key, column]).size()
         parts = parts.reset_index().merge(usual.reset_index(), on=["origin", column], how="left", suffixes=("", "_sum"))
         for measure in measures:
-            prior = reasons.PRIOR_FLIGHTS * parts["origin"].map(rate[measure])
+            prior = attribution.PRIOR_FLIGHTS * parts["origin"].map(rate[measure])
             usual_rate = (parts[f"{measure}_sum"].fillna(0) + prior) / (
-                parts["flights"].fillna(0) + reasons.PRIOR_FLIGHTS
+                parts["flights"].fillna(0) + attribution.PRIOR_FLIGHTS
             )
             parts[f"excess_{measure}"] = parts[measure] - parts["scheduled"] * usual_rate
         if dimension == "destination":
@@ -80,7 +81,7 @@ def pandas(settings: Settings, out: Path) -> None:
             parts = (
                 parts.sort_values(["weight", "dest"], ascending=[False, True])
                 .groupby(key)
-                .head(reasons.MOST["destination"])
+                .head(attribution.MOST["destination"])
             )
         found.append(parts.assign(dimension=dimension, name=parts[column]))
     days = days.merge(flags, on=key, how="left")

@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from utils import evaluation
-from utils.airports import METRO_AREAS
+from utils.analysis.airports import METRO_AREAS
 from utils.layers import gold, ingest
 from utils.storage.stores import FolderSource
 

@@ -159,7 +159,8 @@ def write_anomalies(settings: Settings, year: int, detector: str) -> str:
     Known incidents of incidents.yaml are scored but not used for fitting. If there is a warehouse, the same holds for
     days with the feedback `expected`, within their airport.
     """
-    from utils import detectors, incidents, schemas
+    from utils import detectors, schemas
+    from utils.analysis import exclusions
     from utils.storage import lake as keys
 
     lake = _lake(settings)
@@ -171,7 +172,7 @@ def write_anomalies(settings: Settings, year: int, detector: str) -> str:
     params = detectors.read_settings(DETECTORS_FILE)[detector]
     table, version = lake.read_hashed(keys.airport_days_key(check_year(year)))
     days = _with_exclusions(settings, _frame(table), year)
-    excluded = incidents.fingerprint(days)
+    excluded = exclusions.fingerprint(days)
     found = schemas.check(
         detectors.run(detector, days, params, excluded), schemas.ANOMALIES, f"The verdicts of {detector} on {year}"
     )
@@ -188,7 +189,8 @@ def explain(settings: Settings, year: int) -> str:
     Raises DelaywatchError when it judged with other settings or other excluded days than those of today: what is
     expected of a day is computed anew here and would be another than the verdict's.
     """
-    from utils import airports, detectors, events, incidents, reasons
+    from utils import detectors
+    from utils.analysis import airports, attribution, events, exclusions
     from utils.storage import lake as keys
 
     lake = _lake(settings)
@@ -196,15 +198,15 @@ def explain(settings: Settings, year: int) -> str:
         check_warehouse(settings)
     table, judged = _gold(settings, lake, check_year(year))
     days, verdicts = _with_exclusions(settings, _frame(table), year), _frame(judged[detectors.PUBLISHED])
-    today = _params_hashes(incidents.fingerprint(days))[detectors.PUBLISHED]
+    today = _params_hashes(exclusions.fingerprint(days))[detectors.PUBLISHED]
     if set(verdicts["params_hash"]) != {today}:
         raise DelaywatchError(
             f"The verdicts of {detectors.PUBLISHED} on {year} in {lake.uri} were made with other settings, incidents "
             f"or feedback than today's; run the detect step of {year}."
         )
     params = detectors.read_settings(DETECTORS_FILE)[detectors.PUBLISHED]
-    flights = lake.read_silver(year, reasons.FLIGHT_COLUMNS)
-    why, factors = reasons.explain(flights, days, verdicts, detectors.expectations(days, params))
+    flights = lake.read_silver(year, attribution.FLIGHT_COLUMNS)
+    why, factors = attribution.explain(flights, days, verdicts, detectors.expectations(days, params))
     found, event_days = events.find(verdicts, days, airports.coordinates(days["origin"].unique()))
     version = _version_of_published(lake, year)
     for name, explanation in zip(keys.EXPLANATIONS, (why, factors, found, event_days), strict=True):
@@ -437,11 +439,12 @@ def prepare(settings: Settings, reader: tuple[str, str] | None, tell: Callable[[
     reader: login and password, None for none. Calls `tell` with one line per thing, as soon as it is as it should be.
     The first thing that cannot be so raises DelaywatchError; a second call goes on from there.
     """
-    from utils import detectors, incidents
+    from utils import detectors
+    from utils.analysis import exclusions
     from utils.db_handler import SCHEMA, VIEW, DBHandler
 
     detectors.read_settings(DETECTORS_FILE)  # a mistake in these would end every run, so it is told now
-    incidents.read(INCIDENTS_FILE)
+    exclusions.read(INCIDENTS_FILE)
     lake = _lake(settings)
     is_new = lake.prepare()
     tell(f"Lake {lake.uri}: {'made, ' if is_new else ''}can be listed, written, read and deleted from.")
@@ -534,9 +537,9 @@ def _params_hashes(excluded: str) -> dict[str, str]:
 
 def _excluded(settings: Settings, days: pd.DataFrame, year: int) -> str:
     """Return the fingerprint of the airport-days that are not used for fitting at present."""
-    from utils import incidents
+    from utils.analysis import exclusions
 
-    return incidents.fingerprint(_with_exclusions(settings, days, year))
+    return exclusions.fingerprint(_with_exclusions(settings, days, year))
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
@@ -558,7 +561,7 @@ def _with_exclusions(settings: Settings, days: pd.DataFrame, year: int) -> pd.Da
     """Return the airport-days with `is_excluded` and `is_expected`; without a warehouse there is no feedback."""
     import pandas as pd
 
-    from utils import incidents
+    from utils.analysis import exclusions
     from utils.db_handler import DBHandler
 
     expected = pd.DataFrame({"origin": [], "fl_date": []})
@@ -566,7 +569,7 @@ def _with_exclusions(settings: Settings, days: pd.DataFrame, year: int) -> pd.Da
         with closing(DBHandler(settings.warehouse)) as warehouse:
             said = warehouse.feedback(year)
         expected = said[said["opinion"] == "expected"]
-    return days.assign(**incidents.exclusions(days, incidents.read(INCIDENTS_FILE), expected))
+    return days.assign(**exclusions.exclusions(days, exclusions.read(INCIDENTS_FILE), expected))
 
 
 def _version_of_published(lake: Lake, year: int) -> str:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.bronze import HEADER, csv_of, flight
-from utils import detectors, incidents, pipeline
+from utils import detectors, pipeline
+from utils.analysis import exclusions
 from utils.errors import DelaywatchError
 from utils.layers.csv_reader import StreamReader
 from utils.settings import Settings
@@ -206,7 +207,7 @@ def test_a_hostile_yaml_is_refused_in_a_sentence(
     path = tmp_path / "hostile.yaml"
     path.write_text(text)
 
-    for read in (detectors.read_settings, incidents.read):
+    for read in (detectors.read_settings, exclusions.read):
         with pytest.raises(DelaywatchError, match=told) as refused:
             read(path)
         assert len(str(refused.value)) < 6000

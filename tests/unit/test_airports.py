@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils import airports
+from utils.analysis import airports
 
 CALIBRATION = Path(__file__).parents[2] / "benchmarks" / "make_year_calib.npz"  # of 335 airports with flights in 2018
 degrees = st.tuples(st.floats(-90, 90), st.floats(-180, 180))

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils import airports, events, schemas
+from utils import schemas
+from utils.analysis import airports, events
 from utils.errors import DelaywatchError
 
 Flag = tuple[str, str]  # airport and day; "09" is 9 February 2013

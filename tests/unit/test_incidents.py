@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils import incidents
+from utils.analysis import exclusions
+from utils.analysis.exclusions import Incident
 from utils.errors import DelaywatchError
-from utils.incidents import Incident
 
 SHIPPED = Path(__file__).parents[2] / "dags" / "incidents.yaml"
 NOBODY = pd.DataFrame({"origin": [], "fl_date": []})
@@ -41,7 +41,7 @@ def test_an_incident_excludes_its_airports_from_its_first_to_its_last_day() -> N
         ("LGA", "2013-02-08"), ("LAX", "2013-02-08"), ("LAX", "2013-02-11"),
     )  # fmt: skip
 
-    found = incidents.exclusions(year, [STORM, GROUND_STOP], NOBODY)
+    found = exclusions.exclusions(year, [STORM, GROUND_STOP], NOBODY)
 
     assert found["is_excluded"].tolist() == [False, True, True, False, True, False, True]
 
@@ -50,14 +50,14 @@ def test_a_day_with_feedback_expected_is_expected_at_its_airport_alone() -> None
     year = days(("JFK", "2013-02-08"), ("JFK", "2013-02-09"), ("LGA", "2013-02-08"))
     expected = days(("JFK", "2013-02-08"), ("JFK", "2012-02-09"), ("ORD", "2013-02-09")).assign(opinion="expected")
 
-    found = incidents.exclusions(year, [], expected)
+    found = exclusions.exclusions(year, [], expected)
 
     assert found["is_expected"].tolist() == [True, False, False]
     assert not found["is_excluded"].any()
 
 
 def test_no_incident_and_no_feedback_exclude_nothing() -> None:
-    found = incidents.exclusions(days(("JFK", "2013-02-08")), [], NOBODY)
+    found = exclusions.exclusions(days(("JFK", "2013-02-08")), [], NOBODY)
 
     assert found.to_dict("records") == [{"is_excluded": False, "is_expected": False}]
     assert [str(dtype) for dtype in found.dtypes] == ["bool", "bool"]
@@ -70,7 +70,7 @@ def test_dates_of_any_kind_mean_the_same_day(kind: str) -> None:
         year["fl_date"] = year["fl_date"].dt.date
     of_kind = year.astype({"fl_date": kind, "origin": "category"})
 
-    found = incidents.exclusions(of_kind, [STORM], expected)
+    found = exclusions.exclusions(of_kind, [STORM], expected)
 
     assert found["is_excluded"].tolist() == [True, False]
     assert found["is_expected"].tolist() == [False, True]
@@ -94,7 +94,7 @@ def test_an_incident_excludes_the_days_that_it_names_and_feedback_those_that_it_
     index = [10 * number for number in range(len(year), 0, -1)]
     frame = pd.DataFrame(year, columns=["origin", "fl_date"], index=index)
 
-    found = incidents.exclusions(frame, known, pd.DataFrame(said, columns=["origin", "fl_date"]))
+    found = exclusions.exclusions(frame, known, pd.DataFrame(said, columns=["origin", "fl_date"]))
 
     assert found.index.tolist() == index
     assert found["is_expected"].tolist() == [row in said for row in year]
@@ -108,14 +108,14 @@ def test_an_incident_excludes_the_days_that_it_names_and_feedback_those_that_it_
 
 
 def marked(year: pd.DataFrame, known: list[Incident], expected: pd.DataFrame) -> pd.DataFrame:
-    return year.assign(**incidents.exclusions(year, known, expected))
+    return year.assign(**exclusions.exclusions(year, known, expected))
 
 
 def test_the_fingerprint_does_not_depend_on_the_order_of_days() -> None:
     year = days(("LGA", "2013-02-09"), ("JFK", "2013-02-10"), ("JFK", "2013-02-09"), ("LGA", "2013-02-08"))
     backwards = year.iloc[::-1]
 
-    texts = [incidents.fingerprint(marked(one, [STORM], NOBODY)) for one in (year, backwards)]
+    texts = [exclusions.fingerprint(marked(one, [STORM], NOBODY)) for one in (year, backwards)]
 
     assert texts == ['{"2013-02-08":["LGA"],"2013-02-09":["JFK","LGA"]}'] * 2
 
@@ -123,7 +123,7 @@ def test_the_fingerprint_does_not_depend_on_the_order_of_days() -> None:
 def test_a_year_without_excluded_days_has_an_empty_fingerprint() -> None:
     year = days(("LAX", "2013-02-08"), ("JFK", "2014-02-08"))
 
-    assert incidents.fingerprint(marked(year, [STORM], NOBODY)) == ""
+    assert exclusions.fingerprint(marked(year, [STORM], NOBODY)) == ""
 
 
 def test_a_reworded_incident_does_not_change_the_fingerprint_and_feedback_on_another_day_does() -> None:
@@ -132,7 +132,7 @@ def test_a_reworded_incident_does_not_change_the_fingerprint_and_feedback_on_ano
     at_jfk, at_lax = (days((origin, "2013-02-08")) for origin in ("JFK", "LAX"))
 
     storm, renamed, storm_and_feedback, feedback_elsewhere, feedback_alone = (
-        incidents.fingerprint(marked(year, known, expected))
+        exclusions.fingerprint(marked(year, known, expected))
         for known, expected in (
             ([STORM], NOBODY),
             ([reworded], NOBODY),
@@ -161,7 +161,7 @@ def test_two_sets_of_excluded_days_share_a_fingerprint_only_when_they_are_the_sa
         for _ in range(2)
     )
 
-    is_same = incidents.fingerprint(frame.join(one)) == incidents.fingerprint(frame.join(other))
+    is_same = exclusions.fingerprint(frame.join(one)) == exclusions.fingerprint(frame.join(other))
 
     assert is_same == one.equals(other)
 
@@ -170,7 +170,7 @@ def test_two_sets_of_excluded_days_share_a_fingerprint_only_when_they_are_the_sa
 
 
 def test_the_shipped_incidents_can_be_read_and_each_names_its_source() -> None:
-    found = incidents.read(SHIPPED)
+    found = exclusions.read(SHIPPED)
 
     first_of_2001, sandy = found[0], found[1]
     assert (first_of_2001.airports, first_of_2001.first, first_of_2001.last) == (
@@ -186,13 +186,13 @@ def test_the_shipped_incidents_can_be_read_and_each_names_its_source() -> None:
 def test_the_shipped_incidents_leave_the_spring_of_2020_to_the_baselines() -> None:
     spring = days(("SFO", "2020-03-20"), ("JFK", "2020-04-15"))
 
-    assert not incidents.exclusions(spring, incidents.read(SHIPPED), NOBODY)["is_excluded"].any()
+    assert not exclusions.exclusions(spring, exclusions.read(SHIPPED), NOBODY)["is_excluded"].any()
 
 
 def test_an_incident_of_one_day_needs_no_last_one(tmp_path: Path) -> None:
     path = written(tmp_path, "- airports: [JFK, 1G4]\n  first: 2013-02-08\n  note: ' snow '\n")
 
-    assert incidents.read(path) == [
+    assert exclusions.read(path) == [
         Incident(frozenset({"JFK", "1G4"}), date(2013, 2, 8), date(2013, 2, 8), "snow"),
     ]
 
@@ -200,12 +200,12 @@ def test_an_incident_of_one_day_needs_no_last_one(tmp_path: Path) -> None:
 def test_an_airport_whose_code_means_something_to_yaml_is_an_airport(tmp_path: Path) -> None:
     path = written(tmp_path, "- airports: [OFF, 123]\n  first: '2013-02-08'\n  last: 2013-02-09\n  note: x\n")
 
-    assert incidents.read(path)[0].airports == frozenset({"OFF", "123"})
+    assert exclusions.read(path)[0].airports == frozenset({"OFF", "123"})
 
 
 @pytest.mark.parametrize("text", ["", "# nothing known\n", "[]\n", "---\n"])
 def test_a_file_without_incidents_has_none(tmp_path: Path, text: str) -> None:
-    assert incidents.read(written(tmp_path, text)) == []
+    assert exclusions.read(written(tmp_path, text)) == []
 
 
 GOOD = "- airports: all\n  first: 2013-02-08\n  last: 2013-02-09\n  note: snow\n"
@@ -242,7 +242,7 @@ def test_what_cannot_be_used_is_named_with_its_line(tmp_path: Path, text: str, s
     path = written(tmp_path, text)
 
     with pytest.raises(DelaywatchError) as caught:
-        incidents.read(path)
+        exclusions.read(path)
 
     assert f"{path}, {sentence}" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -250,4 +250,4 @@ def test_what_cannot_be_used_is_named_with_its_line(tmp_path: Path, text: str, s
 
 def test_a_file_that_is_absent_is_named_with_the_one_that_it_should_be_like(tmp_path: Path) -> None:
     with pytest.raises(DelaywatchError, match=r"gone.yaml cannot be read .*; give a file like incidents.yaml"):
-        incidents.read(tmp_path / "gone.yaml")
+        exclusions.read(tmp_path / "gone.yaml")

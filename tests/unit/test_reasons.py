@@ -16,12 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils import detectors, reasons, schemas
+from utils import detectors, schemas
+from utils.analysis import attribution
 from utils.errors import DelaywatchError
 from utils.layers import gold
 
 STORM = dt.date(2013, 2, 9)
-COLUMNS = tuple(dict.fromkeys((*reasons.FLIGHT_COLUMNS, *gold.COLUMNS)))
+COLUMNS = tuple(dict.fromkeys((*attribution.FLIGHT_COLUMNS, *gold.COLUMNS)))
 
 
 class Flight(NamedTuple):
@@ -93,7 +94,7 @@ def frames(
     expected = pd.DataFrame(
         {"expected_effective_delay_min": 10.0, "expected_disrupted_share": 0.05}, index=days.index, dtype=np.float32
     )
-    return table.select(reasons.FLIGHT_COLUMNS), days, verdicts, expected
+    return table.select(attribution.FLIGHT_COLUMNS), days, verdicts, expected
 
 
 def explain(
@@ -104,7 +105,7 @@ def explain(
     table, days, verdicts, expected = frames(flights, {("JFK", STORM): "late"} if flags is None else flags)
     if excluded:
         days["is_excluded"] = excluded(days)
-    found = reasons.explain(iter([table]), days, verdicts, expected)
+    found = attribution.explain(iter([table]), days, verdicts, expected)
     return Found(*(part.to_pandas() for part in found))
 
 
@@ -135,7 +136,7 @@ def test_an_early_departure_and_a_cancelled_flights_own_delay_count_no_minutes()
     left_the_gate = pa.array([*table["dep_delay"].to_pylist()[:-1], 45], pa.int16())
     table = table.set_column(table.column_names.index("dep_delay"), "dep_delay", left_the_gate)
 
-    found, _ = reasons.explain(iter([table]), days, verdicts, expected)
+    found, _ = attribution.explain(iter([table]), days, verdicts, expected)
 
     assert found["delay_min"].to_pylist() == [30]
 
@@ -255,7 +256,7 @@ def test_a_flight_without_a_carrier_counts_for_the_day() -> None:
     nobody = pa.array([None] * table.num_rows, table["op_carrier"].type)
     table = table.set_column(table.column_names.index("op_carrier"), "op_carrier", nobody)
 
-    found, factors = reasons.explain(iter([table]), days, verdicts, expected)
+    found, factors = attribution.explain(iter([table]), days, verdicts, expected)
 
     assert found["delay_min"].to_pylist() == [40]
     assert set(factors["dimension"].to_pylist()) == {"destination"}
@@ -385,7 +386,7 @@ def test_nothing_exceeds_on_a_day_that_is_abnormally_early() -> None:
 def test_a_day_without_expectation_is_told_without_it() -> None:
     table, days, verdicts, expected = frames([*ordinary(), Flight(delay=61)], {("JFK", STORM): "late"})
 
-    found, _ = reasons.explain(iter([table]), days, verdicts, expected * np.nan)
+    found, _ = attribution.explain(iter([table]), days, verdicts, expected * np.nan)
 
     assert ": 1 scheduled flight, effective delay 61 min, 100 % disrupted; 61 minutes" in found["sentence"][0].as_py()
 
@@ -396,7 +397,7 @@ def test_a_day_without_expectation_is_told_without_it() -> None:
 def test_a_year_without_flagged_days_has_no_reasons() -> None:
     table, *rest = frames(ordinary(), {})
 
-    found = reasons.explain(iter([table]), *rest)
+    found = attribution.explain(iter([table]), *rest)
 
     assert [table.num_rows for table in found] == [0, 0]
     assert found[0].schema.equals(schemas.ANOMALY_REASONS)
@@ -414,7 +415,7 @@ def test_no_more_than_a_piece_or_two_of_the_flights_is_held() -> None:
             held.append(pa.total_allocated_bytes() - before)
             yield pa.concat_tables([table] * repeated).unify_dictionaries().combine_chunks()
 
-    found, _ = reasons.explain(pieces(), days, verdicts, expected)
+    found, _ = attribution.explain(pieces(), days, verdicts, expected)
 
     assert found["scheduled"].to_pylist() == [times * repeated]
     assert max(held) < 3 * table.nbytes * repeated
@@ -423,10 +424,10 @@ def test_no_more_than_a_piece_or_two_of_the_flights_is_held() -> None:
 def test_sums_that_were_merged_on_the_way_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     flights = [*ordinary(delay=9), *ordinary(carrier="DL", delay=4), Flight(delay=40), Flight(carrier="DL", delay=None)]
     table, days, verdicts, expected = frames(flights, {("JFK", STORM): "late"})
-    whole = reasons.explain(iter([table]), days, verdicts, expected)
-    monkeypatch.setattr(reasons, "MERGE_ROWS", 3)
+    whole = attribution.explain(iter([table]), days, verdicts, expected)
+    monkeypatch.setattr(attribution, "MERGE_ROWS", 3)
 
-    merged = reasons.explain((table.slice(row, 1) for row in range(table.num_rows)), days, verdicts, expected)
+    merged = attribution.explain((table.slice(row, 1) for row in range(table.num_rows)), days, verdicts, expected)
 
     assert all(one.equals(other) for one, other in zip(whole, merged, strict=True))
 
@@ -434,9 +435,9 @@ def test_sums_that_were_merged_on_the_way_are_the_same(monkeypatch: pytest.Monke
 def test_flights_that_are_not_those_of_gold_are_named() -> None:
     flights = [*ordinary(), Flight(delay=40), Flight(origin="LGA")]
     table, days, verdicts, expected = frames(flights, {("JFK", STORM): "late"})
-    earlier = silver([Flight(origin="LGA", day=dt.date(2013, 1, 5))]).select(reasons.FLIGHT_COLUMNS)
-    unknown = silver([Flight(origin="BOS")]).select(reasons.FLIGHT_COLUMNS)
-    outside = silver([Flight(day=dt.date(2014, 1, 1))]).select(reasons.FLIGHT_COLUMNS)
+    earlier = silver([Flight(origin="LGA", day=dt.date(2013, 1, 5))]).select(attribution.FLIGHT_COLUMNS)
+    unknown = silver([Flight(origin="BOS")]).select(attribution.FLIGHT_COLUMNS)
+    outside = silver([Flight(day=dt.date(2014, 1, 1))]).select(attribution.FLIGHT_COLUMNS)
     wrong = {
         "Silver has a flight from BOS on 2013-02-09, and gold has no such airport-day; run the gold": [table, unknown],
         "Silver has a flight from JFK on 2014-01-01": [table, outside],
@@ -448,7 +449,7 @@ def test_flights_that_are_not_those_of_gold_are_named() -> None:
 
     for sentence, flights in wrong.items():
         with pytest.raises(DelaywatchError, match=sentence):
-            reasons.explain(iter(flights), days, verdicts, expected)
+            attribution.explain(iter(flights), days, verdicts, expected)
 
 
 def test_a_verdict_on_a_day_that_gold_does_not_have_is_named() -> None:
@@ -456,14 +457,14 @@ def test_a_verdict_on_a_day_that_gold_does_not_have_is_named() -> None:
     others = days["fl_date"] != STORM
 
     with pytest.raises(DelaywatchError, match="JFK has a verdict on 2013-02-09 and no airport-day; run the detect"):
-        reasons.explain(iter([table.slice(0, 10)]), days[others], verdicts, expected[others])
+        attribution.explain(iter([table.slice(0, 10)]), days[others], verdicts, expected[others])
 
 
 def test_expectations_of_other_days_are_refused() -> None:
     table, days, verdicts, expected = frames([*ordinary(), Flight(delay=40)], {("JFK", STORM): "late"})
 
     with pytest.raises(ValueError, match="index"):
-        reasons.explain(iter([table]), days, verdicts, expected.iloc[1:])
+        attribution.explain(iter([table]), days, verdicts, expected.iloc[1:])
 
 
 # Whatever the flights
@@ -501,8 +502,10 @@ def test_neither_order_nor_cut_of_flights_nor_order_of_days_changes_a_bit(
     sizes = data.draw(st.lists(st.integers(0, 9), max_size=6))
     rows = days.sample(frac=1, random_state=len(flights)).index
 
-    whole = reasons.explain(iter([table]), days, verdicts, expected)
-    pieces = reasons.explain(cut(table, list(order), sizes), days.loc[rows], verdicts.iloc[::-1], expected.loc[rows])
+    whole = attribution.explain(iter([table]), days, verdicts, expected)
+    pieces = attribution.explain(
+        cut(table, list(order), sizes), days.loc[rows], verdicts.iloc[::-1], expected.loc[rows]
+    )
 
     assert all(one.equals(other) for one, other in zip(whole, pieces, strict=True))
 
@@ -542,9 +545,9 @@ def test_new_yorks_reasons_of_2013_are_those_that_plain_pandas_finds() -> None:
     )
     days = gold.airport_days(gold.day_sums(table), 2013).to_pandas()
     verdicts = detectors.run("delaywatch", days).to_pandas()
-    expected = pd.DataFrame(dict.fromkeys(reasons.EXPECTED_COLUMNS, 0.0), index=days.index)
+    expected = pd.DataFrame(dict.fromkeys(attribution.EXPECTED_COLUMNS, 0.0), index=days.index)
 
-    found, factors = (part.to_pandas() for part in reasons.explain(iter([table]), days, verdicts, expected))
+    found, factors = (part.to_pandas() for part in attribution.explain(iter([table]), days, verdicts, expected))
 
     late = flights["dep_delay"].clip(lower=0).fillna(0).where(~flights["cancelled"], 0)
     flights = flights.assign(delay_min=late, fl_date=flights["fl_date"].dt.date)

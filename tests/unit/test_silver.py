@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.bronze import HEADER, ON_TIME, Flight, cancelled, csv_of, flight, line
-from utils import reasons, schemas
+from utils import schemas
+from utils.analysis import attribution
 from utils.errors import DelaywatchError
 from utils.layers import gold, rules, silver
 
@@ -189,7 +190,7 @@ def test_a_row_that_cannot_be_used_is_rejected_with_the_reason(changes: dict[str
 
 
 def test_columns_that_a_figure_or_the_key_of_a_flight_uses_reject_and_the_others_do_not() -> None:
-    used = {*gold.COLUMNS, *reasons.FLIGHT_COLUMNS, *schemas.NATURAL_KEY}
+    used = {*gold.COLUMNS, *attribution.FLIGHT_COLUMNS, *schemas.NATURAL_KEY}
 
     rejecting = {name.lower() for name, rule in rules.COLUMN_RULES.items() if rule.rejects}
     assert list(rules.COLUMN_RULES) == [name for name, _ in schemas.FLIGHT_COLUMNS]

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from utils import schemas, words
-from utils.airports import distances_km
+from utils.analysis.airports import distances_km
 from utils.errors import DelaywatchError
 
 # How much likelier than on any day an airport is flagged when another one is, in the real flights of January to April
