@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dags"))
 
-from utils import plots
+from utils.reporting import plots
 
 YEAR = 2018
 

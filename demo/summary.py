@@ -16,7 +16,8 @@ from rich.padding import Padding
 from rich.table import Table
 
 from demo import warehouse
-from utils import detectors, report
+from utils import detectors
+from utils.reporting import pages
 from utils.storage import lake
 from utils.storage.lake import Lake
 
@@ -79,7 +80,7 @@ def show_results(console: Console, source: Lake, year: int) -> None:
     _show(console, f"Abnormal among {days.num_rows:,} airport-days of {airports:,} airports, by detector", abnormal)
 
     events = _grid()
-    largest = report.largest_events(source.read_table(lake.explanation_key(year, "events")).to_pandas(), LARGEST)
+    largest = pages.largest_events(source.read_table(lake.explanation_key(year, "events")).to_pandas(), LARGEST)
     for number, name in enumerate(largest["name"], start=1):
         events.add_row(f"{number}", name)
     if events.row_count:
@@ -87,7 +88,7 @@ def show_results(console: Console, source: Lake, year: int) -> None:
 
     worst = _grid()
     judged = published.to_pandas(date_as_object=False)
-    worst_days = report.worst_days(days.to_pandas(date_as_object=False), judged, WORST)
+    worst_days = pages.worst_days(days.to_pandas(date_as_object=False), judged, WORST)
     for number, sentence in enumerate(worst_days["sentence"], start=1):
         worst.add_row(f"{number}", sentence)
     is_judged = judged["status"] == "ok"

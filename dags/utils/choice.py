@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from utils import report, words
 from utils.errors import DelaywatchError
+from utils.reporting import pages, wording
 
 T = TypeVar("T", int, str)
 NAMED = 8  # so many are listed; of more, those that are close in spelling
@@ -47,7 +47,7 @@ def event(events: pd.DataFrame, asked: str | None = None) -> pd.Series:
     if events.empty:
         raise DelaywatchError("This year has no event, because no airport-day is flagged; choose another year.")
     if asked is None:
-        return report.largest_events(events, 1).iloc[0]
+        return pages.largest_events(events, 1).iloc[0]
     asked = _known(asked, list(events["event_id"]), "event", "this year")
     return events[events["event_id"] == asked].iloc[0]
 
@@ -79,9 +79,9 @@ def _known(asked: T, known: Sequence[T], what: str, where: str) -> T:
         return asked
     names = [str(name) for name in sorted(known)]
     if len(names) <= NAMED:
-        hint = f"there {'is' if len(names) == 1 else 'are'} {words.listed(names)}"
+        hint = f"there {'is' if len(names) == 1 else 'are'} {wording.listed(names)}"
     elif close := get_close_matches(str(asked), names):
-        hint = f"close to it {'is' if len(close) == 1 else 'are'} {words.listed(close)}"
+        hint = f"close to it {'is' if len(close) == 1 else 'are'} {wording.listed(close)}"
     else:
         hint = f"there are {len(names)}, from {names[0]} to {names[-1]}"
     raise DelaywatchError(f"There is no {what} {asked!r} in {where}; {hint}.")

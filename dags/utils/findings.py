@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from utils import words
+from utils.reporting import wording
 from utils.schemas import SEVERITIES
 
 if TYPE_CHECKING:
@@ -72,12 +72,12 @@ def of_year(
     if told is not None and new_events.empty and not new_warnings:
         return None, after
     new = "new " if told else ""
-    counts = [words.count(len(new_events), f"{new}{SEVERITIES[SEVERE]} event")] if len(new_events) or not told else []
+    counts = [wording.count(len(new_events), f"{new}{SEVERITIES[SEVERE]} event")] if len(new_events) or not told else []
     if new_warnings:
-        counts.append(words.count(len(new_warnings), f"{new}warning") + " of quality")
+        counts.append(wording.count(len(new_warnings), f"{new}warning") + " of quality")
     lines = [
-        f"The flights of {year} are done: {words.count(len(events), 'event')} on "
-        f"{words.count(len(event_days), 'abnormal airport-day')}."
+        f"The flights of {year} are done: {wording.count(len(events), 'event')} on "
+        f"{wording.count(len(event_days), 'abnormal airport-day')}."
     ]
     if len(new_events):
         lines += [
@@ -87,7 +87,7 @@ def of_year(
         ]
     if new_warnings:
         lines += ["", "Quality of the file:", *(f"- {_clipped(warning)}" for warning in new_warnings)]
-    return Message(f"Delaywatch {year}: {words.listed(counts)}", "\n".join([*lines, "", where])), after
+    return Message(f"Delaywatch {year}: {wording.listed(counts)}", "\n".join([*lines, "", where])), after
 
 
 def _told_of(events: pd.DataFrame) -> list[str]:
@@ -95,8 +95,8 @@ def _told_of(events: pd.DataFrame) -> list[str]:
     order = {"airport_days": False, "airports": False, "first_day": True, "event_id": True}
     ranked = events.sort_values(list(order), ascending=list(order.values()), kind="stable")
     lines = [
-        f"- {row['name']}: {words.count(row['scheduled'], 'flight')}, "
-        f"{words.cancelled(row['cancelled'], row['scheduled']) if row['scheduled'] else 'none scheduled'}"
+        f"- {row['name']}: {wording.count(row['scheduled'], 'flight')}, "
+        f"{wording.cancelled(row['cancelled'], row['scheduled']) if row['scheduled'] else 'none scheduled'}"
         for row in ranked.head(TOP).to_dict("records")
     ]
     return lines + ([f"- and {len(events) - TOP:,} more"] if len(events) > TOP else [])
@@ -111,7 +111,7 @@ def of_failure(failure: Failure) -> Message:
         "It ended without a word: its process was killed, perhaps for lack of memory, or stopped by hand."
     )  # fmt: skip
     lines = [f"The step {failure.step} of the run {failure.run} failed.", said]
-    lines += [f"{words.count(failure.others, 'other task')} of it failed too."] if failure.others else []
+    lines += [f"{wording.count(failure.others, 'other task')} of it failed too."] if failure.others else []
     lines += ["", f"Log: {failure.log}"] if failure.log else []
     return Message(f"Delaywatch{year}: {failure.step} failed", "\n".join(lines))
 

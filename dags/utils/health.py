@@ -109,7 +109,7 @@ def _run(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
 
 
 def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
-    from utils import words
+    from utils.reporting import wording
     from utils.storage.lake import Lake
     from utils.warehouse.airflow import under_way
     from utils.warehouse.years import finished_years
@@ -119,12 +119,12 @@ def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
     place, finished = finished_years(settings.warehouse)
     stale = {year: why for year in years if (why := _behind(lake, year, finished.get(year)))}
     if stale:
-        behind = words.listed([f"{year} ({why})" for year, why in stale.items()])
+        behind = wording.listed([f"{year} ({why})" for year, why in stale.items()])
         run = under_way(watch.airflow_database) if watch.airflow_database else None
         way_out = f"the run {run} is under way" if run else "run upsert and page of it"
         yield Finding("warehouse", bool(run), f"The {place} is behind the lake in {behind}; {way_out}.")
     elif years:
-        yield Finding("warehouse", True, f"The {place} has {words.listed(years)} as the lake has them.")
+        yield Finding("warehouse", True, f"The {place} has {wording.listed(years)} as the lake has them.")
     else:
         yield Finding("warehouse", True, f"The {place} answers; no year has gold yet.")
 
@@ -224,7 +224,7 @@ def _certificate(path: Path | None, now: datetime) -> Iterator[Finding]:
         return
     from cryptography import x509
 
-    from utils import words
+    from utils.reporting import wording
 
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
@@ -241,7 +241,7 @@ def _certificate(path: Path | None, now: datetime) -> Iterator[Finding]:
             "certificate", False, f"The certificate expired on {end:%Y-%m-%d}; renew it, see nginx/README.md."
         )
     elif days < LEAST_CERTIFICATE_DAYS:
-        left = words.count(days, "day")
+        left = wording.count(days, "day")
         yield Finding("certificate", False, f"The certificate ends on {end:%Y-%m-%d}, {left} left; renew it.")
     else:
         yield Finding("certificate", True, f"The certificate is good until {end:%Y-%m-%d}, {days} days.")
@@ -278,12 +278,12 @@ def _backup(place: str | None, path: Path | None, now: datetime) -> Iterator[Fin
 
 
 def _age(event: dict[str, str], now: datetime) -> str:
-    from utils import words
+    from utils.reporting import wording
 
     hours = int((now - datetime.fromisoformat(event["at"])).total_seconds() // 3600)
     if hours < 1:
         return "less than an hour"
-    return words.count(hours // 24, "day") if hours >= 48 else words.count(hours, "hour")
+    return wording.count(hours // 24, "day") if hours >= 48 else wording.count(hours, "hour")
 
 
 def _minute(when: datetime) -> str:

@@ -248,7 +248,8 @@ def upsert(settings: Settings, year: int) -> str:
 @_within_memory
 def write_plots(settings: Settings, year: int, progress: Callable[[int, int], None] | None = None) -> str:
     """Replace the year's two pictures per airport."""
-    from utils import detectors, plots
+    from utils import detectors
+    from utils.reporting import plots
     from utils.storage import lake as keys
 
     lake = _lake(settings)
@@ -270,8 +271,9 @@ def write_plots(settings: Settings, year: int, progress: Callable[[int, int], No
 @_within_memory
 def publish(settings: Settings, year: int, run_id: str, started: datetime) -> str:
     """Write the year page and the record of the run, once the warehouse holds exactly the rows of gold."""
-    from utils import detectors, report
+    from utils import detectors
     from utils.db_handler import DBHandler
+    from utils.reporting import pages
     from utils.storage import lake as keys
 
     lake = _lake(settings)
@@ -295,7 +297,7 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
             raise DelaywatchError(
                 f"The warehouse does not hold the {year} of the lake ({told}); run the upsert step again."
             )
-        page = report.year_page(
+        page = pages.year_page(
             *(year, days, verdicts, detectors.PUBLISHED, quality, lake.read_plots(year)),
             reasons=explanations["anomaly_reasons"],
             events=explanations["events"],
@@ -409,12 +411,12 @@ def lost_flights(old: Mapping[str, int], new: Mapping[str, int]) -> str:
 
     old, new: flights by the number of the month; a month without flights may be absent.
     """
-    from utils import words
+    from utils.reporting import wording
 
     before = {month: flights for month, flights in sorted(old.items(), key=lambda one: int(one[0])) if flights}
     gone = [calendar.month_name[int(month)] for month in before if not new.get(month)]
     if gone:
-        return f"{words.listed(gone)} {'is' if len(gone) == 1 else 'are'} gone"
+        return f"{wording.listed(gone)} {'is' if len(gone) == 1 else 'are'} gone"
     for month, flights in before.items():
         if new[month] < (1 - MAX_LOST_SHARE) * flights:
             return f"{calendar.month_name[int(month)]} has {new[month]:,} flights instead of {flights:,}"

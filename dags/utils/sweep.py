@@ -48,9 +48,9 @@ class Sweepings:
         """One line for a person."""
         if self.why_not:
             return f"{self.what}: stays, {self.why_not}"
-        from utils import words
+        from utils.reporting import wording
 
-        return f"{self.what}: {words.count(len(self.keys) + len(self.files), 'file')}"
+        return f"{self.what}: {wording.count(len(self.keys) + len(self.files), 'file')}"
 
 
 def sweep(settings: Settings, watch: WatchSettings, now: datetime, is_dry_run: bool = False) -> list[Sweepings]:
@@ -139,7 +139,7 @@ def _logs(watch: WatchSettings, now: datetime) -> Iterator[Sweepings]:
         raise DelaywatchError(
             "DELAYWATCH_KEEP_LOGS_DAYS is set, but not where the logs are; set DELAYWATCH_LOG_FOLDER."
         )
-    from utils import words
+    from utils.reporting import wording
 
     oldest = (now - timedelta(days=watch.keep_logs_days)).timestamp()
     files = []
@@ -154,7 +154,7 @@ def _logs(watch: WatchSettings, now: datetime) -> Iterator[Sweepings]:
     except OSError as error:
         raise _cannot(error, watch.log_folder) from error
     if files:
-        yield Sweepings(f"logs of more than {words.count(watch.keep_logs_days, 'day')}", files=sorted(files))
+        yield Sweepings(f"logs of more than {wording.count(watch.keep_logs_days, 'day')}", files=sorted(files))
 
 
 def _remove(files: list[Path], folder: Path | None) -> None:

@@ -16,8 +16,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from utils import plots, schemas
+from utils import schemas
 from utils.errors import DelaywatchError
+from utils.reporting import plots
 
 Frames = tuple[pd.DataFrame, pd.DataFrame]
 DRAW = {"daily_flights": plots.daily_flights, "daily_delay": plots.daily_delay}
@@ -317,8 +318,8 @@ def test_workers_start_from_an_unguarded_script_and_from_a_daemonic_process(tmp_
     )
     script = tmp_path / "script.py"
     script.write_text(
-        f"import sys\nsys.path[:] = {sys.path!r}\nfrom utils import plots\nfrom tests.unit.test_plots import network\n"
-        + (call if daemonic else draw)
+        f"import sys\nsys.path[:] = {sys.path!r}\nfrom utils.reporting import plots\n"
+        f"from tests.unit.test_plots import network\n" + (call if daemonic else draw)
     )
 
     printed = subprocess.check_output([sys.executable, str(script)], text=True)

@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from utils import plots, report, schemas
+from utils import schemas
 from utils.errors import DelaywatchError
+from utils.reporting import pages, plots
 
 Frames = tuple[pd.DataFrame, pd.DataFrame]
 HOSTILE = "<script>alert(1)</script>"
@@ -103,7 +104,7 @@ NOTHING: dict[str, Any] = {  # neither explained nor said
 
 
 def page(days: pd.DataFrame, verdicts: pd.DataFrame, pngs: Any = (), **quality: Any) -> str:
-    return report.year_page(2013, days, {"delaywatch": verdicts}, "delaywatch", QUALITY | quality, pngs, **NOTHING)
+    return pages.year_page(2013, days, {"delaywatch": verdicts}, "delaywatch", QUALITY | quality, pngs, **NOTHING)
 
 
 def opinion(origin: str, fl_date: str, said: str, note: str = "") -> dict[str, Any]:
@@ -183,22 +184,22 @@ class Reader(HTMLParser):
 def test_a_sentence_says_what_happened_and_what_is_thought_of_it(
     facts: dict[str, Any], judged: dict[str, Any], expected: str
 ) -> None:
-    assert report.sentence(day(**facts), verdict(**judged)) == expected
+    assert pages.sentence(day(**facts), verdict(**judged)) == expected
 
 
 def test_a_sentence_reads_the_same_from_rows_of_frames() -> None:
     days, verdicts = storm()
 
-    from_rows = report.sentence(days.iloc[2], verdicts.iloc[2])
+    from_rows = pages.sentence(days.iloc[2], verdicts.iloc[2])
 
-    assert from_rows == report.sentence(days.to_dict("records")[2], verdicts.to_dict("records")[2])  # type: ignore[arg-type]
+    assert from_rows == pages.sentence(days.to_dict("records")[2], verdicts.to_dict("records")[2])  # type: ignore[arg-type]
 
 
 # Rankings
 
 
 def test_the_worst_day_is_the_one_with_most_abnormal_airports() -> None:
-    found = report.worst_days(*storm(), n=5)
+    found = pages.worst_days(*storm(), n=5)
 
     assert found["sentence"].to_list() == [
         "Sat 9 Feb 2013: 2 of 2 airports abnormal (2 closures), 300 scheduled flights, 81 min effective delay, "
@@ -213,16 +214,16 @@ def test_equally_bad_days_are_ordered_by_date_and_airport_whatever_the_order_of_
     days, verdicts = frames(*((day(a, d), verdict(a, d, direction="late")) for d in dates for a in ("JFK", "LGA")))
     shuffled = days.sample(frac=1, random_state=3), verdicts.sample(frac=1, random_state=4)
 
-    assert [f"{when:%F}" for when in report.worst_days(*shuffled, 10)["fl_date"]] == dates
-    assert report.worst_days(*shuffled, 4)["worst_origin"].to_list() == ["JFK"] * 4
-    first = report.worst_airport_days(*shuffled, 3)
+    assert [f"{when:%F}" for when in pages.worst_days(*shuffled, 10)["fl_date"]] == dates
+    assert pages.worst_days(*shuffled, 4)["worst_origin"].to_list() == ["JFK"] * 4
+    first = pages.worst_airport_days(*shuffled, 3)
     assert [(o, f"{d:%F}") for o, d in zip(first["origin"], first["fl_date"], strict=True)] == [
         ("JFK", date) for date in dates[:3]
     ]
 
 
 def test_the_worst_airport_days_are_the_severest_and_then_the_highest_scores() -> None:
-    found = report.worst_airport_days(*storm(), n=2)
+    found = pages.worst_airport_days(*storm(), n=2)
 
     assert found[["origin", "severity", "score"]].to_numpy().tolist() == [["LGA", 3, 7.0], ["JFK", 3, 6.0]]
     assert found["sentence"].iloc[0].startswith("LGA, Sat 9 Feb 2013: 100 scheduled flights, 109 min")
@@ -231,15 +232,15 @@ def test_the_worst_airport_days_are_the_severest_and_then_the_highest_scores() -
 def test_an_early_day_is_never_among_the_worst() -> None:
     early = frames((day(), verdict(direction="early", severity=3, score=9.0)))
 
-    assert report.worst_days(*early, 5).empty
-    assert report.worst_airport_days(*early, 5).empty
+    assert pages.worst_days(*early, 5).empty
+    assert pages.worst_airport_days(*early, 5).empty
 
 
 def test_a_year_without_abnormal_days_has_empty_lists_with_the_same_columns() -> None:
     calm = frames((day(), verdict()))
 
-    assert list(report.worst_days(*calm, 5)) == list(report.worst_days(*storm(), 5))
-    assert list(report.worst_airport_days(*calm, 5)) == list(report.worst_airport_days(*storm(), 5))
+    assert list(pages.worst_days(*calm, 5)) == list(pages.worst_days(*storm(), 5))
+    assert list(pages.worst_airport_days(*calm, 5)) == list(pages.worst_airport_days(*storm(), 5))
 
 
 def test_gold_as_it_is_stored_is_ranked_like_frames_made_by_hand() -> None:
@@ -249,15 +250,15 @@ def test_gold_as_it_is_stored_is_ranked_like_frames_made_by_hand() -> None:
     fields = [field for field in schemas.ANOMALIES if field.name in verdicts]
     stored = pa.Table.from_pandas(verdicts, pa.schema(fields), preserve_index=False).to_pandas()
 
-    assert report.worst_days(days, stored, 5)["sentence"].equals(report.worst_days(days, verdicts, 5)["sentence"])
+    assert pages.worst_days(days, stored, 5)["sentence"].equals(pages.worst_days(days, verdicts, 5)["sentence"])
 
 
 def test_a_mean_over_days_counts_every_flight_once() -> None:
     per_day, flights = pd.Series([100.0, 10.0, np.nan]), pd.Series([1, 9, 1_000])
 
-    assert report.weighted_mean(per_day, flights) == pytest.approx(19.0)  # the average of the averages is 55
-    assert np.isnan(report.weighted_mean(per_day[2:], flights[2:]))
-    assert np.isnan(report.weighted_mean(per_day[:1], flights[:1] * 0))
+    assert pages.weighted_mean(per_day, flights) == pytest.approx(19.0)  # the average of the averages is 55
+    assert np.isnan(pages.weighted_mean(per_day[2:], flights[2:]))
+    assert np.isnan(pages.weighted_mean(per_day[:1], flights[:1] * 0))
 
 
 # Page
@@ -288,9 +289,9 @@ def test_every_airport_has_a_section_with_both_figures_inlined_busiest_first() -
 
     assert [section["data-origin"] for section in read.all("section")] == ["JFK", "LGA"]
     images = read.all("img")
-    assert tuple(report.FIGURES) == plots.KINDS
+    assert tuple(pages.FIGURES) == plots.KINDS
     assert [image["alt"] for image in images] == [
-        f"{origin} 2013: {report.FIGURES[kind]}" for origin in ("JFK", "LGA") for kind in plots.KINDS
+        f"{origin} 2013: {pages.FIGURES[kind]}" for origin in ("JFK", "LGA") for kind in plots.KINDS
     ]
     assert {(image["width"], image["height"], image["loading"], image["decoding"]) for image in images} == {
         ("120", "45", "lazy", "async")
@@ -327,7 +328,7 @@ def test_hostile_values_are_shown_and_never_run() -> None:
     days, verdicts = (frame.replace({"origin": {"JFK": HOSTILE}}) for frame in (days, verdicts))
     evil = '"><img src=x onerror=alert(1)>'
 
-    html = report.year_page(
+    html = pages.year_page(
         2013,
         days,
         {"delaywatch": verdicts, evil: verdicts},
@@ -405,7 +406,7 @@ def test_detectors_are_counted_one_by_one_with_the_published_one_first() -> None
     silent = verdicts.assign(is_anomaly=False, status=["ok", "ok", "insufficient_data", "no_flights"])
 
     judged = {"arima": silent, "delaywatch": verdicts}
-    html = report.year_page(2013, days, judged, "delaywatch", QUALITY, [], **NOTHING)
+    html = pages.year_page(2013, days, judged, "delaywatch", QUALITY, [], **NOTHING)
 
     text = Reader(html).text
     assert "delaywatch 3 75.0 % 2 4 0 0 0 – arima 0 0.0 % 0 2 2 0 0 –" in text
@@ -421,7 +422,7 @@ def test_a_detectors_precision_is_that_of_its_flagged_days_with_an_opinion() -> 
         opinion("LGA", "2013-02-09", "expected"),  # neither
     ]
 
-    html = report.year_page(
+    html = pages.year_page(
         2013, days, {"delaywatch": verdicts}, "delaywatch", QUALITY, [], **NOTHING | {"feedback": pd.DataFrame(said)}
     )
 
@@ -435,7 +436,7 @@ def test_a_day_is_told_with_its_reasons_and_what_was_said_of_it() -> None:
         [opinion("LGA", "2013-02-09", "expected", "blizzard Nemo"), opinion("JFK", "2013-02-08", "wrong")]
     )
 
-    html = report.year_page(
+    html = pages.year_page(
         *(2013, days, {"delaywatch": verdicts}, "delaywatch", QUALITY, []),
         **NOTHING | {"reasons": why, "feedback": said},
     )
@@ -450,7 +451,7 @@ def test_the_largest_events_come_first() -> None:
     days, verdicts = storm()
     small = event(event_id="20130301-JFK", name="2013-03-01 JFK, delay", kind="delay", airports=1, airport_days=9)
 
-    html = report.year_page(
+    html = pages.year_page(
         *(2013, days, {"delaywatch": verdicts}, "delaywatch", QUALITY, []),
         **NOTHING | {"events": pd.DataFrame([small, event()])},
     )
@@ -495,7 +496,7 @@ def test_a_year_without_verdicts_of_the_published_detector_is_refused() -> None:
     days, verdicts = storm()
 
     with pytest.raises(DelaywatchError, match="2013 has verdicts of arima, not of delaywatch; run detect"):
-        report.year_page(2013, days, {"arima": verdicts}, "delaywatch", QUALITY, [], **NOTHING)
+        pages.year_page(2013, days, {"arima": verdicts}, "delaywatch", QUALITY, [], **NOTHING)
 
 
 def test_a_figure_of_an_unknown_kind_is_refused() -> None:

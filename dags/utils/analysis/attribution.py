@@ -15,10 +15,11 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from utils import schemas, words
+from utils import schemas
 from utils.errors import DelaywatchError
 from utils.layers import columns
 from utils.layers.gold import DELAY_CAP_MIN
+from utils.reporting import wording
 
 FLIGHT_COLUMNS = ("fl_date", "origin", "dest", "op_carrier", "dep_delay", "cancelled")  # of silver, all that is read
 EXPECTED_COLUMNS = ("expected_effective_delay_min", "expected_disrupted_share")
@@ -246,7 +247,7 @@ def _check_whole(by_group: pd.DataFrame, groups: _Groups) -> None:
     wrong = in_gold.index[in_gold != in_silver]
     if len(wrong):
         origin = days.loc[days["group"] == wrong[0], "origin"].iloc[0]
-        counted = words.count(in_gold[wrong[0]], "flight")
+        counted = wording.count(in_gold[wrong[0]], "flight")
         raise DelaywatchError(
             f"Gold counts {counted} from {origin} where silver has {in_silver[wrong[0]]:,}; run the gold and detect "
             "steps of the year again."
@@ -400,21 +401,21 @@ def _reasons(
 
 def _sentence(day: Mapping[str, Any], notable: Mapping[str, Mapping[str, Mapping[str, Any] | None]]) -> str:
     """The day in plain words; notable: by dimension and measure that the year has, the part to name, if any."""
-    facts = [words.count(day["scheduled"], "scheduled flight")]
+    facts = [wording.count(day["scheduled"], "scheduled flight")]
     if not pd.isna(day["effective_delay_min"]):
         usual = day["expected_effective_delay_min"]
         against = "" if pd.isna(usual) else f" against {usual:.0f} expected"
         facts.append(f"effective delay {day['effective_delay_min']:.0f} min{against}")
     if not pd.isna(day["disrupted_share"]):
         usual = day["expected_disrupted_share"]
-        against = "" if pd.isna(usual) else f" against {words.share(usual)}"
-        facts.append(f"{words.share(day['disrupted_share'])} disrupted{against}")
-    flag = f"{words.flag(day['direction'], day['severity'])}, {words.rarity(day['score'])}"
-    subject = f"{day['origin']}, {words.date(day['fl_date'])}, {flag}"
+        against = "" if pd.isna(usual) else f" against {wording.share(usual)}"
+        facts.append(f"{wording.share(day['disrupted_share'])} disrupted{against}")
+    flag = f"{wording.flag(day['direction'], day['severity'])}, {wording.rarity(day['score'])}"
+    subject = f"{day['origin']}, {wording.date(day['fl_date'])}, {flag}"
     more = _excess(day)
     if not more:
         return f"{subject}: {', '.join(facts)}."
-    excess = f"{words.listed(list(more.values()))} more than usual"
+    excess = f"{wording.listed(list(more.values()))} more than usual"
     return f"{subject}: {', '.join(facts)}; {': '.join(filter(None, [excess, _stands_out(day, notable, more)]))}."
 
 
@@ -422,9 +423,9 @@ def _excess(day: Mapping[str, Any]) -> dict[str, str]:
     """What the day had more than usual, in words by measure; a missing excess is none."""
     more = {}
     if day["excess_cancelled"] >= 0.5:
-        more["cancelled"] = words.count(round(day["excess_cancelled"]), "cancellation")
+        more["cancelled"] = wording.count(round(day["excess_cancelled"]), "cancellation")
     if day["excess_delay_min"] >= 0.5:
-        more["delay_min"] = f"{words.count(round(day['excess_delay_min']), 'minute')} of delay"
+        more["delay_min"] = f"{wording.count(round(day['excess_delay_min']), 'minute')} of delay"
     return more
 
 
@@ -442,17 +443,17 @@ def _stands_out(
             spread.append(dimension)
     if not {"carrier", "destination"} <= set(spread):
         spread = [name for name in spread if name == "cause"]
-    over = [f"spread over {words.listed([f'{name}s' for name in spread])}"] if spread else []
+    over = [f"spread over {wording.listed([f'{name}s' for name in spread])}"] if spread else []
     return ", ".join([*named.values(), *over])
 
 
 def _named(dimension: str, measure: str, part: Mapping[str, Any], is_one_of_two: bool) -> str:
     of = f" of the {MEASURE_WORDS[measure]}" if is_one_of_two and measure != _BOTH else ""
-    share = f"{words.share(part['share'])}{of}"
+    share = f"{wording.share(part['share'])}{of}"
     if dimension == "cause":
         return f"{share} {CAUSE_WORDS[part['name']]}"
     place = "at" if dimension == "carrier" else "to"
-    return f"{share} {place} {part['name']} with {words.share(part['share_of_flights'])} of the flights"
+    return f"{share} {place} {part['name']} with {wording.share(part['share_of_flights'])} of the flights"
 
 
 def _table(frame: pd.DataFrame, schema: pa.Schema, what: str) -> pa.Table:

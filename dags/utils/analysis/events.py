@@ -13,9 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from utils import schemas, words
+from utils import schemas
 from utils.analysis.airports import distances_km
 from utils.errors import DelaywatchError
+from utils.reporting import wording
 
 # How much likelier than on any day an airport is flagged when another one is, in the real flights of January to April
 # 2008: 20 times below 150 km, 12 at 400 to 500 km, 6 at 800 to 1,000, 1 beyond 2,000; a day later 3 times below 200 km,
@@ -229,7 +230,7 @@ def _places(flagged: pd.DataFrame) -> dict[int, str]:
         codes.setdefault(event, []).append(code)
         regions.setdefault(event, Counter()).update([region])
     return {
-        event: words.listed(found)
+        event: wording.listed(found)
         if len(found) <= LISTED_AIRPORTS
         else f"{_regions(regions[event])}, {len(found)} airports"
         for event, found in codes.items()
@@ -244,10 +245,10 @@ def _regions(counts: Counter[str]) -> str:
         if held >= MAIN_SHARE * counts.total():
             break
         if len(named) == MOST_REGIONS:
-            return words.listed([*named, "other regions"])
+            return wording.listed([*named, "other regions"])
         named.append(region)
         held += count
-    return words.listed(named)
+    return wording.listed(named)
 
 
 def _table(frame: pd.DataFrame, schema: pa.Schema, what: str) -> pa.Table:

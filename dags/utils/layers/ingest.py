@@ -23,10 +23,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from utils import schemas, words
+from utils import schemas
 from utils.errors import DelaywatchError
 from utils.layers import columns, csv_reader, gaps, gold, rules, silver
 from utils.layers.csv_reader import RangeReader, StreamReader
+from utils.reporting import wording
 from utils.storage.lake import write_parquet
 
 if TYPE_CHECKING:
@@ -266,7 +267,7 @@ def refine_year(source: Source, year: int, folder: Path, threads: int, progress:
 def _zero_bytes(source: Source) -> DelaywatchError:
     line, zeros = csv_reader.count_zero_bytes(source)
     return DelaywatchError(
-        f"{source.key} contains {words.count(zeros, 'zero byte')}, the first in line {line}, so it was not "
+        f"{source.key} contains {wording.count(zeros, 'zero byte')}, the first in line {line}, so it was not "
         "copied completely; upload the whole file again."
     )
 
@@ -373,9 +374,9 @@ def _too_many_rejected(found: _Collected, key: str) -> DelaywatchError:
     rows = [row for row in _rejected_rows(found) if row.reason != silver.REPEATED_HEADER]
     examples = {row.reason: row.sentence for row in reversed(rows)}
     counted = Counter(row.reason for row in rows).most_common(EXAMPLES)
-    kinds = " ".join(f"{words.count(count, 'row')}, the first: {examples[reason]}" for reason, count in counted)
+    kinds = " ".join(f"{wording.count(count, 'row')}, the first: {examples[reason]}" for reason, count in counted)
     return DelaywatchError(
-        f"{key}: {found.unusable:,} of {words.count(found.rows - found.headers, 'row')} cannot be used, more than "
+        f"{key}: {found.unusable:,} of {wording.count(found.rows - found.headers, 'row')} cannot be used, more than "
         f"{MAX_REJECTED_SHARE:.0%}. {kinds} Correct the file and put it into bronze again."
     )
 

@@ -135,7 +135,7 @@ def _download(
 
 def _write(year: int, source: str, files: dict[int, File], csv: Path, *, deletes_bad_files: bool) -> dict[str, Any]:
     """Write `csv` from the files, and return the record of both."""
-    from utils import words
+    from utils.reporting import wording
     from utils.sources import bts, kaggle
 
     rows: dict[int, int] = {}
@@ -147,7 +147,7 @@ def _write(year: int, source: str, files: dict[int, File], csv: Path, *, deletes
     else:
         kaggle.write_csv(files[0], csv)
         is_whole = True
-    read = f"{sum(file.bytes for file in files.values()):,} bytes in {words.count(len(files), 'file')}"
+    read = f"{sum(file.bytes for file in files.values()):,} bytes in {wording.count(len(files), 'file')}"
     log.info("%d: %s%s", year, f"{sum(rows.values()):,} flights, " if rows else "", read)
     if not is_whole:
         log.warning("%d is not complete; fetch it again when its other months are published", year)

@@ -8,8 +8,8 @@ import logging
 from collections import defaultdict
 from pathlib import Path
 
-from utils import words
 from utils.errors import DelaywatchError
+from utils.reporting import wording
 from utils.sources import archive, bts
 from utils.sources.download import File, Version
 from utils.storage.stores import cannot_read
@@ -31,8 +31,8 @@ def find(folder: Path, year: int, *, so_far: bool) -> dict[int, File]:
     missing = [f"{calendar.month_name[month]} {year}" for month in expected if month not in found]
     if missing or not found:
         years = sorted({of_year for of_year, _ in by_month})
-        lacks = words.listed(missing) if found else f"month of {year}"
-        there = f"; its months are of {words.listed(years)}" if years and not found else ""
+        lacks = wording.listed(missing) if found else f"month of {year}"
+        there = f"; its months are of {wording.listed(years)}" if years and not found else ""
         raise DelaywatchError(
             f"{folder} has no {lacks}{there}{_listed(skipped)}; download what is missing from the Bureau"
             f"{'' if so_far or not found else ', or take the first months of the year with --so-far'}."
@@ -61,7 +61,7 @@ def _listed(skipped: list[str]) -> str:
     if not skipped:
         return ""
     shown = [*skipped[:MAX_LISTED], *([f"{len(skipped) - MAX_LISTED} more"] if len(skipped) > MAX_LISTED else [])]
-    return f" ({words.listed(shown)} {'is' if len(skipped) == 1 else 'are'} not the Bureau's or cannot be read)"
+    return f" ({wording.listed(shown)} {'is' if len(skipped) == 1 else 'are'} not the Bureau's or cannot be read)"
 
 
 def _only(paths: list[Path], month: str, year: int) -> File:

@@ -15,8 +15,9 @@ import psycopg2.extensions
 import pyarrow as pa
 from psycopg2.sql import SQL, Composed, Identifier
 
-from utils import schemas, words
+from utils import schemas
 from utils.errors import DelaywatchError, printable
+from utils.reporting import wording
 from utils.warehouse.connection import Postgres
 from utils.warehouse.frames import frame_of
 from utils.warehouse.tables import SCHEMA, TABLES, Table, check_writable, names
@@ -78,7 +79,7 @@ def give(server: Postgres, origin: str, fl_date: date, opinion: str, note: str, 
     """What `DBHandler.give_feedback` does."""
     given = {"origin": origin, "fl_date": fl_date, "opinion": opinion, "note": note.strip(), "author": author.strip()}
     if opinion not in schemas.OPINIONS:
-        raise DelaywatchError(f"There is no opinion {opinion!r}; choose {words.listed(schemas.OPINIONS, 'or')}.")
+        raise DelaywatchError(f"There is no opinion {opinion!r}; choose {wording.listed(schemas.OPINIONS, 'or')}.")
     if not given["author"]:
         raise DelaywatchError("Feedback needs an author; say who gives it.")
     if (text := f"{origin}{note}{author}") != printable(text):
@@ -125,7 +126,7 @@ def _check_day(server: Postgres, cursor: psycopg2.extensions.cursor, origin: str
     if first is None:
         cursor.execute(_on_tables(AIRPORTS))
         raise DelaywatchError(_no_airport(server.place, origin, [name for (name,) in cursor.fetchall()]))
-    gap = f", in {words.listed(years)} only" if first < fl_date < last else ""
+    gap = f", in {wording.listed(years)} only" if first < fl_date < last else ""
     raise DelaywatchError(
         f"The {server.place} has no {fl_date} of {origin}; its days of {origin} are from {first} to {last}{gap}, so "
         "choose one of them."
@@ -144,5 +145,5 @@ def _no_airport(place: str, origin: str, there: Sequence[str]) -> str:
 
     close = sorted((name for name in there if SequenceMatcher(None, asked, name).ratio() >= CLOSE), key=unlikeness)
     if close:
-        return f"The {place} has no airport {origin}; did you mean {words.listed(close[:NAMED], 'or')}?"
+        return f"The {place} has no airport {origin}; did you mean {wording.listed(close[:NAMED], 'or')}?"
     return f"The {place} has no airport {origin}; choose one of its {len(there)}, from {min(there)} to {max(there)}."

@@ -20,10 +20,10 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from utils import words
 from utils.errors import DelaywatchError
+from utils.reporting import wording
+from utils.reporting.wording import METRIC_NAMES, MONTHS
 from utils.schemas import DIRECTIONS, SEVERITIES
-from utils.words import METRIC_NAMES, MONTHS
 
 FIGURES = {
     "daily_flights": "flights per day, departed and cancelled, abnormal days marked",
@@ -38,32 +38,32 @@ OPINION_WORDS = {"expected": "Acknowledged by", "right": "Called a true alarm by
 
 def sentence(day: Mapping[str, Any] | pd.Series, verdict: Mapping[str, Any] | pd.Series) -> str:
     """One airport-day in one sentence. day: a row of AIRPORT_DAYS; verdict: a row of ANOMALIES."""
-    subject = f"{day['origin']}, {words.date(day['fl_date'])}"
+    subject = f"{day['origin']}, {wording.date(day['fl_date'])}"
     if not day["scheduled"]:
         return f"{subject}: no scheduled flights."
-    facts = [words.count(day["scheduled"], "scheduled flight")]
+    facts = [wording.count(day["scheduled"], "scheduled flight")]
     if not pd.isna(verdict["observed"]):
         against = "" if pd.isna(verdict["expected"]) else f" against {verdict['expected']:.0f} expected"
         name = METRIC_NAMES.get(verdict["metric"], verdict["metric"])
         facts.append(f"{verdict['observed']:.0f} min {name}{against}")
-    facts.append(words.cancelled(day["cancelled"], day["scheduled"]))
+    facts.append(wording.cancelled(day["cancelled"], day["scheduled"]))
     return f"{subject}: {', '.join(facts)}: {_verdict(verdict)}."
 
 
 def _verdict(verdict: Mapping[str, Any] | pd.Series) -> str:
     if verdict["is_anomaly"]:
-        return words.flag(verdict["direction"], verdict["severity"])
+        return wording.flag(verdict["direction"], verdict["severity"])
     return "as usual" if verdict["status"] == "ok" else "too few flights to judge"
 
 
 def _network_sentence(row: Mapping[str, Any]) -> str:
-    kinds = [words.count(row["closures"], "closure")] if row["closures"] else []
+    kinds = [wording.count(row["closures"], "closure")] if row["closures"] else []
     kinds += [f"{row['late']} late"] if row["late"] else []
     return (
-        f"{words.date(row['fl_date'])}: {row['abnormal_airports']} of {words.count(row['airports'], 'airport')} "
-        f"abnormal ({', '.join(kinds)}), {words.count(row['scheduled'], 'scheduled flight')}, "
+        f"{wording.date(row['fl_date'])}: {row['abnormal_airports']} of {wording.count(row['airports'], 'airport')} "
+        f"abnormal ({', '.join(kinds)}), {wording.count(row['scheduled'], 'scheduled flight')}, "
         f"{row['mean_effective_delay_min']:.0f} min effective delay, "
-        f"{words.cancelled(row['cancelled'], row['scheduled'])}; worst at {row['worst_origin']}."
+        f"{wording.cancelled(row['cancelled'], row['scheduled'])}; worst at {row['worst_origin']}."
     )
 
 
@@ -352,10 +352,10 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "date": words.date,
+        "date": wording.date,
         "number": lambda value: f"{int(value):,}",
-        "percent": words.percent,
-        "minutes": words.minutes,
+        "percent": wording.percent,
+        "minutes": wording.minutes,
         "csp_hash": _csp_hash,
     }
     return environment.get_template("year_page.html.j2")

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from utils.errors import DelaywatchError
-from utils.words import METRIC_NAMES, MONTHS
+from utils.reporting.wording import METRIC_NAMES, MONTHS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -501,7 +501,7 @@ def _palette() -> tuple[Array, Array]:
 
 @contextlib.contextmanager
 def _child() -> Iterator[subprocess.Popen[bytes]]:
-    start = f"import sys; sys.path[:] = {sys.path!r}; from utils.plots import _serve; _serve()"
+    start = f"import sys; sys.path[:] = {sys.path!r}; from utils.reporting.plots import _serve; _serve()"
     command = [sys.executable, "-c", start]
     # In a session of its own, an interrupt at the terminal reaches only us; a child whose parent is gone reads the end
     # of its input and leaves.
