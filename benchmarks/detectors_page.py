@@ -14,10 +14,10 @@ import pandas as pd
 
 from benchmarks import measurements, trials
 from benchmarks.measurements import COLUMNS, HUBS, Bench, Result
-from utils import evaluation
 from utils.detectors import NAMES, PUBLISHED
-from utils.evaluation import Estimate
 from utils.settings import cores
+from utils.tuning import evaluation
+from utils.tuning.evaluation import Estimate
 
 TEMPLATE = Path(__file__).with_name("detectors.md.j2")
 PACKAGES = ("numpy", "pandas", "scikit-learn", "pyod", "statsmodels")

@@ -11,9 +11,9 @@ import pandas as pd
 
 from benchmarks import trials
 from benchmarks.trials import Trial
-from utils import evaluation
 from utils.analysis.airports import METRO_AREAS
-from utils.evaluation import BLOCK_DAYS, FEW_AIRPORTS, Estimate, Measure
+from utils.tuning import evaluation
+from utils.tuning.evaluation import BLOCK_DAYS, FEW_AIRPORTS, Estimate, Measure
 
 GROUPS = ("hubs", "large", "medium", "small", "tiny")
 HUBS, TUNED = " *", " (tuned)"  # after an area whose airports are all hubs; where our own detector was tuned

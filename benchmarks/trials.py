@@ -1,7 +1,7 @@
 """The years on which benchmarks/detectors.py measures detectors: real flights, and made-up ones with a known truth.
 
 They pass through the product's own steps, so a day here is what it is in gold. What counts as abnormal is decided in
-utils/evaluation.py; here is only which years there are, how they are made, and which years and airports our own
+utils/tuning/evaluation.py; here is only which years there are, how they are made, and which years and airports our own
 detector was tuned on.
 """
 
@@ -19,10 +19,10 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
-from utils import evaluation
 from utils.analysis.airports import METRO_AREAS
 from utils.layers import gold, ingest
 from utils.storage.stores import FolderSource
+from utils.tuning import evaluation
 
 HERE = Path(__file__).parent
 MADE_YEAR = 2018

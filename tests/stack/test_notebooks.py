@@ -20,11 +20,12 @@ from sklearn.metrics import average_precision_score
 
 from tests.bronze import Flight, csv_of, flight, year_of_flights
 from tests.conftest import at, sql
-from utils import detectors, evaluation, pipeline
+from utils import detectors, pipeline
 from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError
 from utils.settings import Settings
 from utils.storage.lake import Lake
+from utils.tuning import evaluation
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from utils import choice
 from utils.errors import DelaywatchError
+from utils.tuning import choice
 
 LAKE = "file:///lake"
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from tests.bronze import Flight, cancelled, csv_of, flight, year_of_flights
-from utils import evaluation
 from utils.errors import DelaywatchError
 from utils.layers import gold, silver
+from utils.tuning import evaluation
 
 YEAR = 2015
 KEY = ["origin", "fl_date"]

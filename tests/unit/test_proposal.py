@@ -16,8 +16,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils import detectors, proposal
+from utils import detectors
 from utils.errors import DelaywatchError
+from utils.tuning import proposal
 
 SHIPPED = Path(__file__).parents[2] / "dags" / "detectors.yaml"
 DATES = pd.date_range("2015-01-01", periods=60)

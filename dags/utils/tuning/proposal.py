@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from utils import detectors, evaluation
+from utils import detectors
 from utils.detectors import Parameter
 from utils.errors import DelaywatchError
-from utils.evaluation import Estimate
+from utils.tuning import evaluation
+from utils.tuning.evaluation import Estimate
 
 _KEY = ["origin", "fl_date"]
 

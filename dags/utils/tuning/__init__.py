@@ -1,0 +1,1 @@
+"""Comparing detectors and proposing settings, for notebooks and benchmarks; no run of the DAG imports it."""
