@@ -3,8 +3,8 @@
 Every DAG hangs them on: `note_failure` on each task, `RunFailed` on itself; `flight_anomalies` also `YearFinished` on
 its last step. Airflow calls the DAG's own once a run, which is what keeps six failing detectors one message, but in the
 DAG processor, where no exception is known; so each failing task leaves its sentence as an XCom. `YearFinished` runs in
-the last task itself, beside lake and warehouse. What is said and how it travels is `utils.findings`' and
-`utils.channels`'.
+the last task itself, beside lake and warehouse. What is said and how it travels is `utils.monitoring.messages`' and
+`utils.monitoring.channels`'.
 
 Not the SMTP provider's notifier: its text is a template, so that a carrier called {{ ... }} would be run, it is HTML
 alone, and it tries a dead server five times, which is longer than Airflow lets a task live after its success.
@@ -26,7 +26,7 @@ from utils.errors import DelaywatchError
 from utils.settings import Settings
 
 if TYPE_CHECKING:
-    from utils.findings import Failure
+    from utils.monitoring.messages import Failure
 
 FAILURE = "failure"  # key of the XCom
 
@@ -62,9 +62,9 @@ class RunFailed(_Notifier):
     def tell(self, context: Any) -> None:  # noqa: D102
         alerts = connections.alerts()
         if alerts.is_configured:
-            from utils import alert
+            from utils.monitoring import notifications
 
-            alert.tell_failure(alerts, _first_failure(context))
+            notifications.tell_failure(alerts, _first_failure(context))
 
 
 class YearFinished(_Notifier):
@@ -78,16 +78,16 @@ class YearFinished(_Notifier):
         alerts = connections.alerts()
         if not alerts.is_configured:
             return
-        from utils import alert
+        from utils.monitoring import notifications
 
         settings, year = self._run(context)
         address = context["ti"].log_url.partition("/tasks/")[0]
-        alert.tell_year(settings, alerts, year, f"Run: {address}\nLake: {settings.lake}")
+        notifications.tell_year(settings, alerts, year, f"Run: {address}\nLake: {settings.lake}")
 
 
 def _first_failure(context: Any) -> Failure:
     """The first failed task of the run, in the order of the DAG; among mapped ones the one that failed first."""
-    from utils.findings import Failure
+    from utils.monitoring.messages import Failure
 
     run_id, year, task, dag = context["run_id"], _year(context), context.get("ti"), context["dag"]
     run = f"{run_id} of {dag.dag_id}"

@@ -59,11 +59,13 @@ with sdk.DAG(
     @sdk.task
     def remove() -> list[str]:
         """Remove what is older than the settings keep; the result is what went, and what had to stay and why."""
-        from utils import sweep
+        from utils.monitoring import retention
 
         watch = WatchSettings.from_environment()
         if not watch.removes_anything:
             return []
-        return [str(one) for one in sweep.sweep(connections.settings(needs_warehouse=False), watch, datetime.now(UTC))]
+        return [
+            str(one) for one in retention.sweep(connections.settings(needs_warehouse=False), watch, datetime.now(UTC))
+        ]
 
     wait_for_quiet >> remove()

@@ -19,15 +19,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from utils import __version__, pipeline
-from utils.alert import alert
 from utils.errors import DelaywatchError
 from utils.feedback import feedback
-from utils.health import health
+from utils.monitoring.health import health
+from utils.monitoring.notifications import alert
+from utils.monitoring.retention import sweep_command
 from utils.options import LakeOption, OnlyYearOption, ThreadsOption, WarehouseOption, YearOption, settings_of, years_of
 from utils.settings import Settings, read_secret
 from utils.sources.command import fetch
 from utils.storage.stores import FolderStore
-from utils.sweep import sweep_command
 
 app = typer.Typer(
     no_args_is_help=True,

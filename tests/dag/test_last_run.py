@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import at, sql
-from utils import health
 from utils.errors import DelaywatchError
-from utils.health import Finding
+from utils.monitoring import health
+from utils.monitoring.health import Finding
 from utils.settings import Settings
 from utils.warehouse.airflow import last_ended, under_way
 from utils.watch_settings import WatchSettings

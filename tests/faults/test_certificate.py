@@ -18,9 +18,10 @@ import pytest
 from tests.certificates import self_signed
 from tests.faults.conftest import fault
 from tests.receivers import mail_server
-from utils import channels, sources
+from utils import sources
 from utils.alert_settings import AlertSettings
-from utils.findings import Message
+from utils.monitoring import channels
+from utils.monitoring.messages import Message
 from utils.settings import Settings
 from utils.storage.lake import Lake
 

@@ -11,11 +11,11 @@ import pytest
 
 from tests.certificates import self_signed
 from tests.receivers import mail_server, webhook
-from utils import channels
 from utils.alert_settings import AlertSettings
-from utils.channels import deliver
 from utils.errors import DelaywatchError
-from utils.findings import Message
+from utils.monitoring import channels
+from utils.monitoring.channels import deliver
+from utils.monitoring.messages import Message
 
 MESSAGE = Message("Delaywatch 2013: 1 extreme event", "LGA & JFK, <closure>:\n- 57 % cancelled – and more\n.\nThe end")
 OPS, BOSS = "ops@here.org", "boss@here.org"

@@ -25,10 +25,11 @@ from tests.certificates import self_signed
 from tests.conftest import sql, wait_until
 from tests.steps import BRONZE_KEY, OTHER_BRONZE, YEAR
 from utils import __main__ as cli
-from utils import health, health_page, pipeline
+from utils import pipeline
 from utils.errors import DelaywatchError
-from utils.health import Finding
-from utils.health_page import Word
+from utils.monitoring import health, health_page
+from utils.monitoring.health import Finding
+from utils.monitoring.health_page import Word
 from utils.settings import Settings
 from utils.storage.lake import Lake, anomalies_key, made_from
 from utils.watch_settings import WatchSettings

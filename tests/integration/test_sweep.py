@@ -14,9 +14,9 @@ from tests.steps import YEAR, everything, files, run
 from utils import __main__ as cli
 from utils import pipeline
 from utils.errors import DelaywatchError
+from utils.monitoring.retention import sweep
 from utils.settings import Settings
 from utils.storage.lake import Lake
-from utils.sweep import sweep
 from utils.watch_settings import WatchSettings
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)

@@ -22,8 +22,8 @@ from tests.conftest import at, sql
 from tests.receivers import mail_server, webhook
 from tests.stack.test_notebooks import EXPLORE, WHY, execute
 from tests.steps import CLOSED, TABLES, YEAR, run
-from utils import alert
 from utils.alert_settings import AlertSettings
+from utils.monitoring import notifications
 from utils.settings import Settings
 from utils.storage import lake as keys
 from utils.storage.lake import Lake
@@ -148,7 +148,7 @@ def test_the_year_page_shows_hostile_columns_as_text_and_runs_nothing(attacked: 
 def test_messages_carry_hostile_columns_as_text(attacked: Settings) -> None:
     with webhook() as hook, mail_server() as server:
         alerts = AlertSettings(("ops@here.org",), None, f"smtp://{server.address}", hook.url)
-        alert.tell_year(attacked, alerts, YEAR, "Lake: here")
+        notifications.tell_year(attacked, alerts, YEAR, "Lake: here")
 
     (posted,), (mail,) = hook.texts, server.mails
     assert "&lt;img src=x onerror=alert(1)&gt;, {{ 7*7 }}" in posted

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from superset import bundle
 
-from utils import health_page
+from utils.monitoring import health_page
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "<script>alert(1)</script>"

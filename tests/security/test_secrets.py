@@ -16,10 +16,10 @@ from stack import settings as stack_settings
 from tests.bureau import Answer, Bureau, serving
 from tests.receivers import mail_server, webhook
 from utils.alert_settings import AlertSettings
-from utils.channels import post, send_mail
 from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError
-from utils.findings import Message
+from utils.monitoring.channels import post, send_mail
+from utils.monitoring.messages import Message
 from utils.settings import Settings
 from utils.sources import kaggle
 from utils.sources.download import Client, Patience

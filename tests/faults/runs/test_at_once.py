@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import sql
 from tests.dag.processes import wait_until
 from tests.faults.runs.conftest import Place
-from utils import health
+from utils.monitoring import health
 from utils.storage.lake import Lake
 from utils.watch_settings import WatchSettings
 

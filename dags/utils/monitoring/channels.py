@@ -28,7 +28,7 @@ from utils.alert_settings import AlertSettings
 from utils.errors import DelaywatchError
 
 if TYPE_CHECKING:
-    from utils.findings import Message
+    from utils.monitoring.messages import Message
 
 TIMEOUT_S = 8  # of one answer
 # Of all of them together. Airflow ends a task that is busy for more than 20 s after its success ([core]

@@ -306,7 +306,7 @@ def health(
 ) -> None:
     """Print a line each on bronze, last run, warehouse, disk, certificate and backup. Exit code 1 means a problem."""
 
-    from utils import health_page
+    from utils.monitoring import health_page
 
     if serve:
         health_page.serve(serve, lambda: _now(lake, warehouse, year))

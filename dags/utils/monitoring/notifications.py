@@ -13,13 +13,13 @@ import typer
 from rich.console import Console
 
 from utils.alert_settings import AlertSettings
-from utils.channels import deliver
 from utils.errors import DelaywatchError
+from utils.monitoring.channels import deliver
 from utils.options import LakeOption, OnlyYearOption, settings_of, years_of
 from utils.settings import Settings
 
 if TYPE_CHECKING:
-    from utils.findings import Failure, Message, Told
+    from utils.monitoring.messages import Failure, Message, Told
     from utils.storage.lake import Lake
 
 log = logging.getLogger(__name__)
@@ -49,9 +49,9 @@ def tell_year(settings: Settings, alerts: AlertSettings, year: int, where: str) 
 def tell_failure(alerts: AlertSettings, failure: Failure) -> None:
     """Send the message of a failed run; logs a fault in a sentence. Does nothing when nobody is to be told."""
     if alerts.is_configured:
-        from utils import findings
+        from utils.monitoring import messages
 
-        _send(findings.of_failure(failure), alerts)
+        _send(messages.of_failure(failure), alerts)
 
 
 def _send(message: Message, alerts: AlertSettings) -> bool:
@@ -66,14 +66,14 @@ def _send(message: Message, alerts: AlertSettings) -> bool:
 
 
 def _findings(lake: Lake, year: int, told: Told | None, where: str) -> tuple[Message | None, dict[str, Any]]:
-    from utils import findings
+    from utils.monitoring import messages
     from utils.storage import lake as keys
 
     events, days = (
         lake.read_table(keys.explanation_key(year, name)).to_pandas(date_as_object=False)
         for name in ("events", "event_days")
     )
-    return findings.of_year(year, events, days, lake.read_quality(year)["warnings"], told, where)
+    return messages.of_year(year, events, days, lake.read_quality(year)["warnings"], told, where)
 
 
 def _told(lake: Lake, year: int) -> Told | None:
@@ -117,7 +117,7 @@ def alert(
     alerts = AlertSettings.from_environment()
     if not alerts.is_configured:
         raise DelaywatchError(UNCONFIGURED)
-    from utils.findings import Message
+    from utils.monitoring.messages import Message
 
     text = "This is a test. Failed runs and the findings of finished years will be told here."
     faults = deliver(Message("Delaywatch: a test", text), alerts)

@@ -1,0 +1,1 @@
+"""Health, messages about runs and their delivery, retention."""
