@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from tests.receivers import mail_server, webhook
 from tests.steps import YEAR
-from utils import __main__ as cli
 from utils.alert_settings import AlertSettings
+from utils.cli import app as cli
 from utils.errors import DelaywatchError
 from utils.monitoring import notifications
 from utils.settings import Settings

@@ -13,8 +13,8 @@ import pytest
 
 from tests.bronze import csv_of, year_of_flights
 from tests.conftest import at
-from utils import __main__ as cli
-from utils import options
+from utils.cli import app as cli
+from utils.cli import options
 from utils.errors import DelaywatchError
 from utils.settings import Settings
 

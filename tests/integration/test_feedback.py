@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from tests import gold
 from tests.conftest import at, sql
-from utils import __main__ as cli
-from utils import feedback as command
 from utils import schemas
+from utils.cli import app as cli
+from utils.cli import feedback as command
 from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError
 

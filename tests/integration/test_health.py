@@ -24,8 +24,8 @@ from typer.testing import CliRunner, Result
 from tests.certificates import self_signed
 from tests.conftest import sql, wait_until
 from tests.steps import BRONZE_KEY, OTHER_BRONZE, YEAR
-from utils import __main__ as cli
 from utils import pipeline
+from utils.cli import app as cli
 from utils.errors import DelaywatchError
 from utils.monitoring import health, health_page
 from utils.monitoring.health import Finding
@@ -303,7 +303,7 @@ def test_the_command_stays_small_however_large_a_year_is(done: Settings) -> None
     program = """
 import re, sys
 from pathlib import Path
-from utils.__main__ import app
+from utils.cli.app import app
 
 try:
     app(["health", "--json"])

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.steps import YEAR, everything, files, run
-from utils import __main__ as cli
 from utils import pipeline
+from utils.cli import app as cli
 from utils.errors import DelaywatchError
 from utils.monitoring.retention import sweep
 from utils.settings import Settings

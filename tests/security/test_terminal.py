@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from tests.conftest import sql
 from tests.gold import day, days
-from utils import __main__ as cli
 from utils import detectors
+from utils.cli import app as cli
 from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from utils.__main__ import app
+from utils.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(

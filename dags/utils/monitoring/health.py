@@ -19,8 +19,8 @@ import typer
 from rich.console import Console
 
 from utils import pipeline
+from utils.cli.options import LakeOption, WarehouseOption, settings_of
 from utils.errors import DelaywatchError
-from utils.options import LakeOption, WarehouseOption, settings_of
 from utils.settings import Settings
 from utils.watch_settings import WatchSettings
 

@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 
 from utils.alert_settings import AlertSettings
+from utils.cli.options import LakeOption, OnlyYearOption, settings_of, years_of
 from utils.errors import DelaywatchError
 from utils.monitoring.channels import deliver
-from utils.options import LakeOption, OnlyYearOption, settings_of, years_of
 from utils.settings import Settings
 
 if TYPE_CHECKING:

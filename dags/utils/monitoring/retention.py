@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from utils.cli.options import LakeOption, settings_of
 from utils.errors import DelaywatchError
-from utils.options import LakeOption, settings_of
 from utils.settings import Settings
 from utils.watch_settings import WatchSettings
 

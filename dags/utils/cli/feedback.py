@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from utils import pipeline
+from utils.cli.options import OnlyYearOption, WarehouseOption, settings_of, years_of
 from utils.errors import DelaywatchError, printable
-from utils.options import OnlyYearOption, WarehouseOption, settings_of, years_of
 
 if TYPE_CHECKING:
     import pandas as pd

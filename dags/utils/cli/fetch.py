@@ -15,8 +15,8 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from utils import sources
+from utils.cli.options import LakeOption, YearOption, settings_of, years_of
 from utils.errors import DelaywatchError
-from utils.options import LakeOption, YearOption, settings_of, years_of
 
 
 class Source(StrEnum):

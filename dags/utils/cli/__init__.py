@@ -1,0 +1,1 @@
+"""`python -m utils`: the commands. They call `pipeline`; typer and rich appear nowhere else."""
