@@ -18,10 +18,8 @@ from typing import Any
 
 from airflow import sdk
 
-import alerts
-import connections
-import run_year
-from retries import RetryWhatMayPass
+from orchestration import connections, notifiers, run_year
+from orchestration.retries import RetryWhatMayPass
 from utils import pipeline, sources
 from utils.settings import Settings
 
@@ -71,9 +69,9 @@ with sdk.DAG(
         "retries": 3,
         "retry_delay": timedelta(minutes=10),
         "retry_policy": RetryWhatMayPass(),
-        "on_failure_callback": alerts.note_failure,
+        "on_failure_callback": notifiers.note_failure,
     },
-    on_failure_callback=alerts.RunFailed(),
+    on_failure_callback=notifiers.RunFailed(),
     doc_md=__doc__,
 ):
     wait_for_publication = WaitForPublication(

@@ -26,10 +26,8 @@ from typing import Any
 
 from airflow import sdk
 
-import alerts
-import connections
-import run_year
-from retries import RetryWhatMayPass
+from orchestration import connections, notifiers, run_year
+from orchestration.retries import RetryWhatMayPass
 from utils import detectors, pipeline, sources
 from utils.settings import Settings
 
@@ -95,9 +93,9 @@ with sdk.DAG(
         **BACKOFF,
         "execution_timeout": LONGEST,
         "retry_policy": RetryWhatMayPass(),
-        "on_failure_callback": alerts.note_failure,
+        "on_failure_callback": notifiers.note_failure,
     },
-    on_failure_callback=alerts.RunFailed(),
+    on_failure_callback=notifiers.RunFailed(),
     doc_md=__doc__,
 ):
     wait_for_bronze = WaitForBronze(
@@ -112,7 +110,7 @@ with sdk.DAG(
     def detect(detector: str) -> str:  # noqa: D103
         return pipeline.write_anomalies(*_run(), detector)
 
-    @sdk.task(on_success_callback=alerts.YearFinished(_run))
+    @sdk.task(on_success_callback=notifiers.YearFinished(_run))
     def publish() -> str:
         """Year page and record of the run, once Postgres and gold hold the same rows."""
         run = sdk.get_current_context()["dag_run"]

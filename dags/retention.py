@@ -12,9 +12,8 @@ from typing import Any
 
 from airflow import sdk
 
-import alerts
-import connections
-from retries import RetryWhatMayPass
+from orchestration import connections, notifiers
+from orchestration.retries import RetryWhatMayPass
 from utils.watch_settings import WatchSettings
 
 FOLLOWED = "flight_anomalies"
@@ -43,9 +42,9 @@ with sdk.DAG(
         "retries": 3,
         "retry_delay": timedelta(minutes=10),
         "retry_policy": RetryWhatMayPass(),
-        "on_failure_callback": alerts.note_failure,
+        "on_failure_callback": notifiers.note_failure,
     },
-    on_failure_callback=alerts.RunFailed(),
+    on_failure_callback=notifiers.RunFailed(),
     doc_md=__doc__,
 ):
     wait_for_quiet = WaitForQuiet(

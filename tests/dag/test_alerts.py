@@ -197,7 +197,7 @@ def test_a_finished_year_is_told_once_and_a_dead_mail_server_does_not_fail_its_r
 
 
 def test_connections_of_airflow_say_where_messages_go(airflow: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    import connections
+    from orchestration import connections
 
     monkeypatch.setenv("DELAYWATCH_ALERT_EMAIL", "ops@here.org")
     monkeypatch.setenv("DELAYWATCH_SMTP", "smtp://wrong")
@@ -215,7 +215,7 @@ def test_connections_of_airflow_say_where_messages_go(airflow: None, monkeypatch
 def test_a_connection_without_ssl_encrypts_only_where_the_server_offers_it(
     airflow: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import connections
+    from orchestration import connections
 
     relay = {"conn_type": "smtp", "host": "relay", "extra": {"disable_ssl": True}}
     monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(relay))
@@ -224,12 +224,12 @@ def test_a_connection_without_ssl_encrypts_only_where_the_server_offers_it(
 
 
 def test_only_the_last_step_tells_of_the_year(dag: Any) -> None:
-    import alerts
+    from orchestration import notifiers
 
     told_by = {
         task.task_id
         for task in dag.tasks
-        if any(isinstance(c, alerts.YearFinished) for c in callbacks(task, "success"))
+        if any(isinstance(c, notifiers.YearFinished) for c in callbacks(task, "success"))
     }
 
     assert told_by == {"publish"}
@@ -238,20 +238,20 @@ def test_only_the_last_step_tells_of_the_year(dag: Any) -> None:
 def test_every_step_of_every_dag_leaves_its_sentence_and_every_dag_tells_of_its_failed_run(
     dags: dict[str, Any],
 ) -> None:
-    import alerts
+    from orchestration import notifiers
 
     silent = [
         f"{dag.dag_id}.{task.task_id}"
         for dag in dags.values()
         for task in dag.tasks
-        if alerts.note_failure not in callbacks(task, "failure")
+        if notifiers.note_failure not in callbacks(task, "failure")
     ]
 
     assert silent == []
     assert {name: [type(one) for one in listed(dag.on_failure_callback)] for name, dag in dags.items()} == {
-        "flight_anomalies": [alerts.RunFailed],
-        "fetch_bronze": [alerts.RunFailed],
-        "retention": [alerts.RunFailed],
+        "flight_anomalies": [notifiers.RunFailed],
+        "fetch_bronze": [notifiers.RunFailed],
+        "retention": [notifiers.RunFailed],
     }
 
 

@@ -21,7 +21,7 @@ import pytest
 def test_a_warehouse_of_rds_is_spoken_to_with_tls_though_its_secret_has_no_place_for_that(
     airflow: None, monkeypatch: pytest.MonkeyPatch, host: str, extra: object, options: str
 ) -> None:
-    import connections
+    from orchestration import connections
 
     # As SecretsManagerBackend makes it of the secret that RDS has completed.
     made = {"login": "l", "password": "p", "host": host, "port": 5432, "schema": "w", "conn_type": "postgres"}

@@ -122,7 +122,7 @@ def test_a_fault_of_the_input_is_final_and_one_of_disk_warehouse_or_s3_is_not(
 ) -> None:
     from airflow.sdk import RetryAction
 
-    from retries import RetryWhatMayPass
+    from orchestration.retries import RetryWhatMayPass
 
     error = DelaywatchError("a sentence")
     error.__cause__ = cause
@@ -133,7 +133,7 @@ def test_a_fault_of_the_input_is_final_and_one_of_disk_warehouse_or_s3_is_not(
 def test_a_fault_that_nobody_foresaw_is_tried_again(airflow: None) -> None:
     from airflow.sdk import RetryAction
 
-    from retries import RetryWhatMayPass
+    from orchestration.retries import RetryWhatMayPass
 
     assert RetryWhatMayPass().evaluate(MemoryError()).action == RetryAction.DEFAULT
 

@@ -20,7 +20,7 @@ NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
 
 def year_of(run_type: str, asked: object = None, interval_start: datetime | None = None) -> int | None:
-    import run_year
+    from orchestration import run_year
 
     run = SimpleNamespace(run_type=run_type, run_after=NOW)
     return run_year.find({"params": {"year": asked}, "dag_run": run, "data_interval_start": interval_start})
@@ -47,7 +47,7 @@ def test_the_parameter_decides_in_every_run(airflow: None, run_type: str, asked:
 def test_the_form_accepts_the_years_of_the_dataset_as_text_and_as_a_number(airflow: None, year: int) -> None:
     from airflow.sdk.exceptions import ParamValidationError
 
-    import run_year
+    from orchestration import run_year
 
     accepted = []
     for value in (year, str(year)):
@@ -58,7 +58,7 @@ def test_the_form_accepts_the_years_of_the_dataset_as_text_and_as_a_number(airfl
 
 
 def test_the_form_suggests_2009_to_last_year(airflow: None) -> None:
-    import run_year
+    from orchestration import run_year
 
     suggested = [int(year) for year in run_year.field("").schema["examples"]]
 

@@ -1,6 +1,6 @@
 """What is told when a run has ended: read, put into words, sent and remembered. And `python -m utils alert`.
 
-Joins the lake with `findings` and `channels`. That a run has ended is known to Airflow, hence to `dags/alerts.py`.
+Joins the lake with `messages` and `channels`. `dags/orchestration/notifiers.py` calls it when a run has ended.
 """
 
 from __future__ import annotations

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 from airflow import sdk
 from airflow.sdk.log import redact  # type: ignore[attr-defined]  # it hides what Airflow knows as a secret
 
-import connections
-import run_year
+from orchestration import connections, run_year
 from utils.errors import DelaywatchError
 from utils.settings import Settings
 
