@@ -1,3 +1,17 @@
-"""Delaywatch's core, imported as `utils`: layers, detectors, lake, warehouse and the steps of a run; no Airflow."""
+"""Delaywatch's core, imported as `utils`; it knows no Airflow.
+
+cli         the commands of `python -m utils`
+pipeline    the steps of a run; joins the folders below
+layers      bronze to silver to gold, and the quality report
+detectors   one module per detector
+analysis    why a day was abnormal, events, airports, excluded days
+reporting   the year page, plots, wording of numbers and dates
+tuning      comparing detectors and proposing settings, for notebooks and benchmarks
+storage     keys, parquet, the lake in a folder or a bucket
+warehouse   Postgres, behind `db_handler.DBHandler`
+sources     downloads from the Bureau of Transportation Statistics and Kaggle into bronze
+monitoring  health, messages about runs, retention
+settings    the environment; errors: what is raised on purpose; schemas: columns and types of every table
+"""
 
 __version__ = "0.1.0"

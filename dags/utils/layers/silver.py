@@ -65,7 +65,7 @@ class ZeroBytesError(DelaywatchError):
         super().__init__("The file contains zero bytes, so its copy is broken; upload the whole file again.")
 
 
-class SplitRecord(Exception):  # noqa: N818 - a signal to the reader, not an error of the file
+class SplitRecord(Exception):
     """A line of the block opens a quote that another line closes: only reading from the start tells rows apart."""
 
 
