@@ -12,8 +12,7 @@ from urllib.parse import quote, urlencode
 from airflow import sdk
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from utils.alert_settings import AlertSettings
-from utils.settings import Settings
+from utils.settings import AlertSettings, Settings
 
 RDS = (".rds.amazonaws.com", ".rds.amazonaws.com.cn")
 AWS_EXTRAS = {"aws_region": "region_name", "aws_endpoint_url": "endpoint_url", "aws_session_token": "aws_session_token"}

@@ -24,8 +24,8 @@ from urllib.parse import unquote, urlsplit
 
 from typing_extensions import override
 
-from utils.alert_settings import AlertSettings
 from utils.errors import DelaywatchError
+from utils.settings import AlertSettings
 
 if TYPE_CHECKING:
     from utils.monitoring.messages import Message

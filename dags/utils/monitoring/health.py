@@ -21,8 +21,7 @@ from rich.console import Console
 from utils import pipeline
 from utils.cli.options import LakeOption, WarehouseOption, settings_of
 from utils.errors import DelaywatchError
-from utils.settings import Settings
-from utils.watch_settings import WatchSettings
+from utils.settings import Settings, WatchSettings
 
 if TYPE_CHECKING:
     from utils.storage.lake import Lake
@@ -324,10 +323,9 @@ def health(
 
 def _now(lake: str | None, warehouse: str | None, year: int | None) -> dict[str, Any]:
     """The report as of this moment; the environment is read anew, as secrets may have been."""
-    from dataclasses import replace
 
     now = datetime.now(UTC)
     settings, watch = settings_of(lake, warehouse), WatchSettings.from_environment()
     if year is not None:
-        watch = replace(watch, expected_year=pipeline.check_year(year))
+        watch = watch.replace(expected_year=pipeline.check_year(year))
     return report(check(settings, watch, now), now)

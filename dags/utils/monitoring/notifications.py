@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from utils.alert_settings import AlertSettings
 from utils.cli.options import LakeOption, OnlyYearOption, settings_of, years_of
 from utils.errors import DelaywatchError
 from utils.monitoring.channels import deliver
-from utils.settings import Settings
+from utils.settings import AlertSettings, Settings
 
 if TYPE_CHECKING:
     from utils.monitoring.messages import Failure, Message, Told

@@ -21,8 +21,7 @@ from rich.console import Console
 
 from utils.cli.options import LakeOption, settings_of
 from utils.errors import DelaywatchError
-from utils.settings import Settings
-from utils.watch_settings import WatchSettings
+from utils.settings import Settings, WatchSettings
 
 if TYPE_CHECKING:
     from utils.storage.lake import Lake
