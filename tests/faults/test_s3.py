@@ -375,7 +375,7 @@ def test_a_key_that_may_only_read_stops_the_run_at_the_first_write(
     settings: Settings, moto: tuple[str, int], survived: Check
 ) -> None:
     with key_that_only_reads(moto) as key:
-        told = fault(lambda: one_run(settings.replace(**key)))  # type: ignore[arg-type]
+        told = fault(lambda: one_run(settings.replace(**key)))
 
     assert told.startswith("No permission on s3://lake/delaywatch while writing 02_silver/flights/year=2015/part-")
     assert told.endswith("; allow this key to list, read, write and delete there.")

@@ -433,7 +433,7 @@ def test_a_bucket_that_aws_played_by_a_stub_does_not_have_is_left_to_the_operato
     ids=["unknown key", "wrong secret", "key that may only read", "no server"],
 )
 def test_a_lake_that_cannot_be_used_is_told_so(checking_keys: Settings, changed: dict[str, str], told: str) -> None:
-    lake = Lake(checking_keys.replace(**changed))  # type: ignore[arg-type]
+    lake = Lake(checking_keys.replace(**changed))
 
     assert told in sentence(lake.prepare)
 
@@ -523,7 +523,7 @@ def test_a_store_shows_no_secret(bucket_settings: Settings) -> None:
 def test_a_setting_that_boto3_refuses_is_named(
     bucket_settings: Settings, changed: dict[str, str | None], told: str
 ) -> None:
-    assert told in sentence(Lake(bucket_settings.replace(**changed)).bronze_years)  # type: ignore[arg-type]
+    assert told in sentence(Lake(bucket_settings.replace(**changed)).bronze_years)
 
 
 def test_a_profile_that_is_not_there_is_told_so(bucket_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

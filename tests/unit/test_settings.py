@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -248,7 +249,7 @@ def test_no_output_shows_a_wrong_value_of_a_secret(
 
 def test_every_secret_of_the_model_has_wrong_values_in_this_test_and_hides_its_value() -> None:
     assert sorted(WRONG_SECRETS) == SECRETS
-    values = {name: HUSH for name, field in EnvFile.model_fields.items() if is_secret(field)}
+    values: dict[str, Any] = {name: HUSH for name, field in EnvFile.model_fields.items() if is_secret(field)}
     url = f"postgresql://u:{HUSH}@h/d"
     values |= {"smtp": f"smtp://u:{HUSH}@h", "webhook": f"https://h/{HUSH}", "warehouse": url, "reader": url}
 
