@@ -19,7 +19,7 @@ AWS_EXTRAS = {"aws_region": "region_name", "aws_endpoint_url": "endpoint_url", "
 
 
 def settings(needs_warehouse: bool = True) -> Settings:
-    """Lake and warehouse. Raises DelaywatchError when one that is needed is nowhere.
+    """Lake and warehouse. Raises InvalidInput when one that is needed is nowhere.
 
     A warehouse of RDS is spoken to with TLS or not at all, unless the connection's extra has another `sslmode`: the
     secret that RDS writes has no place for one, and libpq alone would go on without TLS where the server has none.
