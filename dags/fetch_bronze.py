@@ -20,7 +20,7 @@ from airflow import sdk
 
 from orchestration import connections, notifiers, run_year
 from orchestration.retries import RetryWhatMayPass
-from utils import pipeline, sources
+from utils import sources
 from utils.settings import Settings
 
 DAY_S = 24 * 3600
@@ -85,6 +85,8 @@ with sdk.DAG(
     @sdk.task(task_id="fetch")
     def fetch_year() -> str:
         """Put the year into bronze, at once and whole."""
+        from utils import pipeline
+
         settings, year, source, is_scheduled = _run()
         if is_scheduled and sources.has_whole_year(settings, year):
             return pipeline.bronze_key(settings, year)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 from utils import __version__
 from utils.errors import DelaywatchError
 from utils.settings import Settings
+from utils.years import check_year
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,20 +31,12 @@ if TYPE_CHECKING:
     from utils.storage.stores import FolderSource
 
 MAX_LOST_SHARE = 0.05  # of a month's flights that a newer file may lack; the Bureau's revisions change far fewer
-FIRST_YEAR, LAST_YEAR = 1987, 2100  # the Bureau of Transportation Statistics publishes from October 1987 on
 DETECTORS_FILE = Path(__file__).resolve().parents[1] / "detectors.yaml"
 INCIDENTS_FILE = DETECTORS_FILE.with_name("incidents.yaml")
 
 Others = ParamSpec("Others")
 
 log = logging.getLogger(__name__)
-
-
-def check_year(year: int) -> int:
-    """The year itself, if flights can be from it. Raises DelaywatchError otherwise."""
-    if not FIRST_YEAR <= year <= LAST_YEAR:
-        raise DelaywatchError(f"{year} is no year of this dataset; choose one from {FIRST_YEAR} to {LAST_YEAR}.")
-    return year
 
 
 def _within_memory(

@@ -151,17 +151,3 @@ def test_a_run_by_hand_replaces_the_file_of_a_person_when_asked_to(fetching: Any
     done(fetching, "fetch", year=2015, replace=True)
 
     assert (bronze / "2015.csv").read_text().count("\n2015-") == 12
-
-
-@pytest.mark.parametrize(("cause", "is_final"), [(None, True), (ConnectionError("cut"), False)])
-def test_a_wrong_file_is_final_and_a_network_that_fails_is_tried_again(
-    fetching: Any, cause: Exception | None, is_final: bool
-) -> None:
-    from airflow.sdk import RetryAction
-
-    error = DelaywatchError("a sentence")
-    error.__cause__ = cause
-
-    decision = fetching.get_task("fetch").retry_policy.evaluate(error)
-
-    assert decision.action == (RetryAction.FAIL if is_final else RetryAction.DEFAULT)

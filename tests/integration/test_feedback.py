@@ -450,8 +450,8 @@ def test_the_commands_to_run_next_are_shown_only_if_a_verdict_may_change(handler
     ("line", "sentence"),
     [
         (["JKF", "2013-02-08", "right"], "has no airport JKF; did you mean JFK?"),
-        (["JFK", "2013-02-30", "right"], "2013-02-30 is no day; write it like 2013-02-08, after the airport."),
-        (["JFK", "9999-12-31", "right"], "9999 is no year of this dataset; choose one from 1987 to 2100."),
+        (["JFK", "2013-02-30", "right"], "2013-02-30 is not a day; write it like 2013-02-08, after the airport."),
+        (["JFK", "9999-12-31", "right"], "9999 is not a year of this dataset; choose one from 1987 to 2100."),
         (["JFK", "2013-02-08", "maybe"], "There is no opinion 'maybe'; choose expected, wrong or right."),
         (["JFK", "2013-02-08"], "What was JFK on 2013-02-08? Add one of expected, wrong, right; or --withdraw"),
         (["JFK"], "Feedback is on a day of an airport; name both, such as JFK 2013-02-08."),
@@ -466,7 +466,7 @@ def test_the_commands_to_run_next_are_shown_only_if_a_verdict_may_change(handler
             "--withdraw takes back what was said of a day; leave out opinion",
         ),
         (["JFK", "2013-02-08", "right", "--year", "2013"], "--year chooses what is listed; leave it out"),
-        (["--year", "abc"], "'abc' is no year"),
+        (["--year", "abc"], "'abc' is not a year"),
         (["JFK", "2013-02-08", "right", "--author", " "], "Feedback needs an author; say who gives it."),
     ],
 )

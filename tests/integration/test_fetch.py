@@ -381,7 +381,7 @@ def test_scratch_that_cannot_be_written_is_named(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(("year", "source", "sentence"), [
-    (1986, "bts", "1986 is no year of this dataset"),
+    (1986, "bts", "1986 is not a year of this dataset"),
     (2015, "ftp", "There is no source ftp; choose one of bts, kaggle."),
 ])  # fmt: skip
 def test_what_cannot_be_fetched_is_refused_before_anybody_is_asked(

@@ -89,6 +89,13 @@ def test_a_missing_month_and_a_missing_day_are_named() -> None:
     ]
 
 
+def test_the_last_day_of_a_leap_year_is_missed_like_any_other() -> None:
+    days = whole_year(2012)
+    del days[date(2012, 12, 31)]
+
+    assert report(2012, days)["missing_days"] == ["2012-12-31"]
+
+
 def test_a_month_that_was_in_the_file_twice_is_named_and_a_few_copies_are_no_doubled_month() -> None:
     found = report(2011, whole_year(2011), duplicates=Duplicates({6: 300, 7: 5}, 0, 0))
 

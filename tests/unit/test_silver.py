@@ -84,6 +84,10 @@ def test_an_empty_delay_without_both_times_stays_empty() -> None:
     assert only(refine(flight(DEP_TIME="", DEP_DELAY="")), "dep_delay") is None
 
 
+def test_an_empty_delay_of_a_cancelled_flight_stays_empty_though_it_has_both_times() -> None:
+    assert only(refine(cancelled(CRS_DEP_TIME="900", DEP_TIME="905.0", DEP_DELAY="")), "dep_delay") is None
+
+
 def test_cancelled_alone_decides_what_is_cancelled() -> None:
     came_back = refine(cancelled(DEP_TIME="1530.0", DEP_DELAY="13.0"))
     on_time_without_delay = refine(flight(DEP_TIME="", DEP_DELAY=""))

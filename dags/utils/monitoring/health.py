@@ -1,4 +1,4 @@
-"""Is all well? Bronze, last run, warehouse, disk, certificate and backup in one look. And `python -m utils health`.
+"""Is all well? Bronze, last run, warehouse, disk, certificate and backup in one look.
 
 Every check is one sentence; a fault of lake or warehouse is one too, and none ends the others. Nothing is repaired
 here, and how the word gets to a browser is `health_page`'s.
@@ -13,13 +13,8 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-from rich.console import Console
-
-from utils import pipeline
-from utils.cli.options import LakeOption, WarehouseOption, settings_of
 from utils.errors import DelaywatchError
 from utils.settings import Settings
 from utils.watch_settings import WatchSettings
@@ -288,46 +283,3 @@ def _age(event: dict[str, str], now: datetime) -> str:
 
 def _minute(when: datetime) -> str:
     return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-# --- the command ------------------------------------------------------------------------------------------------------
-
-
-def health(
-    lake: LakeOption = None,
-    warehouse: WarehouseOption = None,
-    year: Annotated[
-        int | None, typer.Option("--year", "-y", help="The year whose bronze must be there; the last complete one.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
-    serve: Annotated[
-        str | None, typer.Option("--serve", metavar="HOST:PORT", help="Answer /health there with one word, for ever.")
-    ] = None,
-) -> None:
-    """Print a line each on bronze, last run, warehouse, disk, certificate and backup. Exit code 1 means a problem."""
-
-    from utils.monitoring import health_page
-
-    if serve:
-        health_page.serve(serve, lambda: _now(lake, warehouse, year))
-    found = _now(lake, warehouse, year)
-    console = Console()
-    if as_json:
-        console.print(json.dumps(found, indent=2, ensure_ascii=False), markup=False, highlight=False, soft_wrap=True)
-    else:
-        for one in found["findings"]:
-            line = f"{'ok     ' if one['is_well'] else 'PROBLEM'}  {one['what']:<11}  {one['sentence']}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-    if found["word"] != "ok":
-        raise typer.Exit(1)
-
-
-def _now(lake: str | None, warehouse: str | None, year: int | None) -> dict[str, Any]:
-    """The report as of this moment; the environment is read anew, as secrets may have been."""
-    from dataclasses import replace
-
-    now = datetime.now(UTC)
-    settings, watch = settings_of(lake, warehouse), WatchSettings.from_environment()
-    if year is not None:
-        watch = replace(watch, expected_year=pipeline.check_year(year))
-    return report(check(settings, watch, now), now)

@@ -1,4 +1,4 @@
-"""Retention: which logs, pictures and flights in silver are old enough to go, and their removal. And the command.
+"""Retention: which logs, pictures and flights in silver are old enough to go, and their removal.
 
 Nothing goes unless a setting asks for it. Bronze, gold, the quality report and the rejected rows never go; what goes
 can be made again: silver from bronze, pictures and page from gold. Logs in a bucket are that bucket's to expire.
@@ -14,12 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-from rich.console import Console
-
-from utils.cli.options import LakeOption, settings_of
 from utils.errors import DelaywatchError
 from utils.settings import Settings
 from utils.watch_settings import WatchSettings
@@ -28,11 +24,6 @@ if TYPE_CHECKING:
     from utils.storage.lake import Lake
 
 log = logging.getLogger(__name__)
-
-ASK = (
-    "Nothing is ever removed until DELAYWATCH_KEEP_LOGS_DAYS, DELAYWATCH_KEEP_PLOTS_YEARS or "
-    "DELAYWATCH_KEEP_SILVER_YEARS says how much stays."
-)
 
 
 @dataclass(frozen=True)
@@ -178,31 +169,3 @@ def _cannot(error: OSError, folder: Path | None) -> DelaywatchError:
         f"{error.filename or folder} cannot be swept ({error.strerror}); give this user the right to read and write "
         "there, or correct DELAYWATCH_LOG_FOLDER."
     )
-
-
-# --- the command ------------------------------------------------------------------------------------------------------
-
-
-def sweep_command(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and remove nothing.")] = False,
-    lake: LakeOption = None,
-) -> None:
-    """Remove logs, pictures and flights in silver that are older than DELAYWATCH_KEEP_* say; bronze and gold never."""
-    from datetime import UTC
-
-    watch = WatchSettings.from_environment()
-    console = Console()
-
-    def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    if not watch.removes_anything:
-        say(ASK)
-        return
-    needs_lake = bool(watch.keep_plots_years or watch.keep_silver_years)
-    settings = settings_of(lake, needs_lake=needs_lake, needs_warehouse=False)
-    found = sweep(settings, watch, datetime.now(UTC), dry_run)
-    for one in found:
-        say(f"{'Would go' if dry_run and not one.why_not else 'Gone' if not one.why_not else 'Kept'}: {one}")
-    if not found:
-        say("Nothing is old enough to go.")

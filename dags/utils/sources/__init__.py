@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from utils import pipeline
 from utils.errors import DelaywatchError
 from utils.settings import Settings
+from utils.years import check_year
 
 if TYPE_CHECKING:
     from utils.sources.download import Client, File, Patience, Progress
@@ -203,7 +204,7 @@ def _lost(before: dict[str, Any], after: dict[str, Any]) -> str:
 def _check(year: int, source: str) -> None:
     if source not in SOURCES:
         raise DelaywatchError(f"There is no source {source}; choose one of {', '.join(SOURCES)}.")
-    pipeline.check_year(year)
+    check_year(year)
 
 
 @contextmanager
