@@ -10,6 +10,7 @@ from airflow import sdk
 from utils import pipeline
 from utils.errors import DelaywatchError
 from utils.settings import Settings
+from utils.storage import keys
 
 FIRST_EXAMPLE_YEAR = 2009  # of Kaggle's dataset
 PATTERN = "^(198[7-9]|199[0-9]|20[0-9]{2}|2100)$"  # FIRST_YEAR to LAST_YEAR of the pipeline
@@ -28,8 +29,8 @@ def field(description: str) -> sdk.Param:
         type=["null", "string", "integer"],
         examples=[str(year) for year in range(FIRST_EXAMPLE_YEAR, datetime.now(UTC).year)],
         pattern=PATTERN,
-        minimum=pipeline.FIRST_YEAR,
-        maximum=pipeline.LAST_YEAR,
+        minimum=keys.FIRST_YEAR,
+        maximum=keys.LAST_YEAR,
     )
 
 
@@ -41,9 +42,9 @@ def find(context: Any) -> int | None:
     """
     asked = context["params"]["year"]
     if asked is not None:
-        return pipeline.check_year(int(asked))
+        return keys.check_year(int(asked))
     if context["dag_run"].run_type in INTERVAL_RUN_TYPES:
-        return pipeline.check_year(context["data_interval_start"].year)
+        return keys.check_year(context["data_interval_start"].year)
     return None
 
 

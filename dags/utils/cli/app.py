@@ -35,7 +35,7 @@ from utils.monitoring.health import health
 from utils.monitoring.notifications import alert
 from utils.monitoring.retention import sweep_command
 from utils.settings import Settings, read_secret
-from utils.storage.stores import FolderStore
+from utils.storage.folder import FolderStore
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -245,11 +245,13 @@ def bronze(
             'Standard input can end early unnoticed, so --replace needs its size too; add --bytes "$(wc -c < FILE)".'
         )
 
+    from utils.sources.bronze import put_bronze
+
     def put(settings: Settings, one: int, progress: Progress) -> None:
         with _file_of(csv, settings, one, size) as path, _megabytes(progress, f"{one} check, MB") as step:
             shown_as = path.name if csv == STANDARD_INPUT else None
             _show(
-                pipeline.put_bronze(
+                put_bronze(
                     settings,
                     one,
                     path,
@@ -273,6 +275,8 @@ def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iter
 
     Raises DelaywatchError when standard input is a terminal, or may have ended early.
     """
+    from utils.sources.bronze import check_csv
+
     if csv != STANDARD_INPUT:
         yield csv
         return
@@ -302,7 +306,7 @@ def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iter
                 "send the whole file again, with the size of that file."
             )
         if is_cut and not size:
-            pipeline.check_csv(path, year, path.name)  # says so if it is no CSV at all
+            check_csv(path, year, path.name)  # says so if it is no CSV at all
             raise DelaywatchError(
                 "Standard input ends in the middle of a line, so it may have been cut; send the whole file again, or "
                 "add a line end to its last line."

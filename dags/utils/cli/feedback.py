@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from utils import pipeline
 from utils.cli.options import OnlyYearOption, WarehouseOption, settings_of, years_of
 from utils.errors import DelaywatchError, printable
+from utils.storage import keys
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,7 +154,7 @@ def _day(text: str | None) -> date:
         day = date.fromisoformat(text)
     except ValueError:
         raise DelaywatchError(f"{text} is no day; write it like 2013-02-08, after the airport.") from None
-    pipeline.check_year(day.year)
+    keys.check_year(day.year)
     return day
 
 

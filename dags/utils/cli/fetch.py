@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from utils import sources
 from utils.cli.options import LakeOption, YearOption, settings_of, years_of
 from utils.errors import DelaywatchError
 
@@ -55,7 +54,7 @@ def fetch(
     ] = False,
     lake: LakeOption = None,
 ) -> None:
-    """Fetch a year's flights into bronze. A fetch that was cut goes on where it was; unchanged files are kept.
+    """Fetch a year's flights into bronze. Files that are complete and unchanged are not fetched again.
 
     The hosts are DELAYWATCH_BTS_URL and DELAYWATCH_KAGGLE_URL. A year that fails ends the command; those before it are
     in bronze. A newer version of a fetched year replaces it, unless months or many flights are missing from it.
@@ -65,12 +64,12 @@ def fetch(
             "--so-far and --from are for --source bts. Kaggle's years are whole; put one that was downloaded by hand "
             "into the lake with `python -m utils bronze --year YEAR --from FILE`."
         )
+    from utils.sources.fetch import into_bronze
+
     settings = settings_of(lake, needs_warehouse=False)
     for one in years_of(year):
         with _bar() as show:
-            key = sources.into_bronze(
-                settings, one, source.value, folder=folder, so_far=so_far, replace=replace, progress=show
-            )
+            key = into_bronze(settings, one, source.value, folder=folder, so_far=so_far, replace=replace, progress=show)
         Console().print(key, highlight=False)
 
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from utils import pipeline
 from utils.errors import DelaywatchError
 from utils.settings import Settings
+from utils.storage import keys
 
 
 def years_of(asked: list[str]) -> list[int]:
@@ -19,7 +19,7 @@ def years_of(asked: list[str]) -> list[int]:
         first, _, last = part.partition(":")
         if not re.fullmatch(r"[0-9]{1,9}(:[0-9]{1,9})?", part):
             raise DelaywatchError(f"{part[:40]!r} is no year; write 2018, a range such as 2009:2018, or 2011,2013.")
-        ends = [pipeline.check_year(int(first)), pipeline.check_year(int(last or first))]
+        ends = [keys.check_year(int(first)), keys.check_year(int(last or first))]
         if ends[1] < ends[0]:
             raise DelaywatchError(f"The range {part} runs backwards; write {last}:{first}.")
         found += range(ends[0], ends[1] + 1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -18,10 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from utils import pipeline
 from utils.cli.options import LakeOption, WarehouseOption, settings_of
 from utils.errors import DelaywatchError
 from utils.settings import Settings
+from utils.storage import keys
 from utils.watch_settings import WatchSettings
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
     from utils.warehouse.years import finished_years
 
     lake = Lake(settings)
-    years = [year for year in lake.years() if _has_gold(lake, year)]
+    years = [year for year in lake.years() if lake.has(keys.airport_days_key(year))]
     place, finished = finished_years(settings.warehouse)
     stale = {year: why for year in years if (why := _behind(lake, year, finished.get(year)))}
     if stale:
@@ -131,61 +130,30 @@ def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
 
 def _behind(lake: Lake, year: int, finished: WarehouseYear | None) -> str | None:
     """Return why the warehouse's year differs from the lake's: bronze file, rows or detector settings; else None."""
-    from utils.storage import lake as keys
+    from utils.storage.freshness import joint_hash
 
     if finished is None or finished.sha256 is None:
         return "never finished"
     if finished.sha256 != lake.read_quality(year)["sha256"]:
         return "another file"
-    rows = {"airport_days": _rows_and_hash(lake, keys.airport_days_key(year), None)[0]}
+    rows = {"airport_days": lake.rows_and_first(keys.airport_days_key(year))[0]}
     hashes = []
     for name in lake.detectors_of(year):
-        count, params_hash = _rows_and_hash(lake, keys.anomalies_key(year, name), "params_hash")
+        count, params_hash = lake.rows_and_first(keys.anomalies_key(year, name), "params_hash")
         rows[f"anomalies of {name}"] = count
         hashes += [params_hash] if count else []
     for what in sorted({*rows, *finished.rows}):
         if rows.get(what, 0) != finished.rows.get(what, 0):
             return f"{what}: {rows.get(what, 0):,} in gold, {finished.rows.get(what, 0):,} in the warehouse"
-    # As `pipeline.publish` records it.
-    if finished.params_hash != keys.content_hash("".join(hashes).encode())[:12]:
+    if finished.params_hash != joint_hash(hashes):
         return "verdicts of other settings"
     return None
 
 
-def _has_gold(lake: Lake, year: int) -> bool:
-    from utils.storage import lake as keys
-
-    return lake.has(keys.airport_days_key(year))
-
-
-def _rows_and_hash(lake: Lake, key: str, column: str | None) -> tuple[int, str]:
-    """Return the number of rows of a parquet file and the first value of a column.
-
-    Reads the file's footer and that column, and decodes one value, so that memory does not grow with the rows.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from utils.storage.stores import SourceFile
-
-    with closing(lake.store.open(key)) as source:
-        try:
-            file = pq.ParquetFile(pa.PythonFile(SourceFile(source), mode="r"))
-            rows = int(file.metadata.num_rows)
-            value = ""
-            if column and rows:
-                batch = next(file.iter_batches(batch_size=1, row_groups=[0], columns=[column], use_threads=False))
-                value = str(batch[column][0].as_py())
-        except pa.ArrowInvalid as error:
-            raise DelaywatchError(
-                f"{key} in {lake.uri} is damaged; delete it and run the step that writes it again."
-            ) from error
-    return rows, value
-
-
 def _disks(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
     """Yield one finding for each disk that scratch space, logs or a lake in a folder are on."""
-    from utils.storage.stores import FolderStore, open_store
+    from utils.storage.folder import FolderStore
+    from utils.storage.url import open_store
 
     store = open_store(settings)
     folders = {
@@ -329,5 +297,5 @@ def _now(lake: str | None, warehouse: str | None, year: int | None) -> dict[str,
     now = datetime.now(UTC)
     settings, watch = settings_of(lake, warehouse), WatchSettings.from_environment()
     if year is not None:
-        watch = replace(watch, expected_year=pipeline.check_year(year))
+        watch = replace(watch, expected_year=keys.check_year(year))
     return report(check(settings, watch, now), now)

@@ -35,15 +35,16 @@ def tell_year(settings: Settings, alerts: AlertSettings, year: int, where: str) 
     where: a line that says where the results are. Does nothing when nobody is to be told, or nothing is new. Raises
     DelaywatchError when the findings cannot be read or what was told cannot be kept.
     """
-    from utils.storage import lake as keys
+    from utils.storage import keys
     from utils.storage.lake import Lake
+    from utils.storage.parquet import encode_json
 
     if not alerts.is_configured:
         return
     lake = Lake(settings)
     message, after = _findings(lake, year, _told(lake, year), where)
     if message and _send(message, alerts):
-        lake.store.put(keys.told_key(year), keys.encode_json(after))
+        lake.store.put(keys.told_key(year), encode_json(after))
 
 
 def tell_failure(alerts: AlertSettings, failure: Failure) -> None:
@@ -67,7 +68,7 @@ def _send(message: Message, alerts: AlertSettings) -> bool:
 
 def _findings(lake: Lake, year: int, told: Told | None, where: str) -> tuple[Message | None, dict[str, Any]]:
     from utils.monitoring import messages
-    from utils.storage import lake as keys
+    from utils.storage import keys
 
     events, days = (
         lake.read_table(keys.explanation_key(year, name)).to_pandas(date_as_object=False)
@@ -77,7 +78,7 @@ def _findings(lake: Lake, year: int, told: Told | None, where: str) -> tuple[Mes
 
 
 def _told(lake: Lake, year: int) -> Told | None:
-    from utils.storage import lake as keys
+    from utils.storage import keys
 
     data = lake.store.get(keys.told_key(year))
     if data is None:

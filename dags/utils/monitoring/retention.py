@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 
 from utils.cli.options import LakeOption, settings_of
-from utils.errors import DelaywatchError
+from utils.errors import Busy, DelaywatchError
 from utils.settings import Settings
 from utils.watch_settings import WatchSettings
 
@@ -78,7 +78,7 @@ def sweep(settings: Settings, watch: WatchSettings, now: datetime, is_dry_run: b
 
 def _old(lake: Lake, watch: WatchSettings) -> Iterator[tuple[str, int, list[str]]]:
     """Everything of the lake that is beyond what is kept: what it is, its year, its keys; oldest first."""
-    from utils.storage import lake as names
+    from utils.storage import keys as names
 
     plots, silver = {}, {}
     for year in lake.years():
@@ -102,28 +102,21 @@ def _held(lake: Lake, year: int) -> Iterator[str | None]:
     try:
         with lake.staging(year):
             yield _why_not(lake, year)
-    except DelaywatchError as error:
-        if not isinstance(error.__cause__, BlockingIOError):
-            raise
+    except Busy:
         yield "another run is writing it"
 
 
 def _why_not(lake: Lake, year: int) -> str | None:
     """Why the year's silver and pictures must stay: they could not be made again, or a step still needs them."""
     from utils.detectors import PUBLISHED
-    from utils.storage import lake as names
+    from utils.storage.freshness import State, gold_of
 
     if year not in lake.bronze_years():
         return "its bronze is not there, so it could not be made again"
-    days_key, verdicts_key = names.airport_days_key(year), names.anomalies_key(year, PUBLISHED)
-    reasons_key = names.explanation_key(year, "anomaly_reasons")
-    if not all(lake.has(key) for key in (days_key, verdicts_key, reasons_key)):
+    states = {table.state for table in gold_of(lake, year, PUBLISHED).needed}
+    if State.MISSING in states:
         return "its run has not come to its end"
-    days, days_hash = lake.read_hashed(days_key, ["origin"])
-    verdicts, verdicts_hash = lake.read_hashed(verdicts_key, ["origin"])
-    reasons = lake.read_table(reasons_key, ["origin"])
-    made_from = [names.made_from(table) for table in (days, verdicts, reasons)]
-    if made_from != [lake.manifest(year)["sums"], days_hash, verdicts_hash]:
+    if State.STALE in states:
         return "a step of it is still to come"
     return None
 
