@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from utils.analysis.airports import METRO_AREAS
 from utils.layers import gold, ingest
-from utils.storage.stores import FolderSource
+from utils.storage.folder import FolderSource
 from utils.tuning import evaluation
 
 HERE = Path(__file__).parent

@@ -51,11 +51,12 @@ class WaitForBronze(sdk.BaseSensorOperator):
 
     # Not @task.sensor, which logs a deprecation in every task: https://github.com/apache/airflow/pull/62746
     def poke(self, context: Any) -> sdk.PokeReturnValue:  # noqa: D102
-        from utils import pipeline, sources
+        from utils import pipeline
+        from utils.sources.record import has_whole_year
 
         settings, year = _run(context)
         is_scheduled = context["dag_run"].run_type == "scheduled"
-        is_there = sources.has_whole_year(settings, year) if is_scheduled else bool(pipeline.bronze_key(settings, year))
+        is_there = has_whole_year(settings, year) if is_scheduled else bool(pipeline.bronze_key(settings, year))
         return sdk.PokeReturnValue(is_there, pipeline.detector_names(settings, context["params"]["detectors"]))
 
 

@@ -23,8 +23,8 @@ from demo import airflow_home, bronze, fingerprint, flights, summary, warehouse
 from utils import pipeline
 from utils.errors import DelaywatchError
 from utils.settings import Settings
+from utils.storage import keys
 from utils.storage.lake import Lake
-from utils.years import check_year
 
 FOLDER = Path(__file__).resolve().parent.parent / ".demo"
 
@@ -95,8 +95,8 @@ def _year(text: str | None, csv: Path | None) -> int:
             )
         text = named[0] if named else str(flights.YEAR)
     if not text.isdecimal():
-        raise DelaywatchError(f"{text!r} is not a year; write it with four digits, for example YEAR=2018.")
-    return check_year(int(text))
+        raise DelaywatchError(f"{text!r} is no year; write it with four digits, for example YEAR=2018.")
+    return keys.check_year(int(text))
 
 
 def _run(progress: _Progress, folder: Path, year: int, csv: Path | None) -> tuple[Lake, list[str] | None]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from demo import flights
-from utils import pipeline
 from utils.errors import DelaywatchError
-from utils.storage.lake import bronze_keys
+from utils.sources.bronze import check_csv
+from utils.storage.keys import bronze_keys
 
 
 def _place(lake: Path, key: str, year: int) -> Path:
@@ -41,7 +41,7 @@ def use_own_file(lake: Path, year: int, csv: Path) -> str:
     )
     if key is None:
         raise DelaywatchError(f"{csv} is neither .csv nor .csv.gz; unpack it, or rename it to what it is.")
-    pipeline.check_csv(csv, year)
+    check_csv(csv, year)
     place = _place(lake, key, year)
     link = place.with_name(f".{place.name}.link")
     link.unlink(missing_ok=True)

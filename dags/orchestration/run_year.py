@@ -9,7 +9,7 @@ from airflow import sdk
 
 from utils.errors import InvalidInput
 from utils.settings import Settings
-from utils.years import FIRST_YEAR, LAST_YEAR, check_year
+from utils.storage.keys import FIRST_YEAR, LAST_YEAR, check_year
 
 FIRST_EXAMPLE_YEAR = 2009  # of Kaggle's dataset
 PATTERN = "^(198[7-9]|199[0-9]|20[0-9]{2}|2100)$"  # FIRST_YEAR to LAST_YEAR

@@ -18,7 +18,7 @@ from demo.airflow_home import DAGS
 from tests.bureau import Bureau, serving
 from tests.receivers import webhook
 from tests.steps import YEAR
-from utils.storage import lake as keys
+from utils.storage import keys
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Airflow's own
 

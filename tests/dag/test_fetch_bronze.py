@@ -16,9 +16,9 @@ import pytest
 from demo.airflow_home import DAGS
 from tests.bronze import flight
 from tests.bureau import Bureau, month_path, serving, year_of_zips
-from utils import sources
 from utils.errors import DelaywatchError
 from utils.settings import Settings
+from utils.sources.fetch import into_bronze
 
 NEW_YEAR = datetime(2016, 1, 1, tzinfo=UTC)
 
@@ -117,7 +117,7 @@ def test_the_scheduled_run_that_waits_for_the_file_takes_the_whole_year_and_not_
 ) -> None:
     monkeypatch.setenv("DELAYWATCH_WAREHOUSE", "postgresql://nobody@127.0.0.1:1/nothing")
     december = bureau.files.pop(month_path(2015, 12))
-    sources.into_bronze(Settings.from_environment(), 2015, so_far=True)
+    into_bronze(Settings.from_environment(), 2015, so_far=True)
     assert done(dag, "wait_for_bronze").is_done is False
 
     bureau.files[month_path(2015, 12)] = december

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from utils.settings import Settings
-from utils.storage.lake import Lake, bronze_keys, sums_key
+from utils.storage.keys import bronze_keys, sums_key
+from utils.storage.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 LAKEHOUSE = ROOT / "infra-notes/lakehouse"

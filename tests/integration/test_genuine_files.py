@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from utils.layers import gold, ingest, quality
-from utils.storage.stores import FolderSource
+from utils.storage.folder import FolderSource
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "dev"
 SAMPLE = "kaggle_sample/2018_first9999.csv"

@@ -31,7 +31,9 @@ from utils.monitoring import health, health_page
 from utils.monitoring.health import Finding
 from utils.monitoring.health_page import Word
 from utils.settings import Settings
-from utils.storage.lake import Lake, anomalies_key, made_from
+from utils.storage.keys import anomalies_key
+from utils.storage.lake import Lake
+from utils.storage.parquet import made_from
 from utils.watch_settings import WatchSettings
 
 ROOT = Path(__file__).parents[2]
@@ -299,7 +301,9 @@ def test_the_command_stays_small_however_large_a_year_is(done: Settings) -> None
     for key in [BRONZE_KEY, *lake.silver_parts(YEAR)]:
         os.truncate(Path(done.lake.removeprefix("file://"), key), 4 << 30)  # sparse: whoever reads it needs 4 GB
     verdicts = lake.read_anomalies(YEAR, "delaywatch")
-    lake.write_table(anomalies_key(YEAR, "delaywatch"), pa.concat_tables([verdicts] * 400), made_from(verdicts) or "")
+    lake.write_table(
+        anomalies_key(YEAR, "delaywatch"), pa.concat_tables([verdicts] * 400), made_from(verdicts.schema) or ""
+    )
     program = """
 import re, sys
 from pathlib import Path

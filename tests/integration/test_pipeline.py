@@ -16,9 +16,8 @@ from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError
 from utils.layers import gold
 from utils.settings import Settings
-from utils.storage import lake as keys
+from utils.storage import keys
 from utils.storage.lake import Lake
-from utils.years import check_year
 
 
 @pytest.fixture
@@ -191,5 +190,5 @@ def test_a_warehouse_that_lost_rows_is_not_published(done: Settings, lost: str, 
 
 @pytest.mark.parametrize("year", [1886, 1986, 2101, 3000])
 def test_a_year_without_such_flights_is_refused(year: int) -> None:
-    with pytest.raises(DelaywatchError, match=f"{year} is not a year of this dataset"):
-        check_year(year)
+    with pytest.raises(DelaywatchError, match=f"{year} is no year of this dataset"):
+        keys.check_year(year)

@@ -27,7 +27,7 @@ from tests.bronze import HEADER, Flight, cancelled, csv_of, flight, line, year_o
 from utils import schemas
 from utils.errors import DelaywatchError
 from utils.layers import csv_reader, gold, ingest, silver
-from utils.storage.stores import FolderSource
+from utils.storage.folder import FolderSource
 
 YEAR = 2015
 

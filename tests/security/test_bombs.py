@@ -19,8 +19,8 @@ from utils.errors import DelaywatchError
 from utils.layers.csv_reader import StreamReader
 from utils.settings import Settings
 from utils.sources import archive
+from utils.storage.folder import FolderSource
 from utils.storage.lake import Lake
-from utils.storage.stores import FolderSource
 
 MB = 1 << 20
 URL = "https://published.example/2015_1.zip"

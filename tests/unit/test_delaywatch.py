@@ -17,7 +17,7 @@ from utils.detectors import delaywatch
 from utils.detectors.baseline import Baseline, History
 from utils.detectors.delaywatch import detect, expectations, return_period_days, z_of
 from utils.layers import gold, ingest
-from utils.storage.stores import FolderSource
+from utils.storage.folder import FolderSource
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "dev"
 LEVELS = (75.0, 180.0, 500.0)

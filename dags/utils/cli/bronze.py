@@ -72,11 +72,11 @@ def bronze(
         )
 
     def put(settings: Settings, one: int, bars: Progress) -> None:
-        from utils import pipeline
+        from utils.sources.bronze import put_bronze
 
         with _file_of(csv, settings, one, size) as path, megabytes(bars, f"{one} check, MB") as show:
             shown_as = path.name if csv == STANDARD_INPUT else None
-            key = pipeline.put_bronze(
+            key = put_bronze(
                 settings, one, path, replace=replace, allow_fewer=fewer_flights, shown_as=shown_as, progress=show
             )
         say(key)
@@ -96,8 +96,8 @@ def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iter
 
     Raises InvalidInput when standard input is a terminal, or may have ended early.
     """
-    from utils import pipeline
-    from utils.storage.stores import FolderStore
+    from utils.sources.bronze import check_csv
+    from utils.storage.folder import FolderStore
 
     if csv != STANDARD_INPUT:
         yield csv
@@ -119,7 +119,7 @@ def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iter
                 "send the whole file again, with the size of that file."
             )
         if is_cut and not size:
-            pipeline.check_csv(path, year, path.name)  # raises if the input is not a CSV at all
+            check_csv(path, year, path.name)  # raises if the input is not a CSV at all
             raise InvalidInput(
                 "Standard input ends in the middle of a line, so it may have been cut; send the whole file again, or "
                 "add a line end to its last line."

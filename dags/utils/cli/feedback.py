@@ -18,7 +18,7 @@ from rich.text import Text
 from utils.cli.options import OnlyYearOption, WarehouseOption, settings_of, years_of
 from utils.cli.output import say
 from utils.errors import InvalidInput, Missing, printable
-from utils.years import check_year
+from utils.storage.keys import check_year
 
 if TYPE_CHECKING:
     import pandas as pd

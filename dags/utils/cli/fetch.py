@@ -52,24 +52,23 @@ def fetch(
     ] = False,
     lake: LakeOption = None,
 ) -> None:
-    """Fetch a year's flights into bronze. A fetch that was cut goes on where it was; unchanged files are kept.
+    """Fetch a year's flights into bronze. Files that are complete and unchanged are not fetched again.
 
     The hosts are DELAYWATCH_BTS_URL and DELAYWATCH_KAGGLE_URL. A year that fails ends the command; those before it are
     in bronze. A newer version of a fetched year replaces it, unless months or many flights are missing from it.
     """
-    from utils import sources
+    from utils.sources.fetch import into_bronze
 
     if (so_far or folder) and source is Source.KAGGLE:
         raise InvalidInput(
             "--so-far and --from are for --source bts. Kaggle's years are whole; put one that was downloaded by hand "
             "into the lake with `python -m utils bronze --year YEAR --from FILE`."
         )
+
     settings = settings_of(lake, needs_warehouse=False)
     for one in years_of(year):
         with _bar() as show:
-            key = sources.into_bronze(
-                settings, one, source.value, folder=folder, so_far=so_far, replace=replace, progress=show
-            )
+            key = into_bronze(settings, one, source.value, folder=folder, so_far=so_far, replace=replace, progress=show)
         say(key)
 
 

@@ -11,8 +11,8 @@ import typer
 
 from utils.cli.options import LakeOption, WarehouseOption, settings_of
 from utils.cli.output import say
+from utils.storage.keys import check_year
 from utils.watch_settings import WatchSettings
-from utils.years import check_year
 
 
 def health(

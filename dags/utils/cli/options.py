@@ -9,7 +9,7 @@ import typer
 
 from utils.errors import InvalidInput
 from utils.settings import Settings
-from utils.years import check_year
+from utils.storage.keys import check_year
 
 
 def years_of(asked: list[str]) -> list[int]:

@@ -28,7 +28,7 @@ from utils.errors import DelaywatchError
 from utils.layers import columns, csv_reader, gaps, gold, rules, silver
 from utils.layers.csv_reader import RangeReader, StreamReader
 from utils.reporting import wording
-from utils.storage.lake import write_parquet
+from utils.storage.parquet import write_parquet
 
 if TYPE_CHECKING:
     from utils.storage.stores import Source

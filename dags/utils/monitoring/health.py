@@ -9,19 +9,24 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from cryptography import x509
 
 from utils.errors import DelaywatchError
+from utils.reporting import wording
 from utils.settings import Settings
+from utils.storage import keys
+from utils.storage.folder import FolderStore
+from utils.storage.freshness import joint_hash
+from utils.storage.lake import Lake
+from utils.storage.url import open_store
+from utils.warehouse.airflow import last_ended, under_way
+from utils.warehouse.years import WarehouseYear, finished_years
 from utils.watch_settings import WatchSettings
-
-if TYPE_CHECKING:
-    from utils.storage.lake import Lake
-    from utils.warehouse.years import WarehouseYear
 
 PATIENCE = timedelta(days=180)  # the scheduled run waits for its file so long, see `flight_anomalies`
 LEAST_FREE_SHARE, LEAST_FREE_BYTES = 0.1, 2 << 30  # of a disk; a year of silver and gold is 0.4 GB
@@ -67,8 +72,6 @@ def report(found: list[Finding], now: datetime) -> dict[str, Any]:
 
 
 def _bronze(settings: Settings, watch: WatchSettings, today: date) -> Iterator[Finding]:
-    from utils.storage.lake import Lake
-
     lake, year = Lake(settings), watch.expected_year or today.year - 1
     if year in lake.bronze_years():
         yield Finding("bronze", True, f"{lake.bronze_key(year)} is in {lake.uri}.")
@@ -82,8 +85,6 @@ def _bronze(settings: Settings, watch: WatchSettings, today: date) -> Iterator[F
 
 def _run(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
     if watch.airflow_database:
-        from utils.warehouse.airflow import last_ended
-
         if last := last_ended(watch.airflow_database):
             how = (
                 "in success"
@@ -93,8 +94,6 @@ def _run(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
             yield Finding("run", last.is_well, f"The run {last.run_id} ended on {_minute(last.ended)} {how}.")
         else:
             yield Finding("run", True, "No run has ended in Airflow yet.")
-    from utils.warehouse.years import finished_years
-
     _, finished = finished_years(settings.warehouse)
     if not finished:
         yield Finding("run", True, "No year has been finished yet.")
@@ -104,13 +103,8 @@ def _run(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
 
 
 def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
-    from utils.reporting import wording
-    from utils.storage.lake import Lake
-    from utils.warehouse.airflow import under_way
-    from utils.warehouse.years import finished_years
-
     lake = Lake(settings)
-    years = [year for year in lake.years() if _has_gold(lake, year)]
+    years = [year for year in lake.years() if lake.has(keys.airport_days_key(year))]
     place, finished = finished_years(settings.warehouse)
     stale = {year: why for year in years if (why := _behind(lake, year, finished.get(year)))}
     if stale:
@@ -126,62 +120,26 @@ def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
 
 def _behind(lake: Lake, year: int, finished: WarehouseYear | None) -> str | None:
     """Return why the warehouse's year differs from the lake's: bronze file, rows or detector settings; else None."""
-    from utils.storage import lake as keys
-
     if finished is None or finished.sha256 is None:
         return "never finished"
     if finished.sha256 != lake.read_quality(year)["sha256"]:
         return "another file"
-    rows = {"airport_days": _rows_and_hash(lake, keys.airport_days_key(year), None)[0]}
+    rows = {"airport_days": lake.rows_and_first(keys.airport_days_key(year))[0]}
     hashes = []
     for name in lake.detectors_of(year):
-        count, params_hash = _rows_and_hash(lake, keys.anomalies_key(year, name), "params_hash")
+        count, params_hash = lake.rows_and_first(keys.anomalies_key(year, name), "params_hash")
         rows[f"anomalies of {name}"] = count
         hashes += [params_hash] if count else []
     for what in sorted({*rows, *finished.rows}):
         if rows.get(what, 0) != finished.rows.get(what, 0):
             return f"{what}: {rows.get(what, 0):,} in gold, {finished.rows.get(what, 0):,} in the warehouse"
-    # As `pipeline.publish` records it.
-    if finished.params_hash != keys.content_hash("".join(hashes).encode())[:12]:
+    if finished.params_hash != joint_hash(hashes):
         return "verdicts of other settings"
     return None
 
 
-def _has_gold(lake: Lake, year: int) -> bool:
-    from utils.storage import lake as keys
-
-    return lake.has(keys.airport_days_key(year))
-
-
-def _rows_and_hash(lake: Lake, key: str, column: str | None) -> tuple[int, str]:
-    """Return the number of rows of a parquet file and the first value of a column.
-
-    Reads the file's footer and that column, and decodes one value, so that memory does not grow with the rows.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from utils.storage.stores import SourceFile
-
-    with closing(lake.store.open(key)) as source:
-        try:
-            file = pq.ParquetFile(pa.PythonFile(SourceFile(source), mode="r"))
-            rows = int(file.metadata.num_rows)
-            value = ""
-            if column and rows:
-                batch = next(file.iter_batches(batch_size=1, row_groups=[0], columns=[column], use_threads=False))
-                value = str(batch[column][0].as_py())
-        except pa.ArrowInvalid as error:
-            raise DelaywatchError(
-                f"{key} in {lake.uri} is damaged; delete it and run the step that writes it again."
-            ) from error
-    return rows, value
-
-
 def _disks(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
     """Yield one finding for each disk that scratch space, logs or a lake in a folder are on."""
-    from utils.storage.stores import FolderStore, open_store
-
     store = open_store(settings)
     folders = {
         "DELAYWATCH_SCRATCH": settings.scratch,
@@ -217,10 +175,6 @@ def _disks(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
 def _certificate(path: Path | None, now: datetime) -> Iterator[Finding]:
     if path is None:
         return
-    from cryptography import x509
-
-    from utils.reporting import wording
-
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
     except OSError as error:
@@ -273,8 +227,6 @@ def _backup(place: str | None, path: Path | None, now: datetime) -> Iterator[Fin
 
 
 def _age(event: dict[str, str], now: datetime) -> str:
-    from utils.reporting import wording
-
     hours = int((now - datetime.fromisoformat(event["at"])).total_seconds() // 3600)
     if hours < 1:
         return "less than an hour"

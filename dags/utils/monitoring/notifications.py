@@ -15,8 +15,9 @@ from utils.monitoring import messages
 from utils.monitoring.channels import deliver
 from utils.monitoring.messages import Failure, Message, Told
 from utils.settings import Settings
-from utils.storage import lake as keys
+from utils.storage import keys
 from utils.storage.lake import Lake
+from utils.storage.parquet import encode_json
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def tell_year(settings: Settings, alerts: AlertSettings, year: int, where: str) 
     lake = Lake(settings)
     message, after = _findings(lake, year, _told(lake, year), where)
     if message and _send(message, alerts):
-        lake.store.put(keys.told_key(year), keys.encode_json(after))
+        lake.store.put(keys.told_key(year), encode_json(after))
 
 
 def tell_failure(alerts: AlertSettings, failure: Failure) -> None:

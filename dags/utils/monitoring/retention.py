@@ -14,14 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from utils.errors import DelaywatchError
+from utils.detectors import PUBLISHED
+from utils.errors import Busy, DelaywatchError
+from utils.reporting import wording
 from utils.settings import Settings
+from utils.storage import keys as names
+from utils.storage.freshness import State, gold_of
+from utils.storage.lake import Lake
 from utils.watch_settings import WatchSettings
-
-if TYPE_CHECKING:
-    from utils.storage.lake import Lake
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,6 @@ class Sweepings:
         """One line for a person."""
         if self.why_not:
             return f"{self.what}: stays, {self.why_not}"
-        from utils.reporting import wording
-
         return f"{self.what}: {wording.count(len(self.keys) + len(self.files), 'file')}"
 
 
@@ -50,8 +49,6 @@ def sweep(settings: Settings, watch: WatchSettings, now: datetime, is_dry_run: b
     now: with a timezone. Years count by themselves: the newest ones stay, whatever today is. A year is not touched
     while its silver is being written or a step of it is still to come. Raises DelaywatchError when something cannot go.
     """
-    from utils.storage.lake import Lake
-
     found = list(_logs(watch, now))
     if watch.keep_plots_years or watch.keep_silver_years:
         lake = Lake(settings)
@@ -69,8 +66,6 @@ def sweep(settings: Settings, watch: WatchSettings, now: datetime, is_dry_run: b
 
 def _old(lake: Lake, watch: WatchSettings) -> Iterator[tuple[str, int, list[str]]]:
     """Everything of the lake that is beyond what is kept: what it is, its year, its keys; oldest first."""
-    from utils.storage import lake as names
-
     plots, silver = {}, {}
     for year in lake.years():
         if keys := lake.store.list(names.plots_folder(year)):
@@ -93,28 +88,18 @@ def _held(lake: Lake, year: int) -> Iterator[str | None]:
     try:
         with lake.staging(year):
             yield _why_not(lake, year)
-    except DelaywatchError as error:
-        if not isinstance(error.__cause__, BlockingIOError):
-            raise
+    except Busy:
         yield "another run is writing it"
 
 
 def _why_not(lake: Lake, year: int) -> str | None:
     """Why the year's silver and pictures must stay: they could not be made again, or a step still needs them."""
-    from utils.detectors import PUBLISHED
-    from utils.storage import lake as names
-
     if year not in lake.bronze_years():
         return "its bronze is not there, so it could not be made again"
-    days_key, verdicts_key = names.airport_days_key(year), names.anomalies_key(year, PUBLISHED)
-    reasons_key = names.explanation_key(year, "anomaly_reasons")
-    if not all(lake.has(key) for key in (days_key, verdicts_key, reasons_key)):
+    states = {table.state for table in gold_of(lake, year, PUBLISHED).needed}
+    if State.MISSING in states:
         return "its run has not come to its end"
-    days, days_hash = lake.read_hashed(days_key, ["origin"])
-    verdicts, verdicts_hash = lake.read_hashed(verdicts_key, ["origin"])
-    reasons = lake.read_table(reasons_key, ["origin"])
-    made_from = [names.made_from(table) for table in (days, verdicts, reasons)]
-    if made_from != [lake.manifest(year)["sums"], days_hash, verdicts_hash]:
+    if State.STALE in states:
         return "a step of it is still to come"
     return None
 
@@ -130,8 +115,6 @@ def _logs(watch: WatchSettings, now: datetime) -> Iterator[Sweepings]:
         raise DelaywatchError(
             "DELAYWATCH_KEEP_LOGS_DAYS is set, but not where the logs are; set DELAYWATCH_LOG_FOLDER."
         )
-    from utils.reporting import wording
-
     oldest = (now - timedelta(days=watch.keep_logs_days)).timestamp()
     files = []
     try:
