@@ -197,7 +197,7 @@ def test_the_days_of_the_certificate_are_counted(
     assert found(done, certificate(tmp_path / "tls.crt", days))["certificate"] == Finding("certificate", is_well, said)
 
 
-@pytest.mark.parametrize(("content", "said"), [(None, "cannot be read"), (b"nonsense", "is no certificate in PEM")])
+@pytest.mark.parametrize(("content", "said"), [(None, "cannot be read"), (b"nonsense", "is not a certificate in PEM")])
 def test_a_certificate_that_cannot_be_read_is_a_problem(
     done: Settings, tmp_path: Path, content: bytes | None, said: str
 ) -> None:

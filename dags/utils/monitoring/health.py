@@ -16,7 +16,7 @@ from typing import Any
 
 from cryptography import x509
 
-from utils.errors import DelaywatchError
+from utils.errors import DelaywatchError, InvalidInput, cannot_read
 from utils.reporting import wording
 from utils.settings import Settings
 from utils.storage import keys
@@ -178,11 +178,9 @@ def _certificate(path: Path | None, now: datetime) -> Iterator[Finding]:
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
     except OSError as error:
-        raise DelaywatchError(
-            f"DELAYWATCH_CERTIFICATE {path} cannot be read ({error.strerror}); correct its path or rights."
-        ) from error
+        raise cannot_read(path, error, "DELAYWATCH_CERTIFICATE") from error
     except ValueError as error:
-        raise DelaywatchError(f"DELAYWATCH_CERTIFICATE {path} is no certificate in PEM; correct its path.") from error
+        raise InvalidInput(f"DELAYWATCH_CERTIFICATE {path} is not a certificate in PEM; correct its path.") from error
     end = certificate.not_valid_after_utc
     days = (end - now).days
     if end <= now:
@@ -203,7 +201,7 @@ def _backup(place: str | None, path: Path | None, now: datetime) -> Iterator[Fin
     try:
         record = json.loads(path.read_bytes()) if path.exists() else {}
     except (OSError, ValueError) as error:
-        raise DelaywatchError(
+        raise InvalidInput(
             f"DELAYWATCH_BACKUP_RECORD {path} cannot be read ({error}); make a backup, which writes it again."
         ) from error
     if place is None:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from utils.detectors import PUBLISHED
-from utils.errors import Busy, DelaywatchError
+from utils.errors import Busy, DelaywatchError, InvalidInput, kind_of
 from utils.reporting import wording
 from utils.settings import Settings
 from utils.storage import keys as names
@@ -112,9 +112,7 @@ def _logs(watch: WatchSettings, now: datetime) -> Iterator[Sweepings]:
     if not watch.keep_logs_days:
         return
     if watch.log_folder is None:
-        raise DelaywatchError(
-            "DELAYWATCH_KEEP_LOGS_DAYS is set, but not where the logs are; set DELAYWATCH_LOG_FOLDER."
-        )
+        raise InvalidInput("DELAYWATCH_KEEP_LOGS_DAYS is set, but not where the logs are; set DELAYWATCH_LOG_FOLDER.")
     oldest = (now - timedelta(days=watch.keep_logs_days)).timestamp()
     files = []
     try:
@@ -148,7 +146,7 @@ def _fail(error: OSError) -> None:
 
 
 def _cannot(error: OSError, folder: Path | None) -> DelaywatchError:
-    return DelaywatchError(
+    return kind_of(error)(
         f"{error.filename or folder} cannot be swept ({error.strerror}); give this user the right to read and write "
         "there, or correct DELAYWATCH_LOG_FOLDER."
     )
