@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -16,7 +15,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-from tests.conftest import at, sql
+from tests.conftest import at, sql, sql_in
 from tests.gold import day, days
 from utils.db_handler import TABLES, Changes, DBHandler
 from utils.errors import InvalidInput, Missing
@@ -36,8 +35,8 @@ CATALOGUE = (
     " FROM pg_class WHERE relnamespace = 'flights'::regnamespace ORDER BY 1",
     COLUMNS,
     # A dump and its restore lose parentheses that change nothing.
-    "SELECT conname, translate(pg_get_constraintdef(oid), '()', '') FROM pg_constraint WHERE connamespace = 'flights'::regnamespace"
-    " AND contype <> 'n' ORDER BY 1",
+    "SELECT conname, translate(pg_get_constraintdef(oid), '()', '') FROM pg_constraint"
+    " WHERE connamespace = 'flights'::regnamespace AND contype <> 'n' ORDER BY 1",
     "SELECT indexdef FROM pg_indexes WHERE schemaname = 'flights' ORDER BY 1",
     "SELECT viewname, definition FROM pg_views WHERE schemaname = 'flights' ORDER BY 1",
     "SELECT defaclobjtype, ARRAY(SELECT acl::text FROM unnest(defaclacl) AS acl ORDER BY 1) FROM pg_default_acl"
@@ -53,11 +52,6 @@ def former(empty_database: str) -> str:
     return empty_database
 
 
-def sql_in(error: BaseException) -> list[str]:
-    """The statements among the commands of a message."""
-    return [command for command in re.findall("`(.*?)`", str(error)) if not command.startswith("python")]
-
-
 # --- one definition ---------------------------------------------------------------------------------------------------
 
 
@@ -67,7 +61,9 @@ def test_the_models_have_exactly_the_columns_of_the_schemas() -> None:
         model = models.METADATA.tables[f"flights.{table.name}"]
         assert [column.name for column in model.columns] == table.schema.names
         assert [column.nullable for column in model.columns] == [field.nullable for field in table.schema]
-        assert [column.name for column in model.primary_key] == [name for name in table.schema.names if name in table.key]
+        assert [column.name for column in model.primary_key] == [
+            name for name in table.schema.names if name in table.key
+        ]
 
 
 @pytest.mark.parametrize("tables", ["warehouse", "former"])
@@ -100,7 +96,9 @@ def test_a_new_warehouse_and_one_of_the_release_before_have_the_same_catalogue(w
 def test_every_table_column_and_the_view_are_explained(warehouse: str) -> None:
     DBHandler(warehouse).publish_view(["three_sigma", "delaywatch"], "delaywatch")
 
-    explained = sql(warehouse, f"SELECT * FROM ({COLUMNS}) AS x (t, c, k, n, said) WHERE t <> 'flights.alembic_version'")
+    explained = sql(
+        warehouse, f"SELECT * FROM ({COLUMNS}) AS x (t, c, k, n, said) WHERE t <> 'flights.alembic_version'"
+    )
 
     assert len(explained) > 100
     assert [row for row in explained if row[-1] is None] == []

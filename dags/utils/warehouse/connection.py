@@ -33,6 +33,11 @@ SILENCE_S = 60
 Kind = type[DelaywatchError]
 OPTIONS = "Postgres does not take one of {options}; correct the options after ? in the warehouse URL."
 ENCODED = "@ : / ? # % in user and password as %40 %3A %2F %3F %23 %25"
+LOST = (
+    Unavailable,
+    "The connection to the {place} was lost while {doing}; every year there is whole, old or new but never half, "
+    "so run the step again.",
+)
 # Text of libpq about a connection that it could not make, the kind of the error, and its message. The first match
 # counts: libpq tries several addresses, and without TLS after TLS, and reports every attempt.
 CONNECTING: tuple[tuple[str, Kind, str], ...] = (
@@ -85,14 +90,10 @@ CONNECTING: tuple[tuple[str, Kind, str], ...] = (
         Unavailable,
         "No Postgres answers at the {place}; start it, or correct host and port in the warehouse URL.",
     ),
+    ("server closed the connection|terminating connection", *LOST),
 )
 NOT_CONNECTED = "No connection to the {place} ({first}); correct the warehouse URL or the server."
 
-LOST = (
-    Unavailable,
-    "The connection to the {place} was lost while {doing}; every year there is whole, old or new but never half, "
-    "so run the step again.",
-)
 CHANGED_BY_HAND = (
     InvalidInput,
     "The tables of the {place} are not those of this release, so {doing} failed ({first}); undo what was changed by "
@@ -114,7 +115,7 @@ FAILING: dict[str, tuple[Kind, str]] = {
     "23505": (Busy, "Another session wrote the same row while {doing} ({first}); nothing was changed, run it again."),
     "25006": (
         InvalidInput,
-        "The {place} is read-only, so {doing} failed; use the primary server and a session that may write.",
+        "The {place} is read-only for user {user}, so {doing} failed; use a login that may write, on the primary.",
     ),
     "2BP01": (
         InvalidInput,
@@ -205,9 +206,7 @@ class Postgres:
             connection = self.engine.connect()
         except (psycopg2.Error, sqlalchemy.exc.DBAPIError) as error:
             cause = _of_driver(error)
-            has_code = getattr(cause, "pgcode", None)  # SQLAlchemy's first questions may fail on an open connection
-            known = (_failure(cause) if has_code else None) or refusal(str(cause))
-            raise self._error(*known, doing, cause) from error
+            raise self._error(*refusal(str(cause)), doing, cause) from error
         try:
             yield connection
         finally:
