@@ -1,4 +1,4 @@
-"""One upsert: batches checked against their tables, the statements that bring them in, and what they changed."""
+"""One upsert: batches checked against their tables, the MERGE that writes them, and what they changed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import psycopg2.extensions
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-from psycopg2.sql import SQL, Composable, Composed, Identifier
+from psycopg2.sql import SQL, Composed, Identifier
 
 from utils import schemas
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 from utils.warehouse.connection import Postgres, first_line, lock_key
-from utils.warehouse.tables import Table, assignments, check_writable, names, scoped
+from utils.warehouse.tables import Table, assignments, names, scoped
 
 
 @dataclass(frozen=True)
@@ -50,98 +50,85 @@ def upsert(server: Postgres, batches: Sequence[Batch], year: int) -> list[Change
     with server.transaction(f"writing {tables[0] if len(tables) == 1 else 'the tables of'} {year}") as cursor:
         for batch, rows in zip(batches, checked, strict=True):
             with server.explaining(f"writing {batch.table.name} {year}"):
-                changes.append(_bring_in(server, cursor, batch, rows, year))
+                changes.append(_bring_in(cursor, batch, rows, year))
     return changes
 
 
-def _bring_in(server: Postgres, cursor: psycopg2.extensions.cursor, batch: Batch, rows: pa.Table, year: int) -> Changes:
-    text = io.BytesIO()
-    pyarrow.csv.write_csv(rows, text, pyarrow.csv.WriteOptions(include_header=False))
-    text.seek(0)
-    statements = _statements(batch.table, year, batch.within)
+# The target of MERGE is a view of the rows that may change. Over a table of ten years and six detectors, 7.2 M rows,
+# WHEN NOT MATCHED BY SOURCE reads the whole table: 35.6 s instead of 3.4 s. RETURNING has no row for those that stay
+# as they are; they are neither written nor locked.
+BATCH, SCOPE = Identifier("pg_temp", "batch"), Identifier("pg_temp", "scope")
+MERGE = """
+    WITH changed AS (
+        MERGE INTO {scope} AS t USING {batch} AS batch ON {same_key}
+        WHEN MATCHED AND ({old}) IS DISTINCT FROM ({new}) THEN UPDATE SET {from_batch}
+        WHEN NOT MATCHED BY TARGET THEN INSERT ({columns}) VALUES ({row})
+        WHEN NOT MATCHED BY SOURCE THEN DELETE
+        RETURNING merge_action() AS action
+    )
+    SELECT action, count(*) FROM changed GROUP BY action
+"""
+
+
+def _bring_in(cursor: psycopg2.extensions.cursor, batch: Batch, rows: pa.Table, year: int) -> Changes:
+    """Copy the rows into a temporary table and merge it into the year; needs the transaction's other statements."""
     cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(batch.table.name, year)])
     # Statistics do not know a year that this transaction has just inserted. Expecting one row of it, the planner would
     # compare every row with every row of the batch, which takes minutes for a year; hash and merge joins take a second.
     cursor.execute("SELECT set_config('enable_nestloop', 'off', true)")
-    check_writable(server, cursor, batch.table)
-    cursor.execute(statements.create_batch)
-    # copied: text is quoted and null is not, so an empty text and a missing one stay different
-    cursor.copy_expert(statements.copy_batch, text)
-    cursor.execute(statements.analyze_batch)
-    counts = []
-    for statement in (statements.update, statements.insert, statements.delete):
-        cursor.execute(statement)
-        counts.append(cursor.rowcount)
-    cursor.execute(statements.drop_batch)  # the next batch has its name
-    updated, inserted, deleted = counts
+    _copy(cursor, batch.table, rows)
+    of_year = SQL("CREATE TEMPORARY VIEW scope AS SELECT {columns} FROM {table} AS t WHERE {condition}")
+    cursor.execute(
+        of_year.format(
+            columns=names(batch.table.schema.names),
+            table=batch.table.identifier,
+            condition=scoped(batch.table, year, batch.within),
+        )
+    )
+    cursor.execute(_merge(batch.table))
+    number = dict(cursor.fetchall())
+    cursor.execute(SQL("DROP VIEW {}; DROP TABLE {}").format(SCOPE, BATCH))  # the next batch has these names
+    inserted, updated, deleted = (number.get(action, 0) for action in ("INSERT", "UPDATE", "DELETE"))
     return Changes(inserted, updated, deleted, unchanged=rows.num_rows - inserted - updated)
 
 
-@dataclass(frozen=True)
-class _Statements:
-    """The statements of one upsert, in the order in which they run."""
+def _copy(cursor: psycopg2.extensions.cursor, table: Table, rows: pa.Table) -> None:
+    """Create the temporary table `batch` with the columns of `table`, and fill it with the rows."""
+    text = io.BytesIO()
+    # text is quoted and null is not, so an empty text and a missing one stay different
+    pyarrow.csv.write_csv(rows, text, pyarrow.csv.WriteOptions(include_header=False))
+    text.seek(0)
+    columns = names(table.schema.names)
+    create = SQL("CREATE TEMPORARY TABLE batch AS SELECT {} FROM {} WITH NO DATA")
+    cursor.execute(create.format(columns, table.identifier))
+    cursor.copy_expert(SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(BATCH, columns), text)
 
-    create_batch: Composed
-    copy_batch: Composed
-    analyze_batch: Composed
-    update: Composed
-    insert: Composed
-    delete: Composed
-    drop_batch: Composed
 
-
-def _statements(table: Table, year: int, scope: Mapping[str, str]) -> _Statements:
-    """Update what differs, insert what is new, delete what is gone.
-
-    INSERT ... ON CONFLICT alone would do the first two, but it locks, and so writes, every row that it meets, even one
-    that stays as it is. With the joins an unchanged year is only read, and updated and inserted rows are counted apart;
-    ON CONFLICT then decides about what no join can see: a row that somebody puts in by hand meanwhile. New rows go in
-    in the order of the key, so that they lie together; the join would give them shuffled.
-    """
-    parts: dict[str, Composable] = {
-        "table": table.identifier,
-        "batch": Identifier("pg_temp", "batch"),
-        "columns": names(table.schema.names),
-        "key": names(table.key),
-        "same_key": SQL(" AND ").join(
+def _merge(table: Table) -> Composed:
+    """The statement that makes the rows of `scope` equal to those of `batch` and counts what it did, by action."""
+    return SQL(MERGE).format(
+        scope=SCOPE,
+        batch=BATCH,
+        same_key=SQL(" AND ").join(
             SQL("{} = {}").format(Identifier("t", name), Identifier("batch", name)) for name in table.key
         ),
-        "scope": scoped(table, year, scope),
-        "from_batch": assignments(table.values, "batch"),
-        "from_excluded": assignments(table.values, "excluded"),
-        "old": names(table.values, "t"),
-        "new": names(table.values, "batch"),
-        "excluded": names(table.values, "excluded"),
-    }
-    return _Statements(
-        *(
-            SQL(text).format(**parts)
-            for text in (
-                "CREATE TEMPORARY TABLE batch AS SELECT {columns} FROM {table} WITH NO DATA",
-                "COPY {batch} ({columns}) FROM STDIN (FORMAT csv)",
-                "ANALYZE {batch} ({key})",
-                "UPDATE {table} AS t SET {from_batch} FROM {batch} AS batch WHERE {same_key} AND {scope}"
-                " AND ({old}) IS DISTINCT FROM ({new})",
-                "INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM {batch} AS batch"
-                " WHERE NOT EXISTS (SELECT FROM {table} AS t WHERE {same_key} AND {scope}"
-                " AND ({old}) IS NOT DISTINCT FROM ({new})) ORDER BY {key}"
-                " ON CONFLICT ({key}) DO UPDATE SET {from_excluded} WHERE ({old}) IS DISTINCT FROM ({excluded})",
-                "DELETE FROM {table} AS t WHERE {scope} AND NOT EXISTS (SELECT FROM {batch} AS batch WHERE {same_key})",
-                "DROP TABLE {batch}",
-            )
-        )
+        old=names(table.values, "t"),
+        new=names(table.values, "batch"),
+        from_batch=assignments(table.values, "batch"),
+        columns=names(table.schema.names),
+        row=names(table.schema.names, "batch"),
     )
 
 
 def _checked(batch: Batch, year: int) -> pa.Table:
-    """The rows as the table's schema wants them. Raises DelaywatchError naming the first thing that does not fit."""
+    """The rows as the table's schema wants them. Raises InvalidInput naming the first thing that does not fit."""
     table, frame = batch.table, batch.frame
     what = f"The batch for {table.name} {year}"
     given = frame.column_names if isinstance(frame, pa.Table) else list(frame.columns)
     missing = [name for name in table.schema.names if name not in given]
     extra = [str(name) for name in given if name not in table.schema.names]
     if missing or extra or len(given) != len(set(given)):
-        raise DelaywatchError(
+        raise InvalidInput(
             f"{what} has other columns than the table (missing: {', '.join(missing) or 'none'}; unexpected: "
             f"{', '.join(extra) or 'none'}); rebuild the layer below."
         )
@@ -150,7 +137,7 @@ def _checked(batch: Batch, year: int) -> pa.Table:
         try:
             column = _column(frame, field)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-            raise DelaywatchError(
+            raise InvalidInput(
                 f"{what}: column {field.name} does not fit {field.type} ({first_line(error)}); rebuild the layer below."
             ) from error
         columns.append(column)
@@ -189,4 +176,4 @@ def _refuse(rows: pa.Table, table: Table, complaint: str) -> None:
     if rows.num_rows:
         first = ", ".join(str(rows[name][0].as_py()) for name in table.key)
         number = f"{rows.num_rows} row{'s' if rows.num_rows > 1 else ''}"
-        raise DelaywatchError(f"{complaint.format(rows=number)}, first {first}; rebuild the layer below.")
+        raise InvalidInput(f"{complaint.format(rows=number)}, first {first}; rebuild the layer below.")
