@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from utils.layers.ingest import Refined
+    from utils.layers.ingest import IngestedYear
     from utils.storage.lake import Lake
     from utils.storage.stores import FolderSource
 
@@ -101,7 +101,7 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
 
     lake = _lake(settings)
     with closing(lake.open_bronze(check_year(year))) as source, lake.staging(year) as folder:
-        refined = ingest.refine_year(source, year, folder, settings.threads, progress)
+        refined = ingest.ingest_year(source, year, folder, settings.threads, keys.write_parquet, progress)
         report = quality.report(year, source.key, refined)
         # The report is written first: a commit that fails after it leaves a report that the manifest does not name,
         # so later steps refuse the year.
@@ -378,7 +378,7 @@ def put_bronze(
                 f"({source.size:,} bytes) is another file; repeat the command with --replace to put it in its place."
             )
         if there or ingest.is_doubtful(source, year):
-            refined = ingest.refine_year(source, year, folder, settings.threads, progress)
+            refined = ingest.ingest_year(source, year, folder, settings.threads, keys.write_parquet, progress)
             if there and not allow_fewer:
                 _refuse_fewer(lake, year, there, refined)
         if not source.still_the_same():
@@ -391,7 +391,7 @@ def put_bronze(
     return key
 
 
-def _refuse_fewer(lake: Lake, year: int, there: list[str], refined: Refined) -> None:
+def _refuse_fewer(lake: Lake, year: int, there: list[str], refined: IngestedYear) -> None:
     """Raise DelaywatchError if a new file of the year lacks flights that silver has, as a file that was cut does."""
     from utils.layers import quality
     from utils.storage import lake as keys

@@ -38,6 +38,7 @@ class Source(Protocol):
     key: str
     size: int  # bytes
     etag: str  # names the version; empty where the store has none and the content's hash must do
+    is_remote: bool  # each read is a request that costs as much as megabytes: read much at once
 
     def read(self, start: int, end: int) -> bytes:
         """The bytes [start, end), fewer where the object ends before."""
@@ -173,6 +174,7 @@ class FolderSource(Source):
     """A local file, pinned by its inode, size and time of change."""
 
     etag = ""
+    is_remote = False
 
     def __init__(self, key: str, path: Path) -> None:
         """Open the file at `path`. Raises OSError."""
@@ -415,6 +417,8 @@ def _unless_missing(error: OSError) -> None:
 
 class BucketSource(Source):
     """An S3 object, pinned to one ETag: a GET of another version is refused by the server (If-Match)."""
+
+    is_remote = True
 
     def __init__(self, store: BucketStore, key: str, size: int, etag: str) -> None:
         """An object of `size` bytes whose `etag` is as S3 wrote it, in quotes."""
