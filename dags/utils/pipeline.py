@@ -84,39 +84,39 @@ def detector_names(settings: Settings, wanted: list[str] | None = None) -> list[
 def write_silver(settings: Settings, year: int, progress: Callable[[int, int], None] | None = None) -> str:
     """Replace the year's silver, rejected rows and quality report from its CSV, in one pass."""
     from utils.layers import ingest, quality
-    from utils.storage.parquet import content_hash, encode, encode_json
+    from utils.storage.parquet import content_hash, encode, encode_json, write_parquet
 
     lake = _lake(settings)
     with closing(lake.open_bronze(check_year(year))) as source, lake.staging(year) as folder:
-        refined = ingest.refine_year(source, year, folder, settings.threads, progress)
-        report = quality.report(year, source.key, refined)
+        ingested = ingest.ingest_year(source, year, folder, settings.threads, write_parquet, progress)
+        report = quality.report(year, source.key, ingested)
         # The report is written first: a commit that fails after it leaves a report that the manifest does not name,
         # so later steps refuse the year.
         beside = {
             keys.quality_key(year): encode_json(report),
-            keys.sums_key(year): encode(refined.sums),
-            keys.rejected_key(year): encode(refined.rejected),
+            keys.sums_key(year): encode(ingested.sums),
+            keys.rejected_key(year): encode(ingested.rejected),
         }
         staged = [
-            (part.path, f"part-{number:05d}-{part.sha256[:12]}.parquet") for number, part in enumerate(refined.parts)
+            (part.path, f"part-{number:05d}-{part.sha256[:12]}.parquet") for number, part in enumerate(ingested.parts)
         ]
         manifest = {
             "year": year,
-            "rows": refined.rows_kept,
-            "bytes": sum(part.bytes for part in refined.parts),
+            "rows": ingested.rows_kept,
+            "bytes": sum(part.bytes for part in ingested.parts),
             "parts": [
                 {"name": name, "rows": part.rows, "bytes": part.bytes, "sha256": part.sha256}
-                for part, (_, name) in zip(refined.parts, staged, strict=True)
+                for part, (_, name) in zip(ingested.parts, staged, strict=True)
             ],
             "sums": content_hash(beside[keys.sums_key(year)]),
             "quality": content_hash(beside[keys.quality_key(year)]),
             "rejected": content_hash(beside[keys.rejected_key(year)]),
-            "input": {"key": source.key, "bytes": source.size, "etag": source.etag, "sha256": refined.sha256},
+            "input": {"key": source.key, "bytes": source.size, "etag": source.etag, "sha256": ingested.sha256},
         }
         lake.commit_silver(year, staged, manifest, beside)
     log.info(
         "%s: %d rows read, %d kept, %d duplicate, %d rejected",
-        *(source.key, refined.rows_read, refined.rows_kept, refined.rows_duplicate, refined.rejected.num_rows),
+        *(source.key, ingested.rows_read, ingested.rows_kept, ingested.rows_duplicate, ingested.rejected.num_rows),
     )
     for warning in report["warnings"]:
         log.warning("%s: %s", source.key, warning)

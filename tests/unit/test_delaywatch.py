@@ -18,6 +18,7 @@ from utils.detectors.baseline import Baseline, History
 from utils.detectors.delaywatch import detect, expectations, return_period_days, z_of
 from utils.layers import gold, ingest
 from utils.storage.folder import FolderSource
+from utils.storage.parquet import write_parquet
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "dev"
 LEVELS = (75.0, 180.0, 500.0)
@@ -204,7 +205,7 @@ def test_nine_days_of_storms_are_no_new_level(first: int) -> None:
 def test_the_spring_of_2020_is_abnormal_for_weeks_and_not_for_the_rest_of_the_year(tmp_path: Path) -> None:
     """Real flights of San Francisco and Oakland: half of the schedule was cancelled from March to the end of April."""
     with closing(FolderSource("01_bronze/2020.csv.gz", DATA / "bay" / "2020.csv.gz")) as source:
-        refined = ingest.refine_year(source, 2020, tmp_path, 2)
+        refined = ingest.ingest_year(source, 2020, tmp_path, 2, write_parquet)
     found = detect(gold.airport_days(refined.sums, 2020).to_pandas(date_as_object=False))
 
     for origin in ("SFO", "OAK"):

@@ -83,7 +83,7 @@ def test_cancellations_and_minutes_are_counted_by_cause_and_an_empty_cause_adds_
         4,
         5,
     ]
-    assert [day[f"cancelled_{cause}"] for cause in gold.CAUSES] == [1, 2, 1, 1]
+    assert [day[f"cancelled_{cause}"] for cause in gold.CANCELLATION_CODES.values()] == [1, 2, 1, 1]
     assert day["cancelled"] == 6
 
 

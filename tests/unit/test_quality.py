@@ -14,7 +14,8 @@ import pytest
 
 from utils import schemas
 from utils.layers import gold, quality, silver
-from utils.layers.ingest import Duplicates, Refined, StagedPart
+from utils.layers.duplicates import Duplicates
+from utils.layers.ingest import IngestedYear, StagedPart
 
 GAP = [date(2013, 8, day) for day in range(5, 15)]
 
@@ -47,7 +48,7 @@ def carriers(per_day: Mapping[date, Mapping[str, int]]) -> pa.Table:
 def report(year: int, per_day: Mapping[date, Mapping[str, int]], **changes: Any) -> dict[str, Any]:
     kept = sum(sum(airports.values()) for airports in per_day.values())
     nulls = {name: kept // 2 if name == "dep_delay" else 0 for name in schemas.SILVER.names} | {"tail": 0}
-    refined = Refined(
+    refined = IngestedYear(
         **{
             "parts": [StagedPart(Path("part"), kept, 1, "aa", nulls, (1,), carriers(per_day))],
             "sums": sums(per_day),

@@ -19,6 +19,7 @@ from utils.settings import Settings
 from utils.storage import keys
 from utils.storage.folder import FolderSource
 from utils.storage.lake import Lake
+from utils.storage.parquet import write_parquet
 
 MAX_LOST_SHARE = 0.05  # of a month's flights that a newer file may lack; the Bureau's revisions change far fewer
 
@@ -73,9 +74,9 @@ def put_bronze(
                 "its place."
             )
         if old_keys or ingest.is_doubtful(source, year):
-            refined = _refine(source, year, folder, settings.threads, progress)
+            ingested = _ingest(source, year, folder, settings.threads, progress)
             if old_keys and not allow_fewer:
-                _refuse_fewer(lake, year, old_keys, refined)
+                _refuse_fewer(lake, year, old_keys, ingested)
         if not source.still_the_same():
             raise InvalidInput(f"{source.key} changed while it was read; put it there when it is complete.")
         before_upload()
@@ -86,19 +87,21 @@ def put_bronze(
     return key
 
 
-def _refine(source: FolderSource, year: int, folder: Path, threads: int, progress: Progress | None) -> ingest.Refined:
-    """Pass over the whole file by the rules of silver. Raises as ingest.refine_year, and Unavailable without memory."""
+def _ingest(
+    source: FolderSource, year: int, folder: Path, threads: int, progress: Progress | None
+) -> ingest.IngestedYear:
+    """Pass over the whole file by the rules of silver. Raises as ingest.ingest_year, and Unavailable without memory."""
     try:
-        return ingest.refine_year(source, year, folder, threads, progress)
+        return ingest.ingest_year(source, year, folder, threads, write_parquet, progress)
     except MemoryError as error:
         raise out_of_memory(year) from error
 
 
-def _refuse_fewer(lake: Lake, year: int, old_keys: list[str], refined: ingest.Refined) -> None:
+def _refuse_fewer(lake: Lake, year: int, old_keys: list[str], ingested: ingest.IngestedYear) -> None:
     """Raise InvalidInput if a new file of the year lacks flights that silver has, as a file that was cut does."""
     if not lake.has(keys.manifest_key(year)):
         return
-    old, new = lake.read_quality(year), quality.report(year, old_keys[0], refined)
+    old, new = lake.read_quality(year), quality.report(year, old_keys[0], ingested)
     if lost := lost_flights(old["rows_per_month"], new["rows_per_month"]):
         raise InvalidInput(
             f"{wording.listed(old_keys)} stays, because the new file has less of {year}: {lost}. Put the whole year "

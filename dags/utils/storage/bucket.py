@@ -30,6 +30,8 @@ class BucketSource(Source):
 
     is_remote = True
 
+    is_remote = True
+
     def __init__(self, store: BucketStore, key: str, size: int, etag: str) -> None:
         """An object of `size` bytes whose `etag` is as S3 wrote it, in quotes."""
         self.key, self.size, self.etag, self._store = key, size, etag, store

@@ -26,6 +26,7 @@ class FolderSource(Source):
 
     etag = ""
     is_remote = False
+    is_remote = False
 
     def __init__(self, key: str, path: Path) -> None:
         """Open the file at `path`. Raises OSError."""
