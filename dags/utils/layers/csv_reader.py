@@ -127,7 +127,8 @@ class _ReadAhead:
         if self._end < end:  # a line that is longer than _PEEK_BYTES goes on behind the range
             self._buffer += (data := self._source.read(self._end, end))
             self._end += len(data)
-        return bytes(self._buffer[start - self._start : end - self._start])
+        with memoryview(self._buffer) as buffer:
+            return bytes(buffer[start - self._start : end - self._start])
 
     def give_up(self, offset: int) -> None:
         """Forget the bytes in front of `offset`."""
