@@ -138,6 +138,19 @@ def test_verdicts_of_other_settings_than_those_of_the_warehouse_are_noticed(done
     assert (behind.is_well, f"{YEAR} (verdicts of other settings)" in behind.sentence) == (False, True)
 
 
+def test_the_last_run_of_a_year_counts_and_not_an_earlier_one(done: Settings) -> None:
+    sql(
+        done.warehouse,
+        "INSERT INTO flights.runs (run_id, year, params_hash, started, ended)"
+        " SELECT 'the day before', year, 'of others', started - interval '1 day', ended - interval '1 day'"
+        " FROM flights.runs",
+    )
+
+    seen = found(done)["warehouse"]
+
+    assert seen.is_well
+
+
 def test_a_warehouse_that_does_not_answer_is_a_problem_and_does_not_hide_the_rest(done: Settings) -> None:
     seen = found(dataclasses.replace(done, warehouse="postgresql://nobody:hunter2@127.0.0.1:1/flights"))
 

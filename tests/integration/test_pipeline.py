@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from contextlib import closing
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tests.bronze import csv_of, flight, year_of_flights
 from tests.conftest import sql
 from tests.integration.conftest import BUCKET_WHEN_SLOW
-from tests.steps import BRONZE, BRONZE_KEY, CLOSED, STEPS, YEAR, everything, files, run
+from tests.steps import BRONZE, BRONZE_KEY, CLOSED, OTHER_BRONZE, STEPS, YEAR, everything, files, run
 from utils import detectors, pipeline
 from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError
@@ -59,6 +60,19 @@ def test_the_sums_beside_silver_are_those_of_silver(lake_settings: Settings) -> 
     pipeline.write_silver(lake_settings, YEAR)
 
     assert gold.sums_of(lake.read_silver(YEAR), YEAR).equals(lake.read_sums(YEAR))
+
+
+def test_sums_of_another_silver_are_refused_by_the_gold_step(lake_settings: Settings) -> None:
+    store = Lake(lake_settings).store
+    store.put(BRONZE_KEY, BRONZE)
+    pipeline.write_silver(lake_settings, YEAR)
+    sums = store.get(keys.sums_key(YEAR)) or b""
+    store.put(BRONZE_KEY, OTHER_BRONZE)
+    pipeline.write_silver(lake_settings, YEAR)
+    store.put(keys.sums_key(YEAR), sums)
+
+    with pytest.raises(DelaywatchError, match=re.escape(keys.sums_key(YEAR))):
+        pipeline.write_gold(lake_settings, YEAR)
 
 
 def test_running_a_year_twice_changes_no_byte_and_no_row(settings: Settings) -> None:

@@ -136,7 +136,7 @@ def test_the_checksum_is_that_of_the_text_however_it_is_packed_and_read(tmp_path
     data = csv_of(some_rows())
     sums = {refine(data, tmp_path, threads=threads).sha256 for threads in (1, 4)}
     sums.add(refine(gzip.compress(data), tmp_path, name="2015.csv.gz").sha256)
-    changed = data.replace(b",UA,", b",AA,", 1)
+    changed = b",AA,".join(data.rsplit(b",UA,", 1))
 
     assert len(sums) == 1
     assert refine(changed, tmp_path).sha256 not in sums
@@ -155,14 +155,12 @@ def test_a_line_that_is_longer_than_pieces_gives_the_same_parts_and_checksum_fro
     assert plain.rejected["line"].to_pylist() == packed.rejected["line"].to_pylist() == [201]
 
 
-@pytest.mark.parametrize("request_bytes", [1 << 10, 3000, 1 << 20])
 def test_a_bucket_gives_the_same_year_as_a_folder_and_is_asked_for_each_byte_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_pieces: None, request_bytes: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_pieces: None
 ) -> None:
     """A request to a bucket costs as much as megabytes, so parts are read in large ranges that hardly overlap."""
     data = csv_of(some_rows(2000))
     folder = refine(data, tmp_path)
-    monkeypatch.setattr(csv_reader, "REQUEST_BYTES", request_bytes)
     monkeypatch.setattr(csv_reader, "_PEEK_BYTES", 64)  # shorter than some lines
     requests: list[int] = []
 

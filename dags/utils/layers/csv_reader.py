@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from utils.errors import InvalidInput, Unavailable
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 PIECE_BYTES = 4 << 20  # what one read and one parse take; with PIECES_PER_PART about 256 Ki flights per row group
 PIECES_PER_PART = 8
-REQUEST_BYTES = 16 << 20  # to a remote source: SeaweedFS takes as long for 64 KiB as for 8 MiB
 _PEEK_BYTES = 1 << 16
 _CHUNK_BYTES = 1 << 20  # of a source that is read from the start
 _HEAD_BYTES = silver.LONGEST_LINE_BYTES + 1
@@ -30,7 +29,7 @@ _MAX_ZERO_BYTES = 1 << 30
 _HOPELESS_BYTES = 32 << 20  # of one line: there is no use in looking for its end
 
 
-def line_start(source: Source | _ReadAhead, offset: int) -> int:
+def line_start(source: Source | _Fetched, offset: int) -> int:
     """Where the first line begins at or behind `offset`; the size of the source when none does."""
     at = offset - 1
     while 0 <= at < source.size:
@@ -98,41 +97,23 @@ class _Checksum:
         return hashlib.sha256(b"".join(digest for _, digest in sorted(self._digests.items()))).hexdigest()
 
 
-class _ReadAhead:
-    """One range of a remote source, read from start to end: each request is made while the one before is in use."""
+class _Fetched:
+    """A byte range of a remote source that one request fetches, made before the bytes are needed."""
 
     def __init__(self, source: Source, start: int, end: int, pool: Executor) -> None:
-        """Make the first request for the bytes [start, end)."""
+        """Request the bytes [start, end)."""
         self.key, self.size = source.key, source.size
-        self._source, self._last, self._pool = source, min(end, source.size), pool
-        self._buffer = bytearray()
-        self._start = self._end = start  # of the buffer
-        self._request = self._next_request()
-
-    def _next_request(self) -> Future[bytes]:
-        """Ask for the bytes up to the next multiple of REQUEST_BYTES, where stores cut their objects too."""
-        stop = ((self._end + 1) // REQUEST_BYTES + 1) * REQUEST_BYTES
-        if self._last - stop < REQUEST_BYTES // 2:
-            stop = self._last
-        return self._pool.submit(self._source.read, self._end, stop)
+        self._source, self._start = source, start
+        self._request = pool.submit(source.read, start, end)
 
     def read(self, start: int, end: int) -> bytes:
-        """Return the bytes [start, end), fewer where the source ends before; `start` must not be given up yet."""
-        end = min(end, self.size)
-        while self._end < min(end, self._last) and (data := self._request.result()):
-            self._buffer += data
-            self._end += len(data)
-            if self._end < self._last:
-                self._request = self._next_request()
-        if self._end < end:  # a line that is longer than _PEEK_BYTES goes on behind the range
-            self._buffer += (data := self._source.read(self._end, end))
-            self._end += len(data)
-        return bytes(self._buffer[start - self._start : end - self._start])
-
-    def give_up(self, offset: int) -> None:
-        """Forget the bytes in front of `offset`."""
-        del self._buffer[: offset - self._start]
-        self._start = offset
+        """Return the bytes [start, end), fewer where the source ends before; `start` must be in the range."""
+        fetched = self._request.result()
+        stop = self._start + len(fetched)
+        data = fetched[start - self._start : end - self._start]
+        if end > stop:  # a line that is longer than _PEEK_BYTES goes on behind the range
+            data += self._source.read(max(start, stop), end)
+        return data
 
 
 class RangeReader:
@@ -144,8 +125,8 @@ class RangeReader:
         self._checksum = _Checksum(header)
         self._pieces = -(-source.size // PIECE_BYTES)
         self._part = 0
-        self._pool = ThreadPoolExecutor(2 * readers + 1, thread_name_prefix="read-ahead") if source.is_remote else None
-        self._texts = {0: self._text_of(0)}
+        self._pool = ThreadPoolExecutor(readers + 1, thread_name_prefix="read-ahead") if source.is_remote else None
+        self._ahead = self._text_of(0)  # of the next part
         self.joins_lines = False
 
     def next_part(self) -> Iterator[bytes] | None:
@@ -157,18 +138,17 @@ class RangeReader:
         if part * PIECES_PER_PART >= self._pieces:
             return None
         self._part += 1
-        text = self._texts.pop(part)
-        self._texts[self._part] = self._text_of(self._part)
+        text, self._ahead = self._ahead, self._text_of(self._part)
         return self._blocks(part, text)
 
-    def _text_of(self, part: int) -> Source | _ReadAhead:
+    def _text_of(self, part: int) -> Source | _Fetched:
         """Return what gives the bytes of one part: a remote source is asked for them before the part is begun."""
         start, end = (place * PIECES_PER_PART * PIECE_BYTES for place in (part, part + 1))
         if self._pool is None or start >= self._source.size:
             return self._source
-        return _ReadAhead(self._source, max(start - 1, 0), end + _PEEK_BYTES, self._pool)
+        return _Fetched(self._source, max(start - 1, 0), end + _PEEK_BYTES, self._pool)
 
-    def _blocks(self, part: int, text: Source | _ReadAhead) -> Iterator[bytes]:
+    def _blocks(self, part: int, text: Source | _Fetched) -> Iterator[bytes]:
         first = part * PIECES_PER_PART
         start = self._boundary(text, first)
         for piece in range(first, min(first + PIECES_PER_PART, self._pieces)):
@@ -178,13 +158,11 @@ class RangeReader:
                 raise Unavailable(
                     f"{self._source.key} became shorter while it was read; run the step again after its upload."
                 )
-            if isinstance(text, _ReadAhead):
-                text.give_up(end - 1)
             self._checksum.add(piece, block)
             yield block
             start = end
 
-    def _boundary(self, text: Source | _ReadAhead, piece: int) -> int:
+    def _boundary(self, text: Source | _Fetched, piece: int) -> int:
         return max(self._header_end, line_start(text, piece * PIECE_BYTES)) if piece else self._header_end
 
     def close(self) -> None:
@@ -214,7 +192,7 @@ class StreamReader:
         self._ended = False
         self._piece = 0
         self._fields = 0
-        self._checksum: _Checksum  # of `header` on
+        self._checksum = _Checksum(b"")
         self.joins_lines = True
 
     def text(self) -> Iterator[bytes]:
@@ -222,7 +200,7 @@ class StreamReader:
         return self._chunks
 
     def _plain(self) -> Iterator[bytes]:
-        step = REQUEST_BYTES if self._source.is_remote else _CHUNK_BYTES
+        step = PIECE_BYTES * PIECES_PER_PART if self._source.is_remote else _CHUNK_BYTES
         while data := self._source.read(self._taken, self._taken + step):
             for at in range(0, len(data), _CHUNK_BYTES):
                 chunk = data[at : at + _CHUNK_BYTES]

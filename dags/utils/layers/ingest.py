@@ -202,15 +202,20 @@ def ingest_part(
         lines += typed.lines
         rows += typed.rows
         del block, typed
-    flights = _in_one_piece(pa.concat_tables(tables)) if tables else schemas.SILVER.empty_table()
-    tables.clear()
+    flights = _in_one_piece(tables)
     staged = _stage(path, flights, write)
     return Part(staged, rows, lines, last_line, rejected, tallies, sums, _keys(flights, staged.months))
 
 
-def _in_one_piece(flights: pa.Table) -> pa.Table:
-    """The same rows without chunks, on which the bytes of the part would otherwise depend."""
-    return flights.unify_dictionaries().combine_chunks()
+def _in_one_piece(tables: list[pa.Table]) -> pa.Table:
+    """Join the tables to one without chunks, on which the bytes of the part would otherwise depend; empties the list.
+
+    Column by column, so that only one column at a time is in memory twice.
+    """
+    chunked = pa.concat_tables(tables or [schemas.SILVER.empty_table()]).columns
+    tables.clear()
+    joined = [columns.one(chunked.pop(0)) for _ in schemas.SILVER]
+    return pa.table(joined, schema=schemas.SILVER)
 
 
 def _stage(path: Path, flights: pa.Table, write: Writer) -> StagedPart:
@@ -422,7 +427,7 @@ class _Pass:
                 flights = pq.ParquetFile(part.path).read()
                 is_kept = np.ones(flights.num_rows, bool)
                 is_kept[drop[number]] = False
-                flights = _in_one_piece(flights.filter(pa.array(is_kept)))
+                flights = _in_one_piece([flights.filter(pa.array(is_kept))])
                 kept[number] = _stage(part.path, flights, self.write)
             else:
                 flights = pq.ParquetFile(part.path).read(columns=list(gold.COLUMNS))
