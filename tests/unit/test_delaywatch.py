@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from utils import detectors
 from utils.detectors import delaywatch
-from utils.detectors.baseline import Baseline, History
 from utils.detectors.delaywatch import detect, expectations, return_period_days, z_of
+from utils.detectors.shared.baseline import Baseline, History
 from utils.layers import gold, ingest
 from utils.storage.stores import FolderSource
 
