@@ -65,7 +65,7 @@ def read(path: Path, like: str, *, as_text: bool = False) -> Any:
     try:
         aliases = [event for event in YAML().parse(text) if isinstance(event, AliasEvent)]
         if len(aliases) > MAX_ALIASES:
-            raise ConstructorError(None, None, f"more than {MAX_ALIASES} aliases", aliases[-1].start_mark)
+            raise ConstructorError(None, None, f"more than {MAX_ALIASES} aliases", aliases[MAX_ALIASES].start_mark)
         return yaml.load(text)
     except MarkedYAMLError as error:
         where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""

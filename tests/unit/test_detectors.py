@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import warnings
@@ -704,6 +706,65 @@ def test_every_parameter_says_what_it_may_be_and_what_it_does(name: str) -> None
 
     assert [row["parameter"] for row in rows] == list(detectors.parameters(name))
     assert all(row["allowed"] and row["meaning"] for row in rows)
+
+
+NEWCOMER = """
+import numpy as np
+from pydantic import Field
+from utils.detectors.shared import parameters
+from utils.detectors.shared.verdicts import calendar, severities, usable, verdicts
+
+
+class Parameters(parameters.Parameters):
+    limit_min: float = Field(60.0, ge=1.0, le=500.0, description="mean delay from which a day is abnormal, minutes")
+
+
+def detect(days, params):
+    where = calendar(days)
+    delay = where.numbers("mean_dep_delay_min")
+    limit = np.full(where.shape[1], params.limit_min)
+    return verdicts(
+        where, metric="mean_dep_delay_min", judged=usable(where, "mean_dep_delay_min", 5), expected=limit, lower=limit,
+        upper=limit, score=delay, severity=severities(delay, (params.limit_min,)), direction=np.array(["late"]),
+    )
+"""
+ASKED_OF_NEWCOMER = """
+import json, sys
+from pathlib import Path
+from tests.airport_days import SPIKE, eventful_year
+from utils import detectors
+
+settings = detectors.read_settings(Path(sys.argv[1]))
+table = detectors.run("newcomer", eventful_year(), settings["newcomer"]).to_pandas()
+answer = {
+    "names": detectors.NAMES, "settings": settings["newcomer"], "parameters": detectors.describe("newcomer"),
+    "flagged": sorted({str(day) for day in table.loc[table["is_anomaly"], "fl_date"]}), "spike": str(SPIKE),
+}
+print(json.dumps(answer))
+"""
+
+
+def test_a_new_detector_is_one_module_and_one_block_of_the_settings(tmp_path: Path) -> None:
+    """In a copy of `dags`, these two files are all that is touched; names, limits, verdicts and Athena follow."""
+    root = SETTINGS.parents[1]
+    dags = tmp_path / "dags"
+    shutil.copytree(SETTINGS.parent, dags, ignore=shutil.ignore_patterns("__pycache__"))
+    (dags / "utils" / "detectors" / "newcomer.py").write_text(NEWCOMER)
+    with (dags / "detectors.yaml").open("a") as file:
+        file.write("\nnewcomer:\n  limit_min: 65\n")
+
+    def ask(*command: str) -> str:
+        environment = {"PYTHONPATH": f"{dags}:{root}"}
+        asked = [sys.executable, *command]
+        return subprocess.run(asked, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+
+    answer = json.loads(ask("-c", ASKED_OF_NEWCOMER, str(dags / "detectors.yaml")))
+
+    assert answer["names"] == [*detectors.NAMES, "newcomer"]
+    assert answer["settings"] == {"limit_min": 65.0}
+    assert answer["parameters"][0]["allowed"] == "a number from 1 to 500"
+    assert answer["flagged"] == [answer["spike"]]
+    assert "newcomer" in ask(str(root / "infra-notes" / "lakehouse" / "athena.py"), "s3://bucket/lake")
 
 
 def test_naming_the_detectors_loads_neither_pandas_nor_scikit_learn() -> None:

@@ -36,10 +36,11 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     """Fit one forest per airport on its daily mean delays and flag the share `contamination` with the highest scores.
 
     The share is a quota: a quiet year gets as many flags as a bad one. The score is the forest's own, 2 ** (- mean path
-    length / expected path length), from Liu, Ting and Zhou, "Isolation Forest" (2008), the negative of scikit-learn's
-    `IsolationForest.score_samples`. `expected` is the median, `lower` and `upper` are the range of the unflagged days, in minutes. Days
-    with fewer than `min_flights` scheduled flights are neither judged nor learnt from, nor is an airport with fewer
-    than `min_days` such days; days that are `is_excluded` are judged by the forest and the threshold of the others.
+    length / expected path length), from Liu, Ting and Zhou, "Isolation Forest" (2008), the negative of the
+    `score_samples` of scikit-learn's IsolationForest. `expected` is the median, `lower` and `upper` are the range of
+    the unflagged days, in minutes. Days with fewer than `min_flights` scheduled flights are neither judged nor learnt
+    from, nor is an airport with fewer than `min_days` such days; days that are `is_excluded` are judged by the forest
+    and the threshold of the others.
     Every airport's forest starts from `random_state`: airports do not influence each other.
     """
     where = calendar(days)
