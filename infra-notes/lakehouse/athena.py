@@ -1,6 +1,6 @@
 """Prints silver and gold as tables of Athena, in the DDL of Hive, from the columns of dags/utils/schemas.py.
 
-    PYTHONPATH=dags .venv/bin/python infra-notes/lakehouse/athena.py s3://BUCKET/lake > infra-notes/lakehouse/athena.sql
+    PYTHONPATH=dags .venv/bin/python infra-notes/lakehouse/athena.py s3://BUCKET/lake
 
 Quality reports are not among them: they are JSON over many lines, which Athena cannot read. The warehouse has them.
 """
