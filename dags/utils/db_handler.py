@@ -129,8 +129,8 @@ class DBHandler:
         wanted = []
         for name, frame, within in batches:
             table = TABLES[name]
-            if not set(within) <= set(table.key):
-                raise ValueError(f"{name} can be written within columns of its key only, not within {sorted(within)}")
+            if not set(within) < set(table.key):
+                raise ValueError(f"{name} can be written within some columns of its key, not within {sorted(within)}")
             if table is feedback.FEEDBACK:
                 raise ValueError("feedback is given and withdrawn a day at a time, never upserted")
             wanted.append(Batch(table, frame, within))

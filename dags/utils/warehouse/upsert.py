@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import pandas as pd
@@ -11,7 +12,7 @@ import psycopg2.extensions
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-from psycopg2.sql import SQL, Composed, Identifier
+from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from utils import schemas
 from utils.errors import InvalidInput
@@ -42,82 +43,88 @@ class Batch:
     within: Mapping[str, str]
 
 
-def upsert(server: Postgres, batches: Sequence[Batch], year: int) -> list[Changes]:
-    """What `DBHandler.upsert_year` does."""
-    checked = [_checked(batch, year) for batch in batches]
-    tables = sorted({batch.table.name for batch in batches})
-    changes = []
-    with server.transaction(f"writing {tables[0] if len(tables) == 1 else 'the tables of'} {year}") as cursor:
-        for batch, rows in zip(batches, checked, strict=True):
-            with server.explaining(f"writing {batch.table.name} {year}"):
-                changes.append(_bring_in(cursor, batch, rows, year))
-    return changes
-
-
-# The target of MERGE is a view of the rows that may change. Over a table of ten years and six detectors, 7.2 M rows,
-# WHEN NOT MATCHED BY SOURCE reads the whole table: 35.6 s instead of 3.4 s. RETURNING has no row for those that stay
-# as they are; they are neither written nor locked.
+# The target of MERGE is a view of the rows that may change: over the whole table, WHEN NOT MATCHED BY SOURCE would read
+# the whole table (decision 0027). RETURNING has no row for those that stay as they are; they are neither written nor
+# locked.
 BATCH, SCOPE = Identifier("pg_temp", "batch"), Identifier("pg_temp", "scope")
+CREATE_BATCH = "CREATE TEMPORARY TABLE batch AS SELECT {copied} FROM {table} WITH NO DATA"
+COPY_BATCH = "COPY {batch} ({copied}) FROM STDIN (FORMAT csv)"
+CREATE_SCOPE = "CREATE TEMPORARY VIEW scope AS SELECT {columns} FROM {table} AS t WHERE {condition}"
 MERGE = """
     WITH changed AS (
         MERGE INTO {scope} AS t USING {batch} AS batch ON {same_key}
         WHEN MATCHED AND ({old}) IS DISTINCT FROM ({new}) THEN UPDATE SET {from_batch}
-        WHEN NOT MATCHED BY TARGET THEN INSERT ({columns}) VALUES ({row})
+        WHEN NOT MATCHED BY TARGET THEN INSERT ({copied}{fixed}) VALUES ({row}{fixed_values})
         WHEN NOT MATCHED BY SOURCE THEN DELETE
         RETURNING merge_action() AS action
     )
     SELECT action, count(*) FROM changed GROUP BY action
 """
+DROP = "DROP VIEW {scope}; DROP TABLE {batch}"  # the next batch has these names
 
 
-def _bring_in(cursor: psycopg2.extensions.cursor, batch: Batch, rows: pa.Table, year: int) -> Changes:
-    """Copy the rows into a temporary table and merge it into the year; needs the transaction's other statements."""
+def upsert(server: Postgres, batches: Sequence[Batch], year: int) -> list[Changes]:
+    """What `DBHandler.upsert_year` does."""
+    checked = [_checked(batch, year) for batch in batches]
+    tables = sorted({batch.table.name for batch in batches})
+    changes = []
+    with (
+        ThreadPoolExecutor(1) as ahead,  # the text of the next batches is made while the server works on one
+        server.transaction(f"writing {tables[0] if len(tables) == 1 else 'the tables of'} {year}") as cursor,
+    ):
+        texts = ahead.map(_csv, batches, checked)
+        for batch, rows, text in zip(batches, checked, texts, strict=True):
+            with server.explaining(f"writing {batch.table.name} {year}"):
+                changes.append(_bring_in(cursor, batch, rows.num_rows, text, year))
+    return changes
+
+
+def _csv(batch: Batch, rows: pa.Table) -> io.BytesIO:
+    """The rows for COPY. Text is quoted and null is not, so an empty text and a missing one stay different."""
+    text = io.BytesIO()
+    copied = rows.drop_columns(list(batch.within))
+    pyarrow.csv.write_csv(copied, text, pyarrow.csv.WriteOptions(include_header=False))
+    text.seek(0)
+    return text
+
+
+def _bring_in(cursor: psycopg2.extensions.cursor, batch: Batch, rows: int, text: io.BytesIO, year: int) -> Changes:
+    """Copy the text into a temporary table and merge that into the year."""
+    parts = _parts(batch, year)
     cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(batch.table.name, year)])
     # Statistics do not know a year that this transaction has just inserted. Expecting one row of it, the planner would
     # compare every row with every row of the batch, which takes minutes for a year; hash and merge joins take a second.
     cursor.execute("SELECT set_config('enable_nestloop', 'off', true)")
-    _copy(cursor, batch.table, rows)
-    of_year = SQL("CREATE TEMPORARY VIEW scope AS SELECT {columns} FROM {table} AS t WHERE {condition}")
-    cursor.execute(
-        of_year.format(
-            columns=names(batch.table.schema.names),
-            table=batch.table.identifier,
-            condition=scoped(batch.table, year, batch.within),
-        )
-    )
-    cursor.execute(_merge(batch.table))
+    cursor.execute(SQL(CREATE_BATCH).format(**parts))
+    cursor.copy_expert(SQL(COPY_BATCH).format(**parts), text)
+    cursor.execute(SQL(CREATE_SCOPE).format(**parts))
+    cursor.execute(SQL(MERGE).format(**parts))
     number = dict(cursor.fetchall())
-    cursor.execute(SQL("DROP VIEW {}; DROP TABLE {}").format(SCOPE, BATCH))  # the next batch has these names
+    cursor.execute(SQL(DROP).format(**parts))
     inserted, updated, deleted = (number.get(action, 0) for action in ("INSERT", "UPDATE", "DELETE"))
-    return Changes(inserted, updated, deleted, unchanged=rows.num_rows - inserted - updated)
+    return Changes(inserted, updated, deleted, unchanged=rows - inserted - updated)
 
 
-def _copy(cursor: psycopg2.extensions.cursor, table: Table, rows: pa.Table) -> None:
-    """Create the temporary table `batch` with the columns of `table`, and fill it with the rows."""
-    text = io.BytesIO()
-    # text is quoted and null is not, so an empty text and a missing one stay different
-    pyarrow.csv.write_csv(rows, text, pyarrow.csv.WriteOptions(include_header=False))
-    text.seek(0)
-    columns = names(table.schema.names)
-    create = SQL("CREATE TEMPORARY TABLE batch AS SELECT {} FROM {} WITH NO DATA")
-    cursor.execute(create.format(columns, table.identifier))
-    cursor.copy_expert(SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(BATCH, columns), text)
-
-
-def _merge(table: Table) -> Composed:
-    """The statement that makes the rows of `scope` equal to those of `batch` and counts what it did, by action."""
-    return SQL(MERGE).format(
-        scope=SCOPE,
-        batch=BATCH,
-        same_key=SQL(" AND ").join(
-            SQL("{} = {}").format(Identifier("t", name), Identifier("batch", name)) for name in table.key
-        ),
-        old=names(table.values, "t"),
-        new=names(table.values, "batch"),
-        from_batch=assignments(table.values, "batch"),
-        columns=names(table.schema.names),
-        row=names(table.schema.names, "batch"),
-    )
+def _parts(batch: Batch, year: int) -> dict[str, Composable]:
+    """What the statements of one batch are made of. The columns of `within` are the same in all rows: not copied."""
+    table, within = batch.table, batch.within
+    copied = [name for name in table.schema.names if name not in within]
+    key = [name for name in table.key if name not in within]
+    return {
+        "table": table.identifier,
+        "batch": BATCH,
+        "scope": SCOPE,
+        "columns": names(table.schema.names),
+        "condition": scoped(table, year, within),
+        "copied": names(copied),
+        "row": names(copied, "batch"),
+        "fixed": SQL("").join(SQL(", {}").format(Identifier(name)) for name in within),
+        "fixed_values": SQL("").join(SQL(", {}").format(Literal(value)) for value in within.values()),
+        "same_key": SQL(" AND ").join(SQL("t.{0} = batch.{0}").format(Identifier(name)) for name in key),
+        "old": names(table.values, "t"),
+        "new": names(table.values, "batch"),
+        "from_batch": assignments(table.values, "batch"),
+    }
 
 
 def _checked(batch: Batch, year: int) -> pa.Table:
