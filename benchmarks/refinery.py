@@ -10,8 +10,11 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -138,11 +141,20 @@ def make_year(folder: Path, rows: int) -> Path:
     return csv
 
 
-def compare(csv: Path, names: list[str], rounds: int, scratch: Path) -> None:
-    """Print the medians of `rounds` rounds and ours against each of the others."""
-    with csv.open(
-        "rb"
-    ) as file:  # into the page cache, for all alike; piecewise, since a child's peak starts at our size
+@contextmanager
+def busy_process() -> Iterator[None]:
+    """Keep one core busy meanwhile."""
+    child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        child.kill()
+        child.wait()
+
+
+def compare(csv: Path, names: list[str], rounds: int, scratch: Path, beside: str) -> None:
+    """Print the medians of `rounds` rounds and ours against each of the others. beside: says what else runs."""
+    with csv.open("rb") as file:  # into the page cache; in small steps, since a child's peak starts at our size
         while file.read(1 << 20):
             continue
     costs: dict[str, list[Cost]] = {name: [] for name in names}
@@ -150,14 +162,14 @@ def compare(csv: Path, names: list[str], rounds: int, scratch: Path) -> None:
         for name in names:
             costs[name].append(measure(name, csv, scratch))
     found = medians(costs)
-    print(f"{csv.name}: {csv.stat().st_size / 1e6:.0f} MB, median of {rounds}, {cores()} cores")
+    print(f"{csv.name}: {csv.stat().st_size / 1e6:.0f} MB, median of {rounds}, {cores()} cores, {beside}")
     for name, one in found.items():
         print(f"  {name:<10} {one.wall_s:6.1f} s wall {one.cpu_s:6.1f} s CPU {one.peak_mb:7.0f} MB peak")
     first = found[names[0]]
     for name in names[1:]:
         print(
             f"  {names[0]} / {name}: wall {first.wall_s / found[name].wall_s:.2f}x, "
-            f"memory {first.peak_mb / found[name].peak_mb:.2f}x"
+            f"CPU {first.cpu_s / found[name].cpu_s:.2f}x, memory {first.peak_mb / found[name].peak_mb:.2f}x"
         )
 
 
@@ -177,7 +189,10 @@ def main() -> None:
         CONTESTANTS[name](Path(csv), Path(out))
         return
     given.scratch.mkdir(parents=True, exist_ok=True)
-    compare(make_year(given.scratch, given.rows), given.only, given.rounds, given.scratch)
+    csv = make_year(given.scratch, given.rows)
+    compare(csv, given.only, given.rounds, given.scratch, "quiet")
+    with busy_process():
+        compare(csv, given.only, given.rounds, given.scratch, "beside one busy process")
 
 
 if __name__ == "__main__":

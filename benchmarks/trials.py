@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 from utils.analysis.airports import METRO_AREAS
 from utils.layers import gold, ingest
-from utils.storage.stores import FolderSource
+from utils.storage.folder import FolderSource
+from utils.storage.parquet import write_parquet
 from utils.tuning import evaluation
 
 HERE = Path(__file__).parent
@@ -110,7 +111,7 @@ def planted(seed: int, airports: int, rows: int, anomalies: float) -> Trial:
 
 def _trial(name: str, csv: Path, year: int, truth: Path | None, cut: int = 0) -> Trial:
     with tempfile.TemporaryDirectory() as scratch, closing(FolderSource(csv.name, csv)) as source:
-        refined = ingest.refine_year(source, year, Path(scratch), threads=1)  # years are made side by side
+        refined = ingest.ingest_year(source, year, Path(scratch), 1, write_parquet)  # years are made side by side
         days = gold.airport_days(refined.sums, year).to_pandas(date_as_object=False)
         if truth is not None:
             return Trial(name, days, None, pd.read_csv(truth, keep_default_na=False))

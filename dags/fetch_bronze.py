@@ -20,7 +20,7 @@ from airflow import sdk
 
 from orchestration import connections, notifiers, run_year
 from orchestration.retries import RetryWhatMayPass
-from utils import pipeline, sources
+from utils import sources
 from utils.settings import Settings
 
 DAY_S = 24 * 3600
@@ -38,10 +38,10 @@ class WaitForPublication(sdk.BaseSensorOperator):
     """Ask daily in a scheduled run whether the year is published; any other run continues and finds out."""
 
     def poke(self, context: Any) -> bool:  # noqa: D102
+        from utils.sources import fetch, record
+
         settings, year, source, is_scheduled = _run()
-        return (
-            not is_scheduled or sources.has_whole_year(settings, year) or sources.is_published(settings, year, source)
-        )
+        return not is_scheduled or record.has_whole_year(settings, year) or fetch.is_published(settings, year, source)
 
 
 with sdk.DAG(
@@ -85,10 +85,13 @@ with sdk.DAG(
     @sdk.task(task_id="fetch")
     def fetch_year() -> str:
         """Put the year into bronze, at once and whole."""
+        from utils import pipeline
+        from utils.sources import fetch, record
+
         settings, year, source, is_scheduled = _run()
-        if is_scheduled and sources.has_whole_year(settings, year):
+        if is_scheduled and record.has_whole_year(settings, year):
             return pipeline.bronze_key(settings, year)
         replace = sdk.get_current_context()["params"]["replace"]
-        return sources.into_bronze(settings, year, source, replace=replace)
+        return fetch.into_bronze(settings, year, source, replace=replace)
 
     wait_for_publication >> fetch_year()

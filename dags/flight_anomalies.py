@@ -20,7 +20,6 @@ disk or lock are retried three times within 15 minutes; faults of the file or of
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,7 +27,7 @@ from airflow import sdk
 
 from orchestration import connections, notifiers, run_year
 from orchestration.retries import RetryWhatMayPass
-from utils import detectors, pipeline, sources
+from utils import detectors
 from utils.settings import Settings
 
 GOLD, WAREHOUSE = sdk.Asset("delaywatch_gold_airport_days"), sdk.Asset("delaywatch_warehouse_flights")
@@ -42,19 +41,9 @@ def _run(context: Any = None) -> tuple[Settings, int]:
     return settings, run_year.require(context or sdk.get_current_context(), settings)
 
 
-def _step(
-    task_id: str, call: Callable[[Settings, int], str | None], outlet: sdk.Asset | None = None, **options: Any
-) -> Any:
-    """Return the task that is one call of the pipeline, whose docstring it shows in the UI; its result is a key."""
-
-    @sdk.task(task_id=task_id, doc_md=call.__doc__, outlets=[outlet] if outlet else [], **options)
-    def step() -> str | None:
-        settings, year = _run()
-        if outlet:
-            sdk.get_current_context()["outlet_events"][outlet].extra = {"year": year}
-        return call(settings, year)
-
-    return step()
+def _announce(outlet: sdk.Asset, year: int) -> None:
+    """Add the year to the asset event that the task emits when it ends."""
+    sdk.get_current_context()["outlet_events"][outlet].extra = {"year": year}
 
 
 class WaitForBronze(sdk.BaseSensorOperator):
@@ -62,9 +51,12 @@ class WaitForBronze(sdk.BaseSensorOperator):
 
     # Not @task.sensor, which logs a deprecation in every task: https://github.com/apache/airflow/pull/62746
     def poke(self, context: Any) -> sdk.PokeReturnValue:  # noqa: D102
+        from utils import pipeline
+        from utils.sources.record import has_whole_year
+
         settings, year = _run(context)
         is_scheduled = context["dag_run"].run_type == "scheduled"
-        is_there = sources.has_whole_year(settings, year) if is_scheduled else bool(pipeline.bronze_key(settings, year))
+        is_there = has_whole_year(settings, year) if is_scheduled else bool(pipeline.bronze_key(settings, year))
         return sdk.PokeReturnValue(is_there, pipeline.detector_names(settings, context["params"]["detectors"]))
 
 
@@ -106,23 +98,71 @@ with sdk.DAG(
         timeout=180 * 24 * 3600,
     )
 
-    @sdk.task(map_index_template="{{ task.op_kwargs['detector'] }}", doc_md=pipeline.write_anomalies.__doc__)
+    @sdk.task
+    def silver() -> str:
+        """Replace the year's silver, rejected rows and quality report from its CSV, in one pass."""
+        from utils import pipeline
+
+        return pipeline.write_silver(*_run())
+
+    @sdk.task(outlets=[GOLD])
+    def gold() -> str:
+        """Replace the year's airport-days from the sums that were computed while silver was written."""
+        from utils import pipeline
+
+        settings, year = _run()
+        _announce(GOLD, year)
+        return pipeline.write_gold(settings, year)
+
+    @sdk.task(
+        map_index_template="{{ task.op_kwargs['detector'] }}",
+        # Airflow does not show the docstring of a mapped task.
+        doc_md="Replace one detector's verdicts on every airport and day of the year.",
+    )
     def detect(detector: str) -> str:  # noqa: D103
+        from utils import pipeline
+
         return pipeline.write_anomalies(*_run(), detector)
+
+    @sdk.task
+    def explain() -> str:
+        """Replace reasons, factors and events of the days that the published detector flags."""
+        from utils import pipeline
+
+        return pipeline.explain(*_run())
+
+    @sdk.task(outlets=[WAREHOUSE])
+    def upsert() -> str:
+        """Upsert airport-days, verdicts, explanations and quality report, all or nothing; equal rows stay unwritten."""
+        from utils import pipeline
+
+        settings, year = _run()
+        _announce(WAREHOUSE, year)
+        return pipeline.upsert(settings, year)
+
+    @sdk.task
+    def plots() -> str:
+        """Replace the year's two plots per airport."""
+        from utils import pipeline
+
+        return pipeline.write_plots(*_run())
 
     @sdk.task(on_success_callback=notifiers.YearFinished(_run))
     def publish() -> str:
-        """Year page and record of the run, once Postgres and gold hold the same rows."""
+        """Write the year page and the record of the run, once Postgres and gold hold the same rows."""
+        from utils import pipeline
+
         run = sdk.get_current_context()["dag_run"]
         return pipeline.publish(*_run(), run.run_id, run.start_date or run.run_after)
 
-    @sdk.task(retries=0, doc_md=pipeline.clear_scratch.__doc__)
-    def clear_scratch() -> None:  # noqa: D103
+    @sdk.task(retries=0)
+    def clear_scratch() -> None:
+        """Remove what an interrupted step of the year left in scratch space."""
+        from utils import pipeline
+
         if run_year.find(sdk.get_current_context()):  # a run without a year has written nothing
             pipeline.clear_scratch(*_run())
 
-    silver, gold = _step("silver", pipeline.write_silver), _step("gold", pipeline.write_gold, GOLD)
-    explain, upsert = _step("explain", pipeline.explain), _step("upsert", pipeline.upsert, WAREHOUSE)
-    plots, verdicts = _step("plots", pipeline.write_plots), detect.expand(detector=wait_for_bronze.output)
-    wait_for_bronze >> silver >> gold >> verdicts >> explain >> upsert >> plots
-    plots >> publish() >> clear_scratch().as_teardown()
+    verdicts = detect.expand(detector=wait_for_bronze.output)
+    wait_for_bronze >> silver() >> gold() >> verdicts
+    verdicts >> explain() >> upsert() >> plots() >> publish() >> clear_scratch().as_teardown()

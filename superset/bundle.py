@@ -1,15 +1,16 @@
 """The files of `assets/` as the zip that Superset's assets API imports. Pure: no Superset, no network, no secret.
 
-The files hold Superset's own keys, with four simplifications that are undone here: they refer to each other by file
+The files hold Superset's own keys, with five simplifications that are undone here: they refer to each other by file
 name instead of UUID, a dashboard lists its rows and tabs instead of a tree of positions, its filters are a few lines
-each, and the CSS that all dashboards share is in `assets/dashboards.css`.
+each, the CSS that all dashboards share is in `assets/dashboards.css`, and a column with `{detector}` in its name stands
+for one column per detector.
 """
 
 from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,13 @@ FOLDERS = {"datasets": "datasets/warehouse"}  # where Superset looks for a kind,
 # Our assets cannot be edited in Superset, only saved under another name: the next start would undo what was changed.
 MANAGED = {"version": "1.0.0", "is_managed_externally": True}
 WIDTH = 12  # columns of Superset's grid
+# Asks the warehouse for the detectors that have a column in the view, in its order.
+DETECTORS = """
+    SELECT coalesce(array_agg(substr(attname, length('is_anomaly_') + 1) ORDER BY attnum), '{}')
+    FROM pg_attribute
+    WHERE attrelid = to_regclass('flights.agg_dep_delay_by_date') AND NOT attisdropped
+          AND starts_with(CAST(attname AS text), 'is_anomaly_')
+"""
 
 Asset = dict[str, Any]
 Assets = Mapping[str, Mapping[str, Asset]]
@@ -36,9 +44,10 @@ class BundleError(Exception):
     """An asset file is wrong; the message names it and says what to do."""
 
 
-def read(folder: Path) -> dict[str, dict[str, Asset]]:
+def read(folder: Path, detectors: Sequence[str] = ()) -> dict[str, dict[str, Asset]]:
     """Return the assets by kind and file name without suffix; each dashboard's CSS begins with the shared CSS.
 
+    detectors: those that the warehouse's view has, as DETECTORS asks; a dataset has a column for each of them.
     Raises BundleError when a file is missing, is not YAML or lacks a key.
     """
     found: dict[str, dict[str, Asset]] = {kind: {} for kind in KINDS}
@@ -58,6 +67,8 @@ def read(folder: Path) -> dict[str, dict[str, Asset]]:
         shared_css = (folder / SHARED_CSS).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BundleError(f"{folder} has no {SHARED_CSS}; put the files of this release back.") from None
+    for dataset in found["datasets"].values():
+        dataset["columns"] = [column for template in dataset["columns"] for column in _columns(template, detectors)]
     for dashboard in found["dashboards"].values():
         dashboard["css"] = shared_css + dashboard.get("css", "")
     return found
@@ -79,9 +90,9 @@ def expand(assets: Assets) -> dict[str, dict[str, Asset]]:
     return found
 
 
-def pack(folder: Path, warehouse_url: str) -> bytes:
+def pack(folder: Path, warehouse_url: str, detectors: Sequence[str]) -> bytes:
     """The zip for `POST /api/v1/assets/import/`; every database in it is the one at `warehouse_url`."""
-    expanded = expand(read(folder))
+    expanded = expand(read(folder, detectors))
     for database in expanded["databases"].values():
         database["sqlalchemy_uri"] = warehouse_url
     files = {"metadata": {"version": "1.0.0", "type": "assets", "timestamp": "2026-01-01T00:00:00+00:00"}} | {
@@ -103,6 +114,16 @@ def charts_of(dashboard: Asset) -> list[str]:
 def columns_of(dataset: Asset) -> set[str]:
     """The names of a dataset's columns."""
     return {column["column_name"] for column in dataset["columns"]}
+
+
+def _columns(template: Asset, detectors: Sequence[str]) -> list[Asset]:
+    """Return the column, or one per detector where its name has `{detector}` in it."""
+    if "{detector}" not in template.get("column_name", ""):
+        return [template]
+    return [
+        {key: text.replace("{detector}", name) if isinstance(text, str) else text for key, text in template.items()}
+        for name in detectors
+    ]
 
 
 def _named(assets: Assets, kind: str, name: str, by: str) -> Asset:

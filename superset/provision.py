@@ -72,7 +72,8 @@ def provision() -> None:
     """Bring Superset's own database to this release's state."""
     warehouse = url_of("warehouse_url")
     check_warehouse(warehouse)
-    packed = bundle.pack(ASSETS, warehouse.render_as_string(hide_password=False))
+    (detectors,) = ask(warehouse, "The warehouse", bundle.DETECTORS)
+    packed = bundle.pack(ASSETS, warehouse.render_as_string(hide_password=False), detectors)
     app = superset()
     with app.app_context():
         upgrade_tables()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 import tempfile
 import time
@@ -37,6 +38,16 @@ def sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
 def at(url: str, **parts: Any) -> str:
     """The URL with another database, username, password, host or port."""
     return make_url(url).set(**parts).render_as_string(hide_password=False)
+
+
+def database_of(url: str) -> str:
+    """The name of the URL's database."""
+    return str(make_url(url).database)
+
+
+def sql_in(error: BaseException) -> list[str]:
+    """The statements that a message quotes, without commands of ours."""
+    return [quoted for quoted in re.findall("`(.*?)`", str(error)) if not quoted.startswith("python")]
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

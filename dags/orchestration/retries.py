@@ -1,4 +1,4 @@
-"""Which faults of a task are tried again: the retry policy that the DAGs share. Holds no DAG."""
+"""The retry policy that the DAGs share. Holds no DAG."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from typing import Any
 
 from airflow import sdk
 
-from utils.errors import DelaywatchError
+from utils.errors import Busy, DelaywatchError, Unavailable
 
 
 class RetryWhatMayPass(sdk.RetryPolicy):
-    """A DelaywatchError is final unless system, memory, network, Postgres or S3 caused it; all else may pass."""
+    """Retry `Unavailable`, `Busy` and every error that is not ours; fail at once on what a person must correct."""
 
     def evaluate(self, exception: BaseException, *_: Any, **__: Any) -> sdk.RetryDecision:  # noqa: D102
-        cause = type(exception.__cause__)
-        may_pass = issubclass(cause, (OSError, MemoryError)) or cause.__module__.startswith(("psycopg2", "botocore"))
-        is_final = isinstance(exception, DelaywatchError) and not may_pass
-        return sdk.RetryDecision.fail("A person must mend this first.") if is_final else sdk.RetryDecision.default()
+        if isinstance(exception, DelaywatchError) and not isinstance(exception, Unavailable | Busy):
+            return sdk.RetryDecision.fail("A person must correct this first.")
+        return sdk.RetryDecision.default()

@@ -7,12 +7,12 @@ from typing import Any
 
 from airflow import sdk
 
-from utils import pipeline
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 from utils.settings import Settings
+from utils.storage.keys import FIRST_YEAR, LAST_YEAR, check_year
 
 FIRST_EXAMPLE_YEAR = 2009  # of Kaggle's dataset
-PATTERN = "^(198[7-9]|199[0-9]|20[0-9]{2}|2100)$"  # FIRST_YEAR to LAST_YEAR of the pipeline
+PATTERN = "^(198[7-9]|199[0-9]|20[0-9]{2}|2100)$"  # FIRST_YEAR to LAST_YEAR
 INTERVAL_RUN_TYPES = ("scheduled", "backfill")
 
 
@@ -28,8 +28,8 @@ def field(description: str) -> sdk.Param:
         type=["null", "string", "integer"],
         examples=[str(year) for year in range(FIRST_EXAMPLE_YEAR, datetime.now(UTC).year)],
         pattern=PATTERN,
-        minimum=pipeline.FIRST_YEAR,
-        maximum=pipeline.LAST_YEAR,
+        minimum=FIRST_YEAR,
+        maximum=LAST_YEAR,
     )
 
 
@@ -41,18 +41,20 @@ def find(context: Any) -> int | None:
     """
     asked = context["params"]["year"]
     if asked is not None:
-        return pipeline.check_year(int(asked))
+        return check_year(int(asked))
     if context["dag_run"].run_type in INTERVAL_RUN_TYPES:
-        return pipeline.check_year(context["data_interval_start"].year)
+        return check_year(context["data_interval_start"].year)
     return None
 
 
 def require(context: Any, settings: Settings) -> int:
-    """Return the year that a run is for. Raises DelaywatchError with the years in bronze if nobody said."""
+    """Return the year that a run is for. Raises InvalidInput with the years in bronze if nobody said."""
+    from utils import pipeline  # heavy, and a DAG file imports this module
+
     year = find(context)
     if year is None:
         years = ", ".join(map(str, pipeline.bronze_years(settings))) or "no year yet"
-        raise DelaywatchError(
+        raise InvalidInput(
             f"This run has no year. Trigger the DAG again and set the parameter year; "
             f"01_bronze/ of {settings.lake} has {years}."
         )

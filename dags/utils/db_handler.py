@@ -32,8 +32,9 @@ class DBHandler:
     url: `postgresql://user:password@host:5432/database`, or with `?host=/folder` for a Unix socket.
     connect_timeout_s, lock_timeout_s: how long to wait for the server, and for another session's locks.
 
-    Every method raises DelaywatchError when the server cannot be reached, refuses the login, lacks the tables or the
-    permission, or goes away; what was in the tables before is then still there, whole.
+    Every method raises Unavailable when the server cannot be reached or goes away, Busy when another session is in the
+    way, Missing when database or tables are not there, and InvalidInput when it refuses login, permission or rows;
+    what was in the tables before is then still there, whole.
     """
 
     def __init__(self, url: str, *, connect_timeout_s: int = 10, lock_timeout_s: int = 600) -> None:
@@ -68,17 +69,11 @@ class DBHandler:
         """Bring schema, tables and roles to this release's state; whether they were not there yet.
 
         Two processes may call it at once. Needs a login that may create schemas and roles, or is a member of
-        `flights_owner`; with the tables in place any login may call it. Raises DelaywatchError with the SQL for an
-        administrator when rights are missing, and when the tables are of a newer release.
+        `flights_owner`; with the tables in place any login may call it. Raises InvalidInput with the SQL for an
+        administrator when rights are missing, for a server before Postgres 17, for tables of a newer release, and for
+        those of an older one that it cannot migrate, with the commands that make them again.
         """
-        return revisions.migrate(self._server, "head")
-
-    def downgrade(self, revision: str) -> None:
-        """Take the tables back to an earlier release's revision; those it did not have go, with all that they hold.
-
-        `base` drops every table. Schema and roles stay: roles belong to the server, and another database may use them.
-        """
-        revisions.migrate(self._server, revision)
+        return revisions.create(self._server)
 
     def create_reader(self, login: str, password: str) -> bool:
         """Let `login` log in with `password` and read the tables of schema flights; whether that was not so yet.
@@ -117,8 +112,8 @@ class DBHandler:
         replaced. Two upserts of one table and year queue. NaN is stored as null. `feedback` is no such table: what
         people said is not replaced by a batch.
 
-        Raises DelaywatchError before anything is written when the frame does not fit, the table was changed by hand or
-        the login may only read; when it fails later, the old rows are all still there.
+        Raises InvalidInput before anything is written when the frame does not fit; when it fails later, the old rows
+        are all still there.
         """
         (changes,) = self.upsert_year([(table, frame, within or {})], year)
         return changes
@@ -134,8 +129,8 @@ class DBHandler:
         wanted = []
         for name, frame, within in batches:
             table = TABLES[name]
-            if not set(within) <= set(table.key):
-                raise ValueError(f"{name} can be written within columns of its key only, not within {sorted(within)}")
+            if not set(within) < set(table.key):
+                raise ValueError(f"{name} can be written within some columns of its key, not within {sorted(within)}")
             if table is feedback.FEEDBACK:
                 raise ValueError("feedback is given and withdrawn a day at a time, never upserted")
             wanted.append(Batch(table, frame, within))

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import re
+from pathlib import Path
 
+# Of a local file or folder: a person must correct a path, a permission or a mount. Any other fault may pass.
+_FOR_A_PERSON = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
+)
 # Characters that a terminal obeys instead of showing, and those that change the direction of writing; not \n and \t.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
@@ -38,3 +45,29 @@ class Unavailable(DelaywatchError):
 
 class Busy(DelaywatchError):
     """Another run holds the lock. Airflow retries the task."""
+
+
+def kind_of(error: OSError) -> type[DelaywatchError]:
+    """Return the class of the error that a person should see for a fault of a local file or folder."""
+    if error.errno == errno.ENOENT:
+        return Missing
+    return InvalidInput if error.errno in _FOR_A_PERSON else Unavailable
+
+
+def cannot_read(path: Path, error: OSError, what: str = "") -> DelaywatchError:
+    """Return the error for a local file that a person named and that cannot be read.
+
+    what: a word in front of the path, such as the variable that names the file.
+    """
+    return kind_of(error)(
+        f"{what} {path} cannot be read ({error.strerror}); correct its path, or give this user the right to read it "
+        "and to enter the folders above it.".lstrip()
+    )
+
+
+def out_of_memory(year: int) -> Unavailable:
+    """Return the error for a year that needs more memory than this process may use."""
+    return Unavailable(
+        f"Out of memory while processing {year}; raise the memory limit or run fewer years in parallel, then run the "
+        "step again. What was there before is untouched."
+    )

@@ -7,43 +7,33 @@ fast.
 
 from __future__ import annotations
 
-import calendar
 import functools
 import logging
-import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from utils import __version__
-from utils.errors import DelaywatchError
+from utils.errors import DelaywatchError, Missing, out_of_memory
 from utils.settings import Settings
+from utils.storage import keys
+from utils.storage.keys import check_year
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from utils.layers.ingest import Refined
+    from utils.storage.freshness import Gold
     from utils.storage.lake import Lake
-    from utils.storage.stores import FolderSource
 
-MAX_LOST_SHARE = 0.05  # of a month's flights that a newer file may lack; the Bureau's revisions change far fewer
-FIRST_YEAR, LAST_YEAR = 1987, 2100  # the Bureau of Transportation Statistics publishes from October 1987 on
 DETECTORS_FILE = Path(__file__).resolve().parents[1] / "detectors.yaml"
 INCIDENTS_FILE = DETECTORS_FILE.with_name("incidents.yaml")
 
 Others = ParamSpec("Others")
 
 log = logging.getLogger(__name__)
-
-
-def check_year(year: int) -> int:
-    """The year itself, if flights can be from it. Raises DelaywatchError otherwise."""
-    if not FIRST_YEAR <= year <= LAST_YEAR:
-        raise DelaywatchError(f"{year} is no year of this dataset; choose one from {FIRST_YEAR} to {LAST_YEAR}.")
-    return year
 
 
 def _within_memory(
@@ -56,10 +46,7 @@ def _within_memory(
         try:
             return step(settings, year, *args, **kwargs)
         except MemoryError as error:
-            raise DelaywatchError(
-                f"The memory that this process may use does not suffice for {year}; give it more or let fewer run at "
-                "once, and run the step again, what was there before is untouched."
-            ) from error
+            raise out_of_memory(year) from error
 
     return call
 
@@ -97,39 +84,39 @@ def detector_names(settings: Settings, wanted: list[str] | None = None) -> list[
 def write_silver(settings: Settings, year: int, progress: Callable[[int, int], None] | None = None) -> str:
     """Replace the year's silver, rejected rows and quality report from its CSV, in one pass."""
     from utils.layers import ingest, quality
-    from utils.storage import lake as keys
+    from utils.storage.parquet import content_hash, encode, encode_json, write_parquet
 
     lake = _lake(settings)
     with closing(lake.open_bronze(check_year(year))) as source, lake.staging(year) as folder:
-        refined = ingest.refine_year(source, year, folder, settings.threads, progress)
-        report = quality.report(year, source.key, refined)
+        ingested = ingest.ingest_year(source, year, folder, settings.threads, write_parquet, progress)
+        report = quality.report(year, source.key, ingested)
         # The report is written first: a commit that fails after it leaves a report that the manifest does not name,
         # so later steps refuse the year.
         beside = {
-            keys.quality_key(year): keys.encode_json(report),
-            keys.sums_key(year): keys.encode(refined.sums),
-            keys.rejected_key(year): keys.encode(refined.rejected),
+            keys.quality_key(year): encode_json(report),
+            keys.sums_key(year): encode(ingested.sums),
+            keys.rejected_key(year): encode(ingested.rejected),
         }
         staged = [
-            (part.path, f"part-{number:05d}-{part.sha256[:12]}.parquet") for number, part in enumerate(refined.parts)
+            (part.path, f"part-{number:05d}-{part.sha256[:12]}.parquet") for number, part in enumerate(ingested.parts)
         ]
         manifest = {
             "year": year,
-            "rows": refined.rows_kept,
-            "bytes": sum(part.bytes for part in refined.parts),
+            "rows": ingested.rows_kept,
+            "bytes": sum(part.bytes for part in ingested.parts),
             "parts": [
                 {"name": name, "rows": part.rows, "bytes": part.bytes, "sha256": part.sha256}
-                for part, (_, name) in zip(refined.parts, staged, strict=True)
+                for part, (_, name) in zip(ingested.parts, staged, strict=True)
             ],
-            "sums": keys.content_hash(beside[keys.sums_key(year)]),
-            "quality": keys.content_hash(beside[keys.quality_key(year)]),
-            "rejected": keys.content_hash(beside[keys.rejected_key(year)]),
-            "input": {"key": source.key, "bytes": source.size, "etag": source.etag, "sha256": refined.sha256},
+            "sums": content_hash(beside[keys.sums_key(year)]),
+            "quality": content_hash(beside[keys.quality_key(year)]),
+            "rejected": content_hash(beside[keys.rejected_key(year)]),
+            "input": {"key": source.key, "bytes": source.size, "etag": source.etag, "sha256": ingested.sha256},
         }
         lake.commit_silver(year, staged, manifest, beside)
     log.info(
         "%s: %d rows read, %d kept, %d duplicate, %d rejected",
-        *(source.key, refined.rows_read, refined.rows_kept, refined.rows_duplicate, refined.rejected.num_rows),
+        *(source.key, ingested.rows_read, ingested.rows_kept, ingested.rows_duplicate, ingested.rejected.num_rows),
     )
     for warning in report["warnings"]:
         log.warning("%s: %s", source.key, warning)
@@ -140,7 +127,6 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
 def write_gold(settings: Settings, year: int) -> str:
     """Replace the year's airport-days from the sums that were taken while silver was written."""
     from utils.layers import columns, gold
-    from utils.storage import lake as keys
 
     lake = _lake(settings)
     manifest = lake.manifest(check_year(year))
@@ -161,7 +147,6 @@ def write_anomalies(settings: Settings, year: int, detector: str) -> str:
     """
     from utils import detectors, schemas
     from utils.analysis import exclusions
-    from utils.storage import lake as keys
 
     lake = _lake(settings)
     detector_names(settings, [detector])
@@ -191,7 +176,6 @@ def explain(settings: Settings, year: int) -> str:
     """
     from utils import detectors
     from utils.analysis import airports, attribution, events, exclusions
-    from utils.storage import lake as keys
 
     lake = _lake(settings)
     if settings.warehouse:
@@ -250,7 +234,6 @@ def write_plots(settings: Settings, year: int, progress: Callable[[int, int], No
     """Replace the year's two pictures per airport."""
     from utils import detectors
     from utils.reporting import plots
-    from utils.storage import lake as keys
 
     lake = _lake(settings)
     table, judged = _gold(settings, lake, check_year(year))
@@ -274,7 +257,7 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
     from utils import detectors
     from utils.db_handler import DBHandler
     from utils.reporting import pages
-    from utils.storage import lake as keys
+    from utils.storage.freshness import joint_hash
 
     lake = _lake(settings)
     table, judged = _gold(settings, lake, check_year(year))
@@ -316,7 +299,7 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
                 "run_id": run_id,
                 "year": year,
                 "code_version": __version__,
-                "params_hash": keys.content_hash("".join(hashes.values()).encode())[:12],
+                "params_hash": joint_hash(hashes.values()),
                 "started": started,
                 "ended": datetime.now(UTC),
                 "rows": rows,
@@ -325,114 +308,6 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
     flagged = int(verdicts[detectors.PUBLISHED]["is_anomaly"].sum())
     log.info("%d: %d abnormal airport-days; year page %s", year, flagged, keys.year_page_key(year))
     return keys.year_page_key(year)
-
-
-def check_csv(path: Path, year: int, shown_as: str | None = None) -> None:
-    """Refuse a local file that cannot be the year's CSV, by its first lines; see ingest.glance."""
-    from utils.layers import ingest
-
-    with closing(_local_file(path, shown_as or str(path))) as source:
-        ingest.glance(source, check_year(year))
-
-
-@_within_memory
-def put_bronze(
-    settings: Settings,
-    year: int,
-    path: Path,
-    *,
-    replace: bool = False,
-    allow_fewer: bool = False,
-    shown_as: str | None = None,
-    before_upload: Callable[[], object] = lambda: None,
-    progress: Callable[[int, int], None] | None = None,
-) -> str:
-    """Copy a CSV, whose name ends in .gz if it is compressed, into bronze as the year's file, and return its key.
-
-    The same bytes again change nothing. Another file takes the place of one that is there only with `replace`, and only
-    after a whole pass over it by the rules of silver, so that a file which silver would refuse replaces nothing. A
-    file that lacks flights which silver has replaces another one only with `allow_fewer`. Where nothing is replaced,
-    that pass is made only if a sample raises a doubt.
-
-    The new file is complete before the old one goes. A process that is killed in between leaves the old file, or both
-    forms of the year, .csv and .csv.gz, which no step reads before this is called again. shown_as: what errors call
-    the file. before_upload: called when nothing but the store can fail any more.
-    Raises DelaywatchError, with bronze unchanged, when the file cannot be the year's, or may not replace the old one.
-    """
-    from utils.layers import ingest
-    from utils.storage import lake as keys
-
-    lake = _lake(settings)
-    plain, compressed = keys.bronze_keys(check_year(year))
-    key = compressed if path.suffix == ".gz" else plain
-    with closing(_local_file(path, shown_as or str(path))) as source, lake.staging(year) as folder:
-        ingest.glance(source, year)
-        there = [old for old in (plain, compressed) if lake.has(old)]
-        if there == [key] and lake.holds(key, source):
-            before_upload()
-            log.info("%s: already there, byte for byte", key)
-            return key
-        if there and not replace:
-            raise DelaywatchError(
-                f"{' and '.join(there)} {'is' if len(there) == 1 else 'are'} already in {lake.uri}, and {source.key} "
-                f"({source.size:,} bytes) is another file; repeat the command with --replace to put it in its place."
-            )
-        if there or ingest.is_doubtful(source, year):
-            refined = ingest.refine_year(source, year, folder, settings.threads, progress)
-            if there and not allow_fewer:
-                _refuse_fewer(lake, year, there, refined)
-        if not source.still_the_same():
-            raise DelaywatchError(f"{source.key} changed while it was read; put it there when it is complete.")
-        before_upload()
-        lake.store.upload(path, key)
-        lake.store.delete([old for old in there if old != key])
-    replaced = f", in place of {' and '.join(there)}" if there else ""
-    log.info("%s: %s bytes%s", key, f"{source.size:,}", replaced)
-    return key
-
-
-def _refuse_fewer(lake: Lake, year: int, there: list[str], refined: Refined) -> None:
-    """Raise DelaywatchError if a new file of the year lacks flights that silver has, as a file that was cut does."""
-    from utils.layers import quality
-    from utils.storage import lake as keys
-
-    if not lake.has(keys.manifest_key(year)):
-        return
-    old, new = lake.read_quality(year), quality.report(year, there[0], refined)
-    if lost := lost_flights(old["rows_per_month"], new["rows_per_month"]):
-        raise DelaywatchError(
-            f"{' and '.join(there)} stays, because the new file has less of {year}: {lost}. Put the whole year there, "
-            "or repeat the command with --fewer-flights."
-        )
-
-
-def lost_flights(old: Mapping[str, int], new: Mapping[str, int]) -> str:
-    """Return what a newer version of a year lacks, in words: months, or many flights of one; empty if nothing.
-
-    old, new: flights by the number of the month; a month without flights may be absent.
-    """
-    from utils.reporting import wording
-
-    before = {month: flights for month, flights in sorted(old.items(), key=lambda one: int(one[0])) if flights}
-    gone = [calendar.month_name[int(month)] for month in before if not new.get(month)]
-    if gone:
-        return f"{wording.listed(gone)} {'is' if len(gone) == 1 else 'are'} gone"
-    for month, flights in before.items():
-        if new[month] < (1 - MAX_LOST_SHARE) * flights:
-            return f"{calendar.month_name[int(month)]} has {new[month]:,} flights instead of {flights:,}"
-    return ""
-
-
-def _local_file(path: Path, name: str) -> FolderSource:
-    """Return the file at `path`, opened. Raises DelaywatchError when it is no regular file or cannot be read."""
-    from utils.storage.stores import FolderSource, cannot_read
-
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise DelaywatchError(f"{path} is not a file; give the path of the year's .csv or .csv.gz.")
-        return FolderSource(name, path)
-    except OSError as error:
-        raise cannot_read(path, error) from error
 
 
 def prepare(settings: Settings, reader: tuple[str, str] | None, tell: Callable[[str], None] = log.info) -> None:
@@ -482,36 +357,42 @@ def status(settings: Settings) -> list[dict[str, Any]]:
     detectors.yaml and the days excluded today, else `stale`; the published one is `unexplained` when it is current and
     its reasons are not.
     """
-    from utils import detectors
-    from utils.storage import lake as keys
-
     lake = _lake(settings)
-    found = []
-    for year in lake.years():
-        manifest = lake.manifest(year) if lake.has(keys.manifest_key(year)) else None
-        has_gold = lake.has(keys.airport_days_key(year))
-        dated = ["origin", "fl_date"]
-        days, version = lake.read_hashed(keys.airport_days_key(year), dated) if has_gold else (None, None)
-        hashes = _params_hashes(_excluded(settings, _frame(days), year)) if days else {}
-        states = {}
-        for name in lake.detectors_of(year):
-            verdicts = lake.read_table(keys.anomalies_key(year, name), ["params_hash"])
-            is_of_these = keys.made_from(verdicts) == version and has_gold
-            is_current = is_of_these and set(verdicts["params_hash"].to_pylist()) == {hashes.get(name)}
-            states[name] = "current" if is_current else "stale"
-        if states.get(detectors.PUBLISHED) == "current" and not _is_explained(lake, year):
-            states[detectors.PUBLISHED] = "unexplained"
-        found.append(
-            {
-                "year": year,
-                "bronze": lake.bronze_key(year) if year in lake.bronze_years() else None,
-                "silver_rows": manifest and manifest["rows"],
-                "gold_rows": days and days.num_rows,
-                "detectors": states,
-                "has_page": lake.has(keys.year_page_key(year)),
-            }
-        )
-    return found
+    return [_status_of_year(settings, lake, year) for year in lake.years()]
+
+
+def _status_of_year(settings: Settings, lake: Lake, year: int) -> dict[str, Any]:
+    manifest = lake.manifest(year) if lake.has(keys.manifest_key(year)) else None
+    gold = _gold_of(lake, year)
+    return {
+        "year": year,
+        "bronze": lake.bronze_key(year) if year in lake.bronze_years() else None,
+        "silver_rows": manifest and manifest["rows"],
+        "gold_rows": gold.airport_days.rows,
+        "detectors": _states_of_detectors(settings, gold, year),
+        "has_page": lake.has(keys.year_page_key(year)),
+    }
+
+
+def _states_of_detectors(settings: Settings, gold: Gold, year: int) -> dict[str, str]:
+    """Return `current`, `stale` or `unexplained` by the name of every detector that has verdicts."""
+    from utils import detectors
+    from utils.storage.freshness import State
+
+    hashes: dict[str, str] = {}
+    if gold.airport_days.rows is not None:
+        days = _frame(gold.airport_days.read_any(["origin", "fl_date"]))
+        hashes = _params_hashes(_excluded(settings, days, year))
+    states = {}
+    for name, verdicts in gold.anomalies.items():
+        if verdicts.state is State.MISSING:
+            continue
+        params_hashes = set(verdicts.read_any(["params_hash"])["params_hash"].to_pylist())
+        is_current = verdicts.state is State.CURRENT and params_hashes == {hashes.get(name)}
+        states[name] = "current" if is_current else "stale"
+    if states.get(detectors.PUBLISHED) == "current" and not gold.is_explained:
+        states[detectors.PUBLISHED] = "unexplained"
+    return states
 
 
 def warehouse_rows(settings: Settings, years: Iterable[int] = ()) -> dict[int, int]:
@@ -574,62 +455,40 @@ def _with_exclusions(settings: Settings, days: pd.DataFrame, year: int) -> pd.Da
     return days.assign(**exclusions.exclusions(days, exclusions.read(INCIDENTS_FILE), expected))
 
 
+def _gold_of(lake: Lake, year: int) -> Gold:
+    from utils import detectors
+    from utils.storage.freshness import gold_of
+
+    return gold_of(lake, year, detectors.PUBLISHED)
+
+
 def _version_of_published(lake: Lake, year: int) -> str:
     """The hash of the published detector's verdicts."""
-    from utils import detectors
-    from utils.storage import lake as keys
-
-    return lake.read_hashed(keys.anomalies_key(year, detectors.PUBLISHED), ["origin"])[1]
-
-
-def _is_explained(lake: Lake, year: int) -> bool:
-    """Whether reasons, factors and events are there and of the present verdicts."""
-    from utils.storage import lake as keys
-
-    version = _version_of_published(lake, year)
-    there = [keys.explanation_key(year, name) for name in keys.EXPLANATIONS]
-    return all(lake.has(key) and keys.made_from(lake.read_table(key)) == version for key in there)
+    return _gold_of(lake, year).published.hash or ""
 
 
 def _explanations(lake: Lake, year: int) -> dict[str, pa.Table]:
-    """Reasons, factors, events and their days. Raises DelaywatchError when they are not of the present verdicts."""
-    from utils.storage import lake as keys
-
-    version = _version_of_published(lake, year)
-    found = {}
-    for name in keys.EXPLANATIONS:
-        key = keys.explanation_key(year, name)
-        table = lake.read_table(key) if lake.has(key) else None
-        if table is None or keys.made_from(table) != version:
-            state = "is not there" if table is None else "was made from other verdicts than those that are there"
-            raise DelaywatchError(f"{key} {state} in {lake.uri}; run the explain step of {year}.")
-        found[name] = table
-    return found
+    """Reasons, factors, events and their days. Raises Missing when they are not of the present verdicts."""
+    return {name: table.read() for name, table in _gold_of(lake, year).explanations.items()}
 
 
 def _gold(settings: Settings, lake: Lake, year: int) -> tuple[pa.Table, dict[str, pa.Table]]:
     """The year's airport-days and, by detector that there is, the verdicts that were made from exactly these.
 
-    Raises DelaywatchError when the airport-days are not of the silver that is there, and when the published detector
-    has not judged them. Any other detector that has not is left out: an old verdict beside a new day would mislead.
+    Raises Missing when the airport-days are not of the silver that is there, and when the published detector has not
+    judged them. Any other detector that has not is left out: an old verdict beside a new day would mislead.
     """
     from utils import detectors
-    from utils.storage import lake as keys
+    from utils.storage.freshness import State
 
-    days, version = lake.read_hashed(keys.airport_days_key(year))
-    if keys.made_from(days) != lake.manifest(year).get("sums"):
-        raise DelaywatchError(
-            f"{keys.airport_days_key(year)} in {lake.uri} was made from another silver than the one that is there; "
-            f"run the gold step of {year} again."
-        )
-    there = set(lake.detectors_of(year))
-    found = {name: lake.read_anomalies(year, name) for name in detector_names(settings) if name in there}
-    verdicts = {name: table for name, table in found.items() if keys.made_from(table) == version}
-    if detectors.PUBLISHED not in verdicts:
-        raise DelaywatchError(
-            f"The airport-days of {year} in {lake.uri} have no verdicts of {detectors.PUBLISHED} that were made from "
-            f"them; run the detect step of {year}."
-        )
+    gold = _gold_of(lake, year)
+    days = gold.airport_days.read()
+    names = [name for name in detector_names(settings) if name in gold.anomalies]
+    verdicts = {
+        name: gold.anomalies[name].read()
+        for name in names
+        if name == detectors.PUBLISHED or gold.anomalies[name].state is State.CURRENT
+    }
     return days, verdicts
 
 
@@ -645,18 +504,12 @@ def _report(lake: Lake, year: int, days: pa.Table) -> dict[str, Any]:
 
 def _airports_of(lake: Lake, year: int) -> list[str] | None:
     """Airports of a year, None when its gold is not in the lake or is damaged, which is not this year's fault."""
-    import pyarrow as pa
+    from utils.storage.lake import Damaged
 
-    from utils.storage import lake as keys
-
-    if not lake.has(keys.airport_days_key(year)):
-        return None
     try:
         return _airports(lake.read_table(keys.airport_days_key(year), ["origin"]))
-    except DelaywatchError as error:
-        if isinstance(error.__cause__, pa.ArrowInvalid):
-            return None
-        raise
+    except (Missing, Damaged):
+        return None
 
 
 def _airports(days: pa.Table) -> list[str]:

@@ -1,106 +1,100 @@
-"""A YAML file that a person keeps: reading it so that whatever cannot be used is named with the file and the line.
+"""A YAML file that people edit: read it, and name the file and the line of whatever cannot be used.
 
-What the entries of a file mean lives with those who read them.
+The meaning of the entries lives with those who read them.
 """
 
 from __future__ import annotations
 
+import errno
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, RoundTripConstructor, SafeConstructor
+from ruamel.yaml.error import MantissaNoDotYAML1_1Warning, MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import Node
 
-from utils.errors import DelaywatchError
+from utils.errors import DelaywatchError, InvalidInput, Missing, Unavailable
 
-MOST_ALIASES = 16  # in a file
+Entries = TypeVar("Entries", dict[Any, Any], list[Any])
+
+MAX_ALIASES = 16  # in a file; ten lines full of them can give more values than memory has
+
+# In YAML 1.1 the number 1e-3 needs a dot; it is read as 0.001 all the same.
+warnings.simplefilter("ignore", MantissaNoDotYAML1_1Warning)
 
 
-class _Loader(yaml.SafeLoader):
-    aliases = 0  # so far
+class _Values(RoundTripConstructor):
+    """Lists and mappings know their lines, values are plain Python, a tag that is not YAML's is an error."""
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """As the safe loader does, but with few aliases: of ten lines full of them more values come than memory has."""
-        if self.check_event(yaml.AliasEvent):
-            self.aliases += 1
-            if self.aliases > MOST_ALIASES:
-                event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-                raise yaml.composer.ComposerError(None, None, f"more than {MOST_ALIASES} aliases", event.start_mark)
-        node: yaml.Node | None = super().compose_node(parent, index)
-        return node
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """As the safe loader does, but a value that Python refuses, such as 30 February, is an error with a line."""
+    def construct_object(self, node: Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
-        except ValueError as error:
-            raise yaml.constructor.ConstructorError(None, None, f"{node.value}: {error}", node.start_mark) from error
+        except ValueError as error:  # Python refuses 30 February and a number of 5,000 digits
+            raise ConstructorError(None, None, str(error), node.start_mark) from error
 
 
-def read(path: Path, like: str) -> yaml.Node | None:
-    """The root node of the file, None when nothing but comments stands in it; `like` names the file that is shipped.
+class _Texts(_Values):
+    """Every value is the text that the file has: `NO` is no Boolean and `123` no number."""
 
-    Raises DelaywatchError naming the file, and the line where there is one, when it is no plain YAML.
+
+_Values.add_constructor(None, SafeConstructor.construct_undefined)
+for _kind in ("null", "bool", "int", "float", "timestamp"):
+    _tag = f"tag:yaml.org,2002:{_kind}"
+    _Values.add_constructor(_tag, SafeConstructor.yaml_constructors[_tag])
+    _Texts.add_constructor(_tag, SafeConstructor.construct_yaml_str)
+
+
+def read(path: Path, like: str, *, as_text: bool = False) -> Any:
+    """Return the root of the file, None or an empty text when it has nothing but comments.
+
+    like: the file of this kind that is shipped. as_text: every value is a text. Raises Missing when there is no file,
+    and InvalidInput naming the file, and the line where there is one, when it is no plain YAML.
     """
     try:
         text = path.read_text(encoding="utf-8")
-        yaml.load(text, _Loader)  # noqa: S506 # nosec B506 # a safe one; finds what composing lets pass, such as unknown tags
-        root: yaml.Node | None = yaml.compose(text, Loader=_Loader)
     except OSError as error:
-        raise DelaywatchError(f"{path} cannot be read ({error.strerror}); give a file like {like}.") from error
+        raise _unreadable(error)(f"{path} cannot be read ({error.strerror}); give a file like {like}.") from error
     except UnicodeDecodeError as error:
-        raise DelaywatchError(f"{path} is not UTF-8 text; save it as UTF-8.") from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise DelaywatchError(f"{path}, line {line}: this is not plain YAML ({error.problem}); mend it.") from error
+        raise InvalidInput(f"{path} is not UTF-8 text; save it as UTF-8.") from error
+    yaml = YAML()
+    yaml.version = (1, 1)  # `yes` and `off` are Booleans, as in every release
+    yaml.Constructor = _Texts if as_text else _Values
+    try:
+        aliases = [event for event in YAML().parse(text) if isinstance(event, AliasEvent)]
+        if len(aliases) > MAX_ALIASES:
+            raise ConstructorError(None, None, f"more than {MAX_ALIASES} aliases", aliases[MAX_ALIASES].start_mark)
+        return yaml.load(text)
+    except MarkedYAMLError as error:
+        where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InvalidInput(f"{path}{where}: this is not plain YAML ({error.problem}); correct it.") from error
     except RecursionError:
-        raise DelaywatchError(f"{path} is nested too deeply; give a file like {like}.") from None
-    except yaml.reader.ReaderError as error:
-        raise DelaywatchError(f"{path} is not plain YAML ({error.reason}); save it as text.") from error
-    return root
+        raise InvalidInput(f"{path} is nested too deeply; give a file like {like}.") from None
+    except YAMLError as error:
+        reason = str(error).splitlines()[0]
+        raise InvalidInput(f"{path} is not plain YAML ({reason}); save it as text.") from error
 
 
-def line_of(node: yaml.Node) -> int:
-    """The line on which the node begins; the first one is 1."""
-    return int(node.start_mark.line) + 1
+def line_of(parent: Any, key: Any) -> int:
+    """Return the line of a key of a mapping or of an item of a list; the first line is 1."""
+    return int(parent.lc.data[key][0]) + 1 if key in (parent.lc.data or {}) else int(parent.lc.line) + 1
 
 
-def value_of(node: yaml.Node) -> Any:
-    """The node as Python sees it: numbers, text, dates, lists."""
-    return _Loader("").construct_object(node, deep=True)
+def entries(path: Path, node: Any, kind: type[Entries], shape: str, line: int = 1) -> Entries:
+    """Return `node` as a mapping (`dict`) or a `list`, empty if nothing is there; `shape` says what a line looks like.
 
-
-def entries(path: Path, node: yaml.Node | None, shape: str) -> list[tuple[str, int, yaml.Node]]:
-    """(key, its line, node of its value) of a mapping; an empty one has none. `shape` says what its lines look like.
-
-    Raises DelaywatchError when it is no mapping, or a key stands in it twice.
+    line: where the node is. Raises InvalidInput if it is something else.
     """
-    if _is_empty(node):
-        return []
-    if not isinstance(node, yaml.MappingNode):
-        raise _misshapen(path, node, shape)
-    found: dict[str, tuple[str, int, yaml.Node]] = {}
-    for key, value in node.value:
-        if str(key.value) in found:
-            raise DelaywatchError(
-                f"{path}, line {line_of(key)}: {key.value} stands here a second time; keep one of the two."
-            )
-        found[str(key.value)] = (str(key.value), line_of(key), value)
-    return list(found.values())
+    if node is None or node == "":
+        return kind()
+    if not isinstance(node, kind):
+        raise InvalidInput(f"{path}, line {line}: lines must have the form `{shape}`.")
+    return node
 
 
-def items(path: Path, node: yaml.Node | None, shape: str) -> list[yaml.Node]:
-    """The nodes of a list; an empty one has none. Raises DelaywatchError when it is no list."""
-    if _is_empty(node):
-        return []
-    if not isinstance(node, yaml.SequenceNode):
-        raise _misshapen(path, node, shape)
-    return list(node.value)
-
-
-def _is_empty(node: yaml.Node | None) -> bool:
-    return node is None or (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null"))
-
-
-def _misshapen(path: Path, node: yaml.Node | None, shape: str) -> DelaywatchError:
-    line = line_of(node) if node else 1
-    return DelaywatchError(f"{path}, line {line}: here stand lines of the form `{shape}`.")
+def _unreadable(error: OSError) -> type[DelaywatchError]:
+    if error.errno == errno.ENOENT:
+        return Missing
+    return InvalidInput if error.errno in (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR) else Unavailable

@@ -1,6 +1,6 @@
 """Prints silver and gold as tables of Athena, in the DDL of Hive, from the columns of dags/utils/schemas.py.
 
-    PYTHONPATH=dags .venv/bin/python infra-notes/lakehouse/athena.py s3://BUCKET/lake > infra-notes/lakehouse/athena.sql
+    PYTHONPATH=dags .venv/bin/python infra-notes/lakehouse/athena.py s3://BUCKET/lake
 
 Quality reports are not among them: they are JSON over many lines, which Athena cannot read. The warehouse has them.
 """
@@ -13,19 +13,19 @@ import pyarrow as pa
 
 from utils import schemas
 from utils.detectors import NAMES
-from utils.storage import lake
+from utils.storage import keys
 
 DATABASE = "delaywatch"
 YEAR = 2018  # any: only the shape of its keys counts
 TABLES = {
-    "flights": (lake.silver_folder(YEAR), schemas.SILVER),
-    "rejected": (lake.rejected_key(YEAR), schemas.REJECTED),
-    "airport_days": (lake.airport_days_key(YEAR), schemas.AIRPORT_DAYS),
-    "anomalies": (lake.anomalies_key(YEAR, NAMES[0]), schemas.ANOMALIES),
-    "anomaly_reasons": (lake.explanation_key(YEAR, "anomaly_reasons"), schemas.ANOMALY_REASONS),
-    "anomaly_factors": (lake.explanation_key(YEAR, "anomaly_factors"), schemas.ANOMALY_FACTORS),
-    "events": (lake.explanation_key(YEAR, "events"), schemas.EVENTS),
-    "event_days": (lake.explanation_key(YEAR, "event_days"), schemas.EVENT_DAYS),
+    "flights": (keys.silver_folder(YEAR), schemas.SILVER),
+    "rejected": (keys.rejected_key(YEAR), schemas.REJECTED),
+    "airport_days": (keys.airport_days_key(YEAR), schemas.AIRPORT_DAYS),
+    "anomalies": (keys.anomalies_key(YEAR, NAMES[0]), schemas.ANOMALIES),
+    "anomaly_reasons": (keys.explanation_key(YEAR, "anomaly_reasons"), schemas.ANOMALY_REASONS),
+    "anomaly_factors": (keys.explanation_key(YEAR, "anomaly_factors"), schemas.ANOMALY_FACTORS),
+    "events": (keys.explanation_key(YEAR, "events"), schemas.EVENTS),
+    "event_days": (keys.explanation_key(YEAR, "event_days"), schemas.EVENT_DAYS),
 }  # by name, a key of one of its files
 TYPES = {
     pa.bool_(): "boolean",

@@ -11,6 +11,7 @@ from pathlib import Path
 from utils import pipeline
 from utils.errors import DelaywatchError
 from utils.settings import Settings
+from utils.sources.bronze import put_bronze
 from utils.storage.lake import Lake
 
 YEAR = 2013
@@ -26,7 +27,7 @@ if __name__ == "__main__":
                     "it back (make restore) or put the years' CSV files there again; the dashboards still work.\n"
                 )
             else:
-                pipeline.put_bronze(settings, YEAR, CSV)
+                put_bronze(settings, YEAR, CSV)
                 sys.stdout.write(f"The demo's year {YEAR} is in the lake.\n")
     except DelaywatchError as error:
         sys.exit(f"Error: {error}")

@@ -318,7 +318,6 @@ def test_the_role_may_use_the_lake_and_its_secrets_and_nothing_else_of_theirs(aw
         f"arn:aws:secretsmanager:{REGION}:123456789012:secret:{made.prefix}/variables/*",
         made("data", "SettingsSecret"),
     ]
-    assert allowed["NewPassword"] == made("data", "WarehouseSecret")
 
 
 def test_the_edge_redirects_80_and_forwards_443_to_nginx_by_tls(aws: Client, made: Stacks, certificate: str) -> None:

@@ -9,6 +9,7 @@ import json
 import selectors
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from demo.airflow_home import DAGS
 from tests.bureau import Bureau, serving
 from tests.receivers import webhook
 from tests.steps import YEAR
-from utils.storage import lake as keys
+from utils.storage import keys
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Airflow's own
 
@@ -89,6 +90,21 @@ def test_a_failed_run_is_told_with_its_step_its_sentence_and_its_log(
     assert "There is no 01_bronze/1999.csv" in text
     assert f"/dags/flight_anomalies/runs/{failed_run.run_id.replace(':', '%3A').replace('+', '%2B')}" in text
     assert "/tasks/wait_for_bronze?try_number=1" in text
+
+
+def test_a_secret_in_the_sentence_of_a_failed_step_is_hidden(airflow: None) -> None:
+    from airflow.sdk.log import mask_secret
+
+    from orchestration import notifiers
+
+    pushed: dict[str, Any] = {}
+    task = SimpleNamespace(rendered_map_index=None, log_url="", end_date=None, xcom_push=pushed.__setitem__)
+    mask_secret("pa55-of-the-warehouse")
+
+    notifiers.note_failure({"exception": RuntimeError("login with pa55-of-the-warehouse failed"), "ti": task})
+
+    (note,) = pushed.values()
+    assert note["sentence"] == "RuntimeError: login with *** failed"
 
 
 def test_a_year_that_could_not_be_fetched_is_told_with_the_name_of_the_dag(

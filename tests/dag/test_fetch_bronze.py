@@ -16,9 +16,9 @@ import pytest
 from demo.airflow_home import DAGS
 from tests.bronze import flight
 from tests.bureau import Bureau, month_path, serving, year_of_zips
-from utils import sources
 from utils.errors import DelaywatchError
 from utils.settings import Settings
+from utils.sources.fetch import into_bronze
 
 NEW_YEAR = datetime(2016, 1, 1, tzinfo=UTC)
 
@@ -117,7 +117,7 @@ def test_the_scheduled_run_that_waits_for_the_file_takes_the_whole_year_and_not_
 ) -> None:
     monkeypatch.setenv("DELAYWATCH_WAREHOUSE", "postgresql://nobody@127.0.0.1:1/nothing")
     december = bureau.files.pop(month_path(2015, 12))
-    sources.into_bronze(Settings.from_environment(), 2015, so_far=True)
+    into_bronze(Settings.from_environment(), 2015, so_far=True)
     assert done(dag, "wait_for_bronze").is_done is False
 
     bureau.files[month_path(2015, 12)] = december
@@ -151,17 +151,3 @@ def test_a_run_by_hand_replaces_the_file_of_a_person_when_asked_to(fetching: Any
     done(fetching, "fetch", year=2015, replace=True)
 
     assert (bronze / "2015.csv").read_text().count("\n2015-") == 12
-
-
-@pytest.mark.parametrize(("cause", "is_final"), [(None, True), (ConnectionError("cut"), False)])
-def test_a_wrong_file_is_final_and_a_network_that_fails_is_tried_again(
-    fetching: Any, cause: Exception | None, is_final: bool
-) -> None:
-    from airflow.sdk import RetryAction
-
-    error = DelaywatchError("a sentence")
-    error.__cause__ = cause
-
-    decision = fetching.get_task("fetch").retry_policy.evaluate(error)
-
-    assert decision.action == (RetryAction.FAIL if is_final else RetryAction.DEFAULT)

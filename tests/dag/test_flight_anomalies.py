@@ -7,18 +7,16 @@ import os
 import shlex
 import subprocess
 import sys
-import zlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-import psycopg2
 import pytest
-from botocore.exceptions import EndpointConnectionError
 
 from demo.airflow_home import DAGS
 from utils import detectors
-from utils.errors import DelaywatchError
+from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailable
 
 MEET_THE_NETWORK = ("wait_for_bronze", "silver", "gold", "detect", "explain", "upsert", "plots", "publish")
 
@@ -93,6 +91,19 @@ def test_the_trigger_form_refuses_what_cannot_be_run(dag: Any, form: dict[str, o
         copy.deepcopy(dag.params).update(form)
 
 
+def test_a_backfill_of_a_year_without_its_file_fails_and_a_scheduled_run_waits(dag: Any, lake: Path) -> None:
+    def is_there(run_type: str) -> bool:
+        context = {
+            "params": {"year": 1999, "detectors": None},
+            "dag_run": SimpleNamespace(run_type=run_type),
+        }
+        return bool(dag.get_task("wait_for_bronze").poke(context).is_done)
+
+    assert not is_there("scheduled")
+    with pytest.raises(DelaywatchError, match="1999"):
+        is_there("backfill")
+
+
 @pytest.mark.parametrize("task_id", MEET_THE_NETWORK)
 def test_a_step_that_meets_the_network_is_tried_again_with_growing_delays(dag: Any, task_id: str) -> None:
     task = dag.get_task(task_id)
@@ -107,27 +118,18 @@ def test_no_step_waits_for_ever(dag: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cause", "is_final"),
-    [
-        (None, True),
-        (zlib.error("damaged gzip"), True),
-        (BlockingIOError("another run holds the year"), False),
-        (MemoryError(), False),
-        (psycopg2.OperationalError("connection refused"), False),
-        (EndpointConnectionError(endpoint_url="http://s3"), False),
-    ],
+    ("kind", "is_final"), [(InvalidInput, True), (Missing, True), (Unavailable, False), (Busy, False)]
 )
-def test_a_fault_of_the_input_is_final_and_one_of_disk_warehouse_or_s3_is_not(
-    airflow: None, cause: Exception | None, is_final: bool
+def test_what_a_person_must_correct_fails_at_once_and_what_may_pass_is_retried(
+    airflow: None, kind: type[DelaywatchError], is_final: bool
 ) -> None:
     from airflow.sdk import RetryAction
 
     from orchestration.retries import RetryWhatMayPass
 
-    error = DelaywatchError("a sentence")
-    error.__cause__ = cause
+    decision = RetryWhatMayPass().evaluate(kind("a message"))
 
-    assert RetryWhatMayPass().evaluate(error).action == (RetryAction.FAIL if is_final else RetryAction.DEFAULT)
+    assert decision.action == (RetryAction.FAIL if is_final else RetryAction.DEFAULT)
 
 
 def test_a_fault_that_nobody_foresaw_is_tried_again(airflow: None) -> None:
@@ -154,6 +156,13 @@ def test_every_step_and_every_parameter_says_in_the_ui_what_it_does(dags: dict[s
         assert [name for name, param in dag.params.items() if not dag.params.get_param(name).description] == []
         assert dag.description
         assert dag.tags
+
+
+def test_every_task_but_the_teardown_retries_what_may_pass(dags: dict[str, Any]) -> None:
+    tasks = [task for dag in dags.values() for task in dag.tasks if not task.is_teardown]
+
+    assert {type(task.retry_policy).__name__ for task in tasks} == {"RetryWhatMayPass"}
+    assert {task.retries for task in tasks} == {3}
 
 
 def test_the_form_offers_every_detector(dag: Any) -> None:

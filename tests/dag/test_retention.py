@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from utils.errors import DelaywatchError
-
 pytestmark = pytest.mark.filterwarnings("ignore")  # Airflow's own
 
 
@@ -35,16 +33,6 @@ def logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run_of_a_year(read_dags: Callable[[], Any]) -> Any:
     """A run of a year whose steps nobody carried out, all marked as done."""
     return read_dags()["flight_anomalies"].test(mark_success_pattern=".*")
-
-
-def test_a_wrong_setting_is_told_at_once_and_a_disk_that_fails_is_tried_again(retention: Any) -> None:
-    from airflow.sdk import RetryAction
-
-    policy, of_the_disk = retention.get_task("remove").retry_policy, DelaywatchError("cannot be removed")
-    of_the_disk.__cause__ = OSError("input/output error")
-
-    assert policy.evaluate(DelaywatchError("set it to a whole number")).action == RetryAction.FAIL
-    assert policy.evaluate(of_the_disk).action == RetryAction.DEFAULT
 
 
 def test_without_a_setting_a_run_removes_nothing(retention: Any, logs: Path) -> None:

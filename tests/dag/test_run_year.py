@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.dag.test_run import states
-from utils.pipeline import FIRST_YEAR, LAST_YEAR
+from utils.storage.keys import FIRST_YEAR, LAST_YEAR
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Airflow's own
 NOW = datetime(2026, 11, 20, tzinfo=UTC)

@@ -81,7 +81,7 @@ def test_a_file_of_another_year_ends_with_one_sentence_and_the_place_of_the_log(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--year", "abc"], "'abc' is no year"),
+        (["--year", "abc"], "'abc' is not a year"),
         (["--year", "1886"], "choose one from 1987 to 2100"),
         (["--year", "2018"], "There is no 01_bronze/2018.csv"),
         (["--csv", "/nowhere/2018.csv"], "There is no file /nowhere/2018.csv"),

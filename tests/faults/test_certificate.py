@@ -18,10 +18,10 @@ import pytest
 from tests.certificates import self_signed
 from tests.faults.conftest import fault
 from tests.receivers import mail_server
-from utils import sources
 from utils.monitoring import channels
 from utils.monitoring.messages import Message
 from utils.settings import AlertSettings, Settings
+from utils.sources import fetch
 from utils.storage.lake import Lake
 
 MESSAGE = Message("Delaywatch 2015: 1 extreme event", "LGA")
@@ -92,7 +92,7 @@ def test_a_mail_server_with_an_expired_certificate_is_told_so(expired: ssl.SSLCo
 def test_a_bureau_with_an_expired_certificate_is_told_so_and_bronze_stays_empty(address: str, tmp_path: Path) -> None:
     settings = Settings(lake=(tmp_path / "lake").as_uri(), warehouse="", scratch=tmp_path, bts_url=f"{address}/PREZIP")
 
-    told = fault(lambda: sources.into_bronze(settings, 2015, "bts"))
+    told = fault(lambda: fetch.into_bronze(settings, 2015, "bts"))
 
     assert told.startswith(f"No trusted connection to {address.removeprefix('https://')} (")
     assert "certificate has expired" in told

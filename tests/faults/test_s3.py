@@ -23,10 +23,10 @@ from tests.faults.conftest import fault, without_xmin
 from tests.faults.proxy import Proxy
 from tests.steps import BRONZE, BRONZE_KEY, OTHER_BRONZE, STEPS, YEAR, files, rows
 from utils.settings import Settings
-from utils.storage import lake as keys
-from utils.storage import stores
+from utils.storage import bucket, keys
+from utils.storage.bucket import BucketStore
 from utils.storage.lake import Lake
-from utils.storage.stores import BucketStore, open_store
+from utils.storage.url import open_store
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow  # in sum: `make test-faults` runs them, or pytest with the file's name
@@ -111,7 +111,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """S3 may be silent for a second instead of a minute."""
-    monkeypatch.setattr(stores, "READ_TIMEOUT_S", 1)
+    monkeypatch.setattr(bucket, "READ_TIMEOUT_S", 1)
 
 
 @pytest.fixture(scope="session")

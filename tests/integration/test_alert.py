@@ -14,7 +14,7 @@ from utils.cli import app as cli
 from utils.errors import DelaywatchError
 from utils.monitoring import notifications
 from utils.settings import AlertSettings, Settings
-from utils.storage import lake as keys
+from utils.storage import keys
 from utils.storage.lake import Lake
 
 WHERE = "Run: https://here/airflow"

@@ -19,8 +19,10 @@ from utils import pipeline
 from utils.errors import DelaywatchError
 from utils.layers import ingest
 from utils.settings import Settings
-from utils.storage.lake import Lake, bronze_keys
-from utils.storage.stores import FolderSource, FolderStore
+from utils.sources.bronze import put_bronze
+from utils.storage.folder import FolderSource, FolderStore
+from utils.storage.keys import bronze_keys
+from utils.storage.lake import Lake
 
 ROOT = Path(__file__).parents[2]
 YEAR = 2015
@@ -51,7 +53,7 @@ def file_of(folder: Path, content: bytes, name: str = "given.csv") -> Path:
 
 def refusal(settings: Settings, path: Path, *, replace: bool = False) -> str:
     with pytest.raises(DelaywatchError) as refused:
-        pipeline.put_bronze(settings, YEAR, path, replace=replace)
+        put_bronze(settings, YEAR, path, replace=replace)
     return str(refused.value)
 
 
@@ -64,7 +66,7 @@ def test_a_file_becomes_the_years_bronze_byte_by_byte(
 ) -> None:
     content = gzip.compress(GOOD) if name.endswith(".gz") else GOOD
 
-    assert pipeline.put_bronze(lake_settings, YEAR, file_of(tmp_path, content, name)) == key
+    assert put_bronze(lake_settings, YEAR, file_of(tmp_path, content, name)) == key
 
     assert bronze(lake_settings) == {key: content}
 
@@ -99,7 +101,7 @@ def test_a_small_break_in_a_large_file_makes_a_whole_pass(
 def test_a_file_with_few_bad_rows_in_one_place_is_taken(folder_settings: Settings, tmp_path: Path) -> None:
     path = file_of(tmp_path, csv_of(bad_rows(LARGE, 0.995, 1)))
 
-    assert pipeline.put_bronze(folder_settings, YEAR, path) == PLAIN
+    assert put_bronze(folder_settings, YEAR, path) == PLAIN
 
 
 @pytest.mark.parametrize("is_compressed", [False, True], ids=["plain", "gzip"])
@@ -119,9 +121,9 @@ def test_a_file_that_was_cut_is_refused(
 
 def test_the_same_file_again_changes_nothing_and_needs_no_flag(lake_settings: Settings, tmp_path: Path) -> None:
     path = file_of(tmp_path, GOOD)
-    pipeline.put_bronze(lake_settings, YEAR, path)
+    put_bronze(lake_settings, YEAR, path)
 
-    pipeline.put_bronze(lake_settings, YEAR, path)
+    put_bronze(lake_settings, YEAR, path)
 
     assert bronze(lake_settings) == {PLAIN: GOOD}
 
@@ -130,13 +132,13 @@ def test_the_same_file_again_changes_nothing_and_needs_no_flag(lake_settings: Se
 def test_another_file_replaces_a_year_only_when_that_is_asked_for(
     lake_settings: Settings, tmp_path: Path, name: str, content: bytes
 ) -> None:
-    pipeline.put_bronze(lake_settings, YEAR, file_of(tmp_path, GOOD))
+    put_bronze(lake_settings, YEAR, file_of(tmp_path, GOOD))
     other = file_of(tmp_path, content, name)
 
     assert "--replace" in refusal(lake_settings, other)
     assert bronze(lake_settings) == {PLAIN: GOOD}
 
-    key = pipeline.put_bronze(lake_settings, YEAR, other, replace=True)
+    key = put_bronze(lake_settings, YEAR, other, replace=True)
     assert bronze(lake_settings) == {key: content}
 
 
@@ -154,7 +156,7 @@ def test_another_file_replaces_a_year_only_when_that_is_asked_for(
 )
 @pytest.mark.parametrize("replace", [False, True])
 def test_a_bad_file_replaces_nothing(folder_settings: Settings, tmp_path: Path, content: bytes, replace: bool) -> None:
-    pipeline.put_bronze(folder_settings, YEAR, file_of(tmp_path, GOOD))
+    put_bronze(folder_settings, YEAR, file_of(tmp_path, GOOD))
 
     refusal(folder_settings, file_of(tmp_path, content, "bad.csv"), replace=replace)
 
@@ -164,7 +166,7 @@ def test_a_bad_file_replaces_nothing(folder_settings: Settings, tmp_path: Path, 
 def test_a_file_with_a_few_scattered_bad_rows_too_many_does_not_replace_a_good_one(
     folder_settings: Settings, tmp_path: Path
 ) -> None:
-    pipeline.put_bronze(folder_settings, YEAR, file_of(tmp_path, csv_of(LARGE)))
+    put_bronze(folder_settings, YEAR, file_of(tmp_path, csv_of(LARGE)))
     chosen = random.Random(1)
     scattered = [{**row, "FL_DATE": "?"} if chosen.random() < 0.012 and place else row
                  for place, row in enumerate(LARGE)]  # fmt: skip
@@ -182,7 +184,7 @@ def test_a_file_with_a_few_scattered_bad_rows_too_many_does_not_replace_a_good_o
 def test_a_file_with_fewer_flights_replaces_a_year_only_when_that_is_asked_for(
     folder_settings: Settings, tmp_path: Path, rows: list[Flight], named: str
 ) -> None:
-    pipeline.put_bronze(folder_settings, YEAR, file_of(tmp_path, GOOD))
+    put_bronze(folder_settings, YEAR, file_of(tmp_path, GOOD))
     pipeline.write_silver(folder_settings, YEAR)
     fewer = file_of(tmp_path, csv_of(rows), "fewer.csv")
 
@@ -191,7 +193,7 @@ def test_a_file_with_fewer_flights_replaces_a_year_only_when_that_is_asked_for(
     assert named in told
     assert "--fewer-flights" in told
     assert bronze(folder_settings) == {PLAIN: GOOD}
-    pipeline.put_bronze(folder_settings, YEAR, fewer, replace=True, allow_fewer=True)
+    put_bronze(folder_settings, YEAR, fewer, replace=True, allow_fewer=True)
     assert bronze(folder_settings) == {PLAIN: csv_of(rows)}
 
 
@@ -199,7 +201,7 @@ def test_a_file_with_fewer_flights_replaces_a_year_only_when_that_is_asked_for(
 def test_a_kill_between_the_new_file_and_the_end_of_the_old_one_loses_neither(
     folder_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
-    pipeline.put_bronze(folder_settings, YEAR, file_of(tmp_path, GOOD))
+    put_bronze(folder_settings, YEAR, file_of(tmp_path, GOOD))
     other = file_of(tmp_path, gzip.compress(OTHER_GOOD), "other.csv.gz")
 
     def killed(*_: object) -> None:
@@ -207,17 +209,17 @@ def test_a_kill_between_the_new_file_and_the_end_of_the_old_one_loses_neither(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(FolderStore, fails, killed)
-        pipeline.put_bronze(folder_settings, YEAR, other, replace=True)
+        put_bronze(folder_settings, YEAR, other, replace=True)
 
     assert bronze(folder_settings)[PLAIN] == GOOD
-    pipeline.put_bronze(folder_settings, YEAR, other, replace=True)
+    put_bronze(folder_settings, YEAR, other, replace=True)
     assert bronze(folder_settings) == {COMPRESSED: other.read_bytes()}
 
 
 def test_a_process_that_is_killed_while_it_copies_leaves_the_old_file(
     folder_settings: Settings, tmp_path: Path
 ) -> None:
-    pipeline.put_bronze(folder_settings, YEAR, file_of(tmp_path, GOOD))
+    put_bronze(folder_settings, YEAR, file_of(tmp_path, GOOD))
     other = file_of(tmp_path, csv_of(LARGE), "other.csv")
     command = put(folder_settings, "--from", str(other), "--replace")
 
@@ -279,7 +281,7 @@ def test_standard_input_becomes_the_year_in_its_own_format(folder_settings: Sett
 def test_standard_input_that_was_cut_replaces_nothing(
     folder_settings: Settings, tmp_path: Path, cut: int, is_compressed: bool
 ) -> None:
-    pipeline.put_bronze(folder_settings, YEAR, file_of(tmp_path, OTHER_GOOD))
+    put_bronze(folder_settings, YEAR, file_of(tmp_path, OTHER_GOOD))
     whole = gzip.compress(GOOD) if is_compressed else GOOD
     line = ("--from", "-", "--replace", "--bytes", str(len(whole)))
 
@@ -291,7 +293,7 @@ def test_standard_input_that_was_cut_replaces_nothing(
 
 
 def test_standard_input_replaces_a_year_only_when_its_size_is_given(folder_settings: Settings, tmp_path: Path) -> None:
-    pipeline.put_bronze(folder_settings, YEAR, file_of(tmp_path, OTHER_GOOD))
+    put_bronze(folder_settings, YEAR, file_of(tmp_path, OTHER_GOOD))
 
     assert "--bytes" in error_of(run(folder_settings, "--from", "-", "--replace", stdin=GOOD))
     assert bronze(folder_settings) == {PLAIN: OTHER_GOOD}
@@ -342,7 +344,7 @@ def test_a_file_that_cannot_be_read_is_named_in_one_sentence(public_folder: Path
 def test_a_lake_that_is_closed_to_this_user_is_named_in_one_sentence(public_folder: Path, what: str) -> None:
     lake = public_folder / "lake"
     settings = Settings(lake=lake.as_uri(), warehouse="", scratch=public_folder)
-    pipeline.put_bronze(settings, YEAR, file_of(public_folder, GOOD))
+    put_bronze(settings, YEAR, file_of(public_folder, GOOD))
     (public_folder / "scratch").mkdir()
     give(public_folder / "scratch")
     close(lake / what)
@@ -365,6 +367,6 @@ def test_an_object_of_the_lake_that_leads_in_a_circle_is_one_sentence(
 def test_two_lakes_with_similar_names_do_not_share_a_year(folder_settings: Settings, tmp_path: Path) -> None:
     one, other = (folder_settings.replace(lake=(tmp_path / name).as_uri()) for name in ("team#1", "team#2"))
 
-    pipeline.put_bronze(one, YEAR, file_of(tmp_path, GOOD))
+    put_bronze(one, YEAR, file_of(tmp_path, GOOD))
 
     assert (list(bronze(one)), bronze(other)) == ([PLAIN], {})

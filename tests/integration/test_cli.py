@@ -144,7 +144,7 @@ def test_a_run_whose_warehouse_is_down_stops_before_it_computes(lake: Path) -> N
 
 
 def test_a_wrong_year_is_told_before_a_missing_variable() -> None:
-    assert "'abc' is no year" in error_of(utils("run", "--year", "abc"))
+    assert "'abc' is not a year" in error_of(utils("run", "--year", "abc"))
 
 
 def test_a_missing_year_lists_the_years_that_are_there(lake: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_missing_year_lists_the_years_that_are_there(lake: Path) -> None:
 
 @pytest.mark.parametrize("year", ["abc", "1886", "3000", "2018:2009", "20 18", "", "../2015", "-1"])
 def test_what_is_no_year_is_refused(year: str) -> None:
-    with pytest.raises(DelaywatchError, match=r"is no year|runs backwards"):
+    with pytest.raises(DelaywatchError, match=r"is not a year|runs backwards"):
         options.years_of([year])
 
 

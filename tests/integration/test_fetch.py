@@ -22,12 +22,14 @@ from tests.bronze import cancelled, csv_of, flight, year_of_flights
 from tests.bureau import Answer, Bureau, bureau_line, month_csv, month_path, serving, year_of_zips, zip_of
 from tests.conftest import sql
 from tests.steps import run
-from utils import pipeline, sources
+from utils import pipeline
 from utils.errors import DelaywatchError
 from utils.settings import Settings
+from utils.sources import fetch, record
 from utils.sources.download import Patience
-from utils.storage.lake import Lake, year_page_key
-from utils.storage.stores import FolderStore
+from utils.storage.folder import FolderStore
+from utils.storage.keys import year_page_key
+from utils.storage.lake import Lake
 
 QUICK = Patience(connect_s=5, silence_s=5, tries=3, pause_s=0.01, longest_pause_s=0.02)
 KAGGLES = "/api/v1/datasets/download/yuanyuwendymu/airline-delay-and-cancellation-data-2009-2018/2015.csv"
@@ -54,7 +56,7 @@ def settings(folder_settings: Settings, bureau: Bureau, tmp_path: Path) -> Setti
 
 
 def into_bronze(settings: Settings, year: int = 2015, source: str = "bts", **options: Any) -> str:
-    return sources.into_bronze(settings, year, source, patience=QUICK, **options)
+    return fetch.into_bronze(settings, year, source, patience=QUICK, **options)
 
 
 def refusal(settings: Settings, year: int = 2015, source: str = "bts", **options: Any) -> DelaywatchError:
@@ -144,7 +146,7 @@ def test_the_first_year_has_three_months(settings: Settings, bureau: Bureau) -> 
 
     into_bronze(settings, 1987)
 
-    assert sources.has_whole_year(settings, 1987)
+    assert record.has_whole_year(settings, 1987)
     assert zips_asked_for(bureau) == [12, 11, 10]
 
 
@@ -167,11 +169,11 @@ def test_the_months_so_far_are_kept_and_the_year_is_not_taken_for_whole(settings
     into_bronze(settings, so_far=True)
 
     assert in_bronze(settings)["01_bronze/2015.csv"].count(b"\n2015-") == 10
-    assert not sources.has_whole_year(settings, 2015)
+    assert not record.has_whole_year(settings, 2015)
     bureau.files |= missing
     into_bronze(settings)
     assert in_bronze(settings)["01_bronze/2015.csv"].count(b"\n2015-") == 12
-    assert sources.has_whole_year(settings, 2015)
+    assert record.has_whole_year(settings, 2015)
 
 
 FIRST_YEAR = [flight(FL_DATE=f"1987-{month}-04") for month in (10, 11, 12)]  # three months: the least to fetch
@@ -218,10 +220,10 @@ def test_a_fetch_that_a_store_made_to_fail_cuts_lets_no_part_of_a_year_pass_as_w
 
     cut_fetch(settings, number)
 
-    assert sources.has_whole_year(settings, 1987) == (months_in_bronze(settings) == 3)
+    assert record.has_whole_year(settings, 1987) == (months_in_bronze(settings) == 3)
     into_bronze(settings, 1987, so_far=True)
     assert months_in_bronze(settings) == new
-    assert sources.has_whole_year(settings, 1987) == (new == 3)
+    assert record.has_whole_year(settings, 1987) == (new == 3)
 
 
 def test_a_part_of_a_year_stays_one_when_a_store_made_to_fail_cuts_two_fetches_in_a_row(
@@ -235,7 +237,7 @@ def test_a_part_of_a_year_stays_one_when_a_store_made_to_fail_cuts_two_fetches_i
         cut_fetch(settings, 1)
 
     assert months_in_bronze(settings) == 1
-    assert not sources.has_whole_year(settings, 1987)
+    assert not record.has_whole_year(settings, 1987)
 
 
 def test_a_year_that_somebody_put_there_stays_whole_when_a_store_made_to_fail_cuts_a_fetch_of_some_months(
@@ -247,7 +249,7 @@ def test_a_year_that_somebody_put_there_stays_whole_when_a_store_made_to_fail_cu
     cut_fetch(settings, 1, replace=True)
 
     assert in_bronze(settings)[FIRST_CSV] == csv_of(FIRST_YEAR)
-    assert sources.has_whole_year(settings, 1987)
+    assert record.has_whole_year(settings, 1987)
 
 
 def test_the_months_that_are_kept_are_not_sent_again(settings: Settings, bureau: Bureau) -> None:
@@ -258,7 +260,7 @@ def test_the_months_that_are_kept_are_not_sent_again(settings: Settings, bureau:
 
     into_bronze(settings)
 
-    assert sources.has_whole_year(settings, 2015)
+    assert record.has_whole_year(settings, 2015)
 
 
 def test_a_month_that_is_missing_between_others_is_named(settings: Settings, bureau: Bureau) -> None:
@@ -322,7 +324,7 @@ def test_a_damaged_zip_is_told_and_fetched_anew_the_next_time(settings: Settings
 
     assert "2015-05.zip" not in in_scratch(settings)
     into_bronze(settings)
-    assert sources.has_whole_year(settings, 2015)
+    assert record.has_whole_year(settings, 2015)
 
 
 def test_a_year_that_has_not_changed_is_not_fetched_again(settings: Settings, bureau: Bureau) -> None:
@@ -349,7 +351,7 @@ def test_a_year_that_somebody_replaced_is_fetched_when_asked_for(settings: Setti
     fetched = in_bronze(settings)["01_bronze/2015.csv"]
     Lake(settings).store.put("01_bronze/2015.csv", csv_of(EVERY_MONTH))
 
-    assert sources.has_whole_year(settings, 2015)  # whoever put it there knows what it is
+    assert record.has_whole_year(settings, 2015)  # whoever put it there knows what it is
     assert "--replace" in str(refusal(settings))
     assert in_bronze(settings)["01_bronze/2015.csv"] == csv_of(EVERY_MONTH)
     into_bronze(settings, replace=True)
@@ -380,7 +382,7 @@ def test_scratch_that_cannot_be_written_is_named(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(("year", "source", "sentence"), [
-    (1986, "bts", "1986 is no year of this dataset"),
+    (1986, "bts", "1986 is not a year of this dataset"),
     (2015, "ftp", "There is no source ftp; choose one of bts, kaggle."),
 ])  # fmt: skip
 def test_what_cannot_be_fetched_is_refused_before_anybody_is_asked(
@@ -397,7 +399,6 @@ def test_memory_stays_small_however_long_a_month_is(settings: Settings, bureau: 
     program = """
 import re
 from pathlib import Path
-from utils import sources
 from utils.sources import bts
 from utils.settings import Settings
 
@@ -405,7 +406,7 @@ def peak_kb():  # not getrusage's, which a process inherits from the one that st
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 
 settings, before = Settings.from_environment(warehouse=""), peak_kb()
-sources.into_bronze(settings, 2015)
+fetch.into_bronze(settings, 2015)
 print(peak_kb() - before)
 """
     environment = {
@@ -514,7 +515,7 @@ def test_months_in_a_folder_become_the_year_without_a_network(
     into_bronze(other, folder=folder)
 
     assert in_bronze(other)["01_bronze/2015.csv"] == fetched
-    assert sources.has_whole_year(other, 2015)
+    assert record.has_whole_year(other, 2015)
     assert bureau.asked == []
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
@@ -552,7 +553,7 @@ def test_months_that_the_folder_lacks_are_named(settings: Settings, tmp_path: Pa
     by_hand(folder, [5])
     into_bronze(settings, folder=folder, so_far=True)
     assert in_bronze(settings)["01_bronze/2015.csv"].count(b"\n2015-") == 10
-    assert not sources.has_whole_year(settings, 2015)
+    assert not record.has_whole_year(settings, 2015)
 
 
 def test_a_folder_with_another_year_says_which(settings: Settings, tmp_path: Path) -> None:
@@ -645,11 +646,11 @@ def test_kaggle_is_not_asked_without_a_token(settings: Settings, bureau: Bureau)
 
 
 def test_a_year_is_published_when_its_last_month_is(settings: Settings, bureau: Bureau) -> None:
-    assert sources.is_published(settings, 2015, patience=QUICK)
-    assert not sources.is_published(settings, 2016, patience=QUICK)
-    assert sources.is_published(settings, 2015, "kaggle", patience=QUICK)
+    assert fetch.is_published(settings, 2015, patience=QUICK)
+    assert not fetch.is_published(settings, 2016, patience=QUICK)
+    assert fetch.is_published(settings, 2015, "kaggle", patience=QUICK)
     assert bureau.paths() == [month_path(2015, 12), month_path(2016, 12), KAGGLES]
 
 
 def test_a_lake_without_the_year_does_not_have_it_whole(settings: Settings) -> None:
-    assert not sources.has_whole_year(settings, 2015)
+    assert not record.has_whole_year(settings, 2015)

@@ -16,18 +16,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from utils.layers import gold, ingest, quality
-from utils.storage.stores import FolderSource
+from utils.storage.folder import FolderSource
+from utils.storage.parquet import write_parquet
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "dev"
 SAMPLE = "kaggle_sample/2018_first9999.csv"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the real flights of shared/data/dev are not on this machine")
 
 
-def refine(name: str, year: int, folder: Path) -> tuple[ingest.Refined, pa.Table]:
+def refine(name: str, year: int, folder: Path) -> tuple[ingest.IngestedYear, pa.Table]:
     staging = folder / "staging"
     staging.mkdir()
     with closing(FolderSource(f"01_bronze/{Path(name).name}", DATA / name)) as source:
-        refined = ingest.refine_year(source, year, staging, 2)
+        refined = ingest.ingest_year(source, year, staging, 2, write_parquet)
     flights = pa.concat_tables([pq.read_table(part.path) for part in refined.parts]).unify_dictionaries()
     return refined, flights
 

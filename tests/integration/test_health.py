@@ -30,7 +30,9 @@ from utils.monitoring import health, health_page
 from utils.monitoring.health import Finding
 from utils.monitoring.health_page import Word
 from utils.settings import Settings, WatchSettings
-from utils.storage.lake import Lake, anomalies_key, made_from
+from utils.storage.keys import anomalies_key
+from utils.storage.lake import Lake
+from utils.storage.parquet import made_from
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(YEAR + 1, 3, 1, 12, tzinfo=UTC)  # the year is over, its file is still waited for
@@ -134,6 +136,19 @@ def test_verdicts_of_other_settings_than_those_of_the_warehouse_are_noticed(done
     assert (behind.is_well, f"{YEAR} (verdicts of other settings)" in behind.sentence) == (False, True)
 
 
+def test_the_last_run_of_a_year_counts_and_not_an_earlier_one(done: Settings) -> None:
+    sql(
+        done.warehouse,
+        "INSERT INTO flights.runs (run_id, year, params_hash, started, ended)"
+        " SELECT 'the day before', year, 'of others', started - interval '1 day', ended - interval '1 day'"
+        " FROM flights.runs",
+    )
+
+    seen = found(done)["warehouse"]
+
+    assert seen.is_well
+
+
 def test_a_warehouse_that_does_not_answer_is_a_problem_and_does_not_hide_the_rest(done: Settings) -> None:
     seen = found(done.replace(warehouse="postgresql://nobody:hunter2@127.0.0.1:1/flights"))
 
@@ -193,7 +208,7 @@ def test_the_days_of_the_certificate_are_counted(
     assert found(done, certificate(tmp_path / "tls.crt", days))["certificate"] == Finding("certificate", is_well, said)
 
 
-@pytest.mark.parametrize(("content", "said"), [(None, "cannot be read"), (b"nonsense", "is no certificate in PEM")])
+@pytest.mark.parametrize(("content", "said"), [(None, "cannot be read"), (b"nonsense", "is not a certificate in PEM")])
 def test_a_certificate_that_cannot_be_read_is_a_problem(
     done: Settings, tmp_path: Path, content: bytes | None, said: str
 ) -> None:
@@ -297,7 +312,9 @@ def test_the_command_stays_small_however_large_a_year_is(done: Settings) -> None
     for key in [BRONZE_KEY, *lake.silver_parts(YEAR)]:
         os.truncate(Path(done.lake.removeprefix("file://"), key), 4 << 30)  # sparse: whoever reads it needs 4 GB
     verdicts = lake.read_anomalies(YEAR, "delaywatch")
-    lake.write_table(anomalies_key(YEAR, "delaywatch"), pa.concat_tables([verdicts] * 400), made_from(verdicts) or "")
+    lake.write_table(
+        anomalies_key(YEAR, "delaywatch"), pa.concat_tables([verdicts] * 400), made_from(verdicts.schema) or ""
+    )
     program = """
 import re, sys
 from pathlib import Path

@@ -21,9 +21,13 @@ from hypothesis import strategies as st
 
 from utils.errors import DelaywatchError
 from utils.settings import Settings
-from utils.storage import lake as keys
+from utils.storage import keys
+from utils.storage.bucket import BucketStore
+from utils.storage.folder import FolderStore
 from utils.storage.lake import Lake
-from utils.storage.stores import BucketStore, FolderStore, Source, open_store
+from utils.storage.parquet import encode, write_parquet
+from utils.storage.stores import Source
+from utils.storage.url import open_store
 
 
 def sentence(call: object, *given: object) -> str:
@@ -95,7 +99,7 @@ def staged(folder: Path, *texts: str) -> list[tuple[Path, str]]:
     files = []
     for number, text in enumerate(texts):
         path = folder / f"{number}"
-        path.write_bytes(keys.encode(pa.table({"text": [text]})))
+        path.write_bytes(encode(pa.table({"text": [text]})))
         files.append((path, f"part-{number:05d}-{text}.parquet"))
     return files
 
@@ -230,7 +234,7 @@ def commit_groups(lake: Lake) -> str:
     table = pa.table({"text": list("abc"), "noise": [noise[:100_000], noise[100_000:200_000], noise[200_000:]]})
     with lake.staging(2015) as folder:
         path = folder / "part"
-        keys.write_parquet(table, str(path), row_group_rows=1)
+        write_parquet(table, str(path), row_group_rows=1)
         lake.commit_silver(2015, [(path, "part-00000-a.parquet")], {"parts": [{"name": "part-00000-a.parquet"}]})
     return keys.silver_folder(2015) + "part-00000-a.parquet"
 

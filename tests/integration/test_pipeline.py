@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 
 import pytest
@@ -9,13 +10,13 @@ import pytest
 from tests.bronze import csv_of, flight, year_of_flights
 from tests.conftest import sql
 from tests.integration.conftest import BUCKET_WHEN_SLOW
-from tests.steps import BRONZE, BRONZE_KEY, CLOSED, STEPS, YEAR, everything, files, run
+from tests.steps import BRONZE, BRONZE_KEY, CLOSED, OTHER_BRONZE, STEPS, YEAR, everything, files, run
 from utils import detectors, pipeline
 from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError
 from utils.layers import gold
 from utils.settings import Settings
-from utils.storage import lake as keys
+from utils.storage import keys
 from utils.storage.lake import Lake
 
 
@@ -58,6 +59,19 @@ def test_the_sums_beside_silver_are_those_of_silver(lake_settings: Settings) -> 
     pipeline.write_silver(lake_settings, YEAR)
 
     assert gold.sums_of(lake.read_silver(YEAR), YEAR).equals(lake.read_sums(YEAR))
+
+
+def test_sums_of_another_silver_are_refused_by_the_gold_step(lake_settings: Settings) -> None:
+    store = Lake(lake_settings).store
+    store.put(BRONZE_KEY, BRONZE)
+    pipeline.write_silver(lake_settings, YEAR)
+    sums = store.get(keys.sums_key(YEAR)) or b""
+    store.put(BRONZE_KEY, OTHER_BRONZE)
+    pipeline.write_silver(lake_settings, YEAR)
+    store.put(keys.sums_key(YEAR), sums)
+
+    with pytest.raises(DelaywatchError, match=re.escape(keys.sums_key(YEAR))):
+        pipeline.write_gold(lake_settings, YEAR)
 
 
 def test_running_a_year_twice_changes_no_byte_and_no_row(settings: Settings) -> None:
@@ -190,4 +204,4 @@ def test_a_warehouse_that_lost_rows_is_not_published(done: Settings, lost: str, 
 @pytest.mark.parametrize("year", [1886, 1986, 2101, 3000])
 def test_a_year_without_such_flights_is_refused(year: int) -> None:
     with pytest.raises(DelaywatchError, match=f"{year} is no year of this dataset"):
-        pipeline.check_year(year)
+        keys.check_year(year)

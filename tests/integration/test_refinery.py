@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import hashlib
 import io
 import lzma
 import tarfile
-import time
 import zipfile
 from collections.abc import Sequence
 from contextlib import closing
@@ -25,9 +23,10 @@ from hypothesis import strategies as st
 
 from tests.bronze import HEADER, Flight, cancelled, csv_of, flight, line, year_of_flights
 from utils import schemas
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput, Unavailable
 from utils.layers import csv_reader, gold, ingest, silver
-from utils.storage.stores import FolderSource
+from utils.storage.folder import FolderSource
+from utils.storage.parquet import write_parquet
 
 YEAR = 2015
 
@@ -39,7 +38,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_reader, "PIECES_PER_PART", 2)
 
 
-def refine(data: bytes, folder: Path, *, name: str = "2015.csv", threads: int = 2) -> ingest.Refined:
+def refine(data: bytes, folder: Path, *, name: str = "2015.csv", threads: int = 2) -> ingest.IngestedYear:
     path = folder / name
     path.write_bytes(data)
     staging = folder / "staging"
@@ -47,15 +46,15 @@ def refine(data: bytes, folder: Path, *, name: str = "2015.csv", threads: int = 
     for old in staging.iterdir():
         old.unlink()
     with closing(FolderSource(f"01_bronze/{name}", path)) as source:
-        return ingest.refine_year(source, YEAR, staging, threads)
+        return ingest.ingest_year(source, YEAR, staging, threads, write_parquet)
 
 
-def flights_of(refined: ingest.Refined) -> pa.Table:
+def flights_of(refined: ingest.IngestedYear) -> pa.Table:
     tables = [pq.read_table(part.path) for part in refined.parts]
     return pa.concat_tables(tables).unify_dictionaries() if tables else schemas.SILVER.empty_table()
 
 
-def as_rows(refined: ingest.Refined) -> list[tuple[object, ...]]:
+def as_rows(refined: ingest.IngestedYear) -> list[tuple[object, ...]]:
     columns = (column.to_pylist() for column in flights_of(refined).columns)
     return sorted(zip(*columns, strict=True), key=repr)
 
@@ -133,12 +132,55 @@ def test_the_same_file_gives_the_same_bytes_with_any_number_of_workers(tmp_path:
     ]
 
 
-def test_the_hash_of_the_input_is_that_of_the_file(tmp_path: Path, small_pieces: None) -> None:
+def test_the_checksum_is_that_of_the_text_however_it_is_packed_and_read(tmp_path: Path, small_pieces: None) -> None:
     data = csv_of(some_rows())
-    packed = gzip.compress(data)
+    sums = {refine(data, tmp_path, threads=threads).sha256 for threads in (1, 4)}
+    sums.add(refine(gzip.compress(data), tmp_path, name="2015.csv.gz").sha256)
+    changed = b",AA,".join(data.rsplit(b",UA,", 1))
 
-    assert refine(data, tmp_path).sha256 == hashlib.sha256(data).hexdigest()
-    assert refine(packed, tmp_path, name="2015.csv.gz").sha256 == hashlib.sha256(packed).hexdigest()
+    assert len(sums) == 1
+    assert refine(changed, tmp_path).sha256 not in sums
+
+
+def test_a_line_that_is_longer_than_pieces_gives_the_same_parts_and_checksum_from_gzip(
+    tmp_path: Path, small_pieces: None
+) -> None:
+    lines = csv_of(some_rows(400)).splitlines(keepends=True)
+    data = b"".join([*lines[:200], b"x" * 9000 + b"\n", *lines[200:]])
+    plain = refine(data, tmp_path)
+    packed = refine(gzip.compress(data), tmp_path, name="2015.csv.gz")
+
+    assert packed.sha256 == plain.sha256
+    assert [part.sha256 for part in packed.parts] == [part.sha256 for part in plain.parts]
+    assert plain.rejected["line"].to_pylist() == packed.rejected["line"].to_pylist() == [201]
+
+
+def test_a_bucket_gives_the_same_year_as_a_folder_and_is_asked_for_each_byte_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_pieces: None
+) -> None:
+    """A request to a bucket costs as much as megabytes, so parts are read in large ranges that hardly overlap."""
+    data = csv_of(some_rows(2000))
+    folder = refine(data, tmp_path)
+    monkeypatch.setattr(csv_reader, "_PEEK_BYTES", 64)  # shorter than some lines
+    requests: list[int] = []
+
+    class Remote(FolderSource):
+        is_remote = True
+
+        def read(self, start: int, end: int) -> bytes:
+            requests.append(min(end, self.size) - start)
+            return super().read(start, end)
+
+    staging = tmp_path / "from a bucket"
+    staging.mkdir()
+    with closing(Remote("01_bronze/2015.csv", tmp_path / "2015.csv")) as source:
+        bucket = ingest.ingest_year(source, YEAR, staging, 2, write_parquet)
+
+    assert [part.sha256 for part in bucket.parts] == [part.sha256 for part in folder.parts]
+    assert (bucket.sha256, bucket.rows_read) == (folder.sha256, folder.rows_read)
+    header, *others = requests
+    assert header < 3 * silver.LONGEST_LINE_BYTES
+    assert sum(others) < 1.1 * len(data)
 
 
 def test_a_doubled_month_is_dropped_and_counted_in_its_month(tmp_path: Path, small_pieces: None) -> None:
@@ -197,7 +239,7 @@ def test_a_month_in_two_versions_stops_with_the_month_and_an_example(
 ) -> None:
     monkeypatch.setattr(csv_reader, "PIECE_BYTES", 1 << 14)
 
-    with pytest.raises(DelaywatchError) as refusal:
+    with pytest.raises(InvalidInput) as refusal:
         refine(csv_of(two_versions(flights, differing, equal)), tmp_path)
 
     assert all(part in str(refusal.value) for part in ("2015.csv", "June 2015", "2015-06-03", "DEP_DELAY", "3", "14"))
@@ -249,7 +291,7 @@ def test_a_rejected_row_carries_its_line_number_in_the_whole_file(tmp_path: Path
 
 
 def refused(data: bytes, folder: Path, **how: Any) -> str:
-    with pytest.raises(DelaywatchError) as error:
+    with pytest.raises(InvalidInput) as error:
         refine(data, folder, **how)
     return str(error.value)
 
@@ -318,33 +360,6 @@ def test_a_file_of_rubbish_stops_early_and_names_its_first_line(tmp_path: Path, 
     assert "of 200,200 rows" not in sentence
 
 
-def test_a_slow_reader_does_not_let_the_others_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One stalled read of the first block: the other worker waits for it instead of reading the whole file."""
-    monkeypatch.setattr(csv_reader, "PIECE_BYTES", 2048)
-    monkeypatch.setattr(csv_reader, "PIECES_PER_PART", 2)
-    path = tmp_path / "2015.csv"
-    path.write_bytes(csv_of(some_rows(2000)))
-    reads: list[int] = []
-
-    class Stalling(FolderSource):
-        def read(self, start: int, end: int) -> bytes:
-            if end - start != csv_reader._PEEK_BYTES and start:
-                reads.append(start)
-                if start < csv_reader.PIECE_BYTES and -1 not in reads:  # whichever worker takes the first block
-                    time.sleep(0.5)
-                    reads.append(-1)
-            return super().read(start, end)
-
-    staging = tmp_path / "staging"
-    staging.mkdir()
-    with closing(Stalling("01_bronze/2015.csv", path)) as source:
-        refined = ingest.refine_year(source, YEAR, staging, 2)
-
-    assert refined.rows_read == 2000
-    assert reads.index(-1) <= 1 + 2 * csv_reader.PIECES_PER_PART
-    assert len(reads) > 100
-
-
 def test_gzip_that_ends_early_is_refused(tmp_path: Path) -> None:
     packed = gzip.compress(csv_of(some_rows()))
 
@@ -366,30 +381,17 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_pieces: None
 ) -> None:
     path = tmp_path / "2015.csv"
-    original = ingest.process_blocks
+    original = ingest.ingest_part
 
-    def grow(*given: object, **named: object) -> ingest.RangeResult:
+    def grow(*given: object, **named: object) -> ingest.Part:
         with path.open("ab") as file:
             file.write((line(flight()) + "\n").encode())
         return original(*given, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ingest, "process_blocks", grow)
+    monkeypatch.setattr(ingest, "ingest_part", grow)
 
-    assert "changed while it was read" in refused(csv_of(some_rows()), tmp_path)
-
-
-def test_process_range_takes_the_lines_that_begin_in_its_range(tmp_path: Path) -> None:
-    data = csv_of(some_rows(50))
-    path = tmp_path / "2015.csv"
-    path.write_bytes(data)
-    start = data.index(b"\n") + 1
-    header = silver.read_header(data[:start], "01_bronze/2015.csv")
-    with closing(FolderSource("01_bronze/2015.csv", path)) as source:
-        for cut in (start + 1, start + 700, start + 701, len(data) - 1):
-            parts = [ingest.process_range(source, *span, header, YEAR) for span in ((start, cut), (cut, len(data)))]
-
-            assert sum(part.rows for part in parts) == 50
-            assert parts[0].rows == data[start:cut].count(b"\n") + (data[cut - 1 : cut] != b"\n")
+    with pytest.raises(Unavailable, match="changed while it was read"):
+        refine(csv_of(some_rows()), tmp_path)
 
 
 def test_cancelled_flights_stay_in_silver(tmp_path: Path) -> None:

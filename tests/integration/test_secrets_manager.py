@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import boto3
 import pytest
 
-from stack import warehouse_login
 from tests.bronze import csv_of, year_of_flights
 from tests.conftest import at, sql
 from tests.listening import Server, listening_postgres
@@ -27,7 +26,7 @@ from utils.db_handler import DBHandler
 ROOT = Path(__file__).parents[2]
 REGION = "us-east-1"
 KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-LOGIN, OLD = "secrets_manager_login", "the-first-password-of-all"
+LOGIN, OLD, NEW = "secrets_manager_login", "the-first-password-of-all", "another-password-entirely"
 BUCKET = "secrets-manager-lake"
 BACKEND = "airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend"
 
@@ -82,22 +81,6 @@ def server() -> Iterator[Server]:
         sql(server.superuser, f"CREATE DATABASE warehouse OWNER {LOGIN}")
         DBHandler(server.url(LOGIN, OLD, "warehouse")).create()
         yield server
-
-
-@pytest.fixture
-def moved_label(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What moto 5.2 leaves out: who asks for no version gets the one to which AWSCURRENT was moved."""
-    from moto.secretsmanager.models import SecretsManagerBackend
-
-    move = SecretsManagerBackend.update_secret_version_stage
-
-    def move_and_answer_with_it(backend: Any, **asked: Any) -> Any:
-        moved = move(backend, **asked)
-        if asked["version_stage"] == "AWSCURRENT":
-            backend.secrets[asked["secret_id"]].set_default_version_id(asked["move_to_version_id"])
-        return moved
-
-    monkeypatch.setattr(SecretsManagerBackend, "update_secret_version_stage", move_and_answer_with_it)
 
 
 @pytest.fixture
@@ -160,22 +143,22 @@ def home(tmp_path: Path, s3_endpoint: str, server: Server) -> Iterator[Home]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("moved_label")
-def test_a_year_is_run_with_secrets_of_secrets_manager_alone_before_and_after_a_rotation(
+def test_a_year_is_run_with_secrets_of_secrets_manager_alone_before_and_after_a_new_password(
     home: Home, server: Server
 ) -> None:
     warehouse = at(server.superuser, database="warehouse")
     first, said = home.run()
     rows = sql(warehouse, "SELECT count(*) FROM flights.airport_days")
-    warehouse_login.rotate(home.manager, home.secret, sslmode="disable")  # this server was built without TLS
+    sql(server.superuser, f"ALTER ROLE {LOGIN} PASSWORD '{NEW}'")
+    content = json.loads(home.manager.get_secret_value(SecretId=home.secret)["SecretString"])
+    home.manager.put_secret_value(SecretId=home.secret, SecretString=json.dumps(content | {"password": NEW}))
     second, said_again = home.run()
 
     assert first == second == ["success", "success", "from Secrets Manager"]
     assert rows == [(2 * 365,)]
     assert sql(warehouse, "SELECT count(*) FROM flights.runs") == [(2,)]
-    password = json.loads(home.manager.get_secret_value(SecretId=home.secret)["SecretString"])["password"]
     assert OLD not in said
-    assert password not in said_again
+    assert NEW not in said_again
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import sql
 from tests.gold import LATE, day, days, verdict, verdicts
 from utils.db_handler import Changes, DBHandler
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 
 STATE = (
     "SELECT xmin::text, origin, scheduled FROM flights.airport_days",
@@ -35,7 +35,7 @@ def test_a_row_that_the_last_table_refuses_leaves_the_first_as_it_was(warehouse:
     handler.upsert("airport_days", days(day("JFK", scheduled=1)), 2018)
     before = [sql(warehouse, question) for question in STATE]
 
-    with pytest.raises(DelaywatchError, match=r"refused a row while writing anomalies 2018 .*nothing was changed"):
+    with pytest.raises(InvalidInput, match=r"refused a row while writing anomalies 2018 .*nothing was changed"):
         handler.upsert_year(
             [
                 ("airport_days", days(day("JFK", scheduled=2), day("LGA")), {}),
@@ -50,5 +50,5 @@ def test_a_row_that_the_last_table_refuses_leaves_the_first_as_it_was(warehouse:
 def test_a_batch_that_does_not_fit_is_refused_before_anything_is_asked_of_the_server() -> None:
     nowhere = DBHandler("postgresql://nobody@127.0.0.1:1/nothing")
 
-    with pytest.raises(DelaywatchError, match=r"The batch for anomalies 2018 has other columns"):
+    with pytest.raises(InvalidInput, match=r"The batch for anomalies 2018 has other columns"):
         nowhere.upsert_year([("airport_days", days(day("JFK")), {}), ("anomalies", days(day("JFK")), {})], 2018)

@@ -23,9 +23,9 @@ from cryptography.x509.oid import NameOID
 
 from tests.bronze import csv_of, flight
 from tests.bureau import Answer, Bureau, serving
-from utils import sources
-from utils.errors import DelaywatchError
+from utils.errors import DelaywatchError, Unavailable
 from utils.settings import Settings
+from utils.sources import fetch
 from utils.sources.download import Client, Patience
 from utils.storage.lake import Lake
 
@@ -154,7 +154,7 @@ def test_the_signature_in_the_address_of_a_redirect_is_not_told(bureau: Bureau, 
     error = refusal(bureau.url + PATH, tmp_path / "month.zip")
 
     assert "does not answer" in str(error)
-    assert isinstance(error.__cause__, OSError)  # which the DAG tries again
+    assert isinstance(error, Unavailable)  # which the DAG tries again
     assert "s3cret" not in told(error)
 
 
@@ -188,11 +188,11 @@ def forge(settings: Settings, url: str) -> None:
 
 
 def test_a_forged_record_sends_the_token_to_nobody_else(settings: Settings, bureau: Bureau, other: Bureau) -> None:
-    sources.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
     forge(settings, f"{other.url}/steal")
     bureau.asked.clear()
 
-    sources.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
 
     assert other.asked == []
     assert bureau.paths() == [KAGGLES]  # fetched anew
@@ -200,21 +200,21 @@ def test_a_forged_record_sends_the_token_to_nobody_else(settings: Settings, bure
 
 
 def test_an_address_that_only_begins_like_ours_is_not_asked(settings: Settings, bureau: Bureau) -> None:
-    sources.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
     forge(settings, f"{bureau.url}/api/v1.evil.example/2015.csv")
     bureau.asked.clear()
 
-    sources.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
 
     assert bureau.paths() == [KAGGLES]
 
 
 @pytest.mark.parametrize("record", [b"", b"{", b"[]", b'{"bytes": 1}', b"\xff"])
 def test_a_damaged_record_is_no_record(settings: Settings, bureau: Bureau, record: bytes) -> None:
-    sources.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
     Lake(settings).store.put(RECORD_KEY, record)
 
-    sources.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
 
     assert json.loads(Lake(settings).store.get(RECORD_KEY) or b"")["is_whole"] is True
 
@@ -222,10 +222,10 @@ def test_a_damaged_record_is_no_record(settings: Settings, bureau: Bureau, recor
 def test_the_token_is_in_no_record_and_in_no_file_that_is_kept(settings: Settings, bureau: Bureau) -> None:
     bureau.order(KAGGLES, Answer(cut_after=20))
     with pytest.raises(DelaywatchError, match="broke off"):
-        sources.into_bronze(settings, 2015, "kaggle", patience=replace(QUICK, tries=1))
+        fetch.into_bronze(settings, 2015, "kaggle", patience=replace(QUICK, tries=1))
     kept = [path.read_bytes() for path in settings.scratch.rglob("*") if path.is_file()]
 
-    sources.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
 
     store = Lake(settings).store
     written = b"".join([*kept, *(store.get(key) or b"" for key in store.list(""))])

@@ -24,8 +24,9 @@ from tests.stack.test_notebooks import EXPLORE, WHY, execute
 from tests.steps import CLOSED, TABLES, YEAR, run
 from utils.monitoring import notifications
 from utils.settings import AlertSettings, Settings
-from utils.storage import lake as keys
+from utils.storage import keys
 from utils.storage.lake import Lake
+from utils.storage.parquet import made_from
 
 ROOT = Path(__file__).resolve().parents[2]
 TAG = "<img src=x onerror=alert(1)>"
@@ -177,7 +178,7 @@ def test_notebooks_show_hostile_text_and_run_nothing(attacked: Settings, tmp_pat
     place = reasons.schema.get_field_index("sentence")
     old = reasons.set_column(place, reasons.schema.field(place), [[f"Late at {TAG}."] * reasons.num_rows])
     before = lake.store.get(key)
-    lake.write_table(key, old, keys.made_from(reasons) or "")
+    lake.write_table(key, old, made_from(reasons.schema) or "")
     try:
         shown = [execute(notebook, attacked.lake, attacked.warehouse, tmp_path).text for notebook in (EXPLORE, WHY)]
     finally:

@@ -10,12 +10,13 @@ import pytest
 
 from tests.bronze import csv_of, flight
 from tests.bureau import Bureau, serving
-from utils import pipeline, sources
+from utils import pipeline
 from utils.errors import DelaywatchError
 from utils.settings import Settings
+from utils.sources import fetch
 from utils.sources.download import Patience
+from utils.storage.folder import FolderStore
 from utils.storage.lake import Lake
-from utils.storage.stores import FolderStore
 
 BRONZE = csv_of([flight(OP_CARRIER_FL_NUM=str(number)) for number in range(3)])
 SECRET = "postgresql://loader:s3cret@host:5432/warehouse"
@@ -201,6 +202,6 @@ def test_what_is_fetched_waits_in_no_folder_of_somebody_else(settings: Settings,
     with serving(Bureau()) as bureau:
         asking = settings.replace(bts_url=f"{bureau.url}/PREZIP")
         with pytest.raises(DelaywatchError, match="is a link or another user's"):
-            sources.into_bronze(asking, 2015, patience=Patience(tries=1))
+            fetch.into_bronze(asking, 2015, patience=Patience(tries=1))
 
     assert content(elsewhere) == before

@@ -54,7 +54,7 @@ def listed(warehouse: str) -> str:
 def test_a_year_that_is_a_path_or_a_command_is_no_year(tmp_path: Path, command: str, year: str) -> None:
     told = refusal(utils(command, "--year", year, DELAYWATCH_LAKE=(tmp_path / "lake").as_uri()))
 
-    assert "is no year" in told
+    assert "is not a year" in told
     assert len(told) < 200
     assert "\x1b" not in told
     assert list(tmp_path.iterdir()) == []

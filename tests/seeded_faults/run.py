@@ -88,7 +88,7 @@ def who_notices(fault: Fault, folder: Path) -> str | None:
     text = file.read_text()
     file.write_text(fault.applied_to(text))
     try:
-        whole_suite = ("-n", "2", "--dist", "loadfile", "-m", "not slow and not e2e")
+        whole_suite = ("-n", "2", "--dist", "loadfile", "-m", "not slow and not e2e", "--ignore=tests/seeded_faults")
         return failing_test(folder, *fault.tests) or failing_test(folder, *whole_suite)
     finally:
         file.write_text(text)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import crossplane
 import pytest
 import yaml
 
@@ -18,7 +19,6 @@ NGINX = ROOT / "nginx"
 MOUNTED = "/etc/nginx/delaywatch/"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]
 SERVICE = SERVICES["nginx"]
-TOKEN = re.compile(r"""\s+|\#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|[{};]|[^\s{};]+""")
 MEBIBYTE = {"m": 1, "g": 1024}
 
 
@@ -48,25 +48,18 @@ class Directive:
 
 
 def read(path: Path) -> tuple[Directive, ...]:
-    tokens = (match.group() for match in TOKEN.finditer(path.read_text()))
-    return tuple(directives(token for token in tokens if not token.isspace() and not token.startswith("#")))
+    parsed = crossplane.parse(str(path), single=True, check_ctx=False)
+    assert parsed["errors"] == []
+    return tuple(directives(parsed["config"][0]["parsed"]))
 
 
-def directives(tokens: Iterator[str]) -> Iterator[Directive]:
-    words: list[str] = []
-    for token in tokens:
-        if token == "}":
-            return
-        if token not in "{;":
-            words.append(token[1:-1] if token[0] in "\"'" else token)
-            continue
-        name, *arguments = words
-        words = []
-        if name == "include" and arguments[0].startswith(MOUNTED):
-            yield Directive(name, tuple(arguments), ())
+def directives(blocks: list[dict[str, Any]]) -> Iterator[Directive]:
+    """The directives of a block of crossplane; it cannot follow an include of a path that only the container has."""
+    for block in blocks:
+        arguments = tuple(block["args"])
+        yield Directive(block["directive"], arguments, tuple(directives(block.get("block", []))))
+        if block["directive"] == "include" and arguments[0].startswith(MOUNTED):
             yield from read(NGINX / arguments[0].removeprefix(MOUNTED))
-        else:
-            yield Directive(name, tuple(arguments), tuple(directives(tokens)) if token == "{" else ())
 
 
 CONF = Directive("main", (), read(NGINX / "nginx.conf"))

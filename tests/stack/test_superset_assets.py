@@ -30,7 +30,7 @@ from utils.layers.gold import DELAY_CAP_MIN
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "superset" / "assets"
-ASSETS = bundle.read(FOLDER)
+ASSETS = bundle.read(FOLDER, detectors.NAMES)
 DATASETS, CHARTS, DASHBOARDS = (ASSETS[kind] for kind in ("datasets", "charts", "dashboards"))
 VIRTUAL = sorted(name for name, dataset in DATASETS.items() if "sql" in dataset)
 
@@ -404,7 +404,9 @@ def test_no_password_is_in_the_tree() -> None:
 
 
 def test_the_zip_is_what_the_assets_api_takes() -> None:
-    packed = zipfile.ZipFile(io.BytesIO(bundle.pack(FOLDER, "postgresql+psycopg2://reader@db/warehouse")))
+    packed = zipfile.ZipFile(
+        io.BytesIO(bundle.pack(FOLDER, "postgresql+psycopg2://reader@db/warehouse", detectors.NAMES))
+    )
 
     files = {name.removeprefix("bundle/"): yaml.safe_load(packed.read(name)) for name in packed.namelist()}
     assert files["metadata.yaml"]["type"] == "assets"
@@ -449,7 +451,7 @@ def test_a_mistake_in_a_file_is_told_in_a_sentence(
     (tmp_path / path).write_text(text.replace(old, new, 1))
 
     with pytest.raises(bundle.BundleError, match=re.escape(sentence)):
-        bundle.pack(tmp_path, "postgresql://reader@db/warehouse")
+        bundle.pack(tmp_path, "postgresql://reader@db/warehouse", detectors.NAMES)
 
 
 # --- the files against the warehouse ----------------------------------------------------------------------------------
@@ -467,6 +469,24 @@ def test_a_dataset_has_the_columns_and_types_that_the_warehouse_gives(name: str,
         types = dict(cursor.fetchall())
     declared = [(column["column_name"], column["type"]) for column in DATASETS[name]["columns"]]
     assert declared == [(column, types[oid].upper()) for column, oid in given]
+
+
+def test_a_dataset_has_a_flag_for_every_detector_of_the_view(warehouse: str) -> None:
+    with closing(DBHandler(warehouse)) as handler:
+        handler.publish_view(["delaywatch", "newcomer"], "newcomer")
+
+    ((names,),) = read_only(warehouse, bundle.DETECTORS)
+
+    columns = bundle.read(FOLDER, names)["datasets"]["agg_dep_delay_by_date"]["columns"]
+    assert columns[-1] == {
+        "column_name": "is_anomaly_newcomer",
+        "type": "BOOLEAN",
+        "verbose_name": "Abnormal by newcomer",
+        "description": "verdict of newcomer; null when it has not judged the day",
+    }
+    assert [column["column_name"] for column in columns if "delaywatch" in column["column_name"]] == [
+        "is_anomaly_delaywatch"
+    ]
 
 
 @pytest.mark.parametrize("name", sorted(DATASETS))

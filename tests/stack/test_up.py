@@ -1,4 +1,4 @@
-"""stack/up.sh: what `complaint_of` prints of real containers."""
+"""stack/up/failure.sh: what `complaint_of` prints of real containers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-UP = (Path(__file__).resolve().parents[2] / "stack/up.sh").read_text()
-FUNCTIONS = UP[UP.index("complaint_of()") : UP.index("explain()")]
+FAILURE = Path(__file__).resolve().parents[2] / "stack/up/failure.sh"
 IMAGE = "delaywatch-test-up"
 DOCKERFILE = 'FROM nginx:1.30\nHEALTHCHECK --interval=1s --retries=1 CMD exit 1\nENTRYPOINT ["sh", "-c"]\n'
 
@@ -46,7 +45,7 @@ def complaint_of(image: str, command: str) -> str:
         if "exit" in command:
             docker("wait", container)
         done = subprocess.run(
-            ["bash", "-c", f"{FUNCTIONS}\ncomplaint_of {container}"], capture_output=True, text=True, check=False
+            ["bash", "-c", f". {FAILURE}\ncomplaint_of {container}"], capture_output=True, text=True, check=False
         )
         return done.stdout
     finally:

@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils import detectors
-from utils.detectors import delaywatch
-from utils.detectors.baseline import Baseline, History
-from utils.detectors.delaywatch import detect, expectations, return_period_days, z_of
+from utils.detectors.delaywatch import return_period_days, z_of
+from utils.detectors.shared.baseline import Baseline, History
 from utils.layers import gold, ingest
-from utils.storage.stores import FolderSource
+from utils.storage.folder import FolderSource
+from utils.storage.parquet import write_parquet
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "dev"
+detect = detectors.load("delaywatch")
 LEVELS = (75.0, 180.0, 500.0)
 Delays = npt.NDArray[np.float64]  # minutes, days × flights; NaN is a cancelled flight
 
@@ -204,7 +205,7 @@ def test_nine_days_of_storms_are_no_new_level(first: int) -> None:
 def test_the_spring_of_2020_is_abnormal_for_weeks_and_not_for_the_rest_of_the_year(tmp_path: Path) -> None:
     """Real flights of San Francisco and Oakland: half of the schedule was cancelled from March to the end of April."""
     with closing(FolderSource("01_bronze/2020.csv.gz", DATA / "bay" / "2020.csv.gz")) as source:
-        refined = ingest.refine_year(source, 2020, tmp_path, 2)
+        refined = ingest.ingest_year(source, 2020, tmp_path, 2, write_parquet)
     found = detect(gold.airport_days(refined.sums, 2020).to_pandas(date_as_object=False))
 
     for origin in ("SFO", "OAK"):
@@ -268,7 +269,7 @@ def test_a_baseline_with_nothing_left_after_exclusions_is_too_little_to_judge_by
     assert not of(found, "BBB")["is_anomaly"].any()
     assert set(of(found, "AAA")["status"]) == {"ok"}
     assert set(detect(both.assign(is_excluded=True))["status"]) == {"insufficient_data"}
-    assert expectations(both.assign(is_excluded=True)).isna().to_numpy().all()
+    assert detectors.expectations(both.assign(is_excluded=True)).isna().to_numpy().all()
 
 
 # Holidays
@@ -432,7 +433,7 @@ def test_the_expectations_are_those_of_the_verdict_in_the_units_of_both_series()
     year = airport(flights).sample(frac=1, random_state=1)
     year.index = pd.Index(np.arange(len(year)) + 1000)
 
-    expected = expectations(year, season_weight=0.5)
+    expected = detectors.expectations(year, {"season_weight": 0.5})
 
     found = detect(year, season_weight=0.5)
     assert expected.index.equals(year.index)
@@ -448,15 +449,14 @@ def test_there_is_no_expectation_where_there_is_no_verdict() -> None:
     year.loc[7, ["scheduled", "cancelled", "disrupted"]] = [3, 0, 0]
     brief = airport(delays(n_days=20), "BBB")
 
-    expected = expectations(pd.concat([year, brief], ignore_index=True))
+    expected = detectors.expectations(pd.concat([year, brief], ignore_index=True))
 
     assert expected.isna().all(axis=1).tolist() == [place == 7 for place in range(365)] + [True] * 20
 
 
-def test_the_published_detector_gives_its_expectations_by_name() -> None:
+def test_with_past_only_the_first_days_have_no_expectation() -> None:
     year = airport(delays())
 
-    by_name = detectors.expectations(year, {"past_only": True})
+    expected = detectors.expectations(year, {"past_only": True})
 
-    pd.testing.assert_frame_equal(by_name, delaywatch.expectations(year, past_only=True))
-    assert by_name["expected_effective_delay_min"].isna().sum() == 28
+    assert expected["expected_effective_delay_min"].isna().sum() == 28

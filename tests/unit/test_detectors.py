@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import warnings
@@ -13,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,7 +32,7 @@ from tests.airport_days import (
     on,
 )
 from utils import detectors, schemas
-from utils.errors import DelaywatchError
+from utils.errors import DelaywatchError, InvalidInput, Missing
 
 SETTINGS = Path(__file__).parents[2] / "dags" / "detectors.yaml"
 FEW_TREES: dict[str, dict[str, int]] = {
@@ -551,12 +554,10 @@ def test_a_later_day_never_scores_lower(seed: int, day: int, less: int, more: in
 
 
 def test_the_shipped_settings_write_out_every_default() -> None:
-    import yaml
-
     shipped = yaml.safe_load(SETTINGS.read_text())
 
-    assert {name: set(block) for name, block in shipped.items()} == {
-        name: set(detectors.parameters(name)) for name in detectors.NAMES
+    assert {name: list(block) for name, block in shipped.items()} == {
+        name: list(detectors.parameters(name)) for name in detectors.NAMES
     }
     assert detectors.read_settings(SETTINGS) == {name: detectors.parameters(name) for name in detectors.NAMES}
 
@@ -588,11 +589,20 @@ def test_a_file_with_one_line_leaves_all_other_parameters_at_their_defaults(tmp_
         ("delaywatch:\n  past_only: 1\n", "line 2: delaywatch: past_only is 1; it must be true or false"),
         ("delaywatch:\n  levels: 3\n", "line 2: delaywatch: levels is 3; it must be a list of 3 ascending numbers"),
         ("delaywatch:\n  levels: [3, 2, 4]\n", "line 2: delaywatch: levels is [3, 2, 4]; it must be a list of 3"),
-        ("delaywatch:\n  levels: [2, 3, x]\n", "line 2: delaywatch: levels is 'x'; it must be a number"),
-        ("delaywatch:\n  min_days: 30\n  min_days: 40\n", "line 3: min_days stands here a second time"),
-        ("delaywatch: 3\n", "line 1: here stand lines of the form `parameter: value`"),
-        ("- delaywatch\n", "line 1: here stand lines of the form `detector: its parameters`"),
-        ("delaywatch:\n  levels: [2, 3\n", "line 3: this is not plain YAML"),
+        ("delaywatch:\n  levels: [2, 3, x]\n", "line 2: delaywatch: levels is [2, 3, 'x']; it must be a list of 3"),
+        (
+            "delaywatch:\n  min_days: 30\n  min_days: 40\n",
+            'line 3: this is not plain YAML (found duplicate key "min_days" with value "40"',
+        ),
+        ("delaywatch: 3\n", "line 1: lines must have the form `parameter: value`"),
+        ("- delaywatch\n", "line 1: lines must have the form `detector: its parameters`"),
+        ("delaywatch:\n  levels: [2, 3\n", ": this is not plain YAML"),
+        (
+            "three_sigma:\n  threshold: '3'\n",
+            "line 2: three_sigma: threshold is '3'; it must be a number from 0.1 to 100.",
+        ),
+        ("three_sigma:\n  threshold: true\n", "line 2: three_sigma: threshold is True; it must be a number"),
+        ("three_sigma:\n  3: 4\n", "line 2: three_sigma has no parameter 3; it has threshold"),
         ("three_sigma:\n  threshold: !!python/name:os.sep\n", "line 2: this is not plain YAML"),
     ],
 )
@@ -600,7 +610,7 @@ def test_what_cannot_be_used_in_the_settings_is_named_with_its_line(tmp_path: Pa
     path = tmp_path / "detectors.yaml"
     path.write_text(text)
 
-    with pytest.raises(DelaywatchError) as caught:
+    with pytest.raises(InvalidInput) as caught:
         detectors.read_settings(path)
 
     assert f"{path}, " in str(caught.value)
@@ -611,11 +621,30 @@ def test_what_cannot_be_used_in_the_settings_is_named_with_its_line(tmp_path: Pa
 def test_settings_that_are_absent_or_not_text_are_named(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"# caf\xe9\n")
     (tmp_path / "binary.yaml").write_bytes(b"\x00\x01")
-    wrong = {"none.yaml": "cannot be read", "latin.yaml": "is not UTF-8", "binary.yaml": "is not plain YAML"}
+    (tmp_path / "folder.yaml").mkdir()
+    wrong = {
+        "none.yaml": (Missing, "cannot be read"),
+        "folder.yaml": (InvalidInput, "cannot be read"),
+        "latin.yaml": (InvalidInput, "is not UTF-8"),
+        "binary.yaml": (InvalidInput, "is not plain YAML"),
+    }
 
-    for name, sentence in wrong.items():
-        with pytest.raises(DelaywatchError, match=f"{name} {sentence}"):
+    for name, (kind, sentence) in wrong.items():
+        with pytest.raises(kind, match=f"{name} {sentence}"):
             detectors.read_settings(tmp_path / name)
+
+
+def test_a_file_means_what_it_meant_before_ruamel_yaml(tmp_path: Path) -> None:
+    """Booleans and whole numbers of YAML 1.1, as in the files of earlier releases."""
+    path = tmp_path / "detectors.yaml"
+    path.write_text(
+        "arima:\n  late_only: off\n  past_only: yes\n  min_days: 0b101000\n  min_flights: 010\n  level: 5e-1\n"
+    )
+
+    read = detectors.read_settings(path)["arima"]
+
+    assert (read["late_only"], read["past_only"], read["min_days"], read["min_flights"]) == (False, True, 40, 8)
+    assert read["level"] == 0.5  # PyYAML took a number without a dot for text
 
 
 def test_the_hash_names_the_values_and_not_the_way_they_are_written() -> None:
@@ -625,6 +654,37 @@ def test_the_hash_names_the_values_and_not_the_way_they_are_written() -> None:
     assert detectors.params_hash("three_sigma", {"threshold": 3.0, "min_days": 28}) == usual
     assert detectors.params_hash("three_sigma", {"threshold": 3.5}) != usual
     assert len({detectors.params_hash(name) for name in detectors.NAMES}) == len(detectors.NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "hashes"),
+    [
+        ("three_sigma", {"threshold": 4}, ["0d9b7a798c0b", "233207dfc1e7", "1952660f7645"]),
+        ("isolation_forest", {"contamination": 0.02}, ["2aefa72b7a87", "25cc17fcf5fe", "a0be04e4650c"]),
+        ("arima", {"past_only": True, "level": 0.99}, ["7b3acf6ad294", "b198fe01e54e", "b03f93373cc6"]),
+        (
+            "random_cut_forest",
+            {"levels": [20, 40, 80], "shingle_days": 2},
+            ["e5334af014c2", "16bd6869a6f3", "b9b3dca71934"],
+        ),
+        ("gradient_boosting", {"same_day_network": True}, ["85f54a97c6dd", "2ed5eb4493a6", "dcc254454669"]),
+        (
+            "delaywatch",
+            {"levels": [50, 120.5, 365], "past_only": True},
+            ["fe83a13c7586", "c58b24d98a40", "e713c6ff4f52"],
+        ),
+    ],
+)
+def test_equal_settings_have_the_hash_that_lakes_of_earlier_releases_hold(
+    name: str, changed: dict[str, object], hashes: list[str]
+) -> None:
+    excluded = '{"2013-02-08":["LGA"]}'
+
+    assert [
+        detectors.params_hash(name),
+        detectors.params_hash(name, changed),
+        detectors.params_hash(name, {}, excluded),
+    ] == hashes
 
 
 def test_an_unknown_detector_is_answered_with_the_known_ones() -> None:
@@ -640,9 +700,77 @@ def test_a_parameter_given_in_python_is_checked_as_one_in_the_file() -> None:
         detectors.run("isolation_forest", year, {"contamination": 0})
 
 
+@pytest.mark.parametrize("name", detectors.NAMES)
+def test_every_parameter_says_what_it_may_be_and_what_it_does(name: str) -> None:
+    rows = detectors.describe(name)
+
+    assert [row["parameter"] for row in rows] == list(detectors.parameters(name))
+    assert all(row["allowed"] and row["meaning"] for row in rows)
+
+
+NEWCOMER = """
+import numpy as np
+from pydantic import Field
+from utils.detectors.shared import parameters
+from utils.detectors.shared.verdicts import calendar, severities, usable, verdicts
+
+
+class Parameters(parameters.Parameters):
+    limit_min: float = Field(60.0, ge=1.0, le=500.0, description="mean delay from which a day is abnormal, minutes")
+
+
+def detect(days, params):
+    where = calendar(days)
+    delay = where.numbers("mean_dep_delay_min")
+    limit = np.full(where.shape[1], params.limit_min)
+    return verdicts(
+        where, metric="mean_dep_delay_min", judged=usable(where, "mean_dep_delay_min", 5), expected=limit, lower=limit,
+        upper=limit, score=delay, severity=severities(delay, (params.limit_min,)), direction=np.array(["late"]),
+    )
+"""
+ASKED_OF_NEWCOMER = """
+import json, sys
+from pathlib import Path
+from tests.airport_days import SPIKE, eventful_year
+from utils import detectors
+
+settings = detectors.read_settings(Path(sys.argv[1]))
+table = detectors.run("newcomer", eventful_year(), settings["newcomer"]).to_pandas()
+answer = {
+    "names": detectors.NAMES, "settings": settings["newcomer"], "parameters": detectors.describe("newcomer"),
+    "flagged": sorted({str(day) for day in table.loc[table["is_anomaly"], "fl_date"]}), "spike": str(SPIKE),
+}
+print(json.dumps(answer))
+"""
+
+
+def test_a_new_detector_is_one_module_and_one_block_of_the_settings(tmp_path: Path) -> None:
+    """In a copy of `dags`, these two files are all that is touched; names, limits, verdicts and Athena follow."""
+    root = SETTINGS.parents[1]
+    dags = tmp_path / "dags"
+    shutil.copytree(SETTINGS.parent, dags, ignore=shutil.ignore_patterns("__pycache__"))
+    (dags / "utils" / "detectors" / "newcomer.py").write_text(NEWCOMER)
+    with (dags / "detectors.yaml").open("a") as file:
+        file.write("\nnewcomer:\n  limit_min: 65\n")
+
+    def ask(*command: str) -> str:
+        environment = {"PYTHONPATH": f"{dags}:{root}"}
+        asked = [sys.executable, *command]
+        return subprocess.run(asked, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+
+    answer = json.loads(ask("-c", ASKED_OF_NEWCOMER, str(dags / "detectors.yaml")))
+
+    assert answer["names"] == [*detectors.NAMES, "newcomer"]
+    assert answer["settings"] == {"limit_min": 65.0}
+    assert answer["parameters"][0]["allowed"] == "a number from 1 to 500"
+    assert answer["flagged"] == [answer["spike"]]
+    assert "newcomer" in ask(str(root / "infra-notes" / "lakehouse" / "athena.py"), "s3://bucket/lake")
+
+
 def test_naming_the_detectors_loads_neither_pandas_nor_scikit_learn() -> None:
     """The DAG file is parsed every few seconds and needs only the names."""
-    code = "import sys; from utils import detectors; print({'pandas', 'numpy', 'sklearn', 'yaml'} & set(sys.modules))"
+    heavy = {"pandas", "numpy", "sklearn", "pydantic", "ruamel.yaml"}
+    code = f"import sys; from utils import detectors; print({heavy} & set(sys.modules))"
 
     done = subprocess.run([sys.executable, "-c", code], cwd=SETTINGS.parent, capture_output=True, text=True, check=True)
 

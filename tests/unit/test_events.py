@@ -99,6 +99,14 @@ def test_a_storm_that_reaches_the_neighbour_a_day_later_is_one_event() -> None:
     assert together(found) == [["BOS 11"], ["EWR 08", "LGA 09"]]
 
 
+def test_an_airport_400_km_away_that_is_flagged_a_day_later_is_an_event_of_its_own() -> None:
+    place = grid(1, 3, step_km=400)
+
+    found = find([("r0c00", "09"), ("r0c01", "10")], place, place["origin"])
+
+    assert together(found) == [["r0c00 09"], ["r0c01 10"]]
+
+
 def test_airports_at_both_ends_of_a_calm_land_are_two_events_and_those_of_an_affected_land_are_one() -> None:
     """Ten airports in a line, 50 km apart."""
     place = grid(1, 10, step_km=50)

@@ -48,6 +48,10 @@ def test_means_are_over_the_flights_that_departed_and_counts_over_all() -> None:
     assert (day["delayed_15"], day["delayed_60"], day["disrupted"]) == (3, 2, 2)
 
 
+def test_a_flight_that_departs_15_minutes_late_counts_as_delayed_and_one_of_14_does_not() -> None:
+    assert only_day(late(14), late(15))["delayed_15"] == 1
+
+
 def test_the_effective_delay_caps_long_delays_and_counts_a_cancelled_flight_as_the_cap() -> None:
     day = only_day(late(-10), late(600), cancelled())
 
@@ -79,7 +83,7 @@ def test_cancellations_and_minutes_are_counted_by_cause_and_an_empty_cause_adds_
         4,
         5,
     ]
-    assert [day[f"cancelled_{cause}"] for cause in gold.CAUSES] == [1, 2, 1, 1]
+    assert [day[f"cancelled_{cause}"] for cause in gold.CANCELLATION_CODES.values()] == [1, 2, 1, 1]
     assert day["cancelled"] == 6
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from utils.analysis import exclusions
 from utils.analysis.exclusions import Incident
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput, Missing
 
 SHIPPED = Path(__file__).parents[2] / "dags" / "incidents.yaml"
 NOBODY = pd.DataFrame({"origin": [], "fl_date": []})
@@ -198,9 +198,12 @@ def test_an_incident_of_one_day_needs_no_last_one(tmp_path: Path) -> None:
 
 
 def test_an_airport_whose_code_means_something_to_yaml_is_an_airport(tmp_path: Path) -> None:
-    path = written(tmp_path, "- airports: [OFF, 123]\n  first: '2013-02-08'\n  last: 2013-02-09\n  note: x\n")
+    text = "- airports: [OFF, YES, 123, 1E4, 010]\n  first: '2013-02-08'\n  last: 2013-02-09\n  note: 1:30\n"
 
-    assert exclusions.read(path)[0].airports == frozenset({"OFF", "123"})
+    found = exclusions.read(written(tmp_path, text))[0]
+
+    assert found.airports == frozenset({"OFF", "YES", "123", "1E4", "010"})
+    assert found.note == "1:30"
 
 
 @pytest.mark.parametrize("text", ["", "# nothing known\n", "[]\n", "---\n"])
@@ -214,8 +217,8 @@ GOOD = "- airports: all\n  first: 2013-02-08\n  last: 2013-02-09\n  note: snow\n
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("airports: all\n", "line 1: here stand lines of the form `- airports: all or a list`"),
-        (GOOD + "- snow\n", "line 5: here stand lines of the form `airports, first, last, note: value`"),
+        ("airports: all\n", "line 1: lines must have the form `- airports: all or a list`"),
+        (GOOD + "- snow\n", "line 5: lines must have the form `airports, first, last, note: value`"),
         (GOOD + "- airports: all\n  frist: 2013-02-08\n", "line 6: an incident has no frist; it has airports, first,"),
         (GOOD + "- airports: all\n  note: snow\n", "line 5: this incident lacks first; write it down"),
         (GOOD + "-\n", "line 5: this incident lacks airports, first, note; write it down"),
@@ -224,16 +227,16 @@ GOOD = "- airports: all\n  first: 2013-02-08\n  last: 2013-02-09\n  note: snow\n
         (GOOD.replace("all", "\n  - JFK\n  - JF\n "), "line 3: 'JF' is no airport"),
         (GOOD.replace("all", "JFK"), "line 1: airports is 'JFK'; it must be all, or a list such as [JFK, LGA]"),
         (GOOD.replace("all", "[]"), "line 1: airports is []; it must be all, or a list"),
-        (GOOD.replace("all", ""), "line 1: airports is None; it must be all, or a list"),
+        (GOOD.replace("all", ""), "line 1: airports is ''; it must be all, or a list"),
         (GOOD.replace("2013-02-08", "8 February"), "line 2: first is '8 February'; it must be a day, such as 2013-"),
-        (GOOD.replace("2013-02-08", "2013"), "line 2: first is 2013; it must be a day, such as 2013-02-08"),
+        (GOOD.replace("2013-02-08", "2013"), "line 2: first is '2013'; it must be a day, such as 2013-02-08"),
         (GOOD.replace("2013-02-08", "[]"), "line 2: first is []; it must be a day, such as 2013-02-08"),
-        (GOOD.replace("2013-02-08", "2013-02-30"), "line 2: this is not plain YAML (2013-02-30: day is out of range"),
+        (GOOD.replace("2013-02-08", "2013-02-30"), "line 2: first is '2013-02-30'; it must be a day"),
         (GOOD.replace("2013-02-09", "2013-02-07"), "line 3: the incident ends before it begins, from 2013-02-08 to"),
         (GOOD.replace("2013-02-09", "2031-02-09"), "line 3: the incident lasts 6,576 days, from 2013-02-08 to 2031"),
         (GOOD.replace("snow", "''"), "line 4: note is empty or no text; say what happened"),
         (GOOD.replace("snow", "[snow]"), "line 4: note is empty or no text"),
-        (GOOD + "  note: ice\n", "line 5: note stands here a second time; keep one of the two"),
+        (GOOD + "  note: ice\n", 'line 5: this is not plain YAML (found duplicate key "note" with value "ice"'),
         (GOOD.replace("snow", "snow: ice"), "line 4: this is not plain YAML (mapping values are not allowed here)"),
         (GOOD.replace("snow", "!!python/name:os.sep"), "line 4: this is not plain YAML"),
     ],
@@ -241,7 +244,7 @@ GOOD = "- airports: all\n  first: 2013-02-08\n  last: 2013-02-09\n  note: snow\n
 def test_what_cannot_be_used_is_named_with_its_line(tmp_path: Path, text: str, sentence: str) -> None:
     path = written(tmp_path, text)
 
-    with pytest.raises(DelaywatchError) as caught:
+    with pytest.raises(InvalidInput) as caught:
         exclusions.read(path)
 
     assert f"{path}, {sentence}" in str(caught.value)
@@ -249,5 +252,5 @@ def test_what_cannot_be_used_is_named_with_its_line(tmp_path: Path, text: str, s
 
 
 def test_a_file_that_is_absent_is_named_with_the_one_that_it_should_be_like(tmp_path: Path) -> None:
-    with pytest.raises(DelaywatchError, match=r"gone.yaml cannot be read .*; give a file like incidents.yaml"):
+    with pytest.raises(Missing, match=r"gone.yaml cannot be read .*; give a file like incidents.yaml"):
         exclusions.read(tmp_path / "gone.yaml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,12 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils import detectors
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 from utils.tuning import proposal
 
 SHIPPED = Path(__file__).parents[2] / "dags" / "detectors.yaml"
@@ -112,7 +112,7 @@ def test_only_the_changed_values_differ_and_comments_stay() -> None:
     was = {line.split(":")[0]: line for line in before.split("delaywatch:")[1].splitlines()}
     assert changed_lines(before, after) == [
         was["  levels"].replace("[75, 180, 500]", "[50, 120.5, 365]"),
-        was["  past_only"].replace("false #", "true #"),
+        was["  past_only"].replace("false #", "true  #"),
     ]
     assert len(after.splitlines()) == len(before.splitlines())
 
@@ -126,10 +126,11 @@ def test_nothing_differs_where_the_settings_are_those_of_the_file() -> None:
     [
         ("", "three_sigma:\n  threshold: 3.5\n"),
         ("# ours\n", "# ours\n\nthree_sigma:\n  threshold: 3.5\n"),
-        ("arima:\n  max_p: 4", "arima:\n  max_p: 4\n\nthree_sigma:\n  threshold: 3.5\n"),
-        ("three_sigma: # ours\n", "three_sigma:\n  threshold: 3.5 # ours\n"),
+        ("arima:\n  max_p: 4", "arima:\n  max_p: 4\nthree_sigma:\n  threshold: 3.5\n"),
+        ("three_sigma: # ours\n", "three_sigma: # ours\n  threshold: 3.5\n"),
         ("three_sigma: {}\narima:\n", "three_sigma:\n  threshold: 3.5\narima:\n"),
         ("three_sigma: {min_days: 30} # ours\n", "three_sigma: {threshold: 3.5, min_days: 30} # ours\n"),
+        ("{arima: {min_days: 40}}\n", "{arima: {min_days: 40}, three_sigma: {threshold: 3.5}}\n"),
         (
             "three_sigma:\n    # why\n    min_days: 30 # ours\n",
             "three_sigma:\n    # why\n    threshold: 3.5\n    min_days: 30 # ours\n",
@@ -144,24 +145,32 @@ def test_a_parameter_that_the_file_does_not_have_is_added(tmp_path: Path, before
     "unusual",
     [
         "arima: &both\n  min_days: 40\nthree_sigma: *both\n",
-        "arima:\n  min_days: &least 40\nthree_sigma:\n  min_days: *least\n",
-        "{arima: {min_days: 40}}\n",
+        "arima:\n   min_days: 40\nthree_sigma:\n  min_days: 40\n",
+        "arima:   {min_days:   40}\n",
     ],
 )
 def test_a_file_that_a_change_would_damage_is_left_to_a_person(tmp_path: Path, unusual: str) -> None:
     path = written(tmp_path, unusual)
 
-    with pytest.raises(
-        DelaywatchError, match=r"only a person can change it; write \{min_days: 50\} into its three_sigma"
-    ):
+    with pytest.raises(InvalidInput, match=r"only a person can change it; write min_days: 50 into its three_sigma"):
         proposal.text(path, "three_sigma", {"min_days": 50})
 
 
-def test_a_list_over_several_lines_is_left_to_a_person_with_its_comments(tmp_path: Path) -> None:
-    path = written(tmp_path, "delaywatch:\n  levels:\n    - 50 # mild\n    - 90\n    - 400\n")
+def test_a_list_over_several_lines_keeps_its_lines(tmp_path: Path) -> None:
+    path = written(tmp_path, "delaywatch:\n  levels:\n  - 50\n  - 90\n  - 400\n")
 
-    with pytest.raises(DelaywatchError, match=r"write \{levels: \[60, 90, 400\]\} into its delaywatch"):
-        proposal.text(path, "delaywatch", {"levels": [60, 90, 400]})
+    after = proposal.text(path, "delaywatch", {"levels": [60, 90, 450.5]})
+
+    assert after == "delaywatch:\n  levels:\n  - 60\n  - 90\n  - 450.5\n"
+
+
+def test_an_anchored_value_is_replaced_in_one_detector_alone(tmp_path: Path) -> None:
+    path = written(tmp_path, "arima:\n  min_days: &least 40\nthree_sigma:\n  min_days: *least\n")
+
+    after = written(tmp_path, proposal.text(path, "three_sigma", {"min_days": 50}))
+
+    read = detectors.read_settings(after)
+    assert (read["arima"]["min_days"], read["three_sigma"]["min_days"]) == (40, 50)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +182,7 @@ def test_a_list_over_several_lines_is_left_to_a_person_with_its_comments(tmp_pat
     ],
 )
 def test_what_a_detector_does_not_have_is_refused(detector: str, changed: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(DelaywatchError, match=sentence):
+    with pytest.raises(InvalidInput, match=sentence):
         proposal.text(SHIPPED, detector, changed)
 
 
@@ -184,10 +193,12 @@ SETTINGS = detectors.read_settings(SHIPPED)
 def changes(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     """A detector and other values of some of its parameters."""
     name = draw(st.sampled_from(detectors.NAMES))
-    limits = detectors._module(name).LIMITS
+    schemas = importlib.import_module(f"utils.detectors.{name}").Parameters.model_json_schema()["properties"]
     changed: dict[str, Any] = {}
     for parameter in draw(st.lists(st.sampled_from(list(SETTINGS[name])), unique=True)):
-        value, (low, high) = SETTINGS[name][parameter], limits.get(parameter, (0, 1))
+        value, schema = SETTINGS[name][parameter], schemas[parameter]
+        bounds = schema["prefixItems"][0] if isinstance(value, tuple) else schema
+        low, high = bounds.get("minimum"), bounds.get("maximum")
         if isinstance(value, bool):
             changed[parameter] = draw(st.booleans())
         elif isinstance(value, int):
@@ -205,12 +216,12 @@ def changes(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 def test_whatever_is_proposed_is_read_back_as_it_was_meant(change: tuple[str, dict[str, Any]]) -> None:
     name, changed = change
 
-    after = yaml.safe_load(proposal.text(SHIPPED, name, changed))
+    with tempfile.TemporaryDirectory() as folder:
+        after = written(Path(folder), proposal.text(SHIPPED, name, changed))
 
-    assert detectors.parameters(name, after[name]) == detectors.parameters(name, {**SETTINGS[name], **changed})
-    assert {other: detectors.parameters(other, after[other]) for other in SETTINGS if other != name} == {
-        other: params for other, params in SETTINGS.items() if other != name
-    }
+        read = detectors.read_settings(after)
+
+    assert read == {**SETTINGS, name: detectors.parameters(name, {**SETTINGS[name], **changed})}
 
 
 # Where it is written
@@ -246,7 +257,7 @@ def test_a_proposal_that_can_be_written_nowhere_names_every_path(tmp_path: Path)
     (tmp_path / "file").touch()
     folders = [tmp_path / "file", tmp_path / "missing"]
 
-    with pytest.raises(DelaywatchError) as refused:
+    with pytest.raises(InvalidInput) as refused:
         proposal.write("delaywatch:\n", "proposed.yaml", folders)
 
     assert all(f"{folder / 'proposed.yaml'}" in str(refused.value) for folder in folders)

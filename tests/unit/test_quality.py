@@ -14,7 +14,8 @@ import pytest
 
 from utils import schemas
 from utils.layers import gold, quality, silver
-from utils.layers.ingest import Duplicates, Refined, StagedPart
+from utils.layers.duplicates import Duplicates
+from utils.layers.ingest import IngestedYear, StagedPart
 
 GAP = [date(2013, 8, day) for day in range(5, 15)]
 
@@ -47,7 +48,7 @@ def carriers(per_day: Mapping[date, Mapping[str, int]]) -> pa.Table:
 def report(year: int, per_day: Mapping[date, Mapping[str, int]], **changes: Any) -> dict[str, Any]:
     kept = sum(sum(airports.values()) for airports in per_day.values())
     nulls = {name: kept // 2 if name == "dep_delay" else 0 for name in schemas.SILVER.names} | {"tail": 0}
-    refined = Refined(
+    refined = IngestedYear(
         **{
             "parts": [StagedPart(Path("part"), kept, 1, "aa", nulls, (1,), carriers(per_day))],
             "sums": sums(per_day),
@@ -87,6 +88,13 @@ def test_a_missing_month_and_a_missing_day_are_named() -> None:
         "No flights at all in October 2009: this month is missing from the file.",
         "No flights on 1 single day: 2009-09-11.",
     ]
+
+
+def test_the_last_day_of_a_leap_year_is_missed_like_any_other() -> None:
+    days = whole_year(2012)
+    del days[date(2012, 12, 31)]
+
+    assert report(2012, days)["missing_days"] == ["2012-12-31"]
 
 
 def test_a_month_that_was_in_the_file_twice_is_named_and_a_few_copies_are_no_doubled_month() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.bronze import HEADER, ON_TIME, Flight, cancelled, csv_of, flight, line
 from utils import schemas
 from utils.analysis import attribution
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 from utils.layers import gold, rules, silver
 
 YEAR = 2015
@@ -25,20 +25,20 @@ def header(columns: tuple[str, ...] = HEADER) -> silver.Header:
     return silver.read_header((",".join(columns) + "\n").encode(), KEY)
 
 
-def refine(*rows: Flight) -> silver.Refined:
+def refine(*rows: Flight) -> silver.TypedBlock:
     return silver.refine(csv_of(rows).split(b"\n", 1)[1], header(), YEAR)
 
 
-def refine_text(text: str, **how: bool) -> silver.Refined:
+def refine_text(text: str, **how: bool) -> silver.TypedBlock:
     return silver.refine(text.encode(), header(), YEAR, **how)
 
 
-def only(refined: silver.Refined, column: str) -> object:
+def only(refined: silver.TypedBlock, column: str) -> object:
     (value,) = refined.flights[column].to_pylist()
     return value
 
 
-def only_reason(refined: silver.Refined) -> str:
+def only_reason(refined: silver.TypedBlock) -> str:
     assert refined.flights.num_rows == 0
     (rejected,) = refined.rejected
     return rejected.reason
@@ -84,6 +84,10 @@ def test_an_empty_delay_without_both_times_stays_empty() -> None:
     assert only(refine(flight(DEP_TIME="", DEP_DELAY="")), "dep_delay") is None
 
 
+def test_an_empty_delay_of_a_cancelled_flight_stays_empty_though_it_has_both_times() -> None:
+    assert only(refine(cancelled(CRS_DEP_TIME="900", DEP_TIME="905.0", DEP_DELAY="")), "dep_delay") is None
+
+
 def test_cancelled_alone_decides_what_is_cancelled() -> None:
     came_back = refine(cancelled(DEP_TIME="1530.0", DEP_DELAY="13.0"))
     on_time_without_delay = refine(flight(DEP_TIME="", DEP_DELAY=""))
@@ -118,24 +122,24 @@ def test_columns_that_are_not_of_the_dataset_are_ignored_and_named() -> None:
 
 def test_a_missing_column_is_named_with_the_file_and_its_first_line() -> None:
     with pytest.raises(
-        DelaywatchError, match=r"01_bronze/2015.csv lacks the columns DEP_DELAY, ORIGIN|ORIGIN, DEP_DELAY"
+        InvalidInput, match=r"01_bronze/2015.csv lacks the columns DEP_DELAY, ORIGIN|ORIGIN, DEP_DELAY"
     ) as error:
         header(tuple(name for name in HEADER if name not in ("ORIGIN", "DEP_DELAY")))
     assert "FL_DATE,OP_CARRIER" in str(error.value)
 
 
 def test_a_column_that_stands_twice_is_refused() -> None:
-    with pytest.raises(DelaywatchError, match="has ORIGIN twice"):
+    with pytest.raises(InvalidInput, match="has ORIGIN twice"):
         header((*HEADER, "ORIGIN"))
 
 
 def test_the_header_of_the_bureaus_own_files_leads_to_fetch() -> None:
-    with pytest.raises(DelaywatchError, match="fetch --source bts --from"):
+    with pytest.raises(InvalidInput, match="fetch --source bts --from"):
         silver.read_header(b'"Year","Quarter","Month","FlightDate","Reporting_Airline"', KEY)
 
 
 def test_a_header_with_semicolons_is_refused_by_that_name() -> None:
-    with pytest.raises(DelaywatchError, match="semicolons"):
+    with pytest.raises(InvalidInput, match="semicolons"):
         silver.read_header(";".join(HEADER).encode(), KEY)
 
 
@@ -149,7 +153,7 @@ def test_a_header_with_semicolons_is_refused_by_that_name() -> None:
     ],
 )
 def test_what_is_no_csv_is_told_in_a_sentence(first: bytes, told: str) -> None:
-    with pytest.raises(DelaywatchError, match=told):
+    with pytest.raises(InvalidInput, match=told):
         silver.read_header(first, KEY)
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from utils import schemas
+from utils.analysis import judged_days
 from utils.errors import DelaywatchError
 from utils.layers import columns
 from utils.layers.gold import DELAY_CAP_MIN
@@ -111,22 +112,12 @@ def explain(
 
 def _joined(days: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     """Days by airport and date, with is_flagged, direction, severity and score of their verdict, and is_excluded."""
-    known = verdicts.loc[verdicts["is_anomaly"].eq(True), ["origin", "fl_date", "direction", "severity", "score"]]
-    known = known.assign(fl_date=pd.to_datetime(known["fl_date"]), is_flagged=True)
     is_excluded = np.zeros(len(days), dtype=np.bool_)
     for name in {"is_excluded", "is_expected"} & set(days):
         is_excluded |= days[name].to_numpy(dtype=np.bool_)
-    days = days.assign(is_excluded=is_excluded)
-    days = days.assign(fl_date=pd.to_datetime(days["fl_date"]))
-    joined = days.merge(known, on=["origin", "fl_date"], how="left", validate="one_to_one")
-    joined["is_flagged"] = joined["is_flagged"].eq(True)
-    if joined["is_flagged"].sum() != len(known):
-        lost = known.merge(days[["origin", "fl_date"]], how="left", indicator=True).query("_merge == 'left_only'")
-        raise DelaywatchError(
-            f"{lost['origin'].iloc[0]} has a verdict on {lost['fl_date'].iloc[0]:%F} and no airport-day; "
-            "run the detect step again."
-        )
-    return joined.sort_values(["origin", "fl_date"], ignore_index=True)
+    of_verdict = verdicts[["origin", "fl_date", "is_anomaly", "direction", "severity", "score"]]
+    joined = judged_days.join(days.assign(is_excluded=is_excluded), of_verdict)
+    return joined.rename(columns={"is_anomaly": "is_flagged"}).sort_values(["origin", "fl_date"], ignore_index=True)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import pandas as pd
 import pyarrow as pa
 
 from utils import schemas
+from utils.analysis import judged_days
 from utils.analysis.airports import distances_km
-from utils.errors import DelaywatchError
 from utils.reporting import wording
 
 # How much likelier than on any day an airport is flagged when another one is, in the real flights of January to April
@@ -49,7 +49,7 @@ def find(verdicts: pd.DataFrame, days: pd.DataFrame, coordinates: pd.DataFrame) 
     with the density as a share, because airports are not spread evenly.
 
     Every flagged airport-day is in exactly one event, if need be alone. The result does not depend on the order of
-    rows. Raises DelaywatchError when a flagged day is not among `days`.
+    rows. Raises Missing when a flagged day is not among `days`.
     """
     flagged = _flagged(verdicts, days)
     if flagged.empty:
@@ -64,17 +64,10 @@ def find(verdicts: pd.DataFrame, days: pd.DataFrame, coordinates: pd.DataFrame) 
 
 def _flagged(verdicts: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:
     """The late and closed airport-days with their figures, by airport and date."""
-    chosen = verdicts.loc[_is_bad(verdicts), ["origin", "fl_date", "direction", "severity", "score"]]
     figures = days[["origin", "fl_date", "scheduled", "cancelled", "mean_effective_delay_min"]]
-    chosen, figures = (frame.assign(fl_date=pd.to_datetime(frame["fl_date"])) for frame in (chosen, figures))
-    joined = chosen.merge(figures, on=["origin", "fl_date"], how="left", validate="one_to_one")
-    lost = joined[joined["scheduled"].isna()]
-    if len(lost):
-        raise DelaywatchError(
-            f"{lost['origin'].iloc[0]} has a verdict on {lost['fl_date'].iloc[0]:%F} and no airport-day; "
-            "run the detect step again."
-        )
-    return joined.sort_values(["origin", "fl_date"], ignore_index=True)
+    of_verdict = verdicts[["origin", "fl_date", "is_anomaly", "direction", "severity", "score"]]
+    joined = judged_days.join(figures, of_verdict)
+    return joined[joined["is_bad"]].sort_values(["origin", "fl_date"], ignore_index=True)
 
 
 def _is_bad(verdicts: pd.DataFrame) -> pd.Series:

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from utils import yaml_file
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 
 FIELDS = ("airports", "first", "last", "note")
 EVERYWHERE = "all"
@@ -39,10 +39,11 @@ class Incident:
 def read(path: Path) -> list[Incident]:
     """The incidents of a file like dags/incidents.yaml, in its order; an empty file has none.
 
-    Raises DelaywatchError naming the file and the line of whatever cannot be used.
+    Raises InvalidInput naming the file and the line of whatever cannot be used, and Missing if there is no file.
     """
-    blocks = yaml_file.items(path, yaml_file.read(path, "incidents.yaml"), "- airports: all or a list")
-    return [_incident(path, block) for block in blocks]
+    root = yaml_file.read(path, "incidents.yaml", as_text=True)
+    blocks = yaml_file.entries(path, root, list, "- airports: all or a list")
+    return [_incident(path, block, yaml_file.line_of(blocks, number)) for number, block in enumerate(blocks)]
 
 
 def exclusions(days: pd.DataFrame, incidents: Sequence[Incident], expected_days: pd.DataFrame) -> pd.DataFrame:
@@ -83,57 +84,51 @@ def _dates(days: pd.DataFrame) -> pd.Series:
     return pd.to_datetime(days["fl_date"]).astype("datetime64[ns]")
 
 
-def _incident(path: Path, block: yaml.Node) -> Incident:
-    given = {}
-    for name, line, node in yaml_file.entries(path, block, "airports, first, last, note: value"):
+def _incident(path: Path, block: Any, line: int) -> Incident:
+    given = yaml_file.entries(path, block, dict, "airports, first, last, note: value", line)
+    lines = {name: yaml_file.line_of(given, name) for name in given}
+    for name in given:
         if name not in FIELDS:
-            raise DelaywatchError(f"{path}, line {line}: an incident has no {name}; it has {', '.join(FIELDS)}.")
-        given[name] = node
-    here = yaml_file.line_of(block)
+            raise InvalidInput(f"{path}, line {lines[name]}: an incident has no {name}; it has {', '.join(FIELDS)}.")
     missing = [name for name in FIELDS if name not in given and name != "last"]
     if missing:
-        raise DelaywatchError(f"{path}, line {here}: this incident lacks {', '.join(missing)}; write it down.")
-    first = _date(path, "first", given["first"])
-    last = _date(path, "last", given["last"]) if "last" in given else first
+        raise InvalidInput(f"{path}, line {line}: this incident lacks {', '.join(missing)}; write it down.")
+    airports = _airports(path, given["airports"], lines["airports"])
+    days = {name: _date(path, name, given[name], lines[name]) for name in ("first", "last") if name in given}
+    first, last = days["first"], days.get("last", days["first"])
     if not timedelta(0) <= last - first < LONGEST:
         how = "ends before it begins" if last < first else f"lasts {(last - first).days + 1:,} days"
-        raise DelaywatchError(
-            f"{path}, line {yaml_file.line_of(given['last'])}: the incident {how}, from {first} to {last}; correct "
-            f"first or last, which may be {LONGEST.days} days in all."
+        raise InvalidInput(
+            f"{path}, line {lines['last']}: the incident {how}, from {first} to {last}; correct first or last, which "
+            f"may be {LONGEST.days} days in all."
         )
-    return Incident(_airports(path, given["airports"]), first, last, _text(path, "note", given["note"]))
+    return Incident(airports, first, last, _note(path, given["note"], lines["note"]))
 
 
-def _airports(path: Path, node: yaml.Node) -> frozenset[str] | None:
-    if isinstance(node, yaml.ScalarNode) and node.value == EVERYWHERE:
+def _airports(path: Path, given: Any, line: int) -> frozenset[str] | None:
+    if given == EVERYWHERE:
         return None
-    codes = node.value if isinstance(node, yaml.SequenceNode) else []
-    for code in codes:
-        # by its text: what YAML makes of OFF or NO, if an airport were called so, is no text
-        if not (isinstance(code, yaml.ScalarNode) and re.fullmatch("[A-Z0-9]{3}", code.value)):
-            raise DelaywatchError(
-                f"{path}, line {yaml_file.line_of(code)}: {yaml_file.value_of(code)!r} is no airport; write its three "
-                "capital letters or digits, such as JFK."
-            )
-    if not codes:
-        raise DelaywatchError(
-            f"{path}, line {yaml_file.line_of(node)}: airports is {yaml_file.value_of(node)!r}; it must be "
-            f"{EVERYWHERE}, or a list such as [JFK, LGA]."
+    if not isinstance(given, list) or not given:
+        raise InvalidInput(
+            f"{path}, line {line}: airports is {given!r}; it must be {EVERYWHERE}, or a list such as [JFK, LGA]."
         )
-    return frozenset(code.value for code in codes)
+    for number, code in enumerate(given):
+        if not isinstance(code, str) or not re.fullmatch("[A-Z0-9]{3}", code):
+            raise InvalidInput(
+                f"{path}, line {yaml_file.line_of(given, number)}: {code!r} is no airport; write its three capital "
+                "letters or digits, such as JFK."
+            )
+    return frozenset(given)
 
 
-def _date(path: Path, name: str, node: yaml.Node) -> date:
+def _date(path: Path, name: str, given: Any, line: int) -> date:
     try:
-        return date.fromisoformat(node.value)
+        return date.fromisoformat(given)
     except (TypeError, ValueError):
-        raise DelaywatchError(
-            f"{path}, line {yaml_file.line_of(node)}: {name} is {yaml_file.value_of(node)!r}; it must be a day, such "
-            "as 2013-02-08."
-        ) from None
+        raise InvalidInput(f"{path}, line {line}: {name} is {given!r}; it must be a day, such as 2013-02-08.") from None
 
 
-def _text(path: Path, name: str, node: yaml.Node) -> str:
-    if not isinstance(node, yaml.ScalarNode) or not node.value.strip():
-        raise DelaywatchError(f"{path}, line {yaml_file.line_of(node)}: {name} is empty or no text; say what happened.")
-    return str(node.value).strip()
+def _note(path: Path, given: Any, line: int) -> str:
+    if not isinstance(given, str) or not given.strip():
+        raise InvalidInput(f"{path}, line {line}: note is empty or no text; say what happened.")
+    return given.strip()

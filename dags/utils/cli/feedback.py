@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from utils import pipeline
 from utils.cli.options import OnlyYearOption, WarehouseOption, settings_of, years_of
-from utils.errors import DelaywatchError, printable
+from utils.cli.output import say
+from utils.errors import InvalidInput, Missing, printable
+from utils.storage.keys import check_year
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,14 +53,14 @@ def feedback(
 
     is_list = airport is None
     if is_list and (note or author or withdraw):
-        raise DelaywatchError("Feedback is on a day of an airport; name both, such as JFK 2013-02-08.")
+        raise InvalidInput("Feedback is on a day of an airport; name both, such as JFK 2013-02-08.")
     if not is_list and year:
-        raise DelaywatchError("--year chooses what is listed; leave it out, or leave out airport and day.")
+        raise InvalidInput("--year chooses what is listed; leave it out, or leave out airport and day.")
     if withdraw and (opinion or note):
-        raise DelaywatchError("--withdraw takes back what was said of a day; leave out opinion and note.")
+        raise InvalidInput("--withdraw takes back what was said of a day; leave out opinion and note.")
     when = None if is_list else _day(day)
     if not is_list and not withdraw and opinion is None:
-        raise DelaywatchError(
+        raise InvalidInput(
             f"What was {airport} on {when}? Add one of {', '.join(schemas.OPINIONS)}; or --withdraw what was said."
         )
     years = years_of(year) if year else None
@@ -76,22 +77,22 @@ def _give(handler: DBHandler, airport: str, day: date, opinion: str, note: str, 
     before = _opinion(handler, airport, day)
     is_new = handler.give_feedback(airport, day, opinion, note, author)
     (now,) = _of_day(handler.judged_feedback(day.year), airport, day).to_dict("records")
-    _say(f"{airport} {day}: {opinion}{'' if is_new else ', as before'} (the published verdict: {_verdict(now)}).")
+    say(f"{airport} {day}: {opinion}{'' if is_new else ', as before'} (the published verdict: {_verdict(now)}).")
     if "expected" in {opinion, before} and opinion != before:
         _say_what_next(airport, day)
     elif opinion == "right" and not now["severity"]:
-        _say("The day is not flagged, so this counts as an abnormal day that was missed.")
+        say("The day is not flagged, so this counts as an abnormal day that was missed.")
     elif opinion == "wrong" and not now["severity"]:
-        _say("The day is not flagged, so this counts only against the detectors that flag it.")
+        say("The day is not flagged, so this counts only against the detectors that flag it.")
 
 
 def _withdraw(handler: DBHandler, airport: str, day: date) -> None:
     before = _opinion(handler, airport, day)
     if not handler.withdraw_feedback(airport, day):
-        raise DelaywatchError(
+        raise Missing(
             f"There is no feedback on {airport} {day} to withdraw; `python -m utils feedback` lists what there is."
         )
-    _say(f"{airport} {day}: {before} is withdrawn.")
+    say(f"{airport} {day}: {before} is withdrawn.")
     if before == "expected":
         _say_what_next(airport, day)
 
@@ -101,7 +102,7 @@ def _list(handler: DBHandler, years: list[int] | None) -> None:
     if years is not None:
         found, counts = found[found["fl_date"].dt.year.isin(years)], counts[counts["year"].isin(years)]
     if found.empty:
-        _say(f"No feedback{' on days of these years' if years else ''} yet.")
+        say(f"No feedback{' on days of these years' if years else ''} yet.")
         return
     table = Table("airport", "day", "opinion", "published verdict", "by", "on", "note")
     table.columns[1].no_wrap, table.columns[1].min_width = True, len("2013-02-08")  # --withdraw needs it whole
@@ -149,12 +150,12 @@ def _of_day(said: pd.DataFrame, airport: str, day: date) -> pd.DataFrame:
 
 def _day(text: str | None) -> date:
     if text is None:
-        raise DelaywatchError("Feedback is on a day of an airport; name both, such as JFK 2013-02-08.")
+        raise InvalidInput("Feedback is on a day of an airport; name both, such as JFK 2013-02-08.")
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        raise DelaywatchError(f"{text} is no day; write it like 2013-02-08, after the airport.") from None
-    pipeline.check_year(day.year)
+        raise InvalidInput(f"{text} is not a day; write it like 2013-02-08, after the airport.") from None
+    check_year(day.year)
     return day
 
 
@@ -162,15 +163,11 @@ def _login() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
-        raise DelaywatchError("This machine does not know your name; give it with --author.") from None
-
-
-def _say(line: str) -> None:
-    Console().print(line, markup=False, highlight=False, soft_wrap=True)
+        raise InvalidInput("This machine does not know your name; give it with --author.") from None
 
 
 def _say_what_next(airport: str, day: date) -> None:
-    _say(
+    say(
         f"To apply it to the other days of {airport}, run `python -m utils detect --year {day.year}`, then `explain`, "
         "`upsert`, `plot` and `page`. Verdicts of other airports do not change."
     )

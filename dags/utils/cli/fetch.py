@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -10,13 +9,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.logging import RichHandler
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from utils import sources
 from utils.cli.options import LakeOption, YearOption, settings_of, years_of
-from utils.errors import DelaywatchError
+from utils.cli.output import progress, say
+from utils.errors import InvalidInput
 
 
 class Source(StrEnum):
@@ -55,28 +52,29 @@ def fetch(
     ] = False,
     lake: LakeOption = None,
 ) -> None:
-    """Fetch a year's flights into bronze. A fetch that was cut goes on where it was; unchanged files are kept.
+    """Fetch a year's flights into bronze. Files that are complete and unchanged are not fetched again.
 
     The hosts are DELAYWATCH_BTS_URL and DELAYWATCH_KAGGLE_URL. A year that fails ends the command; those before it are
     in bronze. A newer version of a fetched year replaces it, unless months or many flights are missing from it.
     """
+    from utils.sources.fetch import into_bronze
+
     if (so_far or folder) and source is Source.KAGGLE:
-        raise DelaywatchError(
+        raise InvalidInput(
             "--so-far and --from are for --source bts. Kaggle's years are whole; put one that was downloaded by hand "
             "into the lake with `python -m utils bronze --year YEAR --from FILE`."
         )
+
     settings = settings_of(lake, needs_warehouse=False)
     for one in years_of(year):
         with _bar() as show:
-            key = sources.into_bronze(
-                settings, one, source.value, folder=folder, so_far=so_far, replace=replace, progress=show
-            )
-        Console().print(key, highlight=False)
+            key = into_bronze(settings, one, source.value, folder=folder, so_far=so_far, replace=replace, progress=show)
+        say(key)
 
 
 @contextmanager
 def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar for the file that is on its way, with what the program logs above it."""
+    """Show a bar for the file that is being downloaded, with the log above it."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -84,14 +82,10 @@ def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        handler = RichHandler(console=progress.console, show_path=False, markup=False)
-        logging.basicConfig(level=logging.WARNING, format="%(message)s", datefmt="%X", handlers=[handler], force=True)
-        logging.getLogger("utils").setLevel(logging.INFO)
-        logging.getLogger("urllib3").setLevel(logging.ERROR)  # each try to connect again; what comes of it is told
-        bar = progress.add_task("", total=None)
+    with progress(*columns) as bars:
+        bar = bars.add_task("", total=None)
 
         def show(name: str, here: int, whole: int | None) -> None:
-            progress.update(bar, description=name, completed=here, total=whole)
+            bars.update(bar, description=name, completed=here, total=whole)
 
         yield show

@@ -1,4 +1,4 @@
-"""Options that several commands of `python -m utils` take, and what is made of them."""
+"""Options that several commands take, and the years and settings that they mean."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-from utils import pipeline
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 from utils.settings import Settings
+from utils.storage.keys import check_year
 
 
 def years_of(asked: list[str]) -> list[int]:
-    """`["2009:2011", "2018"]` to [2009, 2010, 2011, 2018]. Raises DelaywatchError for what is no year."""
+    """`["2009:2011", "2018"]` to [2009, 2010, 2011, 2018]. Raises InvalidInput for anything else."""
     found: list[int] = []
     for part in (part.strip() for text in asked for part in text.split(",")):
         first, _, last = part.partition(":")
         if not re.fullmatch(r"[0-9]{1,9}(:[0-9]{1,9})?", part):
-            raise DelaywatchError(f"{part[:40]!r} is no year; write 2018, a range such as 2009:2018, or 2011,2013.")
-        ends = [pipeline.check_year(int(first)), pipeline.check_year(int(last or first))]
+            raise InvalidInput(f"{part[:40]!r} is not a year; write 2018, a range such as 2009:2018, or 2011,2013.")
+        ends = [check_year(int(first)), check_year(int(last or first))]
         if ends[1] < ends[0]:
-            raise DelaywatchError(f"The range {part} runs backwards; write {last}:{first}.")
+            raise InvalidInput(f"The range {part} runs backwards; write {last}:{first}.")
         found += range(ends[0], ends[1] + 1)
     return list(dict.fromkeys(found))
 

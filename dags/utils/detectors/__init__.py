@@ -1,79 +1,93 @@
 """The detectors by name: their settings, and running one over a year of airport days. No method lives here.
 
-The contract: `detect(days, **params) -> verdicts`, over all airports of one year at once. `days` has the columns of
+The contract: `detect(days, params) -> verdicts`, over all airports of one year at once. `days` has the columns of
 `schemas.AIRPORT_DAYS`, its rows in any order and with any index; the result has the same index and order and the
-columns of `schemas.ANOMALIES` without `params_hash`. A detector is deterministic, changes nothing in place, never flags
-a day without a value, and says `insufficient_data` instead of guessing from too few days or flights.
+columns of `schemas.ANOMALIES` without `params_hash`. `params` is the module's model `Parameters`. A detector is
+deterministic, changes nothing in place, never flags a day without a value, and says `insufficient_data` instead of
+guessing from too few days or flights.
 
 `days` may have two more columns of booleans (absent: all False). Days that are `is_excluded`, known incidents, are
 scored and not used for fitting: their values change the verdict of no other day. Days that are `is_expected`, by
 feedback, are scored and not used for fitting their own airport; the verdicts of all other airports are the same with
-and without this column. `verdicts.Calendar` does both for a detector that fits each airport by itself; one that fits
-something over several airports must use first columns alone there.
+and without this column. `Calendar` in `shared.verdicts` does both for a detector that fits each airport by itself; one
+that fits something over several airports must use first columns alone there.
 
-To add a detector: write `detectors/<name>.py` with a function `detect`, whose keyword-only parameters carry the
-defaults, and a table `LIMITS` with the lowest and highest value of every number among them; put the name into `NAMES`
-and a block into `dags/detectors.yaml`. `verdicts.py` has what detectors share. The contract's test in
+To add a detector, write `detectors/<name>.py` with a function `detect` and a model `Parameters`, whose fields have a
+type, a default, the lowest and highest value and a description, and put a block into `dags/detectors.yaml`. Every
+module of this folder is a detector; `shared` holds what they have in common. The contract's test in
 tests/unit/test_detectors.py runs over `NAMES` by itself.
+
+This package is imported whenever a DAG file is parsed, so modules that load pandas load by name.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
-import inspect
 import json
+import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-NAMES = ("three_sigma", "isolation_forest", "arima", "random_cut_forest", "gradient_boosting", "delaywatch")
+# The order of the flags in the warehouse's view, where a column that moves breaks views that others have made of it. A
+# detector that is not named here comes after these.
+_FIRST = ("three_sigma", "isolation_forest", "arima", "random_cut_forest", "gradient_boosting", "delaywatch")
+_MODULES = {module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg}
+NAMES = (*(name for name in _FIRST if name in _MODULES), *sorted(_MODULES.difference(_FIRST)))
 PUBLISHED = "delaywatch"  # the one whose verdict the year page, the plots and the dashboard show
 
 Parameter = bool | int | float | tuple[float, ...]
 
 
 class Detect(Protocol):
-    """The contract's signature; parameters are keyword-only and have defaults."""
+    """A detector by name: its parameters are keywords with defaults."""
 
     def __call__(self, days: pd.DataFrame, **params: Any) -> pd.DataFrame:
         """Judge every airport and day of one year."""
 
 
 def load(name: str) -> Detect:
-    """The function `detect` of the detector called `name`.
+    """Return the function `detect` of the detector called `name`, with its parameters as checked keywords.
 
-    Raises DelaywatchError when there is no such detector.
+    Raises InvalidInput when there is no such detector, and the function when a parameter cannot be.
     """
-    detect: Detect = _module(name).detect
+    module = _module(name)
+
+    @functools.wraps(module.detect)
+    def detect(days: pd.DataFrame, **params: Any) -> pd.DataFrame:
+        verdicts: pd.DataFrame = module.detect(days, module.Parameters.checked(name, params))
+        return verdicts
+
     return detect
 
 
 def parameters(name: str, given: Mapping[str, object] | None = None) -> dict[str, Parameter]:
     """All parameters that the detector called `name` runs with: its defaults, replaced by those in `given`.
 
-    Raises DelaywatchError for an unknown detector or parameter and for a value of the wrong kind or out of range.
+    Raises InvalidInput for an unknown detector or parameter and for a value of the wrong kind or out of range.
     """
-    defaults, limits = _defaults(name), _module(name).LIMITS
-    for parameter, value in (given or {}).items():
-        if parameter not in defaults:
-            known = ", ".join(defaults)
-            raise DelaywatchError(f"{name} has no parameter {parameter}; it has {known}.")
-        defaults[parameter] = _checked(f"{name}: {parameter}", value, defaults[parameter], limits.get(parameter))
-    return defaults
+    checked: dict[str, Parameter] = _module(name).Parameters.checked(name, given or {}).model_dump()
+    return checked
+
+
+def describe(name: str) -> list[dict[str, object]]:
+    """Return one row per parameter of the detector called `name`: its default, allowed values and meaning."""
+    rows: list[dict[str, object]] = _module(name).Parameters.table()
+    return rows
 
 
 def params_hash(name: str, given: Mapping[str, object] | None = None, excluded: str = "") -> str:
     """12 hexadecimal digits that name the detector, every parameter's value, written out or not, and what is excluded.
 
-    excluded: which days are not used for fitting, as `incidents.fingerprint` returns them.
+    excluded: which days are not used for fitting, as `exclusions.fingerprint` returns them.
     """
     what = [name, parameters(name, given), *([excluded] if excluded else [])]
     canonical = json.dumps(what, sort_keys=True, separators=(",", ":"))
@@ -83,79 +97,45 @@ def params_hash(name: str, given: Mapping[str, object] | None = None, excluded: 
 def read_settings(path: Path) -> dict[str, dict[str, Parameter]]:
     """The parameters of every detector in NAMES: what `path`, a file like dags/detectors.yaml, says, else the default.
 
-    Raises DelaywatchError naming the file and the line of whatever cannot be used.
+    Raises InvalidInput naming the file and the line of whatever cannot be used, and Missing if there is no file.
     """
-    from utils import yaml_file
-
-    root = yaml_file.read(path, "detectors.yaml")
+    yaml_file = importlib.import_module("utils.yaml_file")
+    blocks = yaml_file.entries(path, yaml_file.read(path, "detectors.yaml"), dict, "detector: its parameters")
     settings = {name: parameters(name) for name in NAMES}
-    for name, name_line, block in yaml_file.entries(path, root, "detector: its parameters"):
+    for name, block in blocks.items():
+        line = yaml_file.line_of(blocks, name)
         if name not in NAMES:
-            raise DelaywatchError(f"{path}, line {name_line}: {_unknown(name)}")
-        for parameter, line, node in yaml_file.entries(path, block, "parameter: value"):
-            value = yaml_file.value_of(node)
+            raise InvalidInput(f"{path}, line {line}: {_unknown(name)}")
+        for parameter, value in yaml_file.entries(path, block, dict, "parameter: value", line).items():
             try:
                 settings[name] = parameters(name, {**settings[name], parameter: value})
-            except DelaywatchError as error:
-                raise DelaywatchError(f"{path}, line {line}: {error}") from error
+            except InvalidInput as error:
+                raise InvalidInput(f"{path}, line {yaml_file.line_of(block, parameter)}: {error}") from error
     return settings
 
 
 def run(name: str, days: pd.DataFrame, given: Mapping[str, object] | None = None, excluded: str = "") -> pa.Table:
     """Judge `days` with the detector called `name`: a table with exactly `schemas.ANOMALIES`, by origin and fl_date.
 
-    excluded: the fingerprint of `is_excluded` and `is_expected` of `days`, for `params_hash`. Raises DelaywatchError as
+    excluded: the fingerprint of `is_excluded` and `is_expected` of `days`, for `params_hash`. Raises InvalidInput as
     `parameters` does, and when `days` are not airport days.
     """
-    import pyarrow as pa
-
-    from utils import schemas
-
-    found = load(name)(days, **parameters(name, given)).assign(params_hash=params_hash(name, given, excluded))
-    found = found.sort_values(["origin", "fl_date"])
-    table = pa.Table.from_pandas(found, schema=schemas.ANOMALIES, preserve_index=False).replace_schema_metadata(None)
-    return schemas.check(table, schemas.ANOMALIES, f"The verdict of {name}")
+    verdicts = load(name)(days, **(given or {})).assign(params_hash=params_hash(name, given, excluded))
+    return importlib.import_module("utils.detectors.shared.verdicts").table(verdicts, f"The verdict of {name}")
 
 
 def expectations(days: pd.DataFrame, given: Mapping[str, object] | None = None) -> pd.DataFrame:
     """What the published detector expects of each day: EXPECTED columns of `reasons`, with the index of `days`."""
-    found: pd.DataFrame = _module(PUBLISHED).expectations(days, **parameters(PUBLISHED, given))
-    return found
+    module = _module(PUBLISHED)
+    expected: pd.DataFrame = module.expectations(days, module.Parameters.checked(PUBLISHED, given or {}))
+    return expected
 
 
-def _unknown(name: str) -> str:
+def _unknown(name: object) -> str:
     return f"there is no detector {name}; there are {', '.join(NAMES)}."
 
 
-def _module(name: str) -> ModuleType:
+def _module(name: str) -> Any:
     if name not in NAMES:
-        raise DelaywatchError(_unknown(name))
+        raise InvalidInput(_unknown(name))
     return importlib.import_module(f"utils.detectors.{name}")
-
-
-def _defaults(name: str) -> dict[str, Parameter]:
-    signature = inspect.signature(load(name))
-    return {key: p.default for key, p in signature.parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
-
-
-def _checked(what: str, value: object, default: Parameter, limits: tuple[float, float] | None) -> Parameter:
-    """`value` as the type of `default`. A whole number may stand for a fraction; nothing else is converted."""
-    if isinstance(default, bool):
-        if not isinstance(value, bool):
-            raise DelaywatchError(f"{what} is {value!r}; it must be true or false.")
-        return value
-    if isinstance(default, tuple):
-        wanted = f"a list of {len(default)} ascending numbers"
-        if not isinstance(value, list | tuple) or len(value) != len(default):
-            raise DelaywatchError(f"{what} is {value!r}; it must be {wanted}, such as {list(default)}.")
-        items = [_checked(what, item, like, limits) for item, like in zip(value, default, strict=True)]
-        numbers = tuple(float(item) for item in items if not isinstance(item, tuple))
-        if sorted(numbers) != list(numbers):
-            raise DelaywatchError(f"{what} is {value!r}; it must be {wanted}, such as {list(default)}.")
-        return numbers
-    kind = "a whole number" if isinstance(default, int) else "a number"
-    low, high = limits or (float("-inf"), float("inf"))
-    is_number = isinstance(value, int | float if isinstance(default, float) else int) and not isinstance(value, bool)
-    if not (is_number and isinstance(value, int | float) and low <= value <= high):
-        raise DelaywatchError(f"{what} is {value!r}; it must be {kind} from {low:g} to {high:g}.")
-    return type(default)(value)

@@ -7,40 +7,36 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import Field
+from scipy import stats
 
-from utils.detectors.verdicts import Floats, calendar, severities, usable, verdicts
+from utils.detectors.shared import parameters
+from utils.detectors.shared.verdicts import Flags, Floats, calendar, severities, usable, verdicts
 
 METRIC = "mean_dep_delay_min"
 LEAST_SPREAD_MIN = 1.0  # of a forecast; below, a steady airport would be flagged for a few minutes
 ERRORS_OF_A_SPREAD = 5  # fewer do not tell what a large error is
-LIMITS = {
-    "level": (0.5, 0.999999),
-    "max_p": (0, 14),
-    "max_d": (0, 1),
-    "max_q": (0, 7),
-    "shrink_days": (0.1, 1_000.0),
-    "most_spreads": (1.0, 1_000.0),
-    "burn_in_days": (3, 366),
-    "min_flights": (1, 1_000),
-    "min_days": (4, 366),
-}
 
 
-def detect(
-    days: pd.DataFrame,
-    *,
-    level: float = 0.9995,
-    max_p: int = 5,
-    max_d: int = 1,
-    max_q: int = 1,
-    shrink_days: float = 10.0,
-    most_spreads: float = 4.0,
-    late_only: bool = True,
-    past_only: bool = False,
-    burn_in_days: int = 14,
-    min_flights: int = 5,
-    min_days: int = 28,
-) -> pd.DataFrame:
+class Parameters(parameters.Parameters):
+    """Parameters of `detect`."""
+
+    level: float = Field(0.9995, ge=0.5, le=0.999999, description="share of Gaussian errors inside the band")
+    max_p: int = Field(5, ge=0, le=14, description="days that a model looks back")
+    max_d: int = Field(1, ge=0, le=1, description="1: models of the differences from day to day compete, too")
+    max_q: int = Field(1, ge=0, le=7, description="earlier errors that a model looks at")
+    shrink_days: float = Field(
+        10.0, ge=0.1, le=1_000.0, description='weight of "no memory" against the days that a model is fitted on'
+    )
+    most_spreads: float = Field(4.0, ge=1.0, le=1_000.0, description="that one error may teach")
+    late_only: bool = Field(True, description="false: days below the band are flagged, too")
+    past_only: bool = Field(False, description="true: the first days of the year are not judged, as an alert must")
+    burn_in_days: int = Field(14, ge=3, le=366, description="fitted on before the first forecast counts")
+    min_flights: int = Field(5, ge=1, le=1_000, description="scheduled on the day")
+    min_days: int = Field(28, ge=4, le=366, description="that the airport has")
+
+
+def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     """Judge each day by its one-step-ahead forecast from ARIMA models that learn as they walk through the year.
 
     Every order (p, d, q) up to `max_p`, `max_d` and `max_q` forecasts each day of each airport from the days before it.
@@ -64,27 +60,15 @@ def detect(
     in both directions; Box and Jenkins' backcasting). With `past_only` they are not judged, nor is any day before
     `min_days` days were learnt from, and later days cannot change a verdict.
     """
-    from scipy import stats
-
     where = calendar(days)
-    known = usable(where, METRIC, min_flights)
-    train_mask = known & ~where.excluded()
+    known = usable(where, METRIC, params.min_flights)
     delay = where.numbers(METRIC)
-    series = np.where(train_mask, delay, np.nan)
-    orders = _orders(max_p, max_d, max_q)
-    forecast = _walk(series, orders, shrink_days, most_spreads)
-    if past_only:
-        judged = known & (forecast.days >= max(burn_in_days, min_days))
-    else:
-        backward = _walk(series[::-1], orders, shrink_days, most_spreads).reversed()
-        forecast = forecast.where(forecast.days >= burn_in_days, backward)
-        judged = known & (forecast.days >= burn_in_days) & (train_mask.sum(axis=0) >= min_days)
-
-    gaussian = stats.norm.ppf((1 + level) / 2)
-    students = stats.t.ppf((1 + level) / 2, np.maximum(forecast.days - 1, 1))
+    forecast, judged = _forecasts(delay, known, known & ~where.excluded(), params)
+    gaussian = stats.norm.ppf((1 + params.level) / 2)
+    students = stats.t.ppf((1 + params.level) / 2, np.maximum(forecast.days - 1, 1))
     spread = np.maximum(forecast.spread * students / gaussian, LEAST_SPREAD_MIN)
     error = (delay - forecast.expected) / spread
-    score = error if late_only else np.abs(error)
+    score = error if params.late_only else np.abs(error)
     return verdicts(
         where,
         metric=METRIC,
@@ -118,67 +102,111 @@ class _Forecast:
         )
 
 
+def _forecasts(delay: Floats, known: Flags, train_mask: Flags, params: Parameters) -> tuple[_Forecast, Flags]:
+    """Return the forecast of each day, and which days have enough behind it to be judged by it."""
+    series = np.where(train_mask, delay, np.nan)
+    forecast = _walk(series, params)
+    if params.past_only:
+        return forecast, known & (forecast.days >= max(params.burn_in_days, params.min_days))
+    backward = _walk(series[::-1], params).reversed()
+    forecast = forecast.where(forecast.days >= params.burn_in_days, backward)
+    has_days = train_mask.sum(axis=0) >= params.min_days
+    return forecast, known & (forecast.days >= params.burn_in_days) & has_days
+
+
+def _walk(series: Floats, params: Parameters) -> _Forecast:
+    """Forecast each day of days × airports from the days before it; NaN is a gap."""
+    expected, spread, learnt_days = (np.full(series.shape, np.nan) for _ in range(3))
+    airports = np.arange(series.shape[1])
+    models = _Models(len(airports), params)
+    for day, value in enumerate(series):
+        step = models.forecast()
+        expected[day], spread[day] = step.forecast[step.best, airports], step.sigma[step.best, airports]
+        learnt_days[day] = models.count
+        models.learn(value, step)
+    return _Forecast(expected, spread, learnt_days)
+
+
 def _orders(max_p: int, max_d: int, max_q: int) -> npt.NDArray[np.intp]:
     """All (p, d, q) as three columns, the simplest first: of equally good ones the first is taken."""
     grid = np.array([(p, d, q) for p in range(max_p + 1) for d in range(max_d + 1) for q in range(max_q + 1)])
     return grid[np.argsort(grid.sum(axis=1), kind="stable")]
 
 
-def _walk(series: Floats, orders: npt.NDArray[np.intp], shrink_days: float, most_spreads: float) -> _Forecast:
-    """Forecast each day of days × airports from the days before it; NaN is a gap.
+@dataclass(frozen=True)
+class _Step:
+    """What the models say of the next day, orders × airports, and the regression behind it."""
+
+    forecast: Floats
+    sigma: Floats  # standard error of the forecast
+    best: npt.NDArray[np.intp]  # by airport, the order whose forecasts missed least so far
+    base: Floats  # what the regression adds to
+    regressors: Floats
+    coefficients: Floats
+
+
+class _Models:
+    """The models of every order and airport, as far as they have walked.
 
     Arrays of state are orders × airports, with one more axis in front where there is one entry per regressor or lag.
     The regressors are the values of p days (differences where d is 1, deviations from the mean so far where it is 0)
     and the errors of q days; an order that lacks one has 0 in its place.
     """
-    n_days, n_airports = series.shape
-    p, d, q = (column[:, None] for column in orders.T)
-    max_p, max_q = int(p.max()), int(q.max())
-    shape = (len(orders), n_airports)
-    airports = np.arange(n_airports)
-    is_used = np.concatenate([p > np.arange(max_p), q > np.arange(max_q)], axis=1).T[..., None]
 
-    equations = _NormalEquations((len(is_used), *shape))
-    growth = _Growth(max_p, shape)
-    values, errors = np.zeros((max_p + 1, *shape)), np.zeros((max_q, *shape))  # the latest first
-    missed, squares = np.zeros(shape), np.zeros(shape)  # sums of the absolute and of the squared errors
-    count, total = np.zeros(n_airports), np.zeros(n_airports)
-    lowest, highest = np.full(n_airports, np.inf), np.full(n_airports, -np.inf)
-    expected, spread, learnt_days = (np.full(series.shape, np.nan) for _ in range(3))
+    def __init__(self, n_airports: int, params: Parameters) -> None:
+        """Nothing is known of any day yet."""
+        orders = _orders(params.max_p, params.max_d, params.max_q)
+        p, d, q = (column[:, None] for column in orders.T)
+        shape = (len(orders), n_airports)
+        self._params, self._d = params, d
+        is_used = [p > np.arange(params.max_p), q > np.arange(params.max_q)]
+        self._is_used = np.concatenate(is_used, axis=1).T[..., None]
+        self._equations = _NormalEquations((len(self._is_used), *shape))
+        self._growth = _Growth(params.max_p, shape)
+        self._values = np.zeros((params.max_p + 1, *shape))  # the latest first
+        self._errors = np.zeros((params.max_q, *shape))
+        self._missed, self._squares = np.zeros(shape), np.zeros(shape)  # sums of absolute and of squared errors
+        self.count, self._total = np.zeros(n_airports), np.zeros(n_airports)  # of the days learnt from
+        self._lowest, self._highest = np.full(n_airports, np.inf), np.full(n_airports, -np.inf)
 
-    for day in range(n_days):
-        has_past, n_errors = count > 0, np.maximum(count - 1, 0)
-        base = np.where(d == 1, values[0], total / np.maximum(count, 1))
-        lags = np.where(d == 1, values[:-1] - values[1:], values[:-1] - base)
-        regressors = np.concatenate([lags, errors]) * is_used
-        coefficients = equations.solution(shrink_days / np.maximum(n_errors, 1))
+    def forecast(self) -> _Step:
+        """Return the forecast of the next day from the days learnt from."""
+        n_errors = self._n_errors()
+        base = np.where(self._d == 1, self._values[0], self._total / np.maximum(self.count, 1))
+        lags = np.where(self._d == 1, self._values[:-1] - self._values[1:], self._values[:-1] - base)
+        regressors = np.concatenate([lags, self._errors]) * self._is_used
+        coefficients = self._equations.solution(self._params.shrink_days / np.maximum(n_errors, 1))
         # Without the bounds, an explosive model would leave a long gap with a forecast beyond all reason.
-        forecast = np.clip(base + (coefficients * regressors).sum(axis=0), lowest, highest)
-        forecast = np.where(has_past, forecast, 0.0)
-        sigma = np.sqrt(squares / np.maximum(n_errors, 1) * growth.factor)
-        best = missed.argmin(axis=0)
-        expected[day], spread[day], learnt_days[day] = forecast[best, airports], sigma[best, airports], count
+        forecast = np.clip(base + (coefficients * regressors).sum(axis=0), self._lowest, self._highest)
+        forecast = np.where(self.count > 0, forecast, 0.0)
+        sigma = np.sqrt(self._squares / np.maximum(n_errors, 1) * self._growth.factor)
+        return _Step(forecast, sigma, self._missed.argmin(axis=0), base, regressors, coefficients)
 
-        value = series[day]
-        is_learnt = np.isfinite(value)
+    def learn(self, value: Floats, step: _Step) -> None:
+        """Take in the day that `step` forecast: its value by airport, NaN in a gap, where the forecast stands in."""
+        has_past, is_learnt = self.count > 0, np.isfinite(value)
         is_first = is_learnt & ~has_past
-        forecast = np.where(is_first, value, forecast)
+        forecast = np.where(is_first, value, step.forecast)
         error = np.where(is_learnt, value - forecast, 0.0)
-        most = np.where(n_errors >= ERRORS_OF_A_SPREAD, most_spreads * sigma, np.inf)
+        most = np.where(self._n_errors() >= ERRORS_OF_A_SPREAD, self._params.most_spreads * step.sigma, np.inf)
         taught = np.clip(error, -most, most)
         seen = forecast + taught  # the value; in a gap the forecast
-        equations.learn(regressors, seen - base, is_learnt & has_past)
-        missed += np.abs(error)
-        squares += taught**2 / growth.factor
-        values = np.where(is_first, value, np.concatenate([seen[None], values[:-1]]))
-        errors = np.concatenate([taught[None], errors])[:max_q]
-        growth.step(is_learnt, coefficients[:max_p], coefficients[max_p:], d)
-        latest = seen[best, airports]
-        total += np.where(is_learnt, latest, 0.0)
-        count += is_learnt
-        lowest = np.where(is_learnt, np.minimum(lowest, latest), lowest)
-        highest = np.where(is_learnt, np.maximum(highest, latest), highest)
-    return _Forecast(expected, spread, learnt_days)
+        self._equations.learn(step.regressors, seen - step.base, is_learnt & has_past)
+        self._missed += np.abs(error)
+        self._squares += taught**2 / self._growth.factor
+        self._values = np.where(is_first, value, np.concatenate([seen[None], self._values[:-1]]))
+        self._errors = np.concatenate([taught[None], self._errors])[: self._params.max_q]
+        max_p = self._params.max_p
+        self._growth.step(is_learnt, step.coefficients[:max_p], step.coefficients[max_p:], self._d)
+        latest = seen[step.best, np.arange(len(value))]
+        self._total += np.where(is_learnt, latest, 0.0)
+        self.count += is_learnt
+        self._lowest = np.where(is_learnt, np.minimum(self._lowest, latest), self._lowest)
+        self._highest = np.where(is_learnt, np.maximum(self._highest, latest), self._highest)
+
+    def _n_errors(self) -> Floats:
+        """Return by airport how many forecasts could be compared with a value."""
+        return np.maximum(self.count - 1, 0)
 
 
 class _NormalEquations:

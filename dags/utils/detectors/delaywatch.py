@@ -6,13 +6,16 @@ What a day is expected to be like is put together in `baseline.py`; here stands 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
-from utils.detectors.baseline import Baseline, History, over_airports
-from utils.detectors.verdicts import Calendar, Flags, Floats, calendar, severities, usable, verdicts
+from utils.detectors.shared import parameters
+from utils.detectors.shared.baseline import Baseline, History, over_airports
+from utils.detectors.shared.parameters import Levels
+from utils.detectors.shared.verdicts import Calendar, Flags, Floats, calendar, severities, usable, verdicts
 
 METRIC = "mean_effective_delay_min"
 DELAY_SHIFT_MIN = 12.0  # effective delays seldom average below -12 minutes, so the square root exists
@@ -22,43 +25,46 @@ LATE_WEIGHT = 2.0  # in the spread, of a day that is later than expected: there 
 # generalised Pareto tail (Pickands 1975), below it a logistic curve.
 TAIL_Z, TAIL_DAYS, TAIL_SCALE, TAIL_SHAPE = 2.0, 38.0, 0.6, 0.08
 BODY_SLOPE = 1.7
-LIMITS = {
-    "levels": (1.01, 1e9),
-    "min_flights": (2, 1_000),
-    "min_days": (2, 366),
-    "season_days": (7, 365),
-    "season_weight": (0.0, 1.0),
-    "weekday_weeks": (0.1, 1_000.0),
-    "holiday_days": (0.1, 1_000.0),
-    "shift_days": (7, 183),
-    "noise_flights": (0.1, 1_000.0),
-    "spread_days": (0.0, 10_000.0),
-    "least_spread_delay": (0.001, 10.0),
-    "least_spread_share": (0.001, 1.0),
-    "delay_weight": (0.0, 1.0),
-    "closure_share": (0.01, 1.0),
-}
 
 
-def detect(
-    days: pd.DataFrame,
-    *,
-    levels: tuple[float, float, float] = (75.0, 180.0, 500.0),
-    min_flights: int = 5,
-    min_days: int = 28,
-    season_days: int = 91,
-    season_weight: float = 0.2,
-    weekday_weeks: float = 60.0,
-    holiday_days: float = 60.0,
-    shift_days: int = 28,
-    noise_flights: float = 5.0,
-    spread_days: float = 5.0,
-    least_spread_delay: float = 0.3,
-    least_spread_share: float = 0.08,
-    delay_weight: float = 0.75,
-    closure_share: float = 0.45,
-    past_only: bool = False,
-) -> pd.DataFrame:
+class Parameters(parameters.Parameters):
+    """Parameters of `detect` and `expectations`."""
+
+    levels: Levels[Annotated[float, Field(ge=1.01, le=1e9)]] = Field(
+        (75.0, 180.0, 500.0), description="mild, strong, extreme: once in so many days for this airport"
+    )
+    min_flights: int = Field(5, ge=2, le=1_000, description="scheduled on the day")
+    min_days: int = Field(28, ge=2, le=366, description="that a day's history has")
+    season_days: int = Field(91, ge=7, le=365, description="window of the seasonal median")
+    season_weight: float = Field(0.2, ge=0.0, le=1.0, description="of that median against the year's")
+    weekday_weeks: float = Field(
+        60.0, ge=0.1, le=1_000.0, description="weight of the nation's weekday pattern, in weeks"
+    )
+    holiday_days: float = Field(
+        60.0, ge=0.1, le=1_000.0, description='weight of "holidays are like other days", in days of one kind'
+    )
+    shift_days: int = Field(28, ge=7, le=183, description="a level that differs for half of so many days is followed")
+    noise_flights: float = Field(
+        5.0,
+        ge=0.1,
+        le=1_000.0,
+        description="weight of the airport's usual variance of flights against the day's own",
+    )
+    spread_days: float = Field(
+        5.0, ge=0.0, le=10_000.0, description="weight of the network's spread of days against the airport's"
+    )
+    least_spread_delay: float = Field(0.3, ge=0.001, le=10.0, description="on the scale sqrt(effective delay + 12 min)")
+    least_spread_share: float = Field(0.08, ge=0.001, le=1.0, description="on the scale arcsin sqrt(disrupted share)")
+    delay_weight: float = Field(
+        0.75, ge=0.0, le=1.0, description="of the effective delay's z-score against the disrupted share's"
+    )
+    closure_share: float = Field(
+        0.45, ge=0.01, le=1.0, description="of the schedule cancelled: closure instead of late"
+    )
+    past_only: bool = Field(False, description="true: judge by earlier days only, as an alert must")
+
+
+def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     """Judge each day by two z-scores: of its effective delay (`delay_weight`) and of its disrupted share (the rest).
 
     Both series are brought to a scale on which their spread does not depend on their level: sqrt(effective delay + 12)
@@ -90,54 +96,36 @@ def detect(
     `past_only` its history is what came before it, so that later days cannot change a score; without it, the whole
     year.
     """
-    seen = _seen(days, min_flights)
-    history = History(past_only)
-    airports = seen.where.airports
-    baseline = Baseline(history, season_days, season_weight, weekday_weeks, holiday_days, shift_days, airports)
-
-    def deviation(error: Floats, noise: Floats, least_spread: float) -> Floats:
-        train_error = np.where(seen.is_learnt, error, np.nan)
-        variance = _spread_variance(train_error, noise, history, spread_days, airports)
-        return np.sqrt(np.maximum(variance, least_spread**2) + noise)
-
+    seen = _seen(days, params.min_flights)
+    history = History(params.past_only)
     with np.errstate(invalid="ignore", divide="ignore"):  # a day without history divides nothing by nothing; not judged
-        expected = seen.expected(seen.delay, baseline)
-        error = seen.delay - expected
-        per_flight = _flight_variance(seen, history, noise_flights)
-        sigma = deviation(error, per_flight / (4 * seen.flights * np.maximum(expected, 1.0) ** 2), least_spread_delay)
-        delay_z = error / sigma
-
-        error = seen.share - seen.expected(seen.share, baseline)
-        share_z = error / deviation(error, 1 / (4 * seen.flights + 2), least_spread_share)
-
-        score = return_period_days(delay_weight * delay_z + (1 - delay_weight) * share_z)
-        is_closed = seen.where.numbers("cancelled") >= closure_share * seen.flights
-    reach = z_of(levels[0]) * sigma
+        expected, sigma, z = _z_scores(seen, history, params)
+        score = return_period_days(z)
+        is_closed = seen.where.numbers("cancelled") >= params.closure_share * seen.flights
+    reach = z_of(params.levels[0]) * sigma
     return verdicts(
         seen.where,
         metric=METRIC,
-        judged=seen.is_known & np.isfinite(score) & (history.total(seen.is_learnt) >= min_days),
+        judged=_judged(seen, history, params) & np.isfinite(score),
         expected=_minutes(expected),
         lower=_minutes(expected - reach),
         upper=_minutes(expected + reach),
         score=score,
-        severity=severities(score, levels),
+        severity=severities(score, params.levels),
         direction=np.where(is_closed, "closure", "late"),
     )
 
 
-def expectations(days: pd.DataFrame, **params: Any) -> pd.DataFrame:
+def expectations(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     """What `detect` with the same parameters expects of both series, in their own units and with the index of `days`.
 
     `expected_effective_delay_min` is in minutes, `expected_disrupted_share` from 0 to 1; NaN on the days that `detect`
     does not judge.
     """
-    settings = {**(detect.__kwdefaults__ or {}), **params}
-    seen = _seen(days, settings["min_flights"])
-    history = History(settings["past_only"])
-    names = ("season_days", "season_weight", "weekday_weeks", "holiday_days", "shift_days")
-    baseline = Baseline(history, **{name: settings[name] for name in names}, airports=seen.where.airports)
-    judged = seen.is_known & (history.total(seen.is_learnt) >= settings["min_days"])
+    seen = _seen(days, params.min_flights)
+    history = History(params.past_only)
+    baseline = _baseline(seen, history, params)
+    judged = _judged(seen, history, params)
     delay, share = (seen.expected(scale, baseline) for scale in (seen.delay, seen.share))
     disrupted = np.sin(np.clip(share, 0.0, np.pi / 2)) ** 2 * (seen.flights + 0.75) - 0.375
     columns = {
@@ -193,6 +181,44 @@ def _seen(days: pd.DataFrame, min_flights: int) -> _Seen:
         delay=np.sqrt(np.maximum(np.where(is_known, where.numbers(METRIC), np.nan) + DELAY_SHIFT_MIN, 0.0)),
         share=np.arcsin(np.sqrt((disrupted + 0.375) / (flights + 0.75))),
     )
+
+
+def _baseline(seen: _Seen, history: History, params: Parameters) -> Baseline:
+    return Baseline(
+        history,
+        season_days=params.season_days,
+        season_weight=params.season_weight,
+        weekday_weeks=params.weekday_weeks,
+        holiday_days=params.holiday_days,
+        shift_days=params.shift_days,
+        airports=seen.where.airports,
+    )
+
+
+def _judged(seen: _Seen, history: History, params: Parameters) -> Flags:
+    """Return which days have enough flights and enough history."""
+    return seen.is_known & (history.total(seen.is_learnt) >= params.min_days)
+
+
+def _z_scores(seen: _Seen, history: History, params: Parameters) -> tuple[Floats, Floats, Floats]:
+    """Return expected and standard deviation of the transformed delay, and the weighted z-score of both series."""
+    baseline = _baseline(seen, history, params)
+
+    def deviation(error: Floats, noise: Floats, least_spread: float) -> Floats:
+        train_error = np.where(seen.is_learnt, error, np.nan)
+        variance = _spread_variance(train_error, noise, history, params.spread_days, seen.where.airports)
+        return np.sqrt(np.maximum(variance, least_spread**2) + noise)
+
+    expected = seen.expected(seen.delay, baseline)
+    error = seen.delay - expected
+    per_flight = _flight_variance(seen, history, params.noise_flights)
+    noise = per_flight / (4 * seen.flights * np.maximum(expected, 1.0) ** 2)
+    sigma = deviation(error, noise, params.least_spread_delay)
+    delay_z = error / sigma
+
+    error = seen.share - seen.expected(seen.share, baseline)
+    share_z = error / deviation(error, 1 / (4 * seen.flights + 2), params.least_spread_share)
+    return expected, sigma, params.delay_weight * delay_z + (1 - params.delay_weight) * share_z
 
 
 def _minutes(delay_scale: Floats) -> Floats:

@@ -3,48 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+import holidays
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import Field
+from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits
 
-from utils.detectors.verdicts import Calendar, Flags, Floats, calendar, severities, usable, verdicts
+from utils.detectors.shared import parameters
+from utils.detectors.shared.verdicts import Calendar, Flags, Floats, calendar, severities, usable, verdicts
 
 METRIC = "mean_dep_delay_min"
 LEAST_SPREAD_MIN = 1.0  # of an airport's days and of a prediction; a steady airport is not flagged for a few minutes
 LOOK_BACK_DAYS = 7  # the oldest day among a day's features
 TAIL = 0.9  # the quantile of the residuals, and of their negatives, that tells the spread on that side
 TAIL_SPREADS = 1.2816  # that quantile in standard deviations, if residuals were Gaussian
-LIMITS = {
-    "threshold": (0.1, 100.0),
-    "n_estimators": (1, 10_000),
-    "learning_rate": (0.001, 1.0),
-    "max_leaf_nodes": (2, 1_000),
-    "min_samples_leaf": (1, 100_000),
-    "folds": (2, 50),
-    "block_days": (1, 183),
-    "random_state": (0, 2**32 - 1),
-    "min_flights": (1, 1_000),
-    "min_days": (2, 366),
-}
 
 
-def detect(
-    days: pd.DataFrame,
-    *,
-    threshold: float = 4.0,
-    n_estimators: int = 40,
-    learning_rate: float = 0.1,
-    max_leaf_nodes: int = 8,
-    min_samples_leaf: int = 200,
-    folds: int = 5,
-    block_days: int = 14,
-    same_day_network: bool = False,
-    late_only: bool = True,
-    random_state: int = 0,
-    min_flights: int = 5,
-    min_days: int = 28,
-) -> pd.DataFrame:
+class Parameters(parameters.Parameters):
+    """Parameters of `detect`."""
+
+    threshold: float = Field(4.0, ge=0.1, le=100.0, description="spreads from the expected delay")
+    n_estimators: int = Field(40, ge=1, le=10_000, description="trees of each of the three models")
+    learning_rate: float = Field(0.1, ge=0.001, le=1.0, description="scikit-learn's")
+    max_leaf_nodes: int = Field(8, ge=2, le=1_000, description="scikit-learn's")
+    min_samples_leaf: int = Field(200, ge=1, le=100_000, description="airport-days")
+    folds: int = Field(5, ge=2, le=50, description="no day is judged by trees that saw its fold")
+    block_days: int = Field(14, ge=1, le=183, description="that go to one fold together")
+    same_day_network: bool = Field(False, description="true: the other airports' delays of the same day explain it")
+    late_only: bool = Field(True, description="false: days below the band are flagged, too")
+    random_state: int = Field(0, ge=0, le=2**32 - 1, description="seed of every model")
+    min_flights: int = Field(5, ge=1, le=1_000, description="scheduled on the day")
+    min_days: int = Field(28, ge=2, le=366, description="that the airport has")
+
+
+def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     """Judge each day by the residual of a boosted-tree regression, one for all airports, that never saw the day.
 
     Three scikit-learn HistGradientBoostingRegressors (the histogram method of LightGBM, and of XGBoost's `hist`) with
@@ -74,74 +70,98 @@ def detect(
     nor is an airport with fewer than `min_days` such days; a day is judged when half as many were learnt from outside
     its fold. Days that are `is_excluded` are judged, and are neither learnt from nor remembered in a feature.
     """
-    from sklearn.ensemble import HistGradientBoostingRegressor
-    from threadpoolctl import threadpool_limits
-
     where = calendar(days)
-    known = usable(where, METRIC, min_flights)
-    train_mask = known & ~where.excluded()
-    has_days = train_mask.sum(axis=0) >= min_days
-    train_mask &= has_days
-    delay = where.numbers(METRIC)
-    past = np.where(train_mask, delay, np.nan)
-    judged = np.zeros(where.shape, dtype=np.bool_)
-    expected, below, above = (np.full(where.shape, np.nan) for _ in range(3))
-    calendar_features = _calendar_features(where)
-
-    def fitted(features: Floats, target: Floats, quantile: float) -> HistGradientBoostingRegressor:
-        model = HistGradientBoostingRegressor(
-            loss="quantile",
-            quantile=quantile,
-            max_iter=n_estimators,
-            learning_rate=learning_rate,
-            max_leaf_nodes=max_leaf_nodes,
-            min_samples_leaf=min_samples_leaf,
-            early_stopping=False,
-            random_state=random_state,
-        )
-        return model.fit(features, target)
-
-    # One thread: OpenMP's waiting threads cost a busy machine more than they bring.
-    with threadpool_limits(limits=1, user_api="openmp"):
-        for is_test, is_train in _folds(len(past), folds, block_days):
-            trained = train_mask & is_train[:, None]
-            tested = known & is_test[:, None] & has_days & (trained.sum(axis=0) >= min_days / 2)
-            if not tested.any():
-                continue
-            median, spread = _usual(np.where(trained, delay, np.nan))
-            relative = (past - median) / spread
-            about_airport = _airport_features(where, trained, median, spread)
-            about_day = [*_lag_features(relative), *_network_features(relative, trained, where, same_day_network)]
-            features = np.stack([*about_airport, *calendar_features, *about_day], axis=2)
-            trained[:, where.airports :] = False  # see Calendar: feedback does not change the trees
-            # scikit-learn refuses a feature without values, such as the network's where there is one airport.
-            features = features[:, :, np.isfinite(features[trained]).any(axis=0)]
-            airport = np.nonzero(tested)[1]
-            middle = fitted(features[trained], relative[trained], 0.5)
-            expected[tested] = middle.predict(features[tested]) * spread[airport] + median[airport]
-            residual = relative[trained] - middle.predict(features[trained])
-            features = features[:, :, : len(about_airport)]
-            for tail, side in ((below, -residual), (above, residual)):
-                model = fitted(features[trained], side, TAIL)
-                tail[tested] = model.predict(features[tested]) * spread[airport] / TAIL_SPREADS
-            judged |= tested
-
-    below, above = np.maximum(below, LEAST_SPREAD_MIN), np.maximum(above, LEAST_SPREAD_MIN)
-    error = delay - expected
-    score = error / np.where(error > 0, above, below)
-    if not late_only:
+    found = _predictions(where, params)
+    error = where.numbers(METRIC) - found.expected
+    score = error / np.where(error > 0, found.above, found.below)
+    if not params.late_only:
         score = np.abs(score)
+    threshold = params.threshold
     return verdicts(
         where,
         metric=METRIC,
-        judged=judged,
-        expected=expected,
-        lower=expected - threshold * below,
-        upper=expected + threshold * above,
+        judged=found.judged,
+        expected=found.expected,
+        lower=found.expected - threshold * found.below,
+        upper=found.expected + threshold * found.above,
         score=score,
         severity=severities(score, (threshold, threshold + 2, threshold + 4)),
         direction=np.where(error > 0, "late", "early"),
     )
+
+
+@dataclass(frozen=True)
+class _Predictions:
+    """Days × airports, in minutes: the expected delay and its spread on either side; NaN where a day is not judged."""
+
+    expected: Floats
+    below: Floats
+    above: Floats
+    judged: Flags
+
+
+def _predictions(where: Calendar, params: Parameters) -> _Predictions:
+    """Predict the days of each fold by trees that are fitted on the other folds."""
+    known = usable(where, METRIC, params.min_flights)
+    train_mask = known & ~where.excluded()
+    has_days = train_mask.sum(axis=0) >= params.min_days
+    train_mask &= has_days
+    delay = where.numbers(METRIC)
+    past = np.where(train_mask, delay, np.nan)
+    about_date = _calendar_features(where)
+    judged = np.zeros(where.shape, dtype=np.bool_)
+    expected, below, above = (np.full(where.shape, np.nan) for _ in range(3))
+    for is_test, is_train in _folds(len(past), params.folds, params.block_days):
+        trained = train_mask & is_train[:, None]
+        tested = known & is_test[:, None] & has_days & (trained.sum(axis=0) >= params.min_days / 2)
+        if not tested.any():
+            continue
+        median, spread = _usual(np.where(trained, delay, np.nan))
+        relative = (past - median) / spread
+        about_airport = _airport_features(where, trained, median, spread)
+        network = _network_features(relative, trained, where, params.same_day_network)
+        features = np.stack([*about_airport, *about_date, *_lag_features(relative), *network], axis=2)
+        trained[:, where.airports :] = False  # see Calendar: feedback does not change the trees
+        middle, *tails = _predict(features, len(about_airport), relative, trained, tested, params)
+        airport = np.nonzero(tested)[1]
+        expected[tested] = middle * spread[airport] + median[airport]
+        for side, tail in zip((below, above), tails, strict=True):
+            side[tested] = tail * spread[airport] / TAIL_SPREADS
+        judged |= tested
+    return _Predictions(expected, np.maximum(below, LEAST_SPREAD_MIN), np.maximum(above, LEAST_SPREAD_MIN), judged)
+
+
+def _predict(
+    features: Floats, n_about_airport: int, relative: Floats, trained: Flags, tested: Flags, params: Parameters
+) -> tuple[Floats, Floats, Floats]:
+    """Return the median of the tested days and the tails of the residual below and above it, in airports' spreads.
+
+    features: days × airports × features, those about the airport first; the tails know these alone.
+    """
+    # scikit-learn refuses a feature without values, such as the network's where there is one airport.
+    features = features[:, :, np.isfinite(features[trained]).any(axis=0)]
+    about_airport = features[:, :, :n_about_airport]
+    # One thread: OpenMP's waiting threads cost a busy machine more than they bring.
+    with threadpool_limits(limits=1, user_api="openmp"):
+        median = _fitted(features[trained], relative[trained], 0.5, params)
+        residual = relative[trained] - median.predict(features[trained])
+        below, above = (_fitted(about_airport[trained], side, TAIL, params) for side in (-residual, residual))
+        of_airport = about_airport[tested]
+        return median.predict(features[tested]), below.predict(of_airport), above.predict(of_airport)
+
+
+def _fitted(features: Floats, target: Floats, quantile: float, params: Parameters) -> HistGradientBoostingRegressor:
+    model = HistGradientBoostingRegressor(
+        loss="quantile",
+        quantile=quantile,
+        max_iter=params.n_estimators,
+        learning_rate=params.learning_rate,
+        max_leaf_nodes=params.max_leaf_nodes,
+        min_samples_leaf=params.min_samples_leaf,
+        early_stopping=False,
+        random_state=params.random_state,
+    )
+    return model.fit(features, target)
 
 
 def _folds(n_days: int, folds: int, block_days: int) -> Iterator[tuple[Flags, Flags]]:
@@ -165,8 +185,6 @@ def _usual(trained: Floats) -> tuple[Floats, Floats]:
 
 def _calendar_features(where: Calendar) -> list[Floats]:
     """Weekday, day of the year and days from the nearest federal holiday, as days × airports."""
-    import holidays
-
     first = pd.to_datetime(where.days["fl_date"]).min()
     dates = pd.date_range(first, periods=where.shape[0])
     celebrated = holidays.country_holidays("US", years=range(dates[0].year - 1, dates[-1].year + 2))

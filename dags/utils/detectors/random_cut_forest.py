@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
+from typing import Annotated
 
-from utils.detectors.verdicts import Flags, Floats, calendar, severities, usable, verdicts
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import Field
+
+from utils.detectors.shared import parameters
+from utils.detectors.shared.parameters import Levels
+from utils.detectors.shared.verdicts import Flags, Floats, calendar, severities, usable, verdicts
 
 METRIC = "mean_dep_delay_min"
-LIMITS = {
-    "levels": (1.0, 365.0),
-    "n_trees": (1, 10_000),
-    "shingle_days": (1, 28),
-    "random_state": (0, 2**32 - 1),
-    "min_flights": (1, 1_000),
-    "min_days": (2, 366),
-}
+Places = npt.NDArray[np.intp]
 
 
-def detect(
-    days: pd.DataFrame,
-    *,
-    levels: tuple[float, float, float] = (25.0, 50.0, 100.0),
-    n_trees: int = 100,
-    shingle_days: int = 1,
-    late_only: bool = True,
-    random_state: int = 0,
-    min_flights: int = 5,
-    min_days: int = 28,
-) -> pd.DataFrame:
+class Parameters(parameters.Parameters):
+    """Parameters of `detect`."""
+
+    levels: Levels[Annotated[float, Field(ge=1.0, le=365.0)]] = Field(
+        (25.0, 50.0, 100.0), description="days displaced from which a day is mild, strong and extreme"
+    )
+    n_trees: int = Field(100, ge=1, le=10_000, description="trees of each airport's forest")
+    shingle_days: int = Field(1, ge=1, le=28, description="above 1: sequences of so many days instead of days")
+    late_only: bool = Field(True, description="false: days below the median are flagged, too")
+    random_state: int = Field(0, ge=0, le=2**32 - 1, description="seed of every airport's forest")
+    min_flights: int = Field(5, ge=1, le=1_000, description="scheduled on the day")
+    min_days: int = Field(28, ge=2, le=366, description="that the airport has")
+
+
+def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     """Score each day by its collusive displacement in a forest of random cut trees over the airport's mean delays.
 
     A tree cuts the airport's days in two at random, a wide range sooner than a narrow one, until each stands alone. If
@@ -52,28 +55,16 @@ def detect(
     of a year; scikit-learn has no such tree (an Isolation Forest cuts every dimension alike, and counts no neighbours).
     """
     where = calendar(days)
-    known = usable(where, METRIC, min_flights)
-    delay = where.numbers(METRIC)
+    known = usable(where, METRIC, params.min_flights)
     train_mask = known & ~where.excluded()
-    points = _shingles(np.where(known, delay, np.nan), shingle_days)
-    is_point = np.isfinite(points).all(axis=2)
-    is_usual = is_point & (_shingles(train_mask.astype(np.float64), shingle_days) == 1).all(axis=2)
-    judged = is_point & (is_usual.sum(axis=0) >= min_days)
-    displacement = np.full(where.shape, np.nan)
-    for airport in np.flatnonzero(judged.any(axis=0)):
-        at, usual = judged[:, airport], is_usual[:, airport]
-        rng = np.random.default_rng(random_state)
-        if not usual[at].all():  # first with all, for the excluded ones; the others' trees must not know of them
-            displacement[at, airport] = _displacements(points[at, airport], usual[at], n_trees, rng)
-            rng = np.random.default_rng(random_state)
-        displacement[usual, airport] = _displacements(points[usual, airport], usual[usual], n_trees, rng)
-
+    delay = where.numbers(METRIC)
+    displacement, judged = _scores(delay, known, train_mask, params)
     expected = np.full(where.shape[1], np.nan)
     has_usual = train_mask.any(axis=0)
     expected[has_usual] = np.nanmedian(np.where(train_mask, delay, np.nan)[:, has_usual], axis=0)
     is_late = delay > expected
-    score = np.where(is_late, displacement, -displacement) if late_only else displacement
-    severity = severities(score, levels)
+    score = np.where(is_late, displacement, -displacement) if params.late_only else displacement
+    severity = severities(score, params.levels)
     within = judged & train_mask & (severity == 0)
     return verdicts(
         where,
@@ -86,6 +77,23 @@ def detect(
         severity=severity,
         direction=np.where(is_late, "late", "early"),
     )
+
+
+def _scores(delay: Floats, known: Flags, train_mask: Flags, params: Parameters) -> tuple[Floats, Flags]:
+    """Return the displacement of each day, and which days are judged by theirs: days × airports."""
+    points = _shingles(np.where(known, delay, np.nan), params.shingle_days)
+    is_point = np.isfinite(points).all(axis=2)
+    is_usual = is_point & (_shingles(train_mask.astype(np.float64), params.shingle_days) == 1).all(axis=2)
+    judged = is_point & (is_usual.sum(axis=0) >= params.min_days)
+    displacement = np.full(delay.shape, np.nan)
+    for airport in np.flatnonzero(judged.any(axis=0)):
+        at, usual = judged[:, airport], is_usual[:, airport]
+        rng = np.random.default_rng(params.random_state)
+        if not usual[at].all():  # first with all, for the excluded ones; the others' trees must not know of them
+            displacement[at, airport] = _displacements(points[at, airport], usual[at], params.n_trees, rng)
+            rng = np.random.default_rng(params.random_state)
+        displacement[usual, airport] = _displacements(points[usual, airport], usual[usual], params.n_trees, rng)
+    return displacement, judged
 
 
 def _shingles(matrix: Floats, n_days: int) -> Floats:
@@ -103,40 +111,48 @@ def _displacements(points: Floats, counts: Flags, n_trees: int, rng: np.random.G
     only count as themselves. All nodes of one depth of all trees are cut at once: `items` lists what is not yet alone,
     node after node, and `starts` says where each node begins.
     """
-    n_points, n_dimensions = points.shape
+    n_points = len(points)
     largest = np.zeros(n_trees * n_points)  # so far, tree after tree
     items = np.arange(n_trees * n_points)
     starts = np.arange(n_trees) * n_points
     while len(items):
         at = items % n_points
-        value, weight = points[at], counts[at].astype(np.float64)
         sizes = np.diff(starts, append=len(items))
-        nodes = np.arange(len(starts))
-        node = np.repeat(nodes, sizes)
-
-        low = np.minimum.reduceat(value, starts)
-        width = np.maximum.reduceat(value, starts) - low
-        end = width.cumsum(axis=1)
-        drawn = rng.random(len(starts)) * end[:, -1]  # a place on the node's widths laid end to end
-        dimension = np.minimum((drawn[:, None] >= end).sum(axis=1), n_dimensions - 1)
-        cut = low[nodes, dimension] + drawn - (end - width)[nodes, dimension]
-        is_right = value[np.arange(len(items)), dimension[node]] > cut[node]
-
+        node = np.repeat(np.arange(len(starts)), sizes)
+        is_right, has_width = _cut(points[at], starts, node, rng)
+        weight = counts[at].astype(np.float64)
         right, all_sides = np.add.reduceat(weight * is_right, starts), np.add.reduceat(weight, starts)
         left = all_sides - right
         own = np.where(is_right, right[node], left[node]) + (1 - weight)
         other = np.where(is_right, left[node], right[node])
         largest[items] = np.maximum(largest[items], other / own)
-
-        n_right = np.add.reduceat(is_right.astype(np.intp), starts)
-        before = is_right.cumsum() - is_right
-        right_rank = before - before[starts][node]
-        to = np.where(is_right, (starts + sizes - n_right)[node] + right_rank, np.arange(len(items)) - right_rank)
-        ordered = np.empty_like(items)
-        ordered[to] = items
-        children = np.stack([sizes - n_right, n_right], axis=1).ravel()
-        goes_on = (children > 1) & np.repeat(end[:, -1] > 0, 2)  # equal points cannot be cut
-        items = ordered[np.repeat(goes_on, children)]
-        starts = np.cumsum(children[goes_on]) - children[goes_on]
+        items, starts = _children(items, starts, sizes, node, is_right, has_width)
     mean: Floats = largest.reshape(n_trees, n_points).mean(axis=0)
     return mean
+
+
+def _cut(value: Floats, starts: Places, node: Places, rng: np.random.Generator) -> tuple[Flags, Flags]:
+    """Cut every node once: whether each item is right of the cut, and whether each node has a width to be cut in."""
+    nodes = np.arange(len(starts))
+    low = np.minimum.reduceat(value, starts)
+    width = np.maximum.reduceat(value, starts) - low
+    end = width.cumsum(axis=1)
+    drawn = rng.random(len(starts)) * end[:, -1]  # a place on the node's widths laid end to end
+    dimension = np.minimum((drawn[:, None] >= end).sum(axis=1), value.shape[1] - 1)
+    cut = low[nodes, dimension] + drawn - (end - width)[nodes, dimension]
+    return value[np.arange(len(value)), dimension[node]] > cut[node], end[:, -1] > 0
+
+
+def _children(
+    items: Places, starts: Places, sizes: Places, node: Places, is_right: Flags, has_width: Flags
+) -> tuple[Places, Places]:
+    """Return `items` and `starts` of the next depth: both sides of every node, without those that are alone."""
+    n_right = np.add.reduceat(is_right.astype(np.intp), starts)
+    before = is_right.cumsum() - is_right
+    right_rank = before - before[starts][node]
+    to = np.where(is_right, (starts + sizes - n_right)[node] + right_rank, np.arange(len(items)) - right_rank)
+    ordered = np.empty_like(items)
+    ordered[to] = items
+    children = np.stack([sizes - n_right, n_right], axis=1).ravel()
+    goes_on = (children > 1) & np.repeat(has_width, 2)  # equal points cannot be cut
+    return ordered[np.repeat(goes_on, children)], np.cumsum(children[goes_on]) - children[goes_on]

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
-from utils.detectors.verdicts import calendar, severities, usable, verdicts
+from utils.detectors.shared import parameters
+from utils.detectors.shared.verdicts import calendar, severities, usable, verdicts
 
 METRIC = "mean_dep_delay_min"
-LIMITS = {"threshold": (0.1, 100.0), "min_flights": (1, 1_000), "min_days": (2, 366)}
 
 
-def detect(days: pd.DataFrame, *, threshold: float = 3.0, min_flights: int = 5, min_days: int = 28) -> pd.DataFrame:
+class Parameters(parameters.Parameters):
+    """Parameters of `detect`."""
+
+    threshold: float = Field(3.0, ge=0.1, le=100.0, description="standard deviations from the airport's mean")
+    min_flights: int = Field(5, ge=1, le=1_000, description="scheduled on the day")
+    min_days: int = Field(28, ge=2, le=366, description="that the airport has")
+
+
+def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     """Judge each day by z = (mean delay - mean of the year) / standard deviation of the year, both of its airport.
 
     The score is |z|. A day is mild from `threshold` on, strong one deviation further and extreme two further; `lower`
@@ -20,7 +29,7 @@ def detect(days: pd.DataFrame, *, threshold: float = 3.0, min_flights: int = 5, 
     `is_excluded` are judged and not counted. The rule is Shewhart's (1931).
     """
     where = calendar(days)
-    known = usable(where, METRIC, min_flights)
+    known = usable(where, METRIC, params.min_flights)
     train_mask = known & ~where.excluded()
     delay = np.where(known, where.numbers(METRIC), 0.0)
     count = train_mask.sum(axis=0)
@@ -28,10 +37,11 @@ def detect(days: pd.DataFrame, *, threshold: float = 3.0, min_flights: int = 5, 
     deviation = np.where(known, delay - mean, 0.0)
     sigma = np.sqrt((deviation**2).sum(axis=0, where=train_mask) / np.maximum(count - 1, 1))
     score = np.abs(deviation) / np.where(sigma > 0, sigma, 1.0)
+    threshold = params.threshold
     return verdicts(
         where,
         metric=METRIC,
-        judged=known & (count >= min_days),
+        judged=known & (count >= params.min_days),
         expected=mean,
         lower=mean - threshold * sigma,
         upper=mean + threshold * sigma,

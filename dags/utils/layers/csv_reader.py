@@ -1,18 +1,19 @@
 """A CSV cut into blocks of whole lines: from byte ranges by many threads, or from one reading from the start.
 
-Both readers hand out the same parts, a part being the PIECES_PER_PART blocks that one silver file is made of, and hash
-the source on the way. What the lines mean is `silver`'s; who works on a part is `refinery`'s.
+A piece is PIECE_BYTES of the text; its block holds the lines that begin in it. A part is the PIECES_PER_PART blocks of
+one silver file. Both readers hand out the same parts of the same text and compute the same checksum. What the lines
+mean is in `silver`; which thread works on a part is in `ingest`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import threading
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput, Unavailable
 from utils.layers import formats, silver
 
 if TYPE_CHECKING:
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 PIECE_BYTES = 4 << 20  # what one read and one parse take; with PIECES_PER_PART about 256 Ki flights per row group
 PIECES_PER_PART = 8
 _PEEK_BYTES = 1 << 16
+_CHUNK_BYTES = 1 << 20  # of a source that is read from the start
 _HEAD_BYTES = silver.LONGEST_LINE_BYTES + 1
 _INFLATED_BYTES = 4 << 20  # at a time: a megabyte of gzip may hold a gigabyte
 _MAX_ZERO_BYTES = 1 << 30
 _HOPELESS_BYTES = 32 << 20  # of one line: there is no use in looking for its end
 
 
-def line_start(source: Source, offset: int) -> int:
+def line_start(source: Source | _Fetched, offset: int) -> int:
     """Where the first line begins at or behind `offset`; the size of the source when none does."""
     at = offset - 1
     while 0 <= at < source.size:
@@ -39,13 +41,13 @@ def line_start(source: Source, offset: int) -> int:
             return min(at + found + 1, source.size)
         at += _PEEK_BYTES
         if at - offset > _HOPELESS_BYTES:
-            raise _endless(source)
+            raise _endless(source.key)
     return source.size if offset > 0 else 0
 
 
-def _endless(source: Source) -> DelaywatchError:
-    return DelaywatchError(
-        f"{source.key} has a line of more than {_HOPELESS_BYTES >> 20} MB, so it is no CSV of flights; put the year's "
+def _endless(key: str) -> InvalidInput:
+    return InvalidInput(
+        f"{key} has a line of more than {_HOPELESS_BYTES >> 20} MB, so it is no CSV of flights; put the year's "
         "own file in its place."
     )
 
@@ -53,7 +55,7 @@ def _endless(source: Source) -> DelaywatchError:
 def first_line(source: Source) -> bytes:
     """The first line of an uncompressed source, with its line end if it has one within _HEAD_BYTES.
 
-    Raises DelaywatchError if the source is a file of another kind.
+    Raises InvalidInput if the source is a file of another kind.
     """
     head = source.read(0, min(_HEAD_BYTES, source.size))
     formats.check_plain(head, source.key)
@@ -77,87 +79,104 @@ def count_zero_bytes(source: Source) -> tuple[int, int]:
     return line, zeros
 
 
-class _OrderedHash:
-    """SHA-256 of blocks that arrive in any order, each kept only until those before it are in."""
+class _Checksum:
+    """SHA-256 over the SHA-256 of the header and of every block, in the order of the text.
 
-    def __init__(self, room: int) -> None:
-        """At most about `room` blocks are kept: `wait` holds up whoever is further ahead."""
-        self._sha = hashlib.sha256()
-        self._next = 0
-        self._room = room
-        self._waiting: dict[int, bytes] = {}
-        self._moved = threading.Condition()
+    Blocks may come in any order and from any thread. The value depends on the text and on PIECE_BYTES alone.
+    """
 
-    def wait(self, place: int) -> None:
-        """Return when the block at `place` is near enough to the ones that are still to come, or all is given up."""
-        with self._moved:
-            self._moved.wait_for(lambda: place - self._next <= self._room)
+    def __init__(self, header: bytes) -> None:
+        self._digests = {-1: hashlib.sha256(header).digest()}
 
-    def add(self, place: int, block: bytes) -> None:
-        with self._moved:
-            self._waiting[place] = block
-            while self._next in self._waiting:
-                self._sha.update(self._waiting.pop(self._next))
-                self._next += 1
-            self._moved.notify_all()
-
-    def give_up(self) -> None:
-        with self._moved:
-            self._room = 1 << 62
-            self._moved.notify_all()
+    def add(self, piece: int, block: bytes) -> None:
+        """Add the block of one piece; an empty one changes nothing."""
+        if block:
+            self._digests[piece] = hashlib.sha256(block).digest()
 
     def hexdigest(self) -> str:
-        return self._sha.hexdigest()
+        return hashlib.sha256(b"".join(digest for _, digest in sorted(self._digests.items()))).hexdigest()
+
+
+class _Fetched:
+    """A byte range of a remote source that one request fetches, made before the bytes are needed."""
+
+    def __init__(self, source: Source, start: int, end: int, pool: Executor) -> None:
+        """Request the bytes [start, end)."""
+        self.key, self.size = source.key, source.size
+        self._source, self._start = source, start
+        self._request = pool.submit(source.read, start, end)
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return the bytes [start, end), fewer where the source ends before; `start` must be in the range."""
+        fetched = self._request.result()
+        stop = self._start + len(fetched)
+        data = fetched[start - self._start : end - self._start]
+        if end > stop:  # a line that is longer than _PEEK_BYTES goes on behind the range
+            data += self._source.read(max(start, stop), end)
+        return data
 
 
 class RangeReader:
-    """Blocks of an uncompressed source, each read on its own by the thread that works on it."""
+    """Blocks of an uncompressed source, read by the thread that works on them; close it at the end."""
 
-    def __init__(self, source: Source, header_end: int, header: bytes, readers: int) -> None:
-        """`header` is the first line as it was read, with its line end; `header_end` the offset behind it.
-
-        No more than `readers` threads read at a time; one that is a part ahead of all others waits for them.
-        """
-        self._source, self._header_end = source, header_end
-        self._hash = _OrderedHash(room=readers * PIECES_PER_PART)
-        self._hash.add(0, header)
+    def __init__(self, source: Source, header: bytes, readers: int) -> None:
+        """`header` is the first line as it was read, with its line end. At most `readers` threads read at a time."""
+        self._source, self._header_end = source, len(header)
+        self._checksum = _Checksum(header)
         self._pieces = -(-source.size // PIECE_BYTES)
         self._part = 0
+        self._pool = ThreadPoolExecutor(readers + 1, thread_name_prefix="read-ahead") if source.is_remote else None
+        self._ahead = self._text_of(0)  # of the next part
         self.joins_lines = False
 
     def next_part(self) -> Iterator[bytes] | None:
-        """The blocks of the next part, each read when it is asked for; None behind the last. Call it under a lock."""
-        first = self._part * PIECES_PER_PART
-        if first >= self._pieces:
+        """Return the blocks of the next part, each read when it is asked for; None behind the last part.
+
+        Call it under a lock.
+        """
+        part = self._part
+        if part * PIECES_PER_PART >= self._pieces:
             return None
         self._part += 1
-        return (self._block(piece) for piece in range(first, min(first + PIECES_PER_PART, self._pieces)))
+        text, self._ahead = self._ahead, self._text_of(self._part)
+        return self._blocks(part, text)
 
-    def _block(self, piece: int) -> bytes:
-        self._hash.wait(piece + 1)
-        start, end = (self._boundary(piece), self._boundary(piece + 1))
-        block = self._source.read(start, end)
-        if len(block) != end - start:
-            raise DelaywatchError(
-                f"{self._source.key} became shorter while it was read; run the step again after its upload."
-            )
-        self._hash.add(piece + 1, block)
-        return block
+    def _text_of(self, part: int) -> Source | _Fetched:
+        """Return what gives the bytes of one part: a remote source is asked for them before the part is begun."""
+        start, end = (place * PIECES_PER_PART * PIECE_BYTES for place in (part, part + 1))
+        if self._pool is None or start >= self._source.size:
+            return self._source
+        return _Fetched(self._source, max(start - 1, 0), end + _PEEK_BYTES, self._pool)
 
-    def _boundary(self, piece: int) -> int:
-        return max(self._header_end, line_start(self._source, piece * PIECE_BYTES)) if piece else self._header_end
+    def _blocks(self, part: int, text: Source | _Fetched) -> Iterator[bytes]:
+        first = part * PIECES_PER_PART
+        start = self._boundary(text, first)
+        for piece in range(first, min(first + PIECES_PER_PART, self._pieces)):
+            end = self._boundary(text, piece + 1)
+            block = text.read(start, end)
+            if len(block) != end - start:
+                raise Unavailable(
+                    f"{self._source.key} became shorter while it was read; run the step again after its upload."
+                )
+            self._checksum.add(piece, block)
+            yield block
+            start = end
 
-    def give_up(self) -> None:
-        """Let nobody wait any more, since one of the threads has failed."""
-        self._hash.give_up()
+    def _boundary(self, text: Source | _Fetched, piece: int) -> int:
+        return max(self._header_end, line_start(text, piece * PIECE_BYTES)) if piece else self._header_end
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
 
     def done(self) -> int:
         """Bytes of the source in the parts handed out so far."""
         return min(self._part * PIECES_PER_PART * PIECE_BYTES, self._source.size)
 
     def sha256(self) -> str:
-        """The hash of the whole source in hexadecimal, once every block of every part was taken."""
-        return self._hash.hexdigest()
+        """Return the checksum of the text in hexadecimal, once every block of every part was taken."""
+        return self._checksum.hexdigest()
 
 
 class StreamReader:
@@ -166,7 +185,6 @@ class StreamReader:
     def __init__(self, source: Source) -> None:
         """Reads nothing yet: `header` comes first, then `knows_header`, then the parts."""
         self._source = source
-        self._sha = hashlib.sha256()
         self._taken = 0  # bytes of the source
         self._chunks = self._decompressed() if source.key.endswith(".gz") else self._plain()
         self._buffer = bytearray()
@@ -174,6 +192,7 @@ class StreamReader:
         self._ended = False
         self._piece = 0
         self._fields = 0
+        self._checksum = _Checksum(b"")
         self.joins_lines = True
 
     def text(self) -> Iterator[bytes]:
@@ -181,10 +200,12 @@ class StreamReader:
         return self._chunks
 
     def _plain(self) -> Iterator[bytes]:
-        while chunk := self._source.read(self._taken, self._taken + (1 << 20)):
-            self._sha.update(chunk)
-            self._taken += len(chunk)
-            yield chunk
+        step = PIECE_BYTES * PIECES_PER_PART if self._source.is_remote else _CHUNK_BYTES
+        while data := self._source.read(self._taken, self._taken + step):
+            for at in range(0, len(data), _CHUNK_BYTES):
+                chunk = data[at : at + _CHUNK_BYTES]
+                self._taken += len(chunk)
+                yield chunk
 
     def _decompressed(self) -> Iterator[bytes]:
         gzip_format = 31
@@ -201,7 +222,7 @@ class StreamReader:
                 try:
                     text = inflate.decompress(chunk, _INFLATED_BYTES)
                 except zlib.error as error:
-                    raise DelaywatchError(
+                    raise InvalidInput(
                         f"{self._source.key} is not readable as gzip ({error}); "
                         "upload the file again and compare its checksum."
                     ) from error
@@ -209,9 +230,7 @@ class StreamReader:
                 chunk = inflate.unconsumed_tail or inflate.unused_data
                 yield text
         if started and not inflate.eof:
-            raise DelaywatchError(
-                f"{self._source.key} ends in the middle of its gzip data; upload the whole file again."
-            )
+            raise InvalidInput(f"{self._source.key} ends in the middle of its gzip data; upload the whole file again.")
 
     def _fill(self, length: int) -> None:
         while not self._ended and len(self._buffer) < length:
@@ -230,7 +249,7 @@ class StreamReader:
     def header(self) -> bytes:
         """The first line, with its line end if it has one within _HEAD_BYTES.
 
-        Raises DelaywatchError if the source is a file of another kind.
+        Raises InvalidInput if the source is a file of another kind.
         """
         is_gzip = self._source.key.endswith(".gz")
         if is_gzip:
@@ -239,7 +258,9 @@ class StreamReader:
         head = bytes(self._buffer[:_HEAD_BYTES])
         check = formats.check_inside_gzip if is_gzip else formats.check_plain
         check(head, self._source.key)
-        return self._take(head.find(b"\n") + 1 or len(head))
+        line = self._take(head.find(b"\n") + 1 or len(head))
+        self._checksum = _Checksum(line)
+        return line
 
     def knows_header(self, header: silver.Header) -> None:
         """Say how many fields a record has: that tells where one with line breaks in quotes ends."""
@@ -253,35 +274,35 @@ class StreamReader:
     def _next_block(self) -> bytes | None:
         self._piece += 1
         wanted = self._piece * PIECE_BYTES - 1 - self._at
-        end = -1
-        self._fill(wanted + _PEEK_BYTES)
-        while not (end >= 0 or (self._ended and not self._buffer)):
-            end = self._buffer.find(b"\n", max(wanted, 0)) + 1 or -1
-            if end < 0:
-                if self._ended:
-                    end = len(self._buffer)
-                elif b"\0" in self._buffer:
-                    raise silver.ZeroBytesError
-                elif len(self._buffer) - max(wanted, 0) > _HOPELESS_BYTES:
-                    raise _endless(self._source)
-                else:
-                    self._fill(len(self._buffer) + PIECE_BYTES)
-        if end < 0:
+        self._fill(max(wanted, 0) + _PEEK_BYTES)
+        if not self._buffer:
             return None
+        if wanted < 0:  # a line of an earlier piece goes on behind this one
+            return b""
+        end = self._line_end(wanted)
         is_last = self._ended and end == len(self._buffer)
         if not is_last and self._buffer.find(b'"', 0, end) >= 0:
             _, end = silver.records(bytes(self._buffer[:end]), self._fields, is_last=False)
-        return self._take(end)
+        block = self._take(end)
+        self._checksum.add(self._piece, block)
+        return block
 
-    def give_up(self) -> None:
-        """Nobody waits here."""
+    def _line_end(self, wanted: int) -> int:
+        """Return the place in the buffer behind the first line end at or behind `wanted`, or behind the whole text."""
+        while not (end := self._buffer.find(b"\n", wanted) + 1):
+            if self._ended:
+                return len(self._buffer)
+            if b"\0" in self._buffer:
+                raise silver.ZeroBytesError
+            if len(self._buffer) - wanted > _HOPELESS_BYTES:
+                raise _endless(self._source.key)
+            self._fill(len(self._buffer) + PIECE_BYTES)
+        return end
 
     def done(self) -> int:
         """Bytes of the source, compressed where it is, read so far."""
         return self._taken
 
     def sha256(self) -> str:
-        """The hash of the whole source in hexadecimal; reads on to its end."""
-        for _ in self._chunks:
-            continue
-        return self._sha.hexdigest()
+        """Return the checksum of the text in hexadecimal, once every block was taken."""
+        return self._checksum.hexdigest()

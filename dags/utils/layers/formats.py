@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 
 MIN_UTF16_CHARS = 8  # whose every other byte must be zero
 
@@ -83,22 +83,22 @@ def recognise(head: bytes) -> Signature | None:
 
 
 def check_plain(head: bytes, key: str) -> None:
-    """Raise DelaywatchError if the file `key`, whose name says that it is plain text, is not."""
+    """Raise InvalidInput if the file `key`, whose name says that it is plain text, is not."""
     if signature := recognise(head):
-        raise DelaywatchError(f"{key} is {signature.name}; {signature.way_out}.")
+        raise InvalidInput(f"{key} is {signature.name}; {signature.way_out}.")
 
 
 def check_gzip(head: bytes, key: str) -> None:
-    """Raise DelaywatchError if the file `key`, whose name says that it is gzip, is not."""
+    """Raise InvalidInput if the file `key`, whose name says that it is gzip, is not."""
     if head.startswith(GZIP.first):
         return
     if signature := recognise(head):
-        raise DelaywatchError(f"{key} is {signature.name}, not gzip; {signature.way_out}.")
-    raise DelaywatchError(f"{key} is not compressed with gzip; if it is plain text, rename it to end in .csv.")
+        raise InvalidInput(f"{key} is {signature.name}, not gzip; {signature.way_out}.")
+    raise InvalidInput(f"{key} is not compressed with gzip; if it is plain text, rename it to end in .csv.")
 
 
 def check_inside_gzip(head: bytes, key: str) -> None:
-    """Raise DelaywatchError if the text inside the gzip file `key` is no CSV."""
+    """Raise InvalidInput if the text inside the gzip file `key` is no CSV."""
     if signature := recognise(head):
         way_out = _UNPACK if signature is GZIP else signature.way_out
-        raise DelaywatchError(f"{key} contains something else than a CSV: it is {signature.name}; {way_out}.")
+        raise InvalidInput(f"{key} contains something else than a CSV: it is {signature.name}; {way_out}.")

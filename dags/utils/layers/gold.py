@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 
 import numpy as np
@@ -12,7 +12,7 @@ from utils import schemas
 from utils.layers import columns
 
 DELAY_CAP_MIN = 120  # a longer delay, and a cancelled flight, count as this much effective delay
-CAUSES = ("carrier", "weather", "nas", "security")  # cancellation codes A, B, C, D
+CANCELLATION_CODES = {"A": "carrier", "B": "weather", "C": "nas", "D": "security"}
 
 # One row per airport and day that has a flight. Every column but the last adds up over any cut of the flights.
 _ADDED = (
@@ -62,8 +62,7 @@ class DaySums:
         origins = columns.one(partial["origin"]).dictionary_encode()
         cells = self._cells(origins.dictionary.to_pylist())[columns.values(origins)] * self._days
         cells = cells + (_days(partial) - self._first)
-        for place, name in enumerate(_ADDED):
-            self._added[cells, place] += columns.values(columns.one(partial[name]))
+        self._added[cells] += np.column_stack([columns.values(columns.one(partial[name])) for name in _ADDED])
         highest = columns.values(columns.one(partial["max_dep_delay_min"]), fill=_NO_DELAY)
         self._highest[cells] = np.maximum(self._highest[cells], highest)
 
@@ -118,44 +117,13 @@ def day_sums(flights: pa.Table) -> pa.Table:
     days = int(day.max()) - first + 1
     cell = columns.values(origin) * np.int64(days) + (day - first)
     cells = len(origin.dictionary) * days
-
-    cancelled = columns.values(column["cancelled"])
-    delay = columns.values(column["dep_delay"]).astype(np.float64)
-    flown = ~cancelled & columns.valid(column["dep_delay"])
-    effective = np.where(cancelled, float(DELAY_CAP_MIN), np.minimum(delay, DELAY_CAP_MIN))
-    judged = cancelled | flown
-    letters = column["cancellation_code"].dictionary.to_pylist()
-    letter = columns.values(column["cancellation_code"], fill=-1)
-
-    def total(weights: np.ndarray | None, where: np.ndarray | None = None) -> np.ndarray:
-        keys = cell if where is None else cell[where]
-        taken = weights if where is None or weights is None else weights[where]
-        summed = np.bincount(keys, taken, minlength=cells)  # float64 sums of whole numbers are exact here
-        return summed.astype(np.int64)
-
-    added = {
-        "scheduled": total(None),
-        "cancelled": total(None, cancelled),
-        "diverted": total(None, columns.values(column["diverted"])),
-        "delays": total(None, flown),
-        "delay_min": total(delay, flown),
-        "delay_min2": total(delay * delay, flown),
-        "delayed_15": total(None, flown & (delay >= 15)),
-        "delayed_60": total(None, flown & (delay >= 60)),
-        "disrupted": total(None, cancelled | (flown & (delay > 60))),
-        "effectives": total(None, judged),
-        "effective_min": total(effective, judged),
-        "effective_min2": total(effective * effective, judged),
-    }
-    for cause in (*CAUSES, "late_aircraft"):
-        minutes = column[f"{cause}_delay"]
-        known = columns.valid(minutes)
-        added[f"{cause}_min"] = total(columns.values(minutes).astype(np.float64), known)
-    for code, cause in zip("ABCD", CAUSES, strict=True):
-        place = letters.index(code) if code in letters else -2
-        added[f"cancelled_{cause}"] = total(None, cancelled & (letter == place))
     highest = np.full(cells, _NO_DELAY, np.int16)
-    np.maximum.at(highest, cell[flown], delay[flown].astype(np.int16))
+    added = {}
+    for name, is_counted, weights in _summands(column):
+        summed = np.bincount(cell if is_counted is None else cell[is_counted], weights, minlength=cells)
+        added[name] = summed.astype(np.int64)  # float64 sums of whole numbers are exact here
+    flown = _is_flown(column)
+    np.maximum.at(highest, cell[flown], columns.values(column["dep_delay"])[flown])
 
     used = np.flatnonzero(added["scheduled"])
     return pa.table(
@@ -169,12 +137,84 @@ def day_sums(flights: pa.Table) -> pa.Table:
     )
 
 
+def _is_flown(column: Mapping[str, pa.Array]) -> np.ndarray:
+    """Which flights departed and have a delay."""
+    is_flown: np.ndarray = ~columns.values(column["cancelled"]) & columns.valid(column["dep_delay"])
+    return is_flown
+
+
+def _summands(column: Mapping[str, pa.Array]) -> Iterator[tuple[str, np.ndarray | None, np.ndarray | None]]:
+    """Yield each added column's name, the flights that count (None: all), and what each of them adds (None: 1)."""
+    cancelled, flown = columns.values(column["cancelled"]), _is_flown(column)
+    delay = columns.values(column["dep_delay"]).astype(np.float64)
+    effective = np.where(cancelled, float(DELAY_CAP_MIN), np.minimum(delay, DELAY_CAP_MIN))
+    judged = cancelled | flown
+    yield "scheduled", None, None
+    yield "cancelled", cancelled, None
+    yield "diverted", columns.values(column["diverted"]), None
+    yield "delays", flown, None
+    yield "delay_min", flown, delay[flown]
+    yield "delay_min2", flown, delay[flown] ** 2
+    yield "delayed_15", flown & (delay >= 15), None
+    yield "delayed_60", flown & (delay >= 60), None
+    yield "disrupted", cancelled | (flown & (delay > 60)), None
+    yield "effectives", judged, None
+    yield "effective_min", judged, effective[judged]
+    yield "effective_min2", judged, effective[judged] ** 2
+    for cause in schemas.CAUSES:
+        minutes = column[f"{cause}_delay"]
+        is_known = columns.valid(minutes)
+        yield f"{cause}_min", is_known, columns.values(minutes)[is_known].astype(np.float64)
+    codes = column["cancellation_code"].dictionary.to_pylist()
+    place = columns.values(column["cancellation_code"], fill=-1)
+    for code, cause in CANCELLATION_CODES.items():
+        yield f"cancelled_{cause}", cancelled & (place == (codes.index(code) if code in codes else -2)), None
+
+
 def sums_of(tables: Iterable[pa.Table], year: int) -> pa.Table:
     """SUMS of a whole year of silver, given table by table."""
     sums = DaySums(year)
     for table in tables:
         sums.add(day_sums(table))
     return sums.table()
+
+
+class _Calendar:
+    """Every airport on every day from its first to its last scheduled one, as rows sorted by airport and day."""
+
+    def __init__(self, sums: pa.Table) -> None:
+        day = _days(sums)
+        origins = columns.one(sums["origin"]).dictionary_encode()
+        names = origins.dictionary.to_pylist()
+        code = columns.values(origins)
+        first = np.full(len(names), np.iinfo(np.int64).max)
+        last = np.full(len(names), np.iinfo(np.int64).min)
+        np.minimum.at(first, code, day)
+        np.maximum.at(last, code, day)
+        order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
+        lengths = (last - first + 1)[order]
+        starts = np.zeros(len(names), np.int64)
+        starts[order] = np.cumsum(lengths) - lengths
+        owner = np.repeat(order, lengths)
+        self._sums = sums
+        self._row_of = starts[code] + day - first[code]
+        self.rows = int(lengths.sum())
+        self.origin = _repeated(names, owner)
+        self.day = np.arange(self.rows) - starts[owner] + first[owner]  # since 1970
+
+    def spread(self, name: str, empty: int = 0) -> np.ndarray:
+        """The sums `name` on the rows, with `empty` on days without flights and for null."""
+        found = columns.values(columns.one(self._sums[name]), fill=empty)
+        filled = np.full(self.rows, empty, found.dtype)
+        filled[self._row_of] = found
+        return filled
+
+    def mean_and_std(self, count: str, total: str, squares: str) -> tuple[pa.Array, pa.Array]:
+        """Mean, null without flights, and sample standard deviation, null below two flights; from three sums."""
+        n, s, q = self.spread(count), self.spread(total), self.spread(squares)
+        mean = s / np.maximum(n, 1)
+        variance = (n * q - s * s) / np.maximum(n * (n - 1), 1)  # whole numbers up to the division: nothing cancels out
+        return columns.column(mean, pa.float32(), n < 1), columns.column(np.sqrt(variance), pa.float32(), n < 2)
 
 
 def airport_days(sums: pa.Table, year: int) -> pa.Table:
@@ -184,58 +224,26 @@ def airport_days(sums: pa.Table, year: int) -> pa.Table:
     delay; the effective delay also counts cancelled flights, as DELAY_CAP_MIN. Standard deviations are those of a
     sample (n - 1) and null below two flights.
     """
-    day = _days(sums)
-    origins = columns.one(sums["origin"]).dictionary_encode()
-    names = origins.dictionary.to_pylist()
-    code = columns.values(origins)
-    first = np.full(len(names), np.iinfo(np.int64).max)
-    last = np.full(len(names), np.iinfo(np.int64).min)
-    np.minimum.at(first, code, day)
-    np.maximum.at(last, code, day)
-    order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
-    lengths = (last - first + 1)[order]
-    starts = np.zeros(len(names), np.int64)
-    starts[order] = np.cumsum(lengths) - lengths
-    rows = int(lengths.sum())
-    row_of = starts[code] + day - first[code]
-    owner = np.repeat(order, lengths)
-
-    def spread(name: str) -> np.ndarray:
-        filled = np.zeros(rows, np.int64)
-        filled[row_of] = columns.values(columns.one(sums[name]))
-        return filled
-
-    def mean_and_std(count: str, total: str, squares: str) -> tuple[pa.Array, pa.Array]:
-        n, s, q = spread(count), spread(total), spread(squares)
-        mean = s / np.maximum(n, 1)
-        variance = (n * q - s * s) / np.maximum(n * (n - 1), 1)  # whole numbers up to the division: nothing cancels out
-        return (
-            columns.column(mean, pa.float32(), n < 1),
-            columns.column(np.sqrt(variance), pa.float32(), n < 2),
-        )
-
-    mean_delay, std_delay = mean_and_std("delays", "delay_min", "delay_min2")
-    mean_effective, std_effective = mean_and_std("effectives", "effective_min", "effective_min2")
-    highest = np.full(rows, _NO_DELAY, np.int16)
-    highest[row_of] = columns.values(columns.one(sums["max_dep_delay_min"]), fill=_NO_DELAY)
-    made: dict[str, pa.Array] = {
-        "origin": _repeated(names, owner),
-        "fl_date": columns.column(np.arange(rows) - starts[owner] + first[owner], pa.date32()),
-        "departed": columns.column(spread("scheduled") - spread("cancelled"), pa.int32()),
+    days = _Calendar(sums)
+    january = (date(year, 1, 1) - date(1970, 1, 1)).days
+    if days.rows and not january <= days.day.min() <= days.day.max() < january + 366:
+        raise AssertionError(f"the sums hold a day outside {year}")
+    mean_delay, std_delay = days.mean_and_std("delays", "delay_min", "delay_min2")
+    mean_effective, std_effective = days.mean_and_std("effectives", "effective_min", "effective_min2")
+    highest = days.spread("max_dep_delay_min", empty=_NO_DELAY)
+    computed: dict[str, pa.Array] = {
+        "origin": days.origin,
+        "fl_date": columns.column(days.day, pa.date32()),
+        "departed": columns.column(days.spread("scheduled") - days.spread("cancelled"), pa.int32()),
         "mean_dep_delay_min": mean_delay,
         "std_dep_delay_min": std_delay,
         "mean_effective_delay_min": mean_effective,
         "std_effective_delay_min": std_effective,
         "max_dep_delay_min": columns.column(highest, pa.int16(), highest == _NO_DELAY),
     }
+    names = schemas.AIRPORT_DAYS.names
     table = pa.table(
-        [
-            made[name] if name in made else columns.column(spread(name), pa.int32())
-            for name in schemas.AIRPORT_DAYS.names
-        ],
+        [computed[name] if name in computed else columns.column(days.spread(name), pa.int32()) for name in names],
         schema=schemas.AIRPORT_DAYS,
     )
-    january = (date(year, 1, 1) - date(1970, 1, 1)).days
-    if rows and not january <= first.min() <= last.max() < january + 366:
-        raise AssertionError(f"the sums hold a day outside {year}")
     return schemas.check(table, schemas.AIRPORT_DAYS, f"The airport-days of {year}")

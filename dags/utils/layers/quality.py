@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import calendar
+import json
 from collections import Counter
 from collections.abc import Iterable
 from datetime import date, timedelta
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from utils import schemas
 from utils.layers import columns, gaps, gold, rules, silver
+from utils.reporting import wording
 
 if TYPE_CHECKING:
-    from utils.layers.ingest import Refined
+    from utils.layers.ingest import IngestedYear
 
 DOUBLED_SHARE = 0.5  # of a month's flights, found again: the month is in the file twice
 UNREADABLE_SHARE = 0.01  # of the values of a column that no figure uses; fewer are in the report without a warning
@@ -24,63 +27,79 @@ MAX_GAP_WARNINGS = 5  # of gaps with a sentence of their own
 UNUSUAL = (0.7, 1.4)  # flights per day of a month, against the median of the other months
 
 
-def report(year: int, bronze_key: str, refined: Refined) -> dict[str, Any]:
+def report(year: int, bronze_key: str, ingested: IngestedYear) -> dict[str, Any]:
     """The report as JSON-ready values. They follow from the year's own file alone, whatever else is in the lake."""
-    sums = refined.sums
-    days = columns.values(columns.one(sums["fl_date"])).tolist()
-    scheduled = columns.values(columns.one(sums["scheduled"])).tolist()
-    per_day: Counter[date] = Counter()
-    for day, flights in zip(days, scheduled, strict=True):
-        per_day[date(1970, 1, 1) + timedelta(days=day)] += flights
-    per_month = dict.fromkeys(range(1, 13), 0)
-    for one, flights in per_day.items():
-        per_month[one.month] += flights
-
-    months = [month for month in per_month if per_month[month]]
-    missing_months = [month for month in per_month if not per_month[month]]
-    duplicates = refined.duplicates
-    doubled = [m for m in months if duplicates.per_month.get(m, 0) >= DOUBLED_SHARE * per_month[m]]
-    first = date(year, 1, 1)
-    calendar_days = (first + timedelta(days=n) for n in range(366 if calendar.isleap(year) else 365))
-    missing_days = [one for one in calendar_days if not per_day[one]]
-    airports = set(pc.unique(sums["origin"]).to_pylist())
-    kept = refined.rows_kept
-    nulls = {name: sum(part.null_counts[name] for part in refined.parts) for name in schemas.SILVER.names}
-    reasons = Counter(reason["reason"] for reason in refined.rejected.select(["reason"]).to_pylist())
-    tallies = {name: tally._asdict() for name, tally in sorted(refined.tallies.items())}
     found: dict[str, Any] = {
         "year": year,
         "bronze_key": bronze_key,
-        "bytes": refined.bytes,
-        "sha256": refined.sha256,
-        "rows_read": refined.rows_read,
-        "rows_kept": kept,
-        "rows_duplicate": refined.rows_duplicate,
-        "rows_rejected": refined.rejected.num_rows,
+        "bytes": ingested.bytes,
+        "sha256": ingested.sha256,
+        **_row_counts(ingested),
+        **_dates(year, ingested),
+        **_values(ingested),
+        "gaps": [
+            *gaps.find("airport", ingested.sums.select(["origin", "fl_date", "scheduled"])),
+            *gaps.find("carrier", ingested.carrier_days),
+        ],
+        "ignored_columns": list(ingested.ignored_columns),
+    }
+    return {**found, "warnings": _warnings(found)}
+
+
+def _row_counts(ingested: IngestedYear) -> dict[str, Any]:
+    """What became of the rows of the file."""
+    reasons = Counter(ingested.rejected["reason"].to_pylist())
+    duplicates = ingested.duplicates
+    return {
+        "rows_read": ingested.rows_read,
+        "rows_kept": ingested.rows_kept,
+        "rows_duplicate": ingested.rows_duplicate,
+        "rows_rejected": ingested.rejected.num_rows,
         "rejected_by_reason": dict(sorted(reasons.items())),
-        "rejected_examples": dict(sorted(refined.rejected_examples.items())),
-        "unreadable_values": tallies,
-        "delays_left_empty": tallies.pop(silver.EMPTY_DELAY, None),
-        "rows_per_month": {str(month): rows for month, rows in per_month.items()},
+        "rejected_examples": dict(sorted(ingested.rejected_examples.items())),
         "duplicate_per_month": {str(month): rows for month, rows in sorted(duplicates.per_month.items())},
         "duplicates_that_differ": duplicates.differing,
         "equal_rows_without_key": duplicates.kept_without_key,
-        "empty_key_columns": [name for name in schemas.NATURAL_KEY if kept and nulls[name] == kept],
-        "missing_months": missing_months,
-        "doubled_months": doubled,
-        "unusual_months": _unusual(year, per_month, months),
-        "missing_days": [one.isoformat() for one in missing_days],
-        "gaps": [
-            *gaps.find("airport", sums.select(["origin", "fl_date", "scheduled"])),
-            *gaps.find("carrier", refined.carrier_days),
-        ],
-        "airports": len(airports),
-        "cancelled": _sum(sums, "cancelled"),
-        "cancelled_with_code": sum(_sum(sums, f"cancelled_{cause}") for cause in gold.CAUSES),
-        "null_share": {name: round(count / kept, 6) if kept else 0.0 for name, count in nulls.items()},
-        "ignored_columns": list(refined.ignored_columns),
     }
-    return {**found, "warnings": _warnings(found)}
+
+
+def _dates(year: int, ingested: IngestedYear) -> dict[str, Any]:
+    """Which months and days have flights, and how many."""
+    first = date(year, 1, 1)
+    days = (date(year + 1, 1, 1) - first).days
+    place = columns.values(columns.one(ingested.sums["fl_date"])) - (first - date(1970, 1, 1)).days
+    scheduled = columns.values(columns.one(ingested.sums["scheduled"]))
+    per_day = np.bincount(place, scheduled, minlength=days).astype(int).tolist()
+    per_month = dict.fromkeys(range(1, 13), 0)
+    for number, flights in enumerate(per_day):
+        per_month[(first + timedelta(days=number)).month] += flights
+    months = [month for month in per_month if per_month[month]]
+    repeated = ingested.duplicates.per_month
+    return {
+        "rows_per_month": {str(month): rows for month, rows in per_month.items()},
+        "missing_months": [month for month in per_month if not per_month[month]],
+        "doubled_months": [m for m in months if repeated.get(m, 0) >= DOUBLED_SHARE * per_month[m]],
+        "unusual_months": _unusual(year, per_month, months),
+        "missing_days": [
+            (first + timedelta(days=number)).isoformat() for number, flights in enumerate(per_day) if not flights
+        ],
+    }
+
+
+def _values(ingested: IngestedYear) -> dict[str, Any]:
+    """Which values are missing or could not be read."""
+    sums, kept = ingested.sums, ingested.rows_kept
+    nulls = {name: sum(part.null_counts[name] for part in ingested.parts) for name in schemas.SILVER.names}
+    tallies = {name: tally._asdict() for name, tally in sorted(ingested.tallies.items())}
+    return {
+        "delays_left_empty": tallies.pop(silver.EMPTY_DELAY, None),
+        "unreadable_values": tallies,
+        "empty_key_columns": [name for name in schemas.NATURAL_KEY if kept and nulls[name] == kept],
+        "airports": len(pc.unique(sums["origin"])),
+        "cancelled": _sum(sums, "cancelled"),
+        "cancelled_with_code": sum(_sum(sums, f"cancelled_{cause}") for cause in gold.CANCELLATION_CODES.values()),
+        "null_share": {name: round(count / kept, 6) if kept else 0.0 for name, count in nulls.items()},
+    }
 
 
 def _sum(sums: pa.Table, name: str) -> int:
@@ -113,13 +132,20 @@ def _unusual(year: int, per_month: dict[int, int], months: list[int]) -> list[di
     return found
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' if number != 1 else ''}"
-
-
 def _warnings(found: dict[str, Any]) -> list[str]:
     """What a person should know before trusting the year, one sentence each."""
-    year = found["year"]
+    return [
+        *_date_warnings(found),
+        *_duplicate_warnings(found),
+        *_gap_warnings(found["gaps"]),
+        *_key_warnings(found),
+        *_lost_rows(found),
+        *_lost_values(found),
+        *_column_warnings(found),
+    ]
+
+
+def _date_warnings(found: dict[str, Any]) -> list[str]:
     warnings: list[str] = []
 
     def named(months: list[int]) -> str:
@@ -127,30 +153,38 @@ def _warnings(found: dict[str, Any]) -> list[str]:
 
     if found["missing_months"]:
         warnings.append(
-            f"No flights at all in {named(found['missing_months'])} {year}: "
+            f"No flights at all in {named(found['missing_months'])} {found['year']}: "
             f"{'this month is' if len(found['missing_months']) == 1 else 'these months are'} missing from the file."
         )
     if found["doubled_months"]:
         warnings.append(
-            f"{named(found['doubled_months'])} {year} was in the file more than once; the copies were left out."
+            f"{named(found['doubled_months'])} {found['year']} was in the file more than once; "
+            "the copies were left out."
         )
     lone = [day for day in found["missing_days"] if int(day[5:7]) not in found["missing_months"]]
     if lone:
         warnings.append(
-            f"No flights on {_counted(len(lone), 'single day')}: "
+            f"No flights on {wording.count(len(lone), 'single day')}: "
             f"{', '.join(lone[:5])}{' and more' if len(lone) > 5 else ''}."
         )
     warnings += [
-        f"{calendar.month_name[one['month']]} has {one['rows']:,} flights "
-        f"where the other months suggest about {one['typical']:,}."
-        for one in found["unusual_months"]
+        f"{calendar.month_name[month['month']]} has {month['rows']:,} flights "
+        f"where the other months suggest about {month['typical']:,}."
+        for month in found["unusual_months"]
     ]
-    if found["duplicates_that_differ"]:
-        dropped = _counted(found["duplicates_that_differ"], "dropped row")
-        warnings.append(
-            f"{dropped} differed from the row of the same flight that was kept, so figures may mix two versions."
-        )
-    warnings += _gap_warnings(found["gaps"])
+    return warnings
+
+
+def _duplicate_warnings(found: dict[str, Any]) -> list[str]:
+    if not found["duplicates_that_differ"]:
+        return []
+    dropped = wording.count(found["duplicates_that_differ"], "dropped row")
+    return [f"{dropped} differed from the row of the same flight that was kept, so figures may mix two versions."]
+
+
+def _key_warnings(found: dict[str, Any]) -> list[str]:
+    """Return warnings about rows whose duplicates cannot be recognised."""
+    warnings = []
     if found["empty_key_columns"]:
         names = " and ".join(name.upper() for name in found["empty_key_columns"])
         have = "has" if len(found["empty_key_columns"]) == 1 else "have"
@@ -158,12 +192,16 @@ def _warnings(found: dict[str, Any]) -> list[str]:
             f"{names} {have} no value in the whole file, so duplicates cannot be recognised and none was dropped."
         )
     if found["equal_rows_without_key"]:
-        rows = _counted(found["equal_rows_without_key"], "row")
+        rows = wording.count(found["equal_rows_without_key"], "row")
         warnings.append(
             f"{rows} without a complete natural key ({', '.join(schemas.NATURAL_KEY).upper()}) "
             "equal another row in every column; they were kept."
         )
-    warnings += _lost_rows(found) + _lost_values(found)
+    return warnings
+
+
+def _column_warnings(found: dict[str, Any]) -> list[str]:
+    warnings = []
     if found["ignored_columns"]:
         warnings.append(
             f"Columns that are not part of the dataset were ignored: {', '.join(found['ignored_columns'])}."
@@ -180,7 +218,7 @@ def _lost_rows(found: dict[str, Any]) -> list[str]:
     if not by_reason:
         return []
     ((most, _),) = by_reason.most_common(1)
-    sentence = f"{_counted(by_reason.total(), 'row')} could not be used; see the rejected rows for the reasons."
+    sentence = f"{wording.count(by_reason.total(), 'row')} could not be used; see the rejected rows for the reasons."
     return [f"{sentence} {found['rejected_examples'].get(most, '')}".rstrip()]
 
 
@@ -192,7 +230,7 @@ def _lost_values(found: dict[str, Any]) -> list[str]:
 
     warnings = []
     if tally := found["delays_left_empty"]:
-        delays = _counted(tally["rows"], "missing delay")
+        delays = wording.count(tally["rows"], "missing delay")
         warnings.append(f"{delays} could not be computed from times after 2400 or unreadable times: {first(tally)}.")
     if 0 < found["cancelled_with_code"] < (1 - UNREADABLE_SHARE) * found["cancelled"]:
         without = found["cancelled"] - found["cancelled_with_code"]
@@ -202,7 +240,7 @@ def _lost_values(found: dict[str, Any]) -> list[str]:
         )
     for name, tally in found["unreadable_values"].items():
         if name == "CANCELLATION_CODE" or tally["rows"] > UNREADABLE_SHARE * found["rows_kept"]:
-            rows = _counted(tally["rows"], "cancelled flight" if name == "CANCELLATION_CODE" else "row")
+            rows = wording.count(tally["rows"], "cancelled flight" if name == "CANCELLATION_CODE" else "row")
             expected = rules.COLUMN_RULES[name].form.expected
             warnings.append(f"{name} cannot be read in {rows}: {first(tally)}; {expected}.")
     return warnings
@@ -211,8 +249,8 @@ def _lost_values(found: dict[str, Any]) -> list[str]:
 def _gap_warnings(found: list[dict[str, Any]]) -> list[str]:
     """One sentence for each of the first MAX_GAP_WARNINGS gaps, and one for the others together."""
     warnings = [
-        f"{gap['kind'].capitalize()} {gap['name']} has {_counted(gap['flights'], 'flight')} on {gap['days']} days from "
-        f"{gap['first_day']} to {gap['last_day']}, but about {gap['usual_per_day']:,} a day before and after; "
+        f"{gap['kind'].capitalize()} {gap['name']} has {wording.count(gap['flights'], 'flight')} on {gap['days']} days "
+        f"from {gap['first_day']} to {gap['last_day']}, but about {gap['usual_per_day']:,} a day before and after; "
         "compare the file with its source."
         for gap in found[:MAX_GAP_WARNINGS]
     ]
@@ -220,14 +258,12 @@ def _gap_warnings(found: list[dict[str, Any]]) -> list[str]:
     if others:
         names = ", ".join(f"{gap['kind']} {gap['name']}" for gap in others[:MAX_GAP_WARNINGS])
         more = " and more" if len(others) > MAX_GAP_WARNINGS else ""
-        warnings.append(f"{_counted(len(others), 'other gap')} of the same kind: {names}{more}.")
+        warnings.append(f"{wording.count(len(others), 'other gap')} of the same kind: {names}{more}.")
     return warnings
 
 
 def row(found: dict[str, Any]) -> pa.Table:
     """The report as the one row of schemas.BRONZE_QUALITY."""
-    import json
-
     values = {
         **{name: found[name] for name in schemas.BRONZE_QUALITY.names if name in found},
         "missing_days": len(found["missing_days"]),

@@ -113,7 +113,7 @@ class Rule(NamedTuple):
 
 
 # Columns that a figure or the natural key uses reject; the others do not cost a flight. CANCELLATION_CODE is the
-# exception: rejecting would delete cancellations, so `refinery` stops if too many cancelled flights have no known code.
+# exception: rejecting would delete cancellations, so `ingest` stops if too many cancelled flights have no known code.
 # Times after 2400 mean the next day and are stored modulo 24 hours; no delay is computed from them.
 COLUMN_RULES: Mapping[str, Rule] = MappingProxyType(
     {

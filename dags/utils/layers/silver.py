@@ -1,7 +1,7 @@
 """Bronze text to silver flights: the header, the typed rows, the rows that cannot be used, a flight's identity.
 
-Pure: bytes and Arrow tables in, Arrow tables out. Which values a column takes is in `rules`, reading ranges in
-`blocks`, threads in `refinery`, keys in `lake`.
+Pure: bytes and Arrow tables in, Arrow tables out. Which values a column takes is in `rules`; cutting files
+into blocks is in `csv_reader`; threads and parts are in `ingest`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from utils import schemas
-from utils.errors import DelaywatchError, printable
+from utils.errors import InvalidInput, printable
 from utils.layers import columns, formats, rules
 from utils.layers.rules import COLUMN_RULES, UNREADABLE
 
@@ -57,7 +57,7 @@ _BARE_RETURN = re.compile(rb"\r(?!\n|$)")  # what Arrow would take for the end o
 _RETURNS = re.compile(rb"\r+\n")
 
 
-class ZeroBytesError(DelaywatchError):
+class ZeroBytesError(InvalidInput):
     """The text contains zero bytes, as a broken or unfinished download does."""
 
     def __init__(self) -> None:
@@ -112,8 +112,8 @@ def add_tallies(total: dict[str, Tally], more: Mapping[str, Tally], first_line: 
 
 
 @dataclass(frozen=True)
-class Refined:
-    """One block of bronze: `rows` == flights.num_rows + len(rejected); `lines` includes empty ones."""
+class TypedBlock:
+    """The rows of one block: `rows` == flights.num_rows + len(rejected); `lines` includes empty ones."""
 
     flights: pa.Table  # schemas.SILVER, in the order of the file
     rejected: list[Rejected]
@@ -125,18 +125,18 @@ class Refined:
 def read_header(line: bytes, key: str) -> Header:
     """Match the first line of a bronze file with the 27 columns by name, in any order and case.
 
-    Raises DelaywatchError that names `key` and the columns which are missing or doubled, with the line itself.
+    Raises InvalidInput that names `key` and the columns which are missing or doubled, with the line itself.
     """
     formats.check_plain(line, key)
     if b"\0" in line:
         raise ZeroBytesError
     text = line.decode("utf-8-sig", errors="replace").strip("\r\n")
     if not text:
-        raise DelaywatchError(f"{key} begins with an empty line; its first line must name the columns.")
+        raise InvalidInput(f"{key} begins with an empty line; its first line must name the columns.")
     if "\r" in text:
-        raise DelaywatchError(f"{key} ends its lines with a carriage return alone; convert them to line feeds.")
+        raise InvalidInput(f"{key} ends its lines with a carriage return alone; convert them to line feeds.")
     if len(line) > LONGEST_LINE_BYTES:
-        raise DelaywatchError(
+        raise InvalidInput(
             f"{key} begins with a line of more than {LONGEST_LINE_BYTES:,} bytes; its first line must name the columns."
         )
     found = [name.strip() for name in next(csv.reader([text]))]
@@ -144,9 +144,9 @@ def read_header(line: bytes, key: str) -> Header:
     missing = [name for name, _ in schemas.FLIGHT_COLUMNS if name not in names]
     doubled = sorted({name for name in names if names.count(name) > 1 and name in _TYPES})
     if len(missing) == len(_TYPES) and (separator := _other_separator(text)):
-        raise DelaywatchError(f"{key} separates its columns by {separator}; save it with commas.")
+        raise InvalidInput(f"{key} separates its columns by {separator}; save it with commas.")
     if "FLIGHTDATE" in text.upper() and missing:
-        raise DelaywatchError(
+        raise InvalidInput(
             f"{key} has the columns of the Bureau's own files; use `python -m utils fetch --source bts --from FOLDER`."
         )
     if missing:
@@ -156,7 +156,7 @@ def read_header(line: bytes, key: str) -> Header:
     if missing or doubled:
         # A line that names no column is of some other file, perhaps of one that a link leads to: it may be a secret.
         is_header = any(name in text.upper() for name in _TYPES)
-        raise DelaywatchError(
+        raise InvalidInput(
             f"{key} {what}; its first line must name the 27 columns of the Kaggle dataset separated by commas, "
             f"but it {f'is: {text[:200]!r}' if is_header else 'names none of them'}."
         )
@@ -176,7 +176,7 @@ def _spelled(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name.upper() if name.upper() in _TYPES else name for name in stripped)
 
 
-def refine(block: bytes, header: Header, year: int, *, joins_lines: bool = False) -> Refined:
+def refine(block: bytes, header: Header, year: int, *, joins_lines: bool = False) -> TypedBlock:
     """Type the rows of `block` (whole lines of a bronze file, not its header) and set aside those that cannot be used.
 
     Arrow parses a block once if every row is good, as in nearly every block. Any doubt sends the block through
@@ -206,7 +206,7 @@ def refine(block: bytes, header: Header, year: int, *, joins_lines: bool = False
         rows -= sum(line in (b"", b"\r") for line in block.removesuffix(b"\n").split(b"\n"))
     if rows != flights.num_rows:
         return _refine_with_care(block, header, year)
-    return Refined(_with_recomputed_delay(flights), [], rows, lines, {})
+    return TypedBlock(_with_recomputed_delay(flights), [], rows, lines, {})
 
 
 def _line_ends(block: bytes) -> list[int]:
@@ -390,7 +390,7 @@ def records(block: bytes, fields: int, *, is_last: bool = True) -> tuple[list[tu
     return found, len(block)
 
 
-def _refine_with_care(block: bytes, header: Header, year: int) -> Refined:
+def _refine_with_care(block: bytes, header: Header, year: int) -> TypedBlock:
     found, _ = records(block, len(header.names))
     rejected, parsed, table = _parse_with_care(block, found, header)
     fields = {name: _read_field(name, columns.one(table[name])) for name in _TYPES}
@@ -413,7 +413,7 @@ def _refine_with_care(block: bytes, header: Header, year: int) -> Refined:
             value = _doubtful_time(fields, counted[0]) if name == EMPTY_DELAY else fields[name].shown(counted[0])
             tallies[name] = Tally(len(counted), found[parsed[counted[0]]][0], value)
     lines = sum(_line_ends(block)) + _has_open_line(block)
-    return Refined(flights, [rejected[place] for place in sorted(rejected)], len(found), lines, tallies)
+    return TypedBlock(flights, [rejected[place] for place in sorted(rejected)], len(found), lines, tallies)
 
 
 def _parse_with_care(

@@ -1,7 +1,7 @@
-"""Messages on their way to people: e-mail by SMTP, and a webhook that takes what Slack takes.
+"""Delivery of messages: e-mail by SMTP, and a webhook that takes what Slack takes.
 
-Knows addresses and a message of text; what it says is `findings`'. A fault that a person can mend is one sentence, and
-none repeats a password or the path of a webhook, which is one.
+The text of a message comes from `messages`. A failed delivery has a message that says why and never repeats a password
+or the path of a webhook, which is a password too. Why not apprise: infra-notes/decisions/0036.
 """
 
 from __future__ import annotations
@@ -18,22 +18,20 @@ from contextlib import suppress
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, make_msgid
-from typing import TYPE_CHECKING
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 
 from typing_extensions import override
 
-from utils.errors import DelaywatchError
+from utils.errors import DelaywatchError, InvalidInput, Unavailable
+from utils.monitoring.messages import Message
 from utils.settings import AlertSettings
-
-if TYPE_CHECKING:
-    from utils.monitoring.messages import Message
 
 TIMEOUT_S = 8  # of one answer
 # Of all of them together. Airflow ends a task that is busy for more than 20 s after its success ([core]
 # task_success_overtime), and a server may answer a byte at a time.
 DEADLINE_S = 12
+CERTIFICATE_EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL
 DEFAULT_PORTS = {"smtp": 587, "smtps": 465}
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SLACK_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}  # all that Slack asks for
@@ -100,32 +98,34 @@ def send_mail(message: Message, alerts: AlertSettings) -> None:
         with _connected(server.scheme, server.hostname or "", server.port or DEFAULT_PORTS[server.scheme]) as smtp:
             if login:
                 if not isinstance(smtp.sock, ssl.SSLSocket) and server.hostname not in LOOPBACK:
-                    raise DelaywatchError(
+                    raise InvalidInput(
                         f"{place} offers no encryption, so the password was not sent; use smtps:// or another server."
                     )
                 smtp.login(login, unquote(server.password or ""))
             refused = smtp.send_message(mail)
-    except smtplib.SMTPAuthenticationError as error:
-        raise DelaywatchError(f"{place} refused the login; correct user and password in DELAYWATCH_SMTP.") from error
-    except (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused) as error:
-        whom = f"the sender {sender}" if isinstance(error, smtplib.SMTPSenderRefused) else "every recipient"
-        raise DelaywatchError(
-            f"{place} refused {whom}; correct DELAYWATCH_ALERT_FROM and DELAYWATCH_ALERT_EMAIL."
-        ) from error
-    except ssl.SSLError as error:
-        if "certificate has expired" in str(error):
-            raise DelaywatchError(f"The certificate of the{place[3:]} has expired; renew it there.") from error
-        raise DelaywatchError(
+    except (smtplib.SMTPException, OSError) as error:
+        raise _mail_fault(error, place, sender) from error
+    if refused:
+        raise InvalidInput(f"{place} refused {', '.join(sorted(refused))}; correct DELAYWATCH_ALERT_EMAIL.")
+
+
+def _mail_fault(error: Exception, place: str, sender: str) -> DelaywatchError:
+    """Return the error for a message that the mail server did not take. place: begins a sentence."""
+    addresses = "correct DELAYWATCH_ALERT_FROM and DELAYWATCH_ALERT_EMAIL"
+    if isinstance(error, smtplib.SMTPAuthenticationError):
+        return InvalidInput(f"{place} refused the login; correct user and password in DELAYWATCH_SMTP.")
+    if isinstance(error, smtplib.SMTPSenderRefused):
+        return InvalidInput(f"{place} refused the sender {sender}; {addresses}.")
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return InvalidInput(f"{place} refused every recipient; {addresses}.")
+    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code == CERTIFICATE_EXPIRED:
+        return InvalidInput(f"The certificate of the{place[3:]} has expired; renew it there.")
+    if isinstance(error, ssl.SSLError):
+        return InvalidInput(
             f"No encrypted connection to {place[4:]} ({error.reason or 'certificate'}); use its name as it stands in "
             "its certificate, or let SSL_CERT_FILE name the authority."
-        ) from error
-    except (smtplib.SMTPException, OSError) as error:
-        why = _why(error)
-        raise DelaywatchError(
-            f"{place} did not take the message ({why}); correct DELAYWATCH_SMTP or mend the server."
-        ) from error
-    if refused:
-        raise DelaywatchError(f"{place} refused {', '.join(sorted(refused))}; correct DELAYWATCH_ALERT_EMAIL.")
+        )
+    return Unavailable(f"{place} did not take the message ({_why(error)}); correct DELAYWATCH_SMTP or mend the server.")
 
 
 def _connected(scheme: str, host: str, port: int) -> smtplib.SMTP:
@@ -170,14 +170,14 @@ def post(message: Message, url: str) -> None:
         said = ""
         with error, suppress(OSError, http.client.HTTPException):  # the status says enough without its explanation
             said = " ".join(error.read(200).decode(errors="replace").split())
-        raise DelaywatchError(
+        raise InvalidInput(
             f"{place} answered {error.code}{f' ({said})' if said else ''}; {correct}, or make it anew there."
         ) from error
     except (OSError, http.client.HTTPException) as error:
-        why = _why(error)
-        if "certificate has expired" in why:
-            raise DelaywatchError(f"The certificate of the{place[3:]} has expired; renew it there.") from error
-        raise DelaywatchError(f"{place} did not take the message ({why}); {correct}.") from error
+        cause = error.reason if isinstance(error, URLError) else error
+        if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code == CERTIFICATE_EXPIRED:
+            raise InvalidInput(f"The certificate of the{place[3:]} has expired; renew it there.") from error
+        raise Unavailable(f"{place} did not take the message ({_why(error)}); {correct}.") from error
 
 
 def _escaped(text: str) -> str:

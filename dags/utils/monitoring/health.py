@@ -1,4 +1,4 @@
-"""Is all well? Bronze, last run, warehouse, disk, certificate and backup in one look. And `python -m utils health`.
+"""Is all well? Bronze, last run, warehouse, disk, certificate and backup in one look.
 
 Every check is one sentence; a fault of lake or warehouse is one too, and none ends the others. Nothing is repaired
 here, and how the word gets to a browser is `health_page`'s.
@@ -9,23 +9,23 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
-from rich.console import Console
+from cryptography import x509
 
-from utils import pipeline
-from utils.cli.options import LakeOption, WarehouseOption, settings_of
-from utils.errors import DelaywatchError
+from utils.errors import DelaywatchError, InvalidInput, cannot_read
+from utils.reporting import wording
 from utils.settings import Settings, WatchSettings
-
-if TYPE_CHECKING:
-    from utils.storage.lake import Lake
-    from utils.warehouse.years import WarehouseYear
+from utils.storage import keys
+from utils.storage.folder import FolderStore
+from utils.storage.freshness import joint_hash
+from utils.storage.lake import Lake
+from utils.storage.url import open_store
+from utils.warehouse.airflow import last_ended, under_way
+from utils.warehouse.years import WarehouseYear, finished_years
 
 PATIENCE = timedelta(days=180)  # the scheduled run waits for its file so long, see `flight_anomalies`
 LEAST_FREE_SHARE, LEAST_FREE_BYTES = 0.1, 2 << 30  # of a disk; a year of silver and gold is 0.4 GB
@@ -71,8 +71,6 @@ def report(found: list[Finding], now: datetime) -> dict[str, Any]:
 
 
 def _bronze(settings: Settings, watch: WatchSettings, today: date) -> Iterator[Finding]:
-    from utils.storage.lake import Lake
-
     lake, year = Lake(settings), watch.expected_year or today.year - 1
     if year in lake.bronze_years():
         yield Finding("bronze", True, f"{lake.bronze_key(year)} is in {lake.uri}.")
@@ -86,8 +84,6 @@ def _bronze(settings: Settings, watch: WatchSettings, today: date) -> Iterator[F
 
 def _run(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
     if watch.airflow_database:
-        from utils.warehouse.airflow import last_ended
-
         if last := last_ended(watch.airflow_database):
             how = (
                 "in success"
@@ -97,8 +93,6 @@ def _run(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
             yield Finding("run", last.is_well, f"The run {last.run_id} ended on {_minute(last.ended)} {how}.")
         else:
             yield Finding("run", True, "No run has ended in Airflow yet.")
-    from utils.warehouse.years import finished_years
-
     _, finished = finished_years(settings.warehouse)
     if not finished:
         yield Finding("run", True, "No year has been finished yet.")
@@ -108,13 +102,8 @@ def _run(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
 
 
 def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
-    from utils.reporting import wording
-    from utils.storage.lake import Lake
-    from utils.warehouse.airflow import under_way
-    from utils.warehouse.years import finished_years
-
     lake = Lake(settings)
-    years = [year for year in lake.years() if _has_gold(lake, year)]
+    years = [year for year in lake.years() if lake.has(keys.airport_days_key(year))]
     place, finished = finished_years(settings.warehouse)
     stale = {year: why for year in years if (why := _behind(lake, year, finished.get(year)))}
     if stale:
@@ -130,62 +119,26 @@ def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
 
 def _behind(lake: Lake, year: int, finished: WarehouseYear | None) -> str | None:
     """Return why the warehouse's year differs from the lake's: bronze file, rows or detector settings; else None."""
-    from utils.storage import lake as keys
-
     if finished is None or finished.sha256 is None:
         return "never finished"
     if finished.sha256 != lake.read_quality(year)["sha256"]:
         return "another file"
-    rows = {"airport_days": _rows_and_hash(lake, keys.airport_days_key(year), None)[0]}
+    rows = {"airport_days": lake.rows_and_first(keys.airport_days_key(year))[0]}
     hashes = []
     for name in lake.detectors_of(year):
-        count, params_hash = _rows_and_hash(lake, keys.anomalies_key(year, name), "params_hash")
+        count, params_hash = lake.rows_and_first(keys.anomalies_key(year, name), "params_hash")
         rows[f"anomalies of {name}"] = count
         hashes += [params_hash] if count else []
     for what in sorted({*rows, *finished.rows}):
         if rows.get(what, 0) != finished.rows.get(what, 0):
             return f"{what}: {rows.get(what, 0):,} in gold, {finished.rows.get(what, 0):,} in the warehouse"
-    # As `pipeline.publish` records it.
-    if finished.params_hash != keys.content_hash("".join(hashes).encode())[:12]:
+    if finished.params_hash != joint_hash(hashes):
         return "verdicts of other settings"
     return None
 
 
-def _has_gold(lake: Lake, year: int) -> bool:
-    from utils.storage import lake as keys
-
-    return lake.has(keys.airport_days_key(year))
-
-
-def _rows_and_hash(lake: Lake, key: str, column: str | None) -> tuple[int, str]:
-    """Return the number of rows of a parquet file and the first value of a column.
-
-    Reads the file's footer and that column, and decodes one value, so that memory does not grow with the rows.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from utils.storage.stores import SourceFile
-
-    with closing(lake.store.open(key)) as source:
-        try:
-            file = pq.ParquetFile(pa.PythonFile(SourceFile(source), mode="r"))
-            rows = int(file.metadata.num_rows)
-            value = ""
-            if column and rows:
-                batch = next(file.iter_batches(batch_size=1, row_groups=[0], columns=[column], use_threads=False))
-                value = str(batch[column][0].as_py())
-        except pa.ArrowInvalid as error:
-            raise DelaywatchError(
-                f"{key} in {lake.uri} is damaged; delete it and run the step that writes it again."
-            ) from error
-    return rows, value
-
-
 def _disks(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
     """Yield one finding for each disk that scratch space, logs or a lake in a folder are on."""
-    from utils.storage.stores import FolderStore, open_store
-
     store = open_store(settings)
     folders = {
         "DELAYWATCH_SCRATCH": settings.scratch,
@@ -221,18 +174,12 @@ def _disks(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
 def _certificate(path: Path | None, now: datetime) -> Iterator[Finding]:
     if path is None:
         return
-    from cryptography import x509
-
-    from utils.reporting import wording
-
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
     except OSError as error:
-        raise DelaywatchError(
-            f"DELAYWATCH_CERTIFICATE {path} cannot be read ({error.strerror}); correct its path or rights."
-        ) from error
+        raise cannot_read(path, error, "DELAYWATCH_CERTIFICATE") from error
     except ValueError as error:
-        raise DelaywatchError(f"DELAYWATCH_CERTIFICATE {path} is no certificate in PEM; correct its path.") from error
+        raise InvalidInput(f"DELAYWATCH_CERTIFICATE {path} is not a certificate in PEM; correct its path.") from error
     end = certificate.not_valid_after_utc
     days = (end - now).days
     if end <= now:
@@ -253,7 +200,7 @@ def _backup(place: str | None, path: Path | None, now: datetime) -> Iterator[Fin
     try:
         record = json.loads(path.read_bytes()) if path.exists() else {}
     except (OSError, ValueError) as error:
-        raise DelaywatchError(
+        raise InvalidInput(
             f"DELAYWATCH_BACKUP_RECORD {path} cannot be read ({error}); make a backup, which writes it again."
         ) from error
     if place is None:
@@ -277,8 +224,6 @@ def _backup(place: str | None, path: Path | None, now: datetime) -> Iterator[Fin
 
 
 def _age(event: dict[str, str], now: datetime) -> str:
-    from utils.reporting import wording
-
     hours = int((now - datetime.fromisoformat(event["at"])).total_seconds() // 3600)
     if hours < 1:
         return "less than an hour"
@@ -287,45 +232,3 @@ def _age(event: dict[str, str], now: datetime) -> str:
 
 def _minute(when: datetime) -> str:
     return f"{when.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-# --- the command ------------------------------------------------------------------------------------------------------
-
-
-def health(
-    lake: LakeOption = None,
-    warehouse: WarehouseOption = None,
-    year: Annotated[
-        int | None, typer.Option("--year", "-y", help="The year whose bronze must be there; the last complete one.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
-    serve: Annotated[
-        str | None, typer.Option("--serve", metavar="HOST:PORT", help="Answer /health there with one word, for ever.")
-    ] = None,
-) -> None:
-    """Print a line each on bronze, last run, warehouse, disk, certificate and backup. Exit code 1 means a problem."""
-
-    from utils.monitoring import health_page
-
-    if serve:
-        health_page.serve(serve, lambda: _now(lake, warehouse, year))
-    found = _now(lake, warehouse, year)
-    console = Console()
-    if as_json:
-        console.print(json.dumps(found, indent=2, ensure_ascii=False), markup=False, highlight=False, soft_wrap=True)
-    else:
-        for one in found["findings"]:
-            line = f"{'ok     ' if one['is_well'] else 'PROBLEM'}  {one['what']:<11}  {one['sentence']}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-    if found["word"] != "ok":
-        raise typer.Exit(1)
-
-
-def _now(lake: str | None, warehouse: str | None, year: int | None) -> dict[str, Any]:
-    """The report as of this moment; the environment is read anew, as secrets may have been."""
-
-    now = datetime.now(UTC)
-    settings, watch = settings_of(lake, warehouse), WatchSettings.from_environment()
-    if year is not None:
-        watch = watch.replace(expected_year=pipeline.check_year(year))
-    return report(check(settings, watch, now), now)

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from typing_extensions import override
 
-from utils.errors import DelaywatchError
+from utils.errors import DelaywatchError, InvalidInput
 
 log = logging.getLogger(__name__)
 
@@ -89,21 +89,21 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def server(host: str, port: int, word: Word) -> ThreadingHTTPServer:
-    """A server of the word; the caller runs and closes it. Raises DelaywatchError when it cannot listen."""
+    """A server of the word; the caller runs and closes it. Raises InvalidInput when it cannot listen."""
     handler = type("Handler", (_Handler,), {"word": word})
     try:
         return ThreadingHTTPServer((host, port), handler)
     except OSError as error:
-        raise DelaywatchError(
+        raise InvalidInput(
             f"Nobody can listen on {host}:{port} ({error.strerror}); choose another address with --serve."
         ) from error
 
 
 def serve(address: str, look: Look) -> NoReturn:
-    """Answer on `host:port` for ever, looking every minute. Raises DelaywatchError for an address that is none."""
+    """Answer on `host:port` for ever, looking every minute. Raises InvalidInput for anything else."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise DelaywatchError(f"{address!r} is no address to listen on; write host:port, such as 127.0.0.1:8095.")
+        raise InvalidInput(f"{address!r} is no address to listen on; write host:port, such as 127.0.0.1:8095.")
     word = Word()
     listening = server(host.strip("[]"), int(port), word)
     threading.Thread(target=listening.serve_forever, daemon=True).start()

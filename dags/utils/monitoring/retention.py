@@ -1,4 +1,4 @@
-"""Retention: which logs, pictures and flights in silver are old enough to go, and their removal. And the command.
+"""Retention: which logs, pictures and flights in silver are old enough to go, and their removal.
 
 Nothing goes unless a setting asks for it. Bronze, gold, the quality report and the rejected rows never go; what goes
 can be made again: silver from bronze, pictures and page from gold. Logs in a bucket are that bucket's to expire.
@@ -14,24 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
 
-import typer
-from rich.console import Console
-
-from utils.cli.options import LakeOption, settings_of
-from utils.errors import DelaywatchError
+from utils.detectors import PUBLISHED
+from utils.errors import Busy, DelaywatchError, InvalidInput, kind_of
+from utils.reporting import wording
 from utils.settings import Settings, WatchSettings
-
-if TYPE_CHECKING:
-    from utils.storage.lake import Lake
+from utils.storage import keys as names
+from utils.storage.freshness import State, gold_of
+from utils.storage.lake import Lake
 
 log = logging.getLogger(__name__)
-
-ASK = (
-    "Nothing is ever removed until DELAYWATCH_KEEP_LOGS_DAYS, DELAYWATCH_KEEP_PLOTS_YEARS or "
-    "DELAYWATCH_KEEP_SILVER_YEARS says how much stays."
-)
 
 
 @dataclass(frozen=True)
@@ -47,8 +39,6 @@ class Sweepings:
         """One line for a person."""
         if self.why_not:
             return f"{self.what}: stays, {self.why_not}"
-        from utils.reporting import wording
-
         return f"{self.what}: {wording.count(len(self.keys) + len(self.files), 'file')}"
 
 
@@ -58,8 +48,6 @@ def sweep(settings: Settings, watch: WatchSettings, now: datetime, is_dry_run: b
     now: with a timezone. Years count by themselves: the newest ones stay, whatever today is. A year is not touched
     while its silver is being written or a step of it is still to come. Raises DelaywatchError when something cannot go.
     """
-    from utils.storage.lake import Lake
-
     found = list(_logs(watch, now))
     if watch.keep_plots_years or watch.keep_silver_years:
         lake = Lake(settings)
@@ -77,8 +65,6 @@ def sweep(settings: Settings, watch: WatchSettings, now: datetime, is_dry_run: b
 
 def _old(lake: Lake, watch: WatchSettings) -> Iterator[tuple[str, int, list[str]]]:
     """Everything of the lake that is beyond what is kept: what it is, its year, its keys; oldest first."""
-    from utils.storage import lake as names
-
     plots, silver = {}, {}
     for year in lake.years():
         if keys := lake.store.list(names.plots_folder(year)):
@@ -101,28 +87,18 @@ def _held(lake: Lake, year: int) -> Iterator[str | None]:
     try:
         with lake.staging(year):
             yield _why_not(lake, year)
-    except DelaywatchError as error:
-        if not isinstance(error.__cause__, BlockingIOError):
-            raise
+    except Busy:
         yield "another run is writing it"
 
 
 def _why_not(lake: Lake, year: int) -> str | None:
     """Why the year's silver and pictures must stay: they could not be made again, or a step still needs them."""
-    from utils.detectors import PUBLISHED
-    from utils.storage import lake as names
-
     if year not in lake.bronze_years():
         return "its bronze is not there, so it could not be made again"
-    days_key, verdicts_key = names.airport_days_key(year), names.anomalies_key(year, PUBLISHED)
-    reasons_key = names.explanation_key(year, "anomaly_reasons")
-    if not all(lake.has(key) for key in (days_key, verdicts_key, reasons_key)):
+    states = {table.state for table in gold_of(lake, year, PUBLISHED).needed}
+    if State.MISSING in states:
         return "its run has not come to its end"
-    days, days_hash = lake.read_hashed(days_key, ["origin"])
-    verdicts, verdicts_hash = lake.read_hashed(verdicts_key, ["origin"])
-    reasons = lake.read_table(reasons_key, ["origin"])
-    made_from = [names.made_from(table) for table in (days, verdicts, reasons)]
-    if made_from != [lake.manifest(year)["sums"], days_hash, verdicts_hash]:
+    if State.STALE in states:
         return "a step of it is still to come"
     return None
 
@@ -135,11 +111,7 @@ def _logs(watch: WatchSettings, now: datetime) -> Iterator[Sweepings]:
     if not watch.keep_logs_days:
         return
     if watch.log_folder is None:
-        raise DelaywatchError(
-            "DELAYWATCH_KEEP_LOGS_DAYS is set, but not where the logs are; set DELAYWATCH_LOG_FOLDER."
-        )
-    from utils.reporting import wording
-
+        raise InvalidInput("DELAYWATCH_KEEP_LOGS_DAYS is set, but not where the logs are; set DELAYWATCH_LOG_FOLDER.")
     oldest = (now - timedelta(days=watch.keep_logs_days)).timestamp()
     files = []
     try:
@@ -173,35 +145,7 @@ def _fail(error: OSError) -> None:
 
 
 def _cannot(error: OSError, folder: Path | None) -> DelaywatchError:
-    return DelaywatchError(
+    return kind_of(error)(
         f"{error.filename or folder} cannot be swept ({error.strerror}); give this user the right to read and write "
         "there, or correct DELAYWATCH_LOG_FOLDER."
     )
-
-
-# --- the command ------------------------------------------------------------------------------------------------------
-
-
-def sweep_command(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and remove nothing.")] = False,
-    lake: LakeOption = None,
-) -> None:
-    """Remove logs, pictures and flights in silver that are older than DELAYWATCH_KEEP_* say; bronze and gold never."""
-    from datetime import UTC
-
-    watch = WatchSettings.from_environment()
-    console = Console()
-
-    def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    if not watch.removes_anything:
-        say(ASK)
-        return
-    needs_lake = bool(watch.keep_plots_years or watch.keep_silver_years)
-    settings = settings_of(lake, needs_lake=needs_lake, needs_warehouse=False)
-    found = sweep(settings, watch, datetime.now(UTC), dry_run)
-    for one in found:
-        say(f"{'Would go' if dry_run and not one.why_not else 'Gone' if not one.why_not else 'Kept'}: {one}")
-    if not found:
-        say("Nothing is old enough to go.")

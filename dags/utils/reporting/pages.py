@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from utils.analysis import judged_days
 from utils.errors import DelaywatchError
 from utils.reporting import wording
 from utils.reporting.wording import METRIC_NAMES, MONTHS
@@ -91,7 +92,7 @@ def worst_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd.DataFra
     (with flights), abnormal_airports, late, closures, scheduled, cancelled, mean_effective_delay_min (of the day's
     flights), worst_origin, sentence.
     """
-    joined = _join(days, verdicts)
+    joined = judged_days.join(days, verdicts)
     dates = joined.loc[joined["is_bad"], "fl_date"].unique()
     rows = []
     for fl_date, day in joined[joined["fl_date"].isin(dates)].groupby("fl_date"):
@@ -120,7 +121,7 @@ def worst_airport_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd
 
     Ranked by severity, then score, then airport and date.
     """
-    joined = _join(days, verdicts)
+    joined = judged_days.join(days, verdicts)
     worst = _worst_first(joined[joined["is_bad"]]).head(n).drop(columns="is_bad").reset_index(drop=True)
     return worst.assign(sentence=[sentence(row, row) for row in _records(worst)])
 
@@ -129,14 +130,6 @@ def largest_events(events: pd.DataFrame, n: int) -> pd.DataFrame:
     """The `n` largest of the EVENTS: by airports, then airport-days, then severity, then the first day."""
     order = {"airports": False, "airport_days": False, "severity": False, "first_day": True, "event_id": True}
     return events.sort_values(list(order), ascending=list(order.values()), kind="stable").head(n)
-
-
-def _join(days: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Days with their verdicts; is_bad says flagged and not merely early."""
-    left, right = (frame.assign(fl_date=pd.to_datetime(frame["fl_date"])) for frame in (days, verdicts))
-    joined = left.merge(right, on=["origin", "fl_date"], how="left", validate="one_to_one")
-    joined["is_anomaly"] = joined["is_anomaly"].eq(True)
-    return joined.assign(is_bad=joined["is_anomaly"] & (joined["direction"] != "early"))
 
 
 def _worst_first(flagged: pd.DataFrame) -> pd.DataFrame:
@@ -254,7 +247,7 @@ def year_page(
         raise DelaywatchError(
             f"{year} has verdicts of {', '.join(sorted(verdicts)) or 'no detector'}, not of {published}; run detect."
         )
-    joined = _join(days, verdicts[published])
+    joined = judged_days.join(days, verdicts[published])
     sentences = _sentences(joined, reasons, feedback)
     airports = _airports(joined, sentences)
     figures: dict[str, list[dict[str, Any]]] = {str(row["origin"]): [] for row in airports}

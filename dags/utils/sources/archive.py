@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 
 CHUNK = 1 << 20  # bytes of text in memory at a time
 # Of text, which zipfile reads no further than the zip says; the Bureau's months have 0.3 GB, Kaggle's years 0.9.
@@ -33,16 +33,16 @@ def first_words(path: Path) -> str:
 def open_csv(path: Path, url: str) -> Iterator[IO[bytes]]:
     """The text of the one CSV in the zip; its length and CRC are checked when a reader reaches its end.
 
-    Nothing is unpacked under the name that the zip gives. Raises DelaywatchError, which calls the file `url`, for what
+    Nothing is unpacked under the name that the zip gives. Raises InvalidInput, which calls the file `url`, for what
     is no zip, holds no or several CSVs, unpacks to too much, or is damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = [one for one in archive.infolist() if one.filename.lower().endswith(".csv")]
             if len(members) != 1:
-                raise DelaywatchError(f"{url} holds {len(members)} CSV files instead of one; look into it by hand.")
+                raise InvalidInput(f"{url} holds {len(members)} CSV files instead of one; look into it by hand.")
             if members[0].file_size > LARGEST_BYTES or members[0].compress_type not in PACKINGS:
-                raise DelaywatchError(
+                raise InvalidInput(
                     f"{url} holds {members[0].file_size:,} bytes in packing {members[0].compress_type}; no file of "
                     f"flights has more than {LARGEST_BYTES:,} or another packing than 0 and 8. Look into it by hand."
                 )
@@ -50,9 +50,7 @@ def open_csv(path: Path, url: str) -> Iterator[IO[bytes]]:
                 yield text
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted
         what = f"a damaged zip ({error})" if is_zip(path) else f"no zip: it begins with {first_words(path)}"
-        raise DelaywatchError(
-            f"{url} is {what}; open it in a browser to see what is wrong, then fetch again."
-        ) from None
+        raise InvalidInput(f"{url} is {what}; open it in a browser to see what is wrong, then fetch again.") from None
 
 
 def chunks(text: IO[bytes]) -> Iterator[bytes]:

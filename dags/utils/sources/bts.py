@@ -20,10 +20,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from utils import schemas
-from utils.errors import DelaywatchError
+from utils.errors import DelaywatchError, InvalidInput, Missing, cannot_read
 from utils.sources import archive
 from utils.sources.download import Client, File, Progress
-from utils.storage.stores import cannot_read
 
 FIRST_MONTH = (1987, 10)
 PUBLISHED_WITHIN_DAYS = 183  # of a month's end; a month that is missing longer does not come by waiting
@@ -87,8 +86,8 @@ def download(
 ) -> dict[int, File]:
     """Return the zips of the year by month, ascending, each checked to its last byte, in `folder`.
 
-    The last month comes first: while the Bureau has not published it, nothing else is asked of it. Raises
-    DelaywatchError when a month is missing; with so_far, only when it is missing before one that is there.
+    The last month comes first: while the Bureau has not published it, nothing else is asked of it. Raises Missing for a
+    month that is not there; with so_far, only when a later one is.
     """
     found: dict[int, File] = {}
     for month in reversed(months(year)):
@@ -104,13 +103,11 @@ def download(
         elif found or not so_far:
             raise _not_there(url, year, month, later=min(found, default=None), today=today)
     if not found:
-        raise DelaywatchError(
-            f"There is no month of {year} at {base}; choose a year that is, or correct DELAYWATCH_BTS_URL."
-        )
+        raise Missing(f"There is no month of {year} at {base}; choose a year that is, or correct DELAYWATCH_BTS_URL.")
     return dict(sorted(found.items()))
 
 
-def _not_there(url: str, year: int, month: int, *, later: int | None, today: date) -> DelaywatchError:
+def _not_there(url: str, year: int, month: int, *, later: int | None, today: date) -> Missing:
     """Return the error for a month that the server answers with 404, by how long ago the month ended."""
     name = f"{calendar.month_name[month]} {year}"
     by_hand = (
@@ -129,7 +126,7 @@ def _not_there(url: str, year: int, month: int, *, later: int | None, today: dat
         )
     else:
         what = f"although {name} ended on {end}, so the Bureau does not offer it there (any more); {by_hand}"
-    return DelaywatchError(f"{url} is not there {what}.")
+    return Missing(f"{url} is not there {what}.")
 
 
 def write_csv(files: Mapping[int, File], year: int, to: Path, *, deletes_bad_files: bool = False) -> dict[int, int]:
@@ -138,7 +135,7 @@ def write_csv(files: Mapping[int, File], year: int, to: Path, *, deletes_bad_fil
     Every value stays as the Bureau wrote it ("0659" for a time, "-3.00" for a delay), null is empty. What a year's
     flights do not have (taxi times before 1995, causes before June 2003) is null in the zips and stays so.
     deletes_bad_files: for downloads, which the next fetch would otherwise take again.
-    Raises DelaywatchError for a zip that does not hold the flights of its month; OSError when the disk is full.
+    Raises InvalidInput for a zip that does not hold the flights of its month; OSError when the disk is full.
     """
     rows: dict[int, int] = {}
     with to.open("wb") as file:
@@ -153,7 +150,7 @@ def write_csv(files: Mapping[int, File], year: int, to: Path, *, deletes_bad_fil
                         one.path.unlink(missing_ok=True)
                     if isinstance(error, DelaywatchError):
                         raise
-                    raise DelaywatchError(
+                    raise InvalidInput(
                         f"{one.url} holds a line that is no flight ({str(error)[:200]}); look into it by hand, or "
                         "fetch again later."
                     ) from None
@@ -177,14 +174,14 @@ def _write_month(writer: pa_csv.CSVWriter, file: File, days: str) -> int:
         for batch in reader:
             dates = batch.column(0)
             if dates.null_count or not pc.all(pc.starts_with(dates, days), min_count=0).as_py():
-                raise DelaywatchError(
+                raise InvalidInput(
                     f"{file.url} has flights of other days than {days}..; look into it by hand, or fetch again later."
                 )
             columns = [*batch.columns, pa.nulls(batch.num_rows, pa.string())]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=_BRONZE))
             rows += batch.num_rows
     if not rows:
-        raise DelaywatchError(f"{file.url} has no flights; look into it by hand, or fetch again later.")
+        raise InvalidInput(f"{file.url} has no flights; look into it by hand, or fetch again later.")
     return rows
 
 
@@ -192,7 +189,7 @@ def _write_month(writer: pa_csv.CSVWriter, file: File, days: str) -> int:
 def open_month(path: Path, name: str) -> Iterator[IO[bytes]]:
     """Open the month's text, header first; a file whose name ends in .csv is taken for unpacked text if it is no zip.
 
-    Raises DelaywatchError, which calls the file `name`, when it cannot be read, columns are missing or the zip is not
+    Raises an error by kind, which calls the file `name`, when it cannot be read, columns are missing or the zip is not
     sound.
     """
     try:
@@ -203,7 +200,7 @@ def open_month(path: Path, name: str) -> Iterator[IO[bytes]]:
         names = _fields(text.readline(1 << 16))
         if missing := [column for column in COLUMNS.values() if column not in names]:
             lacks = f"the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
-            raise DelaywatchError(
+            raise InvalidInput(
                 f"{name} lacks {lacks if len(missing) < len(COLUMNS) else 'every column of the Bureau'}; it is not the "
                 "Bureau's reporting carrier on-time performance, or the Bureau has changed it."
             )
@@ -212,7 +209,7 @@ def open_month(path: Path, name: str) -> Iterator[IO[bytes]]:
 
 
 def month_of(path: Path) -> tuple[int, int]:
-    """Return year and month of the first flight. Raises DelaywatchError when the file is no month of the Bureau."""
+    """Return year and month of the first flight. Raises InvalidInput when the file is no month of the Bureau."""
     with open_month(path, str(path)) as text:
         names, first = _fields(text.readline(1 << 16)), _fields(text.readline(1 << 16))
     flight = dict(zip(names, first, strict=False))
@@ -221,7 +218,7 @@ def month_of(path: Path) -> tuple[int, int]:
     else:
         year, _, month = flight.get("FlightDate", "")[:7].partition("-")
     if not (year.isdecimal() and month.isdecimal() and 1 <= int(month) <= 12):
-        raise DelaywatchError(f"{path} has no flight with a year and a month in its first row.")
+        raise InvalidInput(f"{path} has no flight with a year and a month in its first row.")
     return int(year), int(month)
 
 

@@ -8,24 +8,23 @@ import logging
 from collections import defaultdict
 from pathlib import Path
 
-from utils.errors import DelaywatchError
+from utils.errors import DelaywatchError, InvalidInput, Missing, cannot_read
 from utils.reporting import wording
 from utils.sources import archive, bts
 from utils.sources.download import File, Version
-from utils.storage.stores import cannot_read
 
 MAX_LISTED = 5  # files in an error
 
 log = logging.getLogger(__name__)
 
 
-def find(folder: Path, year: int, *, so_far: bool) -> dict[int, File]:
+def months_in(folder: Path, year: int, *, so_far: bool) -> dict[int, File]:
     """Return the files of the year's months by month, ascending.
 
-    A file that is not a month of the Bureau is skipped with a warning. Raises DelaywatchError when a month is missing
-    (with so_far, only when a later one is there), or when two different files hold the same month.
+    A file that is not a month of the Bureau is skipped with a warning. Raises Missing for a month that is not there
+    (with so_far, only when a later one is), and InvalidInput when two different files hold the same month.
     """
-    by_month, skipped = _months(folder)
+    by_month, skipped = _files_by_month(folder)
     found = {month: paths for (of_year, month), paths in sorted(by_month.items()) if of_year == year}
     expected = [month for month in bts.months(year) if not so_far or month <= max(found, default=0)]
     missing = [f"{calendar.month_name[month]} {year}" for month in expected if month not in found]
@@ -33,14 +32,14 @@ def find(folder: Path, year: int, *, so_far: bool) -> dict[int, File]:
         years = sorted({of_year for of_year, _ in by_month})
         lacks = wording.listed(missing) if found else f"month of {year}"
         there = f"; its months are of {wording.listed(years)}" if years and not found else ""
-        raise DelaywatchError(
+        raise Missing(
             f"{folder} has no {lacks}{there}{_listed(skipped)}; download what is missing from the Bureau"
             f"{'' if so_far or not found else ', or take the first months of the year with --so-far'}."
         )
     return {month: _only(paths, calendar.month_name[month], year) for month, paths in found.items()}
 
 
-def _months(folder: Path) -> tuple[dict[tuple[int, int], list[Path]], list[str]]:
+def _files_by_month(folder: Path) -> tuple[dict[tuple[int, int], list[Path]], list[str]]:
     """Return the files by year and month, and why each of the other zips and CSVs is none of the Bureau's months."""
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".zip", ".csv"))
@@ -71,7 +70,7 @@ def _only(paths: list[Path], month: str, year: int) -> File:
         text = _text_hash(first)
         for other in others:
             if _text_hash(other) != text:
-                raise DelaywatchError(
+                raise InvalidInput(
                     f"{first} and {other} are two different files of {month} {year}; leave the right one in the folder."
                 )
     try:

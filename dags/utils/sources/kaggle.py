@@ -15,7 +15,7 @@ from pathlib import Path
 from requests import PreparedRequest
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput, Missing, cannot_read
 from utils.sources import archive
 from utils.sources.download import Client, File, Progress
 
@@ -36,7 +36,7 @@ class _Bearer(AuthBase):
 def auth(token_file: Path) -> AuthBase:
     """What the token says to Kaggle: a kaggle.json with user name and key, or an API token alone.
 
-    Raises DelaywatchError without a word of its content when the file is neither.
+    Raises Missing, or InvalidInput without a word of its content when the file is neither.
     """
     with suppress(RuntimeError):  # this user has no home; then there is no file of this name either
         token_file = token_file.expanduser()
@@ -45,15 +45,11 @@ def auth(token_file: Path) -> AuthBase:
     except (FileNotFoundError, NotADirectoryError):
         text = ""
     except OSError as error:
-        raise DelaywatchError(
-            f"The Kaggle token {token_file} cannot be read ({error.strerror}); correct its rights."
-        ) from None
+        raise cannot_read(token_file, error, "The Kaggle token") from None
     except UnicodeDecodeError:
-        raise DelaywatchError(
-            f"The Kaggle token {token_file} is not text; download it again from kaggle.com."
-        ) from None
+        raise InvalidInput(f"The Kaggle token {token_file} is not text; download it again from kaggle.com.") from None
     if not text:
-        raise DelaywatchError(
+        raise Missing(
             f"There is no Kaggle token in {token_file}; create one on kaggle.com under Settings, API, put it there, "
             "let DELAYWATCH_KAGGLE_TOKEN_FILE name it, or fill in DELAYWATCH_KAGGLE_TOKEN in .env. The Bureau "
             "(--source bts) needs none."
@@ -64,7 +60,7 @@ def auth(token_file: Path) -> AuthBase:
         found = json.loads(text)
         return HTTPBasicAuth(str(found["username"]), str(found["key"]))
     except (ValueError, TypeError, KeyError):
-        raise DelaywatchError(
+        raise InvalidInput(
             f"The Kaggle token {token_file} is neither a kaggle.json with username and key nor an API token alone; "
             "download it again from kaggle.com."
         ) from None
@@ -76,7 +72,7 @@ def year_url(base: str, year: int) -> str:
 
 
 def download(client: Client, base: str, year: int, folder: Path, progress: Progress | None = None) -> File:
-    """The year as Kaggle sends it, in `folder`. Raises DelaywatchError when Kaggle does not have it."""
+    """The year as Kaggle sends it, in `folder`. Raises Missing when Kaggle does not have it."""
     url = year_url(base, year)
 
     def check(path: Path) -> None:
@@ -86,13 +82,11 @@ def download(client: Client, base: str, year: int, folder: Path, progress: Progr
             return
         begins = archive.first_words(path)
         if "FL_DATE" not in begins:
-            raise DelaywatchError(
-                f"{url} is no CSV of flights: it begins with {begins}; see whether the token is right."
-            )
+            raise InvalidInput(f"{url} is no CSV of flights: it begins with {begins}; see whether the token is right.")
 
     found = client.download(url, folder / f"kaggle-{year}", check, progress)
     if found is None:
-        raise DelaywatchError(
+        raise Missing(
             f"Kaggle has no {year} ({url}); its dataset has 2009 to 2018. Look for other years at the Bureau: "
             "--source bts."
         )

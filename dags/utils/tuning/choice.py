@@ -1,6 +1,6 @@
 """What a notebook is about: the year, airport, event and detectors that its reader asked for, else the natural ones.
 
-Pure. Raises DelaywatchError for a year, airport, event or detector that does not exist.
+Pure. Raises Missing for a year, airport, event or detector that does not exist.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from utils.errors import DelaywatchError
+from utils.errors import Missing
 from utils.reporting import pages, wording
 
 T = TypeVar("T", int, str)
@@ -21,12 +21,12 @@ NAMED = 8  # so many are listed; of more, those that are close in spelling
 def year(status: Iterable[Mapping[str, Any]], lake: str, asked: int | None = None) -> int:
     """The year asked for, else the newest one that is finished, which means that it has its page.
 
-    status: as `pipeline.status` gives it. lake: how to call the lake in a sentence. Raises DelaywatchError when that
+    status: as `pipeline.status` gives it. lake: how to call the lake in a sentence. Raises Missing when that
     year, or any, is not finished.
     """
     finished = [int(one["year"]) for one in status if one["has_page"]]
     if not finished:
-        raise DelaywatchError(f"{lake} has no finished year yet; run one with the DAG flight_anomalies in Airflow.")
+        raise Missing(f"{lake} has no finished year yet; run one with the DAG flight_anomalies in Airflow.")
     return max(finished) if asked is None else _known(asked, finished, "finished year", lake)
 
 
@@ -45,7 +45,7 @@ def detectors(judged: Sequence[str], asked: Sequence[str] | None = None) -> list
 def event(events: pd.DataFrame, asked: str | None = None) -> pd.Series:
     """The event asked for by its event_id, else the largest one, as a row of EVENTS."""
     if events.empty:
-        raise DelaywatchError("This year has no event, because no airport-day is flagged; choose another year.")
+        raise Missing("This year has no event, because no airport-day is flagged; choose another year.")
     if asked is None:
         return pages.largest_events(events, 1).iloc[0]
     asked = _known(asked, list(events["event_id"]), "event", "this year")
@@ -60,7 +60,7 @@ def day_instead(days: pd.DataFrame, verdicts: pd.DataFrame) -> tuple[pd.DataFram
     """
     scored = verdicts.dropna(subset="score")
     if scored.empty:
-        raise DelaywatchError("No day of this year could be judged, for lack of flights or days; choose another year.")
+        raise Missing("No day of this year could be judged, for lack of flights or days; choose another year.")
     best = scored.sort_values("score", kind="stable").iloc[-1]
     day = days[(days["origin"] == best["origin"]) & (days["fl_date"] == best["fl_date"])].assign(
         event_id=f"{best['fl_date']:%Y%m%d}-{best['origin']}",
@@ -84,4 +84,4 @@ def _known(asked: T, known: Sequence[T], what: str, where: str) -> T:
         hint = f"close to it {'is' if len(close) == 1 else 'are'} {wording.listed(close)}"
     else:
         hint = f"there are {len(names)}, from {names[0]} to {names[-1]}"
-    raise DelaywatchError(f"There is no {what} {asked!r} in {where}; {hint}.")
+    raise Missing(f"There is no {what} {asked!r} in {where}; {hint}.")

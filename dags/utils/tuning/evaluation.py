@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 from utils.layers import gold, silver
 
 Floats = npt.NDArray[np.float64]
@@ -52,7 +52,7 @@ def halves(tables: Iterable[pa.Table], year: int, seed: int = 0) -> tuple[pd.Dat
     """The airport-days (schemas.AIRPORT_DAYS) of each half of a year of silver, given table by table.
 
     A hash of the flight's natural key decides in which half it is, so every flight is in exactly one, whatever the
-    order of the rows and of the tables; another `seed` gives another split. Raises DelaywatchError when a half stays
+    order of the rows and of the tables; another `seed` gives another split. Raises InvalidInput when a half stays
     empty.
     """
     sums = gold.DaySums(year), gold.DaySums(year)
@@ -62,7 +62,7 @@ def halves(tables: Iterable[pa.Table], year: int, seed: int = 0) -> tuple[pd.Dat
             half.add(gold.day_sums(flights.take(pa.array(np.flatnonzero(is_in)))))
     made = tuple(half.table() for half in sums)
     if not all(half.num_rows for half in made):
-        raise DelaywatchError(f"{year} has too few flights to be split into halves; choose a fuller year.")
+        raise InvalidInput(f"{year} has too few flights to be split into halves; choose a fuller year.")
     one, other = (gold.airport_days(half, year).to_pandas(date_as_object=False) for half in made)
     return one, other
 
@@ -116,18 +116,18 @@ def planted_days(days: pd.DataFrame, truth: pd.DataFrame, *, is_background_abnor
     Days of a kind of PLANTED are abnormal, and those of the BACKGROUND too: the year has days of its own that are as
     bad. Without `is_background_abnormal` the latter do not count (`is_counted`): flagging them is neither right nor
     wrong. Days of NEUTRAL never count, all others are normal. Two columns more: `kind`, and `event` of the storms.
-    Raises DelaywatchError for a kind that is not known and for a planted day that the year does not have.
+    Raises InvalidInput for a kind that is not known and for a planted day that the year does not have.
     """
     abnormal = {*PLANTED, BACKGROUND} if is_background_abnormal else {*PLANTED}
     left_out = {*NEUTRAL, BACKGROUND} - abnormal
     unknown = sorted(set(truth["kind"]) - {*PLANTED, BACKGROUND, *NEUTRAL, *ORDINARY})
     if unknown:
-        raise DelaywatchError(f"The truth file has the kind {unknown[0]}, which the evaluation does not know.")
+        raise InvalidInput(f"The truth file has the kind {unknown[0]}, which the evaluation does not know.")
     known = truth[["origin", "kind", "event"]].assign(fl_date=pd.to_datetime(truth["date"]))
     flown = days.loc[days["scheduled"] > 0, _KEY].assign(fl_date=pd.to_datetime(days["fl_date"]))
     found = flown.merge(known, on=_KEY, how="left", validate="one_to_one")
     if int(found["kind"].isin(PLANTED).sum()) != int(known["kind"].isin(PLANTED).sum()):
-        raise DelaywatchError("The truth file plants days that the year does not have; give the two of one run.")
+        raise InvalidInput("The truth file plants days that the year does not have; give the two of one run.")
     events = found["event"].where(found["kind"] == "storm")
     labels = _labels(found, found["kind"].isin(abnormal)).assign(is_counted=~found["kind"].isin(left_out))
     return labels.assign(kind=found["kind"], event=events)
@@ -287,7 +287,7 @@ def bootstrap(
     With `block_days` the calendar's blocks of that many days are drawn anew too, independently, and a day counts the
     product (the pigeonhole bootstrap of Owen, 2007): the choice for few airports, and for neighbours, who share their
     storms. The flags stay as they are. The interval is widened to its estimate where it would not contain it, as
-    percentiles of a skewed measure may. Raises DelaywatchError when there is only one thing to draw.
+    percentiles of a skewed measure may. Raises InvalidInput when there is only one thing to draw.
     """
     ranking = ranking.sort_values("score", ascending=False, kind="stable")
     random = np.random.default_rng(seed)
@@ -296,7 +296,7 @@ def bootstrap(
         dates = pd.to_datetime(ranking["fl_date"])
         drawn.append(_draws((dates - dates.min()).dt.days // block_days, replicates, random))
     if all(times.shape[1] < 2 for times, _ in drawn):
-        raise DelaywatchError("One airport cannot be drawn anew; give block_days, and days of more than one block.")
+        raise InvalidInput("One airport cannot be drawn anew; give block_days, and days of more than one block.")
     chunk = max(1, _CHUNK // max(1, len(ranking)))
     values = [
         measure(ranking, reduce(np.multiply, [times[start : start + chunk].take(at, axis=1) for times, at in drawn]))

@@ -6,17 +6,24 @@ detectors.yaml is never replaced: a person looks at the proposal and commits it.
 
 from __future__ import annotations
 
+import copy
+import io
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.util import load_yaml_guess_indent
 
 from utils import detectors
 from utils.detectors import Parameter
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 from utils.tuning import evaluation
 from utils.tuning.evaluation import Estimate
 
@@ -87,28 +94,26 @@ def text(path: Path, detector: str, changed: Mapping[str, object]) -> str:
 
     Only the changed values differ: comments, order and spelling of all else stay, also a comment that the new value
     makes untrue, so whoever changes a value reads what stands beside it. A parameter that the file does not have goes
-    to the top of its block, a block that it does not have to the end of the file. Raises DelaywatchError for an unknown
+    to the top of its block, a block that it does not have to the end of the file. Raises InvalidInput for an unknown
     detector or parameter, an impossible value, a file that cannot be used and one that only a person can change.
     """
     now = detectors.read_settings(path).get(detector, {})
     wanted = detectors.parameters(detector, {**now, **changed})
     differing = {name: _plain(wanted[name]) for name in changed if wanted[name] != now[name]}
-    written = path.read_text(encoding="utf-8")
-    meant = yaml.safe_load(written) or {}
-    for name, value in differing.items():
-        written = _with(written, detector, name, value)
-        meant = {**meant, detector: {**(meant.get(detector) or {}), name: value}}
-        if not _says(written, meant):
-            raise DelaywatchError(
-                f"{path} is written so that only a person can change it; write {_shown(differing)} into its {detector}."
-            )
-    return written
+    before = path.read_text(encoding="utf-8")
+    if not differing:
+        return before
+    after = _edited(before, detector, differing)
+    if after is None:
+        lines = ", ".join(f"{name}: {json.dumps(value)}" for name, value in differing.items())
+        raise InvalidInput(f"{path} is written so that only a person can change it; write {lines} into its {detector}.")
+    return after
 
 
 def write(text: str, name: str, folders: Sequence[Path]) -> Path:
     """Write a proposal into the first of the folders where this user may create the file, and return its path.
 
-    In the stack Jupyter may be another user than the owner of notebooks/. Raises DelaywatchError if no folder works.
+    In the stack Jupyter may be another user than the owner of notebooks/. Raises InvalidInput if no folder works.
     """
     refused = []
     for folder in folders:
@@ -119,48 +124,52 @@ def write(text: str, name: str, folders: Sequence[Path]) -> Path:
             refused.append(f"{path} cannot be written ({error.strerror})")
         else:
             return path
-    raise DelaywatchError(
+    raise InvalidInput(
         f"{' and '.join(refused)}; copy the lines above, or set DELAYWATCH_SCRATCH to a folder that you may write to."
     )
 
 
-def _with(before: str, detector: str, name: str, value: object) -> str:
-    """The text of a YAML file with one value more or in place of another."""
-    line = f"{name}: {_shown(value)}"
-    block = _entry(yaml.compose(before, Loader=yaml.SafeLoader), detector)
-    if block is None:
-        return f"{before.rstrip()}\n\n{detector}:\n  {line}\n".lstrip()
-    if not (isinstance(block, yaml.MappingNode) and block.value):  # nothing stands after the detector's name, or {}
-        return f"{before[: block.start_mark.index].rstrip(' ')}\n  {line}{before[block.end_mark.index :]}"
-    found = _entry(block, name)
-    if found is not None:
-        if isinstance(found, yaml.CollectionNode) and not found.flow_style:
-            return before  # over several lines: it ends where the next value begins, past comments
-        return before[: found.start_mark.index] + _shown(value) + before[found.end_mark.index :]
-    first = block.value[0][0].start_mark
-    between = ", " if block.flow_style else f"\n{' ' * first.column}"
-    return f"{before[: first.index]}{line}{between}{before[first.index :]}"
+def _edited(before: str, detector: str, differing: Mapping[str, object]) -> str | None:
+    """Return the text with other values of a detector, or None where that would change anything else."""
+    root, yaml = _round_trip(before)
+    if root is None:  # nothing but comments, which ruamel.yaml does not keep
+        return f"{before.rstrip()}\n\n{_written(yaml, {detector: dict(differing)})}".lstrip()
+    if _written(yaml, root).rstrip() != before.rstrip():
+        return None
+    meant = {**copy.deepcopy(root), detector: {**(root.get(detector) or {}), **differing}}
+    if not root.get(detector):
+        root[detector] = CommentedMap()
+    block = root[detector]
+    for name, value in reversed(list(differing.items())):
+        if name not in block:
+            block.insert(0, name, value)
+        elif isinstance(value, list):
+            block[name][:] = value  # a list keeps its style and its comments
+        else:
+            block[name] = value
+    after = _written(yaml, root)
+    return after if _round_trip(after)[0] == meant else None
 
 
-def _entry(mapping: yaml.Node | None, key: str) -> yaml.Node | None:
-    entries = mapping.value if isinstance(mapping, yaml.MappingNode) else []
-    return next((value for name, value in entries if name.value == key), None)
+def _round_trip(text: str) -> tuple[Any, YAML]:
+    """Return what a YAML file says, and the writer that keeps its comments, quotes and indent."""
+    yaml = YAML()
+    yaml.preserve_quotes, yaml.width = True, sys.maxsize
+    root, indent, _ = load_yaml_guess_indent(text, yaml=yaml)
+    yaml.map_indent = indent or 2
+    return root, yaml
+
+
+def _written(yaml: YAML, root: Any) -> str:
+    stream = io.StringIO()
+    yaml.dump(root, stream)
+    return stream.getvalue()
 
 
 def _plain(value: Parameter) -> object:
-    """As YAML knows it: tuples are lists, and whole numbers are written without a fraction."""
+    """Return the value as detectors.yaml spells it: a list on one line, whole numbers without a fraction."""
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        numbers = CommentedSeq([_plain(item) for item in value])
+        numbers.fa.set_flow_style()
+        return numbers
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _shown(value: object) -> str:
-    """On one line, as in detectors.yaml."""
-    return yaml.safe_dump([value], default_flow_style=True, width=float("inf")).strip()[1:-1]
-
-
-def _says(written: str, meant: Mapping[str, object]) -> bool:
-    try:
-        return (yaml.safe_load(written) or {}) == meant
-    except yaml.YAMLError:
-        return False

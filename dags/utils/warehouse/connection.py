@@ -1,4 +1,4 @@
-"""One database of one Postgres server: connecting to it, transactions in it, and its errors as sentences.
+"""One database of one Postgres server: connecting to it, transactions in it, the kind and message of its errors.
 
 No table lives here: what is asked of the server is everybody else's business.
 """
@@ -16,7 +16,7 @@ import psycopg2
 import psycopg2.extensions
 import sqlalchemy
 
-from utils.errors import DelaywatchError
+from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailable
 
 # Run by every transaction. 8 MB keep an upsert below the memory limit of a Postgres process in docker-compose.yaml.
 # The settings after it make text input and output exact and names unambiguous, whatever the server and role default to.
@@ -30,72 +30,139 @@ SESSION = (
 # answer (keepalives are for that), and a quarter of an hour while it has something of ours to send (tcp_user_timeout).
 SILENCE_S = 60
 
+Kind = type[DelaywatchError]
 OPTIONS = "Postgres does not take one of {options}; correct the options after ? in the warehouse URL."
 ENCODED = "@ : / ? # % in user and password as %40 %3A %2F %3F %23 %25"
-# What libpq says when it cannot connect carries no code, only words: (words, the sentence).
-CONNECTING: tuple[tuple[str, str], ...] = (
-    (r'invalid "?\w+"? value|invalid value for parameter', OPTIONS),
+LOST = (
+    Unavailable,
+    "The connection to the {place} was lost while {doing}; every year there is whole, old or new but never half, "
+    "so run the step again.",
+)
+# Text of libpq about a connection that it could not make, the kind of the error, and its message. The first match
+# counts: libpq tries several addresses, and without TLS after TLS, and reports every attempt.
+CONNECTING: tuple[tuple[str, Kind, str], ...] = (
+    (r'invalid "?\w+"? value|invalid value for parameter', InvalidInput, OPTIONS),
     (
-        "could not translate host name",
-        "The host of the {place} is unknown; if it is a container, start it (`make up`), else correct it in the URL.",
-    ),
-    (
-        "password authentication failed|no password supplied|role .* does not exist",
+        "password authentication failed|no password supplied|role .* does not exist|is not permitted to log in",
+        InvalidInput,
         "The {place} refused user {user} or its password; correct them in the warehouse URL, in which a % in a "
         "password is written as %25.",
     ),
     (
-        "no pg_hba.conf entry",
-        "The {place} lets no user {user} in from this machine; allow it in the server's pg_hba.conf or security group.",
-    ),
-    (
         "database .* does not exist",
+        Missing,
         "The {place} does not exist; create it with CREATE DATABASE, or correct the name in the warehouse URL.",
     ),
     (
         "permission denied for database",
+        InvalidInput,
         "User {user} may not connect to the {place}; an administrator grants it CONNECT on that database.",
     ),
     (
+        "certificate|does not support SSL",
+        InvalidInput,
+        "TLS to the {place} failed ({first}); correct sslmode and the certificate options of the warehouse URL.",
+    ),
+    (
+        "no pg_hba.conf entry|pg_hba.conf rejects",
+        InvalidInput,
+        "The {place} lets no user {user} in from this machine; allow it in the server's pg_hba.conf or security group, "
+        "or add ?sslmode=require to the warehouse URL if the server wants TLS.",
+    ),
+    (
         "too many clients|remaining connection slots|too many connections",
+        Unavailable,
         "The {place} has no free connection; close some, raise max_connections, or run the step again later.",
     ),
     (
-        "starting up|shutting down|in recovery mode",
+        "starting up|shutting down|in recovery mode|not yet accepting connections",
+        Unavailable,
         "The {place} is starting or stopping; run the step again in a minute.",
     ),
     (
+        # The name of a container exists while it runs, so a database that restarts has none for a moment.
+        "could not translate host name",
+        Unavailable,
+        "The host of the {place} is unknown; if it is a container, start it (`make up`), else correct it in the URL.",
+    ),
+    (
         "Connection refused|No such file or directory|timeout expired|timed out|No route to host|unreachable",
+        Unavailable,
         "No Postgres answers at the {place}; start it, or correct host and port in the warehouse URL.",
     ),
+    ("server closed the connection|terminating connection", *LOST),
 )
+NOT_CONNECTED = "No connection to the {place} ({first}); correct the warehouse URL or the server."
 
-LOST = (
-    "The connection to the {place} was lost while {doing}; every year there is whole, old or new but never half, "
-    "so run the step again."
+CHANGED_BY_HAND = (
+    InvalidInput,
+    "The tables of the {place} are not those of this release, so {doing} failed ({first}); undo what was changed by "
+    "hand, or make them again: `ALTER SCHEMA flights RENAME TO flights_old`, `python -m utils prepare`, and "
+    "`python -m utils upsert` of every year.",
 )
-# SQLSTATE or its first two characters: the sentence. Longer codes win. Codes that are not here are our own faults.
-FAILING: dict[str, str] = {
-    "25006": "The {place} is read-only, so {doing} failed; use the primary server and a session that may write.",
-    "42501": "User {user} may not do what {doing} needs ({first}); use a login that is a member of flights_loader, "
-    "or of flights_owner to create tables.",
-    "42P01": "The {place} lacks a table ({first}); `python -m utils prepare` with a login that is a member of "
-    "flights_owner makes it.",
-    "3F000": "The {place} lacks the schema flights; `python -m utils prepare` with a login that is a member of "
-    "flights_owner makes it.",
-    "55P03": "Another session blocked {doing} for more than {lock_timeout_s} s; let it end, then run the step again.",
-    "57014": "The {place} cancelled {doing} ({first}); nothing was changed, so raise statement_timeout if it was that, "
-    "and run the step again.",
-    "40": "Another session got in the way of {doing} ({first}); nothing was changed, so run the step again.",
-    "53100": "The disk of the {place} is full, so {doing} failed and nothing was changed; free some space and run the "
-    "step again.",
-    "53": "The {place} ran out of resources while {doing} ({first}); nothing was changed, so run the step again.",
-    "2BP01": "Other objects stand in the way of {doing} ({detail}); drop them, run the step again and remake them.",
-    "23": "The {place} refused a row while {doing} ({first}); nothing was changed, so correct the layer below.",
-    "22": "The {place} cannot hold a value while {doing} ({first}); nothing was changed, so correct the layer below.",
-    "XX000": "The {place} failed at {doing} ({first}); nothing was changed, so run the step again.",
-    "57P": LOST,
+# SQLSTATE, or its first two or three characters: the kind of the error and its message. Longer codes win. Codes that
+# are not here are errors in this code and keep their traceback.
+FAILING: dict[str, tuple[Kind, str]] = {
     "08": LOST,
+    "22": (
+        InvalidInput,
+        "The {place} cannot hold a value while {doing} ({first}); nothing was changed, so correct the layer below.",
+    ),
+    "23": (
+        InvalidInput,
+        "The {place} refused a row while {doing} ({first}); nothing was changed, so correct the layer below.",
+    ),
+    "23505": (Busy, "Another session wrote the same row while {doing} ({first}); nothing was changed, run it again."),
+    "25006": (
+        InvalidInput,
+        "The {place} is read-only for user {user}, so {doing} failed; use a login that may write, on the primary.",
+    ),
+    "2BP01": (
+        InvalidInput,
+        "Other objects stand in the way of {doing} ({detail}); drop them, run the step again and remake them.",
+    ),
+    "3F000": (
+        Missing,
+        "The {place} lacks the schema flights; `python -m utils prepare` with a login that is a member of "
+        "flights_owner makes it.",
+    ),
+    "40": (Busy, "Another session got in the way of {doing} ({first}); nothing was changed, so run the step again."),
+    "42501": (
+        InvalidInput,
+        "User {user} may not do what {doing} needs ({first}); use a login that is a member of flights_loader, "
+        "or of flights_owner to create tables.",
+    ),
+    "42703": CHANGED_BY_HAND,
+    "42804": CHANGED_BY_HAND,
+    "42809": CHANGED_BY_HAND,
+    "42883": CHANGED_BY_HAND,
+    "42P01": (
+        Missing,
+        "The {place} lacks a table ({first}); `python -m utils prepare` with a login that is a member of "
+        "flights_owner makes it.",
+    ),
+    "42P10": CHANGED_BY_HAND,
+    "53": (
+        Unavailable,
+        "The {place} ran out of resources while {doing} ({first}); nothing was changed, so run the step again.",
+    ),
+    "53100": (
+        Unavailable,
+        "The disk of the {place} is full, so {doing} failed and nothing was changed; free some space and run the "
+        "step again.",
+    ),
+    "55P03": (
+        Busy,
+        "Another session blocked {doing} for more than {lock_timeout_s} s; let it end, then run the step again.",
+    ),
+    "57014": (
+        Unavailable,
+        "The {place} cancelled {doing} ({first}); nothing was changed, so raise statement_timeout if it was that, "
+        "and run the step again.",
+    ),
+    "57P": LOST,
+    "58": (Unavailable, "The {place} failed at {doing} ({first}); nothing was changed, so run the step again."),
+    "XX000": (Unavailable, "The {place} failed at {doing} ({first}); nothing was changed, so run the step again."),
 }
 
 
@@ -125,16 +192,25 @@ class Postgres:
 
     @contextmanager
     def transaction(self, doing: str) -> Iterator[psycopg2.extensions.cursor]:
-        """A cursor whose work is committed at the end, or not at all; errors of the server become sentences."""
-        with self.explaining(doing):
-            connection = self.engine.raw_connection()
-            try:
-                cursor: psycopg2.extensions.cursor = connection.cursor()  # type: ignore[assignment]  # psycopg2's own
-                cursor.execute(SESSION, [f"{self._lock_timeout_s}s"])
-                yield cursor
-                connection.commit()
-            finally:
-                connection.close()
+        """A cursor whose work is committed at the end, or not at all; errors of the server get a kind and a message."""
+        with self.explaining(doing), self.connected(doing) as connection:
+            cursor: Any = connection.connection.cursor()
+            cursor.execute(SESSION, [f"{self._lock_timeout_s}s"])
+            yield cursor
+            connection.connection.commit()
+
+    @contextmanager
+    def connected(self, doing: str) -> Iterator[sqlalchemy.Connection]:
+        """A connection, closed at the end without a commit. Raises DelaywatchError if there can be none."""
+        try:
+            connection = self.engine.connect()
+        except (psycopg2.Error, sqlalchemy.exc.DBAPIError) as error:
+            cause = _of_driver(error)
+            raise self._error(*refusal(str(cause)), doing, cause) from error
+        try:
+            yield connection
+        finally:
+            connection.close()
 
     def lets_in(self, login: str, password: str) -> bool:
         """Whether the server asks `login` for a password and takes this one; one that asks for none tells nothing."""
@@ -155,34 +231,48 @@ class Postgres:
         try:
             yield
         except (psycopg2.Error, sqlalchemy.exc.DBAPIError) as error:
-            cause = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
-            sentence = _sentence(cause) if isinstance(cause, psycopg2.Error) else None
-            if sentence is None or not isinstance(cause, psycopg2.Error):
+            cause = _of_driver(error)
+            known = _failure(cause)
+            if known is None:
                 raise
-            raise DelaywatchError(
-                sentence.format(
-                    place=self.place,
-                    user=self.user,
-                    doing=doing,
-                    first=first_line(cause),
-                    detail=first_line(cause.diag.message_detail or cause),
-                    lock_timeout_s=self._lock_timeout_s,
-                    options=", ".join(self.url.query),
-                )
-            ) from cause
+            raise self._error(*known, doing, cause) from error
+
+    def _error(self, kind: Kind, message: str, doing: str, cause: BaseException) -> DelaywatchError:
+        diagnostics = getattr(cause, "diag", None)
+        return kind(
+            message.format(
+                place=self.place,
+                user=self.user,
+                doing=doing,
+                first=first_line(cause),
+                detail=first_line(getattr(diagnostics, "message_detail", None) or cause),
+                lock_timeout_s=self._lock_timeout_s,
+                options=", ".join(self.url.query),
+            )
+        )
 
 
-def _sentence(error: psycopg2.Error) -> str | None:
-    """The sentence for an error of psycopg2, or None when it is a fault of this code and wants its traceback."""
-    if error.pgcode:
-        return next((FAILING[error.pgcode[:size]] for size in (5, 3, 2) if error.pgcode[:size] in FAILING), None)
-    if not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
-        return None
-    message = str(error)
-    if re.search("connection to server|could not translate host name|could not connect|^invalid ", message):
-        known = (sentence for words, sentence in CONNECTING if re.search(words, message))
-        return next(known, "No connection to the {place} ({first}); correct the warehouse URL or the server.")
-    return LOST
+def refusal(text: str) -> tuple[Kind, str]:
+    """Return the kind and the message for a connection that could not be made.
+
+    text: of libpq, in English. psycopg2 gives no code then, so this is the one place that decides by words. A reason
+    that it does not know counts as one that may pass.
+    """
+    known = ((kind, message) for words, kind, message in CONNECTING if re.search(words, text))
+    return next(known, (Unavailable, NOT_CONNECTED))
+
+
+def _of_driver(error: psycopg2.Error | sqlalchemy.exc.DBAPIError) -> BaseException:
+    """The error of psycopg2, which SQLAlchemy may have wrapped."""
+    return error.orig or error if isinstance(error, sqlalchemy.exc.DBAPIError) else error
+
+
+def _failure(error: BaseException) -> tuple[Kind, str] | None:
+    """Kind and message for an error on an open connection, None when it is an error in this code."""
+    code = getattr(error, "pgcode", None)
+    if code:
+        return next((FAILING[code[:size]] for size in (5, 3, 2) if code[:size] in FAILING), None)
+    return LOST if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) else None
 
 
 def _parse(url: str, variable: str) -> sqlalchemy.URL:
@@ -195,20 +285,20 @@ def _parse(url: str, variable: str) -> sqlalchemy.URL:
         has_zero_byte = "\0" in unquote(url, errors="strict")  # which no name or password can have
         parsed = sqlalchemy.make_url(url)
     except (sqlalchemy.exc.ArgumentError, ValueError):  # the latter also for bytes that are no UTF-8
-        raise DelaywatchError(f"The warehouse URL cannot be read; {example}.") from None
+        raise InvalidInput(f"The warehouse URL cannot be read; {example}.") from None
     if parsed.get_backend_name() not in {"postgresql", "postgres"}:
-        raise DelaywatchError(f"The warehouse URL is for {parsed.get_backend_name()}, not for Postgres; {example}.")
+        raise InvalidInput(f"The warehouse URL is for {parsed.get_backend_name()}, not for Postgres; {example}.")
     if "@" in (parsed.host or "") or (parsed.username is None and "@" in url.partition("?")[0]):
-        raise DelaywatchError(f"The warehouse URL has an @ that does not end its user and password; {example}.")
+        raise InvalidInput(f"The warehouse URL has an @ that does not end its user and password; {example}.")
     if has_zero_byte:
-        raise DelaywatchError(f"The warehouse URL has a zero byte in it; {example}.")
+        raise InvalidInput(f"The warehouse URL has a zero byte in it; {example}.")
     options = url.rpartition("@")[2].partition("?")[2]
     if options and not all(option.partition("=")[2] for option in options.split("&")):
-        raise DelaywatchError(f"The warehouse URL has an option without a value after the ?; {example}.")
+        raise InvalidInput(f"The warehouse URL has an option without a value after the ?; {example}.")
     try:
         psycopg2.extensions.make_dsn(**dict.fromkeys(parsed.query, "0"))  # the values are looked at when it connects
     except psycopg2.ProgrammingError:
-        raise DelaywatchError(OPTIONS.format(options=", ".join(parsed.query))) from None
+        raise InvalidInput(OPTIONS.format(options=", ".join(parsed.query))) from None
     return parsed.set(drivername="postgresql+psycopg2")
 
 

@@ -16,11 +16,11 @@ import pyarrow as pa
 from psycopg2.sql import SQL, Composed, Identifier
 
 from utils import schemas
-from utils.errors import DelaywatchError, printable
+from utils.errors import InvalidInput, Missing, printable
 from utils.reporting import wording
 from utils.warehouse.connection import Postgres
 from utils.warehouse.frames import frame_of
-from utils.warehouse.tables import SCHEMA, TABLES, Table, check_writable, names
+from utils.warehouse.tables import SCHEMA, TABLES, Table, names
 from utils.warehouse.view import VIEW
 
 FEEDBACK, AIRPORT_DAYS = TABLES["feedback"], TABLES["airport_days"]
@@ -33,7 +33,7 @@ JUDGED_FEEDBACK = pa.schema(
         pa.field("severity", pa.int16()),
     ]
 )
-# The view of migration 0002, where its columns are explained.
+# The view of models.py, where its columns are explained.
 DETECTOR_FEEDBACK = Table(
     "detector_feedback",
     pa.schema(
@@ -79,16 +79,15 @@ def give(server: Postgres, origin: str, fl_date: date, opinion: str, note: str, 
     """What `DBHandler.give_feedback` does."""
     given = {"origin": origin, "fl_date": fl_date, "opinion": opinion, "note": note.strip(), "author": author.strip()}
     if opinion not in schemas.OPINIONS:
-        raise DelaywatchError(f"There is no opinion {opinion!r}; choose {wording.listed(schemas.OPINIONS, 'or')}.")
+        raise InvalidInput(f"There is no opinion {opinion!r}; choose {wording.listed(schemas.OPINIONS, 'or')}.")
     if not given["author"]:
-        raise DelaywatchError("Feedback needs an author; say who gives it.")
+        raise InvalidInput("Feedback needs an author; say who gives it.")
     if (text := f"{origin}{note}{author}") != printable(text):
-        raise DelaywatchError(
+        raise InvalidInput(
             "Airport, note and author of feedback may hold no null byte and no other control character; write them "
             "without."
         )
     with server.transaction(f"giving feedback on {origin} {fl_date}") as cursor:
-        check_writable(server, cursor, FEEDBACK)
         _check_day(server, cursor, origin, fl_date)
         cursor.execute(_on_tables(GIVE), given)
         return bool(cursor.rowcount)
@@ -97,7 +96,6 @@ def give(server: Postgres, origin: str, fl_date: date, opinion: str, note: str, 
 def withdraw(server: Postgres, origin: str, fl_date: date) -> bool:
     """What `DBHandler.withdraw_feedback` does."""
     with server.transaction(f"withdrawing feedback on {origin} {fl_date}") as cursor:
-        check_writable(server, cursor, FEEDBACK)
         cursor.execute(_on_tables(WITHDRAW), {"origin": origin, "fl_date": fl_date})
         return bool(cursor.rowcount)
 
@@ -118,16 +116,16 @@ def _on_tables(text: str) -> Composed:
 
 
 def _check_day(server: Postgres, cursor: psycopg2.extensions.cursor, origin: str, fl_date: date) -> None:
-    """Raise DelaywatchError with what there is instead when airport_days has no such day."""
+    """Raise Missing with what there is instead when airport_days has no such day."""
     cursor.execute(_on_tables(DAYS_OF_AIRPORT), {"origin": origin, "fl_date": fl_date})
     is_there, first, last, years = cursor.fetchone() or (False, None, None, [])
     if is_there:
         return
     if first is None:
         cursor.execute(_on_tables(AIRPORTS))
-        raise DelaywatchError(_no_airport(server.place, origin, [name for (name,) in cursor.fetchall()]))
+        raise Missing(_no_airport(server.place, origin, [name for (name,) in cursor.fetchall()]))
     gap = f", in {wording.listed(years)} only" if first < fl_date < last else ""
-    raise DelaywatchError(
+    raise Missing(
         f"The {server.place} has no {fl_date} of {origin}; its days of {origin} are from {first} to {last}{gap}, so "
         "choose one of them."
     )

@@ -1,59 +1,98 @@
-"""Revisions of the tables: which one a warehouse is at, and taking it to another; what they do is in `migrations/`."""
+"""Revisions of the tables: which one a warehouse is at, creating its tables, and taking older ones to this release.
+
+What a revision changes is in `migrations/`, what a new warehouse gets in `models.py`.
+"""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
+import psycopg2.extensions
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from psycopg2.sql import SQL, Identifier
 
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 from utils.warehouse.connection import Postgres, lock_key
 from utils.warehouse.tables import SCHEMA
 
 MIGRATIONS = Path(__file__).resolve().with_name("migrations")
-NO_REVISION = (
-    "The tables of the {place} do not say of which release they are: flights.alembic_version is empty or gone; restore "
-    "a backup, or put its row back, for this release with `INSERT INTO flights.alembic_version VALUES ('{newest}')`."
-)
+MIN_SERVER_VERSION = 17  # for MERGE with WHEN NOT MATCHED BY SOURCE and RETURNING
+FORMER = {"0001"}  # revisions of former releases that no migration starts from
+KEPT = ("feedback", "runs")  # tables that cannot be made again from the lake
+COPY = "`INSERT INTO flights.{0} SELECT * FROM flights_old.{0}`"
 ALEMBIC = threading.Lock()  # it keeps what it is doing in globals of its module, so one thread of a process at a time
 
 
-def migrate(server: Postgres, revision: str) -> bool:
-    """Take the tables to `revision`, `head` or `base`; whether they were at another one.
+class _Found(NamedTuple):
+    """The tables of a warehouse: their revision, and the names of those that there are, of KEPT and airport_days."""
 
-    Raises DelaywatchError when they are of a newer release or have lost their revision, and what the migrations raise.
-    """
-    from alembic import command
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
+    revision: str | None
+    tables: set[str]
 
+
+def create(server: Postgres) -> bool:
+    """What `DBHandler.create` does."""
+    script = ScriptDirectory(str(MIGRATIONS))
+    known = [step.revision for step in script.walk_revisions()]  # newest first
+    with server.transaction("reading the revision of the tables") as cursor:
+        _check_server(server, cursor.connection.server_version)
+        found = _found(cursor)
+    if found.revision == known[0]:
+        return False
+    has_tables = "airport_days" in found.tables
+    if found.revision in FORMER or (found.revision is None and has_tables):
+        raise InvalidInput(_rebuild(server.place, found))
+    if found.revision not in {None, *known}:
+        raise InvalidInput(
+            f"The tables of the {server.place} are at revision {found.revision}, which this release does not know (its "
+            f"newest is {known[0]}); install the release that wrote them, or restore the backup from before it."
+        )
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    script = ScriptDirectory.from_config(config)
-    known = [step.revision for step in script.walk_revisions()]  # newest first
-    if revision not in {"head", "base", *known}:
-        raise ValueError(f"{revision} is none of the revisions {', '.join(known)}")
-    with server.transaction("reading the revision of the tables") as cursor:
-        cursor.execute("SELECT to_regclass(%s)", [f"{SCHEMA}.alembic_version"])
-        current = None
-        if cursor.fetchone() != (None,):
-            cursor.execute(SQL("SELECT version_num FROM {}").format(Identifier(SCHEMA, "alembic_version")))
-            (current,) = cursor.fetchone() or (None,)
-        cursor.execute("SELECT to_regclass(%s)", [f"{SCHEMA}.airport_days"])
-        has_tables = cursor.fetchone() != (None,)
-    if current is None and has_tables:
-        raise DelaywatchError(NO_REVISION.format(place=server.place, newest=known[0]))
-    if current is not None and current not in known:
-        raise DelaywatchError(
-            f"The tables of the {server.place} are at revision {current}, which this release does not know (its "
-            f"newest is {known[0]}); install the release that wrote them, or restore the backup from before it."
-        )
-    if current == {"head": known[0], "base": None}.get(revision, revision):
-        return False
-    with ALEMBIC, server.explaining("creating the tables"), server.engine.begin() as connection:
+    doing = "creating the tables"
+    with ALEMBIC, server.explaining(doing), server.connected(doing) as connection, connection.begin():
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (lock_key("migrations"),))
         config.attributes["connection"] = connection
-        (command.upgrade if revision == "head" else command.downgrade)(config, revision)
+        (command.upgrade if has_tables else command.stamp)(config, "head")
     return True
+
+
+def _check_server(server: Postgres, version: int) -> None:
+    if version < MIN_SERVER_VERSION * 10_000:
+        raise InvalidInput(
+            f"The {server.place} is Postgres {version // 10_000}, and Delaywatch needs {MIN_SERVER_VERSION} or later; "
+            "upgrade the server (pg_upgrade, or a new engine version on RDS), or use another one."
+        )
+
+
+def _found(cursor: psycopg2.extensions.cursor) -> _Found:
+    names = ["airport_days", "alembic_version", *KEPT]
+    cursor.execute(
+        "SELECT name FROM unnest(%s) AS name WHERE to_regclass(%s || name) IS NOT NULL", [names, f"{SCHEMA}."]
+    )
+    tables = {name for (name,) in cursor.fetchall()}
+    if "alembic_version" not in tables:
+        return _Found(None, tables)
+    cursor.execute(SQL("SELECT version_num FROM {}").format(Identifier(SCHEMA, "alembic_version")))
+    (revision,) = cursor.fetchone() or (None,)
+    return _Found(revision, tables)
+
+
+def _rebuild(place: str, found: _Found) -> str:
+    """How tables of a former release are made again from the lake, without losing what is only in the warehouse."""
+    state = f"at revision {found.revision}, older than" if found.revision else "without their revision, unknown to"
+    steps = [
+        "in psql `ALTER SCHEMA flights RENAME TO flights_old`",
+        "`python -m utils prepare`",
+        *("in psql " + COPY.format(name) for name in KEPT if name in found.tables),
+        "`python -m utils upsert --year FIRST:LAST`",
+    ]
+    return (
+        f"The tables of the {place} are {state} this release. Make them again from the lake: {'; then '.join(steps)}. "
+        "When all is well, in psql `DROP SCHEMA flights_old CASCADE`."
+    )

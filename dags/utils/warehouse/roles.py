@@ -9,7 +9,7 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2.sql import SQL, Composed, Identifier, Literal
 
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput, Missing
 from utils.warehouse.connection import Postgres, first_line, lock_key
 
 # Of a role: has it rights beyond reading, is it a login, does it read flights and write there, may it connect to this
@@ -56,56 +56,74 @@ class _Login(NamedTuple):
 
 def create_reader(server: Postgres, login: str, password: str) -> bool:
     """What `DBHandler.create_reader` does."""
-    if not re.fullmatch(r"(?!pg_)[A-Za-z_][A-Za-z0-9_-]{0,62}", login) or login in {"public", "none"}:
-        raise DelaywatchError(
-            f"The reader {login!r} cannot name a login; use up to 63 letters, digits, _ and -, not pg_ in front."
-        )
-    if not password or "\0" in password:
-        raise DelaywatchError(f"The password of the reader {login} is empty or holds a null byte; give another.")
+    _check(login, password)
     with server.transaction(f"making the reader {login}") as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key("reader", login)])
         cursor.execute(GROUPS_USER_AND_DATABASE)
         has_groups, user, database = cursor.fetchone() or (False, "", "")
         if not has_groups:
-            raise DelaywatchError(
+            raise Missing(
                 f"The {server.place} lacks the role flights_reader; `python -m utils prepare` with a login that may "
                 "create roles makes it."
             )
-        there = _logins(cursor, login)
-        remedy = _remedy(user, login, is_there=bool(there)).as_string(cursor)
+        before = _login(cursor, login)
         try:
-            is_new = not there and _create_login(cursor, login)
-            (found,) = there or _logins(cursor, login)
-            if found.objection and not is_new:
-                raise DelaywatchError(
-                    f"The role {login} of the {server.place} {found.objection}, so it stays as it is; choose "
-                    "another name for the reader."
-                )
-            statements = _statements(login, database, found)
-            if is_new or not server.lets_in(login, password):
-                verifier = psycopg2.extensions.encrypt_password(password, login, cursor.connection, "scram-sha-256")
-                statements.append(SQL("ALTER ROLE {} PASSWORD {}").format(Identifier(login), Literal(verifier)))
-            for statement in statements:
-                cursor.execute(statement)
+            is_changed = _make(server, cursor, login, password, database)
         except psycopg2.errors.InsufficientPrivilege as error:
-            raise DelaywatchError(
+            remedy = _remedy(user, login, is_there=before is not None).as_string(cursor)
+            raise InvalidInput(
                 f"User {user} may not make the reader {login} ({first_line(error)}); let an administrator run "
                 f"`{remedy};` and run the step again, or make the reader by hand and leave out --reader."
             ) from error
-        (found,) = _logins(cursor, login)
-        if not found.connects:  # granting what is not ours to grant is a warning of the server and no error
+        made = _login(cursor, login)
+        if made and not made.connects:  # granting what is not ours to grant is a warning of the server and no error
             grant = SQL("GRANT CONNECT ON DATABASE {} TO flights_reader").format(Identifier(database))
-            raise DelaywatchError(
+            raise InvalidInput(
                 f"User {user} may not let the reader {login} connect to the {server.place}; let an administrator "
                 f"run `{grant.as_string(cursor)};` and run the step again."
             )
+    return is_changed
+
+
+def _check(login: str, password: str) -> None:
+    """Raise InvalidInput if no login can have this name or this password."""
+    if not re.fullmatch(r"(?!pg_)[A-Za-z_][A-Za-z0-9_-]{0,62}", login) or login in {"public", "none"}:
+        raise InvalidInput(
+            f"The reader {login!r} cannot name a login; use up to 63 letters, digits, _ and -, not pg_ in front."
+        )
+    if not password or "\0" in password:
+        raise InvalidInput(f"The password of the reader {login} is empty or holds a null byte; give another.")
+
+
+def _make(server: Postgres, cursor: psycopg2.extensions.cursor, login: str, password: str, database: str) -> bool:
+    """Make the login a reader with this password; return whether it was not one yet.
+
+    Raises InvalidInput for a role that is no mere reader.
+    """
+    before = _login(cursor, login)
+    is_new = before is None and _create_login(cursor, login)
+    found = before or _login(cursor, login)
+    if found is None:
+        raise AssertionError(f"the login {login} is gone while our transaction holds it")
+    if found.objection and not is_new:
+        raise InvalidInput(
+            f"The role {login} of the {server.place} {found.objection}, so it stays as it is; choose another name for "
+            "the reader."
+        )
+    statements = _statements(login, database, found)
+    if is_new or not server.lets_in(login, password):
+        verifier = psycopg2.extensions.encrypt_password(password, login, cursor.connection, "scram-sha-256")
+        statements.append(SQL("ALTER ROLE {} PASSWORD {}").format(Identifier(login), Literal(verifier)))
+    for statement in statements:
+        cursor.execute(statement)
     return bool(statements)
 
 
-def _logins(cursor: psycopg2.extensions.cursor, login: str) -> list[_Login]:
-    """The role of this name, if there is one."""
+def _login(cursor: psycopg2.extensions.cursor, login: str) -> _Login | None:
+    """The role of this name, None if there is none."""
     cursor.execute(LOGIN, [login])
-    return [_Login(*row) for row in cursor.fetchall()]
+    row = cursor.fetchone()
+    return _Login(*row) if row else None
 
 
 def _create_login(cursor: psycopg2.extensions.cursor, login: str) -> bool:
@@ -120,7 +138,7 @@ def _create_login(cursor: psycopg2.extensions.cursor, login: str) -> bool:
 
 
 def _remedy(user: str, login: str, *, is_there: bool) -> Composed:
-    """What lets `user` make a reader of the login: from Postgres 16 on, only who administers a role may change it."""
+    """What lets `user` make a reader of the login: only who administers a role may change it."""
     text = "ALTER ROLE {user} CREATEROLE; GRANT flights_reader TO {user} WITH ADMIN OPTION"
     text += "; GRANT {login} TO {user} WITH ADMIN OPTION" if is_there else ""
     return SQL(text).format(user=Identifier(user), login=Identifier(login))

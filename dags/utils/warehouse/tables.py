@@ -1,6 +1,6 @@
-"""The tables of the warehouse: their keys, where a row's year stands, and whether they are still as they were made.
+"""The tables of the warehouse: their keys, where a row's year stands, and pieces of SQL about them.
 
-Their columns are those of `schemas.py`; their history, comments, checks and indexes are in `migrations/`.
+Their columns are those of `schemas.py`; their comments, checks and indexes are in `models.py`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-import psycopg2.extensions
 import pyarrow as pa
 from psycopg2.sql import SQL, Composable, Composed, Identifier, Literal
 
 from utils import schemas
-from utils.errors import DelaywatchError
-from utils.warehouse.connection import FAILING, Postgres
 
 SCHEMA = "flights"
 
@@ -52,10 +49,6 @@ class Table:
         """Its columns beside the key."""
         return [name for name in self.schema.names if name not in self.key]
 
-    def type_in_postgres(self, field: pa.Field) -> str:
-        """The type of one of its columns, as Postgres writes it."""
-        return "jsonb" if field.name in self.json_columns else POSTGRES_TYPES[field.type]
-
     def in_year(self, year: int) -> Composed:
         """The condition that a row of the table, called t, is of `year`."""
         column = Identifier("t", self.year_column)
@@ -65,16 +58,6 @@ class Table:
         return SQL("{} = {}").format(column, Literal(year))
 
 
-POSTGRES_TYPES: dict[pa.DataType, str] = {
-    pa.bool_(): "boolean",
-    pa.date32(): "date",
-    pa.float32(): "real",
-    pa.int16(): "smallint",
-    pa.int32(): "integer",
-    pa.int64(): "bigint",
-    pa.string(): "text",
-    pa.timestamp("us", "UTC"): "timestamp with time zone",
-}
 TABLES = {
     table.name: table
     for table in (
@@ -92,21 +75,6 @@ TABLES = {
     )
 }
 
-COLUMNS_OF_TABLE = """
-    SELECT attname, format_type(atttypid, atttypmod), attnotnull AND NOT atthasdef AND attidentity = ''
-    FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped
-"""
-RIGHTS_AND_KEYS_OF_TABLE = """
-    SELECT has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')
-           AND has_table_privilege(c.oid, 'DELETE'),
-           ARRAY(SELECT ARRAY(SELECT a.attname::text FROM pg_attribute a
-                              WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey) ORDER BY a.attname)::text
-                 FROM pg_index i
-                 WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
-                       AND i.indexprs IS NULL)
-    FROM pg_class c WHERE c.oid = to_regclass(%s)
-"""
-
 
 def names(columns: Sequence[str] | Mapping[str, object], of: str | None = None) -> Composed:
     """The columns as a list in SQL, those of the table called `of` when it is given."""
@@ -123,43 +91,3 @@ def scoped(table: Table, year: int, scope: Mapping[str, str]) -> Composed:
     conditions: list[Composable] = [table.in_year(year)]
     conditions += [SQL("{} = {}").format(Identifier("t", name), Literal(value)) for name, value in scope.items()]
     return SQL(" AND ").join(conditions)
-
-
-def check_writable(server: Postgres, cursor: psycopg2.extensions.cursor, table: Table) -> None:
-    """Raise DelaywatchError when the table is not what the schema says, or the login may not write to it."""
-    name = f"{SCHEMA}.{table.name}"
-    cursor.execute(COLUMNS_OF_TABLE, [name])
-    there = {column: (kind, is_required) for column, kind, is_required in cursor.fetchall()}
-    if not there:
-        raise DelaywatchError(FAILING["42P01"].format(place=server.place, first=f"{name} does not exist"))
-    for field in table.schema:
-        kind, expected = there.get(field.name, (None, False))[0], table.type_in_postgres(field)
-        if kind == expected:
-            continue
-        repair = (
-            f"ADD COLUMN {field.name} {expected}"
-            if kind is None
-            else f"ALTER COLUMN {field.name} TYPE {expected} USING {field.name}::{expected}"
-        )
-        raise DelaywatchError(
-            f"Column {field.name} of {name} is {kind or 'missing'} and should be {expected}: the table was changed "
-            f"by hand; put it back with `ALTER TABLE {name} {repair}` and run the step again."
-        )
-    for column, (kind, is_required) in there.items():
-        if is_required and column not in table.schema.names:
-            raise DelaywatchError(
-                f"Column {column} ({kind}) of {name} is not ours and must not be empty, so no row can be written; "
-                f'let it be empty with `ALTER TABLE {name} ALTER COLUMN "{column}" DROP NOT NULL`.'
-            )
-    cursor.execute(RIGHTS_AND_KEYS_OF_TABLE, [name])
-    may_write, keys = cursor.fetchone() or (False, [])
-    if not may_write:
-        raise DelaywatchError(
-            f"User {server.user} is read-only on {name}; write with a login that is a member of flights_loader."
-        )
-    if "{" + ",".join(sorted(table.key)) + "}" not in keys:
-        key = ", ".join(table.key)
-        raise DelaywatchError(
-            f"Table {name} has lost its key ({key}): it was changed by hand; put it back with "
-            f"`ALTER TABLE {name} ADD PRIMARY KEY ({key})` and run the step again."
-        )

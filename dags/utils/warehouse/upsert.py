@@ -1,9 +1,10 @@
-"""One upsert: batches checked against their tables, the statements that bring them in, and what they changed."""
+"""One upsert: batches checked against their tables, the MERGE that writes them, and what they changed."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import pandas as pd
@@ -11,12 +12,12 @@ import psycopg2.extensions
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-from psycopg2.sql import SQL, Composable, Composed, Identifier
+from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from utils import schemas
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 from utils.warehouse.connection import Postgres, first_line, lock_key
-from utils.warehouse.tables import Table, assignments, check_writable, names, scoped
+from utils.warehouse.tables import Table, assignments, names, scoped
 
 
 @dataclass(frozen=True)
@@ -42,106 +43,99 @@ class Batch:
     within: Mapping[str, str]
 
 
+# The target of MERGE is a view of the rows that may change: over the whole table, WHEN NOT MATCHED BY SOURCE would read
+# the whole table (decision 0027). RETURNING has no row for those that stay as they are; they are neither written nor
+# locked.
+BATCH, SCOPE = Identifier("pg_temp", "batch"), Identifier("pg_temp", "scope")
+CREATE_BATCH = "CREATE TEMPORARY TABLE batch AS SELECT {copied} FROM {table} WITH NO DATA"
+COPY_BATCH = "COPY {batch} ({copied}) FROM STDIN (FORMAT csv)"
+CREATE_SCOPE = "CREATE TEMPORARY VIEW scope AS SELECT {columns} FROM {table} AS t WHERE {condition}"
+MERGE = """
+    WITH changed AS (
+        MERGE INTO {scope} AS t USING {batch} AS batch ON {same_key}
+        WHEN MATCHED AND ({old}) IS DISTINCT FROM ({new}) THEN UPDATE SET {from_batch}
+        WHEN NOT MATCHED BY TARGET THEN INSERT ({copied}{fixed}) VALUES ({row}{fixed_values})
+        WHEN NOT MATCHED BY SOURCE THEN DELETE
+        RETURNING merge_action() AS action
+    )
+    SELECT action, count(*) FROM changed GROUP BY action
+"""
+DROP = "DROP VIEW {scope}; DROP TABLE {batch}"  # the next batch has these names
+
+
 def upsert(server: Postgres, batches: Sequence[Batch], year: int) -> list[Changes]:
     """What `DBHandler.upsert_year` does."""
     checked = [_checked(batch, year) for batch in batches]
     tables = sorted({batch.table.name for batch in batches})
     changes = []
-    with server.transaction(f"writing {tables[0] if len(tables) == 1 else 'the tables of'} {year}") as cursor:
-        for batch, rows in zip(batches, checked, strict=True):
+    with (
+        ThreadPoolExecutor(1) as ahead,  # the text of the next batches is made while the server works on one
+        server.transaction(f"writing {tables[0] if len(tables) == 1 else 'the tables of'} {year}") as cursor,
+    ):
+        texts = ahead.map(_csv, batches, checked)
+        for batch, rows, text in zip(batches, checked, texts, strict=True):
             with server.explaining(f"writing {batch.table.name} {year}"):
-                changes.append(_bring_in(server, cursor, batch, rows, year))
+                changes.append(_bring_in(cursor, batch, rows.num_rows, text, year))
     return changes
 
 
-def _bring_in(server: Postgres, cursor: psycopg2.extensions.cursor, batch: Batch, rows: pa.Table, year: int) -> Changes:
+def _csv(batch: Batch, rows: pa.Table) -> io.BytesIO:
+    """The rows for COPY. Text is quoted and null is not, so an empty text and a missing one stay different."""
     text = io.BytesIO()
-    pyarrow.csv.write_csv(rows, text, pyarrow.csv.WriteOptions(include_header=False))
+    copied = rows.drop_columns(list(batch.within))
+    pyarrow.csv.write_csv(copied, text, pyarrow.csv.WriteOptions(include_header=False))
     text.seek(0)
-    statements = _statements(batch.table, year, batch.within)
+    return text
+
+
+def _bring_in(cursor: psycopg2.extensions.cursor, batch: Batch, rows: int, text: io.BytesIO, year: int) -> Changes:
+    """Copy the text into a temporary table and merge that into the year."""
+    parts = _parts(batch, year)
     cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(batch.table.name, year)])
     # Statistics do not know a year that this transaction has just inserted. Expecting one row of it, the planner would
     # compare every row with every row of the batch, which takes minutes for a year; hash and merge joins take a second.
     cursor.execute("SELECT set_config('enable_nestloop', 'off', true)")
-    check_writable(server, cursor, batch.table)
-    cursor.execute(statements.create_batch)
-    # copied: text is quoted and null is not, so an empty text and a missing one stay different
-    cursor.copy_expert(statements.copy_batch, text)
-    cursor.execute(statements.analyze_batch)
-    counts = []
-    for statement in (statements.update, statements.insert, statements.delete):
-        cursor.execute(statement)
-        counts.append(cursor.rowcount)
-    cursor.execute(statements.drop_batch)  # the next batch has its name
-    updated, inserted, deleted = counts
-    return Changes(inserted, updated, deleted, unchanged=rows.num_rows - inserted - updated)
+    cursor.execute(SQL(CREATE_BATCH).format(**parts))
+    cursor.copy_expert(SQL(COPY_BATCH).format(**parts), text)
+    cursor.execute(SQL(CREATE_SCOPE).format(**parts))
+    cursor.execute(SQL(MERGE).format(**parts))
+    number = dict(cursor.fetchall())
+    cursor.execute(SQL(DROP).format(**parts))
+    inserted, updated, deleted = (number.get(action, 0) for action in ("INSERT", "UPDATE", "DELETE"))
+    return Changes(inserted, updated, deleted, unchanged=rows - inserted - updated)
 
 
-@dataclass(frozen=True)
-class _Statements:
-    """The statements of one upsert, in the order in which they run."""
-
-    create_batch: Composed
-    copy_batch: Composed
-    analyze_batch: Composed
-    update: Composed
-    insert: Composed
-    delete: Composed
-    drop_batch: Composed
-
-
-def _statements(table: Table, year: int, scope: Mapping[str, str]) -> _Statements:
-    """Update what differs, insert what is new, delete what is gone.
-
-    INSERT ... ON CONFLICT alone would do the first two, but it locks, and so writes, every row that it meets, even one
-    that stays as it is. With the joins an unchanged year is only read, and updated and inserted rows are counted apart;
-    ON CONFLICT then decides about what no join can see: a row that somebody puts in by hand meanwhile. New rows go in
-    in the order of the key, so that they lie together; the join would give them shuffled.
-    """
-    parts: dict[str, Composable] = {
+def _parts(batch: Batch, year: int) -> dict[str, Composable]:
+    """What the statements of one batch are made of. The columns of `within` are the same in all rows: not copied."""
+    table, within = batch.table, batch.within
+    copied = [name for name in table.schema.names if name not in within]
+    key = [name for name in table.key if name not in within]
+    return {
         "table": table.identifier,
-        "batch": Identifier("pg_temp", "batch"),
+        "batch": BATCH,
+        "scope": SCOPE,
         "columns": names(table.schema.names),
-        "key": names(table.key),
-        "same_key": SQL(" AND ").join(
-            SQL("{} = {}").format(Identifier("t", name), Identifier("batch", name)) for name in table.key
-        ),
-        "scope": scoped(table, year, scope),
-        "from_batch": assignments(table.values, "batch"),
-        "from_excluded": assignments(table.values, "excluded"),
+        "condition": scoped(table, year, within),
+        "copied": names(copied),
+        "row": names(copied, "batch"),
+        "fixed": SQL("").join(SQL(", {}").format(Identifier(name)) for name in within),
+        "fixed_values": SQL("").join(SQL(", {}").format(Literal(value)) for value in within.values()),
+        "same_key": SQL(" AND ").join(SQL("t.{0} = batch.{0}").format(Identifier(name)) for name in key),
         "old": names(table.values, "t"),
         "new": names(table.values, "batch"),
-        "excluded": names(table.values, "excluded"),
+        "from_batch": assignments(table.values, "batch"),
     }
-    return _Statements(
-        *(
-            SQL(text).format(**parts)
-            for text in (
-                "CREATE TEMPORARY TABLE batch AS SELECT {columns} FROM {table} WITH NO DATA",
-                "COPY {batch} ({columns}) FROM STDIN (FORMAT csv)",
-                "ANALYZE {batch} ({key})",
-                "UPDATE {table} AS t SET {from_batch} FROM {batch} AS batch WHERE {same_key} AND {scope}"
-                " AND ({old}) IS DISTINCT FROM ({new})",
-                "INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM {batch} AS batch"
-                " WHERE NOT EXISTS (SELECT FROM {table} AS t WHERE {same_key} AND {scope}"
-                " AND ({old}) IS NOT DISTINCT FROM ({new})) ORDER BY {key}"
-                " ON CONFLICT ({key}) DO UPDATE SET {from_excluded} WHERE ({old}) IS DISTINCT FROM ({excluded})",
-                "DELETE FROM {table} AS t WHERE {scope} AND NOT EXISTS (SELECT FROM {batch} AS batch WHERE {same_key})",
-                "DROP TABLE {batch}",
-            )
-        )
-    )
 
 
 def _checked(batch: Batch, year: int) -> pa.Table:
-    """The rows as the table's schema wants them. Raises DelaywatchError naming the first thing that does not fit."""
+    """The rows as the table's schema wants them. Raises InvalidInput naming the first thing that does not fit."""
     table, frame = batch.table, batch.frame
     what = f"The batch for {table.name} {year}"
     given = frame.column_names if isinstance(frame, pa.Table) else list(frame.columns)
     missing = [name for name in table.schema.names if name not in given]
     extra = [str(name) for name in given if name not in table.schema.names]
     if missing or extra or len(given) != len(set(given)):
-        raise DelaywatchError(
+        raise InvalidInput(
             f"{what} has other columns than the table (missing: {', '.join(missing) or 'none'}; unexpected: "
             f"{', '.join(extra) or 'none'}); rebuild the layer below."
         )
@@ -150,7 +144,7 @@ def _checked(batch: Batch, year: int) -> pa.Table:
         try:
             column = _column(frame, field)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-            raise DelaywatchError(
+            raise InvalidInput(
                 f"{what}: column {field.name} does not fit {field.type} ({first_line(error)}); rebuild the layer below."
             ) from error
         columns.append(column)
@@ -189,4 +183,4 @@ def _refuse(rows: pa.Table, table: Table, complaint: str) -> None:
     if rows.num_rows:
         first = ", ".join(str(rows[name][0].as_py()) for name in table.key)
         number = f"{rows.num_rows} row{'s' if rows.num_rows > 1 else ''}"
-        raise DelaywatchError(f"{complaint.format(rows=number)}, first {first}; rebuild the layer below.")
+        raise InvalidInput(f"{complaint.format(rows=number)}, first {first}; rebuild the layer below.")

@@ -11,7 +11,7 @@ import psycopg2.extensions
 from psycopg2.sql import SQL, Composed, Identifier, Literal
 
 from utils import schemas
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 from utils.warehouse.connection import Postgres, lock_key
 from utils.warehouse.tables import SCHEMA, TABLES, names
 
@@ -58,9 +58,9 @@ def publish(server: Postgres, detectors: Sequence[str], published: str) -> bool:
     """What `DBHandler.publish_view` does."""
     for name in detectors:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
-            raise DelaywatchError(f"The detector {name!r} cannot name a column; use lower-case letters, digits and _.")
+            raise InvalidInput(f"The detector {name!r} cannot name a column; use lower-case letters, digits and _.")
     if published not in detectors:
-        raise DelaywatchError(f"The published detector {published!r} is not among: {', '.join(detectors)}.")
+        raise InvalidInput(f"The published detector {published!r} is not among: {', '.join(detectors)}.")
     view = Identifier(SCHEMA, VIEW)
     with server.transaction(f"publishing the view {SCHEMA}.{VIEW}") as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(VIEW)])

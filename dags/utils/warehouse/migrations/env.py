@@ -1,7 +1,8 @@
 """How Alembic runs the migrations: inside the transaction that `DBHandler` opened, as role `flights_owner`.
 
-What must stand before the first table lives here too: roles, schema and grants. The tables' history is in `versions/`.
-Every statement changes nothing where it has already run, so a second database on the same server finds the roles there.
+What must stand before the first table lives here too: roles, schema and grants. A new warehouse gets its tables from
+`models.py`; how existing tables change is in `versions/`. Every statement changes nothing where it has already run, so
+a second database on the same server finds the roles there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from alembic import context
 from psycopg2 import errors
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
+from utils.warehouse import models
 
 ROLES = ("flights_owner", "flights_loader", "flights_reader")
 
@@ -29,10 +31,10 @@ def ask(connection: sa.Connection, question: str) -> bool:
     return bool(connection.exec_driver_sql(question).scalar())
 
 
-def needs_administrator(connection: sa.Connection, what: str, *statements: str) -> DelaywatchError:
+def needs_administrator(connection: sa.Connection, what: str, *statements: str) -> InvalidInput:
     """The sentence for a right that only somebody else can give, with the SQL that gives it."""
     place = connection.engine.url
-    return DelaywatchError(
+    return InvalidInput(
         f"User {place.username} may not {what} in database {place.database}; "
         f"let an administrator run `{'; '.join(statements)};` there and run the step again."
     )
@@ -46,8 +48,8 @@ def quoted(connection: sa.Connection, column: str) -> str:
 def create_roles(connection: sa.Connection) -> None:
     """Create the group roles that are absent, and make the login a member of the owner.
 
-    A role that may create roles (the master user of RDS) administers those that it made, but from Postgres 16 on it
-    acts as them only once it has granted them to itself.
+    A role that may create roles (the master user of RDS) administers those that it made, but it acts as them only once
+    it has granted them to itself.
     """
     user = quoted(connection, "current_user")
     there = set(
@@ -67,8 +69,7 @@ def create_roles(connection: sa.Connection) -> None:
             # Roles belong to the server, our lock to one database: another database's migration may be first.
             if not isinstance(error.orig, errors.DuplicateObject | errors.UniqueViolation):
                 raise
-    mode = "SET" if (connection.dialect.server_version_info or ())[:1] >= (16,) else "MEMBER"
-    if not ask(connection, f"SELECT pg_has_role('flights_owner', '{mode}')"):
+    if not ask(connection, "SELECT pg_has_role('flights_owner', 'SET')"):
         try:
             with connection.begin_nested():
                 connection.exec_driver_sql(join)
@@ -109,9 +110,13 @@ def run(connection: sa.Connection) -> None:
     connection.exec_driver_sql("SET LOCAL ROLE flights_owner")
     for grant in GRANTS:
         connection.exec_driver_sql(grant)
+    if not sa.inspect(connection).has_table("airport_days", schema="flights"):
+        models.create(connection)
     context.configure(connection=connection, version_table_schema="flights")
     with context.begin_transaction():
         context.run_migrations()
+    # Default privileges let loaders write whatever the owner makes; the revision is not theirs to change.
+    connection.exec_driver_sql("REVOKE INSERT, UPDATE, DELETE ON flights.alembic_version FROM flights_loader")
 
 
 run(context.config.attributes["connection"])

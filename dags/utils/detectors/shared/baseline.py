@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import holidays
 import numpy as np
 import pandas as pd
 
-from utils.detectors.verdicts import Flags, Floats
+from utils.detectors.shared.verdicts import Flags, Floats
 
 RUSH_DAYS = 3  # on either side of a holiday
 TURN_OF_THE_YEAR = (12, 20), (1, 4)  # first and last (month, day)
@@ -138,8 +139,6 @@ def over_airports(values: Floats | Flags, airports: int) -> Floats:
 
 def _kinds_of_holidays(dates: pd.DatetimeIndex) -> tuple[Flags, ...]:
     """Which dates are a federal holiday of the USA, around the turn of the year, or near another one: days × 1 each."""
-    import holidays
-
     years = range(dates[0].year - 1, dates[-1].year + 2)
     known = pd.DatetimeIndex(sorted(holidays.country_holidays("US", years=years, observed=False)))
     apart_days = np.abs(dates.to_numpy()[:, None] - known.to_numpy()).min(axis=1) / np.timedelta64(1, "D")

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
-from utils.errors import DelaywatchError
+from utils import schemas
+from utils.errors import InvalidInput, Missing
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -68,14 +70,15 @@ class Calendar:
 def calendar(days: pd.DataFrame) -> Calendar:
     """Lay out `days` (columns of AIRPORT_DAYS, one row per airport and day, any order, any index).
 
-    Raises DelaywatchError when there are no days, an airport has two rows for one day, or a row lacks airport or date.
+    Raises Missing when there are no days, and InvalidInput when an airport has two rows for one day or a row lacks its
+    airport or date.
     """
     origins, dates = _column(days, "origin"), pd.to_datetime(_column(days, "fl_date"))
     if not len(days):
-        raise DelaywatchError("There are no airport days to judge; build the gold partition of that year first.")
+        raise Missing("There are no airport days to judge; build the gold partition of that year first.")
     unnamed = int((origins.isna() | dates.isna()).sum())
     if unnamed:
-        raise DelaywatchError(f"{unnamed} airport days have no origin or no fl_date; rebuild the gold partition.")
+        raise InvalidInput(f"{unnamed} airport days have no origin or no fl_date; rebuild the gold partition.")
     codes, airports = pd.factorize(origins, sort=True)
     column = np.asarray(codes, dtype=np.intp)
     row = np.asarray((dates - dates.min()).dt.days, dtype=np.intp)
@@ -84,7 +87,7 @@ def calendar(days: pd.DataFrame) -> Calendar:
     if rows_at.max() > 1:
         day, airport = divmod(int(rows_at.argmax()), len(airports))
         date = (dates.min() + pd.Timedelta(days=day)).date()
-        raise DelaywatchError(f"Airport {airports[airport]} has two rows for {date}; rebuild the gold partition.")
+        raise InvalidInput(f"Airport {airports[airport]} has two rows for {date}; rebuild the gold partition.")
     with_feedback = np.unique(column[_booleans(days, "is_expected")])
     shape = (n_days, len(airports) + len(with_feedback))
     return Calendar(days, row, column, len(airports), shape, with_feedback)
@@ -97,7 +100,7 @@ def _booleans(days: pd.DataFrame, name: str) -> Flags:
 
 def _column(days: pd.DataFrame, name: str) -> pd.Series:
     if name not in days:
-        raise DelaywatchError(f"The airport days have no column {name}; take them from gold's airport_days.")
+        raise InvalidInput(f"The airport days have no column {name}; take them from gold's airport_days.")
     return days[name]
 
 
@@ -158,3 +161,10 @@ def verdicts(
         },
         index=where.days.index,
     )
+
+
+def table(verdicts: pd.DataFrame, what: str) -> pa.Table:
+    """Return verdicts as a table with exactly `schemas.ANOMALIES`, by origin and fl_date; errors call it `what`."""
+    ordered = verdicts.sort_values(["origin", "fl_date"])
+    found = pa.Table.from_pandas(ordered, schema=schemas.ANOMALIES, preserve_index=False).replace_schema_metadata(None)
+    return schemas.check(found, schemas.ANOMALIES, what)

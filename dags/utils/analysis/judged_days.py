@@ -1,0 +1,28 @@
+"""Airport-days joined with one detector's verdicts; the meaning of a flag to events, reasons and pages is theirs."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from utils.errors import Missing
+
+KEY = ["origin", "fl_date"]
+
+
+def join(days: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Return `days` with the columns of their verdicts, in the order of `days`, and with dates as timestamps.
+
+    `is_anomaly` is False on a day without a verdict; `is_bad` says that the day is flagged and not merely early. Raises
+    Missing if a flagged day is not among `days`.
+    """
+    left, right = (frame.assign(fl_date=pd.to_datetime(frame["fl_date"])) for frame in (days, verdicts))
+    flagged = right[right["is_anomaly"].eq(True)]
+    is_lost = ~pd.MultiIndex.from_frame(flagged[KEY]).isin(pd.MultiIndex.from_frame(left[KEY]))
+    if is_lost.any():
+        lost = flagged[is_lost].iloc[0]
+        raise Missing(
+            f"{lost['origin']} has a verdict on {lost['fl_date']:%F} and no airport-day; run the detect step again."
+        )
+    joined = left.merge(right, on=KEY, how="left", validate="one_to_one")
+    joined["is_anomaly"] = joined["is_anomaly"].eq(True)
+    return joined.assign(is_bad=joined["is_anomaly"] & (joined["direction"] != "early"))

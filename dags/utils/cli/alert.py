@@ -1,0 +1,43 @@
+"""`python -m utils alert`: a test of who is notified, and what a finished year would tell."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from utils.cli.options import LakeOption, OnlyYearOption, settings_of, years_of
+from utils.cli.output import say
+from utils.errors import InvalidInput
+from utils.settings import AlertSettings
+
+UNCONFIGURED = "Nobody is notified: set DELAYWATCH_ALERT_EMAIL and DELAYWATCH_SMTP, or DELAYWATCH_ALERT_WEBHOOK."
+
+
+def alert(
+    year: OnlyYearOption = None,
+    lake: LakeOption = None,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="With --year: as if nothing of the year had been told.")
+    ] = False,
+) -> None:
+    """Send a test message to all who are notified of runs. With --year: show a run's message, and send nothing."""
+    from utils.monitoring import notifications
+
+    if everything and not year:
+        raise InvalidInput("--everything is about a year; name it with --year.")
+    for one in years_of(year or []):
+        message = notifications.preview(settings_of(lake, needs_warehouse=False), one, everything=everything)
+        say(
+            f"{message.subject}\n\n{message.text}" if message else f"Nothing of {one} is new; nobody would be notified."
+        )
+    if year:
+        return
+    alerts = AlertSettings.from_environment()
+    if not alerts.is_configured:
+        raise InvalidInput(UNCONFIGURED)
+    faults = notifications.send_test(alerts)
+    for name, fault in faults.items():
+        say(fault or f"The {name} took the message.")
+    if any(faults.values()):
+        raise typer.Exit(1)

@@ -1,0 +1,142 @@
+"""`python -m utils bronze`: show or put the year's CSV, from a file or from standard input."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from utils.cli.options import LakeOption, ThreadsOption, WarehouseOption, YearOption, settings_of, years_of
+from utils.cli.output import megabytes, say
+from utils.cli.steps import for_years
+from utils.errors import InvalidInput
+from utils.settings import Settings
+
+STANDARD_INPUT = Path("-")
+FromOption = Annotated[
+    Path | None,
+    # readable=False: without it, click answers a closed file with its usage and exit code 2.
+    typer.Option(
+        "--from",
+        readable=False,
+        allow_dash=True,
+        help="A .csv or .csv.gz to put there as this one year, or - for standard input, plain or compressed with gzip.",
+    ),
+]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace the file that is in bronze.")]
+FewerOption = Annotated[
+    bool, typer.Option("--fewer-flights", help="With --replace: even if months or 5% of a month's flights are gone.")
+]
+BytesOption = Annotated[
+    int | None,
+    typer.Option("--bytes", min=1, help="With --from -: the size of the whole file, which standard input must have."),
+]
+
+
+def bronze(
+    year: YearOption,
+    lake: LakeOption = None,
+    warehouse: WarehouseOption = None,
+    threads: ThreadsOption = None,
+    csv: FromOption = None,
+    replace: ReplaceOption = False,
+    fewer_flights: FewerOption = False,
+    size: BytesOption = None,
+) -> None:
+    """Show the year's CSV in bronze, or put one there with --from; no step changes it afterwards.
+
+    A file that is there is only replaced with --replace, and after the new file was checked from its first to its last
+    row. A new file without some months, or without 5% of a month's flights, also needs --fewer-flights. Standard input
+    can end early unnoticed, so it replaces a file only with --bytes "$(wc -c < FILE)".
+    """
+    settings = settings_of(lake, warehouse, threads, needs_warehouse=False)
+    if csv is None:
+        if replace or size or fewer_flights:
+            raise InvalidInput("--replace, --fewer-flights and --bytes go with --from; give the file too.")
+        for_years(_show, year, settings)
+        return
+    if len(years_of(year)) > 1:
+        raise InvalidInput("--from puts one file as one year; give a single --year.")
+    if size and csv != STANDARD_INPUT:
+        raise InvalidInput("--bytes goes with --from - alone; leave it out.")
+    if replace and csv == STANDARD_INPUT and not size:
+        raise InvalidInput(
+            'Standard input can end early unnoticed, so --replace needs its size too; add --bytes "$(wc -c < FILE)".'
+        )
+
+    def put(settings: Settings, one: int, bars: Progress) -> None:
+        from utils.sources.bronze import put_bronze
+
+        with _file_of(csv, settings, one, size) as path, megabytes(bars, f"{one} check, MB") as show:
+            shown_as = path.name if csv == STANDARD_INPUT else None
+            key = put_bronze(
+                settings, one, path, replace=replace, allow_fewer=fewer_flights, shown_as=shown_as, progress=show
+            )
+        say(key)
+
+    for_years(put, year, settings)
+
+
+def _show(settings: Settings, year: int, _: Progress) -> None:
+    from utils import pipeline
+
+    say(pipeline.bronze_key(settings, year))
+
+
+@contextmanager
+def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iterator[Path]:
+    """Yield the file, or a temporary copy of standard input that is named after its format.
+
+    Raises InvalidInput when standard input is a terminal, or may have ended early.
+    """
+    from utils.sources.bronze import check_csv
+    from utils.storage.folder import FolderStore
+
+    if csv != STANDARD_INPUT:
+        yield csv
+        return
+    if sys.stdin is None or sys.stdin.isatty():
+        raise InvalidInput(
+            "--from - reads standard input, which is closed or a terminal here; add < FILE to the command."
+        )
+    with ExitStack() as stack:
+        try:
+            settings.scratch.mkdir(parents=True, exist_ok=True)
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="delaywatch-", dir=settings.scratch)))
+            path, found, is_cut = _copy_standard_input(folder)
+        except OSError as error:
+            FolderStore(settings.scratch, "DELAYWATCH_SCRATCH").fail(error, "copying standard input")
+        if size and found != size:
+            raise InvalidInput(
+                f"Standard input has {found:,} bytes, but --bytes is {size:,}; "
+                "send the whole file again, with the size of that file."
+            )
+        if is_cut and not size:
+            check_csv(path, year, path.name)  # raises if the input is not a CSV at all
+            raise InvalidInput(
+                "Standard input ends in the middle of a line, so it may have been cut; send the whole file again, or "
+                "add a line end to its last line."
+            )
+        yield path
+
+
+def _copy_standard_input(folder: Path) -> tuple[Path, int, bool]:
+    """Return the copy, its size in bytes, and whether it is plain text that does not end with a line end."""
+    path = folder / "standard-input.csv"
+    with path.open("wb+") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+        size = file.tell()
+        file.seek(0)
+        is_compressed = file.read(2) == b"\x1f\x8b"
+        file.seek(max(0, size - 1))
+        is_cut = not is_compressed and size > 0 and file.read(1) != b"\n"
+    if is_compressed:
+        path = path.rename(path.with_suffix(".csv.gz"))
+    return path, size, is_cut

@@ -1,0 +1,51 @@
+"""`python -m utils health`: one look at everything, once or for ever."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from utils.cli.options import LakeOption, WarehouseOption, settings_of
+from utils.cli.output import say
+from utils.settings import WatchSettings
+from utils.storage.keys import check_year
+
+
+def health(
+    lake: LakeOption = None,
+    warehouse: WarehouseOption = None,
+    year: Annotated[
+        int | None, typer.Option("--year", "-y", help="The year whose bronze must be there; the last complete one.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+    serve: Annotated[
+        str | None, typer.Option("--serve", metavar="HOST:PORT", help="Answer /health there with one word, for ever.")
+    ] = None,
+) -> None:
+    """Print a line each on bronze, last run, warehouse, disk, certificate and backup. Exit code 1 means a problem."""
+    from utils.monitoring import health_page
+
+    if serve:
+        health_page.serve(serve, lambda: _now(lake, warehouse, year))
+    found = _now(lake, warehouse, year)
+    if as_json:
+        say(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        for one in found["findings"]:
+            say(f"{'ok     ' if one['is_well'] else 'PROBLEM'}  {one['what']:<11}  {one['sentence']}")
+    if found["word"] != "ok":
+        raise typer.Exit(1)
+
+
+def _now(lake: str | None, warehouse: str | None, year: int | None) -> dict[str, Any]:
+    """Return the report of this moment. The environment is read each time, because secrets may have changed."""
+    from utils.monitoring import health as checks
+
+    now = datetime.now(UTC)
+    settings, watch = settings_of(lake, warehouse), WatchSettings.from_environment()
+    if year is not None:
+        watch = watch.replace(expected_year=check_year(year))
+    return checks.report(checks.check(settings, watch, now), now)

@@ -1,0 +1,35 @@
+"""`python -m utils prepare`: create what must be there before the first year."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from utils.cli.options import LakeOption, WarehouseOption, settings_of
+from utils.cli.output import say
+from utils.errors import InvalidInput
+from utils.settings import read_secret
+
+
+def prepare(
+    lake: LakeOption = None,
+    warehouse: WarehouseOption = None,
+    reader: Annotated[
+        str | None, typer.Option("--reader", help="A login of Postgres to create that may only read, for dashboards.")
+    ] = None,
+    reader_password_file: Annotated[
+        Path | None,
+        typer.Option("--reader-password-file", readable=False, help="The file that holds this login's password."),
+    ] = None,
+) -> None:
+    """Create lake, tables, view and a read-only login, as far as they are missing; twice changes nothing."""
+    from utils import pipeline
+
+    if (reader is None) != (reader_password_file is None):
+        raise InvalidInput("--reader and --reader-password-file belong together; give both or neither.")
+    settings, login = settings_of(lake, warehouse), None
+    if reader is not None and reader_password_file is not None:
+        login = reader, read_secret(reader_password_file, "The password file")
+    pipeline.prepare(settings, login, say)

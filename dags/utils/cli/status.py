@@ -1,0 +1,53 @@
+"""`python -m utils status`: a table of what lake and warehouse have of every year."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from utils.cli.options import LakeOption, OnlyYearOption, WarehouseOption, settings_of, years_of
+from utils.errors import Missing
+
+COLUMNS = ("year", "bronze", "silver", "gold", "verdicts", "warehouse", "page")
+CAPTION = (
+    "silver counts flights, gold and warehouse airport-days; verdicts are stale when gold, settings, incidents or "
+    "feedback are no longer those that they were made with, unexplained when reasons are not of them"
+)
+NOTHING = "–"
+
+
+def status(year: OnlyYearOption = None, lake: LakeOption = None, warehouse: WarehouseOption = None) -> None:
+    """What lake and warehouse have of every year, and which verdicts were made with other settings than today's."""
+    from utils import pipeline
+
+    settings = settings_of(lake, warehouse, needs_warehouse=False)
+    wanted = years_of(year) if year else None
+    in_lake = {one["year"]: one for one in pipeline.status(settings)}
+    rows = pipeline.warehouse_rows(settings, in_lake) if settings.warehouse else {}
+    years = [one for one in sorted({*in_lake, *rows}) if wanted is None or one in wanted]
+    if not years:
+        raise Missing(
+            f"{settings.lake} has nothing of {'these years' if wanted else 'any year'}; put a CSV into it with "
+            "`python -m utils bronze --year YEAR --from FILE`."
+        )
+    table = Table(*COLUMNS, caption=CAPTION)
+    for one in years:
+        table.add_row(str(one), *_cells(in_lake.get(one), rows.get(one)))
+    Console().print(table)
+
+
+def _cells(year: Mapping[str, Any] | None, warehouse_rows: int | None) -> list[str]:
+    """Return the row of one year without its first cell. year: None if the lake has nothing of it."""
+    in_warehouse = NOTHING if warehouse_rows is None else f"{warehouse_rows:,}"
+    if year is None:
+        return [*[NOTHING] * 4, in_warehouse, NOTHING]
+    silver, gold = (f"{year[name]:,}" if year[name] is not None else NOTHING for name in ("silver_rows", "gold_rows"))
+    verdicts = str(len(year["detectors"]))
+    for state in ("stale", "unexplained"):
+        if names := [name for name, found in year["detectors"].items() if found == state]:
+            verdicts += f", {state}: {', '.join(names)}"
+    bronze = (year["bronze"] or NOTHING).removeprefix("01_bronze/")
+    return [bronze, silver, gold, verdicts, in_warehouse, "yes" if year["has_page"] else NOTHING]

@@ -1,0 +1,37 @@
+"""`python -m utils sweep`: remove what is older than the settings keep."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from utils.cli.options import LakeOption, settings_of
+from utils.cli.output import say
+from utils.settings import WatchSettings
+
+UNCONFIGURED = (
+    "Nothing is ever removed until DELAYWATCH_KEEP_LOGS_DAYS, DELAYWATCH_KEEP_PLOTS_YEARS or "
+    "DELAYWATCH_KEEP_SILVER_YEARS says how much stays."
+)
+
+
+def sweep(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and remove nothing.")] = False,
+    lake: LakeOption = None,
+) -> None:
+    """Remove logs, plots and flights in silver that are older than DELAYWATCH_KEEP_* say; bronze and gold never."""
+    from utils.monitoring import retention
+
+    watch = WatchSettings.from_environment()
+    if not watch.removes_anything:
+        say(UNCONFIGURED)
+        return
+    needs_lake = bool(watch.keep_plots_years or watch.keep_silver_years)
+    settings = settings_of(lake, needs_lake=needs_lake, needs_warehouse=False)
+    found = retention.sweep(settings, watch, datetime.now(UTC), dry_run)
+    for one in found:
+        say(f"{'Kept' if one.why_not else 'Would go' if dry_run else 'Gone'}: {one}")
+    if not found:
+        say("Nothing is old enough to go.")

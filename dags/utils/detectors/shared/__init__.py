@@ -1,0 +1,1 @@
+"""What detectors share; no detector lives here, and `NAMES` skips this folder."""

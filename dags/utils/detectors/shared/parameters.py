@@ -1,0 +1,75 @@
+"""The base of every detector's parameter model: strict types, and a sentence for a value that cannot be.
+
+Which parameters there are, their bounds and defaults, is each detector's own business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from utils.errors import InvalidInput
+
+
+class Parameters(BaseModel):
+    """Parameters of one detector. Nothing is converted, except a whole number that stands for a fraction."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def checked(cls, detector: str, given: Mapping[str, object]) -> Self:
+        """Return the parameters with the defaults for those that are not in `given`.
+
+        Raises InvalidInput that names the detector, the parameter, its value and the values that it may have.
+        """
+        try:
+            return cls.model_validate({**given})
+        except ValidationError as error:
+            name = error.errors()[0]["loc"][0]
+            if name not in cls.model_fields:
+                known = ", ".join(cls.model_fields)
+                raise InvalidInput(f"{detector} has no parameter {name}; it has {known}.") from None
+            allowed = _allowed(cls.model_json_schema()["properties"][name])
+            raise InvalidInput(f"{detector}: {name} is {given[str(name)]!r}; it must be {allowed}.") from None
+
+    @classmethod
+    def table(cls) -> list[dict[str, object]]:
+        """Return one row per parameter for people: its name, default, allowed values and meaning."""
+        return [
+            {
+                "parameter": name,
+                "default": schema["default"],
+                "allowed": _allowed(schema),
+                "meaning": schema.get("description", ""),
+            }
+            for name, schema in cls.model_json_schema()["properties"].items()
+        ]
+
+
+def _ascending(levels: tuple[float, ...]) -> tuple[float, ...]:
+    if list(levels) != sorted(levels):
+        raise ValueError("the levels do not ascend")
+    return levels
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value  # a list is what YAML has
+
+
+_Level = TypeVar("_Level")
+# The scores from which a day is mild, strong and extreme: `Levels[Annotated[float, Field(ge=1, le=365)]]`.
+Levels = Annotated[tuple[_Level, _Level, _Level], BeforeValidator(_tuple), AfterValidator(_ascending)]
+
+
+def _allowed(schema: Mapping[str, Any]) -> str:
+    """Return the values that the JSON schema of a parameter allows: `a whole number from 2 to 366`."""
+    if schema["type"] == "boolean":
+        return "true or false"
+    if schema["type"] == "array":
+        items = schema["prefixItems"]
+        low, high = items[0]["minimum"], items[0]["maximum"]
+        return f"a list of {len(items)} ascending numbers from {low:g} to {high:g}, such as {schema['default']}"
+    kind = "a whole number" if schema["type"] == "integer" else "a number"
+    return f"{kind} from {schema['minimum']:g} to {schema['maximum']:g}"

@@ -1,0 +1,220 @@
+"""A year as the Bureau or Kaggle publishes it now into bronze, whole or not at all.
+
+Files that were fetched are kept in scratch space until the whole year is in bronze, so that a fetch which failed on the
+way does not ask for them again. `bts` and `kaggle` are the sources, `bronze` decides what the CSV may replace.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from utils.errors import Busy, InvalidInput
+from utils.reporting import wording
+from utils.settings import Settings
+from utils.sources import SOURCES, bts, kaggle, record
+from utils.sources.bronze import put_bronze
+from utils.sources.download import Client, File, Patience, Progress, Version
+from utils.sources.folder import months_in
+from utils.storage import keys
+from utils.storage.folder import FolderStore, make_private
+from utils.storage.lake import Lake
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    """One year from one source, and the choices of the person who asked for it; see `into_bronze`."""
+
+    settings: Settings
+    year: int
+    source: str
+    so_far: bool
+    replace: bool
+    today: date
+    progress: Progress | None
+
+    @property
+    def scratch(self) -> Path:
+        """Where its files wait."""
+        return self.settings.scratch / "delaywatch-fetch" / f"{self.source}-{self.year}"
+
+
+def into_bronze(
+    settings: Settings,
+    year: int,
+    source: str = "bts",
+    *,
+    folder: Path | None = None,
+    so_far: bool = False,
+    replace: bool = False,
+    today: date | None = None,
+    progress: Progress | None = None,
+    patience: Patience | None = None,
+) -> str:
+    """Put the year as the source has it now into bronze, at once, and return its key.
+
+    A year that an earlier fetch wrote and that the source has not changed since is not fetched again. A newer version
+    of it takes its place; a file of another source or of a person, or one with more flights, only with `replace`.
+    folder: the Bureau's months that were downloaded by hand; then the network is not used. so_far: also a year of the
+    Bureau whose last months are not published yet. today: None: the present day. patience: with servers.
+    Raises an error by kind, and leaves bronze as it was, when the source does not have the year, a file of it does not
+    come through whole, or the file in bronze must not be replaced.
+    """
+    _check(year, source)
+    today = today or datetime.now(UTC).date()
+    wanted = _Fetch(settings, year, source, so_far, replace, today, progress)
+    lake, (key, compressed) = Lake(settings), keys.bronze_keys(year)
+    if lake.has(compressed) and not replace:
+        raise InvalidInput(
+            f"{compressed} is already in {lake.uri}; repeat the command with --replace to put {key} in its place."
+        )
+    with _client(settings, source, patience) as client:
+        if folder is None and not lake.has(compressed) and _is_current(wanted, lake, client):
+            log.info("%s: as %s has it now; nothing to fetch", key, source)
+            return key
+        try:
+            with _alone(wanted.scratch, year):
+                _fetch(wanted, lake, client, folder)
+        except OSError as error:
+            FolderStore(wanted.scratch, "DELAYWATCH_SCRATCH").fail(error, f"fetching {year}")
+    return key
+
+
+def is_published(settings: Settings, year: int, source: str = "bts", patience: Patience | None = None) -> bool:
+    """Whether the source has the last file of the whole year. Raises Unavailable when it does not answer."""
+    _check(year, source)
+    if source == "bts":
+        url = bts.month_url(settings.bts_url, year, bts.months(year)[-1])
+    else:
+        url = kaggle.year_url(settings.kaggle_url, year)
+    with _client(settings, source, patience) as client:
+        return client.version(url) is not None
+
+
+def _check(year: int, source: str) -> None:
+    if source not in SOURCES:
+        raise InvalidInput(f"There is no source {source}; choose one of {', '.join(SOURCES)}.")
+    keys.check_year(year)
+
+
+@contextmanager
+def _client(settings: Settings, source: str, patience: Patience | None) -> Iterator[Client]:
+    auth = kaggle.auth(settings.kaggle_token_file) if source == "kaggle" else None
+    with closing(Client(patience or Patience(), auth)) as client:
+        yield client
+
+
+@contextmanager
+def _alone(folder: Path, year: int) -> Iterator[None]:
+    """Create the folder for this process alone. Raises Busy when another one fetches there."""
+    make_private(folder.parent)
+    folder.mkdir(exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(f"Another run is fetching {year}; wait until it has ended.") from error
+        folder.mkdir(exist_ok=True)  # the one that had the lock may have been done with it
+        yield
+
+
+def _fetch(wanted: _Fetch, lake: Lake, client: Client, folder: Path | None) -> None:
+    """Write the year's CSV in scratch space and put it into bronze; then remove what waited there."""
+    csv = wanted.scratch / f"{wanted.year}.csv"
+    try:
+        files = _download(wanted, client) if folder is None else months_in(folder, wanted.year, so_far=wanted.so_far)
+        fetched = _write_csv(wanted, files, csv, deletes_bad_files=folder is None)
+        _put(wanted, lake, csv, fetched)
+    finally:
+        csv.unlink(missing_ok=True)
+    if fetched["is_whole"]:
+        shutil.rmtree(wanted.scratch)
+
+
+def _download(wanted: _Fetch, client: Client) -> dict[int, File]:
+    """Return the year's files by month; Kaggle's single file as month 0."""
+    settings, year, scratch = wanted.settings, wanted.year, wanted.scratch
+    if wanted.source == "kaggle":
+        return {0: kaggle.download(client, settings.kaggle_url, year, scratch, wanted.progress)}
+    return bts.download(
+        client, settings.bts_url, year, scratch, so_far=wanted.so_far, today=wanted.today, progress=wanted.progress
+    )
+
+
+def _write_csv(wanted: _Fetch, files: dict[int, File], csv: Path, *, deletes_bad_files: bool) -> record.Record:
+    """Write `csv` from the files, and return the record of both."""
+    year, rows, is_whole = wanted.year, dict[int, int](), True
+    if wanted.source == "bts":
+        rows = bts.write_csv(files, year, csv, deletes_bad_files=deletes_bad_files)
+        is_whole = [*files] == bts.months(year)
+    else:
+        kaggle.write_csv(files[0], csv)
+    read = f"{sum(file.bytes for file in files.values()):,} bytes in {wording.count(len(files), 'file')}"
+    log.info("%d: %s%s", year, f"{sum(rows.values()):,} flights, " if rows else "", read)
+    if not is_whole:
+        log.warning("%d is not complete; fetch it again when its other months are published", year)
+    with csv.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "year": year,
+        "source": wanted.source,
+        "is_whole": is_whole,
+        "bytes": csv.stat().st_size,
+        "sha256": sha256,
+        "flights_by_month": {str(month): count for month, count in rows.items()},
+        "files": [file.record() for file in files.values()],
+    }
+
+
+def _put(wanted: _Fetch, lake: Lake, csv: Path, fetched: record.Record) -> None:
+    """Write CSV and record into bronze in an order in which a cut between them lets no part of a year pass as whole."""
+    year, replace = wanted.year, wanted.replace
+    before = record.read(lake, year)
+    if before and not replace:
+        replace = record.is_earlier_version(*before, fetched)
+        if replace and (lost := record.lost(before[0], fetched)):
+            raise InvalidInput(
+                f"{wanted.source} has less of {year} now than bronze: {lost}. See what happened there, or repeat the "
+                "command with --replace."
+            )
+
+    def write_record() -> None:
+        if not fetched["is_whole"]:  # a CSV without a fitting record counts as whole; this one fits the older part, too
+            record.write(lake, year, {**fetched, "bytes_before": record.unfinished_bytes(lake, year)})
+
+    put_bronze(
+        *(wanted.settings, year, csv),
+        replace=replace,
+        allow_fewer=True,
+        shown_as=f"the year {year} from {wanted.source}",
+        before_upload=write_record,
+    )
+    if fetched["is_whole"]:
+        record.write(lake, year, fetched)
+
+
+def _is_current(wanted: _Fetch, lake: Lake, client: Client) -> bool:
+    """Whether bronze has the whole year from this source, which has changed none of its files since.
+
+    Whoever may write into bronze may write the record too, so no other host is asked, or shown the token, than ours.
+    """
+    known = record.of_csv(lake, wanted.year)
+    if known is None or known["source"] != wanted.source or not known["is_whole"]:
+        return False
+    base = wanted.settings.bts_url if wanted.source == "bts" else wanted.settings.kaggle_url
+    try:
+        files = [(str(file["url"]), Version(**file["version"])) for file in known["files"]]
+    except (TypeError, KeyError):
+        return False
+    return all(
+        url.startswith(f"{base}/") and version.is_known and client.version(url) == version for url, version in files
+    )

@@ -1,0 +1,246 @@
+"""A lake in an S3 bucket. What a fault of S3 asks of a person is `s3_faults`'."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
+from typing_extensions import override
+
+from utils.errors import DelaywatchError, cannot_read
+from utils.settings import Settings
+from utils.storage.s3_faults import TRIES, s3_error
+from utils.storage.stores import Source, Store
+
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60  # of one try: until S3 takes the connection, and between two of its bytes
+# SeaweedFS sends ranges of this size at 230 MB/s, of 4 MiB at 95 MB/s, and a whole large object at 7 to 11 MB/s.
+RANGE_BYTES = 16 << 20
+
+
+class BucketSource(Source):
+    """An S3 object, pinned to one ETag: a GET of another version is refused by the server (If-Match)."""
+
+    is_remote = True
+
+    is_remote = True
+
+    def __init__(self, store: BucketStore, key: str, size: int, etag: str) -> None:
+        """An object of `size` bytes whose `etag` is as S3 wrote it, in quotes."""
+        self.key, self.size, self.etag, self._store = key, size, etag, store
+
+    @override
+    def read(self, start: int, end: int) -> bytes:
+        end = min(end, self.size)
+        if end <= start:
+            return b""
+        with self._store.errors(f"reading {self.key}"):
+            starts = range(start, end, RANGE_BYTES)
+            return b"".join(
+                self._store.content(self.key, at, min(at + RANGE_BYTES, end), self.etag)[0] for at in starts
+            )
+
+    @override
+    def still_the_same(self) -> bool:
+        with self._store.errors(f"reading {self.key}"):
+            return bool(self._store.head(self.key)["ETag"] == self.etag)
+
+    @override
+    def close(self) -> None:
+        """Nothing stays open between two reads."""
+
+
+class BucketStore(Store):
+    """A lake in an S3 bucket or below a prefix of it, at AWS or at any endpoint that speaks S3."""
+
+    def __init__(self, settings: Settings, bucket: str, prefix: str = "") -> None:
+        """Remember where the lake is; the first request opens the connection. Use `open_store`."""
+        self.bucket, self.prefix = bucket, prefix
+        self._settings = settings
+
+    @cached_property
+    def client(self) -> Any:
+        """The boto3 client, made when it is first needed, inside `errors`; safe to use from threads."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self._settings.aws_endpoint_url,
+            region_name=self._settings.aws_region,
+            aws_access_key_id=self._settings.aws_access_key_id,
+            aws_secret_access_key=self._settings.aws_secret_access_key,
+            aws_session_token=self._settings.aws_session_token,
+            config=Config(
+                connect_timeout=CONNECT_TIMEOUT_S,
+                read_timeout=READ_TIMEOUT_S,
+                retries={"total_max_attempts": TRIES, "mode": "standard"},
+                max_pool_connections=max(10, 2 * self._settings.threads),
+                request_checksum_calculation="when_required",
+            ),
+        )
+
+    @property
+    def _endpoint(self) -> str | None:
+        """The address of an S3 that is not AWS, as it was set or as the client found it in a file of AWS."""
+        if self._settings.aws_endpoint_url or "client" not in self.__dict__:
+            return self._settings.aws_endpoint_url
+        found = str(self.client.meta.endpoint_url)
+        return None if _is_aws(found) else found
+
+    def where(self, key: str) -> dict[str, str]:
+        """Bucket and full key, as boto3 takes them."""
+        return {"Bucket": self.bucket, "Key": f"{self.prefix}/{key}" if self.prefix else key}
+
+    def content(self, key: str, start: int, end: int, etag: str | None = None) -> tuple[bytes, int, str]:
+        """Return the object's bytes [start, end), its size and its ETag. Raises boto3's errors.
+
+        etag: the version that is wanted; the server refuses another one.
+        """
+        condition = {"IfMatch": etag} if etag else {}
+        failures = 0
+        while True:
+            answer = self.client.get_object(**self.where(key), Range=f"bytes={start}-{end - 1}", **condition)
+            try:
+                data = bytes(answer["Body"].read())
+            except (HTTPClientError, IncompleteReadError):  # boto3 itself tries again only before the first byte
+                failures += 1
+                if failures == TRIES:
+                    raise
+            else:
+                size = int(answer.get("ContentRange", f"/{len(data)}").rpartition("/")[2])
+                return data, size, str(answer["ETag"])
+
+    def head(self, key: str) -> dict[str, Any]:
+        """What S3 knows of the object without its bytes. Raises boto3's errors."""
+        try:
+            return dict(self.client.head_object(**self.where(key)))
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in ("400", "403"):
+                # An answer to HEAD has no body and so no reason, such as an expired token: one to GET has.
+                self.client.get_object(**self.where(key), Range="bytes=0-0")
+            raise
+
+    @contextmanager
+    def errors(self, doing: str) -> Iterator[None]:
+        """Turn an error answer of S3, and a fault that keeps boto3 from asking it, into the error of `s3_faults`."""
+        try:
+            yield
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
+            raise self._error(code, status, doing=doing) from error
+        except BotoCoreError as error:
+            classes = [of_botocore.__name__ for of_botocore in type(error).__mro__]
+            if "certificate has expired" in str(error):  # of OpenSSL; botocore has no class of its own for it
+                classes.insert(0, "CertificateExpired")
+            raise self._error(*classes, doing=doing) from error
+        except RecursionError as error:  # botocore asks a server that redirects every request for a region, and again
+            raise self._error("301", doing=doing) from error
+        except ValueError as error:
+            if "endpoint" not in str(error):  # boto3 has no class of its own for an endpoint that is no URL
+                raise
+            raise self._error("EndpointProviderError", doing=doing) from error
+
+    def _error(self, *codes: str, doing: str) -> DelaywatchError:
+        return s3_error(codes, self._settings, self._endpoint, doing)
+
+    @override
+    def create(self) -> bool:
+        doing = "looking for the bucket"
+        with self.errors(doing):
+            try:
+                # A listing, as a HEAD of the bucket cannot tell a wrong key from one without rights.
+                self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.where("")["Key"], MaxKeys=1)
+            except self.client.exceptions.NoSuchBucket as error:
+                if _is_aws(self.client.meta.endpoint_url):  # its region, owner and policies are the operator's choice
+                    raise self._error("NoSuchBucket", doing=doing) from error
+            else:
+                return False
+        with self.errors("making the bucket"):
+            region = self.client.meta.region_name
+            # S3 wants the region spelled out unless it is the one that it had first.
+            where = {} if region in ("us-east-1", "aws-global") else {"LocationConstraint": region}
+            try:
+                self.client.create_bucket(Bucket=self.bucket, **({"CreateBucketConfiguration": where} if where else {}))
+            except (self.client.exceptions.BucketAlreadyOwnedByYou, self.client.exceptions.BucketAlreadyExists):
+                return False  # somebody else was first
+        return True
+
+    @override
+    def get(self, key: str) -> bytes | None:
+        with self.errors(f"reading {key}"):
+            try:
+                first, size, etag = self.content(key, 0, RANGE_BYTES)
+            except self.client.exceptions.NoSuchKey:
+                return None
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") in ("416", "InvalidRange"):
+                    return b""  # an empty object has no range
+                raise
+        if len(first) == size:
+            return first
+        return first + BucketSource(self, key, size, etag).read(len(first), size)
+
+    def _etag(self, key: str) -> str | None:
+        with self.errors(f"reading {key}"):
+            try:
+                return str(self.head(key)["ETag"]).strip('"')
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey"):
+                    return None
+                raise
+
+    @override
+    def has(self, key: str) -> bool:
+        return self._etag(key) is not None
+
+    @override
+    def put(self, key: str, data: bytes) -> None:
+        # The ETag of a plain PUT is the MD5 of its bytes; where it is not (KMS), the object is simply written again.
+        if self._etag(key) == hashlib.md5(data, usedforsecurity=False).hexdigest():
+            return
+        with self.errors(f"writing {key}"):
+            self.client.put_object(**self.where(key), Body=data)
+
+    @override
+    def adopt(self, path: Path, key: str) -> None:
+        self.put(key, path.read_bytes())
+
+    @override
+    def upload(self, path: Path, key: str) -> None:
+        try:
+            file = path.open("rb")
+        except OSError as error:
+            raise cannot_read(path, error) from error
+        with file, self.errors(f"writing {key}"):  # upload_file would hide the ClientError in one of boto3's own
+            self.client.upload_fileobj(file, *self.where(key).values())
+
+    @override
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            with self.errors(f"deleting {key}"):
+                self.client.delete_object(**self.where(key))
+
+    @override
+    def list(self, prefix: str) -> list[str]:
+        full = self.where(prefix)["Key"]
+        skip = len(self.prefix) + 1 if self.prefix else 0
+        with self.errors(f"listing {prefix}"):
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=full)
+            return sorted(item["Key"][skip:] for page in pages for item in page.get("Contents", ()))
+
+    @override
+    def open(self, key: str) -> BucketSource:
+        with self.errors(f"reading {key}"):
+            head = self.head(key)
+            return BucketSource(self, key, int(head["ContentLength"]), str(head["ETag"]))
+
+
+def _is_aws(endpoint: str) -> bool:
+    host = urlsplit(endpoint).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn", ".amazonaws.eu"))

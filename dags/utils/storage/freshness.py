@@ -1,0 +1,131 @@
+"""What each gold table of a year was made from, compared with what is there: missing, stale or current.
+
+A table is current when it was made from exactly the file that is there now: airport-days from the sums of silver,
+verdicts from the airport-days, explanations from the verdicts of the published detector. Whether settings have changed
+since is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from utils.errors import Missing
+from utils.storage import keys
+from utils.storage.lake import Lake
+from utils.storage.parquet import content_hash, made_from
+
+
+class State(StrEnum):
+    """How a table relates to the file that it must be made from."""
+
+    MISSING = "missing"
+    STALE = "stale"
+    CURRENT = "current"
+
+
+@dataclass(frozen=True)
+class GoldTable:
+    """One table as it was when it was first looked at; its bytes are read once."""
+
+    lake: Lake
+    year: int
+    key: str
+    step: str  # that writes it
+    source: str  # what it must be made from, in words
+    source_hash: Callable[[], str | None]
+
+    @cached_property
+    def _data(self) -> bytes | None:
+        return self.lake.store.get(self.key)
+
+    @cached_property
+    def _file(self) -> pq.ParquetFile:
+        try:
+            return pq.ParquetFile(pa.BufferReader(self._data))
+        except pa.ArrowInvalid as error:
+            raise self.lake.damaged(self.key) from error
+
+    @cached_property
+    def hash(self) -> str | None:
+        """The hash that tables made from this one carry; None if it is missing."""
+        return None if self._data is None else content_hash(self._data)
+
+    @cached_property
+    def state(self) -> State:
+        """Raises Missing without the silver of the year, Damaged when a file cannot be read."""
+        if self._data is None:
+            return State.MISSING
+        source_hash = self.source_hash()
+        is_current = source_hash is not None and made_from(self._file.schema_arrow) == source_hash
+        return State.CURRENT if is_current else State.STALE
+
+    @property
+    def rows(self) -> int | None:
+        """The number of rows; None if the table is missing."""
+        return None if self._data is None else int(self._file.metadata.num_rows)
+
+    def read(self, columns: list[str] | None = None) -> pa.Table:
+        """Return the table, or some of its columns. Raises Missing unless it is current, and Damaged."""
+        again = f"run the {self.step} step of {self.year} again."
+        if self.state is State.MISSING:
+            raise Missing(f"{self.key} is not in {self.lake.uri}; {again}")
+        if self.state is State.STALE:
+            raise Missing(f"{self.key} in {self.lake.uri} was made from another {self.source} than is there; {again}")
+        return self.read_any(columns)
+
+    def read_any(self, columns: list[str] | None = None) -> pa.Table:
+        """Return the table, which must be there, whether it is stale or current. Raises Damaged."""
+        try:
+            return self._file.read(columns=columns)
+        except pa.ArrowInvalid as error:
+            raise self.lake.damaged(self.key) from error
+
+
+@dataclass(frozen=True)
+class Gold:
+    """The gold tables of one year."""
+
+    airport_days: GoldTable
+    anomalies: dict[str, GoldTable]  # by detector: those that are there, and the published one
+    explanations: dict[str, GoldTable]  # by name, all of keys.EXPLANATIONS
+    published: GoldTable  # the verdicts that are explained
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether reasons, factors and events are those of the published verdicts."""
+        return all(table.state is State.CURRENT for table in self.explanations.values())
+
+    @property
+    def needed(self) -> list[GoldTable]:
+        """Every table without which the year is not finished."""
+        return [self.airport_days, self.published, *self.explanations.values()]
+
+
+def gold_of(lake: Lake, year: int, published: str) -> Gold:
+    """Return the gold tables of the year; `published` is the detector whose verdicts are explained."""
+
+    def table(key: str, step: str, source: str, source_hash: Callable[[], str | None]) -> GoldTable:
+        return GoldTable(lake, year, key, step, source, source_hash)
+
+    days = table(keys.airport_days_key(year), "gold", "silver", lambda: lake.manifest(year).get("sums"))
+    anomalies = {
+        name: table(keys.anomalies_key(year, name), "detect", "table of airport-days", lambda: days.hash)
+        for name in sorted({published, *lake.detectors_of(year)})
+    }
+    verdicts = anomalies[published]
+    explanations = {
+        name: table(keys.explanation_key(year, name), "explain", "file of verdicts", lambda: verdicts.hash)
+        for name in keys.EXPLANATIONS
+    }
+    return Gold(days, anomalies, explanations, verdicts)
+
+
+def joint_hash(params_hashes: Iterable[str]) -> str:
+    """Return one hash for the settings of all verdicts of a year, in the order of the detectors' names."""
+    return content_hash("".join(params_hashes).encode())[:12]

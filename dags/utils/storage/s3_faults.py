@@ -1,0 +1,134 @@
+"""What a fault of S3 asks of a person, and whether it may pass: a table of error codes, HTTP statuses and botocore's
+classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from utils.errors import DelaywatchError, InvalidInput, Missing, Unavailable
+from utils.settings import Settings
+
+TRIES = 4  # of one request to S3, the first included
+
+Fault = tuple[type[DelaywatchError], str]  # the message may use the names that `s3_error` fills in
+
+_NO_ANSWER = Unavailable, "S3{at} does not answer while {doing}; start it or correct AWS_ENDPOINT_URL."
+_BROKEN = Unavailable, "S3{at} broke the connection while {doing}; run the step again."
+_BUSY = (
+    Unavailable,
+    ("S3{at} is busy or at fault ({code}) in {tries} tries of {doing}; wait a while and run the step again."),
+)
+_UNKNOWN = Unavailable, "S3{at} failed while {doing} ({code}); look that up in its manual and run the step again."
+_FULL = Unavailable, "No space left on S3{at} while {doing}; free some space and run the step again."
+_CHANGED = Unavailable, "The object changed while {doing}; run the step again when its upload has ended."
+_GONE = Missing, "An object that was there is gone while {doing}; put it back and run the step again."
+_KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the connection aws_default."
+_NAME = InvalidInput, "S3 allows no such name of a bucket as in {lake}; correct DELAYWATCH_LAKE."
+_TOKEN = InvalidInput, "The S3 session token is not valid, or no longer; renew the credentials of {lake}."
+_DENIED = InvalidInput, "No permission on {lake} while {doing}; allow this key to list, read, write and delete there."
+_CLOSED = InvalidInput, "S3{at} has closed the bucket or the account of {lake}; ask who provides it."
+_ELSEWHERE = (
+    InvalidInput,
+    (
+        "{lake} is in another region or at another address{at}; correct AWS_DEFAULT_REGION and AWS_ENDPOINT_URL, or "
+        "aws_default."
+    ),
+)
+
+FAULTS: Mapping[str, Fault] = {
+    # Classes of botocore, when there is no answer.
+    "ConnectionError": _NO_ANSWER,
+    "ReadTimeoutError": _NO_ANSWER,
+    "HTTPClientError": _BROKEN,
+    "IncompleteReadError": _BROKEN,
+    "CertificateExpired": (
+        InvalidInput,
+        "The certificate of S3{at} has expired; renew it there, then run the step again.",
+    ),
+    "SSLError": (
+        InvalidInput,
+        "No encrypted connection to S3{at} while {doing}; write http:// into AWS_ENDPOINT_URL if it speaks no TLS, "
+        "else let AWS_CA_BUNDLE name its certificate.",
+    ),
+    "EndpointProviderError": (
+        InvalidInput,
+        "The S3 endpoint{at} is no URL; correct AWS_ENDPOINT_URL, for example to http://localhost:8333.",
+    ),
+    "InvalidRegionError": (
+        InvalidInput,
+        "{region} is no region of S3; correct AWS_DEFAULT_REGION or aws_default.",
+    ),
+    "NoCredentialsError": (InvalidInput, "No S3 credentials for {lake}; " + _KEYS),
+    "PartialCredentialsError": (InvalidInput, "Only half of the S3 credentials for {lake}; " + _KEYS),
+    "ProfileNotFound": (InvalidInput, "The profile that AWS_PROFILE names is not in ~/.aws; correct AWS_PROFILE."),
+    "ParamValidationError": _NAME,
+    # Error codes of S3.
+    "InvalidBucketName": _NAME,
+    "NoSuchBucket": (
+        Missing,
+        "The bucket of the lake {lake} does not exist{at}; correct DELAYWATCH_LAKE, or create it with "
+        "`aws s3 mb s3://{bucket}`.",
+    ),
+    "InvalidAccessKeyId": (
+        InvalidInput,
+        "S3{at} does not know this access key; correct AWS_ACCESS_KEY_ID or aws_default.",
+    ),
+    "SignatureDoesNotMatch": (
+        InvalidInput,
+        "S3{at} refuses the secret key; correct AWS_SECRET_ACCESS_KEY or aws_default.",
+    ),
+    "InvalidToken": _TOKEN,
+    "ExpiredToken": _TOKEN,
+    "TokenRefreshRequired": _TOKEN,
+    "RequestTimeTooSkewed": (
+        InvalidInput,
+        "This machine's clock is wrong for S3; set the time (for example with chrony).",
+    ),
+    "AuthorizationHeaderMalformed": _ELSEWHERE,
+    "PermanentRedirect": _ELSEWHERE,
+    "AccessDenied": _DENIED,
+    "Forbidden": _DENIED,
+    "AllAccessDisabled": _CLOSED,
+    "AccountProblem": _CLOSED,
+    "InsufficientStorage": _FULL,
+    "NoSuchKey": _GONE,
+    "InvalidObjectState": (
+        InvalidInput,
+        "An object is in an archive of S3 while {doing}; restore it and run the step again.",
+    ),
+    "PreconditionFailed": _CHANGED,
+    "SlowDown": _BUSY,
+    "ServiceUnavailable": _BUSY,
+    "InternalError": _BUSY,
+    "RequestTimeout": _BUSY,
+    # HTTP statuses: an answer to HEAD has nothing else.
+    "301": _ELSEWHERE,
+    "403": _DENIED,
+    "404": _GONE,
+    "412": _CHANGED,
+    "500": _BUSY,
+    "502": _BUSY,
+    "503": _BUSY,
+    "504": _BUSY,
+    "507": _FULL,
+}
+
+
+def s3_error(codes: Sequence[str], settings: Settings, endpoint: str | None, doing: str) -> DelaywatchError:
+    """Return the error for a fault that `codes` name, narrowest first.
+
+    codes: an error code of S3 and the HTTP status, or classes of botocore. endpoint: the address of an S3 that is not
+    AWS. doing: the request, in words.
+    """
+    kind, message = next((FAULTS[code] for code in codes if code in FAULTS), _UNKNOWN)
+    text = message.format(
+        at=f" at {endpoint}" if endpoint else "",
+        doing=doing,
+        code=codes[0],
+        tries=TRIES,
+        lake=settings.lake,
+        bucket=settings.lake.partition("://")[2].partition("/")[0],
+        region=settings.aws_region or "The default",
+    )
+    return kind(text)

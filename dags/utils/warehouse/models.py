@@ -1,0 +1,324 @@
+"""The tables of a new warehouse in SQLAlchemy: comments, checks, indexes, and the view that counts feedback.
+
+Names and types of the columns are those of `schemas.py`, keys those of `tables.py`. A change here needs a migration
+for the warehouses that exist; a test compares the two. The wide view for analysts is in `view.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
+
+from utils import schemas
+from utils.warehouse.tables import SCHEMA, TABLES
+
+METADATA = sa.MetaData(schema=SCHEMA)
+TYPES: dict[pa.DataType, sa.types.TypeEngine[Any]] = {
+    pa.bool_(): sa.Boolean(),
+    pa.date32(): sa.Date(),
+    pa.float32(): sa.REAL(),
+    pa.int16(): sa.SmallInteger(),
+    pa.int32(): sa.Integer(),
+    pa.int64(): sa.BigInteger(),
+    pa.string(): sa.Text(),
+    pa.timestamp("us", "UTC"): sa.TIMESTAMP(timezone=True),
+}
+# A year is written together and its rows stay together, so block ranges find it with next to no index to keep up.
+BLOCK_RANGES: dict[str, Any] = {"postgresql_using": "brin", "postgresql_with": {"autosummarize": "on"}}
+# Half of every page of these tables stays empty for the next version of its rows. An upsert that changes a whole year
+# then writes no index and leaves each row where it lies: it takes a third of the time, and after four such upserts
+# airport_days has 31 MB instead of 76. Rows of the other tables come and go with the flags and are seldom changed.
+HALF_EMPTY = ("airport_days", "anomalies")
+DAY = {
+    "origin": "airport of departure, IATA code",
+    "fl_date": "calendar day of the scheduled departure, local time",
+}
+
+
+def _table(
+    name: str,
+    comment: str,
+    *,
+    columns: Mapping[str, str],
+    checks: Mapping[str, str] | None = None,
+    indexes: Sequence[sa.Index] = (),
+) -> None:
+    """Add the table to METADATA. columns: their comments. checks: conditions by name."""
+    table = TABLES[name]
+    sa.Table(
+        name,
+        METADATA,
+        *(
+            sa.Column(
+                field.name,
+                JSONB() if field.name in table.json_columns else TYPES[field.type],
+                primary_key=field.name in table.key,
+                autoincrement=False,
+                nullable=field.nullable,
+                comment=columns[field.name],
+            )
+            for field in table.schema
+        ),
+        *(sa.CheckConstraint(condition, check) for check, condition in (checks or {}).items()),
+        *indexes,
+        comment=comment,
+    )
+
+
+_table(
+    "airport_days",
+    "One row per airport and calendar day between its first and its last scheduled day of the year",
+    columns={
+        **DAY,
+        "scheduled": "flights scheduled to depart",
+        "departed": "flights that departed: scheduled and not cancelled",
+        "cancelled": "flights cancelled",
+        "diverted": "flights that landed elsewhere",
+        "mean_dep_delay_min": "mean departure delay of departed flights, minutes; early is negative",
+        "std_dep_delay_min": "standard deviation of the departure delay, minutes",
+        "delayed_15": "flights that departed 15 minutes late or more",
+        "delayed_60": "flights that departed 60 minutes late or more",
+        "disrupted": "flights that departed more than 60 minutes late, or were cancelled",
+        "mean_effective_delay_min": "mean over scheduled flights, minutes: delay capped at 120, "
+        "a cancelled flight counts as 120",
+        "std_effective_delay_min": "standard deviation of the effective delay, minutes",
+        "max_dep_delay_min": "longest departure delay, minutes",
+        "carrier_min": "minutes of arrival delay caused by the carrier",
+        "weather_min": "minutes of arrival delay caused by weather",
+        "nas_min": "minutes of arrival delay caused by the national airspace system",
+        "security_min": "minutes of arrival delay caused by security",
+        "late_aircraft_min": "minutes of arrival delay caused by a late incoming aircraft",
+        "cancelled_carrier": "flights cancelled by the carrier (code A)",
+        "cancelled_weather": "flights cancelled for weather (code B)",
+        "cancelled_nas": "flights cancelled by the national airspace system (code C)",
+        "cancelled_security": "flights cancelled for security (code D)",
+    },
+    checks={
+        "airport_days_counts_not_negative": "least(scheduled, departed, cancelled, diverted, delayed_15, delayed_60,"
+        " disrupted, cancelled_carrier, cancelled_weather, cancelled_nas, cancelled_security) >= 0",
+        "airport_days_not_above_scheduled": "greatest(departed, cancelled) <= scheduled",
+        "airport_days_delayed_60_among_15": "delayed_60 <= delayed_15",
+    },
+    indexes=[sa.Index("airport_days_fl_date", "fl_date", **BLOCK_RANGES)],
+)
+_table(
+    "anomalies",
+    "One row per airport, day and detector: what the detector expected and what it says of the day",
+    columns={
+        **DAY,
+        "detector": "name of the detector that judged",
+        "metric": "column of airport_days that was judged",
+        "observed": "the metric on this day, in its own unit",
+        "expected": "what the detector expected, in the metric's unit",
+        "lower": "lower end of the range that counts as normal, in the metric's unit",
+        "upper": "upper end of the range that counts as normal, in the metric's unit",
+        "score": "how abnormal the day is; higher is more abnormal, comparable across airports",
+        "is_anomaly": "the detector's verdict",
+        "direction": "late, early or closure on an abnormal day, null otherwise",
+        "severity": "0 none, 1 mild, 2 strong, 3 extreme",
+        "status": "ok, insufficient_data or no_flights",
+        "params_hash": "the detector's settings, as in runs",
+    },
+    checks={
+        "anomalies_direction_known": f"direction IN {schemas.DIRECTIONS}",
+        "anomalies_status_known": "status IN ('ok', 'insufficient_data', 'no_flights')",
+        "anomalies_severity_known": "severity BETWEEN 0 AND 3",
+        "anomalies_flag_says_how": "is_anomaly = (direction IS NOT NULL) AND is_anomaly = (severity > 0)",
+    },
+    indexes=[
+        sa.Index("anomalies_fl_date_detector", "fl_date", "detector", **BLOCK_RANGES),
+        sa.Index("anomalies_flagged", "detector", "fl_date", postgresql_where=sa.text("is_anomaly")),
+    ],
+)
+_table(
+    "anomaly_reasons",
+    "One row per day that the published detector flags: why it is abnormal",
+    columns={
+        **DAY,
+        "direction": "late, early or closure",
+        "severity": "1 mild, 2 strong, 3 extreme",
+        "scheduled": "flights scheduled to depart",
+        "effective_delay_min": "mean over scheduled flights, minutes; see airport_days",
+        "expected_effective_delay_min": "the effective delay that the detector expected, minutes",
+        "disrupted_share": "disrupted flights over scheduled ones, 0 to 1; see airport_days",
+        "expected_disrupted_share": "the disrupted share that the detector expected, 0 to 1",
+        "delay_min": "sum of the departure delays of late flights, minutes",
+        "usual_delay_min": "that sum for as many flights on days that are not flagged, minutes",
+        "excess_delay_min": "delay_min beyond the usual, minutes",
+        "cancelled": "flights cancelled",
+        "usual_cancelled": "cancellations among as many flights on days that are not flagged",
+        "excess_cancelled": "cancellations beyond the usual",
+        "top_cause": "cause with the largest excess; null where none exceeds the usual",
+        "top_carrier": "carrier with the largest excess; null where none exceeds the usual",
+        "top_destination": "destination with the largest excess; null where none exceeds the usual",
+        "sentence": "why the day is abnormal, in plain words",
+    },
+    checks={
+        "anomaly_reasons_direction_known": f"direction IN {schemas.DIRECTIONS}",
+        "anomaly_reasons_severity_known": "severity BETWEEN 1 AND 3",
+        "anomaly_reasons_not_above_scheduled": "cancelled BETWEEN 0 AND scheduled",
+        "anomaly_reasons_shares_are_shares": "disrupted_share BETWEEN 0 AND 1 "
+        "AND expected_disrupted_share BETWEEN 0 AND 1",
+        "anomaly_reasons_delay_not_negative": "delay_min >= 0",
+        "anomaly_reasons_cause_known": f"top_cause IN {schemas.CAUSES}",
+        "anomaly_reasons_say_something": "sentence <> ''",
+    },
+    indexes=[sa.Index("anomaly_reasons_fl_date", "fl_date")],
+)
+_table(
+    "anomaly_factors",
+    "The parts of a flagged day by cause, carrier and destination, against the airport's usual mix",
+    columns={
+        **DAY,
+        "dimension": "cause, carrier or destination",
+        "name": "the cause, or the code of the carrier or of the airport of destination",
+        "scheduled": "flights scheduled to depart; null for a cause",
+        "delay_min": "its part of the day's delay, minutes; null for a cause that is not reported",
+        "usual_delay_min": "that part on days that are not flagged, for as many flights, minutes",
+        "excess_delay_min": "delay_min beyond the usual, minutes",
+        "cancelled": "its part of the cancelled flights; null for a cause that is not reported",
+        "usual_cancelled": "that part on days that are not flagged, for as many flights",
+        "excess_cancelled": "cancellations beyond the usual",
+    },
+    checks={
+        "anomaly_factors_dimension_known": f"dimension IN {schemas.FACTOR_DIMENSIONS}",
+        "anomaly_factors_cause_known": f"dimension <> 'cause' OR name IN {schemas.CAUSES}",
+        "anomaly_factors_causes_schedule_nothing": "(dimension = 'cause') = (scheduled IS NULL)",
+        "anomaly_factors_only_causes_go_unreported": "dimension = 'cause' "
+        "OR (delay_min IS NOT NULL AND cancelled IS NOT NULL)",
+        "anomaly_factors_not_negative": "least(delay_min, cancelled, scheduled) >= 0",
+        "anomaly_factors_not_above_scheduled": "cancelled <= scheduled",
+    },
+    indexes=[sa.Index("anomaly_factors_fl_date", "fl_date", **BLOCK_RANGES)],
+)
+_table(
+    "events",
+    "One row per event: flagged days of near airports on the same or adjacent days",
+    columns={
+        "event_id": "first day and worst airport of that day, e.g. 20130208-LGA",
+        "name": "the event in one line",
+        "first_day": "first flagged day",
+        "last_day": "last flagged day",
+        "kind": "delay, closure or mixed",
+        "airports": "airports with a flagged day in it",
+        "airport_days": "flagged days of airports in it",
+        "severity": "the highest of its days: 1 mild, 2 strong, 3 extreme",
+        "scheduled": "flights scheduled to depart on its airport-days",
+        "cancelled": "flights cancelled on its airport-days",
+        "mean_effective_delay_min": "mean over its scheduled flights, minutes; see airport_days",
+        "worst_origin": "airport of its worst day, IATA code",
+        "latitude": "centre, weighted by flights, degrees; null when no airport is known",
+        "longitude": "centre, weighted by flights, degrees; null when no airport is known",
+    },
+    checks={
+        "events_have_names": "name <> ''",
+        "events_end_after_start": "first_day <= last_day",
+        "events_kind_known": f"kind IN {schemas.EVENT_KINDS}",
+        "events_have_airports": "airports BETWEEN 1 AND airport_days",
+        "events_severity_known": "severity BETWEEN 1 AND 3",
+        "events_not_above_scheduled": "cancelled BETWEEN 0 AND scheduled",
+        "events_are_on_the_globe": "latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180",
+        "events_have_a_centre_or_none": "(latitude IS NULL) = (longitude IS NULL)",
+    },
+    indexes=[sa.Index("events_first_day", "first_day")],
+)
+_table(
+    "event_days",
+    "One row per flagged day that belongs to an event, and it belongs to one",
+    columns={**DAY, "event_id": "the event, a key of events"},
+    indexes=[sa.Index("event_days_fl_date", "fl_date"), sa.Index("event_days_event_id", "event_id")],
+)
+_table(
+    "feedback",
+    "What people say of airport-days, one row each; runs read it and never write it",
+    columns={
+        **DAY,
+        "opinion": "expected (known beforehand, nothing is learnt from the day), wrong (a false alarm) "
+        "or right (a true one)",
+        "note": "what the person adds; may be empty",
+        "author": "who said it",
+        "given_at": "when it was said",
+    },
+    checks={
+        "feedback_opinion_known": f"opinion IN {schemas.OPINIONS}",
+        "feedback_has_an_author": "author <> ''",
+    },
+)
+_table(
+    "bronze_quality",
+    "One row per year: what came in as bronze and what silver kept of it",
+    columns={
+        "year": "calendar year of the file",
+        "bronze_key": "key of the file in the lake",
+        "bytes": "size of the file, bytes",
+        "sha256": "SHA-256 of the file, hexadecimal",
+        "rows_read": "rows in the file",
+        "rows_kept": "rows that became silver",
+        "rows_duplicate": "rows that were there before, by natural key",
+        "rows_rejected": "rows that could not be used",
+        "missing_days": "calendar days without a flight",
+        "missing_months": "months without a flight, as 10 or 10,11; empty when none",
+        "doubled_months": "months whose rows were in the file twice; empty when none",
+        "report": "the whole quality report",
+    },
+    checks={
+        "bronze_quality_not_negative": "least(bytes, rows_kept, rows_duplicate, rows_rejected, missing_days) >= 0",
+        "bronze_quality_rows_add_up": "rows_kept + rows_duplicate + rows_rejected = rows_read",
+    },
+)
+_table(
+    "runs",
+    "One row per run of a year",
+    columns={
+        "run_id": "identifier of the run",
+        "year": "calendar year that the run worked on",
+        "code_version": "release that ran",
+        "params_hash": "the detectors' settings",
+        "started": "start of the run",
+        "ended": "end of the run; one that failed or was killed has no row",
+        "rows": "rows in and out per step",
+    },
+    checks={"runs_end_after_start": "ended >= started"},
+)
+
+DETECTOR_FEEDBACK = """
+    CREATE VIEW flights.detector_feedback AS
+    SELECT counted.*,
+           (right_flags::real / nullif(right_flags + wrong_flags, 0))::real AS precision_by_feedback
+    FROM (
+        SELECT extract(year FROM f.fl_date)::smallint AS year, a.detector,
+               count(*) FILTER (WHERE a.is_anomaly AND f.opinion = 'right') AS right_flags,
+               count(*) FILTER (WHERE a.is_anomaly AND f.opinion = 'wrong') AS wrong_flags,
+               count(*) FILTER (WHERE a.is_anomaly AND f.opinion = 'expected') AS expected_flags,
+               count(*) FILTER (WHERE NOT a.is_anomaly AND a.status = 'ok' AND f.opinion = 'right') AS right_missed
+        FROM flights.feedback f JOIN flights.anomalies a ON a.origin = f.origin AND a.fl_date = f.fl_date
+        GROUP BY 1, 2
+    ) AS counted
+"""
+DETECTOR_FEEDBACK_COMMENTS = {
+    "VIEW flights.detector_feedback": "One row per year and detector that judged a day on which somebody gave feedback:"
+    " how often it was right by that",
+    "COLUMN flights.detector_feedback.year": "calendar year of the days",
+    "COLUMN flights.detector_feedback.detector": "name of the detector that judged",
+    "COLUMN flights.detector_feedback.right_flags": "days that the detector flags and a person called right",
+    "COLUMN flights.detector_feedback.wrong_flags": "days that the detector flags and a person called wrong",
+    "COLUMN flights.detector_feedback.expected_flags": "days that the detector flags and a person called expected; "
+    "they count for and against nothing",
+    "COLUMN flights.detector_feedback.right_missed": "days that a person called right and the detector calls normal",
+    "COLUMN flights.detector_feedback.precision_by_feedback": "right_flags / (right_flags + wrong_flags), 0 to 1; null "
+    "when both are 0; over several years divide the sums",
+}
+
+
+def create(connection: sa.Connection) -> None:
+    """Create all tables and the view, in a schema without them."""
+    METADATA.create_all(connection)
+    for table in HALF_EMPTY:
+        connection.exec_driver_sql(f"ALTER TABLE {SCHEMA}.{table} SET (fillfactor = 50)")
+    connection.exec_driver_sql(DETECTOR_FEEDBACK)
+    for what, comment in DETECTOR_FEEDBACK_COMMENTS.items():
+        connection.exec_driver_sql(f"COMMENT ON {what} IS '{comment}'")

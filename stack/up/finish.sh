@@ -1,0 +1,21 @@
+# shellcheck shell=bash
+# Last steps of up.sh: data for the first day, and the addresses.
+
+# Only into a lake of the stack's own, and only while that has no year at all.
+load_demo_year() {
+    [ "$(docker compose run --rm --no-deps -T setup python -m stack lake)" = local ] || return 0
+    docker compose exec -T airflow-scheduler python /opt/delaywatch/stack/airflow/demo_year.py ||
+        fail "the demo year could not be put into the lake; the sentence above says why."
+}
+
+show_addresses() {
+    local url
+    url=$(docker compose exec -T airflow-apiserver printenv AIRFLOW__API__BASE_URL)
+    url=${url%/airflow}
+    cat <<END
+Delaywatch is up.
+  Dashboards  $url/          (Superset)
+  Runs        $url/airflow/  (Airflow; trigger flight_anomalies with a year of the lake: make status)
+  User        admin; \`make password\` shows the password.
+END
+}

@@ -1,0 +1,28 @@
+# shellcheck shell=bash
+# Steps of up.sh before anything starts: is this host able to run the stack?
+
+ENGINE_SINCE=20.10 # the oldest that was tried
+COMPOSE_SINCE=2.24.4 # several anchors merged by one key, scale: 0 under depends_on
+
+is_older() { # is_older VERSION THAN
+    [ "$1" != "$2" ] && [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]
+}
+
+check_docker() {
+    command -v docker >/dev/null || fail "there is no docker; install Docker Engine $ENGINE_SINCE or newer with its compose plugin."
+    local engine compose
+    engine=$(docker version --format '{{.Server.Version}}' 2>&1) ||
+        fail "no Docker engine answers (${engine##*$'\n'}); start it, or join the group docker."
+    ! is_older "$engine" "$ENGINE_SINCE" || fail "Docker Engine is $engine; upgrade it to $ENGINE_SINCE or newer."
+    compose=$(docker compose version --short 2>/dev/null) ||
+        fail "docker has no compose plugin; install Docker Compose $COMPOSE_SINCE or newer."
+    compose=${compose#v}
+    ! is_older "${compose%%[-+]*}" "$COMPOSE_SINCE" || fail "Docker Compose is $compose; upgrade it to $COMPOSE_SINCE or newer."
+}
+
+# What setup and nginx read from this clone must be readable for containers, whatever umask it was cloned with.
+check_clone() {
+    local hidden
+    hidden=$(find nginx stack/postgres ! -path 'nginx/certs/*' ! -perm -o=r -print -quit)
+    [ -z "$hidden" ] || fail "$hidden is not readable for containers; run: chmod -R a+rX nginx stack/postgres"
+}

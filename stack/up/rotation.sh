@@ -1,0 +1,49 @@
+# shellcheck shell=bash
+# Steps of up.sh while secrets have a new value beside the old one (make rotate); they do nothing otherwise.
+
+# The names of the secrets that have a new value beside the old one (stack/rotation.py).
+rotating() {
+    docker compose exec -T postgres cat /run/delaywatch/rotating 2>/dev/null || true # Postgres is not running: nobody is
+}
+
+# A running program holds the old values and would be unhealthy before it is restarted.
+begin_rotation() {
+    local names stay='postgres|nginx' services
+    names=$(rotating)
+    [ -n "$names" ] || return 0
+    grep -q '^s3_' <<<"$names" || stay="$stay|s3"
+    services=$(docker compose --profile '*' ps --services --status running | grep -vxE "$stay" || true)
+    # shellcheck disable=SC2086
+    [ -z "$services" ] || docker compose --profile '*' stop $services
+    ! grep -qx jupyter <<<"$services" || has_notebooks=yes
+    docker compose run --rm --no-deps -T setup || fail "the rotation of secrets cannot go on; the sentence above says why."
+    docker compose exec -T postgres /opt/delaywatch/health.sh >&2 || fail "Postgres has not taken the new passwords; the sentence above says why."
+}
+
+# Everything runs with the new values; what was encrypted with an old one is encrypted anew before that one is dropped.
+finish_rotation() {
+    local names said
+    names=$(rotating)
+    [ -n "$names" ] || return 0
+    [ -z "${has_notebooks:-}" ] || docker compose --profile notebooks up --detach --wait --no-deps --no-recreate jupyter
+    if grep -qx fernet_key <<<"$names"; then
+        said=$(docker compose run --rm --no-deps -T airflow-init airflow rotate-fernet-key 2>&1) ||
+            unfinished "Airflow did not encrypt its connections and variables anew (${said##*$'\n'})"
+    fi
+    if grep -qx superset_secret_key <<<"$names"; then
+        docker compose run --rm --no-deps -T superset-init python /app/delaywatch/provision.py --reencrypt ||
+            unfinished "Superset did not encrypt its passwords anew"
+    fi
+    if grep -qx admin_password <<<"$names"; then
+        docker compose run --rm --no-deps -T airflow-init python /opt/delaywatch/stack/airflow/admin.py --reset-password ||
+            unfinished "Airflow did not take the new password of admin"
+        docker compose run --rm --no-deps -T superset-init python /app/delaywatch/provision.py --reset-password ||
+            unfinished "Superset did not take the new password of admin"
+    fi
+    docker compose run --rm --no-deps -T setup python -m stack rotate --finish || unfinished "the old values were not dropped"
+}
+
+unfinished() {
+    echo "Delaywatch runs with the new secrets, but $1. The old ones are kept; mend that, then \`make up\` goes on." >&2
+    exit 1
+}
