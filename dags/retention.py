@@ -14,7 +14,7 @@ from airflow import sdk
 
 from orchestration import connections, notifiers
 from orchestration.retries import RetryWhatMayPass
-from utils.watch_settings import WatchSettings
+from utils.settings import WatchSettings
 
 FOLLOWED = "flight_anomalies"
 UNDER_WAY = ["scheduled", "queued", "running", "restarting", "up_for_retry", "deferred"]  # not what waits for a file

@@ -1,1 +1,1 @@
-"""What starts and keeps the stack of docker-compose.yaml on one host; it knows no flights and is no part of `utils`."""
+"""What starts and keeps the stack of docker-compose.yaml on one host. Of `utils` it imports settings and errors."""

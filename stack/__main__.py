@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from stack import backups, certificate, form, handover, host, rotation, settings, vault
-from stack.errors import StackError
 from stack.files import put
+from utils.errors import DelaywatchError, InvalidInput, Missing
 
 FOLDERS = {
     "project": ("/project", "the repository, with .env if there is one"),
@@ -60,7 +60,7 @@ def password(folders: argparse.Namespace, _: Mapping[str, str]) -> None:
     """Print user, password and Jupyter's token as the services have them, and how to change them."""
     shown = folders.handed / "airflow/admin_password", folders.handed / "jupyter/token"
     if not all(path.is_file() for path in shown):
-        raise StackError("There is no password yet; start the stack once (make up).")
+        raise Missing("There is no password yet; start the stack once (make up).")
     user_password, token = (path.read_text() for path in shown)
     _tell(ACCESS.format(password=user_password, token=token))
 
@@ -87,7 +87,7 @@ def export(folders: argparse.Namespace, _: Mapping[str, str]) -> None:
     """Write the secrets to stdout as a tar."""
     rotation.refuse_unfinished(folders.secrets)
     if sys.stdout.isatty():
-        raise StackError("The tar of the secrets is not for a screen; send it to a file that only you can read.")
+        raise InvalidInput("The tar of the secrets is not for a screen; send it to a file that only you can read.")
     sys.stdout.buffer.write(vault.pack(folders.secrets))
     sys.stdout.buffer.flush()
 
@@ -115,13 +115,18 @@ def backup(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
     put(folders.handed / "health" / backups.RECORD, backups.read(folders.secrets) or b"", handover.READABLE)
 
 
+def example(_: argparse.Namespace, __: Mapping[str, str]) -> None:
+    """Print `.env.example`, made from the model of settings."""
+    sys.stdout.write(form.example())
+
+
 def _variables(folders: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the settings as Compose passes them and the secrets as `.env` has them.
 
     SEEN names the secrets that have a value for Compose. A name that `.env` does not have is set in the shell or in
     another file, which setup cannot read, and the stack would start with a generated value in its place.
     """
-    written = form.read(folders.project / ".env.example", folders.project / ".env")
+    written = form.read(folders.project / ".env")
     variables = {name: value for name, value in environ.items() if name not in settings.SECRET}
     variables |= {name: value for name, value in written.items() if name in settings.SECRET}
     seen = environ.get(SEEN, "").split()
@@ -129,7 +134,7 @@ def _variables(folders: argparse.Namespace, environ: Mapping[str, str]) -> dict[
     if not settings.uses_aws(variables):
         outside = [name for name in outside if not name.startswith("AWS_")]  # from a shell that is used with AWS
     if outside:
-        raise StackError(
+        raise InvalidInput(
             f"Set in the shell or in another file of variables, but not in .env: {', '.join(outside)}. Secrets are "
             "read from .env alone; write them there, or unset them."
         )
@@ -155,6 +160,7 @@ COMMANDS = {
     "backup": backup,
     "export": export,
     "import": restore,
+    "example": example,
 }
 
 
@@ -181,7 +187,7 @@ def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.env
     given = parser.parse_args(arguments)
     try:
         COMMANDS[given.command](given, environ)
-    except StackError as error:
+    except DelaywatchError as error:
         _say(str(error))
         return 1
     except OSError as error:

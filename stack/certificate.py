@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from stack import vault
-from stack.errors import StackError
 from stack.files import put
+from utils.errors import InvalidInput
 
 LIFE = timedelta(days=825)  # browsers take none that lives longer, even when its user trusts it
 RENEW = timedelta(days=30)
@@ -59,7 +59,7 @@ class _Place:
 
 
 def find(project: Path, letsencrypt: Path, secrets: Path, host: str, now: datetime) -> Certificate:
-    """The first pair that is there. Raises StackError for one that is there and would not do for `host`.
+    """The first pair that is there. Raises InvalidInput for one that is there and would not do for `host`.
 
     Without any, ours is made, and made anew when it has less than 30 days left or is for another host.
     """
@@ -73,13 +73,15 @@ def find(project: Path, letsencrypt: Path, secrets: Path, host: str, now: dateti
         files = place.chain, place.key
         missing = [file for file in files if not os.path.lexists(place.folder / file)]  # a broken link is there
         if len(missing) == 1:
-            raise StackError(f"{place.name(missing[0])} is missing beside the other file of the pair; {place.remedy}.")
+            raise InvalidInput(
+                f"{place.name(missing[0])} is missing beside the other file of the pair; {place.remedy}."
+            )
         if not missing:
             return _checked(place, host, now)
     ours = _Place("self-signed", secrets, "the volume secrets", vault.CERTIFICATE, vault.KEY, "start the stack again")
     try:
         _checked(ours, host, now + RENEW)
-    except StackError:  # for whatever reason: nobody but browsers has ever seen it
+    except InvalidInput:  # for whatever reason: nobody but browsers has ever seen it
         _make(ours, host, now)
     return _checked(ours, host, now)
 
@@ -89,17 +91,17 @@ def _checked(place: _Place, host: str, now: datetime) -> Certificate:
     certificate, names = _certificate(chain, place)
     key_bits = _key_bits(key, certificate, place)
     if key_bits is not None and key_bits < LEAST_RSA_BITS:
-        raise StackError(f"The key {place.name(place.key)} has {key_bits} bits, too few for nginx; {place.remedy}.")
+        raise InvalidInput(f"The key {place.name(place.key)} has {key_bits} bits, too few for nginx; {place.remedy}.")
     since, until = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     shown = f"The certificate {place.name(place.chain)}"
     if until <= now:
-        raise StackError(f"{shown} expired on {until:%Y-%m-%d}; {place.remedy}.")
+        raise InvalidInput(f"{shown} expired on {until:%Y-%m-%d}; {place.remedy}.")
     if since > now:
-        raise StackError(
+        raise InvalidInput(
             f"{shown} is not valid before {since:%Y-%m-%d}; correct this machine's clock, or {place.remedy}."
         )
     if not _covers(names, host):
-        raise StackError(
+        raise InvalidInput(
             f"{shown} is not for {host} but for {', '.join(names) or 'no name at all'}; set DELAYWATCH_HOST to the "
             f"name that people type, or {place.remedy}."
         )
@@ -118,7 +120,7 @@ def _content(place: _Place, file: str) -> bytes:
     try:
         return (place.folder / file).read_bytes()
     except OSError as error:
-        raise StackError(f"{place.name(file)} cannot be read ({error.strerror}); {place.remedy}.") from None
+        raise InvalidInput(f"{place.name(file)} cannot be read ({error.strerror}); {place.remedy}.") from None
 
 
 def _certificate(chain: bytes, place: _Place) -> tuple[x509.Certificate, list[str]]:
@@ -129,24 +131,24 @@ def _certificate(chain: bytes, place: _Place) -> tuple[x509.Certificate, list[st
     except x509.ExtensionNotFound:
         return certificate, []  # browsers have not looked at the common name since 2017
     except ValueError:
-        raise StackError(f"{place.name(place.chain)} is no certificate in PEM form; {place.remedy}.") from None
+        raise InvalidInput(f"{place.name(place.chain)} is no certificate in PEM form; {place.remedy}.") from None
     return certificate, [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
 
 
 def _key_bits(key: bytes, certificate: x509.Certificate, place: _Place) -> int | None:
-    """How long an RSA key is, None for other kinds. Raises StackError unless it is the certificate's."""
+    """How long an RSA key is, None for other kinds. Raises InvalidInput unless it is the certificate's."""
     try:
         public = serialization.load_pem_private_key(key, password=None).public_key()
         is_right = _bytes(public) == _bytes(certificate.public_key())
     except TypeError:
-        raise StackError(
+        raise InvalidInput(
             f"The key {place.name(place.key)} is encrypted, and nginx cannot ask for its passphrase; decrypt it with "
             f"openssl pkey -in {place.key} -out {place.key}.new, and put that in its place."
         ) from None
     except (ValueError, UnsupportedAlgorithm):
-        raise StackError(f"{place.name(place.key)} is no private key in PEM form; {place.remedy}.") from None
+        raise InvalidInput(f"{place.name(place.key)} is no private key in PEM form; {place.remedy}.") from None
     if not is_right:
-        raise StackError(
+        raise InvalidInput(
             f"The key {place.name(place.key)} does not belong to the first certificate in {place.chain}; put the "
             "server's own certificate first and the key that it was made with beside it."
         )

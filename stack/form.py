@@ -1,23 +1,35 @@
-"""The file `.env`: its lines, and its names against the form `.env.example`. Rules for values are in `settings`.
+"""The file `.env` as setup reads it, and the form `.env.example` as the model of settings writes it.
 
 Compose reads `.env` for the settings that docker-compose.yaml passes on. Secrets must not pass through Compose,
 because `docker inspect` shows whatever it passes on, so `setup` reads them here. Both read the same value. A secret
-that Compose would change is refused.
+that Compose would change is refused. Rules for values are in `utils.settings`.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stack.errors import StackError
-from stack.settings import SECRET
+from stack.settings import FIELDS, SECRET, VARIABLES
+from utils.errors import InvalidInput, Missing
+from utils.settings import FORM, variable_of
 
 COMPOSE_OWN = "COMPOSE_"  # docker compose reads COMPOSE_PROJECT_NAME and the like from .env by itself
-NAME = re.compile(r"^([A-Z][A-Z0-9_]*)=", re.MULTILINE)
+EXAMPLE = ".env.example"
+WIDTH = 120
+HEAD = (
+    "Everything of docker-compose.yaml that a host can override. None of it is needed on a laptop: `setup` creates the "
+    "secrets.",
+    "Copy to .env (git ignores it) and fill in what differs. An empty value counts as absent; a misspelt name is "
+    "refused. Put a value with $, # or quotes in single quotes. Secrets are read from .env alone: passwords, tokens, "
+    "keys, URLs with a login, the webhook, the arguments of the secrets backend. Any other setting may also be in the "
+    "shell, which then wins.",
+    "Made from dags/utils/settings.py by `python -m stack example`.",
+)
 ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)", re.DOTALL)
 QUOTED = re.compile(r"""(['"])((?:[^\\]|\\.)*?)\1(.*)""", re.DOTALL)
 COMMENT = re.compile(r"\s*(?:#.*)?")
@@ -38,12 +50,28 @@ class _Line:
     secret_fault: str = ""
 
 
-def read(form: Path, filled: Path) -> dict[str, str]:
-    """Return the variables of `filled` by name, empty if the file is missing. Raises StackError with all faults."""
+def example() -> str:
+    """Return the text of `.env.example`."""
+    lines = [line for paragraph in HEAD for line in _comment(paragraph)]
+    for title, names in FORM.items():
+        lines += ["", *_comment(f"--- {title}")]
+        for name in names:
+            lines += [*_comment(FIELDS[name].description or ""), f"{variable_of(FIELDS[name])}="]
+    return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> list[str]:
+    prefix = "# "
+    return textwrap.wrap(text, WIDTH, initial_indent=prefix, subsequent_indent=prefix, break_on_hyphens=False)
+
+
+def read(filled: Path, known: Collection[str] = VARIABLES) -> dict[str, str]:
+    """Return the variables of `filled` by name, empty if the file is missing. Raises InvalidInput with all faults."""
+    form = filled.with_name(EXAMPLE)
     if not form.is_file():
-        raise StackError(f"There is no {form}; setup needs the repository mounted at {form.parent}.")
+        raise Missing(f"There is no {form}; setup needs the repository mounted at {form.parent}.")
     if filled.is_symlink() and not filled.exists():  # in the container; Compose on the host reads it
-        raise StackError(
+        raise InvalidInput(
             f"{filled.name} is a link to {filled.readlink()}, which setup cannot see; put the file itself there."
         )
     if not filled.exists():
@@ -51,15 +79,14 @@ def read(form: Path, filled: Path) -> dict[str, str]:
     try:
         text = filled.read_bytes().decode("utf-8-sig")  # bytes, because reading text would change \r\n
     except UnicodeDecodeError:
-        raise StackError(f"{filled.name} is not UTF-8 text; save it as UTF-8.") from None
-    known = NAME.findall(form.read_text("utf-8"))
+        raise InvalidInput(f"{filled.name} is not UTF-8 text; save it as UTF-8.") from None
     lines = list(_lines(text))
-    if faults := list(_faults(lines, known, filled.name, form.name)):
-        raise StackError(" ".join(faults))
+    if faults := list(_faults(lines, known, filled.name)):
+        raise InvalidInput(" ".join(faults))
     return {line.name: line.value for line in lines}
 
 
-def _faults(lines: list[_Line], known: list[str], file: str, form: str) -> Iterator[str]:
+def _faults(lines: list[_Line], known: Collection[str], file: str) -> Iterator[str]:
     first: dict[str, int] = {}
     for line in lines:
         where = f"Line {line.number} of {file}"
@@ -68,7 +95,7 @@ def _faults(lines: list[_Line], known: list[str], file: str, form: str) -> Itera
         elif line.name in first:
             yield f"{where} sets {line.name} again, after line {first[line.name]}; keep one of them."
         elif line.name not in known and not line.name.startswith(COMPOSE_OWN):
-            yield f"{where} sets {_unknown(line.name, known, form)}"
+            yield f"{where} sets {_unknown(line.name, known)}"
         elif line.fault:
             yield f"{where} {line.fault}"
         elif line.secret_fault and line.name in SECRET:
@@ -76,11 +103,11 @@ def _faults(lines: list[_Line], known: list[str], file: str, form: str) -> Itera
         first.setdefault(line.name, line.number)
 
 
-def _unknown(name: str, known: list[str], form: str) -> str:
+def _unknown(name: str, known: Collection[str]) -> str:
     """Repeat the name only if it looks like a name: half of a key that an editor broke may stand before a = too."""
     close = difflib.get_close_matches(name.upper(), known, n=1)
     shown = name if close or name.isupper() else "a name"
-    return f"{shown} that {form} does not have; " + (f"did you mean {close[0]}?" if close else "remove the line.")
+    return f"{shown} that {EXAMPLE} does not have; " + (f"did you mean {close[0]}?" if close else "remove the line.")
 
 
 def _lines(text: str) -> Iterator[_Line]:

@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from stack.certificate import Certificate
-from stack.errors import StackError
 from stack.files import put
 from stack.settings import LOCAL_REGION, Settings
+from utils.errors import Missing
 
 MOUNT = "/run/delaywatch"
 READABLE = 0o444  # by whatever user the service runs as; only the mount decides who sees a file
@@ -29,42 +29,24 @@ def files(settings: Settings, secrets: Mapping[str, str], certificate: Certifica
     database = f"{DRIVER}://airflow:{secrets['airflow_password']}@postgres:5432/airflow"
     admin_password = settings.admin_password or secrets["admin_password"]
     keys = _keys(settings, secrets)
-    aws = {
+    aws: dict[str, Content] = {
         "aws_config": _aws_config(settings.region, settings.endpoint),
         "aws_credentials": _aws_credentials(keys),
     }
+    airflow = {"database_url": database, "admin_password": admin_password, "warehouse_url": warehouse, **aws}
+    airflow["connections.json"] = None if settings.secrets_backend else _connections(settings, warehouse, keys)
+    roles = ("postgres_password", "airflow_password", "superset_password", "warehouse_password")
     return {
-        "airflow": {
-            "database_url": database,
-            "fernet_key": secrets["fernet_key"],
-            "secret_key": secrets["airflow_secret_key"],
-            "jwt_secret": secrets["jwt_secret"],
-            "admin_password": admin_password,
-            "warehouse_url": warehouse,
-            "reader_password": None if settings.reader else secrets["reader_password"],
-            "smtp_url": settings.smtp or "",  # an empty file is an absent value
-            "alert_webhook": settings.alert_webhook or "",
-            "kaggle_token": settings.kaggle_token or "",
-            "connections.json": None if settings.secrets_backend else _connections(settings, warehouse, keys),
-            "airflow.cfg": _airflow_cfg(settings),
-            **aws,
-        },
+        "airflow": {**airflow, **_airflow_files(settings, secrets)},
         "superset": {
             "database_url": f"{DRIVER}://superset:{secrets['superset_password']}@postgres:5432/superset",
             "warehouse_url": reader.replace("postgresql", DRIVER, 1),
             "secret_key": secrets["superset_secret_key"],
             "admin_password": admin_password,
         },
-        "postgres": {
-            name: secrets[name]
-            for name in ("postgres_password", "airflow_password", "superset_password", "warehouse_password")
-        },
+        "postgres": {name: secrets[name] for name in roles},
         "s3": {"access_key": secrets["s3_access_key"], "secret_key": secrets["s3_secret_key"]},
-        "nginx": {
-            "tls.crt": certificate.chain,
-            "tls.key": certificate.key,
-            "hsts.conf": "" if certificate.is_self_signed else HSTS,
-        },
+        "nginx": _nginx_files(certificate),
         "health": {
             "database_url": database,
             "warehouse_url": reader,
@@ -80,9 +62,7 @@ def write(handed: Path, table: Mapping[str, Mapping[str, Content]]) -> tuple[lis
     """Make the services' folders hold these files and no others; returns what was written and what was removed."""
     missing = [str(handed / service) for service in table if not (handed / service).is_dir()]
     if missing:  # a folder of our own making would be in no volume
-        raise StackError(
-            f"There is no {', '.join(missing)}; docker-compose.yaml must mount the services' volumes there."
-        )
+        raise Missing(f"There is no {', '.join(missing)}; docker-compose.yaml must mount the services' volumes there.")
     written, removed = [], []
     for service, contents in table.items():
         wanted = {name: content for name, content in contents.items() if content is not None}
@@ -106,12 +86,31 @@ def _as_user(url: str, user: str, password: str) -> str:
 
 def _keys(settings: Settings, secrets: Mapping[str, str]) -> dict[str, str]:
     """The S3 keys by their names in AWS's files; empty when the machine's role decides."""
-    found = {
-        "access_key_id": secrets["s3_access_key"] if settings.is_lake_local else settings.access_key,
-        "secret_access_key": secrets["s3_secret_key"] if settings.is_lake_local else settings.secret_key,
-        "session_token": settings.session_token,
+    if settings.is_lake_local:
+        return {"aws_access_key_id": secrets["s3_access_key"], "aws_secret_access_key": secrets["s3_secret_key"]}
+    return settings.aws_keys
+
+
+def _airflow_files(settings: Settings, secrets: Mapping[str, str]) -> dict[str, Content]:
+    """Return the files that Airflow alone gets. An empty file is an absent value."""
+    return {
+        "fernet_key": secrets["fernet_key"],
+        "secret_key": secrets["airflow_secret_key"],
+        "jwt_secret": secrets["jwt_secret"],
+        "reader_password": None if settings.reader else secrets["reader_password"],
+        "smtp_url": settings.smtp or "",
+        "alert_webhook": settings.webhook or "",
+        "kaggle_token": settings.kaggle_token or "",
+        "airflow.cfg": _airflow_cfg(settings),
     }
-    return {name: key for name, key in found.items() if key}
+
+
+def _nginx_files(certificate: Certificate) -> dict[str, Content]:
+    return {
+        "tls.crt": certificate.chain,
+        "tls.key": certificate.key,
+        "hsts.conf": "" if certificate.is_self_signed else HSTS,
+    }
 
 
 def _ini(section: str, options: Mapping[str, str]) -> str:
@@ -127,25 +126,16 @@ def _aws_config(region: str, endpoint: str | None) -> str:
 
 
 def _aws_credentials(keys: Mapping[str, str]) -> str | None:
-    return _ini("default", {f"aws_{name}": key for name, key in keys.items()}) if keys else None
+    return _ini("default", keys) if keys else None
 
 
 def _backup_files(settings: Settings) -> dict[str, Content]:
     """Return what the copy of a backup to a bucket needs. The keys are those of `.env`, also when the lake is local."""
     if not (settings.backup or "").startswith("s3://"):
         return {}
-    names = {
-        "AWS_ACCESS_KEY_ID": "access_key_id",
-        "AWS_SECRET_ACCESS_KEY": "secret_access_key",
-        "AWS_SESSION_TOKEN": "session_token",
-    }
     return {
-        "aws_config": _aws_config(
-            settings.aws.get("AWS_DEFAULT_REGION", LOCAL_REGION), settings.aws.get("AWS_ENDPOINT_URL")
-        ),
-        "aws_credentials": _aws_credentials(
-            {key: settings.aws[name] for name, key in names.items() if name in settings.aws}
-        ),
+        "aws_config": _aws_config(settings.aws_region or LOCAL_REGION, settings.aws_endpoint_url),
+        "aws_credentials": _aws_credentials(settings.aws_keys),
     }
 
 
@@ -153,12 +143,12 @@ def _connections(settings: Settings, warehouse: str, keys: Mapping[str, str]) ->
     extra = {
         "region_name": settings.region,
         "endpoint_url": settings.endpoint,
-        "aws_session_token": keys.get("session_token"),
+        "aws_session_token": keys.get("aws_session_token"),
     }
     aws: dict[str, Any] = {
         "conn_type": "aws",
-        "login": keys.get("access_key_id"),
-        "password": keys.get("secret_access_key"),
+        "login": keys.get("aws_access_key_id"),
+        "password": keys.get("aws_secret_access_key"),
         "extra": {name: value for name, value in extra.items() if value},
     }
     found = {"warehouse": warehouse, "aws_default": {name: value for name, value in aws.items() if value}}
@@ -169,7 +159,7 @@ def _airflow_cfg(settings: Settings) -> str:
     """Airflow's options that `.env` decides; Airflow replaces $NAME and %(name)s in what it reads here."""
     backend = settings.secrets_backend or LOCAL_FILES
     own = {"connections_file_path": f"{MOUNT}/connections.json"}
-    kwargs = json.dumps(settings.secrets_backend_kwargs if settings.secrets_backend else own)
+    kwargs = json.dumps((settings.secrets_backend_kwargs or {}) if settings.secrets_backend else own)
     content = _ini("secrets", {"backend": backend, "backend_kwargs": kwargs.replace("$", "\\u0024").replace("%", "%%")})
     if settings.logs:
         options = {

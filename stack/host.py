@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from stack.errors import StackError
+from utils.errors import InvalidInput
 
 GIB = 2**30
 LEAST_MEMORY_BYTES = 6 * GIB
@@ -16,22 +16,22 @@ MEMORY = Path("/proc/meminfo")  # a container sees the host's
 
 
 def check_memory(meminfo: Path = MEMORY, least_bytes: int = LEAST_MEMORY_BYTES) -> None:
-    """Raise StackError when the host has less memory than the services need together."""
+    """Raise InvalidInput when the host has less memory than the services need together."""
     found = re.search(r"^MemTotal:\s+(\d+) kB$", meminfo.read_text(), re.MULTILINE)
     if not found:
-        raise StackError(f"{meminfo} has no MemTotal; the stack needs a Linux host or Docker Desktop.")
+        raise InvalidInput(f"{meminfo} has no MemTotal; the stack needs a Linux host or Docker Desktop.")
     if (there := int(found[1]) * 1024) < least_bytes:
-        raise StackError(
+        raise InvalidInput(
             f"This machine has {there / GIB:.1f} GiB of memory, the stack needs {least_bytes / GIB:.3g} GiB; take a "
             "larger machine, or give Docker Desktop more memory in its settings."
         )
 
 
 def check_disk(folders: Iterable[Path], least_bytes: int = LEAST_DISK_BYTES) -> None:
-    """Raise StackError when a disk that holds the stack's volumes is nearly full."""
+    """Raise InvalidInput when a disk that holds the stack's volumes is nearly full."""
     free = min(shutil.disk_usage(folder).free for folder in folders)
     if free < least_bytes:
-        raise StackError(
+        raise InvalidInput(
             f"The disk of Docker's volumes has {free / GIB:.1f} GiB free, the stack needs {least_bytes / GIB:.3g} GiB; "
             "free some space (docker system df shows what Docker holds), or enlarge the disk."
         )

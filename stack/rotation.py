@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stack import vault
-from stack.errors import StackError
 from stack.files import put, sync
 from stack.handover import READABLE, Content
 from stack.settings import Settings
+from utils.errors import InvalidInput
 
 CERTIFICATE = "certificate"  # the self-signed pair; nothing was made with it, so it is only made anew
 EFFECTS = {
@@ -38,7 +38,7 @@ ROTATING = "rotating"  # handed to Postgres: the names, a line each; up.sh reads
 
 
 def choose(asked: Sequence[str], settings: Settings) -> list[str]:
-    """The secrets that are meant, `all` being those that are in use. Raises StackError for one that is not ours."""
+    """The secrets that are meant, `all` being those that are in use. Raises InvalidInput for one that is not ours."""
     elsewhere = {
         name: f"{variable} in .env; change it there, then {then}"
         for name, variable, then, value in (
@@ -52,9 +52,9 @@ def choose(asked: Sequence[str], settings: Settings) -> list[str]:
         return [name for name in EFFECTS if name not in elsewhere]
     for name in asked:
         if name not in EFFECTS:
-            raise StackError(f"{name} is no generated secret; there are {', '.join(EFFECTS)}, and all for every one.")
+            raise InvalidInput(f"{name} is no generated secret; there are {', '.join(EFFECTS)}, and all for every one.")
         if name in elsewhere:
-            raise StackError(f"{name} is not in use: what counts is {elsewhere[name]}.")
+            raise InvalidInput(f"{name} is not in use: what counts is {elsewhere[name]}.")
     return list(dict.fromkeys(asked))
 
 
@@ -65,9 +65,9 @@ def under_way(folder: Path) -> dict[str, str]:
 
 
 def refuse_unfinished(folder: Path) -> None:
-    """Raise StackError while there are old values beside new ones: a backup could not say which of them data need."""
+    """Raise InvalidInput while there are old values beside new ones: a backup could not say which of them data need."""
     if names := under_way(folder):
-        raise StackError(f"The rotation of {', '.join(names)} is not finished; end it first (make up).")
+        raise InvalidInput(f"The rotation of {', '.join(names)} is not finished; end it first (make up).")
 
 
 def begin(folder: Path, handed: Path, names: Sequence[str]) -> None:

@@ -15,8 +15,8 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from stack.errors import StackError
 from stack.files import put, sync
+from utils.errors import InvalidInput, Missing
 
 LETTERS = string.ascii_letters + string.digits  # need no quoting in URL, shell, ini, JSON or SQL, and start no option
 READABLE = "".join(sorted(set(LETTERS) - set("0O1lI")))
@@ -62,26 +62,28 @@ def read(folder: Path) -> dict[str, str]:
 
 
 def require(folder: Path) -> dict[str, str]:
-    """All secrets. Raises StackError naming those that are missing."""
+    """All secrets. Raises Missing naming those that are missing."""
     found = read(folder)
     if missing := [name for name in MAKERS if name not in found]:
-        raise StackError(f"The volume of the secrets lacks {', '.join(missing)}; start the stack once (make up).")
+        raise Missing(f"The volume of the secrets lacks {', '.join(missing)}; start the stack once (make up).")
     return found
 
 
 def complete(folder: Path, database: Path) -> tuple[dict[str, str], int]:
     """All secrets and how many of them are new. Those that exist stay as they are.
 
-    Raises StackError when Postgres has data at `database` and one that it was made with is missing.
+    Raises InvalidInput when Postgres has data at `database` and one that it was made with is missing.
     """
     if (folder / UNFINISHED).exists():
-        raise StackError("The restore of the secrets was interrupted; remove all volumes (make destroy) and repeat it.")
+        raise InvalidInput(
+            "The restore of the secrets was interrupted; remove all volumes (make destroy) and repeat it."
+        )
     found = read(folder)
     missing = [name for name in MAKERS if name not in found]
     lost = [name for name in missing if name in BOUND]
     if lost and _is_initialised(database):
         state = f"lacks {', '.join(lost)}" if found else "is empty"
-        raise StackError(
+        raise InvalidInput(
             f"The volume of the secrets {state}, but Postgres holds data that was made with them; when a backup has "
             "that data, or it may go, remove all volumes (make destroy), then bring the backup back (make restore "
             "FROM=backups/...) or start anew."
@@ -123,10 +125,10 @@ def pack(folder: Path) -> bytes:
 
 
 def unpack(folder: Path, packed: bytes) -> int:
-    """Fill the empty volume from a tar and count the files. Raises StackError, before it writes, for any other tar."""
+    """Fill the empty volume from a tar, count the files. Raises InvalidInput, before it writes, for any other tar."""
     is_unfinished = (folder / UNFINISHED).exists()
     if not is_unfinished and any((folder / name).exists() for name in KNOWN):
-        raise StackError(
+        raise InvalidInput(
             "The volume of the secrets is not empty; nothing was imported. Remove all volumes first (make destroy)."
         )
     content = _checked(packed)
@@ -145,13 +147,13 @@ def _checked(packed: bytes) -> Mapping[str, bytes]:
             for member in tar:
                 file = tar.extractfile(member) if member.isreg() and member.size <= LARGEST_BYTES else None
                 if member.name not in KNOWN or member.name in content or file is None:
-                    raise StackError(
+                    raise InvalidInput(
                         "The backup of the secrets holds something else than our secrets; nothing was imported."
                     )
                 content[member.name] = file.read()
     except tarfile.TarError:
-        raise StackError("The backup of the secrets is no tar, or not all of it; nothing was imported.") from None
+        raise InvalidInput("The backup of the secrets is no tar, or not all of it; nothing was imported.") from None
     whole = [name for name in MAKERS if re.fullmatch(rb"[!-~]+", content.get(name, b""))]
     if lacking := [name for name in MAKERS if name not in whole and (name in BOUND or name in content)]:
-        raise StackError(f"The backup of the secrets lacks {', '.join(lacking)}; nothing was imported.")
+        raise InvalidInput(f"The backup of the secrets lacks {', '.join(lacking)}; nothing was imported.")
     return content

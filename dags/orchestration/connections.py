@@ -12,15 +12,14 @@ from urllib.parse import quote, urlencode
 from airflow import sdk
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from utils.alert_settings import AlertSettings
-from utils.settings import Settings
+from utils.settings import AlertSettings, Settings
 
 RDS = (".rds.amazonaws.com", ".rds.amazonaws.com.cn")
 AWS_EXTRAS = {"aws_region": "region_name", "aws_endpoint_url": "endpoint_url", "aws_session_token": "aws_session_token"}
 
 
 def settings(needs_warehouse: bool = True) -> Settings:
-    """Lake and warehouse. Raises DelaywatchError when one that is needed is nowhere.
+    """Lake and warehouse. Raises InvalidInput when one that is needed is nowhere.
 
     A warehouse of RDS is spoken to with TLS or not at all, unless the connection's extra has another `sslmode`: the
     secret that RDS writes has no place for one, and libpq alone would go on without TLS where the server has none.

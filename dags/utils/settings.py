@@ -1,15 +1,35 @@
-"""Where the lake and the warehouse are, read once from the environment."""
+"""The one model of all settings: variable, type, rule, help text, and whether it is a secret.
+
+Three parts are read on their own, so that a wrong address for mail does not stop a run: `Settings` (lake and
+warehouse), `AlertSettings` (notifications), `WatchSettings` (health and retention). `EnvFile` is all of `.env`.
+Rules between variables of `.env` are in `stack/settings.py`. Nothing here opens a connection.
+"""
 
 from __future__ import annotations
 
+import errno
+import ipaddress
+import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
-from utils.errors import DelaywatchError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from pydantic_settings.sources.utils import parse_env_vars
+from typing_extensions import override
+
+from utils.errors import InvalidInput, Unavailable, printable
 
 CREDENTIALS = {
     "aws_access_key_id": "AWS_ACCESS_KEY_ID",
@@ -18,8 +38,14 @@ CREDENTIALS = {
 }
 BTS_URL = "https://transtats.bts.gov/PREZIP"
 KAGGLE_URL = "https://www.kaggle.com/api/v1"
-_WEB_ADDRESS = re.compile(r"(?i:https?)://[^\s/?#@]+(?:/[^\s?#]*)?")
 KAGGLE_TOKEN_FILE = Path("~/.kaggle/kaggle.json")  # where Kaggle's own programs look for it
+MIN_PASSWORD_LENGTH = 12
+MAX_SHOWN_LENGTH = 80  # of a value in an error
+CONTROL_FAULT = "contains a line break or another control character; write the value on one line."
+# A person gave a path that does not lead to a file that this user may read; anything else is a fault of the disk.
+WRONG_PATH = {
+    errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
+}  # fmt: skip
 
 
 def cores() -> int:
@@ -28,109 +54,560 @@ def cores() -> int:
 
 
 def read_secret(path: Path, what: str) -> str:
-    """The line that a file holds, for example a password that a container is handed as a file.
+    """Return the one line of a file, for example a password that a container gets as a file. Errors name it `what`.
 
-    Raises DelaywatchError, which calls the file `what`, when it cannot be read or does not hold one line.
+    Raises InvalidInput if it is missing, closed to this user or not one line, Unavailable if the disk fails.
     """
     try:
         line = path.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
-        raise DelaywatchError(
-            f"{what} {path} cannot be read ({error.strerror}); correct its path or rights."
-        ) from error
+        kind = InvalidInput if error.errno in WRONG_PATH else Unavailable
+        raise kind(f"{what} {path} cannot be read ({error.strerror}); correct its path or rights.") from error
     except UnicodeDecodeError:  # it carries the secret
-        raise DelaywatchError(f"{what} {path} is not UTF-8 text; write the file again.") from None
+        raise InvalidInput(f"{what} {path} is not UTF-8 text; write the file again.") from None
     if not line.strip():
-        raise DelaywatchError(f"{what} {path} is empty; write one line into it.")
+        raise InvalidInput(f"{what} {path} is empty; write one line into it.")
     if len(line.splitlines()) > 1:
-        raise DelaywatchError(f"{what} {path} has more than one line; leave in it the one that counts.")
+        raise InvalidInput(f"{what} {path} has more than one line; leave in it the one that counts.")
     return line
 
 
-def web_address(variable: str, value: str) -> str:
-    """Return the address without a slash at its end.
+# --- rules for one value; each raises ValueError with what to write instead --------------------------------------
 
-    Raises DelaywatchError for one that is no http(s) address, or that has a part which a longer address would lose.
+# In a URL's user, password and database, every character that would end them is percent-encoded.
+_PART = r"(?:[^\s@:/?#%\[\]]|%[0-9A-Fa-f]{2})+"
+# A mail server also decodes them, so the bytes must be text.
+_MAIL_PART = r"(?:[^\s@:/?#%\[\]]|%[0-7][0-9A-Fa-f]|(?:%[89A-Fa-f][0-9A-Fa-f])+)+"
+_POSTGRES = re.compile(
+    rf"postgresql://{_PART}:{_PART}@(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d+))?/{_PART}(?:\?[^#\s]*)?"
+)
+_S3 = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[^\s$%?#\\]*)?"
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+_MAIL = r"[!-+\--?A-~]+@[!-+\--?A-~]+"  # without a comma, which separates addresses
+
+
+def _rule(accepts: Callable[[str], object], hint: str) -> AfterValidator:
+    """Return a rule for text. accepts: what counts as right. hint: what to write instead."""
+
+    def check(value: str) -> str:
+        if not accepts(value):
+            raise ValueError(hint)
+        return value
+
+    return AfterValidator(check)
+
+
+def _number(accepts: Callable[[str], object], hint: str) -> BeforeValidator:
+    """Return a rule for the text of a whole number. pydantic alone would also take 1.0, 1_000 and blanks."""
+
+    def check(value: object) -> int:
+        if not accepts(str(value)):
+            raise ValueError(hint)
+        return int(str(value))
+
+    return BeforeValidator(check)
+
+
+def _matches(pattern: str) -> Callable[[str], object]:
+    return re.compile(pattern).fullmatch
+
+
+def _is_port(value: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,5}", value) is not None and 1 <= int(value) <= 65535
+
+
+def _bare(host: str) -> str:
+    """Without the brackets in which an IPv6 address stands wherever a port may follow."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ipaddress.ip_address(_bare(value))
+    except ValueError:
+        return False
+    return (":" in value) == (value != _bare(value))
+
+
+def _is_host(value: str) -> bool:
+    labels = value.split(".")
+    is_name = len(value) <= 253 and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
+    return is_name or _is_address(value)
+
+
+def _is_network(value: str) -> bool:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_url(value: str, *schemes: str) -> bool:
+    """Return whether it is a URL of one of the schemes with a host and, if any, a valid port, and without a user."""
+    try:
+        parts = urlsplit(value)
+        is_port_right = parts.port != 0
+    except ValueError:
+        return False
+    has_place = parts.scheme in schemes and _is_host(parts.netloc.removesuffix(f":{parts.port}"))
+    return value.isascii() and is_port_right and has_place and not re.search(r"\s", value)
+
+
+def _is_web(value: str) -> bool:
+    """Return whether a path can be appended to the URL: a query or a fragment would end it."""
+    return not re.search("[?#]", value) and _is_url(value, "http", "https")
+
+
+def _is_webhook(value: str) -> bool:
+    return "#" not in value and _is_url(value, "http", "https")
+
+
+def _is_mail_server(value: str) -> bool:
+    scheme, _, rest = value.partition("://")
+    login, _, place = rest.rpartition("@")
+    is_login_right = not login or re.fullmatch(rf"{_MAIL_PART}:{_MAIL_PART}", login) is not None
+    is_place_right = not re.search("[/?#]", place.removesuffix("/")) and _is_url(f"{scheme}://{place}", "smtp", "smtps")
+    return is_login_right and is_place_right
+
+
+def _is_postgres(value: str) -> bool:
+    found = _POSTGRES.fullmatch(value)
+    return found is not None and (found["port"] is None or _is_port(found["port"]))
+
+
+def _is_kaggle_token(value: str) -> bool:
+    if re.fullmatch(r"[\w.~+/=-]+", value):
+        return True
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and {"username", "key"} <= found.keys()
+
+
+def _addresses(value: object) -> object:
+    """Split the text at commas."""
+    if not isinstance(value, str):
+        return value
+    found = tuple(address.strip() for address in value.split(",") if address.strip())
+    if not found or not all(re.fullmatch(_MAIL, address) for address in found):
+        raise ValueError("write e-mail addresses, separated by commas")
+    return found
+
+
+def _object(value: object) -> object:
+    """Read the text as a JSON object."""
+    hint = 'write a JSON object in single quotes, such as {"region_name": "eu-central-1"}'
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError(hint) from None
+    if not isinstance(found, dict):
+        raise ValueError(hint)
+    return found
+
+
+_POSTGRES_HINT = (
+    "write postgresql://user:password@host:5432/database, with @ : / ? # % in the password as %40 %3A %2F %3F %23 %25"
+)
+_S3_HINT = "write s3://bucket/prefix, without $ % ? # and blanks"
+_MAIL_SERVER_HINT = (
+    "write smtp://user:password@host:587 or smtps://user:password@host, with @ : / ? # % in user and password as %40 "
+    "%3A %2F %3F %23 %25"
+)
+_PASSWORD_HINT = f"take {MIN_PASSWORD_LENGTH} characters or more"
+Web = Annotated[
+    str,
+    _rule(_is_web, "write https://host:port/path, without a user, ? and #"),
+    AfterValidator(lambda url: url.rstrip("/")),
+]
+Webhook = Annotated[str, _rule(_is_webhook, "write the whole https:// address, without a user and #")]
+MailServer = Annotated[str, _rule(_is_mail_server, _MAIL_SERVER_HINT)]
+Address = Annotated[str, _rule(_matches(_MAIL), "write one e-mail address")]
+Addresses = Annotated[tuple[str, ...], BeforeValidator(_addresses)]
+Postgres = Annotated[str, _rule(_is_postgres, _POSTGRES_HINT)]
+S3 = Annotated[str, _rule(_matches(_S3), _S3_HINT)]
+Password = Annotated[str, _rule(lambda value: len(value) >= MIN_PASSWORD_LENGTH, _PASSWORD_HINT)]
+Word = Annotated[str, _rule(_matches(r"\S+"), "write it without spaces")]
+Port = Annotated[int, _number(_is_port, "write a number from 1 to 65535")]
+Count = Annotated[int, _number(_matches("[1-9][0-9]{0,5}"), "write a whole number of 1 or more")]
+Region = Annotated[str, _rule(_matches("[a-z0-9-]+"), "write a region such as eu-central-1")]
+Switch = Annotated[
+    str, _rule(_matches("[01]"), "write 1 to run the local object store, or 0 for a lake and a warehouse elsewhere")
+]
+Host = Annotated[
+    str,
+    _rule(_is_host, "write the host name or IP address alone, no https:// and no port, IPv6 in brackets"),
+    AfterValidator(lambda host: _bare(host).lower()),
+]
+Bind = Annotated[str, _rule(_is_address, "write an IP address of this machine, IPv6 in brackets; 0.0.0.0 means all")]
+Network = Annotated[str, _rule(_is_network, "write an IP address or a network such as 10.0.0.0/23")]
+Contact = Annotated[str, _rule(_matches(r"[^\s@]+@[^\s@]+"), "write an e-mail address")]
+ClassName = Annotated[
+    str, _rule(_matches(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"), "write the full name of the backend's class")
+]
+JsonObject = Annotated[dict[str, Any], BeforeValidator(_object)]
+KaggleToken = Annotated[
+    str, _rule(_is_kaggle_token, "copy the API token, one word, or what is in kaggle.json, in single quotes")
+]
+Place = Annotated[
+    str,
+    _rule(
+        _matches(rf"{_S3}|/[^\\]*[^\\/]"),
+        "write s3://bucket/prefix, or the whole path of a folder of this host, such as /mnt/backups",
+    ),
+]
+UserId = Annotated[int, _number(_matches("[0-9]{1,9}"), "write the number that `id -u` prints")]
+Year = Annotated[int, _number(_matches("(?:19|20)[0-9]{2}"), "write a year such as 2018")]
+
+
+# --- the model --------------------------------------------------------------------------------------------------------
+
+
+def variable(name: str, help: str = "", *, is_secret: bool = False, default: Any = None) -> Any:  # noqa: A002
+    """Declare a variable. help: its comment in .env.example, empty if the comment of the variable before says it."""
+    return Field(default, validation_alias=name, description=help, repr=not is_secret)
+
+
+def variable_of(field: FieldInfo) -> str:
+    """Return the name of the field's variable."""
+    return str(field.validation_alias)
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Return whether the value must appear in no message, log or representation."""
+    return not field.repr
+
+
+class _Environment(EnvSettingsSource):
+    """The variables of a mapping, without the empty ones."""
+
+    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        super().__init__(settings_cls)
+
+    @override
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return parse_env_vars(self._environ, self.case_sensitive, self.env_ignore_empty)
+
+
+class _Model(BaseSettings):
+    """What all parts share. A secret NAME may also be in a file that NAME_FILE names.
+
+    The constructor takes values by attribute and reads no environment.
     """
-    if not _WEB_ADDRESS.fullmatch(value):
-        shown = "cannot be used" if "@" in value else f"is {value!r}"  # a user in front of @ comes with a password
-        raise DelaywatchError(f"{variable} {shown}; write https://host:port/path, without a user, ? and #.")
-    return value.rstrip("/")
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Plain values that the steps of a run need; nothing here opens a connection.
-
-    lake: `file:///folder` or `s3://bucket[/prefix]`. warehouse: `postgresql://user:password@host:5432/database`.
-    aws_*: None leaves the choice to boto3 (instance profile, shared credentials file).
-    """
-
-    lake: str
-    warehouse: str = field(repr=False)  # it may hold a password
-    scratch: Path = Path(tempfile.gettempdir())
-    threads: int = field(default_factory=cores)
-    aws_endpoint_url: str | None = None
-    aws_region: str | None = None
-    aws_access_key_id: str | None = None
-    aws_secret_access_key: str | None = field(default=None, repr=False)
-    aws_session_token: str | None = field(default=None, repr=False)
-    bts_url: str = BTS_URL
-    kaggle_url: str = KAGGLE_URL
-    kaggle_token_file: Path = KAGGLE_TOKEN_FILE
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        case_sensitive=True,
+        env_ignore_empty=True,
+        enable_decoding=False,  # the rules read lists and objects
+        hide_input_in_errors=True,  # pydantic repeats a value in its errors otherwise, also a secret one
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] | None = None, **given: str | None) -> Settings:
-        """Read the variables below; an empty one is an absent one. What is not None in `given` wins over its variable.
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
 
-        | variable | what | when absent |
-        |---|---|---|
-        | DELAYWATCH_LAKE | root of the lake, `file:///folder` or `s3://bucket[/prefix]`; see `open_store` | an error |
-        | DELAYWATCH_WAREHOUSE | `postgresql://user:password@host:5432/database` | DELAYWATCH_WAREHOUSE_FILE |
-        | DELAYWATCH_WAREHOUSE_FILE | a file that holds this URL | an error where it is needed |
-        | DELAYWATCH_SCRATCH | folder for files on their way into an S3 lake | the system's temporary folder |
-        | DELAYWATCH_THREADS | worker threads | as many as there are cores |
-        | AWS_ENDPOINT_URL | S3 that is not AWS, for example http://localhost:8333 | AWS_CONFIG_FILE, else AWS |
-        | AWS_DEFAULT_REGION | region of the bucket | AWS_CONFIG_FILE |
-        | AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN | credentials | boto3 looks for them |
-        | DELAYWATCH_BTS_URL | folder of the Bureau's monthly zips, or of a mirror with the same names | the Bureau's |
-        | DELAYWATCH_KAGGLE_URL | Kaggle's API | Kaggle's |
-        | DELAYWATCH_KAGGLE_TOKEN_FILE | kaggle.json, or a file with an API token alone | ~/.kaggle/kaggle.json |
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None, **given: str | None) -> Self:
+        """Read the variables, an empty one as an absent one. given: values by attribute, which win unless None.
 
-        Where this says nothing, boto3 decides by variables of its own (AWS_PROFILE, AWS_SHARED_CREDENTIALS_FILE,
-        AWS_CONFIG_FILE, AWS_CA_BUNDLE), by ~/.aws and by the role of the machine. Access key, secret key and session
-        token belong together: a given access key comes with the given others alone.
-        Raises DelaywatchError naming the variable or the file that is missing or unreadable.
+        A variable without a default may be missing if it is among `given`. Raises InvalidInput with all faults, each
+        with the variable, its value unless that may be secret, and what to write.
         """
-        env = os.environ if environ is None else environ
+        overlaid = {variable_of(cls.model_fields[name]): value for name, value in given.items() if value}
+        environ = os.environ if environ is None else environ
+        values = {**_Environment(cls, environ)(), **overlaid}
+        secrets, faults = cls._files(environ, values)
+        values |= secrets
+        optional = {variable_of(cls.model_fields[name]): "" for name in given if cls.model_fields[name].is_required()}
+        faults |= {name: f"{name} {CONTROL_FAULT}" for name, value in values.items() if _has_control(value)}
+        try:
+            settings = cls(**{**optional, **values})
+        except ValidationError as error:
+            faults = cls._faults_of(error, values) | faults
+            settings = None
+        if faults or settings is None:
+            raise InvalidInput(" ".join(faults.values()))
+        if contradictions := list(settings.contradictions()):
+            raise InvalidInput(" ".join(contradictions))
+        return settings
 
-        def value(name: str, variable: str) -> str | None:
-            return given.get(name) or env.get(variable) or None
+    def contradictions(self) -> Iterator[str]:
+        """Yield a sentence for each value that does not go with another."""
+        yield from ()
 
-        warehouse, file = value("warehouse", "DELAYWATCH_WAREHOUSE"), env.get("DELAYWATCH_WAREHOUSE_FILE")
-        if file and not warehouse:
-            warehouse = read_secret(Path(file), "DELAYWATCH_WAREHOUSE_FILE").strip()
-        found = {"lake": value("lake", "DELAYWATCH_LAKE"), "warehouse": warehouse}
-        required = {"lake": "DELAYWATCH_LAKE", "warehouse": "DELAYWATCH_WAREHOUSE"}
-        for name, variable in required.items():
-            if not found[name] and name not in given:
-                raise DelaywatchError(f"{variable} is not set; set it as .env.example shows, or pass --{name}.")
-        endpoint = value("aws_endpoint_url", "AWS_ENDPOINT_URL")
-        threads = value("threads", "DELAYWATCH_THREADS") or str(cores())
-        if not threads.isdigit() or int(threads) < 1:
-            raise DelaywatchError(f"DELAYWATCH_THREADS is {threads!r}; set it to a whole number of 1 or more.")
-        keys = {name: value(name, variable) for name, variable in CREDENTIALS.items()}
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with these values, checked."""
+        return type(self)(**{**dict(self), **changes})
+
+    @classmethod
+    def _files(cls, environ: Mapping[str, str], values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+        """Read each secret without a value from its NAME_FILE. Return the secrets, and the faults of the files.
+
+        An empty file counts as absent where the secret may be absent, so that `setup` can hand out every file always.
+        """
+        found, faults = dict[str, str](), dict[str, str]()
+        for field in cls.model_fields.values():
+            name = variable_of(field)
+            path = Path(environ.get(f"{name}_FILE") or os.devnull)
+            if not is_secret(field) or name in values or path == Path(os.devnull):
+                continue
+            try:
+                if field.is_required() or not _is_empty(path):
+                    found[name] = read_secret(path, f"{name}_FILE").strip()
+            except InvalidInput as error:
+                faults[name] = str(error)
+        return found, faults
+
+    @classmethod
+    def _faults_of(cls, error: ValidationError, values: Mapping[str, str]) -> dict[str, str]:
+        """Return a sentence for each variable that pydantic refused."""
+        fields = {variable_of(field): (name, field) for name, field in cls.model_fields.items()}
+        found = {}
+        for fault in error.errors(include_url=False, include_context=False, include_input=False):
+            variable = str(fault["loc"][0])
+            name, field = fields[variable]
+            if variable not in values:
+                found[variable] = f"{variable} is not set; set it as .env.example shows, or pass --{name}."
+                continue
+            value = values[variable]
+            has_login = "://" in value and "@" in value
+            is_hidden = is_secret(field) or has_login or len(value) > MAX_SHOWN_LENGTH
+            shown = "cannot be used" if is_hidden else f"is {value!r}"
+            found[variable] = f"{variable} {shown}; {fault['msg'].removeprefix('Value error, ')}."
+        return found
+
+
+def _has_control(value: str) -> bool:
+    return printable(value) != value or "\n" in value or "\t" in value
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return path.is_file() and not path.stat().st_size
+    except OSError:
+        return False  # reading it says what is wrong
+
+
+class Settings(_Model):
+    """What the steps of a run need: lake, warehouse, downloads. For the AWS variables None leaves the choice to boto3.
+
+    boto3 also reads AWS_PROFILE, AWS_SHARED_CREDENTIALS_FILE, AWS_CONFIG_FILE and AWS_CA_BUNDLE, ~/.aws, and the role
+    of the machine.
+    """
+
+    warehouse: str = variable(
+        "DELAYWATCH_WAREHOUSE",
+        "A warehouse elsewhere (RDS): postgresql://user:password@host:5432/database; the user may make schemas and "
+        "roles.",
+        is_secret=True,
+        default=...,
+    )
+    aws_access_key_id: Word | None = variable(
+        "AWS_ACCESS_KEY_ID",
+        "Keys of the bucket. Empty with a bucket on AWS: the role of the machine counts, which containers reach when "
+        "the hop limit of its metadata service is 2.",
+        is_secret=True,
+    )
+    aws_secret_access_key: Word | None = variable("AWS_SECRET_ACCESS_KEY", is_secret=True)
+    aws_session_token: Word | None = variable("AWS_SESSION_TOKEN", is_secret=True)
+    lake: str = variable("DELAYWATCH_LAKE", "s3://bucket[/prefix], without $ % ? # and blanks", default=...)
+    aws_region: Region | None = variable("AWS_DEFAULT_REGION")
+    aws_endpoint_url: Web | None = variable("AWS_ENDPOINT_URL", "Only for a store that is not AWS: http://host:port")
+    scratch: Path = variable("DELAYWATCH_SCRATCH", "", default=Path(tempfile.gettempdir()))
+    threads: Count = Field(
+        default_factory=cores,
+        validation_alias="DELAYWATCH_THREADS",
+        description="Worker threads of a task. Empty: as many as there are cores.",
+    )
+    bts_url: Web = variable(
+        "DELAYWATCH_BTS_URL",
+        "The Bureau's folder of monthly zips, or a mirror of it. Empty: the Bureau's own.",
+        default=BTS_URL,
+    )
+    kaggle_url: Web = variable(
+        "DELAYWATCH_KAGGLE_URL",
+        "Kaggle's API, and the token from kaggle.com, Settings, API: one word, or the line in kaggle.json in single "
+        "quotes.",
+        default=KAGGLE_URL,
+    )
+    kaggle_token_file: Path = variable("DELAYWATCH_KAGGLE_TOKEN_FILE", default=KAGGLE_TOKEN_FILE)
+
+    @classmethod
+    @override
+    def from_environment(cls, environ: Mapping[str, str] | None = None, **given: str | None) -> Self:
+        """As in the base. Keys, secret and token belong together: those of the environment never join a given key."""
+        variables = os.environ if environ is None else environ
         if given.get("aws_access_key_id"):
-            keys = {name: given.get(name) or None for name in CREDENTIALS}
-        return cls(
-            lake=found["lake"] or "",
-            warehouse=found["warehouse"] or "",
-            scratch=Path(env.get("DELAYWATCH_SCRATCH") or tempfile.gettempdir()),
-            threads=int(threads),
-            aws_endpoint_url=web_address("AWS_ENDPOINT_URL", endpoint) if endpoint else None,
-            aws_region=value("aws_region", "AWS_DEFAULT_REGION"),
-            **keys,
-            bts_url=web_address("DELAYWATCH_BTS_URL", env.get("DELAYWATCH_BTS_URL") or BTS_URL),
-            kaggle_url=web_address("DELAYWATCH_KAGGLE_URL", env.get("DELAYWATCH_KAGGLE_URL") or KAGGLE_URL),
-            kaggle_token_file=Path(env.get("DELAYWATCH_KAGGLE_TOKEN_FILE") or KAGGLE_TOKEN_FILE),
-        )
+            variables = {name: value for name, value in variables.items() if name not in CREDENTIALS.values()}
+        return super().from_environment(variables, **given)
+
+
+class AlertSettings(_Model):
+    """Where notifications go; nobody gets one while there is neither a recipient nor a webhook."""
+
+    recipients: Addresses = variable(
+        "DELAYWATCH_ALERT_EMAIL",
+        "Who gets mail of a failed run and of what is new in a finished year, separated by commas, and from whom.",
+        default=(),
+    )
+    sender: Address | None = variable("DELAYWATCH_ALERT_FROM")  # None: the login at the server, or the first recipient
+    smtp: MailServer | None = variable(
+        "DELAYWATCH_SMTP",
+        "smtp://user:password@host:587, encrypted where the server offers it, or smtps://user:password@host with "
+        "@ : / ? # % in user and password as %40 %3A %2F %3F %23 %25",
+        is_secret=True,
+    )
+    webhook: Webhook | None = variable(
+        "DELAYWATCH_ALERT_WEBHOOK",
+        "An address that takes what Slack's incoming webhooks take.",
+        is_secret=True,
+    )
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is anybody to tell."""
+        return bool(self.recipients or self.webhook)
+
+    @override
+    def contradictions(self) -> Iterator[str]:
+        if self.recipients and not self.smtp:
+            yield "DELAYWATCH_ALERT_EMAIL is set, but DELAYWATCH_SMTP is not; set DELAYWATCH_SMTP."
+
+
+class WatchSettings(_Model):
+    """What `health` looks at beside lake and warehouse, and what `sweep` may remove; None: not looked at, or kept.
+
+    log_folder: Airflow's logs of tasks. backup_record: JSON file about the last backups (stack/backup.sh).
+    """
+
+    certificate: Path | None = variable("DELAYWATCH_CERTIFICATE")
+    log_folder: Path | None = variable("DELAYWATCH_LOG_FOLDER")
+    airflow_database: str | None = variable("DELAYWATCH_AIRFLOW_DATABASE", is_secret=True)
+    backup_record: Path | None = variable("DELAYWATCH_BACKUP_RECORD")
+    expected_year: Year | None = variable(
+        "DELAYWATCH_EXPECTED_YEAR",
+        "The year whose flights must be in bronze for /health to be well. Empty: the last one that is over.",
+    )
+    keep_logs_days: Count | None = variable(
+        "DELAYWATCH_KEEP_LOGS_DAYS",
+        "What the DAG retention leaves, from 1 on: logs of tasks by days, pictures and flights in silver by years. "
+        "Empty: all.",
+    )
+    keep_plots_years: Count | None = variable("DELAYWATCH_KEEP_PLOTS_YEARS")
+    keep_silver_years: Count | None = variable("DELAYWATCH_KEEP_SILVER_YEARS")
+    backup: Place | None = variable(
+        "DELAYWATCH_BACKUP",
+        "Where a daily backup is copied to: s3://bucket/prefix (private: a backup holds every secret), or the whole "
+        "path of a folder of this host, on another disk. The newest 7 are kept. Not the lake. The AWS_* keys above are "
+        "used for the bucket. Empty: off.",
+    )
+
+    @property
+    def removes_anything(self) -> bool:
+        """Whether `sweep` may ever remove anything."""
+        return bool(self.keep_logs_days or self.keep_plots_years or self.keep_silver_years)
+
+
+class EnvFile(Settings, AlertSettings, WatchSettings):
+    """All variables of `.env`, which Compose reads too: the lake must be in S3, the warehouse a whole URL."""
+
+    admin_password: Password | None = variable(
+        "DELAYWATCH_ADMIN_PASSWORD",
+        f"Of the user admin in Airflow and Superset, {MIN_PASSWORD_LENGTH} characters or more. It counts when the user "
+        "is made; later: make reset-password.",
+        is_secret=True,
+    )
+    jupyter_token: Password | None = variable("DELAYWATCH_JUPYTER_TOKEN", "What Jupyter asks for.", is_secret=True)
+    reader: Postgres | None = variable(
+        "DELAYWATCH_READER",
+        "A read-only login there for Superset and Jupyter, as URL. Empty: the login delaywatch_reader is made.",
+        is_secret=True,
+    )
+    local: Switch | None = variable(
+        "DELAYWATCH_LOCAL",
+        "0 switches the stack's own object store off and demands that lake and warehouse are given; Postgres stays for "
+        "Airflow and Superset.",
+    )
+    host: Host = variable(
+        "DELAYWATCH_HOST",
+        "The name under which browsers reach this host; it stands in the certificate and in redirects. Empty: "
+        "localhost.",
+        default="localhost",
+    )
+    trusted_proxy: Network | None = variable(
+        "DELAYWATCH_TRUSTED_PROXY",
+        "A load balancer in front, as a network such as 10.0.0.0/23: who the client is, is then what it says. Empty: "
+        "none.",
+    )
+    bind: Bind | None = variable(
+        "DELAYWATCH_BIND",
+        "The address on which ports are published. Empty: 127.0.0.1, this host alone; 0.0.0.0: every network that it "
+        "is in.",
+    )
+    http_port: Port = variable("DELAYWATCH_HTTP_PORT", "Empty: 80, which only redirects, and 443.", default=80)
+    https_port: Port = variable("DELAYWATCH_HTTPS_PORT", default=443)
+    email: Contact | None = variable("DELAYWATCH_EMAIL", "For Let's Encrypt, see nginx/README.md.")
+    logs: S3 | None = variable("DELAYWATCH_LOGS", "s3://bucket/prefix for the logs of tasks. Empty: a volume.")
+    secrets_backend: ClassName | None = variable(
+        "AIRFLOW_SECRETS_BACKEND",
+        "Where connections come from: a secrets backend by its class, and its arguments as a JSON object.",
+    )
+    secrets_backend_kwargs: JsonObject | None = variable("AIRFLOW_SECRETS_BACKEND_KWARGS", is_secret=True)
+    kaggle_token: KaggleToken | None = variable("DELAYWATCH_KAGGLE_TOKEN", is_secret=True)
+    metrics: Web | None = variable(
+        "DELAYWATCH_METRICS",
+        "Where Airflow's metrics go, an OpenTelemetry collector: http://host:4318. Empty: nowhere.",
+    )
+    uid: UserId | None = variable(
+        "DELAYWATCH_UID",
+        "The number of the user on this host who owns notebooks/ (`id -u`), so that Jupyter may save there. Empty: "
+        "50000.",
+    )
+
+    @field_validator("lake")
+    @classmethod
+    def _check_lake(cls, value: str) -> str:
+        if value and not re.fullmatch(_S3, value):
+            raise ValueError("write s3://bucket or s3://bucket/prefix, without $ % ? # and blanks")
+        return value
+
+    @field_validator("warehouse")
+    @classmethod
+    def _check_warehouse(cls, value: str) -> str:
+        if value and not _is_postgres(value):
+            raise ValueError(_POSTGRES_HINT)
+        return value
+
+
+# The sections of .env.example: title, and the variables in their order. What is in none is not for `.env`.
+FORM = {
+    "Secrets. Empty: created at the first start, kept in the volume `secrets`, shown by `make password`.": (
+        "admin_password", "jupyter_token", "warehouse", "reader", "aws_access_key_id", "aws_secret_access_key",
+        "aws_session_token",
+    ),
+    "Lake and warehouse": ("local", "lake", "aws_region", "aws_endpoint_url"),
+    "Address": ("host", "trusted_proxy", "bind", "http_port", "https_port", "email"),
+    "Airflow": ("logs", "secrets_backend", "secrets_backend_kwargs", "threads"),
+    "Years from outside: the DAG fetch_bronze, `python -m utils fetch`": ("bts_url", "kaggle_url", "kaggle_token"),
+    "Watching. Nobody is told of anything while there is neither a recipient nor a webhook.": (
+        "recipients", "sender", "smtp", "webhook", "metrics", "expected_year", "keep_logs_days", "keep_plots_years",
+        "keep_silver_years",
+    ),
+    "Backup": ("backup",),
+    "Jupyter": ("uid",),
+}  # fmt: skip

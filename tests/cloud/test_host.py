@@ -138,7 +138,7 @@ def test_the_settings_are_those_of_a_stack_whose_lake_and_warehouse_are_elsewher
     assert not found.is_lake_local
     assert (found.host, found.region, found.endpoint) == ("delays.example.com", REGION, None)
     assert found.logs == f"s3://{BUCKET}/logs"
-    assert found.access_key is None  # the role decides
+    assert found.aws_access_key_id is None  # the role decides
 
 
 def test_nginx_believes_the_load_balancer_about_who_the_client_is(env: dict[str, str]) -> None:

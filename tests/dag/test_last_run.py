@@ -11,9 +11,8 @@ from tests.conftest import at, sql
 from utils.errors import DelaywatchError
 from utils.monitoring import health
 from utils.monitoring.health import Finding
-from utils.settings import Settings
+from utils.settings import Settings, WatchSettings
 from utils.warehouse.airflow import last_ended, under_way
-from utils.watch_settings import WatchSettings
 
 NOW = datetime(2016, 3, 1, 12, tzinfo=UTC)
 

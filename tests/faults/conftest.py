@@ -68,7 +68,7 @@ def new_lake(old_year: Path, server: Server, tmp_path_factory: pytest.TempPathFa
     """The same lake with the new file in bronze and every step done that comes before the warehouse."""
     lake = tmp_path_factory.mktemp("new") / "lake"
     shutil.copytree(old_year, lake)
-    settings = Settings(lake.as_uri(), at(server.url, database=OLD), scratch=lake.parent, threads=2)
+    settings = Settings(lake=lake.as_uri(), warehouse=at(server.url, database=OLD), scratch=lake.parent, threads=2)
     Lake(settings).store.put(BRONZE_KEY, BRONZE)
     for step in ("silver", "gold", "detect", "explain"):
         STEPS[step](settings)

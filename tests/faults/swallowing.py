@@ -22,7 +22,7 @@ def main(lake: str, socket: str, database: str, whose: str) -> None:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     with Proxy(socket) as proxy:
         warehouse = f"postgresql://postgres@127.0.0.1:{proxy.port}/{database}"
-        settings = Settings(lake, warehouse, scratch=Path(tempfile.gettempdir()), threads=2)
+        settings = Settings(lake=lake, warehouse=warehouse, scratch=Path(tempfile.gettempdir()), threads=2)
         packets = ["--protocol", "tcp", *(["--dport", str(proxy.port)] if whose == "ours" else [])]
         swallow = ["iptables", "--append", "OUTPUT", *packets, "--jump", "DROP"]
         proxy.before(b'COPY "pg_temp"', lambda: subprocess.run(swallow, check=True))

@@ -18,10 +18,9 @@ import pytest
 from tests.certificates import self_signed
 from tests.faults.conftest import fault
 from tests.receivers import mail_server
-from utils.alert_settings import AlertSettings
 from utils.monitoring import channels
 from utils.monitoring.messages import Message
-from utils.settings import Settings
+from utils.settings import AlertSettings, Settings
 from utils.sources import fetch
 from utils.storage.lake import Lake
 
@@ -81,7 +80,9 @@ def test_a_webhook_with_an_expired_certificate_is_told_so(address: str) -> None:
 def test_a_mail_server_with_an_expired_certificate_is_told_so(expired: ssl.SSLContext) -> None:
     with mail_server(tls=expired) as server:
         told = fault(
-            lambda: channels.send_mail(MESSAGE, AlertSettings(("ops@here.org",), smtp=f"smtp://{server.address}"))
+            lambda: channels.send_mail(
+                MESSAGE, AlertSettings(recipients=("ops@here.org",), smtp=f"smtp://{server.address}")
+            )
         )
 
         assert told == f"The certificate of the mail server {server.address} has expired; renew it there."
@@ -89,7 +90,7 @@ def test_a_mail_server_with_an_expired_certificate_is_told_so(expired: ssl.SSLCo
 
 
 def test_a_bureau_with_an_expired_certificate_is_told_so_and_bronze_stays_empty(address: str, tmp_path: Path) -> None:
-    settings = Settings((tmp_path / "lake").as_uri(), "", tmp_path, bts_url=f"{address}/PREZIP")
+    settings = Settings(lake=(tmp_path / "lake").as_uri(), warehouse="", scratch=tmp_path, bts_url=f"{address}/PREZIP")
 
     told = fault(lambda: fetch.into_bronze(settings, 2015, "bts"))
 

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import psycopg2
@@ -42,14 +41,16 @@ NEEDING = ("detect", "explain", "upsert", "publish")  # the steps that meet the 
 def settings(new_lake: Path, database: str, proxy: Proxy, tmp_path: Path) -> Settings:
     """The old year in a warehouse behind the proxy, and a lake in which only the warehouse's steps are left to do."""
     shutil.copytree(new_lake, tmp_path / "lake")
-    return Settings((tmp_path / "lake").as_uri(), behind(proxy, database), scratch=tmp_path, threads=2)
+    return Settings(lake=(tmp_path / "lake").as_uri(), warehouse=behind(proxy, database), scratch=tmp_path, threads=2)
 
 
 @pytest.fixture(scope="session")
 def wanted(new_lake: Path, server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     """The rows of the new year, as a run without a fault brings them."""
     sql(server.url, "CREATE DATABASE wanted TEMPLATE template_old_year")
-    settings = Settings(new_lake.as_uri(), at(server.url, database="wanted"), scratch=tmp_path_factory.mktemp("wanted"))
+    settings = Settings(
+        lake=new_lake.as_uri(), warehouse=at(server.url, database="wanted"), scratch=tmp_path_factory.mktemp("wanted")
+    )
     STEPS["upsert"](settings)
     return without_xmin(rows(settings))
 
@@ -57,7 +58,7 @@ def wanted(new_lake: Path, server: Server, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def survived(database: str, settings: Settings, wanted: dict[str, object], proxy: Proxy) -> Check:
     """What holds after a fault: the old year is as it was in lake and warehouse, and the next run brings the new."""
-    past_proxy = replace(settings, warehouse=database)
+    past_proxy = settings.replace(warehouse=database)
     before, in_lake = rows(past_proxy), files(settings)
 
     def check() -> None:
@@ -125,7 +126,7 @@ def test_a_commit_whose_answer_is_lost_leaves_the_new_year_whole_and_the_next_ru
 
     assert "was lost while writing the tables of 2015" in fault(lambda: STEPS["upsert"](settings))
 
-    past_proxy = replace(settings, warehouse=database)
+    past_proxy = settings.replace(warehouse=database)
     written = rows(past_proxy)
     assert without_xmin(written) == wanted
     proxy.heal()
@@ -161,7 +162,7 @@ def test_a_slow_line_is_waited_for(settings: Settings, proxy: Proxy, database: s
 
     STEPS["upsert"](settings)
 
-    assert without_xmin(rows(replace(settings, warehouse=database))) == wanted
+    assert without_xmin(rows(settings.replace(warehouse=database))) == wanted
 
 
 @pytest.mark.parametrize("whose", ["both", "ours"])
@@ -253,7 +254,7 @@ def test_a_lock_that_ends_in_time_is_only_waited_for(
             STEPS["upsert"](settings)
         ended.result()
 
-    assert without_xmin(rows(replace(settings, warehouse=database))) == wanted
+    assert without_xmin(rows(settings.replace(warehouse=database))) == wanted
 
 
 @pytest.fixture
@@ -326,4 +327,4 @@ def test_a_restart_while_tables_are_created_leaves_none_and_the_next_run_creates
     proxy.heal()
     assert sql(database, "SELECT to_regnamespace('flights')") == [(None,)]
     STEPS["upsert"](settings)
-    assert without_xmin(rows(replace(settings, warehouse=database))) == wanted
+    assert without_xmin(rows(settings.replace(warehouse=database))) == wanted

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -100,7 +99,7 @@ def fill(lake: Lake, year: Path) -> None:
 
 @pytest.fixture
 def settings(past_proxy: Settings, s3: Proxy) -> Settings:
-    return replace(past_proxy, aws_endpoint_url=f"http://127.0.0.1:{s3.port}")
+    return past_proxy.replace(aws_endpoint_url=f"http://127.0.0.1:{s3.port}")
 
 
 @pytest.fixture(autouse=True)
@@ -376,7 +375,7 @@ def test_a_key_that_may_only_read_stops_the_run_at_the_first_write(
     settings: Settings, moto: tuple[str, int], survived: Check
 ) -> None:
     with key_that_only_reads(moto) as key:
-        told = fault(lambda: one_run(replace(settings, **key)))  # type: ignore[arg-type]
+        told = fault(lambda: one_run(settings.replace(**key)))
 
     assert told.startswith("No permission on s3://lake/delaywatch while writing 02_silver/flights/year=2015/part-")
     assert told.endswith("; allow this key to list, read, write and delete there.")
@@ -390,7 +389,7 @@ def test_a_key_that_may_only_read_stops_the_run_at_the_first_write(
 def test_an_s3_that_fails_in_the_upsert_changes_no_row(
     settings: Settings, new_lake: Path, database: str, s3: Proxy, key: str
 ) -> None:
-    with_warehouse = replace(settings, warehouse=database)
+    with_warehouse = settings.replace(warehouse=database)
     fill(Lake(settings), new_lake)
     before = rows(with_warehouse)
     s3.cut(asks("GET", key), after=300)

@@ -5,7 +5,6 @@ moto stands in for AWS: it speaks the protocol and can check keys.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import shutil
@@ -73,9 +72,7 @@ def checking_keys(s3_endpoint: str, bucket_settings: Settings) -> Iterator[Setti
     iam.put_user_policy(UserName=name, PolicyName="read", PolicyDocument=policy)
     key = iam.create_access_key(UserName=name)["AccessKey"]
     requests.post(f"{s3_endpoint}/moto-api/reset-auth", data="0", timeout=10)
-    yield dataclasses.replace(
-        bucket_settings, aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"]
-    )
+    yield bucket_settings.replace(aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"])
     requests.post(f"{s3_endpoint}/moto-api/reset-auth", data="inf", timeout=10)
 
 

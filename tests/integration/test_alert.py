@@ -10,11 +10,10 @@ from typer.testing import CliRunner, Result
 
 from tests.receivers import mail_server, webhook
 from tests.steps import YEAR
-from utils.alert_settings import AlertSettings
 from utils.cli import app as cli
 from utils.errors import DelaywatchError
 from utils.monitoring import notifications
-from utils.settings import Settings
+from utils.settings import AlertSettings, Settings
 from utils.storage import keys
 from utils.storage.lake import Lake
 
@@ -33,7 +32,9 @@ def test_a_finished_year_is_told_once_however_often_it_is_run(done: Settings) ->
 
 def test_the_closed_airports_of_the_year_are_told(done: Settings) -> None:
     with mail_server() as server:
-        notifications.tell_year(done, AlertSettings(("ops@here.org",), None, f"smtp://{server.address}"), YEAR, WHERE)
+        notifications.tell_year(
+            done, AlertSettings(recipients=("ops@here.org",), sender=None, smtp=f"smtp://{server.address}"), YEAR, WHERE
+        )
 
     text = server.mails[0].get_content()
     assert "Extreme events, largest first:" in text
@@ -43,7 +44,7 @@ def test_the_closed_airports_of_the_year_are_told(done: Settings) -> None:
 def test_a_year_that_nobody_could_be_told_of_is_told_by_its_next_run(
     done: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    dead = AlertSettings(("ops@here.org",), None, "smtp://127.0.0.1:1")
+    dead = AlertSettings(recipients=("ops@here.org",), sender=None, smtp="smtp://127.0.0.1:1")
 
     notifications.tell_year(done, dead, YEAR, WHERE)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import os
 import random
@@ -366,9 +365,7 @@ def test_an_object_of_the_lake_that_leads_in_a_circle_is_one_sentence(
 
 
 def test_two_lakes_with_similar_names_do_not_share_a_year(folder_settings: Settings, tmp_path: Path) -> None:
-    one, other = (
-        dataclasses.replace(folder_settings, lake=(tmp_path / name).as_uri()) for name in ("team#1", "team#2")
-    )
+    one, other = (folder_settings.replace(lake=(tmp_path / name).as_uri()) for name in ("team#1", "team#2"))
 
     put_bronze(one, YEAR, file_of(tmp_path, GOOD))
 

@@ -11,18 +11,18 @@ import pytest
 
 from tests.certificates import self_signed
 from tests.receivers import mail_server, webhook
-from utils.alert_settings import AlertSettings
 from utils.errors import DelaywatchError
 from utils.monitoring import channels
 from utils.monitoring.channels import deliver
 from utils.monitoring.messages import Message
+from utils.settings import AlertSettings
 
 MESSAGE = Message("Delaywatch 2013: 1 extreme event", "LGA & JFK, <closure>:\n- 57 % cancelled – and more\n.\nThe end")
 OPS, BOSS = "ops@here.org", "boss@here.org"
 
 
 def by_mail(smtp: str, *recipients: str, sender: str | None = None) -> AlertSettings:
-    return AlertSettings(recipients or (OPS,), sender, smtp)
+    return AlertSettings(recipients=recipients or (OPS,), sender=sender, smtp=smtp)
 
 
 @pytest.fixture
@@ -207,7 +207,9 @@ def test_without_recipients_and_webhook_nothing_is_sent() -> None:
 
 def test_a_dead_mail_server_does_not_keep_the_webhook_from_its_message() -> None:
     with webhook() as hook:
-        faults = deliver(MESSAGE, AlertSettings((OPS,), None, "smtp://127.0.0.1:1", hook.url))
+        faults = deliver(
+            MESSAGE, AlertSettings(recipients=(OPS,), sender=None, smtp="smtp://127.0.0.1:1", webhook=hook.url)
+        )
 
     assert faults["webhook"] is None
     assert faults["e-mail"] is not None

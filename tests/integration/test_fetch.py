@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -46,14 +45,14 @@ def bureau() -> Iterator[Bureau]:
 
 
 def asking(settings: Settings, bureau: Bureau) -> Settings:
-    return replace(settings, bts_url=f"{bureau.url}/PREZIP", kaggle_url=f"{bureau.url}/api/v1")
+    return settings.replace(bts_url=f"{bureau.url}/PREZIP", kaggle_url=f"{bureau.url}/api/v1")
 
 
 @pytest.fixture
 def settings(folder_settings: Settings, bureau: Bureau, tmp_path: Path) -> Settings:
     """An empty lake in a folder, and a token."""
     (tmp_path / "kaggle.json").write_text('{"username": "amelia", "key": "s3cret"}')
-    return replace(asking(folder_settings, bureau), kaggle_token_file=tmp_path / "kaggle.json")
+    return asking(folder_settings, bureau).replace(kaggle_token_file=tmp_path / "kaggle.json")
 
 
 def into_bronze(settings: Settings, year: int = 2015, source: str = "bts", **options: Any) -> str:
@@ -106,7 +105,7 @@ def test_the_bureaus_year_and_kaggles_become_the_same_silver_and_gold(settings: 
     """Of 2023, which Kaggle's dataset does not have."""
     rows = year_of_flights(2023, {"JFK": 6, "BOS": 3}, closed=[("BOS", "2023-02-03")])
     bureau.files = year_of_zips(rows)
-    other = replace(settings, lake=settings.lake + "-of-kaggle")
+    other = settings.replace(lake=settings.lake + "-of-kaggle")
     Lake(other).store.put("01_bronze/2023.csv", csv_of(rows))
 
     into_bronze(settings, 2023)
@@ -125,7 +124,7 @@ def test_a_year_after_kaggles_goes_from_the_bureau_to_the_warehouse_and_the_page
     settings: Settings, warehouse: str, bureau: Bureau
 ) -> None:
     bureau.files = year_of_zips(year_of_flights(2019, {"JFK": 8}, closed=[("JFK", "2019-02-08")]))
-    settings = replace(settings, warehouse=warehouse)
+    settings = settings.replace(warehouse=warehouse)
 
     into_bronze(settings, 2019)
     run(settings, 2019)
@@ -507,7 +506,7 @@ def test_months_in_a_folder_become_the_year_without_a_network(
     into_bronze(settings)
     fetched = in_bronze(settings)["01_bronze/2015.csv"]
     bureau.asked.clear()
-    other = replace(settings, lake=(tmp_path / "other").as_uri())
+    other = settings.replace(lake=(tmp_path / "other").as_uri())
     folder = by_hand(by_hand(tmp_path / "Downloads", range(1, 13)), [1, 2], year=2016)
     (folder / "letter.pdf").write_text("no month")
     (folder / "letters.zip").write_bytes(zip_of(b"a,b\n1,2\n"))
@@ -637,7 +636,7 @@ def test_what_is_not_kaggles_year_leaves_bronze_as_it_was(
 
 
 def test_kaggle_is_not_asked_without_a_token(settings: Settings, bureau: Bureau) -> None:
-    without = replace(settings, kaggle_token_file=settings.scratch / "none.json")
+    without = settings.replace(kaggle_token_file=settings.scratch / "none.json")
 
     assert "There is no Kaggle token" in str(refusal(without, source="kaggle"))
     assert bureau.asked == []

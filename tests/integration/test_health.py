@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -30,11 +29,10 @@ from utils.errors import DelaywatchError
 from utils.monitoring import health, health_page
 from utils.monitoring.health import Finding
 from utils.monitoring.health_page import Word
-from utils.settings import Settings
+from utils.settings import Settings, WatchSettings
 from utils.storage.keys import anomalies_key
 from utils.storage.lake import Lake
 from utils.storage.parquet import made_from
-from utils.watch_settings import WatchSettings
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(YEAR + 1, 3, 1, 12, tzinfo=UTC)  # the year is over, its file is still waited for
@@ -152,7 +150,7 @@ def test_the_last_run_of_a_year_counts_and_not_an_earlier_one(done: Settings) ->
 
 
 def test_a_warehouse_that_does_not_answer_is_a_problem_and_does_not_hide_the_rest(done: Settings) -> None:
-    seen = found(dataclasses.replace(done, warehouse="postgresql://nobody:hunter2@127.0.0.1:1/flights"))
+    seen = found(done.replace(warehouse="postgresql://nobody:hunter2@127.0.0.1:1/flights"))
 
     assert {what: one.is_well for what, one in seen.items()} == {
         "bronze": True, "run": False, "warehouse": False, "disk": True,
@@ -162,7 +160,7 @@ def test_a_warehouse_that_does_not_answer_is_a_problem_and_does_not_hide_the_res
 
 
 def test_an_empty_installation_is_well(folder_settings: Settings, warehouse: str) -> None:
-    seen = found(dataclasses.replace(folder_settings, warehouse=warehouse), now=datetime(2016, 1, 2, tzinfo=UTC))
+    seen = found(folder_settings.replace(warehouse=warehouse), now=datetime(2016, 1, 2, tzinfo=UTC))
 
     assert [one.is_well for one in seen.values()] == [True] * 4
     assert seen["run"].sentence == "No year has been finished yet."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import multiprocessing
 import os
@@ -31,7 +30,7 @@ def test_a_step_that_is_killed_is_repaired_by_the_next_run(
     folder_settings: Settings, warehouse: str, step: str
 ) -> None:
     """SIGKILL after a growing while, until the step got through; then one run gives what an untouched lake gives."""
-    settings = dataclasses.replace(folder_settings, warehouse=warehouse)
+    settings = folder_settings.replace(warehouse=warehouse)
     store = Lake(settings).store
     store.put(BRONZE_KEY, OTHER_BRONZE)
     for run_step in STEPS.values():
@@ -57,7 +56,7 @@ def test_a_step_that_is_killed_is_repaired_by_the_next_run(
     for name in names:
         STEPS[name](settings)
 
-    untouched = dataclasses.replace(settings, lake=f"{settings.lake}-untouched")
+    untouched = settings.replace(lake=f"{settings.lake}-untouched")
     Lake(untouched).store.put(BRONZE_KEY, BRONZE)
     for name in names:
         STEPS[name](untouched)
@@ -109,7 +108,7 @@ exit $code
 
 
 def test_two_processes_that_write_one_year_at_once_do_not_mix(folder_settings: Settings, warehouse: str) -> None:
-    settings = dataclasses.replace(folder_settings, warehouse=warehouse)
+    settings = folder_settings.replace(warehouse=warehouse)
     lake = Lake(settings)
     lake.store.put(BRONZE_KEY, BRONZE)
     processes = [start_silver(settings) for _ in range(2)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
 import os
 import threading
@@ -401,14 +400,14 @@ def test_a_lake_that_can_be_used_is_as_it_was_afterwards(lake: Lake) -> None:
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
 def test_a_bucket_that_is_not_there_is_made_at_a_server_that_is_not_aws(bucket_settings: Settings, region: str) -> None:
-    lake = Lake(dataclasses.replace(bucket_settings, lake=f"s3://new-in-{region}/x", aws_region=region))
+    lake = Lake(bucket_settings.replace(lake=f"s3://new-in-{region}/x", aws_region=region))
 
     assert (lake.prepare(), lake.prepare()) == (True, False)
     assert lake.bronze_years() == []
 
 
 def test_a_folder_that_is_not_there_is_made(folder_settings: Settings) -> None:
-    lake = Lake(dataclasses.replace(folder_settings, lake=f"{folder_settings.lake}/deep/down"))
+    lake = Lake(folder_settings.replace(lake=f"{folder_settings.lake}/deep/down"))
 
     assert (lake.prepare(), lake.prepare()) == (True, False)
 
@@ -417,7 +416,7 @@ def test_a_folder_that_is_not_there_is_made(folder_settings: Settings) -> None:
 def test_a_bucket_that_aws_played_by_a_stub_does_not_have_is_left_to_the_operator(
     bucket_settings: Settings, endpoint: str | None
 ) -> None:
-    store = open_store(dataclasses.replace(bucket_settings, lake="s3://absent/x", aws_endpoint_url=endpoint))
+    store = open_store(bucket_settings.replace(lake="s3://absent/x", aws_endpoint_url=endpoint))
     assert isinstance(store, BucketStore)
     with Stubber(store.client) as aws:  # which answers one listing and refuses any other call
         aws.add_client_error("list_objects_v2", "NoSuchBucket", http_status_code=404)
@@ -438,7 +437,7 @@ def test_a_bucket_that_aws_played_by_a_stub_does_not_have_is_left_to_the_operato
     ids=["unknown key", "wrong secret", "key that may only read", "no server"],
 )
 def test_a_lake_that_cannot_be_used_is_told_so(checking_keys: Settings, changed: dict[str, str], told: str) -> None:
-    lake = Lake(dataclasses.replace(checking_keys, **changed))  # type: ignore[arg-type]
+    lake = Lake(checking_keys.replace(**changed))
 
     assert told in sentence(lake.prepare)
 
@@ -467,13 +466,13 @@ def test_a_check_that_fails_on_the_way_leaves_nothing(lake: Lake, monkeypatch: p
 
 
 def test_a_bucket_that_is_not_there_is_named(bucket_settings: Settings) -> None:
-    lake = Lake(dataclasses.replace(bucket_settings, lake="s3://no-such-bucket/x"))
+    lake = Lake(bucket_settings.replace(lake="s3://no-such-bucket/x"))
 
     assert "The bucket of the lake s3://no-such-bucket/x does not exist" in sentence(lake.bronze_years)
 
 
 def test_an_endpoint_that_does_not_answer_is_named(bucket_settings: Settings) -> None:
-    lake = Lake(dataclasses.replace(bucket_settings, aws_endpoint_url="http://127.0.0.1:9"))
+    lake = Lake(bucket_settings.replace(aws_endpoint_url="http://127.0.0.1:9"))
 
     assert "S3 at http://127.0.0.1:9 does not answer" in sentence(lake.bronze_years)
 
@@ -482,19 +481,19 @@ def test_missing_credentials_are_named(bucket_settings: Settings, monkeypatch: p
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    lake = Lake(dataclasses.replace(bucket_settings, aws_access_key_id=None, aws_secret_access_key=None))
+    lake = Lake(bucket_settings.replace(aws_access_key_id=None, aws_secret_access_key=None))
 
     assert "No S3 credentials for s3://" in sentence(lake.bronze_years)
 
 
 def test_an_unknown_access_key_is_told_so(checking_keys: Settings) -> None:
-    lake = Lake(dataclasses.replace(checking_keys, aws_access_key_id="AKIAUNKNOWN"))
+    lake = Lake(checking_keys.replace(aws_access_key_id="AKIAUNKNOWN"))
 
     assert "does not know this access key" in sentence(lake.bronze_years)
 
 
 def test_a_wrong_secret_key_is_told_so_and_not_shown(checking_keys: Settings) -> None:
-    lake = Lake(dataclasses.replace(checking_keys, aws_secret_access_key="wrong-and-secret"))
+    lake = Lake(checking_keys.replace(aws_secret_access_key="wrong-and-secret"))
     told = sentence(lake.bronze_years)
 
     assert "refuses the secret key" in told
@@ -509,7 +508,7 @@ def test_a_key_that_may_only_read_is_told_so_when_it_writes(checking_keys: Setti
 
 
 def test_a_store_shows_no_secret(bucket_settings: Settings) -> None:
-    settings = dataclasses.replace(bucket_settings, aws_secret_access_key="hush", warehouse="postgresql://u:hush@h/d")
+    settings = bucket_settings.replace(aws_secret_access_key="hush", warehouse="postgresql://u:hush@h/d")
 
     assert "hush" not in repr(settings)
     assert "hush" not in repr(open_store(settings))
@@ -528,7 +527,7 @@ def test_a_store_shows_no_secret(bucket_settings: Settings) -> None:
 def test_a_setting_that_boto3_refuses_is_named(
     bucket_settings: Settings, changed: dict[str, str | None], told: str
 ) -> None:
-    assert told in sentence(Lake(dataclasses.replace(bucket_settings, **changed)).bronze_years)  # type: ignore[arg-type]
+    assert told in sentence(Lake(bucket_settings.replace(**changed)).bronze_years)
 
 
 def test_a_profile_that_is_not_there_is_told_so(bucket_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -542,7 +541,7 @@ def test_https_to_a_server_that_speaks_plain_http_is_told_so(
 ) -> None:
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
     https = str(bucket_settings.aws_endpoint_url).replace("http:", "https:")
-    lake = Lake(dataclasses.replace(bucket_settings, aws_endpoint_url=https))
+    lake = Lake(bucket_settings.replace(aws_endpoint_url=https))
 
     assert f"No encrypted connection to S3 at {https} while listing 01_bronze/" in sentence(lake.bronze_years)
 
@@ -551,7 +550,7 @@ def test_an_upload_to_a_bucket_that_is_not_there_names_it_and_keeps_the_cause_fo
     bucket_settings: Settings, tmp_path: Path
 ) -> None:
     (tmp_path / "2015.csv").write_bytes(b"x")
-    store = open_store(dataclasses.replace(bucket_settings, lake="s3://no-such-bucket/x"))
+    store = open_store(bucket_settings.replace(lake="s3://no-such-bucket/x"))
 
     with pytest.raises(DelaywatchError, match="The bucket of the lake s3://no-such-bucket/x does not exist") as error:
         store.upload(tmp_path / "2015.csv", "01_bronze/2015.csv")
@@ -597,7 +596,7 @@ def refusing(bucket_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iter
         server = ThreadingHTTPServer(("127.0.0.1", 0), Refuse)
         servers.append(server)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        return dataclasses.replace(bucket_settings, aws_endpoint_url=f"http://127.0.0.1:{server.server_port}")
+        return bucket_settings.replace(aws_endpoint_url=f"http://127.0.0.1:{server.server_port}")
 
     yield start
     for server in servers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from contextlib import closing
 
@@ -23,7 +22,7 @@ from utils.storage.lake import Lake
 
 @pytest.fixture
 def settings(lake_settings: Settings, warehouse: str) -> Settings:
-    return dataclasses.replace(lake_settings, warehouse=warehouse)
+    return lake_settings.replace(warehouse=warehouse)
 
 
 def test_a_year_goes_from_bronze_to_the_warehouse_and_the_page(settings: Settings) -> None:
@@ -122,7 +121,7 @@ def test_silver_does_not_depend_on_the_order_in_which_years_are_run(folder_setti
 def test_a_damaged_year_before_leaves_its_airports_unknown_and_the_year_goes_on(
     folder_settings: Settings, warehouse: str
 ) -> None:
-    settings = dataclasses.replace(folder_settings, warehouse=warehouse)
+    settings = folder_settings.replace(warehouse=warehouse)
     store = Lake(settings).store
     store.put(BRONZE_KEY, BRONZE)
     store.put(keys.airport_days_key(YEAR - 1), b"no parquet")
@@ -172,7 +171,7 @@ def test_a_broken_file_leaves_the_year_as_it_was(lake_settings: Settings, kind: 
 def test_a_doubled_and_a_missing_month_are_in_the_report_and_in_the_warehouse(
     folder_settings: Settings, warehouse: str
 ) -> None:
-    settings = dataclasses.replace(folder_settings, warehouse=warehouse)
+    settings = folder_settings.replace(warehouse=warehouse)
     rows = [row for row in year_of_flights(2009, {"JFK": 6}) if not row["FL_DATE"].startswith("2009-10")]
     september = [row for row in rows if row["FL_DATE"].startswith("2009-09")]
     Lake(settings).store.put("01_bronze/2009.csv", csv_of([*rows, *september]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -53,7 +52,7 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
 @pytest.fixture
 def settings(lake_settings: Settings, empty_database: str) -> Settings:
     """An empty lake, and a database without our tables."""
-    return dataclasses.replace(lake_settings, warehouse=empty_database)
+    return lake_settings.replace(warehouse=empty_database)
 
 
 @pytest.fixture
@@ -129,11 +128,11 @@ def test_a_loader_who_may_create_nothing_finds_all_that_the_first_time_made(
     folder_settings: Settings, warehouse: str, ask_password_of: Callable[[str], None]
 ) -> None:
     ask_password_of("dashboards")
-    pipeline.prepare(dataclasses.replace(folder_settings, warehouse=warehouse), ("dashboards", "hush"))
+    pipeline.prepare(folder_settings.replace(warehouse=warehouse), ("dashboards", "hush"))
     sql(warehouse, "CREATE ROLE nightly LOGIN IN ROLE flights_loader")
     told: list[str] = []
 
-    nightly = dataclasses.replace(folder_settings, warehouse=at(warehouse, username="nightly"))
+    nightly = folder_settings.replace(warehouse=at(warehouse, username="nightly"))
     pipeline.prepare(nightly, ("dashboards", "hush"), told.append)
 
     assert ["already" in line for line in told] == [False, True, True, True]
@@ -143,8 +142,8 @@ def test_a_loader_who_may_create_nothing_finds_all_that_the_first_time_made(
 def test_a_server_that_the_aws_config_file_names_gets_its_bucket(bucket_settings: Settings, warehouse: str) -> None:
     config = bucket_settings.scratch / "config"
     config.write_text(f"[default]\nregion = us-east-1\nendpoint_url = {bucket_settings.aws_endpoint_url}\n")
-    settings = dataclasses.replace(
-        bucket_settings, lake="s3://from-a-file", warehouse=warehouse, aws_endpoint_url=None, aws_region=None
+    settings = bucket_settings.replace(
+        lake="s3://from-a-file", warehouse=warehouse, aws_endpoint_url=None, aws_region=None
     )
 
     done = prepare(settings, AWS_CONFIG_FILE=str(config))
@@ -156,7 +155,7 @@ def test_a_server_that_the_aws_config_file_names_gets_its_bucket(bucket_settings
 
 
 def test_a_wrong_s3_key_ends_before_the_warehouse_is_touched(checking_keys: Settings, empty_database: str) -> None:
-    settings = dataclasses.replace(checking_keys, warehouse=empty_database, aws_secret_access_key="wrong-and-secret")
+    settings = checking_keys.replace(warehouse=empty_database, aws_secret_access_key="wrong-and-secret")
 
     told = error_of(prepare(settings))
 
@@ -171,7 +170,7 @@ def test_a_wrong_password_of_the_warehouse_is_told_without_being_shown(
     ask_password_of("loader")
     url = at(warehouse, username="loader", password="wrong-and-secret")
 
-    told = error_of(prepare(dataclasses.replace(folder_settings, warehouse=url)))
+    told = error_of(prepare(folder_settings.replace(warehouse=url)))
 
     assert "refused user loader or its password; correct them in the warehouse URL" in told
     assert "wrong-and-secret" not in told
@@ -191,7 +190,7 @@ def test_a_wrong_password_of_the_warehouse_is_told_without_being_shown(
 def test_what_is_missing_is_one_sentence(
     folder_settings: Settings, warehouse: str, line: list[str], warehouse_url: str | None, told: str
 ) -> None:
-    settings = dataclasses.replace(folder_settings, warehouse=warehouse if warehouse_url is None else warehouse_url)
+    settings = folder_settings.replace(warehouse=warehouse if warehouse_url is None else warehouse_url)
     password = settings.scratch / "password"
     password.write_text("hush")
 
@@ -205,6 +204,6 @@ def test_a_mistake_in_detectors_yaml_is_told_before_anything_is_made(
     monkeypatch.setattr(pipeline, "DETECTORS_FILE", tmp_path / "detectors.yaml")
 
     with pytest.raises(DelaywatchError, match="there is no detector three_sigmas"):
-        pipeline.prepare(dataclasses.replace(folder_settings, warehouse=empty_database), None)
+        pipeline.prepare(folder_settings.replace(warehouse=empty_database), None)
 
     assert sql(empty_database, "SELECT to_regnamespace('flights')") == [(None,)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,9 +14,8 @@ from utils import pipeline
 from utils.cli import app as cli
 from utils.errors import DelaywatchError
 from utils.monitoring.retention import sweep
-from utils.settings import Settings
+from utils.settings import Settings, WatchSettings
 from utils.storage.lake import Lake
-from utils.watch_settings import WatchSettings
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 KEEP_ONE = WatchSettings(keep_plots_years=1, keep_silver_years=1)
@@ -190,7 +188,7 @@ def test_logs_to_keep_without_a_folder_of_logs_is_a_setting_to_mend(folder_setti
 
 
 def test_a_bucket_is_swept_as_a_folder_is(two_years: Settings, bucket_settings: Settings) -> None:
-    bucket = dataclasses.replace(bucket_settings, warehouse=two_years.warehouse)
+    bucket = bucket_settings.replace(warehouse=two_years.warehouse)
     for key, data in files(two_years).items():
         Lake(bucket).store.put(key, data or b"")
 

@@ -22,9 +22,8 @@ from tests.conftest import at, sql
 from tests.receivers import mail_server, webhook
 from tests.stack.test_notebooks import EXPLORE, WHY, execute
 from tests.steps import CLOSED, TABLES, YEAR, run
-from utils.alert_settings import AlertSettings
 from utils.monitoring import notifications
-from utils.settings import Settings
+from utils.settings import AlertSettings, Settings
 from utils.storage import keys
 from utils.storage.lake import Lake
 from utils.storage.parquet import made_from
@@ -148,7 +147,9 @@ def test_the_year_page_shows_hostile_columns_as_text_and_runs_nothing(attacked: 
 
 def test_messages_carry_hostile_columns_as_text(attacked: Settings) -> None:
     with webhook() as hook, mail_server() as server:
-        alerts = AlertSettings(("ops@here.org",), None, f"smtp://{server.address}", hook.url)
+        alerts = AlertSettings(
+            recipients=("ops@here.org",), sender=None, smtp=f"smtp://{server.address}", webhook=hook.url
+        )
         notifications.tell_year(attacked, alerts, YEAR, "Lake: here")
 
     (posted,), (mail,) = hook.texts, server.mails

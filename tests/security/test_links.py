@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,7 +94,7 @@ def test_a_link_within_the_lake_is_followed(settings: Settings, tmp_path: Path) 
 def test_a_lake_that_is_itself_a_link_is_used(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "other").symlink_to(tmp_path / "lake")
 
-    Lake(replace(settings, lake=(tmp_path / "other").as_uri())).store.put("05_alerts/2015.json", b"{}")
+    Lake(settings.replace(lake=(tmp_path / "other").as_uri())).store.put("05_alerts/2015.json", b"{}")
 
     assert content(tmp_path / "lake") == {"05_alerts/2015.json": "{}"}
 
@@ -168,13 +167,13 @@ def scratch_of_lake(settings: Settings) -> Path:
 
 
 def test_scratch_space_is_for_its_user_alone(settings: Settings) -> None:
-    found = scratch_of_lake(replace(settings, lake="s3://bucket"))
+    found = scratch_of_lake(settings.replace(lake="s3://bucket"))
 
     assert found.stat().st_mode & 0o777 == 0o700
 
 
 def test_scratch_space_that_is_a_link_is_refused(settings: Settings, elsewhere: Path) -> None:
-    of_bucket = replace(settings, lake="s3://bucket")
+    of_bucket = settings.replace(lake="s3://bucket")
     found = scratch_of_lake(of_bucket)
     found.rename(found.with_name("moved"))
     found.symlink_to(elsewhere)
@@ -188,7 +187,7 @@ def test_scratch_space_that_is_a_link_is_refused(settings: Settings, elsewhere: 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
 def test_scratch_space_that_another_user_has_made_is_refused(settings: Settings) -> None:
-    of_bucket = replace(settings, lake="s3://bucket")
+    of_bucket = settings.replace(lake="s3://bucket")
     os.chown(scratch_of_lake(of_bucket), 12345, 12345)
 
     with pytest.raises(DelaywatchError, match="is a link or another user's"):
@@ -201,7 +200,7 @@ def test_what_is_fetched_waits_in_no_folder_of_somebody_else(settings: Settings,
     before = content(elsewhere)
 
     with serving(Bureau()) as bureau:
-        asking = replace(settings, bts_url=f"{bureau.url}/PREZIP")
+        asking = settings.replace(bts_url=f"{bureau.url}/PREZIP")
         with pytest.raises(DelaywatchError, match="is a link or another user's"):
             fetch.into_bronze(asking, 2015, patience=Patience(tries=1))
 

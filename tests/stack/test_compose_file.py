@@ -32,6 +32,12 @@ def mounts(service: dict[str, Any]) -> dict[str, str]:
     return dict(entry.split(":")[:2] for entry in service["volumes"])
 
 
+def environment(service: dict[str, Any]) -> dict[str, Any]:
+    """Name to value; a name alone has the value of the shell or of .env."""
+    found = service.get("environment", {})
+    return found if isinstance(found, dict) else dict(entry.partition("=")[::2] for entry in found)
+
+
 def test_the_services_are_those_of_the_design() -> None:
     airflow = {"airflow-init", "airflow-apiserver", "airflow-scheduler", "airflow-dag-processor"}
 
@@ -131,7 +137,7 @@ def test_no_service_has_a_secret_in_its_environment_or_reads_env_as_a_file() -> 
     given = {
         f"{name}: {variable}"
         for name, service in SERVICES.items()
-        for variable, text in service.get("environment", {}).items()
+        for variable, text in environment(service).items()
         if value.search(str(text)) or variable in SECRET
     }
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from stack.settings import RULES, SECRET
+from stack.settings import SECRET, VARIABLES
 from tests.stack.volumes import ROOT
 
 pytestmark = pytest.mark.skipif(not shutil.which("docker"), reason="there is no docker command on this machine")
 
-VALUES = {name: f"value-of-{name.lower()}" for name in RULES if name not in {"DELAYWATCH_LOCAL"}}
+VALUES = {name: f"value-of-{name.lower()}" for name in VARIABLES if name not in {"DELAYWATCH_LOCAL"}}
 
 
 @pytest.fixture(scope="module")

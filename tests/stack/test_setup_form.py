@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stack import form
-from stack.errors import StackError
 from tests.stack.volumes import Volumes, quoted
+from utils.errors import DelaywatchError
 
 needs_compose = pytest.mark.skipif(not shutil.which("docker"), reason="there is no docker command on this machine")
 PASSWORD = "DELAYWATCH_ADMIN_PASSWORD"
@@ -183,13 +183,13 @@ SECRETS = st.text(st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_fr
 @needs_compose
 def test_what_setup_reads_is_what_compose_reads(tmp_path: Path) -> None:
     names = [f"CASE_{number}" for number in range(len(WRITTEN))]
-    (tmp_path / "form").write_text("".join(f"{name}=\n" for name in names))
+    (tmp_path / ".env.example").touch()
     text = "\ufeffexport CASE_0=abc\n" + "".join(
         f"{name}={written}\n" for name, written in zip(names[1:], WRITTEN[1:], strict=True)
     )
     (tmp_path / ".env").write_bytes(text.encode())
 
-    found = form.read(tmp_path / "form", tmp_path / ".env")
+    found = form.read(tmp_path / ".env", names)
 
     assert found == compose_reads(tmp_path, names)
     assert found["CASE_0"] == "abc"
@@ -201,14 +201,14 @@ def test_what_setup_reads_is_what_compose_reads(tmp_path: Path) -> None:
 def test_any_text_after_a_secrets_name_is_read_as_compose_reads_it_or_refused(
     tmp_path: Path, written: Sequence[str]
 ) -> None:
-    (tmp_path / "form").write_text(f"{PASSWORD}=\n")
+    (tmp_path / ".env.example").touch()
     lines: list[str] = []
     values: dict[str, str | None] = {}
     for text in written:
         (tmp_path / "filled").write_text(f"{PASSWORD}={text}\n")
         try:
-            value = form.read(tmp_path / "form", tmp_path / "filled").get(PASSWORD)
-        except StackError:
+            value = form.read(tmp_path / "filled").get(PASSWORD)
+        except DelaywatchError:
             continue
         values[f"CASE_{len(lines)}"] = value
         lines.append(f"CASE_{len(lines)}={text}\n")
@@ -222,10 +222,10 @@ def test_any_text_after_a_secrets_name_is_read_as_compose_reads_it_or_refused(
 @given(st.lists(SECRETS, min_size=1, max_size=40))
 def test_any_secret_can_be_written_in_single_quotes(tmp_path: Path, secrets: Sequence[str]) -> None:
     values = {f"CASE_{number}": secret for number, secret in enumerate(secrets)}
-    (tmp_path / "form").write_text("".join(f"{name}=\n" for name in values))
+    (tmp_path / ".env.example").touch()
     (tmp_path / ".env").write_text("".join(f"{name}={quoted(value)}\n" for name, value in values.items()))
 
-    assert form.read(tmp_path / "form", tmp_path / ".env") == values
+    assert form.read(tmp_path / ".env", list(values)) == values
     assert compose_reads(tmp_path, list(values)) == values
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from stack import host
-from stack.errors import StackError
 from tests.stack.volumes import Volumes
+from utils.errors import DelaywatchError
 
 
 def test_a_machine_of_4_gib_is_refused_in_its_own_figures(tmp_path: Path) -> None:
@@ -25,19 +25,19 @@ def test_a_machine_with_just_enough_memory_will_do(tmp_path: Path) -> None:
     meminfo.write_text("MemTotal:        2097152 kB\n")
 
     host.check_memory(meminfo, least_bytes=2 * host.GIB)
-    with pytest.raises(StackError, match=r"has 2\.0 GiB of memory, the stack needs 2\.5 GiB"):
+    with pytest.raises(DelaywatchError, match=r"has 2\.0 GiB of memory, the stack needs 2\.5 GiB"):
         host.check_memory(meminfo, least_bytes=5 * host.GIB // 2)
 
 
 def test_the_memory_of_this_machine_is_found() -> None:
     host.check_memory(least_bytes=1)
-    with pytest.raises(StackError, match=r"^This machine has \d+\.\d GiB of memory, the stack needs 1e\+06 GiB"):
+    with pytest.raises(DelaywatchError, match=r"^This machine has \d+\.\d GiB of memory, the stack needs 1e\+06 GiB"):
         host.check_memory(least_bytes=10**6 * host.GIB)
 
 
 def test_a_disk_without_room_is_refused_in_its_own_figures(tmp_path: Path) -> None:
     host.check_disk([tmp_path], least_bytes=1)
     with pytest.raises(
-        StackError, match=r"^The disk of Docker's volumes has \d+\.\d GiB free, the stack needs 1e\+06 GiB"
+        DelaywatchError, match=r"^The disk of Docker's volumes has \d+\.\d GiB free, the stack needs 1e\+06 GiB"
     ):
         host.check_disk([tmp_path], least_bytes=10**6 * host.GIB)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
-from stack.errors import StackError
 from stack.settings import SECRET, Settings
+from utils.errors import DelaywatchError
 
 AWS = {"DELAYWATCH_LAKE": "s3://flights", "AWS_DEFAULT_REGION": "eu-central-1"}
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "secret/key"}
@@ -18,7 +18,7 @@ RDS = {"DELAYWATCH_WAREHOUSE": "postgresql://u:p@rds/flights"}
 
 
 def refusal(**environ: str) -> str:
-    with pytest.raises(StackError) as refused:
+    with pytest.raises(DelaywatchError) as refused:
         Settings.from_environment(environ)
     return str(refused.value)
 
@@ -28,14 +28,14 @@ def test_without_anything_all_is_local() -> None:
 
     assert (found.host, found.is_lake_local) == ("localhost", True)
     assert (found.endpoint, found.region) == ("http://s3:8333", "us-east-1")
-    assert (found.warehouse, found.reader, found.logs, found.secrets_backend) == (None, None, None, None)
+    assert (found.warehouse, found.reader, found.logs, found.secrets_backend) == ("", None, None, None)
 
 
 def test_on_aws_nothing_is_local() -> None:
     found = Settings.from_environment({"DELAYWATCH_LOCAL": "0", **AWS, **RDS, **KEYS})
 
     assert (found.is_lake_local, found.endpoint, found.region) == (False, None, "eu-central-1")
-    assert (found.access_key, found.secret_key) == ("AKIA", "secret/key")
+    assert found.aws_keys == {"aws_access_key_id": "AKIA", "aws_secret_access_key": "secret/key"}
     assert found.warehouse == RDS["DELAYWATCH_WAREHOUSE"]
 
 
@@ -264,7 +264,7 @@ def test_a_password_that_is_not_encoded_is_read_as_it_was_meant_or_refused(passw
 
     try:
         found = Settings.from_environment({"DELAYWATCH_WAREHOUSE": url})
-    except StackError as refused:
+    except DelaywatchError as refused:
         assert str(refused).startswith("DELAYWATCH_WAREHOUSE c")
         assert f":{password}@" not in str(refused)
     else:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from utils.alert_settings import AlertSettings
 from utils.cli.options import LakeOption, OnlyYearOption, settings_of, years_of
 from utils.cli.output import say
 from utils.errors import InvalidInput
+from utils.settings import AlertSettings
 
 UNCONFIGURED = "Nobody is notified: set DELAYWATCH_ALERT_EMAIL and DELAYWATCH_SMTP, or DELAYWATCH_ALERT_WEBHOOK."
 

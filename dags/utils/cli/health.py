@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -11,8 +10,8 @@ import typer
 
 from utils.cli.options import LakeOption, WarehouseOption, settings_of
 from utils.cli.output import say
+from utils.settings import WatchSettings
 from utils.storage.keys import check_year
-from utils.watch_settings import WatchSettings
 
 
 def health(
@@ -48,5 +47,5 @@ def _now(lake: str | None, warehouse: str | None, year: int | None) -> dict[str,
     now = datetime.now(UTC)
     settings, watch = settings_of(lake, warehouse), WatchSettings.from_environment()
     if year is not None:
-        watch = replace(watch, expected_year=check_year(year))
+        watch = watch.replace(expected_year=check_year(year))
     return checks.report(checks.check(settings, watch, now), now)

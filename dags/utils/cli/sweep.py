@@ -9,7 +9,7 @@ import typer
 
 from utils.cli.options import LakeOption, settings_of
 from utils.cli.output import say
-from utils.watch_settings import WatchSettings
+from utils.settings import WatchSettings
 
 UNCONFIGURED = (
     "Nothing is ever removed until DELAYWATCH_KEEP_LOGS_DAYS, DELAYWATCH_KEEP_PLOTS_YEARS or "

@@ -23,9 +23,9 @@ from urllib.parse import unquote, urlsplit
 
 from typing_extensions import override
 
-from utils.alert_settings import AlertSettings
 from utils.errors import DelaywatchError, InvalidInput, Unavailable
 from utils.monitoring.messages import Message
+from utils.settings import AlertSettings
 
 TIMEOUT_S = 8  # of one answer
 # Of all of them together. Airflow ends a task that is busy for more than 20 s after its success ([core]

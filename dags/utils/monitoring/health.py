@@ -18,7 +18,7 @@ from cryptography import x509
 
 from utils.errors import DelaywatchError, InvalidInput, cannot_read
 from utils.reporting import wording
-from utils.settings import Settings
+from utils.settings import Settings, WatchSettings
 from utils.storage import keys
 from utils.storage.folder import FolderStore
 from utils.storage.freshness import joint_hash
@@ -26,7 +26,6 @@ from utils.storage.lake import Lake
 from utils.storage.url import open_store
 from utils.warehouse.airflow import last_ended, under_way
 from utils.warehouse.years import WarehouseYear, finished_years
-from utils.watch_settings import WatchSettings
 
 PATIENCE = timedelta(days=180)  # the scheduled run waits for its file so long, see `flight_anomalies`
 LEAST_FREE_SHARE, LEAST_FREE_BYTES = 0.1, 2 << 30  # of a disk; a year of silver and gold is 0.4 GB

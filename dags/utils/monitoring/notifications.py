@@ -9,12 +9,11 @@ import json
 import logging
 from typing import Any
 
-from utils.alert_settings import AlertSettings
 from utils.errors import InvalidInput
 from utils.monitoring import messages
 from utils.monitoring.channels import deliver
 from utils.monitoring.messages import Failure, Message, Told
-from utils.settings import Settings
+from utils.settings import AlertSettings, Settings
 from utils.storage import keys
 from utils.storage.lake import Lake
 from utils.storage.parquet import encode_json

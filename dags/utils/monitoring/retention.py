@@ -18,11 +18,10 @@ from pathlib import Path
 from utils.detectors import PUBLISHED
 from utils.errors import Busy, DelaywatchError, InvalidInput, kind_of
 from utils.reporting import wording
-from utils.settings import Settings
+from utils.settings import Settings, WatchSettings
 from utils.storage import keys as names
 from utils.storage.freshness import State, gold_of
 from utils.storage.lake import Lake
-from utils.watch_settings import WatchSettings
 
 log = logging.getLogger(__name__)
 

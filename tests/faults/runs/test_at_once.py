@@ -13,8 +13,8 @@ from tests.conftest import sql
 from tests.dag.processes import wait_until
 from tests.faults.runs.conftest import Place
 from utils.monitoring import health
+from utils.settings import WatchSettings
 from utils.storage.lake import Lake
-from utils.watch_settings import WatchSettings
 
 pytestmark = pytest.mark.slow
 
