@@ -301,7 +301,9 @@ def test_the_command_stays_small_however_large_a_year_is(done: Settings) -> None
     for key in [BRONZE_KEY, *lake.silver_parts(YEAR)]:
         os.truncate(Path(done.lake.removeprefix("file://"), key), 4 << 30)  # sparse: whoever reads it needs 4 GB
     verdicts = lake.read_anomalies(YEAR, "delaywatch")
-    lake.write_table(anomalies_key(YEAR, "delaywatch"), pa.concat_tables([verdicts] * 400), made_from(verdicts.schema) or "")
+    lake.write_table(
+        anomalies_key(YEAR, "delaywatch"), pa.concat_tables([verdicts] * 400), made_from(verdicts.schema) or ""
+    )
     program = """
 import re, sys
 from pathlib import Path
