@@ -397,7 +397,7 @@ def test_memory_stays_small_however_long_a_month_is(settings: Settings, bureau: 
     program = """
 import re
 from pathlib import Path
-from utils.sources import bts
+from utils.sources import fetch
 from utils.settings import Settings
 
 def peak_kb():  # not getrusage's, which a process inherits from the one that started it
