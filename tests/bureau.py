@@ -1,22 +1,22 @@
 """A local web server in place of the Bureau and of Kaggle: monthly zips in the Bureau's layout, and faults on order.
 
-It knows ETag, Last-Modified, Range and If-Range, and remembers what it was asked.
+It knows ETag and Last-Modified, and remembers what it was asked.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import re
 import threading
 import zipfile
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
-from typing_extensions import override
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
 
 from tests.bronze import Flight
 
@@ -109,8 +109,7 @@ class Answer:
     body: bytes | None = None  # None: the file's, as far as the status has one
     headers: Mapping[str, str] = field(default_factory=dict)
     cut_after: int | None = None  # bytes; then the connection is closed, although more were promised
-    silent_after: int | None = None  # bytes; then nothing more comes, and nothing is closed, until the server ends
-    trickle_s: float | None = None  # pause after each byte
+    silent_after: int | None = None  # bytes; then nothing more comes until the server ends
 
 
 @dataclass(frozen=True)
@@ -125,14 +124,13 @@ class Asked:
 class Bureau:
     """The server: files by path, answers on order by path, requests as they came."""
 
-    def __init__(self, *, has_ranges: bool = True, has_versions: bool = True, to_head: Answer | None = None) -> None:
+    def __init__(self, *, has_versions: bool = True, to_head: Answer | None = None) -> None:
         self.files: dict[str, bytes] = {}
         self.orders = defaultdict[str, deque[Answer]](deque)  # taken one by one, then the file is served
         self.always: dict[str, Answer] = {}  # for every request
         self.to_head = to_head  # what every HEAD gets; None: what a GET would, without the body
         self.asked: list[Asked] = []
-        self.sent = 0  # bytes of bodies
-        self.has_ranges, self.has_versions = has_ranges, has_versions
+        self.has_versions = has_versions
         self.ended = threading.Event()
         self.url = ""
 
@@ -142,89 +140,48 @@ class Bureau:
     def order(self, path: str, *answers: Answer) -> None:
         self.orders[path] += answers
 
-
-class _Handler(BaseHTTPRequestHandler):
-    bureau: Bureau
-    protocol_version = "HTTP/1.1"
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        bureau = self.bureau
-        bureau.asked.append(Asked(self.path, dict(self.headers), self.command))
-        if self.command == "HEAD" and bureau.to_head:
-            self._send(bureau.to_head.status, bureau.to_head.headers, b"", bureau.to_head)
-            return
-        orders = bureau.orders[self.path]
-        answer = orders.popleft() if orders else bureau.always.get(self.path, Answer())
-        file = bureau.files.get(self.path)
-        if answer.status != 200 or (file is None and answer.body is None):
-            self._send(answer.status if answer.status != 200 else 404, answer.headers, answer.body or b"", answer)
-            return
-        body = answer.body if answer.body is not None else file or b""
-        version = {}
-        if bureau.has_versions and answer.body is None:
+    def respond(self, request: Request) -> Response:
+        """The answer to a request, be it ordered or the file."""
+        path = request.full_path.removesuffix("?")
+        self.asked.append(Asked(path, dict(request.headers), request.method))
+        if request.method == "HEAD" and self.to_head:
+            return _response(self.to_head.status, self.to_head.headers, None)
+        orders = self.orders[path]
+        answer = orders.popleft() if orders else self.always.get(path, Answer())
+        body = answer.body if answer.body is not None else self.files.get(path)
+        if answer.status != 200 or body is None:
+            return _response(404 if answer.status == 200 else answer.status, answer.headers, answer.body or b"")
+        headers = dict(answer.headers)
+        if self.has_versions and answer.body is None:
             tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
-            version = {"ETag": tag, "Last-Modified": "Wed, 12 Aug 2026 12:15:44 GMT"}
-        wanted = self.headers.get("Range")
-        if wanted and bureau.has_ranges and self.headers.get("If-Range") in (None, *version.values()):
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-            if start >= len(body):
-                self._send(416, {"Content-Range": f"bytes */{len(body)}"}, b"", answer)
-                return
-            span = {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"}
-            self._send(206, {**version, **span, **answer.headers}, body[start:], answer)
-            return
-        self._send(200, {**version, **answer.headers}, body, answer)
+            headers = {"ETag": tag, "Last-Modified": "Wed, 12 Aug 2026 12:15:44 GMT", **headers}
+        return _response(200, headers, body, self._pieces(body, answer))
 
-    def _send(self, status: int, headers: Mapping[str, str], body: bytes, answer: Answer) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        if self.command != "HEAD" or body:  # HEAD need not tell the length, and 0 would be one
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "HEAD":
-            return
-        try:
-            self._send_body(body, answer)
-        except (BrokenPipeError, ConnectionResetError):  # the client has heard enough
-            self.close_connection = True
-
-    def _send_body(self, body: bytes, answer: Answer) -> None:
-        if answer.trickle_s is not None:
-            for at in range(len(body)):
-                self.wfile.write(body[at : at + 1])
-                if self.bureau.ended.wait(answer.trickle_s):
-                    break
-            return
+    def _pieces(self, body: bytes, answer: Answer) -> Iterator[bytes]:
         stop = min((one for one in (answer.cut_after, answer.silent_after) if one is not None), default=len(body))
-        self.bureau.sent += stop
-        self.wfile.write(body[:stop])
-        self.wfile.flush()
+        yield body[:stop]
         if answer.silent_after is not None:
-            self.bureau.ended.wait()
-        self.close_connection = stop < len(body)
+            self.ended.wait()
 
-    @override
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing among the tests' own output."""
+
+def _response(
+    status: int, headers: Mapping[str, str], body: bytes | None, pieces: Iterable[bytes] | None = None
+) -> Response:
+    """The response that promises the length of `body`, if there is one, and sends `pieces`, by default all of it."""
+    response = Response(iter([body or b""]) if pieces is None else pieces, status, dict(headers))
+    response.automatically_set_content_length = False
+    if body is not None:
+        response.headers["Content-Length"] = str(len(body))
+    return response
 
 
 @contextmanager
 def serving(bureau: Bureau) -> Iterator[Bureau]:
     """The server on a free port of this host alone."""
-    handler = type("Handler", (_Handler,), {"bureau": bureau})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    bureau.url = f"http://127.0.0.1:{server.server_port}"
-    try:
-        yield bureau
-    finally:
-        bureau.ended.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with HTTPServer("127.0.0.1", threaded=True) as server:
+        server.expect_request(re.compile("")).respond_with_handler(bureau.respond)
+        bureau.url = server.url_for("").rstrip("/")
+        try:
+            yield bureau
+        finally:
+            bureau.ended.set()

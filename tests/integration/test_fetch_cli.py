@@ -56,7 +56,7 @@ def test_a_year_is_fetched_after_a_busy_answer_and_a_cut(bureau: Bureau, tmp_pat
     done = run(bureau, tmp_path, "--year", "2015", "--source", "bts")
 
     assert (done.returncode, done.stdout) == (0, "01_bronze/2015.csv\n"), done.stderr
-    assert "2015-10.zip was cut after 200 bytes; asking for the rest" in done.stderr
+    assert "2015-10.zip was cut" in done.stderr
     assert "2015: 12 flights, " in done.stderr
     assert " bytes in 12 files" in done.stderr
     assert (tmp_path / "lake/01_bronze/2015.csv").read_text().count("\n2015-") == 12

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
+import re
 import ssl
 import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import trustme
+from pytest_httpserver import HTTPServer
 
 from tests.bronze import csv_of, flight
 from tests.bureau import Answer, Bureau, serving
@@ -88,60 +85,37 @@ def test_a_redirect_out_of_the_web_is_not_followed(bureau: Bureau, tmp_path: Pat
 
 
 @contextmanager
-def encrypted(location: str, pem: Path) -> Iterator[str]:
+def encrypted(location: str, context: ssl.SSLContext) -> Iterator[str]:
     """The address of a server with TLS that leads every request to `location`."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(302)
-            self.send_header("Location", location)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
-        yield f"https://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with HTTPServer("127.0.0.1", ssl_context=context) as server:
+        server.expect_request(re.compile("")).respond_with_data(status=302, headers={"Location": location})
+        yield server.url_for("").rstrip("/")
 
 
 @pytest.fixture
-def pem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Key and certificate of 127.0.0.1 in one file, which this process trusts."""
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-    certificate = builder.add_extension(address, critical=False).sign(key, hashes.SHA256())
-    path = tmp_path / "server.pem"
-    private = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    path.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, *private) + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(path))
-    return path
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """What a server on 127.0.0.1 shows; its issuer is trusted by this process."""
+    issuer, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    issuer.issue_cert("127.0.0.1").configure_cert(context)
+    issuer.cert_pem.write_to_path(str(tmp_path / "issuer.pem"))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "issuer.pem"))
+    return context
 
 
 def test_a_redirect_from_an_encrypted_connection_to_a_plain_one_is_not_followed(
-    other: Bureau, pem: Path, tmp_path: Path
+    other: Bureau, trusted: ssl.SSLContext, tmp_path: Path
 ) -> None:
     other.files[PATH] = b"anybody could have put this here"
 
-    with encrypted(other.url + PATH, pem) as url:
+    with encrypted(other.url + PATH, trusted) as url:
         error = refusal(url + PATH, tmp_path / "month.zip")
 
     assert "leads from https:// to http://" in str(error)
     assert other.asked == []
 
 
-def test_a_redirect_between_encrypted_connections_is_followed(pem: Path, tmp_path: Path) -> None:
-    with encrypted("https://127.0.0.1:1/gone", pem) as url:
+def test_a_redirect_between_encrypted_connections_is_followed(trusted: ssl.SSLContext, tmp_path: Path) -> None:
+    with encrypted("https://127.0.0.1:1/gone", trusted) as url:
         error = refusal(url + PATH, tmp_path / "month.zip")
 
     assert "does not answer (Connection refused)" in str(error).replace("[Errno 111] ", "")

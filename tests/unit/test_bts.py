@@ -11,7 +11,7 @@ import pytest
 from tests.bronze import HEADER, Flight, cancelled, flight
 from tests.bureau import LAYOUT, bureau_line, month_csv, zip_of
 from utils import schemas
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 from utils.layers import silver
 from utils.sources import bts
 from utils.sources.download import File, Version
@@ -115,7 +115,7 @@ def test_months_follow_one_another_and_are_counted(tmp_path: Path) -> None:
 
 
 def refusal(folder: Path, text: bytes, month: int = 3) -> str:
-    with pytest.raises(DelaywatchError) as caught:
+    with pytest.raises(InvalidInput) as caught:
         written(folder, {month: text})
     return str(caught.value)
 
@@ -159,5 +159,5 @@ def test_a_zip_with_two_tables_is_refused(tmp_path: Path) -> None:
         archive.writestr("b.csv", month_csv([flight()]))
     file = file_of(tmp_path / "3.zip", (tmp_path / "3.zip").read_bytes())
 
-    with pytest.raises(DelaywatchError, match="holds 2 CSV files instead of one"):
+    with pytest.raises(InvalidInput, match="holds 2 CSV files instead of one"):
         bts.write_csv({3: file}, 2015, tmp_path / "year.csv")

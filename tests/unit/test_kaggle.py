@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from requests import PreparedRequest
 
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput, Missing
 from utils.sources import kaggle
 
 
@@ -34,7 +34,7 @@ def test_an_api_token_alone_is_a_bearers(tmp_path: Path) -> None:
 def test_a_file_that_is_no_token_is_refused_without_a_word_of_it(tmp_path: Path, text: str) -> None:
     (tmp_path / "kaggle.json").write_text(text)
 
-    with pytest.raises(DelaywatchError, match=r"is neither a kaggle\.json with username and key nor") as caught:
+    with pytest.raises(InvalidInput, match=r"is neither a kaggle\.json with username and key nor") as caught:
         kaggle.auth(tmp_path / "kaggle.json")
 
     assert "amelia" not in str(caught.value)
@@ -44,12 +44,12 @@ def test_a_file_that_is_no_token_is_refused_without_a_word_of_it(tmp_path: Path,
 def test_an_absent_token_says_where_to_get_one_and_what_needs_none(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty.json").touch()  # what `setup` hands over when .env has no token
 
-    with pytest.raises(DelaywatchError, match=rf"There is no Kaggle token in .*{name}; create one .*--source bts"):
+    with pytest.raises(Missing, match=rf"There is no Kaggle token in .*{name}; create one .*--source bts"):
         kaggle.auth(tmp_path / name)
 
 
 def test_a_token_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "kaggle.json").write_bytes(b"\xff\xfe{")
 
-    with pytest.raises(DelaywatchError, match="is not text"):
+    with pytest.raises(InvalidInput, match="is not text"):
         kaggle.auth(tmp_path / "kaggle.json")

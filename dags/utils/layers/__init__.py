@@ -1,1 +1,1 @@
-"""Bronze to silver to gold: CSV reader, typed flights, sums per airport and day, quality report."""
+"""Bronze to silver to gold: CSV reader, typed flights, duplicates, sums per airport and day, quality report."""

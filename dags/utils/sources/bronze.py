@@ -47,14 +47,11 @@ def put_bronze(
 ) -> str:
     """Copy a CSV, whose name ends in .gz if it is compressed, into bronze as the year's file, and return its key.
 
-    The same bytes again change nothing. Another file takes the place of one that is there only with `replace`, and only
-    after a whole pass over it by the rules of silver, so that a file which silver would refuse replaces nothing. A
-    file that lacks flights which silver has replaces another one only with `allow_fewer`. Where nothing is replaced,
-    that pass is made only if a sample raises a doubt.
-
-    The new file is complete before the old one goes. A process that is killed in between leaves the old file, or both
-    forms of the year, .csv and .csv.gz, which no step reads before this is called again. shown_as: what errors call
-    the file. before_upload: called when nothing but the store can fail any more.
+    The same bytes again change nothing. Another file is replaced only with `replace`, and only after a whole pass by
+    the rules of silver; one that has flights which the new file lacks, only with `allow_fewer`. The new file is
+    complete before the old one goes. A process that is killed in between leaves the old file, or both forms of the
+    year, .csv and .csv.gz, which no step reads before this is called again.
+    shown_as: what errors call the file. before_upload: called when nothing but the store can fail any more.
     Raises InvalidInput, with bronze unchanged, when the file cannot be the year's, or may not replace the old one.
     """
     lake = Lake(settings)
@@ -68,11 +65,7 @@ def put_bronze(
             log.info("%s: already there, byte for byte", key)
             return key
         if old_keys and not replace:
-            raise InvalidInput(
-                f"{wording.listed(old_keys)} {'is' if len(old_keys) == 1 else 'are'} already in {lake.uri}, and "
-                f"{source.key} ({source.size:,} bytes) is another file; repeat the command with --replace to put it in "
-                "its place."
-            )
+            raise _already_there(lake, old_keys, source)
         if old_keys or ingest.is_doubtful(source, year):
             ingested = _ingest(source, year, folder, settings.threads, progress)
             if old_keys and not allow_fewer:
@@ -85,6 +78,13 @@ def put_bronze(
     replaced = f", in place of {wording.listed(old_keys)}" if old_keys else ""
     log.info("%s: %s bytes%s", key, f"{source.size:,}", replaced)
     return key
+
+
+def _already_there(lake: Lake, old_keys: list[str], source: FolderSource) -> InvalidInput:
+    return InvalidInput(
+        f"{wording.listed(old_keys)} {'is' if len(old_keys) == 1 else 'are'} already in {lake.uri}, and {source.key} "
+        f"({source.size:,} bytes) is another file; repeat the command with --replace to put it in its place."
+    )
 
 
 def _ingest(
