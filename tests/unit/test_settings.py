@@ -88,6 +88,11 @@ def test_without_any_variable_nobody_is_told_and_nothing_is_removed() -> None:
     assert not WatchSettings().removes_anything
 
 
+@pytest.mark.parametrize("limit", ["KEEP_LOGS_DAYS", "KEEP_PLOTS_YEARS", "KEEP_SILVER_YEARS"])
+def test_each_limit_alone_removes_something(limit: str) -> None:
+    assert WatchSettings.from_environment({f"DELAYWATCH_{limit}": "3"}).removes_anything
+
+
 def test_what_mail_needs_does_not_keep_a_run_from_its_lake() -> None:
     wrong = {"DELAYWATCH_ALERT_EMAIL": "ops@here.org", "DELAYWATCH_SMTP_FILE": "/nowhere"}
 
@@ -180,6 +185,14 @@ def test_a_wrong_value_is_named_with_the_way_out(
         part.from_environment({**COMPLETE, variable: value})
 
     assert str(refused.value).startswith(f"{variable} is {value!r}; write ")
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "DELAYWATCH_BTS_URL", "DELAYWATCH_LAKE"])
+def test_a_password_in_an_address_that_is_no_secret_is_not_shown(variable: str) -> None:
+    with pytest.raises(InvalidInput, match=variable) as refused:
+        EnvFile.from_environment({**COMPLETE, variable: f"https://u:{HUSH}@h/x"})
+
+    assert HUSH not in str(refused.value)
 
 
 def test_all_wrong_values_are_told_at_once(tmp_path: Path) -> None:
