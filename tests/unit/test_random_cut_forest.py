@@ -129,3 +129,13 @@ def test_the_unit_of_the_delays_does_not_matter(scale: float) -> None:
     found, scaled = (judged("random_cut_forest", of_delays(series)) for series in (delays, delays * scale))
 
     np.testing.assert_allclose(scaled["score"], found["score"], rtol=1e-3, atol=0.2)
+
+
+def test_a_day_whose_score_is_exactly_a_level_reaches_it() -> None:
+    delays = np.random.default_rng(1).normal(10, 2, (100, 1))
+    delays[50] += 500
+
+    found = judged("random_cut_forest", of_delays(delays), n_trees=1, levels=(50.0, 99.0, 99.5))
+
+    assert found.loc[50, "score"] == 99  # all other days are displaced
+    assert found.loc[50, "severity"] == 2

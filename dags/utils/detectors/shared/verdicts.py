@@ -140,8 +140,6 @@ def verdicts(
 
     severity_rows = np.where(judged_rows, where.rows(severity), 0).astype(np.int16)
     is_anomaly = severity_rows > 0
-    without_flights = where.rows(where.numbers("scheduled")) == 0
-    status = np.where(judged_rows, "ok", np.where(without_flights, "no_flights", "insufficient_data"))
     direction_rows = where.rows(direction).astype(object)
     direction_rows[~is_anomaly] = None
     return pd.DataFrame(
@@ -157,10 +155,15 @@ def verdicts(
             "is_anomaly": is_anomaly,
             "direction": pd.Series(direction_rows, index=where.days.index, dtype=object),
             "severity": severity_rows,
-            "status": status,
+            "status": _status(where, judged_rows),
         },
         index=where.days.index,
     )
+
+
+def _status(where: Calendar, judged_rows: Flags) -> npt.NDArray[np.str_]:
+    without_flights = where.rows(where.numbers("scheduled")) == 0
+    return np.where(judged_rows, "ok", np.where(without_flights, "no_flights", "insufficient_data"))
 
 
 def table(verdicts: pd.DataFrame, what: str) -> pa.Table:
