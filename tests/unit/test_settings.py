@@ -273,8 +273,3 @@ def test_every_secret_of_the_model_has_wrong_values_in_this_test_and_hides_its_v
 
 def test_every_variable_of_the_form_has_a_field() -> None:
     assert {name for names in FORM.values() for name in names} <= EnvFile.model_fields.keys()
-
-
-@pytest.mark.parametrize("limit", ["KEEP_LOGS_DAYS", "KEEP_PLOTS_YEARS", "KEEP_SILVER_YEARS"])
-def test_each_limit_alone_removes_something(limit: str) -> None:
-    assert WatchSettings.from_environment({f"DELAYWATCH_{limit}": "3"}).removes_anything
