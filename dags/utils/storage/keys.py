@@ -16,7 +16,7 @@ EXPLANATIONS = ("anomaly_reasons", "anomaly_factors", "events", "event_days")  #
 def check_year(year: int) -> int:
     """Return the year. Raises InvalidInput if no flights can be from it."""
     if not FIRST_YEAR <= year <= LAST_YEAR:
-        raise InvalidInput(f"{year} is no year of this dataset; choose one from {FIRST_YEAR} to {LAST_YEAR}.")
+        raise InvalidInput(f"{year} is not a year of this dataset; choose one from {FIRST_YEAR} to {LAST_YEAR}.")
     return year
 
 
