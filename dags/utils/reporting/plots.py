@@ -462,38 +462,32 @@ def _show_legend(sheet: _Sheet, labels: list[str]) -> None:
 
 
 def _png(rgba: Array) -> bytes:
-    """Encode pixels of shape (height, width, 4) as a PNG with the colours of `_palette`."""
+    """Encode pixels of shape (height, width, 4) as a PNG with the colours of `_palette`, half as large as in RGB."""
     from PIL import Image
 
-    palette, nearest = _palette()
-    packed = rgba.view("<u4")[..., 0]
-    image = Image.fromarray(nearest[(packed >> 3 & 0x1F) | (packed >> 6 & 0x3E0) | (packed >> 9 & 0x7C00)])
-    image.putpalette(palette.tobytes())
     out = io.BytesIO()
+    image = Image.fromarray(rgba).convert("RGB").quantize(palette=_palette(), dither=Image.Dither.NONE)
     image.save(out, "png", compress_level=6)
     return out.getvalue()
 
 
-@functools.lru_cache(maxsize=1)
-def _palette() -> tuple[Array, Array]:
-    """The figures' own colours and their blends, shape (n, 3), and the nearest one of each 15-bit colour.
+@functools.cache
+def _palette() -> Any:
+    """The colours of the figures, and the blends that anti-aliased edges are made of, as a PIL image."""
+    from matplotlib.colors import to_rgba_array
+    from PIL import Image
 
-    A palette fixed beforehand costs a table look-up per pixel and gives the same colour the same value in every figure.
-    """
     marks = [mark.colour for mark in MARKS.values()]
     solid = [PAPER, INK, GRID, DEPARTED, CANCELLED, EXPECTED, BAND, OBSERVED, NO_FLIGHTS, HATCH, NOT_JUDGED, *marks]
-    own = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in solid])
+    own = to_rgba_array(solid)[:, :3]
     grounds = own[[solid.index(colour) for colour in (PAPER, BAND, DEPARTED, NO_FLIGHTS)]]
     share = np.linspace(0, 1, 5)[1:-1, None, None, None]
-    blends = (share * own[:, None] + (1 - share) * grounds).reshape(-1, 3)  # what anti-aliased edges are made of
-    palette = np.vstack([own, blends]).round().astype(np.uint8)[:256]
-    cube = np.arange(32) * 8 + 4
-    red, green, blue = np.meshgrid(cube, cube, cube, indexing="ij")
-    wanted = np.stack([red, green, blue], axis=-1).transpose(2, 1, 0, 3).reshape(-1, 1, 3)
-    nearest = np.concatenate([((part - palette) ** 2).sum(-1).argmin(-1) for part in np.split(wanted, 32)])
-    bits = own >> 3
-    nearest[bits[:, 0] | bits[:, 1] << 5 | bits[:, 2] << 10] = np.arange(len(own))
-    return palette, nearest.astype(np.uint8)
+    blends = (share * own[:, None] + (1 - share) * grounds).reshape(-1, 3)
+    # Pillow compares colours in steps of 4 of 255, so a blend this close to a colour would take its place.
+    blends = blends[np.abs(blends[:, None] - own).max(axis=-1).min(axis=-1) > 8 / 255]
+    image = Image.new("P", (1, 1))
+    image.putpalette((255 * np.vstack([own, blends])).round().astype(np.uint8).tobytes())
+    return image
 
 
 # Processes
