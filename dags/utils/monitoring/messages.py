@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from utils.reporting import wording
+from utils.reporting.pages import largest_events
 from utils.schemas import SEVERITIES
 
 if TYPE_CHECKING:
@@ -92,12 +93,10 @@ def of_year(
 
 def _told_of(events: pd.DataFrame) -> list[str]:
     """One line for each of the largest events, and one for how many more there are."""
-    order = {"airport_days": False, "airports": False, "first_day": True, "event_id": True}
-    ranked = events.sort_values(list(order), ascending=list(order.values()), kind="stable")
     lines = [
         f"- {row['name']}: {wording.count(row['scheduled'], 'flight')}, "
         f"{wording.cancelled(row['cancelled'], row['scheduled']) if row['scheduled'] else 'none scheduled'}"
-        for row in ranked.head(TOP).to_dict("records")
+        for row in largest_events(events, TOP).to_dict("records")
     ]
     return lines + ([f"- and {len(events) - TOP:,} more"] if len(events) > TOP else [])
 

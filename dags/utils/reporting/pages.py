@@ -127,7 +127,10 @@ def worst_airport_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd
 
 
 def largest_events(events: pd.DataFrame, n: int) -> pd.DataFrame:
-    """The `n` largest of the EVENTS: by airports, then airport-days, then severity, then the first day."""
+    """The `n` largest of the EVENTS: by airports, then airport-days, then severity, then the first day.
+
+    Airports come first: by airport-days, one airport closed for a week would outrank a storm at six airports.
+    """
     order = {"airports": False, "airport_days": False, "severity": False, "first_day": True, "event_id": True}
     return events.sort_values(list(order), ascending=list(order.values()), kind="stable").head(n)
 
