@@ -1,32 +1,36 @@
 """The steps of a run: read, pure function, check, write. The only module that joins the edges with the transforms.
 
 Every step takes the settings and a year, replaces its whole partition or upserts on the key, logs its counts once
-and returns the key that it wrote; running one twice changes nothing. Heavy libraries load inside, so that a DAG parses
-fast.
+and returns the key that it wrote; running one twice changes nothing. This module is slow to import: the DAG files and
+the commands import it when a step begins.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
-from utils import __version__
-from utils.errors import DelaywatchError, Missing, out_of_memory
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from utils import __version__, detectors, schemas
+from utils.analysis import airports, attribution, events, exclusions
+from utils.db_handler import SCHEMA, VIEW, DBHandler
+from utils.errors import InvalidInput, Missing, out_of_memory
+from utils.layers import columns, gold, ingest, quality
+from utils.reporting import pages
 from utils.settings import Settings
 from utils.storage import keys
+from utils.storage.freshness import Gold, State, gold_of, joint_hash
 from utils.storage.keys import check_year
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-
-    from utils.storage.freshness import Gold
-    from utils.storage.lake import Lake
+from utils.storage.lake import Damaged, Lake
+from utils.storage.parquet import content_hash, encode, encode_json, write_parquet
 
 DETECTORS_FILE = Path(__file__).resolve().parents[1] / "detectors.yaml"
 INCIDENTS_FILE = DETECTORS_FILE.with_name("incidents.yaml")
@@ -39,7 +43,7 @@ log = logging.getLogger(__name__)
 def _within_memory(
     step: Callable[Concatenate[Settings, int, Others], str],
 ) -> Callable[Concatenate[Settings, int, Others], str]:
-    """The step, but a lack of memory is one sentence. Where the system kills the process there is nobody to say it."""
+    """Raise Unavailable if Python runs out of memory. A process that the system kills raises nothing."""
 
     @functools.wraps(step)
     def call(settings: Settings, year: int, /, *args: Others.args, **kwargs: Others.kwargs) -> str:
@@ -53,7 +57,7 @@ def _within_memory(
 
 def bronze_years(settings: Settings) -> list[int]:
     """Return the years whose CSV is in the lake."""
-    return _lake(settings).bronze_years()
+    return Lake(settings).bronze_years()
 
 
 def has_bronze(settings: Settings, year: int) -> bool:
@@ -63,7 +67,7 @@ def has_bronze(settings: Settings, year: int) -> bool:
 
 def bronze_key(settings: Settings, year: int) -> str:
     """The key of the year's CSV; raises DelaywatchError with the years that are there when it is absent."""
-    return _lake(settings).bronze_key(check_year(year))
+    return Lake(settings).bronze_key(check_year(year))
 
 
 def detector_names(settings: Settings, wanted: list[str] | None = None) -> list[str]:
@@ -71,22 +75,17 @@ def detector_names(settings: Settings, wanted: list[str] | None = None) -> list[
 
     Raises DelaywatchError for a name that detectors.yaml does not have.
     """
-    from utils import detectors
-
     known = list(detectors.read_settings(DETECTORS_FILE))
     unknown = sorted(set(wanted or ()) - set(known))
     if unknown:
-        raise DelaywatchError(f"There is no detector {', '.join(unknown)}; detectors.yaml has {', '.join(known)}.")
+        raise InvalidInput(f"There is no detector {', '.join(unknown)}; detectors.yaml has {', '.join(known)}.")
     return [name for name in known if not wanted or name in wanted or name == detectors.PUBLISHED]
 
 
 @_within_memory
 def write_silver(settings: Settings, year: int, progress: Callable[[int, int], None] | None = None) -> str:
     """Replace the year's silver, rejected rows and quality report from its CSV, in one pass."""
-    from utils.layers import ingest, quality
-    from utils.storage.parquet import content_hash, encode, encode_json, write_parquet
-
-    lake = _lake(settings)
+    lake = Lake(settings)
     with closing(lake.open_bronze(check_year(year))) as source, lake.staging(year) as folder:
         ingested = ingest.ingest_year(source, year, folder, settings.threads, write_parquet, progress)
         report = quality.report(year, source.key, ingested)
@@ -126,9 +125,7 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
 @_within_memory
 def write_gold(settings: Settings, year: int) -> str:
     """Replace the year's airport-days from the sums that were taken while silver was written."""
-    from utils.layers import columns, gold
-
-    lake = _lake(settings)
+    lake = Lake(settings)
     manifest = lake.manifest(check_year(year))
     days = gold.airport_days(lake.read_sums(year), year)
     flights = int(columns.values(columns.one(days["scheduled"])).sum())
@@ -145,10 +142,7 @@ def write_anomalies(settings: Settings, year: int, detector: str) -> str:
     Known incidents of incidents.yaml are scored but not used for fitting. If there is a warehouse, the same holds for
     days with the feedback `expected`, within their airport.
     """
-    from utils import detectors, schemas
-    from utils.analysis import exclusions
-
-    lake = _lake(settings)
+    lake = Lake(settings)
     detector_names(settings, [detector])
     if settings.warehouse:
         check_warehouse(settings)  # the first step that needs it: what was said of days is there
@@ -174,17 +168,14 @@ def explain(settings: Settings, year: int) -> str:
     Raises DelaywatchError when it judged with other settings or other excluded days than those of today: what is
     expected of a day is computed anew here and would be another than the verdict's.
     """
-    from utils import detectors
-    from utils.analysis import airports, attribution, events, exclusions
-
-    lake = _lake(settings)
+    lake = Lake(settings)
     if settings.warehouse:
         check_warehouse(settings)
     table, judged = _gold(settings, lake, check_year(year))
     days, verdicts = _with_exclusions(settings, _frame(table), year), _frame(judged[detectors.PUBLISHED])
     today = _params_hashes(exclusions.fingerprint(days))[detectors.PUBLISHED]
     if set(verdicts["params_hash"]) != {today}:
-        raise DelaywatchError(
+        raise Missing(
             f"The verdicts of {detectors.PUBLISHED} on {year} in {lake.uri} were made with other settings, incidents "
             f"or feedback than today's; run the detect step of {year}."
         )
@@ -207,11 +198,7 @@ def upsert(settings: Settings, year: int) -> str:
 
     Verdicts that were not made from these airport-days, or of a detector that there is no more, go from the warehouse.
     """
-    from utils import detectors, schemas
-    from utils.db_handler import DBHandler
-    from utils.layers import quality
-
-    lake = _lake(settings)
+    lake = Lake(settings)
     days, verdicts = _gold(settings, lake, check_year(year))
     explanations = _explanations(lake, year)
     report = quality.row(_report(lake, year, days))
@@ -232,10 +219,9 @@ def upsert(settings: Settings, year: int) -> str:
 @_within_memory
 def write_plots(settings: Settings, year: int, progress: Callable[[int, int], None] | None = None) -> str:
     """Replace the year's two pictures per airport."""
-    from utils import detectors
-    from utils.reporting import plots
+    from utils.reporting import plots  # only this step loads matplotlib
 
-    lake = _lake(settings)
+    lake = Lake(settings)
     table, judged = _gold(settings, lake, check_year(year))
     days, verdicts = _frame(table), _frame(judged[detectors.PUBLISHED])
     total, done = 2 * days["origin"].nunique(), 0
@@ -254,12 +240,7 @@ def write_plots(settings: Settings, year: int, progress: Callable[[int, int], No
 @_within_memory
 def publish(settings: Settings, year: int, run_id: str, started: datetime) -> str:
     """Write the year page and the record of the run, once the warehouse holds exactly the rows of gold."""
-    from utils import detectors
-    from utils.db_handler import DBHandler
-    from utils.reporting import pages
-    from utils.storage.freshness import joint_hash
-
-    lake = _lake(settings)
+    lake = Lake(settings)
     table, judged = _gold(settings, lake, check_year(year))
     days, verdicts = _frame(table), {name: _frame(found) for name, found in judged.items()}
     quality = _report(lake, year, table)
@@ -268,18 +249,7 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
     in_gold |= {name: len(frame) for name, frame in explanations.items()}
     hashes = {name: str(found["params_hash"].iloc[0]) for name, found in sorted(verdicts.items()) if len(found)}
     with closing(DBHandler(settings.warehouse)) as warehouse:
-        in_warehouse = {name: warehouse.count(name, year) for name in ("airport_days", *explanations)}
-        for name in sorted({*verdicts, *warehouse.detectors(year)}):
-            of_these = {"detector": name} | ({"params_hash": hashes[name]} if name in hashes else {})
-            in_warehouse[f"anomalies of {name}"] = warehouse.count("anomalies", year, within=of_these)
-        differing = [what for what in in_warehouse if in_gold.get(what, 0) != in_warehouse[what]]
-        if differing:
-            told = "; ".join(
-                f"{what}: {in_gold.get(what, 0)} in gold, {in_warehouse[what]} in the warehouse" for what in differing
-            )
-            raise DelaywatchError(
-                f"The warehouse does not hold the {year} of the lake ({told}); run the upsert step again."
-            )
+        _check_warehouse_holds(warehouse, year, in_gold, hashes)
         page = pages.year_page(
             *(year, days, verdicts, detectors.PUBLISHED, quality, lake.read_plots(year)),
             reasons=explanations["anomaly_reasons"],
@@ -287,13 +257,7 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
             feedback=warehouse.feedback(year),
         )
         lake.store.put(keys.year_page_key(year), page.encode())
-        rows = {
-            "read": quality["rows_read"],
-            "kept": quality["rows_kept"],
-            "duplicate": quality["rows_duplicate"],
-            "rejected": quality["rows_rejected"],
-            **in_gold,
-        }
+        rows = {name: quality[f"rows_{name}"] for name in ("read", "kept", "duplicate", "rejected")} | in_gold
         warehouse.record_run(
             {
                 "run_id": run_id,
@@ -310,19 +274,37 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
     return keys.year_page_key(year)
 
 
+def _check_warehouse_holds(
+    warehouse: DBHandler, year: int, in_gold: Mapping[str, int], hashes: Mapping[str, str]
+) -> None:
+    """Raise Missing if the warehouse has another number of rows of any table than gold.
+
+    in_gold: rows by table, verdicts as `anomalies of DETECTOR`. hashes: the params_hash of each detector's verdicts.
+    """
+    in_warehouse = {name: warehouse.count(name, year) for name in ("airport_days", *keys.EXPLANATIONS)}
+    for name in sorted({*hashes, *warehouse.detectors(year)}):
+        of_these = {"detector": name} | ({"params_hash": hashes[name]} if name in hashes else {})
+        in_warehouse[f"anomalies of {name}"] = warehouse.count("anomalies", year, within=of_these)
+    differing = [
+        f"{what}: {in_gold.get(what, 0)} in gold, {rows} in the warehouse"
+        for what, rows in in_warehouse.items()
+        if in_gold.get(what, 0) != rows
+    ]
+    if differing:
+        raise Missing(
+            f"The warehouse does not hold the {year} of the lake ({'; '.join(differing)}); run the upsert step again."
+        )
+
+
 def prepare(settings: Settings, reader: tuple[str, str] | None, tell: Callable[[str], None] = log.info) -> None:
     """Make what must be there before the first year: lake, tables, the view over them, and a login that only reads.
 
     reader: login and password, None for none. Calls `tell` with one line per thing, as soon as it is as it should be.
     The first thing that cannot be so raises DelaywatchError; a second call goes on from there.
     """
-    from utils import detectors
-    from utils.analysis import exclusions
-    from utils.db_handler import SCHEMA, VIEW, DBHandler
-
     detectors.read_settings(DETECTORS_FILE)  # a mistake in these would end every run, so it is told now
     exclusions.read(INCIDENTS_FILE)
-    lake = _lake(settings)
+    lake = Lake(settings)
     is_new = lake.prepare()
     tell(f"Lake {lake.uri}: {'made, ' if is_new else ''}can be listed, written, read and deleted from.")
     with closing(DBHandler(settings.warehouse)) as warehouse:
@@ -339,15 +321,13 @@ def prepare(settings: Settings, reader: tuple[str, str] | None, tell: Callable[[
 
 def check_warehouse(settings: Settings) -> None:
     """Reach the warehouse and bring its tables up to date, before a long computation needs them."""
-    from utils.db_handler import DBHandler
-
     with closing(DBHandler(settings.warehouse)) as warehouse:
         warehouse.create()
 
 
 def clear_scratch(settings: Settings, year: int) -> None:
     """Remove what an interrupted step of the year left in scratch space."""
-    _lake(settings).clear_staging(check_year(year))
+    Lake(settings).clear_staging(check_year(year))
 
 
 def status(settings: Settings) -> list[dict[str, Any]]:
@@ -357,7 +337,7 @@ def status(settings: Settings) -> list[dict[str, Any]]:
     detectors.yaml and the days excluded today, else `stale`; the published one is `unexplained` when it is current and
     its reasons are not.
     """
-    lake = _lake(settings)
+    lake = Lake(settings)
     return [_status_of_year(settings, lake, year) for year in lake.years()]
 
 
@@ -376,9 +356,6 @@ def _status_of_year(settings: Settings, lake: Lake, year: int) -> dict[str, Any]
 
 def _states_of_detectors(settings: Settings, gold: Gold, year: int) -> dict[str, str]:
     """Return `current`, `stale` or `unexplained` by the name of every detector that has verdicts."""
-    from utils import detectors
-    from utils.storage.freshness import State
-
     hashes: dict[str, str] = {}
     if gold.airport_days.rows is not None:
         days = _frame(gold.airport_days.read_any(["origin", "fl_date"]))
@@ -397,31 +374,19 @@ def _states_of_detectors(settings: Settings, gold: Gold, year: int) -> dict[str,
 
 def warehouse_rows(settings: Settings, years: Iterable[int] = ()) -> dict[int, int]:
     """Airport-days in the warehouse by year: of `years`, and of every year whose upsert has ended."""
-    from utils.db_handler import DBHandler
-
     with closing(DBHandler(settings.warehouse)) as warehouse:
         ended = map(int, warehouse.read("bronze_quality")["year"])  # the last table that an upsert writes
         return {year: warehouse.count("airport_days", year) for year in sorted({*years, *ended})}
 
 
-def _lake(settings: Settings) -> Lake:
-    from utils.storage.lake import Lake
-
-    return Lake(settings)
-
-
 def _params_hashes(excluded: str) -> dict[str, str]:
     """The hash of every detector's settings as they are in detectors.yaml, by detector."""
-    from utils import detectors
-
     settings = detectors.read_settings(DETECTORS_FILE)
     return {name: detectors.params_hash(name, params, excluded) for name, params in settings.items()}
 
 
 def _excluded(settings: Settings, days: pd.DataFrame, year: int) -> str:
     """Return the fingerprint of the airport-days that are not used for fitting at present."""
-    from utils.analysis import exclusions
-
     return exclusions.fingerprint(_with_exclusions(settings, days, year))
 
 
@@ -431,10 +396,6 @@ def _frame(table: pa.Table) -> pd.DataFrame:
 
 
 def _with_detector(verdicts: pa.Table, name: str) -> pa.Table:
-    import pyarrow as pa
-
-    from utils import schemas
-
     place = schemas.WAREHOUSE_ANOMALIES.get_field_index("detector")
     field = schemas.WAREHOUSE_ANOMALIES.field(place)
     return verdicts.add_column(place, field, pa.array([name] * verdicts.num_rows, pa.string()))
@@ -442,11 +403,6 @@ def _with_detector(verdicts: pa.Table, name: str) -> pa.Table:
 
 def _with_exclusions(settings: Settings, days: pd.DataFrame, year: int) -> pd.DataFrame:
     """Return the airport-days with `is_excluded` and `is_expected`; without a warehouse there is no feedback."""
-    import pandas as pd
-
-    from utils.analysis import exclusions
-    from utils.db_handler import DBHandler
-
     expected = pd.DataFrame({"origin": [], "fl_date": []})
     if settings.warehouse:
         with closing(DBHandler(settings.warehouse)) as warehouse:
@@ -456,9 +412,6 @@ def _with_exclusions(settings: Settings, days: pd.DataFrame, year: int) -> pd.Da
 
 
 def _gold_of(lake: Lake, year: int) -> Gold:
-    from utils import detectors
-    from utils.storage.freshness import gold_of
-
     return gold_of(lake, year, detectors.PUBLISHED)
 
 
@@ -478,9 +431,6 @@ def _gold(settings: Settings, lake: Lake, year: int) -> tuple[pa.Table, dict[str
     Raises Missing when the airport-days are not of the silver that is there, and when the published detector has not
     judged them. Any other detector that has not is left out: an old verdict beside a new day would mislead.
     """
-    from utils import detectors
-    from utils.storage.freshness import State
-
     gold = _gold_of(lake, year)
     days = gold.airport_days.read()
     names = [name for name in detector_names(settings) if name in gold.anomalies]
@@ -497,15 +447,11 @@ def _report(lake: Lake, year: int, days: pa.Table) -> dict[str, Any]:
 
     When the year before comes or changes later, running `upsert` and `publish` of this year again brings that in.
     """
-    from utils.layers import quality
-
     return quality.with_airports(lake.read_quality(year), _airports(days), _airports_of(lake, year - 1))
 
 
 def _airports_of(lake: Lake, year: int) -> list[str] | None:
     """Airports of a year, None when its gold is not in the lake or is damaged, which is not this year's fault."""
-    from utils.storage.lake import Damaged
-
     try:
         return _airports(lake.read_table(keys.airport_days_key(year), ["origin"]))
     except (Missing, Damaged):
@@ -513,6 +459,4 @@ def _airports_of(lake: Lake, year: int) -> list[str] | None:
 
 
 def _airports(days: pa.Table) -> list[str]:
-    import pyarrow.compute as pc
-
     return list(pc.unique(days["origin"]).to_pylist())

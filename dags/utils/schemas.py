@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 
 CODE = pa.dictionary(pa.int32(), pa.string())
 
@@ -215,21 +215,19 @@ BRONZE_QUALITY = pa.schema(
 def check(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
     """Return `table` unchanged if it has exactly the columns, types and non-null promises of `schema`.
 
-    Raises DelaywatchError naming `what` and the first column that differs.
+    Raises InvalidInput naming `what` and the first column that differs.
     """
     if table.column_names != schema.names:
         missing = sorted(set(schema.names) - set(table.column_names))
         extra = sorted(set(table.column_names) - set(schema.names))
-        raise DelaywatchError(
+        raise InvalidInput(
             f"{what} does not have the expected columns (missing: {', '.join(missing) or 'none'}; "
             f"unexpected: {', '.join(extra) or 'none'}); rebuild it from the layer below."
         )
     for field in schema:
         column = table[field.name]
         if column.type != field.type:
-            raise DelaywatchError(f"{what}: column {field.name} is {column.type}, expected {field.type}; rebuild it.")
+            raise InvalidInput(f"{what}: column {field.name} is {column.type}, expected {field.type}; rebuild it.")
         if not field.nullable and column.null_count:
-            raise DelaywatchError(
-                f"{what}: column {field.name} has {column.null_count} empty values and may have none."
-            )
+            raise InvalidInput(f"{what}: column {field.name} has {column.null_count} empty values and may have none.")
     return table

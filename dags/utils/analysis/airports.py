@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 
+import airportsdata
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -80,8 +81,6 @@ def distances_km(latitude: npt.ArrayLike, longitude: npt.ArrayLike) -> npt.NDArr
 
 @functools.lru_cache(maxsize=1)
 def _table() -> pd.DataFrame:
-    import airportsdata
-
     rows = [
         (code, airport["lat"], airport["lon"], _region(airport["country"], airport["subd"]))
         for code, airport in airportsdata.load("IATA").items()

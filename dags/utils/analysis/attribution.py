@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from utils import schemas
 from utils.analysis import judged_days
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 from utils.layers import columns
 from utils.layers.gold import DELAY_CAP_MIN
 from utils.reporting import wording
@@ -174,7 +174,7 @@ class _Groups:
         if not is_known.all():
             lost = int(np.argmin(is_known))
             code, date = origin[lost].as_py(), columns.one(batch["fl_date"])[lost].as_py()
-            raise DelaywatchError(
+            raise InvalidInput(
                 f"Silver has a flight from {code} on {date}, and gold has no such airport-day; run the gold and detect "
                 "steps of the year again."
             )
@@ -239,7 +239,7 @@ def _check_whole(by_group: pd.DataFrame, groups: _Groups) -> None:
     if len(wrong):
         origin = days.loc[days["group"] == wrong[0], "origin"].iloc[0]
         counted = wording.count(in_gold[wrong[0]], "flight")
-        raise DelaywatchError(
+        raise InvalidInput(
             f"Gold counts {counted} from {origin} where silver has {in_silver[wrong[0]]:,}; run the gold and detect "
             "steps of the year again."
         )

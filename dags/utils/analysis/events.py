@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from utils import schemas
 from utils.analysis import judged_days
@@ -127,9 +129,6 @@ class _Map:
 
     def components(self, flagged: pd.DataFrame) -> npt.NDArray[np.intp]:
         """The number of the component of each flagged airport-day."""
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
         row = np.full(self.flagged.shape, -1)
         airport = self.codes.get_indexer(pd.Index(flagged["origin"]))
         row[(flagged["fl_date"] - self.first).dt.days, airport] = np.arange(len(flagged))

@@ -21,7 +21,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from utils.analysis import judged_days
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput, Missing
 from utils.reporting import wording
 from utils.reporting.wording import METRIC_NAMES, MONTHS
 from utils.schemas import DIRECTIONS, SEVERITIES
@@ -247,7 +247,7 @@ def year_page(
     has no verdicts, or when a figure is of an airport that has no days or of an unknown kind.
     """
     if published not in verdicts:
-        raise DelaywatchError(
+        raise Missing(
             f"{year} has verdicts of {', '.join(sorted(verdicts)) or 'no detector'}, not of {published}; run detect."
         )
     joined = judged_days.join(days, verdicts[published])
@@ -256,9 +256,9 @@ def year_page(
     figures: dict[str, list[dict[str, Any]]] = {str(row["origin"]): [] for row in airports}
     for origin, kind, png in plots:
         if origin not in figures:
-            raise DelaywatchError(f"There is a figure of {origin}, which has no days in {year}; run plot again.")
+            raise InvalidInput(f"There is a figure of {origin}, which has no days in {year}; run plot again.")
         if kind not in FIGURES:
-            raise DelaywatchError(f"There is a figure {kind} of {origin} that this page cannot show; remove it.")
+            raise InvalidInput(f"There is a figure {kind} of {origin} that this page cannot show; remove it.")
         figures[origin].append(_figure(origin, year, kind, png))
     for shown in figures.values():
         shown.sort(key=lambda figure: list(FIGURES).index(figure["kind"]))

@@ -21,17 +21,28 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
+import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgba_array
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator
+from matplotlib.transforms import Bbox, IdentityTransform, blended_transform_factory
+from PIL import Image
 
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput, Unavailable
 from utils.reporting.wording import METRIC_NAMES, MONTHS
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.text import Text
+    import pandas as pd  # the processes that draw start faster without it
 
 Array = npt.NDArray[Any]
 
@@ -137,9 +148,7 @@ def render_year(
 def _single(days: pd.DataFrame, verdicts: pd.DataFrame, year: int) -> _AirportYear:
     airports = list(_airport_years(days, verdicts, year))
     if len(airports) != 1:
-        raise DelaywatchError(
-            f"One figure shows one airport, but the rows are of {len(airports)}; filter them by origin."
-        )
+        raise InvalidInput(f"One figure shows one airport, but the rows are of {len(airports)}; filter them by origin.")
     return airports[0]
 
 
@@ -148,7 +157,7 @@ def _airport_years(days: pd.DataFrame, verdicts: pd.DataFrame, year: int) -> Ite
     day_rows, verdict_rows = _rows_by_origin(days, year, length), _rows_by_origin(verdicts, year, length)
     unknown = sorted(set(verdict_rows) - set(day_rows))
     if unknown:
-        raise DelaywatchError(f"{year} has verdicts on {', '.join(unknown)} but no days; run gold and detect again.")
+        raise InvalidInput(f"{year} has verdicts on {', '.join(unknown)} but no days; run gold and detect again.")
 
     counts = {name: days[name].to_numpy() for name in ("scheduled", "cancelled")}
     values = {n: verdicts[n].to_numpy("float32", na_value=np.nan) for n in ("observed", "expected", "lower", "upper")}
@@ -188,7 +197,7 @@ def _rows_by_origin(frame: pd.DataFrame, year: int, length: int) -> dict[str, tu
         return {}
     day = (frame["fl_date"].to_numpy().astype("datetime64[D]") - np.datetime64(f"{year}-01-01", "D")).astype(int)
     if day.min() < 0 or day.max() >= length:
-        raise DelaywatchError(f"A row to draw for {year} is of another year; filter the rows by fl_date.")
+        raise InvalidInput(f"A row to draw for {year} is of another year; filter the rows by fl_date.")
     origins, code = np.unique(frame["origin"].to_numpy().astype(str), return_inverse=True)
     order = np.argsort(code, kind="stable")
     bounds = np.searchsorted(code[order], np.arange(len(origins) + 1))
@@ -295,10 +304,6 @@ def _boxes(left: Array, right: Array, bottom: Array, top: Array) -> Array:
 
 
 def _flight_bars(length: int) -> _Series:
-    from matplotlib.collections import PolyCollection
-    from matplotlib.colors import to_rgba_array
-    from matplotlib.patches import Patch
-
     departed: Any = PolyCollection([], antialiased=False, linewidth=0)
     cancelled: Any = PolyCollection([], antialiased=False, linewidth=0, facecolor=CANCELLED)
     colours = to_rgba_array([DEPARTED, *(mark.colour for mark in MARKS.values())])
@@ -318,10 +323,6 @@ def _flight_bars(length: int) -> _Series:
 
 
 def _delay_lines(length: int) -> _Series:
-    from matplotlib.collections import PolyCollection
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
     noon = np.arange(length) + 0.5
     band: Any = PolyCollection([], antialiased=False, linewidth=0, facecolor=BAND)
     expected = Line2D(noon, noon, color=EXPECTED, linewidth=3, drawstyle="steps-mid")
@@ -348,11 +349,6 @@ _SERIES = dict(zip(KINDS, (_flight_bars, _delay_lines), strict=True))
 @functools.lru_cache(maxsize=len(KINDS))
 def _sheet(kind: str, year: int) -> _Sheet:
     """The canvas of a kind and year with what its airports share on it; the user's own style does not reach it."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.collections import PolyCollection
-    from matplotlib.figure import Figure
-    from matplotlib.transforms import blended_transform_factory
-
     length = dt.date(year, 12, 31).timetuple().tm_yday
     right = _LEFT_PX + length * _DAY_PX
     with _own_style():
@@ -388,8 +384,6 @@ def _sheet(kind: str, year: int) -> _Sheet:
 @contextlib.contextmanager
 def _own_style() -> Iterator[None]:
     """Matplotlib's defaults for what is made within, whatever style the user has set."""
-    import matplotlib as mpl
-
     with mpl.rc_context():
         mpl.rcdefaults()
         yield
@@ -397,8 +391,6 @@ def _own_style() -> Iterator[None]:
 
 def _dress(axes: Axes, year: int) -> None:
     """Frame, grid, months and the label of the x axis."""
-    from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator
-
     firsts = [dt.date(year, month, 1) for month in range(1, 13)] + [dt.date(year + 1, 1, 1)]
     edges = [(first - firsts[0]).days for first in firsts]
     axes.spines[["top", "right"]].set_visible(False)
@@ -418,8 +410,6 @@ def _dress(axes: Axes, year: int) -> None:
 
 def _common_keys() -> dict[str, Any]:
     """Legend handles of what both kinds show."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
 
     def dot(shape: str, size: float, fill: str, edge: str) -> Line2D:
         return Line2D([], [], ls="", marker=shape, markersize=size, markerfacecolor=fill, markeredgecolor=edge)
@@ -432,9 +422,6 @@ def _common_keys() -> dict[str, Any]:
 
 def _show_legend(sheet: _Sheet, labels: list[str]) -> None:
     """Put the legend's strip on the canvas, which must hold the bare background."""
-    from matplotlib.legend import Legend
-    from matplotlib.transforms import Bbox, IdentityTransform
-
     pixels = sheet.legend_pixels.get(tuple(labels))
     if pixels:
         sheet.canvas.restore_region(pixels)
@@ -463,8 +450,6 @@ def _show_legend(sheet: _Sheet, labels: list[str]) -> None:
 
 def _png(rgba: Array) -> bytes:
     """Encode pixels of shape (height, width, 4) as a PNG with the colours of `_palette`, half as large as in RGB."""
-    from PIL import Image
-
     out = io.BytesIO()
     image = Image.fromarray(rgba).convert("RGB").quantize(palette=_palette(), dither=Image.Dither.NONE)
     image.save(out, "png", compress_level=6)
@@ -474,9 +459,6 @@ def _png(rgba: Array) -> bytes:
 @functools.cache
 def _palette() -> Any:
     """The colours of the figures, and the blends that anti-aliased edges are made of, as a PIL image."""
-    from matplotlib.colors import to_rgba_array
-    from PIL import Image
-
     marks = [mark.colour for mark in MARKS.values()]
     solid = [PAPER, INK, GRID, DEPARTED, CANCELLED, EXPECTED, BAND, OBSERVED, NO_FLIGHTS, HATCH, NOT_JUDGED, *marks]
     own = to_rgba_array(solid)[:, :3]
@@ -552,7 +534,7 @@ def _receive(child: subprocess.Popen[bytes], origin: str) -> tuple[str, list[byt
 def _ended(child: subprocess.Popen[bytes], origin: str) -> Exception:
     code = child.wait()
     if code < 0:
-        return DelaywatchError(
+        return Unavailable(
             f"The system ended a process that drew {origin} (signal {-code}, often for want of memory); "
             "set DELAYWATCH_THREADS=1 or give the machine more memory, and run plots again."
         )

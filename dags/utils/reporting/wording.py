@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from utils.schemas import SEVERITIES
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -21,10 +23,8 @@ METRIC_NAMES = {
 
 
 def date(value: Any) -> str:
-    """`Sat 9 Feb 2013`; value: whatever pandas takes for a timestamp."""
-    import pandas as pd  # not above: the processes that draw need the words, and start faster without pandas
-
-    day = pd.Timestamp(value)
+    """`Sat 9 Feb 2013`; value: a date, a timestamp or its text."""
+    day = np.datetime64(value, "D").item()
     return f"{WEEKDAYS[day.weekday()]} {day.day} {MONTHS[day.month - 1]} {day.year}"
 
 
