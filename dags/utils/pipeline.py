@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -22,7 +25,7 @@ import pyarrow.compute as pc
 from utils import __version__, detectors, schemas
 from utils.analysis import airports, attribution, events, exclusions
 from utils.db_handler import SCHEMA, VIEW, DBHandler
-from utils.errors import InvalidInput, Missing, out_of_memory
+from utils.errors import InvalidInput, Missing, Unavailable, out_of_memory
 from utils.layers import columns, gold, ingest, quality
 from utils.reporting import pages
 from utils.settings import Settings
@@ -36,17 +39,18 @@ DETECTORS_FILE = Path(__file__).resolve().parents[1] / "detectors.yaml"
 INCIDENTS_FILE = DETECTORS_FILE.with_name("incidents.yaml")
 
 Others = ParamSpec("Others")
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
 
 def _within_memory(
-    step: Callable[Concatenate[Settings, int, Others], str],
-) -> Callable[Concatenate[Settings, int, Others], str]:
+    step: Callable[Concatenate[Settings, int, Others], Result],
+) -> Callable[Concatenate[Settings, int, Others], Result]:
     """Raise Unavailable if Python runs out of memory. A process that the system kills raises nothing."""
 
     @functools.wraps(step)
-    def call(settings: Settings, year: int, /, *args: Others.args, **kwargs: Others.kwargs) -> str:
+    def call(settings: Settings, year: int, /, *args: Others.args, **kwargs: Others.kwargs) -> Result:
         try:
             return step(settings, year, *args, **kwargs)
         except MemoryError as error:
@@ -142,23 +146,69 @@ def write_anomalies(settings: Settings, year: int, detector: str) -> str:
     Known incidents of incidents.yaml are scored but not used for fitting. If there is a warehouse, the same holds for
     days with the feedback `expected`, within their airport.
     """
-    lake = Lake(settings)
     detector_names(settings, [detector])
+    judged = _days_to_judge(settings, year)
+    params = detectors.read_settings(DETECTORS_FILE)[detector]
+    return _write_verdicts(settings, year, detector, judged, detectors.run(detector, *judged.input(params)))
+
+
+@_within_memory
+def write_all_anomalies(
+    settings: Settings, year: int, names: Sequence[str], done: Callable[[str], None] = lambda _: None
+) -> list[str]:
+    """Replace the verdicts of several detectors as `write_anomalies` does, in `settings.threads` processes.
+
+    Calls `done` with the name of each detector whose verdicts are written. The processes are started anew and import
+    the caller's main module, so a script that calls this needs `if __name__ == "__main__":`. Raises Unavailable if the
+    system ends one of them.
+    """
+    judged, all_params = _days_to_judge(settings, year), detectors.read_settings(DETECTORS_FILE)
+    written = []
+    with ProcessPoolExecutor(min(settings.threads, len(names)), mp_context=get_context("spawn")) as pool:
+        runs = {pool.submit(detectors.run, name, *judged.input(all_params[name])): name for name in names}
+        try:
+            for run in as_completed(runs):
+                written.append(_write_verdicts(settings, year, runs[run], judged, run.result()))
+                done(runs[run])
+        except BrokenProcessPool as error:
+            raise Unavailable(
+                f"The system ended a process that ran a detector on {year}, often for lack of memory; set "
+                "DELAYWATCH_THREADS=1 or give the machine more memory, and run the detect step again."
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    return written
+
+
+class _Judged(NamedTuple):
+    """What verdicts are made from: airport-days with the excluded ones marked, and the hash of each."""
+
+    days: pd.DataFrame
+    version: str  # content hash of the airport-days
+    excluded: str  # see exclusions.fingerprint
+
+    def input(self, params: Mapping[str, object]) -> tuple[pd.DataFrame, Mapping[str, object], str]:
+        """Return the arguments of detectors.run after the detector's name."""
+        return self.days, params, self.excluded
+
+
+def _days_to_judge(settings: Settings, year: int) -> _Judged:
     if settings.warehouse:
-        check_warehouse(settings)  # the first step that needs it: what was said of days is there
+        check_warehouse(settings)  # the first step that needs it: the feedback is there
     else:
         log.info("%d: DELAYWATCH_WAREHOUSE is not set, so feedback is not read", year)
-    params = detectors.read_settings(DETECTORS_FILE)[detector]
-    table, version = lake.read_hashed(keys.airport_days_key(check_year(year)))
+    table, version = Lake(settings).read_hashed(keys.airport_days_key(check_year(year)))
     days = _with_exclusions(settings, _frame(table), year)
-    excluded = exclusions.fingerprint(days)
-    found = schemas.check(
-        detectors.run(detector, days, params, excluded), schemas.ANOMALIES, f"The verdicts of {detector} on {year}"
-    )
-    if found.num_rows != len(days):
-        raise AssertionError(f"{detector} gave {found.num_rows} verdicts on {len(days)} airport-days of {year}")
-    log.info("%d: %s flags %d of %d airport-days", year, detector, sum(found["is_anomaly"].to_pylist()), found.num_rows)
-    return lake.write_table(keys.anomalies_key(year, detector), found, version)
+    return _Judged(days, version, exclusions.fingerprint(days))
+
+
+def _write_verdicts(settings: Settings, year: int, detector: str, judged: _Judged, verdicts: pa.Table) -> str:
+    schemas.check(verdicts, schemas.ANOMALIES, f"The verdicts of {detector} on {year}")
+    rows = verdicts.num_rows
+    if rows != len(judged.days):
+        raise AssertionError(f"{detector} gave {rows} verdicts on {len(judged.days)} airport-days of {year}")
+    log.info("%d: %s flags %d of %d airport-days", year, detector, pc.sum(verdicts["is_anomaly"]).as_py() or 0, rows)
+    return Lake(settings).write_table(keys.anomalies_key(year, detector), verdicts, judged.version)
 
 
 @_within_memory

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import psutil
 import pytest
 
 from tests.conftest import sql
@@ -349,3 +350,27 @@ def test_upsert_logs_one_line_that_says_what_changed(done: Settings, caplog: pyt
     assert line.startswith(
         "2015: airport_days: 0 inserted, 0 updated, 0 deleted, 1,095 unchanged; anomalies of delaywatch"
     )
+
+
+def test_detectors_in_processes_of_their_own_write_what_one_process_writes(done: Settings) -> None:
+    before = files(done)
+
+    pipeline.write_all_anomalies(done.replace(threads=2), YEAR, DETECTORS)
+
+    assert files(done) == before
+
+
+def test_a_process_of_a_detector_that_the_system_kills_is_named_and_old_verdicts_stay(done: Settings) -> None:
+    """three_sigma is done at once; isolation_forest still loads scikit-learn then."""
+    before = files(done)
+
+    def kill_the_others(_: str) -> None:
+        for child in psutil.Process().children():
+            if "spawn_main" in " ".join(child.cmdline()):
+                child.kill()
+
+    with pytest.raises(Unavailable, match=f"The system ended a process that ran a detector on {YEAR}"):
+        pipeline.write_all_anomalies(
+            done.replace(threads=2), YEAR, ["three_sigma", "isolation_forest"], kill_the_others
+        )
+    assert files(done) == before

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import typer
@@ -91,8 +92,13 @@ def _all(settings: Settings, year: int, bars: Progress) -> None:
 
     started = datetime.now(UTC)
     pipeline.check_warehouse(settings)
-    for step in (_silver, _gold, _detect, _explain, _upsert, _plot):
+    for step in (_silver, _gold, _detect):
         step(settings, year, bars)
+    with ThreadPoolExecutor(1) as beside:  # plots need the verdicts alone, and other processes draw them
+        plots = beside.submit(_plot, settings, year, bars)
+        _explain(settings, year, bars)
+        _upsert(settings, year, bars)
+        plots.result()
     _publish(settings, year, started)
     pipeline.clear_scratch(settings, year)
 
@@ -114,8 +120,9 @@ def _detect(settings: Settings, year: int, bars: Progress) -> None:
     from utils import pipeline
 
     names = pipeline.detector_names(settings)
-    for name in bars.track(names, description=f"{year} detectors"):
-        pipeline.write_anomalies(settings, year, name)
+    task = bars.add_task(f"{year} detectors", total=len(names))
+    pipeline.write_all_anomalies(settings, year, names, lambda _: bars.advance(task))
+    bars.remove_task(task)
 
 
 def _explain(settings: Settings, year: int, _: Progress) -> None:
