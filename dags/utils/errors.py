@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 # Of a local file or folder: a person must correct a path, a permission or a mount. Any other fault may pass.
-_FOR_A_PERSON = (
+_WRONG_PATH = (
     *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
 )
@@ -48,10 +48,11 @@ class Busy(DelaywatchError):
 
 
 def kind_of(error: OSError) -> type[DelaywatchError]:
-    """Return the class of the error that a person should see for a fault of a local file or folder."""
-    if error.errno == errno.ENOENT:
-        return Missing
-    return InvalidInput if error.errno in _FOR_A_PERSON else Unavailable
+    """Return the class of the error for a fault of a local file or folder that the program chose.
+
+    A file that is gone may pass: another process moved or removed it in between.
+    """
+    return InvalidInput if error.errno in _WRONG_PATH else Unavailable
 
 
 def cannot_read(path: Path, error: OSError, what: str = "") -> DelaywatchError:
@@ -59,7 +60,8 @@ def cannot_read(path: Path, error: OSError, what: str = "") -> DelaywatchError:
 
     what: a word in front of the path, such as the variable that names the file.
     """
-    return kind_of(error)(
+    kind = Missing if error.errno == errno.ENOENT else kind_of(error)
+    return kind(
         f"{what} {path} cannot be read ({error.strerror}); correct its path, or give this user the right to read it "
         "and to enter the folders above it.".lstrip()
     )

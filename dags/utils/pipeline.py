@@ -64,11 +64,6 @@ def bronze_years(settings: Settings) -> list[int]:
     return Lake(settings).bronze_years()
 
 
-def has_bronze(settings: Settings, year: int) -> bool:
-    """Return whether the year's CSV is in the lake."""
-    return year in bronze_years(settings)
-
-
 def bronze_key(settings: Settings, year: int) -> str:
     """The key of the year's CSV; raises DelaywatchError with the years that are there when it is absent."""
     return Lake(settings).bronze_key(check_year(year))

@@ -41,6 +41,7 @@ KAGGLE_URL = "https://www.kaggle.com/api/v1"
 KAGGLE_TOKEN_FILE = Path("~/.kaggle/kaggle.json")  # where Kaggle's own programs look for it
 MIN_PASSWORD_LENGTH = 12
 MAX_SHOWN_LENGTH = 80  # of a value in an error
+MAIL_ADDRESSES = {"recipients", "sender", "email"}  # an @ in any other value may stand behind a password
 CONTROL_FAULT = "contains a line break or another control character; write the value on one line."
 # A person gave a path that does not lead to a file that this user may read; anything else is a fault of the disk.
 WRONG_PATH = {
@@ -259,7 +260,7 @@ Place = Annotated[
     ),
 ]
 UserId = Annotated[int, _number(_matches("[0-9]{1,9}"), "write the number that `id -u` prints")]
-Year = Annotated[int, _number(_matches("(?:19|20)[0-9]{2}"), "write a year such as 2018")]
+Year = Annotated[int, _number(_matches("(?:19|20)[0-9]{2}|2100"), "write a year such as 2018")]
 
 
 # --- the model --------------------------------------------------------------------------------------------------------
@@ -351,8 +352,12 @@ class _Model(BaseSettings):
         yield from ()
 
     def replace(self, **changes: Any) -> Self:
-        """Return a copy with these values, checked."""
-        return type(self)(**{**dict(self), **changes})
+        """Return a copy with these values. Raises InvalidInput for a value that breaks its rule."""
+        try:
+            return type(self)(**{**dict(self), **changes})
+        except ValidationError as error:
+            values = {variable_of(type(self).model_fields[name]): str(value) for name, value in changes.items()}
+            raise InvalidInput(" ".join(self._faults_of(error, values).values())) from None
 
     @classmethod
     def _files(cls, environ: Mapping[str, str], values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -385,8 +390,8 @@ class _Model(BaseSettings):
                 found[variable] = f"{variable} is not set; set it as .env.example shows, or pass --{name}."
                 continue
             value = values[variable]
-            has_login = "://" in value and "@" in value
-            is_hidden = is_secret(field) or has_login or len(value) > MAX_SHOWN_LENGTH
+            may_have_login = "@" in value and name not in MAIL_ADDRESSES
+            is_hidden = is_secret(field) or may_have_login or len(value) > MAX_SHOWN_LENGTH
             shown = "cannot be used" if is_hidden else f"is {value!r}"
             found[variable] = f"{variable} {shown}; {fault['msg'].removeprefix('Value error, ')}."
         return found

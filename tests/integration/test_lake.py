@@ -306,7 +306,7 @@ def test_an_absent_layer_names_the_step_that_writes_it(lake: Lake) -> None:
 @pytest.mark.parametrize(
     ("number", "kind"),
     [
-        (errno.ENOENT, Missing),
+        (errno.ENOENT, Unavailable),  # another process was faster
         (errno.EACCES, InvalidInput),
         (errno.EROFS, InvalidInput),
         (errno.ENOTDIR, InvalidInput),
@@ -637,7 +637,13 @@ def refusing(bucket_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iter
         (403, "RequestTimeTooSkewed", InvalidInput, "clock is wrong"),
         (507, "InsufficientStorage", Unavailable, "No space left on S3"),
         (403, "InvalidObjectState", InvalidInput, "is in an archive of S3"),
-        (418, "Unheard", Unavailable, "failed while listing 01_bronze/ (Unheard); look that up in its manual"),
+        (
+            418,
+            "Unheard",
+            InvalidInput,
+            "refuses the request while listing 01_bronze/ (Unheard); look that up in its manual",
+        ),
+        (599, "Unheard", Unavailable, "failed while listing 01_bronze/ (Unheard); look that up in its manual"),
     ],
 )
 def test_a_stand_in_server_shows_the_error_of_every_code_of_s3(

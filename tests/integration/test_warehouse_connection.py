@@ -83,7 +83,7 @@ def test_a_connection_that_cannot_be_made_has_a_kind_and_a_way_out(
         ("23502", InvalidInput),
         ("23505", Busy),
         ("23514", InvalidInput),
-        ("25006", InvalidInput),
+        ("25006", Unavailable),
         ("2BP01", InvalidInput),
         ("3F000", Missing),
         ("40001", Busy),

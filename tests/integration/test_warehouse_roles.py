@@ -236,7 +236,7 @@ def test_a_stranger_sees_nothing_and_is_told_what_is_missing(warehouse: str, log
 def test_a_session_that_may_only_read_is_told_so(warehouse: str) -> None:
     sql(warehouse, f"ALTER DATABASE {database_of(warehouse)} SET default_transaction_read_only = on")
 
-    with pytest.raises(InvalidInput, match=r"is read-only for user postgres, so writing airport_days 2018 failed"):
+    with pytest.raises(Unavailable, match=r"is read-only for user postgres, so writing airport_days 2018 failed"):
         DBHandler(warehouse).upsert("airport_days", THREE, 2018)
 
 

@@ -62,22 +62,22 @@ def test_a_text_column_holds_its_words(words: list[str]) -> None:
     assert made.to_pylist() == words
 
 
-SILVER_AND_GOLD = """
+PASS_OVER_A_YEAR = """
 import sys
 from pathlib import Path
-from utils import pipeline
-from utils.settings import Settings
-settings = Settings(lake=Path(sys.argv[1]).as_uri(), warehouse="", threads=1)
-pipeline.write_silver(settings, 2015)
-pipeline.write_gold(settings, 2015)
+from utils.layers import gold, ingest
+from utils.storage.folder import FolderSource
+from utils.storage.parquet import write_parquet
+folder = Path(sys.argv[1])
+year = ingest.ingest_year(FolderSource("2015.csv", folder / "2015.csv"), 2015, folder, 1, write_parquet)
+assert gold.airport_days(year.sums, 2015).num_rows == 2
 """
 
 
-@pytest.mark.parametrize("code", ["from utils import pipeline", SILVER_AND_GOLD], ids=["import", "silver and gold"])
-def test_importing_the_pipeline_and_refining_a_clean_year_do_not_load_pandas(code: str, tmp_path: Path) -> None:
-    """Pandas would cost 45 MB of the pass's memory, and every parse of the DAG file half a second."""
-    (tmp_path / "01_bronze").mkdir()
-    (tmp_path / "01_bronze" / "2015.csv").write_bytes(csv_of([flight(), cancelled(ORIGIN="SFO")]))
+@pytest.mark.parametrize("code", ["from utils.cli import app", PASS_OVER_A_YEAR], ids=["commands", "a year"])
+def test_the_commands_and_the_pass_over_a_clean_year_do_not_load_pandas(code: str, tmp_path: Path) -> None:
+    """Pandas would cost 45 MB of the pass's memory, and every `--help` half a second."""
+    (tmp_path / "2015.csv").write_bytes(csv_of([flight(), cancelled(ORIGIN="SFO")]))
     code += "\nimport sys; sys.exit('pandas' in sys.modules)"
     dags = Path(__file__).parents[2] / "dags"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError, SSLError
 from typing_extensions import override
 
 from utils.errors import DelaywatchError, cannot_read
@@ -23,12 +24,12 @@ from utils.storage.stores import Source, Store
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60  # of one try: until S3 takes the connection, and between two of its bytes
 # SeaweedFS sends ranges of this size at 230 MB/s, of 4 MiB at 95 MB/s, and a whole large object at 7 to 11 MB/s.
 RANGE_BYTES = 16 << 20
+CERTIFICATE_EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL
+NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}  # OpenSSL's reasons
 
 
 class BucketSource(Source):
     """An S3 object, pinned to one ETag: a GET of another version is refused by the server (If-Match)."""
-
-    is_remote = True
 
     is_remote = True
 
@@ -136,8 +137,8 @@ class BucketStore(Store):
             raise self._error(code, status, doing=doing) from error
         except BotoCoreError as error:
             classes = [of_botocore.__name__ for of_botocore in type(error).__mro__]
-            if "certificate has expired" in str(error):  # of OpenSSL; botocore has no class of its own for it
-                classes.insert(0, "CertificateExpired")
+            if isinstance(error, SSLError):
+                classes.insert(0, _tls_fault(error))
             raise self._error(*classes, doing=doing) from error
         except RecursionError as error:  # botocore asks a server that redirects every request for a region, and again
             raise self._error("301", doing=doing) from error
@@ -239,6 +240,16 @@ class BucketStore(Store):
         with self.errors(f"reading {key}"):
             head = self.head(key)
             return BucketSource(self, key, int(head["ContentLength"]), str(head["ETag"]))
+
+
+def _tls_fault(error: SSLError) -> str:
+    """Return the name in `s3_faults` for a failed TLS handshake; botocore has one class for all of them."""
+    fault: object = error.kwargs["error"]
+    while isinstance(fault, BaseException) and not isinstance(fault, ssl.SSLError):
+        fault = getattr(fault, "reason", None) or next(iter(fault.args), None)  # urllib3 wraps OpenSSL's error
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return "CertificateExpired" if fault.verify_code == CERTIFICATE_EXPIRED else "CertificateUnknown"
+    return "NoTls" if isinstance(fault, ssl.SSLError) and fault.reason in NO_TLS else "SSLError"
 
 
 def _is_aws(endpoint: str) -> bool:

@@ -15,7 +15,7 @@ from typing import IO, NoReturn
 
 from typing_extensions import override
 
-from utils.errors import InvalidInput, cannot_read, kind_of
+from utils.errors import InvalidInput, Missing, cannot_read, kind_of
 from utils.storage.stores import Source, Store
 
 STAGING = "_staging"  # files on their way in; readers of hive folders skip the underscore
@@ -25,7 +25,6 @@ class FolderSource(Source):
     """A local file, pinned by its inode, size and time of change."""
 
     etag = ""
-    is_remote = False
     is_remote = False
 
     def __init__(self, key: str, path: Path) -> None:
@@ -232,6 +231,10 @@ class FolderStore(Store):
     def open(self, key: str) -> FolderSource:
         try:
             return FolderSource(key, self._path(key))
+        except FileNotFoundError as error:
+            raise Missing(
+                f"There is no {key} in the folder {self.root}; put it back and run the step again."
+            ) from error
         except OSError as error:
             self.fail(error, f"reading {key}")
 

@@ -11,6 +11,8 @@ from utils.settings import Settings
 
 TRIES = 4  # of one request to S3, the first included
 
+MAY_PASS = {"408", "409", "425", "429"}  # statuses of a client's fault that a later try may not get
+
 Fault = tuple[type[DelaywatchError], str]  # the message may use the names that `s3_error` fills in
 
 _NO_ANSWER = Unavailable, "S3{at} does not answer while {doing}; start it or correct AWS_ENDPOINT_URL."
@@ -24,6 +26,17 @@ _FULL = Unavailable, "No space left on S3{at} while {doing}; free some space and
 _CHANGED = Unavailable, "The object changed while {doing}; run the step again when its upload has ended."
 _GONE = Missing, "An object that was there is gone while {doing}; put it back and run the step again."
 _KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the connection aws_default."
+_TLS = (
+    InvalidInput,
+    (
+        "No encrypted connection to S3{at} while {doing}; write http:// into AWS_ENDPOINT_URL if it speaks no TLS, "
+        "else let AWS_CA_BUNDLE name its certificate."
+    ),
+)
+_REFUSED = (
+    InvalidInput,
+    "S3{at} refuses the request while {doing} ({code}); look that up in its manual and correct the settings.",
+)
 _NAME = InvalidInput, "S3 allows no such name of a bucket as in {lake}; correct DELAYWATCH_LAKE."
 _TOKEN = InvalidInput, "The S3 session token is not valid, or no longer; renew the credentials of {lake}."
 _DENIED = InvalidInput, "No permission on {lake} while {doing}; allow this key to list, read, write and delete there."
@@ -46,11 +59,9 @@ FAULTS: Mapping[str, Fault] = {
         InvalidInput,
         "The certificate of S3{at} has expired; renew it there, then run the step again.",
     ),
-    "SSLError": (
-        InvalidInput,
-        "No encrypted connection to S3{at} while {doing}; write http:// into AWS_ENDPOINT_URL if it speaks no TLS, "
-        "else let AWS_CA_BUNDLE name its certificate.",
-    ),
+    "SSLError": _BROKEN,  # a server or load balancer that restarts ends handshakes
+    "CertificateUnknown": _TLS,
+    "NoTls": _TLS,
     "EndpointProviderError": (
         InvalidInput,
         "The S3 endpoint{at} is no URL; correct AWS_ENDPOINT_URL, for example to http://localhost:8333.",
@@ -121,7 +132,8 @@ def s3_error(codes: Sequence[str], settings: Settings, endpoint: str | None, doi
     codes: an error code of S3 and the HTTP status, or classes of botocore. endpoint: the address of an S3 that is not
     AWS. doing: the request, in words.
     """
-    kind, message = next((FAULTS[code] for code in codes if code in FAULTS), _UNKNOWN)
+    is_refused = any(code.isdigit() and 400 <= int(code) < 500 and code not in MAY_PASS for code in codes)
+    kind, message = next((FAULTS[code] for code in codes if code in FAULTS), _REFUSED if is_refused else _UNKNOWN)
     text = message.format(
         at=f" at {endpoint}" if endpoint else "",
         doing=doing,

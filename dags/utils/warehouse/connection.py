@@ -114,8 +114,9 @@ FAILING: dict[str, tuple[Kind, str]] = {
     ),
     "23505": (Busy, "Another session wrote the same row while {doing} ({first}); nothing was changed, run it again."),
     "25006": (
-        InvalidInput,
-        "The {place} is read-only for user {user}, so {doing} failed; use a login that may write, on the primary.",
+        Unavailable,
+        "The {place} is read-only for user {user}, so {doing} failed; wait until a failover has ended, or use a login "
+        "that may write, on the primary.",
     ),
     "2BP01": (
         InvalidInput,
