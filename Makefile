@@ -96,7 +96,7 @@ test-e2e: $(INSTALLED) ## The stack in containers, used through TLS by a browser
 test-restarts: $(INSTALLED) ## The stack again, with containers restarted under a running DAG
 	@tests/e2e/run.sh -m "e2e and slow" $(RUN)
 
-seeded-faults: $(INSTALLED) ## Break the code in 60 ways and see that a test notices each, in most of an hour; some of them: ONLY=silver
+seeded-faults: $(INSTALLED) ## Break the code in many ways and see that a test notices each, in most of an hour; some of them: ONLY=silver
 	@$(RUN) tests/seeded_faults/run.py $(ONLY)
 
 check: $(INSTALLED) ## Lint, format, types, import rules, shell, YAML, workflows, known dangers, notebooks
