@@ -216,7 +216,8 @@ def explain(settings: Settings, year: int) -> str:
     lake = Lake(settings)
     if settings.warehouse:
         check_warehouse(settings)
-    table, judged = _gold(settings, lake, check_year(year))
+    tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
+    table, judged = _read_gold(settings, tables)
     days, verdicts = _with_exclusions(settings, _frame(table), year), _frame(judged[detectors.PUBLISHED])
     today = _params_hashes(exclusions.fingerprint(days))[detectors.PUBLISHED]
     if set(verdicts["params_hash"]) != {today}:
@@ -228,9 +229,9 @@ def explain(settings: Settings, year: int) -> str:
     flights = lake.read_silver(year, attribution.FLIGHT_COLUMNS)
     why, factors = attribution.explain(flights, days, verdicts, detectors.expectations(days, params))
     found, event_days = events.find(verdicts, days, airports.coordinates(days["origin"].unique()))
-    version = _version_of_published(lake, year)
     for name, explanation in zip(keys.EXPLANATIONS, (why, factors, found, event_days), strict=True):
-        lake.write_table(keys.explanation_key(year, name), explanation, version)
+        # Of the verdicts that were read above, which another run may have replaced since.
+        lake.write_table(keys.explanation_key(year, name), explanation, tables.published.hash or "")
     log.info("%d: %d abnormal airport-days explained, %d events", year, why.num_rows, found.num_rows)
     return keys.explanation_key(year, "anomaly_reasons")
 
@@ -244,8 +245,9 @@ def upsert(settings: Settings, year: int) -> str:
     Verdicts that were not made from these airport-days, or of a detector that there is no more, go from the warehouse.
     """
     lake = Lake(settings)
-    days, verdicts = _gold(settings, lake, check_year(year))
-    explanations = _explanations(lake, year)
+    tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
+    days, verdicts = _read_gold(settings, tables)
+    explanations = {name: table.read() for name, table in tables.explanations.items()}
     report = quality.row(_report(lake, year, days))
     with closing(DBHandler(settings.warehouse)) as warehouse:
         warehouse.create()
@@ -267,7 +269,7 @@ def write_plots(settings: Settings, year: int, progress: Callable[[int, int], No
     from utils.reporting import plots  # only this step loads matplotlib
 
     lake = Lake(settings)
-    table, judged = _gold(settings, lake, check_year(year))
+    table, judged = _read_gold(settings, gold_of(lake, check_year(year), detectors.PUBLISHED))
     days, verdicts = _frame(table), _frame(judged[detectors.PUBLISHED])
     total, done = 2 * days["origin"].nunique(), 0
 
@@ -286,10 +288,11 @@ def write_plots(settings: Settings, year: int, progress: Callable[[int, int], No
 def publish(settings: Settings, year: int, run_id: str, started: datetime) -> str:
     """Write the year page and the record of the run, once the warehouse holds exactly the rows of gold."""
     lake = Lake(settings)
-    table, judged = _gold(settings, lake, check_year(year))
+    tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
+    table, judged = _read_gold(settings, tables)
     days, verdicts = _frame(table), {name: _frame(found) for name, found in judged.items()}
     quality = _report(lake, year, table)
-    explanations = {name: _frame(found) for name, found in _explanations(lake, year).items()}
+    explanations = {name: _frame(found.read()) for name, found in tables.explanations.items()}
     in_gold = {"airport_days": len(days), **{f"anomalies of {name}": len(frame) for name, frame in verdicts.items()}}
     in_gold |= {name: len(frame) for name, frame in explanations.items()}
     hashes = {name: str(found["params_hash"].iloc[0]) for name, found in sorted(verdicts.items()) if len(found)}
@@ -388,7 +391,7 @@ def status(settings: Settings) -> list[dict[str, Any]]:
 
 def _status_of_year(settings: Settings, lake: Lake, year: int) -> dict[str, Any]:
     manifest = lake.manifest(year) if lake.has(keys.manifest_key(year)) else None
-    gold = _gold_of(lake, year)
+    gold = gold_of(lake, year, detectors.PUBLISHED)
     return {
         "year": year,
         "bronze": lake.bronze_key(year) if year in lake.bronze_years() else None,
@@ -456,33 +459,18 @@ def _with_exclusions(settings: Settings, days: pd.DataFrame, year: int) -> pd.Da
     return days.assign(**exclusions.exclusions(days, exclusions.read(INCIDENTS_FILE), expected))
 
 
-def _gold_of(lake: Lake, year: int) -> Gold:
-    return gold_of(lake, year, detectors.PUBLISHED)
-
-
-def _version_of_published(lake: Lake, year: int) -> str:
-    """The hash of the published detector's verdicts."""
-    return _gold_of(lake, year).published.hash or ""
-
-
-def _explanations(lake: Lake, year: int) -> dict[str, pa.Table]:
-    """Reasons, factors, events and their days. Raises Missing when they are not of the present verdicts."""
-    return {name: table.read() for name, table in _gold_of(lake, year).explanations.items()}
-
-
-def _gold(settings: Settings, lake: Lake, year: int) -> tuple[pa.Table, dict[str, pa.Table]]:
-    """The year's airport-days and, by detector that there is, the verdicts that were made from exactly these.
+def _read_gold(settings: Settings, tables: Gold) -> tuple[pa.Table, dict[str, pa.Table]]:
+    """Return the year's airport-days and, by detector, the verdicts that were made from exactly these.
 
     Raises Missing when the airport-days are not of the silver that is there, and when the published detector has not
     judged them. Any other detector that has not is left out: an old verdict beside a new day would mislead.
     """
-    gold = _gold_of(lake, year)
-    days = gold.airport_days.read()
-    names = [name for name in detector_names(settings) if name in gold.anomalies]
+    days = tables.airport_days.read()
+    names = [name for name in detector_names(settings) if name in tables.anomalies]
     verdicts = {
-        name: gold.anomalies[name].read()
+        name: tables.anomalies[name].read()
         for name in names
-        if name == detectors.PUBLISHED or gold.anomalies[name].state is State.CURRENT
+        if name == detectors.PUBLISHED or tables.anomalies[name].state is State.CURRENT
     }
     return days, verdicts
 

@@ -167,15 +167,20 @@ def test_a_webhook_gets_what_slack_takes_with_its_three_characters_escaped() -> 
     ]
 
 
-@pytest.mark.parametrize("status", [400, 404, 500])
-def test_a_webhook_that_refuses_says_why_and_its_secret_path_is_not_repeated(status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "way_out"),
+    [
+        (400, "correct DELAYWATCH_ALERT_WEBHOOK, or create it again there."),
+        (404, "correct DELAYWATCH_ALERT_WEBHOOK, or create it again there."),
+        (429, "look at its server, and send the message again."),
+        (500, "look at its server, and send the message again."),
+    ],
+)
+def test_a_webhook_that_refuses_says_why_and_its_secret_path_is_not_repeated(status: int, way_out: str) -> None:
     with webhook(status=status) as hook:
         (fault,) = deliver(MESSAGE, AlertSettings(webhook=hook.url)).values()
 
-    assert fault == (
-        f"The webhook at 127.0.0.1 answered {status} (no_service); "
-        "correct DELAYWATCH_ALERT_WEBHOOK, or make it anew there."
-    )
+    assert fault == f"The webhook at 127.0.0.1 answered {status} (no_service); {way_out}"
 
 
 def test_a_webhook_that_redirects_is_not_followed_because_the_message_would_be_lost() -> None:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, make_msgid
+from http import HTTPStatus
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 
@@ -170,9 +171,10 @@ def post(message: Message, url: str) -> None:
         said = ""
         with error, suppress(OSError, http.client.HTTPException):  # the status says enough without its explanation
             said = " ".join(error.read(200).decode(errors="replace").split())
-        raise InvalidInput(
-            f"{place} answered {error.code}{f' ({said})' if said else ''}; {correct}, or make it anew there."
-        ) from error
+        answer = f"{place} answered {error.code}{f' ({said})' if said else ''}"
+        if error.code == HTTPStatus.TOO_MANY_REQUESTS or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise Unavailable(f"{answer}; look at its server, and send the message again.") from error
+        raise InvalidInput(f"{answer}; {correct}, or create it again there.") from error
     except (OSError, http.client.HTTPException) as error:
         cause = error.reason if isinstance(error, URLError) else error
         if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code == CERTIFICATE_EXPIRED:

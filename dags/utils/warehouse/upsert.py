@@ -69,13 +69,16 @@ def upsert(server: Postgres, batches: Sequence[Batch], year: int) -> list[Change
     tables = sorted({batch.table.name for batch in batches})
     changes = []
     with (
-        ThreadPoolExecutor(1) as ahead,  # the text of the next batches is made while the server works on one
+        ThreadPoolExecutor(1) as ahead,  # the text of the next batch is made while the server works on one
         server.transaction(f"writing {tables[0] if len(tables) == 1 else 'the tables of'} {year}") as cursor,
     ):
-        texts = ahead.map(_csv, batches, checked)
-        for batch, rows, text in zip(batches, checked, texts, strict=True):
+        text = ahead.submit(_csv, batches[0], checked[0])
+        for place, (batch, rows) in enumerate(zip(batches, checked, strict=True)):
+            ready = text.result()
+            if place + 1 < len(batches):
+                text = ahead.submit(_csv, batches[place + 1], checked[place + 1])
             with server.explaining(f"writing {batch.table.name} {year}"):
-                changes.append(_bring_in(cursor, batch, rows.num_rows, text, year))
+                changes.append(_merge_batch(cursor, batch, rows.num_rows, ready, year))
     return changes
 
 
@@ -88,7 +91,7 @@ def _csv(batch: Batch, rows: pa.Table) -> io.BytesIO:
     return text
 
 
-def _bring_in(cursor: psycopg2.extensions.cursor, batch: Batch, rows: int, text: io.BytesIO, year: int) -> Changes:
+def _merge_batch(cursor: psycopg2.extensions.cursor, batch: Batch, rows: int, text: io.BytesIO, year: int) -> Changes:
     """Copy the text into a temporary table and merge that into the year."""
     parts = _parts(batch, year)
     cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(batch.table.name, year)])
