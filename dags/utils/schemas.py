@@ -229,5 +229,7 @@ def check(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
         if column.type != field.type:
             raise InvalidInput(f"{what}: column {field.name} is {column.type}, expected {field.type}; rebuild it.")
         if not field.nullable and column.null_count:
-            raise InvalidInput(f"{what}: column {field.name} has {column.null_count} empty values and may have none.")
+            raise InvalidInput(
+                f"{what}: column {field.name} has {column.null_count} empty values and may have none; rebuild it."
+            )
     return table

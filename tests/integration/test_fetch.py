@@ -282,8 +282,8 @@ def test_a_year_of_which_there_is_nothing_says_so(settings: Settings) -> None:
     [
         (Answer(cut_after=100), Unavailable, "broke off in each of 3 tries"),
         (Answer(503), Unavailable, "is busy or at fault"),
-        (Answer(body=b"<html>\n<p>Down for maintenance"), InvalidInput, "is no zip: it begins with '<html>'"),
-        (Answer(body=b""), InvalidInput, "is no zip: it begins with ''"),
+        (Answer(body=b"<html>\n<p>Down for maintenance"), InvalidInput, "is not a zip: it begins with '<html>'"),
+        (Answer(body=b""), InvalidInput, "is not a zip: it begins with ''"),
         (Answer(body=zip_of(b"a,b\n1,2\n")), InvalidInput, "lacks every column of the Bureau"),
         (Answer(body=zip_of(month_csv([flight(FL_DATE="2014-05-04")]))), InvalidInput, "of other days than 2015-05-"),
     ],

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from utils.errors import InvalidInput
+from utils.errors import InvalidInput, Unavailable
 
 CHUNK = 1 << 20  # bytes of text in memory at a time
 # Of text, which zipfile reads no further than the zip says; the Bureau's months have 0.3 GB, Kaggle's years 0.9.
@@ -49,8 +49,12 @@ def open_csv(path: Path, url: str) -> Iterator[IO[bytes]]:
             with archive.open(members[0]) as text:
                 yield text
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted
-        what = f"a damaged zip ({error})" if is_zip(path) else f"no zip: it begins with {first_words(path)}"
-        raise InvalidInput(f"{url} is {what}; open it in a browser to see what is wrong, then fetch again.") from None
+        if is_zip(path):  # a part of the download may have been lost
+            raise Unavailable(f"{url} is a damaged zip ({error}); fetch it again.") from None
+        raise InvalidInput(
+            f"{url} is not a zip: it begins with {first_words(path)}; open it in a browser to see what is wrong, then "
+            "fetch again."
+        ) from None
 
 
 def chunks(text: IO[bytes]) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from utils.errors import InvalidInput, cannot_read, out_of_memory
+from utils.errors import InvalidInput, Unavailable, cannot_read, out_of_memory
 from utils.layers import ingest, quality
 from utils.reporting import wording
 from utils.settings import Settings
@@ -71,7 +71,7 @@ def put_bronze(
             if old_keys and not allow_fewer:
                 _refuse_fewer(lake, year, old_keys, ingested)
         if not source.still_the_same():
-            raise InvalidInput(f"{source.key} changed while it was read; put it there when it is complete.")
+            raise Unavailable(f"{source.key} changed while it was read; put it there when it is complete.")
         before_upload()
         lake.store.upload(path, key)
         lake.store.delete([old for old in old_keys if old != key])

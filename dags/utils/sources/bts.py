@@ -202,7 +202,8 @@ def open_month(path: Path, name: str) -> Iterator[IO[bytes]]:
             lacks = f"the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
             raise InvalidInput(
                 f"{name} lacks {lacks if len(missing) < len(COLUMNS) else 'every column of the Bureau'}; it is not the "
-                "Bureau's reporting carrier on-time performance, or the Bureau has changed it."
+                "Bureau's reporting carrier on-time performance, or the Bureau has changed it. Download it again, or "
+                "put the year there with `python -m utils bronze --year YEAR --from FILE`."
             )
         text.seek(0)
         yield text
@@ -218,7 +219,9 @@ def month_of(path: Path) -> tuple[int, int]:
     else:
         year, _, month = flight.get("FlightDate", "")[:7].partition("-")
     if not (year.isdecimal() and month.isdecimal() and 1 <= int(month) <= 12):
-        raise InvalidInput(f"{path} has no flight with a year and a month in its first row.")
+        raise InvalidInput(
+            f"{path} has no flight with a year and a month in its first row; download it again or take it out."
+        )
     return int(year), int(month)
 
 
