@@ -3,8 +3,8 @@
 Every DAG hangs them on: `note_failure` on each task, `RunFailed` on itself; `flight_anomalies` also `YearFinished` on
 its last step. Airflow calls the DAG's own once a run, which is what keeps six failing detectors one message, but in the
 DAG processor, where no exception is known; so each failing task leaves its sentence as an XCom. `YearFinished` runs in
-the last task itself, beside lake and warehouse. What is said and how it travels is `utils.monitoring.messages`' and
-`utils.monitoring.channels`'.
+the last task itself, beside lake and warehouse. Texts are in `utils.monitoring.messages`, delivery is in
+`utils.monitoring.channels`.
 
 Not the SMTP provider's notifier: its text is a template, so that a carrier called {{ ... }} would be run, it is HTML
 alone, and it tries a dead server five times, which is longer than Airflow lets a task live after its success.

@@ -153,7 +153,7 @@ def write_all_anomalies(
 ) -> list[str]:
     """Replace the verdicts of several detectors as `write_anomalies` does, in `settings.threads` processes.
 
-    Calls `done` with the name of each detector whose verdicts are written. The processes are started anew and import
+    Calls `done` with the name of each detector whose verdicts are written. The processes are new ones and import
     the caller's main module, so a script that calls this needs `if __name__ == "__main__":`. Raises Unavailable if the
     system ends one of them.
     """

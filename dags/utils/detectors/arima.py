@@ -166,11 +166,11 @@ class _Models:
         self._values = np.zeros((params.max_p + 1, *shape))  # the latest first
         self._errors = np.zeros((params.max_q, *shape))
         self._missed, self._squares = np.zeros(shape), np.zeros(shape)  # sums of absolute and of squared errors
-        self.count, self._total = np.zeros(n_airports), np.zeros(n_airports)  # of the days learnt from
+        self.count, self._total = np.zeros(n_airports), np.zeros(n_airports)  # of the days used for fitting
         self._lowest, self._highest = np.full(n_airports, np.inf), np.full(n_airports, -np.inf)
 
     def forecast(self) -> _Step:
-        """Return the forecast of the next day from the days learnt from."""
+        """Return the forecast of the next day from the days used for fitting."""
         n_errors = self._n_errors()
         base = np.where(self._d == 1, self._values[0], self._total / np.maximum(self.count, 1))
         lags = np.where(self._d == 1, self._values[:-1] - self._values[1:], self._values[:-1] - base)

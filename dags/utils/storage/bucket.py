@@ -169,7 +169,7 @@ class BucketStore(Store):
             try:
                 self.client.create_bucket(Bucket=self.bucket, **({"CreateBucketConfiguration": where} if where else {}))
             except (self.client.exceptions.BucketAlreadyOwnedByYou, self.client.exceptions.BucketAlreadyExists):
-                return False  # somebody else was first
+                return False  # another process was first
         return True
 
     @override

@@ -1,4 +1,4 @@
-"""What each gold table of a year was made from, compared with what is there: missing, stale or current.
+"""What each gold table of a year was made from, compared with the files in the lake: missing, stale or current.
 
 A table is current when it was made from exactly the file that is there now: airport-days from the sums of silver,
 verdicts from the airport-days, explanations from the verdicts of the published detector. Whether settings have changed
