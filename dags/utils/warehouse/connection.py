@@ -1,6 +1,6 @@
 """One database of one Postgres server: connecting to it, transactions in it, the kind and message of its errors.
 
-No table lives here: what is asked of the server is everybody else's business.
+Knows no table.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ class Postgres:
             connection.close()
 
     def lets_in(self, login: str, password: str) -> bool:
-        """Whether the server asks `login` for a password and takes this one; one that asks for none tells nothing."""
+        """Return True if `login` can connect and the server checked this password."""
         url = self.url.difference_update_query(["user", "password"]).set(username=login, password=password)
         try:
             connection = _engine(url, self._connect_timeout_s).raw_connection()

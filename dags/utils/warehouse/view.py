@@ -122,10 +122,10 @@ def _comment(cursor: psycopg2.extensions.cursor) -> str | None:
 def _comment_when_published(
     cursor: psycopg2.extensions.cursor, detectors: Sequence[str], published: str, asked: str
 ) -> str:
-    """What the view's comment says when it is as asked.
+    """Return the comment of an up-to-date view.
 
-    It ends in a digest of the definition that was asked for and one of the definition that stands, so that a view which
-    somebody changed by hand is noticed too.
+    It ends with a hash of the definition that was asked for and one of the definition in the database, so that a change
+    by hand is noticed too.
     """
     cursor.execute("SELECT left(md5(pg_get_viewdef(to_regclass(%s))), 12)", [f"{SCHEMA}.{VIEW}"])
     (stands,) = cursor.fetchone() or (None,)
