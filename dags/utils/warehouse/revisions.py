@@ -86,6 +86,7 @@ def _found(cursor: psycopg2.extensions.cursor) -> _Found:
 def _rebuild(place: str, found: _Found) -> str:
     """Return the message with the commands that rebuild the tables from the lake and keep those of KEPT."""
     state = f"at revision {found.revision}, older than" if found.revision else "without their revision, unknown to"
+    restore = "" if found.revision else "Restore the whole backup again if they are from one. Otherwise: "
     steps = [
         "in psql `ALTER SCHEMA flights RENAME TO flights_old`",
         "`python -m utils prepare`",
@@ -93,6 +94,6 @@ def _rebuild(place: str, found: _Found) -> str:
         "`python -m utils upsert --year FIRST:LAST`",
     ]
     return (
-        f"The tables of the {place} are {state} this release. Rebuild them from the lake: {'; then '.join(steps)}. "
-        "When all is well, in psql `DROP SCHEMA flights_old CASCADE`."
+        f"The tables of the {place} are {state} this release. {restore}Rebuild them from the lake: "
+        f"{'; then '.join(steps)}. When all is well, in psql `DROP SCHEMA flights_old CASCADE`."
     )
