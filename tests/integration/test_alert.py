@@ -60,7 +60,7 @@ def test_without_anybody_to_tell_the_lake_is_not_even_read() -> None:
 
 
 def test_a_damaged_record_of_what_was_told_is_named(done: Settings) -> None:
-    Lake(done).store.put(keys.told_key(YEAR), b"{}")
+    Lake(done).store.put(keys.alerts_key(YEAR), b"{}")
 
     with pytest.raises(DelaywatchError, match=f"05_alerts/{YEAR}.json in .* is damaged; delete it"):
         notifications.tell_year(done, AlertSettings(webhook="http://127.0.0.1:1/"), YEAR, WHERE)
@@ -100,4 +100,4 @@ def test_the_command_shows_what_a_year_would_tell_and_sends_nothing(done: Settin
     assert shown.exit_code == 0, shown.stderr
     assert f"The flights of {YEAR} are done" in shown.stdout
     assert hook.texts == []
-    assert not Lake(done).has(keys.told_key(YEAR))
+    assert not Lake(done).has(keys.alerts_key(YEAR))

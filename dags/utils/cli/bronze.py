@@ -97,7 +97,7 @@ def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iter
     Raises InvalidInput when standard input is a terminal, or may have ended early.
     """
     from utils.sources.bronze import check_csv
-    from utils.storage.folder import FolderStore
+    from utils.storage.folder import folder_errors
 
     if csv != STANDARD_INPUT:
         yield csv
@@ -107,12 +107,10 @@ def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iter
             "--from - reads standard input, which is closed or a terminal here; add < FILE to the command."
         )
     with ExitStack() as stack:
-        try:
+        with folder_errors(settings.scratch, "copying standard input", "DELAYWATCH_SCRATCH"):
             settings.scratch.mkdir(parents=True, exist_ok=True)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="delaywatch-", dir=settings.scratch)))
             path, found, is_cut = _copy_standard_input(folder)
-        except OSError as error:
-            FolderStore(settings.scratch, "DELAYWATCH_SCRATCH").fail(error, "copying standard input")
         if size and found != size:
             raise InvalidInput(
                 f"Standard input has {found:,} bytes, but --bytes is {size:,}; "

@@ -23,7 +23,6 @@ from utils.storage import keys
 from utils.storage.folder import FolderStore
 from utils.storage.freshness import joint_hash
 from utils.storage.lake import Lake
-from utils.storage.url import open_store
 from utils.warehouse.airflow import last_ended, under_way
 from utils.warehouse.years import WarehouseYear, finished_years
 
@@ -139,7 +138,7 @@ def _behind(lake: Lake, year: int, finished: WarehouseYear | None) -> str | None
 
 def _disks(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
     """Yield one finding for each disk that scratch space, logs or a lake in a folder are on."""
-    store = open_store(settings)
+    store = Lake(settings).store
     folders = {
         "DELAYWATCH_SCRATCH": settings.scratch,
         "DELAYWATCH_LOG_FOLDER": watch.log_folder,

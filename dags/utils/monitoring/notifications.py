@@ -32,7 +32,7 @@ def tell_year(settings: Settings, alerts: AlertSettings, year: int, where: str) 
     lake = Lake(settings)
     message, after = _findings(lake, year, _told(lake, year), where)
     if message and _send(message, alerts):
-        lake.store.put(keys.told_key(year), encode_json(after))
+        lake.store.put(keys.alerts_key(year), encode_json(after))
 
 
 def tell_failure(alerts: AlertSettings, failure: Failure) -> None:
@@ -73,7 +73,7 @@ def _findings(lake: Lake, year: int, told: Told | None, where: str) -> tuple[Mes
 
 
 def _told(lake: Lake, year: int) -> Told | None:
-    data = lake.store.get(keys.told_key(year))
+    data = lake.store.get(keys.alerts_key(year))
     if data is None:
         return None
     try:
@@ -81,5 +81,5 @@ def _told(lake: Lake, year: int) -> Told | None:
         return {"warnings": [str(one) for one in told["warnings"]], "days": [[str(a), str(b)] for a, b in told["days"]]}
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInput(
-            f"{keys.told_key(year)} in {lake.uri} is damaged; delete it, and the next run of {year} tells all again."
+            f"{keys.alerts_key(year)} in {lake.uri} is damaged; delete it, and the next run of {year} tells all again."
         ) from error
