@@ -217,7 +217,7 @@ def test_a_root_that_is_no_lake_is_refused(uri: str) -> None:
     "uri",
     [
         *("s3://bucket/team#1", "s3://bucket/team?1", "file:///srv/team#1", "file:///srv/team?1"),
-        *("file:///srv/100%", "file:///srv/team%FF", "file:///srv/team%00", "file:///srv/te\tam", "s3://bucket/te\nam"),
+        *("file:///srv/100%", "file:///srv/team%FF", "file:///srv/team%00"),
     ],
 )
 def test_a_name_that_would_be_cut_or_changed_is_refused(uri: str) -> None:
