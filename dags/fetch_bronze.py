@@ -85,12 +85,12 @@ with sdk.DAG(
     @sdk.task(task_id="fetch")
     def fetch_year() -> str:
         """Put the year into bronze, at once and whole."""
-        from utils import pipeline
+        from utils.pipeline import refine
         from utils.sources import fetch, record
 
         settings, year, source, is_scheduled = _run()
         if is_scheduled and record.has_whole_year(settings, year):
-            return pipeline.bronze_key(settings, year)
+            return refine.bronze_key(settings, year)
         replace = sdk.get_current_context()["params"]["replace"]
         return fetch.into_bronze(settings, year, source, replace=replace)
 

@@ -22,8 +22,8 @@ from tests.bronze import cancelled, csv_of, flight, year_of_flights
 from tests.bureau import Answer, Bureau, bureau_line, month_csv, month_path, serving, year_of_zips, zip_of
 from tests.conftest import sql
 from tests.steps import run
-from utils import pipeline
 from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailable
+from utils.pipeline import refine
 from utils.settings import Settings
 from utils.sources import fetch, record
 from utils.sources.download import Patience
@@ -112,8 +112,8 @@ def test_the_bureaus_year_and_kaggles_become_the_same_silver_and_gold(settings: 
 
     silver = []
     for one in (settings, other):
-        pipeline.write_silver(one, 2023)
-        pipeline.write_gold(one, 2023)
+        refine.write_silver(one, 2023)
+        refine.write_gold(one, 2023)
         silver.append([part["sha256"] for part in Lake(one).manifest(2023)["parts"]])
     assert silver[0] == silver[1]
     assert Lake(settings).read_quality(2023)["rows_kept"] == 9 * 365
@@ -412,7 +412,7 @@ print(peak_kb() - before)
 """
     environment = {
         **os.environ,
-        "PYTHONPATH": str(Path(pipeline.__file__).parents[1]),
+        "PYTHONPATH": str(Path(fetch.__file__).parents[2]),
         "DELAYWATCH_LAKE": settings.lake,
         "DELAYWATCH_SCRATCH": str(settings.scratch),
         "DELAYWATCH_BTS_URL": settings.bts_url,

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.bronze import HEADER, csv_of, flight
-from utils import detectors, pipeline
+from utils import detectors
 from utils.analysis import exclusions
 from utils.errors import DelaywatchError
 from utils.layers.csv_reader import StreamReader
+from utils.pipeline import refine
 from utils.settings import Settings
 from utils.sources import archive
 from utils.storage.folder import FolderSource
@@ -97,7 +98,7 @@ def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(settings: S
     Lake(settings).store.put(f"01_bronze/2015.{ending}", text)
 
     with watched() as peak, pytest.raises(DelaywatchError, match=f"2015.{ending} has a line of more than 32 MB"):
-        pipeline.write_silver(settings, 2015)
+        refine.write_silver(settings, 2015)
 
     assert peak.bytes < 120 * MB
 
@@ -108,7 +109,7 @@ def test_a_file_that_is_one_long_line_is_told_to_name_its_columns(settings: Sett
     Lake(settings).store.put(f"01_bronze/2015.{ending}", gzip.compress(text) if ending == "csv.gz" else text)
 
     with pytest.raises(DelaywatchError, match="begins with a line of more than 131,072 bytes"):
-        pipeline.write_silver(settings, 2015)
+        refine.write_silver(settings, 2015)
 
 
 @pytest.mark.parametrize("column", ["CANCELLATION_CODE", "FL_DATE", "DEP_DELAY"])
@@ -117,7 +118,7 @@ def test_a_field_of_any_length_costs_its_row_only(settings: Settings, column: st
     rows = [flight(OP_CARRIER_FL_NUM=str(number)) for number in range(400)]
     Lake(settings).store.put("01_bronze/2015.csv", csv_of([*rows, flight(**{column: value}), flight()]))
 
-    pipeline.write_silver(settings, 2015)
+    refine.write_silver(settings, 2015)
 
     quality = Lake(settings).read_quality(2015)
     assert quality["rows_kept"] == 401

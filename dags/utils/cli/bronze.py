@@ -85,9 +85,9 @@ def bronze(
 
 
 def _show(settings: Settings, year: int, _: Progress) -> None:
-    from utils import pipeline
+    from utils.pipeline import refine
 
-    say(pipeline.bronze_key(settings, year))
+    say(refine.bronze_key(settings, year))
 
 
 @contextmanager

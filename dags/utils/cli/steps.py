@@ -88,10 +88,10 @@ def page(year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption =
 
 
 def _all(settings: Settings, year: int, bars: Progress) -> None:
-    from utils import pipeline
+    from utils.pipeline import prepare, refine
 
     started = datetime.now(UTC)
-    pipeline.check_warehouse(settings)
+    prepare.check_warehouse(settings)
     for step in (_silver, _gold, _detect):
         step(settings, year, bars)
     with ThreadPoolExecutor(1) as beside:  # plots need the verdicts alone, and other processes draw them
@@ -100,48 +100,48 @@ def _all(settings: Settings, year: int, bars: Progress) -> None:
         _upsert(settings, year, bars)
         plots.result()
     _publish(settings, year, started)
-    pipeline.clear_scratch(settings, year)
+    refine.clear_scratch(settings, year)
 
 
 def _silver(settings: Settings, year: int, bars: Progress) -> None:
-    from utils import pipeline
+    from utils.pipeline import refine
 
     with megabytes(bars, f"{year} silver, MB") as show:
-        pipeline.write_silver(settings, year, show)
+        refine.write_silver(settings, year, show)
 
 
 def _gold(settings: Settings, year: int, _: Progress) -> None:
-    from utils import pipeline
+    from utils.pipeline import refine
 
-    pipeline.write_gold(settings, year)
+    refine.write_gold(settings, year)
 
 
 def _detect(settings: Settings, year: int, bars: Progress) -> None:
-    from utils import pipeline
+    from utils.pipeline import detect, inputs
 
-    names = pipeline.detector_names(settings)
+    names = inputs.detector_names(settings)
     task = bars.add_task(f"{year} detectors", total=len(names))
-    pipeline.write_all_anomalies(settings, year, names, lambda _: bars.advance(task))
+    detect.write_all_anomalies(settings, year, names, lambda _: bars.advance(task))
     bars.remove_task(task)
 
 
 def _explain(settings: Settings, year: int, _: Progress) -> None:
-    from utils import pipeline
+    from utils.pipeline import detect
 
-    pipeline.explain(settings, year)
+    detect.explain(settings, year)
 
 
 def _upsert(settings: Settings, year: int, _: Progress) -> None:
-    from utils import pipeline
+    from utils.pipeline import publish
 
-    pipeline.upsert(settings, year)
+    publish.upsert(settings, year)
 
 
 def _plot(settings: Settings, year: int, bars: Progress) -> None:
-    from utils import pipeline
+    from utils.pipeline import plots
 
     task = bars.add_task(f"{year} plots", total=None)
-    pipeline.write_plots(settings, year, lambda done, total: bars.update(task, completed=done, total=total))
+    plots.write_plots(settings, year, lambda done, total: bars.update(task, completed=done, total=total))
     bars.remove_task(task)
 
 
@@ -150,6 +150,6 @@ def _page(settings: Settings, year: int, _: Progress) -> None:
 
 
 def _publish(settings: Settings, year: int, started: datetime) -> None:
-    from utils import pipeline
+    from utils.pipeline import publish
 
-    pipeline.publish(settings, year, f"cli__{year}__{started:%Y%m%dT%H%M%S.%f}Z", started)
+    publish.publish(settings, year, f"cli__{year}__{started:%Y%m%dT%H%M%S.%f}Z", started)

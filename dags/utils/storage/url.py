@@ -8,7 +8,6 @@ from urllib.parse import unquote
 
 from utils.errors import InvalidInput
 from utils.settings import Settings
-from utils.storage.bucket import BucketStore
 from utils.storage.folder import FolderStore
 from utils.storage.stores import Store
 
@@ -36,6 +35,9 @@ def open_store(settings: Settings) -> Store:
     if folder:
         return FolderStore(_decoded(folder[1], lake))
     if bucket:
+        # boto3 takes 30 MB, which a lake in a folder does not need.
+        from utils.storage.bucket import BucketStore
+
         return BucketStore(settings, bucket[1], bucket[2].strip("/"))
     raise InvalidInput(
         f"The lake {lake!r} is neither file:///folder nor s3://bucket[/prefix]; correct DELAYWATCH_LAKE."
