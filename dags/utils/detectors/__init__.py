@@ -111,7 +111,7 @@ def run(name: str, days: pd.DataFrame, given: Mapping[str, object] | None = None
 
 
 def expectations(days: pd.DataFrame, given: Mapping[str, object] | None = None) -> pd.DataFrame:
-    """What the published detector expects of each day: EXPECTED columns of `reasons`, with the index of `days`."""
+    """Return EXPECTED_COLUMNS of `attribution` as the published detector expects them, with the index of `days`."""
     module = _module(PUBLISHED)
     expected: pd.DataFrame = module.expectations(days, module.Parameters.checked(PUBLISHED, given or {}))
     return expected

@@ -136,7 +136,8 @@ def verdicts(
     judged_rows = where.rows(judged).astype(np.bool_)
     severity_rows = np.where(judged_rows, where.rows(severity), 0).astype(np.int16)
     is_anomaly = severity_rows > 0
-    direction_rows = np.where(is_anomaly, where.rows(direction), None)
+    direction_rows = where.rows(direction).astype(object)
+    direction_rows[~is_anomaly] = None
     figures = {"expected": expected, "lower": lower, "upper": upper, "score": score}
     columns = {
         "origin": where.days["origin"].to_numpy(),
