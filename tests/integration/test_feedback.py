@@ -406,7 +406,7 @@ def test_feedback_is_given_listed_and_withdrawn_from_the_command_line(handler: D
     assert today in {row[5] for row in listed[:2]}
     assert listed[2:] == [
         ["delaywatch", "0", "0", "–", "1", "1"],
-        ["three_sigma", "1", "0", "100 %", "0", "0"],
+        ["three_sigma", "1", "0", "100%", "0", "0"],
     ]
     assert withdrawn.stdout.splitlines()[0] == "JFK 2013-02-08: expected is withdrawn."
     assert said(handler) == [("LGA", STORM, "right", "", "bob")]

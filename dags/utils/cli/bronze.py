@@ -57,19 +57,10 @@ def bronze(
     can end early unnoticed, so it replaces a file only with --bytes "$(wc -c < FILE)".
     """
     settings = settings_of(lake, warehouse, threads, needs_warehouse=False)
+    _check_options(year, csv, replace, fewer_flights, size)
     if csv is None:
-        if replace or size or fewer_flights:
-            raise InvalidInput("--replace, --fewer-flights and --bytes go with --from; give the file too.")
         for_years(_show, year, settings)
         return
-    if len(years_of(year)) > 1:
-        raise InvalidInput("--from puts one file as one year; give a single --year.")
-    if size and csv != STANDARD_INPUT:
-        raise InvalidInput("--bytes goes with --from - alone; leave it out.")
-    if replace and csv == STANDARD_INPUT and not size:
-        raise InvalidInput(
-            'Standard input can end early unnoticed, so --replace needs its size too; add --bytes "$(wc -c < FILE)".'
-        )
 
     def put(settings: Settings, one: int, bars: Progress) -> None:
         from utils.sources.bronze import put_bronze
@@ -82,6 +73,20 @@ def bronze(
         say(key)
 
     for_years(put, year, settings)
+
+
+def _check_options(years: list[str], csv: Path | None, replace: bool, fewer_flights: bool, size: int | None) -> None:
+    """Raise InvalidInput if options do not go together."""
+    if csv is None and (replace or size or fewer_flights):
+        raise InvalidInput("--replace, --fewer-flights and --bytes go with --from; give the file too.")
+    if csv and len(years_of(years)) > 1:
+        raise InvalidInput("--from puts one file as one year; give a single --year.")
+    if csv and size and csv != STANDARD_INPUT:
+        raise InvalidInput("--bytes goes with --from - alone; leave it out.")
+    if csv == STANDARD_INPUT and replace and not size:
+        raise InvalidInput(
+            'Standard input can end early unnoticed, so --replace needs its size too; add --bytes "$(wc -c < FILE)".'
+        )
 
 
 def _show(settings: Settings, year: int, _: Progress) -> None:

@@ -163,11 +163,11 @@ def _disks(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
             continue
         seen.add(device)
         share = usage.free / usage.total
-        said = f"{usage.free / 1e9:,.1f} GB ({share:.0%}) are free on the disk of {there}".replace("%", " %")
+        free = f"{usage.free / 1e9:,.1f} GB ({share:.0%}) are free on the disk of {there}"
         if share < LEAST_FREE_SHARE or usage.free < LEAST_FREE_BYTES:
-            yield Finding("disk", False, f"Only {said}; see `python -m utils sweep --dry-run`, or enlarge it.")
+            yield Finding("disk", False, f"Only {free}; see `python -m utils sweep --dry-run`, or enlarge it.")
         else:
-            yield Finding("disk", True, f"{said}.")
+            yield Finding("disk", True, f"{free}.")
 
 
 def _certificate(path: Path | None, now: datetime) -> Iterator[Finding]:
