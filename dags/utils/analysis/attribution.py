@@ -144,7 +144,7 @@ class _Groups:
 
     @functools.cached_property
     def ordinary(self) -> pd.DataFrame:
-        """The days that tell what is usual."""
+        """The days that usual values are computed from."""
         return self.days[self.days["group"].between(0, self.airports - 1)]
 
     @classmethod

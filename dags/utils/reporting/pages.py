@@ -1,4 +1,4 @@
-"""What a year's verdicts say in words and tables: sentences, worst days, and the page that shows a whole year.
+"""A year's verdicts in words and tables: sentences, worst days, and the page that shows a whole year.
 
 Pure: frames and bytes in, frames and text out. The page's look is in `year_page.html.j2`, its figures are made by
 `plots`.
@@ -168,7 +168,7 @@ def _airports(joined: pd.DataFrame, sentences: Mapping[tuple[Any, Any], str]) ->
 
 
 def _sentences(joined: pd.DataFrame, reasons: pd.DataFrame, feedback: pd.DataFrame) -> dict[tuple[Any, Any], str]:
-    """What is told of each flagged airport-day: its reasons where they are known, and what somebody said of it."""
+    """Return the text on each flagged airport-day: its reasons if they are known, and its feedback."""
     key = ["origin", "fl_date"]
     flagged = joined[joined["is_anomaly"]]
     told = {(row["origin"], row["fl_date"]): sentence(row, row) for row in _records(flagged)}
