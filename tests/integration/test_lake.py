@@ -217,11 +217,13 @@ def test_a_root_that_is_no_lake_is_refused(uri: str) -> None:
     "uri",
     [
         *("s3://bucket/team#1", "s3://bucket/team?1", "file:///srv/team#1", "file:///srv/team?1"),
-        *("file:///srv/100%", "file:///srv/team%FF", "file:///srv/team%00"),
+        *("file:///srv/100%", "file:///srv/team%FF", "file:///srv/team%00", "file:///srv/te\tam", "s3://bucket/te\nam"),
     ],
 )
 def test_a_name_that_would_be_cut_or_changed_is_refused(uri: str) -> None:
-    assert sentence(Lake, Settings(lake=uri, warehouse="")).startswith("DELAYWATCH_LAKE is ")
+    refused = sentence(lambda: Lake(Settings.from_environment({}, lake=uri, warehouse=None)))
+
+    assert refused.startswith("DELAYWATCH_LAKE is ")
 
 
 @pytest.mark.parametrize("name", ["team#1", "team?1", "team 1", "100%", "a%20b", "täm"])
@@ -236,7 +238,7 @@ def test_a_folder_of_any_name_is_a_lake_once_its_url_is_percent_encoded(tmp_path
 @given(st.text(st.sampled_from("ab/ #?%2035~"), min_size=1))
 def test_a_prefix_is_taken_literally_or_refused(prefix: str) -> None:
     try:
-        store = Lake(Settings(lake=f"s3://bucket/{prefix}", warehouse="")).store
+        store = Lake(Settings.from_environment({}, lake=f"s3://bucket/{prefix}", warehouse=None)).store
     except DelaywatchError as refused:
         assert "DELAYWATCH_LAKE" in str(refused)
     else:
