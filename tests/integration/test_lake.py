@@ -235,7 +235,7 @@ def test_a_folder_of_any_name_is_a_lake_once_its_url_is_percent_encoded(tmp_path
     assert (tmp_path / name / "05_alerts/2015.json").is_file()
 
 
-@given(st.text(st.sampled_from("ab/ #?%2035~"), min_size=1))
+@given(st.text(st.sampled_from("ab/ #?%2035~\t"), min_size=1))
 def test_a_prefix_is_taken_literally_or_refused(prefix: str) -> None:
     try:
         store = Lake(Settings.from_environment({}, lake=f"s3://bucket/{prefix}", warehouse=None)).store
