@@ -13,13 +13,13 @@ flights, is replaced only with `replace`. `source`: `bts`, or `kaggle`, which ha
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow import sdk
 
 from orchestration import connections, notifiers, run_year
-from orchestration.retries import RetryWhatMayPass
+from orchestration.retries import DEFAULT_ARGS
 from utils import sources
 from utils.settings import Settings
 
@@ -65,12 +65,7 @@ with sdk.DAG(
         ),
         "replace": sdk.Param(False, type="boolean", description="Replace a file that this fetch would otherwise keep."),
     },
-    default_args={
-        "retries": 3,
-        "retry_delay": timedelta(minutes=10),
-        "retry_policy": RetryWhatMayPass(),
-        "on_failure_callback": notifiers.note_failure,
-    },
+    default_args=DEFAULT_ARGS,
     on_failure_callback=notifiers.RunFailed(),
     doc_md=__doc__,
 ):

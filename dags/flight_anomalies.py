@@ -26,13 +26,13 @@ from typing import Any
 from airflow import sdk
 
 from orchestration import connections, notifiers, run_year
-from orchestration.retries import RetryWhatMayPass
+from orchestration.retries import DEFAULT_ARGS
 from utils import detectors
 from utils.settings import Settings
 
 GOLD, WAREHOUSE = sdk.Asset("delaywatch_gold_airport_days"), sdk.Asset("delaywatch_warehouse_flights")
-BACKOFF = {"retries": 3, "retry_delay": timedelta(minutes=1), "retry_exponential_backoff": 2}
-LONGEST = timedelta(hours=6)  # of one try; minutes do for a year, a server that falls silent would take for ever
+BACKOFF = {"retry_delay": timedelta(minutes=1), "retry_exponential_backoff": 2}
+MAX_TIME = timedelta(hours=6)  # of one attempt; a year takes minutes, a server that stops answering would take for ever
 
 
 def _run(context: Any = None) -> tuple[Settings, int]:
@@ -81,12 +81,7 @@ with sdk.DAG(
             examples=list(detectors.NAMES),
         ),
     },
-    default_args={
-        **BACKOFF,
-        "execution_timeout": LONGEST,
-        "retry_policy": RetryWhatMayPass(),
-        "on_failure_callback": notifiers.note_failure,
-    },
+    default_args=DEFAULT_ARGS | BACKOFF | {"execution_timeout": MAX_TIME},
     on_failure_callback=notifiers.RunFailed(),
     doc_md=__doc__,
 ):

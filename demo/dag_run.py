@@ -64,7 +64,10 @@ def run(conf: Mapping[str, Any], started: Started, ended: Ended) -> None:
             task.retries = 0
     listener = _Listener(started, ended)
     get_listener_manager().add_listener(listener)  # type: ignore[no-untyped-call]
-    outcome = dag.test(run_conf=dict(conf))
+    try:
+        outcome = dag.test(run_conf=dict(conf))
+    finally:
+        get_listener_manager().pm.unregister(listener)
     if listener.failure:
         step, error = listener.failure
         if isinstance(error, DelaywatchError):

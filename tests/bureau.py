@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from tests.bronze import Flight
+from tests.receivers import WebServer
 
 # --- the Bureau's files, as inspected in 2026: 109 names and a comma at the end of each line ------------------------
 
@@ -178,7 +178,7 @@ def _response(
 @contextmanager
 def serving(bureau: Bureau) -> Iterator[Bureau]:
     """The server on a free port of this host alone."""
-    with HTTPServer("127.0.0.1", threaded=True) as server:
+    with WebServer("127.0.0.1", threaded=True) as server:
         server.expect_request(re.compile("")).respond_with_handler(bureau.respond)
         bureau.url = server.url_for("").rstrip("/")
         try:

@@ -2,118 +2,106 @@
 
 from __future__ import annotations
 
-import base64
+import asyncio
 import email
 import email.policy
-import json
-import socketserver
+import logging
+import re
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http import HTTPStatus
 from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else its line per request is taken for one of ours
+
+
+class WebServer(HTTPServer):
+    """A server of pytest-httpserver that ends at once; werkzeug's looks only twice a second whether it shall."""
+
+    def thread_target(self) -> None:
+        assert self.server is not None
+        self.server.serve_forever(poll_interval=0.02)
 
 
 @dataclass
 class Mailbox:
-    """A mail server at `host:port`; it speaks as much of RFC 5321 as a client of ours needs.
+    """What a mail server at `address` took.
 
-    tls: its certificate, offered by STARTTLS, or from the first byte. refused: addresses that it takes no mail for.
-    logins: what clients have logged in with. silent: it takes the connection and never says a word.
+    password: the only one that it takes, from any login. refused: addresses that it takes no mail for.
+    logins: what clients have logged in with.
     """
 
-    tls: ssl.SSLContext | None = None
-    is_tls_from_the_start: bool = False
     password: str | None = None
     refused: tuple[str, ...] = ()
-    is_silent: bool = False
-    port: int = 0
+    address: str = ""
     mails: list[EmailMessage] = field(default_factory=list)
     recipients: list[list[str]] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
     was_encrypted: list[bool] = field(default_factory=list)
 
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+    def authenticate(self, *attempt: Any) -> AuthResult:
+        login = attempt[-1]
+        assert isinstance(login, LoginPassword)
+        self.logins.append(login.login.decode())
+        return AuthResult(success=login.password.decode() == self.password, handled=False)
+
+    async def handle_RCPT(self, _: SMTP, __: Session, envelope: Envelope, address: str, ___: Any) -> str:  # noqa: N802
+        if address in self.refused:
+            return "550 nobody here"
+        envelope.rcpt_tos.append(address)
+        return "250 good"
+
+    async def handle_DATA(self, server: SMTP, _: Session, envelope: Envelope) -> str:  # noqa: N802
+        assert isinstance(envelope.content, bytes)
+        assert server.transport is not None
+        mail = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        assert isinstance(mail, EmailMessage)
+        self.mails.append(mail)
+        self.recipients.append(envelope.rcpt_tos)
+        self.was_encrypted.append(server.transport.get_extra_info("sslcontext") is not None)
+        return "250 taken"
+
+
+class AnyPort(Controller):
+    """A controller that asks the system for a free port; https://github.com/aio-libs/aiosmtpd/issues/276."""
+
+    def _trigger_server(self) -> None:
+        assert isinstance(self.server, asyncio.Server)
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()  # type: ignore[no-untyped-call]
 
 
 @contextmanager
-def mail_server(**how: Any) -> Iterator[Mailbox]:
-    box, over = Mailbox(**how), threading.Event()
-
-    class Session(socketserver.StreamRequestHandler):
-        def finish(self) -> None:
-            super().finish()
-            self.request.close()  # the server itself knows only the socket that TLS has taken over
-
-        def say(self, line: str) -> None:
-            self.wfile.write(f"{line}\r\n".encode())
-
-        def encrypt(self) -> None:
-            assert box.tls
-            self.request = box.tls.wrap_socket(self.request, server_side=True)
-            self.rfile, self.wfile = self.request.makefile("rb"), self.request.makefile("wb", buffering=0)
-
-        def handle(self) -> None:
-            if box.is_silent:
-                over.wait(60)
-                return
-            try:
-                if box.is_tls_from_the_start:
-                    self.encrypt()
-                self.say("220 test")
-                self.converse()
-            except (ssl.SSLError, ConnectionError):
-                return  # a client that does not trust us goes away
-
-        def converse(self) -> None:
-            to: list[str] = []
-            while line := self.rfile.readline().decode().strip():
-                verb, _, rest = line.partition(" ")
-                is_encrypted = isinstance(self.request, ssl.SSLSocket)
-                if verb.upper() == "EHLO":
-                    offers = ["AUTH PLAIN"] if box.password else []
-                    offers += ["STARTTLS"] if box.tls and not is_encrypted else []
-                    for offer in ["test", *offers][:-1]:
-                        self.say(f"250-{offer}")
-                    self.say(f"250 {['test', *offers][-1]}")
-                elif verb.upper() == "STARTTLS":
-                    self.say("220 go on")
-                    self.encrypt()
-                elif verb.upper() == "AUTH":
-                    _, login, password = base64.b64decode(rest.split()[1]).decode().split("\0")
-                    box.logins.append(login)
-                    self.say("235 welcome" if password == box.password else "535 who are you")
-                elif verb.upper() == "RCPT":
-                    address = rest.partition("<")[2].partition(">")[0]
-                    self.say("550 nobody here" if address in box.refused else "250 good")
-                    to += [] if address in box.refused else [address]
-                elif verb.upper() == "DATA":
-                    self.say("354 go on")
-                    lines = iter(self.rfile.readline, b".\r\n")
-                    mail = email.message_from_bytes(b"".join(lines), policy=email.policy.default)
-                    assert isinstance(mail, EmailMessage)
-                    box.mails.append(mail)
-                    box.recipients.append(to)
-                    box.was_encrypted.append(is_encrypted)
-                    self.say("250 taken")
-                elif verb.upper() == "QUIT":
-                    self.say("221 bye")
-                    return
-                else:
-                    self.say("250 good")
-
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Session) as server:
-        server.daemon_threads = True
-        box.port = server.server_address[1]
-        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+def mail_server(
+    *, starttls: ssl.SSLContext | None = None, tls: ssl.SSLContext | None = None, **what: Any
+) -> Iterator[Mailbox]:
+    """Run a mail server that offers STARTTLS, or speaks TLS from the first byte; what: fields of its mailbox."""
+    box = Mailbox(**what)
+    controller = AnyPort(
+        box,
+        "127.0.0.1",
+        0,
+        ssl_context=tls,
+        tls_context=starttls,
+        authenticator=box.authenticate,
+        auth_require_tls=box.password is None,
+        auth_exclude_mechanism=["LOGIN"],
+    )
+    controller.start()
+    box.address = f"127.0.0.1:{controller.port}"
+    try:
         yield box
-        over.set()
-        server.shutdown()
+    finally:
+        controller.stop()
 
 
 @dataclass
@@ -128,35 +116,23 @@ class Hook:
 
 
 @contextmanager
-def webhook(**how: Any) -> Iterator[Hook]:
-    hook, over = Hook(**how), threading.Event()
+def webhook(**what: Any) -> Iterator[Hook]:
+    """Run a webhook; what: fields of its Hook."""
+    hook, over = Hook(**what), threading.Event()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            hook.requests.append(("POST", self.path))
-            hook.texts.append(json.loads(body)["text"])
-            over.wait(hook.pause_s)
-            self.send_response(hook.status)
-            if hook.status in (301, 302, 307):
-                self.send_header("Location", "/elsewhere")
-            said = b"ok" if hook.status == 200 else b"no_service"
-            self.send_header("Content-Length", str(len(said)))
-            self.end_headers()
-            self.wfile.write(said)
+    def answer(request: Request) -> Response:
+        hook.requests.append((request.method, request.path))
+        if request.method == "GET":
+            return Response()
+        hook.texts.append(request.get_json()["text"])
+        over.wait(hook.pause_s)
+        headers = {"Location": "/elsewhere"} if hook.status in (301, 302, 307) else {}
+        return Response("ok" if hook.status == HTTPStatus.OK else "no_service", hook.status, headers)
 
-        def do_GET(self) -> None:
-            hook.requests.append(("GET", self.path))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        hook.url = f"http://127.0.0.1:{server.server_address[1]}/services/T0/B0/secret"
-        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
-        yield hook
-        over.set()
-        server.shutdown()
+    with WebServer("127.0.0.1", threaded=True) as server:
+        server.expect_request(re.compile("")).respond_with_handler(answer)
+        hook.url = server.url_for("/services/T0/B0/secret")
+        try:
+            yield hook
+        finally:
+            over.set()

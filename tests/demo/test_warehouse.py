@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,24 +24,30 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_data_are_still_there_when_the_server_is_started_again(root: Path) -> None:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a demo whose server was made before, and does not run."""
+    root = tmp_path_factory.mktemp("made")
     with warehouse.running(root) as url:
-        sql(url, "CREATE TABLE t AS SELECT 1 AS x")
-        assert warehouse.is_running(root)
-    assert not warehouse.is_running(root)
-
-    with warehouse.running(root) as url:
-        assert sql(url, "SELECT x FROM t") == [(1,)]
+        sql(url, "CREATE TABLE t AS SELECT 42 AS x")
+    yield root
     warehouse.stop(root)
 
 
-def test_a_server_stays_up_until_the_last_one_leaves(root: Path) -> None:
-    with warehouse.running(root) as url:
-        with warehouse.running(root):
+def test_the_data_are_still_there_when_the_server_is_started_again(made: Path) -> None:
+    assert not warehouse.is_running(made)
+
+    with warehouse.running(made) as url:
+        assert sql(url, "SELECT x FROM t") == [(42,)]
+        assert warehouse.is_running(made)
+
+
+def test_a_server_stays_up_until_the_last_one_leaves(made: Path) -> None:
+    with warehouse.running(made) as url:
+        with warehouse.running(made):
             pass
         assert sql(url, "SELECT 1") == [(1,)]
-    assert not warehouse.is_running(root)
-    warehouse.stop(root)
+    assert not warehouse.is_running(made)
 
 
 def test_stop_ends_what_a_killed_demo_left_running_and_removes_what_lies_outside(root: Path) -> None:
@@ -72,13 +79,12 @@ def test_the_server_works_below_a_folder_whose_name_has_a_space_and_opens_it_to_
     warehouse.stop(private / "demo")
 
 
-def test_psql_runs_one_question_and_passes_its_exit_code_on(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with warehouse.running(root):
-        codes = [warehouse.psql(root, ["-At", "-c", question]) for question in ("SELECT 6 * 7", "SELECT nonsense")]
+def test_psql_runs_one_question_and_passes_its_exit_code_on(made: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with warehouse.running(made):
+        codes = [warehouse.psql(made, ["-At", "-c", question]) for question in ("SELECT x FROM t", "SELECT nonsense")]
 
     assert codes == [0, 1]
     assert capfd.readouterr().out == "42\n"
-    warehouse.stop(root)
 
 
 def test_psql_before_any_demo_says_what_to_run_first(root: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_webhook_with_an_expired_certificate_is_told_so(address: str) -> None:
 
 
 def test_a_mail_server_with_an_expired_certificate_is_told_so(expired: ssl.SSLContext) -> None:
-    with mail_server(tls=expired) as server:
+    with mail_server(starttls=expired) as server:
         told = fault(
             lambda: channels.send_mail(
                 MESSAGE, AlertSettings(recipients=("ops@here.org",), smtp=f"smtp://{server.address}")

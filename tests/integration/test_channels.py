@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
 from datetime import UTC, datetime, timedelta
@@ -52,7 +53,7 @@ def test_a_mail_reaches_all_recipients_as_plain_text_under_its_subject() -> None
     assert mail["Auto-Submitted"] == "auto-generated"
     assert mail.get_content_type() == "text/plain"
     # A line that is a dot alone ends a mail in SMTP, and did not end this one.
-    assert mail.get_content().replace("\r\n", "\n").replace("\n..\n", "\n.\n").strip() == MESSAGE.text
+    assert mail.get_content().replace("\r\n", "\n").strip() == MESSAGE.text
 
 
 def test_a_mail_comes_from_the_login_where_that_is_an_address() -> None:
@@ -72,14 +73,14 @@ def test_a_named_sender_wins_over_the_login() -> None:
 
 
 def test_a_server_that_can_encrypt_gets_the_mail_encrypted(tls: ssl.SSLContext) -> None:
-    with mail_server(tls=tls) as server:
+    with mail_server(starttls=tls) as server:
         faults = deliver(MESSAGE, by_mail(f"smtp://{server.address}"))
 
     assert (faults, server.was_encrypted) == ({"e-mail": None}, [True])
 
 
 def test_smtps_is_encrypted_from_the_first_byte(tls: ssl.SSLContext) -> None:
-    with mail_server(tls=tls, is_tls_from_the_start=True) as server:
+    with mail_server(tls=tls) as server:
         faults = deliver(MESSAGE, by_mail(f"smtps://{server.address}"))
 
     assert (faults, server.was_encrypted) == ({"e-mail": None}, [True])
@@ -89,7 +90,7 @@ def test_a_server_with_a_certificate_that_nobody_vouches_for_gets_nothing(
     tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
-    with mail_server(tls=tls) as server:
+    with mail_server(starttls=tls) as server:
         (fault,) = deliver(MESSAGE, by_mail(f"smtp://user:secret@{server.address}")).values()
 
     assert fault is not None
@@ -147,8 +148,8 @@ def test_a_dead_mail_server_is_one_sentence() -> None:
 
 def test_a_server_that_never_says_a_word_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channels, "TIMEOUT_S", 0.2)
-    with mail_server(is_silent=True) as server:
-        (fault,) = deliver(MESSAGE, by_mail(f"smtp://{server.address}")).values()
+    with socket.create_server(("127.0.0.1", 0)) as server:  # the system takes the connection, nobody answers
+        (fault,) = deliver(MESSAGE, by_mail(f"smtp://127.0.0.1:{server.getsockname()[1]}")).values()
 
     assert fault is not None
     assert "timed out" in fault

@@ -321,7 +321,9 @@ def test_a_damaged_zip_is_told_and_fetched_anew_the_next_time(settings: Settings
     damaged[whole.index(b".csv") + 40] ^= 255
     bureau.order(month_path(2015, 5), Answer(body=bytes(damaged)))
 
-    assert "is a damaged zip (" in str(refusal(settings))
+    told = refusal(settings)
+    assert isinstance(told, Unavailable)
+    assert "is a damaged zip (" in str(told)
 
     assert "2015-05.zip" not in in_scratch(settings)
     into_bronze(settings)
@@ -539,6 +541,19 @@ def test_two_versions_of_a_month_are_named_and_neither_is_taken(settings: Settin
     assert "again.zip are two different files of January 2015" in told
     assert "2015_1.csv" in told
     assert in_bronze(settings) == {}
+
+
+def test_a_damaged_zip_in_the_folder_must_be_replaced_by_a_person(settings: Settings, tmp_path: Path) -> None:
+    path = by_hand(tmp_path / "Downloads", range(1, 13)) / "download (2015-2).ZIP"
+    text = bytearray(zip_of(month_csv([flight(FL_DATE="2015-02-04")] * 9)))
+    place = bytes(text).index(b"PK\1\2") + 16  # the CRC in the directory
+    text[place] ^= 255
+    path.write_bytes(text)
+
+    told = refusal(settings, folder=path.parent)
+
+    assert isinstance(told, InvalidInput)
+    assert f"{path.name} is a damaged zip (" in str(told)
 
 
 def test_months_that_the_folder_lacks_are_named(settings: Settings, tmp_path: Path) -> None:

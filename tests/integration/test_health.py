@@ -178,7 +178,7 @@ def test_a_disk_that_is_nearly_full_is_a_problem_by_a_given_figure(
     full = found(done)["disk"]
 
     assert not full.is_well
-    assert full.sentence.startswith("Only 5.4 GB (5 %) are free on the disk of ")
+    assert full.sentence.startswith("Only 5.4 GB (5%) are free on the disk of ")
     assert "`python -m utils sweep --dry-run`" in full.sentence
 
 

@@ -317,7 +317,7 @@ def test_a_damaged_quality_report_is_named_and_mended_by_the_silver_step(done: S
     Lake(done).store.put(keys.quality_key(YEAR), b'{"year": 20')
 
     for step in ("upsert", "publish"):
-        with pytest.raises(InvalidInput, match=r"quality\.json in .* is damaged .*; run the silver step of 2015 again"):
+        with pytest.raises(Missing, match=r"quality\.json in .* not the report .*; run the silver step of 2015 again"):
             STEPS[step](done)
     refine.write_silver(done, YEAR)
     assert files(done) == before

@@ -13,7 +13,7 @@ from tests.integration.conftest import BUCKET_WHEN_SLOW
 from tests.steps import BRONZE, BRONZE_KEY, CLOSED, OTHER_BRONZE, STEPS, YEAR, everything, files, run
 from utils import detectors
 from utils.db_handler import DBHandler
-from utils.errors import DelaywatchError
+from utils.errors import DelaywatchError, Missing
 from utils.layers import gold
 from utils.pipeline import refine
 from utils.settings import Settings
@@ -71,7 +71,7 @@ def test_sums_of_another_silver_are_refused_by_the_gold_step(lake_settings: Sett
     refine.write_silver(lake_settings, YEAR)
     store.put(keys.sums_key(YEAR), sums)
 
-    with pytest.raises(DelaywatchError, match=re.escape(keys.sums_key(YEAR))):
+    with pytest.raises(Missing, match=re.escape(keys.sums_key(YEAR))):
         refine.write_gold(lake_settings, YEAR)
 
 

@@ -241,6 +241,12 @@ def test_what_contradicts_another_is_refused(environ: dict[str, str], said: str)
     assert said in refusal(**environ)
 
 
+def test_recipients_need_no_mail_server_in_env_if_a_secrets_backend_may_hold_it() -> None:
+    StackSettings.from_environment(
+        {"DELAYWATCH_ALERT_EMAIL": "ops@example.com", "AIRFLOW_SECRETS_BACKEND": "a.Backend"}
+    )
+
+
 def test_a_backup_may_be_beside_the_lake_in_its_bucket_or_in_a_bucket_of_a_similar_name() -> None:
     for place in ("s3://flights/backups", "s3://flights/lake-backups", "s3://flights-backups"):
         lake = {"DELAYWATCH_LAKE": "s3://flights/lake", "AWS_DEFAULT_REGION": "eu-central-1"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from utils.cli.options import LakeOption, OnlyYearOption, WarehouseOption, settings_of, years_of
+from utils.cli.output import show
 from utils.errors import Missing
 
 COLUMNS = ("year", "bronze", "silver", "gold", "verdicts", "warehouse", "page")
@@ -36,7 +36,7 @@ def status(year: OnlyYearOption = None, lake: LakeOption = None, warehouse: Ware
     table = Table(*COLUMNS, caption=CAPTION)
     for one in years:
         table.add_row(str(one), *_cells(in_lake.get(one), rows.get(one)))
-    Console().print(table)
+    show(table)
 
 
 def _cells(year: Mapping[str, Any] | None, warehouse_rows: int | None) -> list[str]:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from typing import NamedTuple
 
 import pandas as pd
@@ -15,7 +12,8 @@ import pyarrow.compute as pc
 
 from utils import detectors, schemas
 from utils.analysis import airports, attribution, events, exclusions
-from utils.errors import Missing, Unavailable, within_memory
+from utils.errors import Missing, within_memory
+from utils.parallel import in_processes
 from utils.pipeline import inputs, prepare
 from utils.settings import Settings
 from utils.storage import keys
@@ -45,25 +43,16 @@ def write_all_anomalies(
 ) -> list[str]:
     """Replace the verdicts of several detectors as `write_anomalies` does, in `settings.threads` processes.
 
-    Calls `done` with the name of each detector whose verdicts are written. The processes are new ones and import
-    the caller's main module, so a script that calls this needs `if __name__ == "__main__":`. Raises Unavailable if the
-    system ends one of them.
+    Calls `done` with the name of each detector whose verdicts are written. Raises Unavailable if the system ends one of
+    the processes.
     """
     judged, all_params = _days_to_judge(settings, year), inputs.detector_settings()
+    calls = [(name, *judged.input(all_params[name])) for name in names]
+    verdicts = in_processes(detectors.run, calls, min(settings.threads, len(names)), f"ran a detector on {year}")
     written = []
-    with ProcessPoolExecutor(min(settings.threads, len(names)), mp_context=get_context("spawn")) as pool:
-        runs = {pool.submit(detectors.run, name, *judged.input(all_params[name])): name for name in names}
-        try:
-            for run in as_completed(runs):
-                written.append(_write_verdicts(settings, year, runs[run], judged, run.result()))
-                done(runs[run])
-        except BrokenProcessPool as error:
-            raise Unavailable(
-                f"The system ended a process that ran a detector on {year}, often for lack of memory; set "
-                "DELAYWATCH_THREADS=1 or give the machine more memory, and run the detect step again."
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    for name, found in zip(names, verdicts, strict=True):
+        written.append(_write_verdicts(settings, year, name, judged, found))
+        done(name)
     return written
 
 
