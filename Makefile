@@ -13,6 +13,9 @@ BENCHMARKS := $(filter-out $(NO_BENCHMARKS:%=benchmarks/%.py),$(wildcard benchma
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
 
+# Python then compiles a module when it is first imported; to compile all packages at installation takes most of a minute.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help up down logs status health password reset-password rotate backup backup-daily restore upgrade destroy aws-up aws-deploy aws-down demo demo-psql test test-slow \
 	test-faults test-e2e test-restarts seeded-faults check audit bench bench-detectors lock clean venv

@@ -69,4 +69,4 @@ if [ -n "${PIP_INDEX_URL:-}" ] && [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" 
 fi
 echo "Installing the locked packages into $folder with $("$folder/bin/python" --version); this happens once."
 "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$here/uv.txt"
-"$folder/bin/uv" pip sync --quiet --compile-bytecode --python "$folder/bin/python" --require-hashes "$here/dev.txt" "$here/uv.txt"
+"$folder/bin/uv" pip sync --quiet --python "$folder/bin/python" --require-hashes "$here/dev.txt" "$here/uv.txt"

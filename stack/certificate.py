@@ -15,7 +15,6 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from stack import vault
@@ -139,7 +138,7 @@ def _key_bits(key: bytes, certificate: x509.Certificate, place: _Place) -> int |
     """How long an RSA key is, None for other kinds. Raises InvalidInput unless it is the certificate's."""
     try:
         public = serialization.load_pem_private_key(key, password=None).public_key()
-        is_right = _bytes(public) == _bytes(certificate.public_key())
+        is_right = public == certificate.public_key()
     except TypeError:
         raise InvalidInput(
             f"The key {place.name(place.key)} is encrypted, and nginx cannot ask for its passphrase; decrypt it with "
@@ -153,10 +152,6 @@ def _key_bits(key: bytes, certificate: x509.Certificate, place: _Place) -> int |
             "server's own certificate first and the key that it was made with beside it."
         )
     return public.key_size if isinstance(public, rsa.RSAPublicKey) else None
-
-
-def _bytes(key: PublicKeyTypes) -> bytes:
-    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def _covers(names: list[str], host: str) -> bool:

@@ -5,6 +5,7 @@ For backup and restore of a lake on this host alone; a bucket on AWS has its ver
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 import tarfile
@@ -14,29 +15,48 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import boto3
+from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
+from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
 from utils.errors import DelaywatchError
 from utils.settings import Settings
 
 BUCKET = "delaywatch"
+FAULTS = (BotoCoreError, ClientError, RetriesExceededError, S3DownloadFailedError, tarfile.TarError, OSError)
+# Large objects are read in ranges, because SeaweedFS may send a whole one at 7 MB/s. The queue holds 16 MiB.
+RANGES = TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 << 20, max_concurrency=4, max_io_queue=64)
 
 
-def save(s3: Any, out: BinaryIO) -> int:
+def save(s3: Any, out: BinaryIO, scratch: Path) -> int:
     """Write every object of the bucket to `out`, one after another; return their number."""
     count = 0
     with tarfile.open(fileobj=out, mode="w|") as tar:
         for page in _pages(s3):
             for listed in page.get("Contents", []):
-                try:
-                    found = s3.get_object(Bucket=BUCKET, Key=listed["Key"])
-                except s3.exceptions.NoSuchKey:  # a run has swept it since it was listed
-                    continue
-                member = tarfile.TarInfo(listed["Key"])
-                member.size = found["ContentLength"]
-                tar.addfile(member, found["Body"])
+                with tempfile.TemporaryFile(dir=scratch) as file:
+                    if not _download(s3, listed, file):
+                        continue
+                    member = tarfile.TarInfo(listed["Key"])
+                    member.size = file.seek(0, io.SEEK_END)  # ranges are written in any order
+                    file.seek(0)
+                    tar.addfile(member, file)
                 count += 1
     return count
+
+
+def _download(s3: Any, listed: dict[str, Any], file: BinaryIO) -> bool:
+    """Write the object to the file. Return False if a run has deleted it since it was listed."""
+    try:
+        if listed["Size"] > RANGES.multipart_threshold:
+            s3.download_fileobj(BUCKET, listed["Key"], file, Config=RANGES)
+        else:  # one request, where download_fileobj needs two
+            shutil.copyfileobj(s3.get_object(Bucket=BUCKET, Key=listed["Key"])["Body"], file)
+    except ClientError as error:
+        if error.response["Error"]["Code"] in {"404", "NoSuchKey"}:
+            return False
+        raise
+    return True
 
 
 def _pages(s3: Any) -> Iterator[dict[str, Any]]:
@@ -67,15 +87,15 @@ def main(arguments: list[str]) -> int:
     """Save or load, and say how many objects on standard error."""
     s3 = boto3.client("s3")
     try:
+        scratch = Settings.from_environment(lake=None, warehouse=None).scratch
         if arguments == ["save"]:
-            count = save(s3, sys.stdout.buffer)
+            count = save(s3, sys.stdout.buffer, scratch)
         elif arguments == ["load"]:
-            scratch = Settings.from_environment(lake=None, warehouse=None).scratch
             count = load(s3, sys.stdin.buffer, scratch)
         else:
             print("usage: python -m stack.objects save|load", file=sys.stderr)
             return 2
-    except (BotoCoreError, ClientError, DelaywatchError, tarfile.TarError, OSError) as error:
+    except (DelaywatchError, *FAULTS) as error:
         print(f"The objects of {BUCKET} could not be copied: {error}", file=sys.stderr)
         return 1
     print(f"{count} objects", file=sys.stderr)

@@ -12,7 +12,7 @@ import re
 import secrets
 import string
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stack.files import put, sync
@@ -95,17 +95,12 @@ def complete(folder: Path, database: Path) -> tuple[dict[str, str], int]:
 
 
 def _is_initialised(database: Path) -> bool:
-    """Whether a server's data folder is there or up to two folders below; what cannot be looked into raises OSError."""
-    return any("PG_VERSION" in names for names in _listings(database, depth=2))
+    """Whether a server's data is somewhere in the folder. A folder that cannot be read raises OSError."""
 
+    def fail(error: OSError) -> None:
+        raise error
 
-def _listings(folder: Path, depth: int) -> Iterator[list[str]]:
-    with os.scandir(folder) as found:  # not Path.glob, which passes over what it may not read
-        entries = list(found)
-    yield [entry.name for entry in entries]
-    for entry in entries:
-        if depth and entry.is_dir(follow_symlinks=False):
-            yield from _listings(Path(entry.path), depth - 1)
+    return any("PG_VERSION" in files for _, _, files in os.walk(database, onerror=fail))
 
 
 # --- backup -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,50 @@
+"""The tar of the local lake: what `save` writes, `load` brings back."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from stack import objects
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An S3 without a bucket."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "made-up")
+    with mock_aws():
+        yield boto3.client("s3", region_name="us-east-1")
+
+
+def test_large_small_and_empty_objects_come_back_from_the_tar(s3: Any, tmp_path: Path) -> None:
+    contents = {
+        "01_bronze/2018.csv": random.Random(1).randbytes(3 * objects.RANGES.multipart_chunksize + 7),
+        "03_gold/year=2018/quality.json": b"{}",
+        "empty": b"",
+    }
+    s3.create_bucket(Bucket=objects.BUCKET)
+    for key, content in contents.items():
+        s3.put_object(Bucket=objects.BUCKET, Key=key, Body=content)
+    tar = io.BytesIO()
+
+    saved = objects.save(s3, tar, tmp_path)
+    for key in contents:
+        s3.delete_object(Bucket=objects.BUCKET, Key=key)
+    tar.seek(0)
+    loaded = objects.load(s3, tar, tmp_path)
+
+    assert saved == loaded == len(contents)
+    for key, content in contents.items():
+        assert s3.get_object(Bucket=objects.BUCKET, Key=key)["Body"].read() == content
+
+
+def test_without_a_bucket_the_tar_is_empty(s3: Any, tmp_path: Path) -> None:
+    assert objects.save(s3, io.BytesIO(), tmp_path) == 0
