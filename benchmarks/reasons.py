@@ -137,7 +137,7 @@ def main() -> None:
         CONTESTANTS[name](settings_of(Path(lake)), Path(out))
         return
 
-    from utils import pipeline
+    from utils.pipeline import detect, refine
 
     given.scratch.mkdir(parents=True, exist_ok=True)
     csv = make_year(given.scratch, given.rows)
@@ -146,9 +146,9 @@ def main() -> None:
         (lake / "01_bronze").mkdir()
         os.link(csv, lake / "01_bronze" / f"{YEAR}.csv")
         settings = settings_of(lake)
-        pipeline.write_silver(settings, YEAR)
-        pipeline.write_gold(settings, YEAR)
-        pipeline.write_anomalies(settings, YEAR, DETECTOR)
+        refine.write_silver(settings, YEAR)
+        refine.write_gold(settings, YEAR)
+        detect.write_anomalies(settings, YEAR, DETECTOR)
         out = {name: lake / f"{name}.parquet" for name in CONTESTANTS}
         costs: dict[str, list[Cost]] = {name: [] for name in CONTESTANTS}
         for _ in range(given.rounds):

@@ -48,15 +48,15 @@ SUMS = {
 
 def ours(csv: Path, out: Path) -> None:
     """The product's own steps on a lake in `out`."""
-    from utils import pipeline
+    from utils.pipeline import refine
     from utils.settings import Settings
 
     bronze = out / "01_bronze" / f"{YEAR}.csv"
     bronze.parent.mkdir(parents=True)
     os.link(csv, bronze)
     settings = Settings(lake=out.as_uri(), warehouse="", threads=cores())
-    pipeline.write_silver(settings, YEAR)
-    pipeline.write_gold(settings, YEAR)
+    refine.write_silver(settings, YEAR)
+    refine.write_gold(settings, YEAR)
 
 
 def duckdb(csv: Path, out: Path) -> None:

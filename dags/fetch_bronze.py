@@ -13,13 +13,13 @@ flights, is replaced only with `replace`. `source`: `bts`, or `kaggle`, which ha
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow import sdk
 
 from orchestration import connections, notifiers, run_year
-from orchestration.retries import RetryWhatMayPass
+from orchestration.retries import DEFAULT_ARGS
 from utils import sources
 from utils.settings import Settings
 
@@ -65,12 +65,7 @@ with sdk.DAG(
         ),
         "replace": sdk.Param(False, type="boolean", description="Replace a file that this fetch would otherwise keep."),
     },
-    default_args={
-        "retries": 3,
-        "retry_delay": timedelta(minutes=10),
-        "retry_policy": RetryWhatMayPass(),
-        "on_failure_callback": notifiers.note_failure,
-    },
+    default_args=DEFAULT_ARGS,
     on_failure_callback=notifiers.RunFailed(),
     doc_md=__doc__,
 ):
@@ -85,12 +80,12 @@ with sdk.DAG(
     @sdk.task(task_id="fetch")
     def fetch_year() -> str:
         """Put the year into bronze, at once and whole."""
-        from utils import pipeline
+        from utils.pipeline import refine
         from utils.sources import fetch, record
 
         settings, year, source, is_scheduled = _run()
         if is_scheduled and record.has_whole_year(settings, year):
-            return pipeline.bronze_key(settings, year)
+            return refine.bronze_key(settings, year)
         replace = sdk.get_current_context()["params"]["replace"]
         return fetch.into_bronze(settings, year, source, replace=replace)
 

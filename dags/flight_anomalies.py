@@ -26,13 +26,13 @@ from typing import Any
 from airflow import sdk
 
 from orchestration import connections, notifiers, run_year
-from orchestration.retries import RetryWhatMayPass
+from orchestration.retries import DEFAULT_ARGS
 from utils import detectors
 from utils.settings import Settings
 
 GOLD, WAREHOUSE = sdk.Asset("delaywatch_gold_airport_days"), sdk.Asset("delaywatch_warehouse_flights")
-BACKOFF = {"retries": 3, "retry_delay": timedelta(minutes=1), "retry_exponential_backoff": 2}
-LONGEST = timedelta(hours=6)  # of one try; minutes do for a year, a server that falls silent would take for ever
+BACKOFF = {"retry_delay": timedelta(minutes=1), "retry_exponential_backoff": 2}
+MAX_TIME = timedelta(hours=6)  # of one attempt; a year takes minutes, a server that stops answering would take for ever
 
 
 def _run(context: Any = None) -> tuple[Settings, int]:
@@ -51,13 +51,13 @@ class WaitForBronze(sdk.BaseSensorOperator):
 
     # Not @task.sensor, which logs a deprecation in every task: https://github.com/apache/airflow/pull/62746
     def poke(self, context: Any) -> sdk.PokeReturnValue:  # noqa: D102
-        from utils import pipeline
+        from utils.pipeline import inputs, refine
         from utils.sources.record import has_whole_year
 
         settings, year = _run(context)
         is_scheduled = context["dag_run"].run_type == "scheduled"
-        is_there = has_whole_year(settings, year) if is_scheduled else bool(pipeline.bronze_key(settings, year))
-        return sdk.PokeReturnValue(is_there, pipeline.detector_names(settings, context["params"]["detectors"]))
+        is_there = has_whole_year(settings, year) if is_scheduled else bool(refine.bronze_key(settings, year))
+        return sdk.PokeReturnValue(is_there, inputs.detector_names(settings, context["params"]["detectors"]))
 
 
 with sdk.DAG(
@@ -81,12 +81,7 @@ with sdk.DAG(
             examples=list(detectors.NAMES),
         ),
     },
-    default_args={
-        **BACKOFF,
-        "execution_timeout": LONGEST,
-        "retry_policy": RetryWhatMayPass(),
-        "on_failure_callback": notifiers.note_failure,
-    },
+    default_args=DEFAULT_ARGS | BACKOFF | {"execution_timeout": MAX_TIME},
     on_failure_callback=notifiers.RunFailed(),
     doc_md=__doc__,
 ):
@@ -101,18 +96,18 @@ with sdk.DAG(
     @sdk.task
     def silver() -> str:
         """Replace the year's silver, rejected rows and quality report from its CSV, in one pass."""
-        from utils import pipeline
+        from utils.pipeline import refine
 
-        return pipeline.write_silver(*_run())
+        return refine.write_silver(*_run())
 
     @sdk.task(outlets=[GOLD])
     def gold() -> str:
         """Replace the year's airport-days from the sums that were computed while silver was written."""
-        from utils import pipeline
+        from utils.pipeline import refine
 
         settings, year = _run()
         _announce(GOLD, year)
-        return pipeline.write_gold(settings, year)
+        return refine.write_gold(settings, year)
 
     @sdk.task(
         map_index_template="{{ task.op_kwargs['detector'] }}",
@@ -120,48 +115,48 @@ with sdk.DAG(
         doc_md="Replace one detector's verdicts on every airport and day of the year.",
     )
     def detect(detector: str) -> str:  # noqa: D103
-        from utils import pipeline
+        from utils.pipeline import detect
 
-        return pipeline.write_anomalies(*_run(), detector)
+        return detect.write_anomalies(*_run(), detector)
 
     @sdk.task
     def explain() -> str:
         """Replace reasons, factors and events of the days that the published detector flags."""
-        from utils import pipeline
+        from utils.pipeline import detect
 
-        return pipeline.explain(*_run())
+        return detect.explain(*_run())
 
     @sdk.task(outlets=[WAREHOUSE])
     def upsert() -> str:
         """Upsert airport-days, verdicts, explanations and quality report, all or nothing; equal rows stay unwritten."""
-        from utils import pipeline
+        from utils.pipeline import publish
 
         settings, year = _run()
         _announce(WAREHOUSE, year)
-        return pipeline.upsert(settings, year)
+        return publish.upsert(settings, year)
 
     @sdk.task
     def plots() -> str:
         """Replace the year's two plots per airport."""
-        from utils import pipeline
+        from utils.pipeline import plots
 
-        return pipeline.write_plots(*_run())
+        return plots.write_plots(*_run())
 
     @sdk.task(on_success_callback=notifiers.YearFinished(_run))
     def publish() -> str:
         """Write the year page and the record of the run, once Postgres and gold hold the same rows."""
-        from utils import pipeline
+        from utils.pipeline import publish
 
         run = sdk.get_current_context()["dag_run"]
-        return pipeline.publish(*_run(), run.run_id, run.start_date or run.run_after)
+        return publish.publish(*_run(), run.run_id, run.start_date or run.run_after)
 
     @sdk.task(retries=0)
     def clear_scratch() -> None:
         """Remove what an interrupted step of the year left in scratch space."""
-        from utils import pipeline
+        from utils.pipeline import refine
 
         if run_year.find(sdk.get_current_context()):  # a run without a year has written nothing
-            pipeline.clear_scratch(*_run())
+            refine.clear_scratch(*_run())
 
     verdicts = detect.expand(detector=wait_for_bronze.output)
     wait_for_bronze >> silver() >> gold() >> verdicts

@@ -7,13 +7,13 @@ they are empty, a run removes nothing. Bronze and gold always stay, and a run of
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from airflow import sdk
 
 from orchestration import connections, notifiers
-from orchestration.retries import RetryWhatMayPass
+from orchestration.retries import DEFAULT_ARGS
 from utils.settings import WatchSettings
 
 FOLLOWED = "flight_anomalies"
@@ -38,12 +38,7 @@ with sdk.DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "retries": 3,
-        "retry_delay": timedelta(minutes=10),
-        "retry_policy": RetryWhatMayPass(),
-        "on_failure_callback": notifiers.note_failure,
-    },
+    default_args=DEFAULT_ARGS,
     on_failure_callback=notifiers.RunFailed(),
     doc_md=__doc__,
 ):

@@ -20,8 +20,8 @@ from rich.markup import escape
 from rich.status import Status
 
 from demo import airflow_home, bronze, fingerprint, flights, summary, warehouse
-from utils import pipeline
 from utils.errors import Busy, DelaywatchError, InvalidInput
+from utils.pipeline import refine
 from utils.settings import Settings
 from utils.storage import keys
 from utils.storage.lake import Lake
@@ -104,7 +104,7 @@ def _run(progress: _Progress, folder: Path, year: int, csv: Path | None) -> tupl
     lake, log = folder / "lake", folder / "run.log"
     progress.started("bronze")
     told = bronze.use_own_file(lake, year, csv) if csv else bronze.use_packaged_flights(lake, year)
-    pipeline.bronze_key(Settings(lake=lake.as_uri(), warehouse=""), year)
+    refine.bronze_key(Settings(lake=lake.as_uri(), warehouse=""), year)
     progress.ended(note=told)
     progress.started("start Postgres")
     with warehouse.running(folder) as url:

@@ -36,7 +36,7 @@ DELAYWATCH_JUPYTER_TOKEN in .env, then make up. What was changed in Airflow or S
 def setup(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
     """Check .env and host, create what is missing, hand every service its files."""
     variables = _variables(folders, environ)
-    given = settings.Settings.from_environment(variables)
+    given = settings.StackSettings.from_environment(variables)
     if unused := settings.unused(variables):
         _say(f"Note: the lake is local, so {', '.join(unused)} are not used; DELAYWATCH_LAKE names a lake elsewhere.")
     host.check_memory(folders.meminfo)
@@ -67,7 +67,7 @@ def password(folders: argparse.Namespace, _: Mapping[str, str]) -> None:
 
 def rotate(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
     """Begin to replace secrets by new ones (stack/rotate.sh NAME... does all of it); without a name: what there is."""
-    given = settings.Settings.from_environment(_variables(folders, environ))
+    given = settings.StackSettings.from_environment(_variables(folders, environ))
     if not folders.names and not folders.finish:
         _tell("\n".join(f"{name:20} {effect}" for name, effect in {**rotation.EFFECTS, "all": "every one"}.items()))
         return
@@ -101,13 +101,13 @@ def restore(folders: argparse.Namespace, _: Mapping[str, str]) -> None:
 def lake(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
     """Print where the lake is: `local` for the stack's own store, else its address."""
     variables = _variables(folders, environ)
-    given = settings.Settings.from_environment(variables)
+    given = settings.StackSettings.from_environment(variables)
     _tell("local" if given.is_lake_local else variables["DELAYWATCH_LAKE"])
 
 
 def backup(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
     """Print DELAYWATCH_BACKUP, or record for `make health` what happened to a backup."""
-    place = settings.Settings.from_environment(_variables(folders, environ)).backup
+    place = settings.StackSettings.from_environment(_variables(folders, environ)).backup
     if folders.event == "place":
         _tell(place or "")
         return
@@ -142,7 +142,7 @@ def _variables(folders: argparse.Namespace, environ: Mapping[str, str]) -> dict[
 
 
 def _hand_over(
-    folders: argparse.Namespace, given: settings.Settings, secrets: Mapping[str, str]
+    folders: argparse.Namespace, given: settings.StackSettings, secrets: Mapping[str, str]
 ) -> tuple[certificate.Certificate, list[str], list[str]]:
     """Give every service its files. Return the certificate, the names of the written files and of the removed ones."""
     new = rotation.under_way(folders.secrets)

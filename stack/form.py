@@ -14,16 +14,15 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stack.settings import FIELDS, SECRET, VARIABLES
+from stack.settings import FIELDS, FORM, SECRET, VARIABLES
 from utils.errors import InvalidInput, Missing
-from utils.settings import FORM, variable_of
+from utils.settings import variable_of
 
 COMPOSE_OWN = "COMPOSE_"  # docker compose reads COMPOSE_PROJECT_NAME and the like from .env by itself
 EXAMPLE = ".env.example"
 WIDTH = 120
 HEAD = (
-    "Everything of docker-compose.yaml that a host can override. None of it is needed on a laptop: `setup` creates the "
-    "secrets.",
+    "The settings of docker-compose.yaml. A laptop needs none of them: `setup` creates the secrets.",
     "Copy to .env (git ignores it) and fill in what differs. An empty value counts as absent; a misspelt name is "
     "refused. Put a value with $, # or quotes in single quotes. Secrets are read from .env alone: passwords, tokens, "
     "keys, URLs with a login, the webhook, the arguments of the secrets backend. Any other setting may also be in the "

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from stack.certificate import Certificate
 from stack.files import put
-from stack.settings import LOCAL_REGION, Settings
+from stack.settings import LOCAL_REGION, StackSettings
 from utils.errors import Missing
 
 MOUNT = "/run/delaywatch"
@@ -22,7 +22,9 @@ Content = str | bytes | None  # None: the file is not wanted
 HSTS = 'add_header Strict-Transport-Security "max-age=31536000" always;\n'
 
 
-def files(settings: Settings, secrets: Mapping[str, str], certificate: Certificate) -> dict[str, dict[str, Content]]:
+def files(
+    settings: StackSettings, secrets: Mapping[str, str], certificate: Certificate
+) -> dict[str, dict[str, Content]]:
     """Every service's files by name."""
     warehouse = settings.warehouse or f"postgresql://delaywatch:{secrets['warehouse_password']}@postgres:5432/warehouse"
     reader = settings.reader or _as_user(warehouse, READER, secrets["reader_password"])
@@ -84,14 +86,14 @@ def _as_user(url: str, user: str, password: str) -> str:
     return parts._replace(netloc=f"{user}:{password}@{parts.netloc.rpartition('@')[2]}").geturl()
 
 
-def _keys(settings: Settings, secrets: Mapping[str, str]) -> dict[str, str]:
+def _keys(settings: StackSettings, secrets: Mapping[str, str]) -> dict[str, str]:
     """The S3 keys by their names in AWS's files; empty when the machine's role decides."""
     if settings.is_lake_local:
         return {"aws_access_key_id": secrets["s3_access_key"], "aws_secret_access_key": secrets["s3_secret_key"]}
     return settings.aws_keys
 
 
-def _airflow_files(settings: Settings, secrets: Mapping[str, str]) -> dict[str, Content]:
+def _airflow_files(settings: StackSettings, secrets: Mapping[str, str]) -> dict[str, Content]:
     """Return the files that Airflow alone gets. An empty file is an absent value."""
     return {
         "fernet_key": secrets["fernet_key"],
@@ -129,7 +131,7 @@ def _aws_credentials(keys: Mapping[str, str]) -> str | None:
     return _ini("default", keys) if keys else None
 
 
-def _backup_files(settings: Settings) -> dict[str, Content]:
+def _backup_files(settings: StackSettings) -> dict[str, Content]:
     """Return what the copy of a backup to a bucket needs. The keys are those of `.env`, also when the lake is local."""
     if not (settings.backup or "").startswith("s3://"):
         return {}
@@ -139,7 +141,7 @@ def _backup_files(settings: Settings) -> dict[str, Content]:
     }
 
 
-def _connections(settings: Settings, warehouse: str, keys: Mapping[str, str]) -> str:
+def _connections(settings: StackSettings, warehouse: str, keys: Mapping[str, str]) -> str:
     extra = {
         "region_name": settings.region,
         "endpoint_url": settings.endpoint,
@@ -155,7 +157,7 @@ def _connections(settings: Settings, warehouse: str, keys: Mapping[str, str]) ->
     return json.dumps(found, indent=2) + "\n"
 
 
-def _airflow_cfg(settings: Settings) -> str:
+def _airflow_cfg(settings: StackSettings) -> str:
     """Airflow's options that `.env` decides; Airflow replaces $NAME and %(name)s in what it reads here."""
     backend = settings.secrets_backend or LOCAL_FILES
     own = {"connections_file_path": f"{MOUNT}/connections.json"}

@@ -5,16 +5,19 @@ For backup and restore of a lake on this host alone; a bucket on AWS has its ver
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
+
+from utils.errors import DelaywatchError
+from utils.settings import Settings
 
 BUCKET = "delaywatch"
 
@@ -44,7 +47,7 @@ def _pages(s3: Any) -> Iterator[dict[str, Any]]:
         return
 
 
-def load(s3: Any, source: BinaryIO) -> int:
+def load(s3: Any, source: BinaryIO, scratch: Path) -> int:
     """Put every member of the tar into the bucket, over an object of the same key; return their number."""
     count = 0
     with tarfile.open(fileobj=source, mode="r|") as tar:
@@ -52,7 +55,7 @@ def load(s3: Any, source: BinaryIO) -> int:
             content = tar.extractfile(member)
             if content is None:
                 raise tarfile.TarError(f"{member.name} is no object")
-            with tempfile.TemporaryFile(dir=os.environ.get("DELAYWATCH_SCRATCH")) as whole:  # a retry has to seek
+            with tempfile.TemporaryFile(dir=scratch) as whole:  # a retry has to seek
                 shutil.copyfileobj(content, whole)
                 whole.seek(0)
                 s3.upload_fileobj(whole, BUCKET, member.name)
@@ -67,11 +70,12 @@ def main(arguments: list[str]) -> int:
         if arguments == ["save"]:
             count = save(s3, sys.stdout.buffer)
         elif arguments == ["load"]:
-            count = load(s3, sys.stdin.buffer)
+            scratch = Settings.from_environment(lake=None, warehouse=None).scratch
+            count = load(s3, sys.stdin.buffer, scratch)
         else:
             print("usage: python -m stack.objects save|load", file=sys.stderr)
             return 2
-    except (BotoCoreError, ClientError, tarfile.TarError, OSError) as error:
+    except (BotoCoreError, ClientError, DelaywatchError, tarfile.TarError, OSError) as error:
         print(f"The objects of {BUCKET} could not be copied: {error}", file=sys.stderr)
         return 1
     print(f"{count} objects", file=sys.stderr)

@@ -6,7 +6,6 @@ stack/backup.sh.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from pathlib import Path
@@ -17,6 +16,9 @@ import boto3
 from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
+
+from utils.errors import InvalidInput
+from utils.settings import WatchSettings
 
 DAILY = re.compile(r"daily-\d{8}T\d{6}Z\.tar")
 FAULTS = (BotoCoreError, ClientError, S3UploadFailedError, OSError)
@@ -64,4 +66,10 @@ def _reason(error: Exception) -> str:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit("usage: python -m stack.offsite /backups/NAME KEEP; stack/backup-daily.sh calls it")
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), os.environ["DELAYWATCH_BACKUP"]))
+    try:
+        place = WatchSettings.from_environment().backup
+    except InvalidInput as error:
+        sys.exit(str(error))
+    if not place:
+        sys.exit("DELAYWATCH_BACKUP is not set; set it in .env to s3://bucket/prefix.")
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), place))

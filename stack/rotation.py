@@ -13,7 +13,7 @@ from pathlib import Path
 from stack import vault
 from stack.files import put, sync
 from stack.handover import READABLE, Content
-from stack.settings import Settings
+from stack.settings import StackSettings
 from utils.errors import InvalidInput
 
 CERTIFICATE = "certificate"  # the self-signed pair; nothing was made with it, so it is only made anew
@@ -37,7 +37,7 @@ NEXT = ".next"
 ROTATING = "rotating"  # handed to Postgres: the names, a line each; up.sh reads it too
 
 
-def choose(asked: Sequence[str], settings: Settings) -> list[str]:
+def choose(asked: Sequence[str], settings: StackSettings) -> list[str]:
     """The secrets that are meant, `all` being those that are in use. Raises InvalidInput for one that is not ours."""
     elsewhere = {
         name: f"{variable} in .env; change it there, then {then}"

@@ -11,11 +11,29 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
-from utils.settings import CREDENTIALS, FORM, EnvFile, is_secret, variable_of
+from utils.settings import CREDENTIALS, EnvFile, is_secret, variable_of
 
 LOCAL_BUCKET = "delaywatch"
 LOCAL_ENDPOINT = "http://s3:8333"
 LOCAL_REGION = "us-east-1"  # S3 signatures need one; the local store takes any
+
+# The sections of .env.example: title, and the variables in their order. A variable in no section is not for `.env`.
+FORM = {
+    "Secrets. Empty: created at the first start, kept in the volume `secrets`, shown by `make password`.": (
+        "admin_password", "jupyter_token", "warehouse", "reader", "aws_access_key_id", "aws_secret_access_key",
+        "aws_session_token",
+    ),
+    "Lake and warehouse": ("local", "lake", "aws_region", "aws_endpoint_url"),
+    "Address": ("host", "trusted_proxy", "bind", "http_port", "https_port", "email"),
+    "Airflow": ("logs", "secrets_backend", "secrets_backend_kwargs", "threads"),
+    "Downloads by the DAG fetch_bronze and `python -m utils fetch`": ("bts_url", "kaggle_url", "kaggle_token"),
+    "Monitoring. Without a recipient and without a webhook no notification is sent.": (
+        "recipients", "sender", "smtp", "webhook", "metrics", "expected_year", "keep_logs_days", "keep_plots_years",
+        "keep_silver_years",
+    ),
+    "Backup": ("backup",),
+    "Jupyter": ("uid",),
+}  # fmt: skip
 
 FIELDS = {name: EnvFile.model_fields[name] for names in FORM.values() for name in names}
 VARIABLES = tuple(variable_of(field) for field in FIELDS.values())
@@ -23,7 +41,7 @@ VARIABLES = tuple(variable_of(field) for field in FIELDS.values())
 SECRET = frozenset(variable_of(field) for field in FIELDS.values() if is_secret(field))
 
 
-class Settings(EnvFile):
+class StackSettings(EnvFile):
     """Values that are consistent with each other. Without AWS keys the role of the machine is used."""
 
     @classmethod
@@ -62,8 +80,8 @@ class Settings(EnvFile):
             yield (
                 "DELAYWATCH_READER is given without DELAYWATCH_WAREHOUSE; the local warehouse has a reader of its own."
             )
-        if self.recipients and not (self.smtp or self.secrets_backend):
-            yield "DELAYWATCH_ALERT_EMAIL is set, but DELAYWATCH_SMTP is not; set DELAYWATCH_SMTP."
+        if not self.secrets_backend:  # it may hold the mail server
+            yield from super().contradictions()
         if self.secrets_backend_kwargs is not None and not self.secrets_backend:
             yield (
                 "AIRFLOW_SECRETS_BACKEND_KWARGS is given without AIRFLOW_SECRETS_BACKEND; name the backend's class "

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from tests.bronze import csv_of, flight, year_of_flights
 from tests.conftest import sql
-from utils import pipeline
+from utils.pipeline import detect, plots, publish, refine
 from utils.settings import Settings
 from utils.storage.lake import Lake
 
@@ -23,13 +23,13 @@ DETECTORS = ("delaywatch", "three_sigma")
 
 # By name, in their order.
 STEPS: dict[str, Callable[[Settings], object]] = {
-    "silver": lambda settings: pipeline.write_silver(settings, YEAR),
-    "gold": lambda settings: pipeline.write_gold(settings, YEAR),
-    "detect": lambda settings: [pipeline.write_anomalies(settings, YEAR, name) for name in DETECTORS],
-    "explain": lambda settings: pipeline.explain(settings, YEAR),
-    "upsert": lambda settings: pipeline.upsert(settings, YEAR),
-    "plots": lambda settings: pipeline.write_plots(settings, YEAR),
-    "publish": lambda settings: publish(settings, YEAR),
+    "silver": lambda settings: refine.write_silver(settings, YEAR),
+    "gold": lambda settings: refine.write_gold(settings, YEAR),
+    "detect": lambda settings: [detect.write_anomalies(settings, YEAR, name) for name in DETECTORS],
+    "explain": lambda settings: detect.explain(settings, YEAR),
+    "upsert": lambda settings: publish.upsert(settings, YEAR),
+    "plots": lambda settings: plots.write_plots(settings, YEAR),
+    "publish": lambda settings: write_page(settings, YEAR),
 }
 TABLES = {
     "airport_days": "fl_date",
@@ -42,19 +42,19 @@ TABLES = {
 }  # by table, its day
 
 
-def publish(settings: Settings, year: int) -> None:
-    pipeline.publish(settings, year, f"test__{year}", datetime(2016, 1, 1, tzinfo=UTC))
+def write_page(settings: Settings, year: int) -> None:
+    publish.publish(settings, year, f"test__{year}", datetime(2016, 1, 1, tzinfo=UTC))
 
 
 def run(settings: Settings, year: int = YEAR, detectors: tuple[str, ...] = DETECTORS) -> None:
-    pipeline.write_silver(settings, year)
-    pipeline.write_gold(settings, year)
+    refine.write_silver(settings, year)
+    refine.write_gold(settings, year)
     for name in detectors:
-        pipeline.write_anomalies(settings, year, name)
-    pipeline.explain(settings, year)
-    pipeline.upsert(settings, year)
-    pipeline.write_plots(settings, year)
-    publish(settings, year)
+        detect.write_anomalies(settings, year, name)
+    detect.explain(settings, year)
+    publish.upsert(settings, year)
+    plots.write_plots(settings, year)
+    write_page(settings, year)
 
 
 def files(settings: Settings) -> dict[str, bytes | None]:

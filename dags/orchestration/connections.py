@@ -37,7 +37,7 @@ def settings(needs_warehouse: bool = True) -> Settings:
 
 
 def alerts() -> AlertSettings:
-    """Who is told of runs. The recipients are the environment's: a connection has no place for them.
+    """Who is notified of runs. The recipients are the environment's: a connection has no place for them.
 
     `smtp_default` is as Airflow's SMTP provider takes it: encrypted from the first byte unless its extra `disable_ssl`
     is true; extra `from_email` is the sender. `alert_webhook`: the address is its host, or host and then password.

@@ -1,4 +1,4 @@
-"""Airflow's notifiers: who is told when a run fails or a year is finished. No DAG is in this file.
+"""Airflow's notifiers: messages when a run fails or a year is finished. No DAG is in this file.
 
 Every DAG hangs them on: `note_failure` on each task, `RunFailed` on itself; `flight_anomalies` also `YearFinished` on
 its last step. Airflow calls the DAG's own once a run, which is what keeps six failing detectors one message, but in the
@@ -45,25 +45,25 @@ class _Notifier(sdk.BaseNotifier, ABC):
     """Log a message that could not be sent in one sentence; Airflow logs any other exception with its traceback."""
 
     @abstractmethod
-    def tell(self, context: Any) -> None:
+    def send(self, context: Any) -> None:
         """Send the message. Raises DelaywatchError when it may not have arrived."""
 
     def notify(self, context: Any) -> None:
         try:
-            self.tell(context)
+            self.send(context)
         except DelaywatchError as error:
-            self.log.error("Nobody may have been told: %s", error)
+            self.log.error("The message may not have arrived: %s", error)
 
 
 class RunFailed(_Notifier):
     """One message for a failed run: its first failed step, what that said, where its log is."""
 
-    def tell(self, context: Any) -> None:  # noqa: D102
+    def send(self, context: Any) -> None:  # noqa: D102
         alerts = connections.alerts()
         if alerts.is_configured:
             from utils.monitoring import notifications
 
-            notifications.tell_failure(alerts, _first_failure(context))
+            notifications.notify_failure(alerts, _first_failure(context))
 
 
 class YearFinished(_Notifier):
@@ -73,7 +73,7 @@ class YearFinished(_Notifier):
         super().__init__()
         self._run = run
 
-    def tell(self, context: Any) -> None:  # noqa: D102
+    def send(self, context: Any) -> None:  # noqa: D102
         alerts = connections.alerts()
         if not alerts.is_configured:
             return
@@ -81,7 +81,7 @@ class YearFinished(_Notifier):
 
         settings, year = self._run(context)
         address = context["ti"].log_url.partition("/tasks/")[0]
-        notifications.tell_year(settings, alerts, year, f"Run: {address}\nLake: {settings.lake}")
+        notifications.notify_year(settings, alerts, year, f"Run: {address}\nLake: {settings.lake}")
 
 
 def _first_failure(context: Any) -> Failure:

@@ -1,11 +1,13 @@
-"""The retry policy that the DAGs share. Holds no DAG."""
+"""What every task of every DAG does after a failure. Holds no DAG."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from airflow import sdk
 
+from orchestration import notifiers
 from utils.errors import Busy, DelaywatchError, Unavailable
 
 
@@ -16,3 +18,11 @@ class RetryWhatMayPass(sdk.RetryPolicy):
         if isinstance(exception, DelaywatchError) and not isinstance(exception, Unavailable | Busy):
             return sdk.RetryDecision.fail("A person must correct this first.")
         return sdk.RetryDecision.default()
+
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "retries": 3,
+    "retry_delay": timedelta(minutes=10),
+    "retry_policy": RetryWhatMayPass(),
+    "on_failure_callback": notifiers.note_failure,
+}

@@ -49,11 +49,11 @@ def find(context: Any) -> int | None:
 
 def require(context: Any, settings: Settings) -> int:
     """Return the year that a run is for. Raises InvalidInput with the years in bronze if nobody said."""
-    from utils import pipeline  # heavy, and a DAG file imports this module
+    from utils.pipeline import refine  # heavy, and a DAG file imports this module
 
     year = find(context)
     if year is None:
-        years = ", ".join(map(str, pipeline.bronze_years(settings))) or "no year yet"
+        years = ", ".join(map(str, refine.bronze_years(settings))) or "no year yet"
         raise InvalidInput(
             f"This run has no year. Trigger the DAG again and set the parameter year; "
             f"01_bronze/ of {settings.lake} has {years}."

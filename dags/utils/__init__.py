@@ -12,6 +12,7 @@ warehouse   Postgres, behind `db_handler.DBHandler`
 sources     downloads from the Bureau of Transportation Statistics and Kaggle into bronze
 monitoring  health, messages about runs, retention
 settings    the environment; errors: what is raised on purpose; schemas: columns and types of every table
+parallel    calls in child processes
 """
 
 __version__ = "0.1.0"

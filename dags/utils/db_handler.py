@@ -1,8 +1,7 @@
-"""The warehouse: gold, what is known about it and what people say of it, in Postgres, schema `flights`.
+"""The warehouse: gold, its runs and people's feedback, in Postgres, schema `flights`.
 
-`DBHandler` is all that others use of it. Nothing speaks SQL but its parts in `warehouse/`, one noun each, and
-`migrations/`, which holds the tables' history. Which years are written, and when, is decided elsewhere: this module
-knows tables, years and batches, no lake and no detector.
+Other folders use `DBHandler` alone. All SQL is in `warehouse/`, one noun per module, and in its `migrations/`, the
+history of the tables. This module knows tables, years and batches; it knows no lake and no detector.
 """
 
 from __future__ import annotations
@@ -63,40 +62,39 @@ class DBHandler:
         """Give back what the handler holds; nothing of the warehouse changes."""
         self._server.engine.dispose()
 
-    # --- what must be there -------------------------------------------------------------------------------------------
+    # --- schema, roles and view ---------------------------------------------------------------------------------------
 
     def create(self) -> bool:
-        """Bring schema, tables and roles to this release's state; whether they were not there yet.
+        """Create or migrate schema, tables and roles. Return True if anything was changed.
 
         Two processes may call it at once. Needs a login that may create schemas and roles, or is a member of
         `flights_owner`; with the tables in place any login may call it. Raises InvalidInput with the SQL for an
         administrator when rights are missing, for a server before Postgres 17, for tables of a newer release, and for
-        those of an older one that it cannot migrate, with the commands that make them again.
+        those of an older one that it cannot migrate, with the commands that rebuild them.
         """
         return revisions.create(self._server)
 
     def create_reader(self, login: str, password: str) -> bool:
-        """Let `login` log in with `password` and read the tables of schema flights; whether that was not so yet.
+        """Create a login that may read the tables of schema flights. Return True if anything was changed.
 
-        It may read later tables too. Its sessions begin read-only and end a statement after a minute; one that lifts
-        this may still only read. What the database allows to everybody (PUBLIC), such as temporary tables, stays
-        allowed. Two processes may call it at once. The server sees a verifier of the password, never the password.
+        It may read later tables too. Its sessions start read-only and cancel a statement after a minute; a session that
+        changes these settings may still only read. What the database grants to PUBLIC, such as temporary tables, stays
+        allowed. Two processes may call it at once. The server receives a verifier, never the password.
 
-        Needs the roles that `create` makes, and a login that may create roles and administers flights_reader, as the
-        one that made it does. Raises DelaywatchError with the SQL for an administrator when rights are missing, and
-        when there is a role of this name that is no mere reader, which stays as it is.
+        Needs the roles that `create` creates, and a login that may create roles and administers flights_reader, as the
+        login that created it does. Raises DelaywatchError with the SQL for an administrator when rights are missing,
+        and for an existing role that is not a reader, which stays as it is.
         """
         return roles.create_reader(self._server, login, password)
 
     def publish_view(self, detectors: Sequence[str], published: str) -> bool:
-        """(Re)create `flights.agg_dep_delay_by_date`; whether it was another or none. Else nothing is touched.
+        """Create or replace `flights.agg_dep_delay_by_date`. Return False if it is already that view.
 
         One row per airport and day: `id`, the columns of `airport_days`, the verdict of the detector `published`
         (`view.VERDICT_COLUMNS` and `verdict`), its reason, event and feedback (`view.CONTEXT_COLUMNS`), and one
-        `is_anomaly_<name>` per detector in `detectors`, null on days that it has not judged. When columns move or
-        go, as a release may ask for, the view is dropped and made anew: grants to roles that are not ours are then
-        lost, and a view of somebody else's on top of it is a fault that is told.
-        Raises DelaywatchError when a name cannot be a column, or a view of somebody else stands in the way.
+        `is_anomaly_<name>` per detector in `detectors`, null on days that it has not judged. If a
+        release moves or removes columns, the view is dropped and created again, and grants to other roles are lost.
+        Raises InvalidInput when a name cannot be a column, or when another view depends on it.
         """
         return view.publish(self._server, detectors, published)
 
@@ -105,12 +103,11 @@ class DBHandler:
     def upsert(
         self, table: str, frame: pd.DataFrame | pa.Table, year: int, within: Mapping[str, str] | None = None
     ) -> Changes:
-        """Make the rows of `year` in `table` equal to `frame`, in one transaction, writing only what differs.
+        """Make the rows of `year` in `table` equal to `frame`, in one transaction, writing only rows that differ.
 
         frame: exactly the columns of the table's schema, one row per key, all of `year`; an empty frame empties the
         year. within: key columns with one value each, e.g. `{"detector": "three_sigma"}`; only those rows are
-        replaced. Two upserts of one table and year queue. NaN is stored as null. `feedback` is no such table: what
-        people said is not replaced by a batch.
+        replaced. Two upserts of one table and year queue. NaN is stored as null. `feedback` cannot be upserted.
 
         Raises InvalidInput before anything is written when the frame does not fit; when it fails later, the old rows
         are all still there.
@@ -121,10 +118,9 @@ class DBHandler:
     def upsert_year(
         self, batches: Sequence[tuple[str, pd.DataFrame | pa.Table, Mapping[str, str]]], year: int
     ) -> list[Changes]:
-        """Do several upserts, each (table, frame, within), in one transaction; their changes in the same order.
+        """Do several upserts, each (table, frame, within), in one transaction; return their changes in the same order.
 
-        Whoever reads meanwhile sees all of the old rows, and when anything fails all of them are still there. The rest
-        is as `upsert` says.
+        Readers see all of the old rows until the end, and after a failure all of them are still there. See `upsert`.
         """
         wanted = []
         for name, frame, within in batches:
@@ -160,10 +156,10 @@ class DBHandler:
             return sorted(name for (name,) in cursor.fetchall())
 
     def record_run(self, run: Mapping[str, object]) -> None:
-        """Write one row of `flights.runs`, or bring the columns named in `run` up to date where its `run_id` exists.
+        """Insert one row of `flights.runs`, or update the columns named in `run` if its `run_id` exists.
 
         run: `run_id` and `year`, and any of `code_version`, `params_hash`, `started`, `ended` (timezone-aware; a naive
-        time is taken as UTC) and `rows` (anything that JSON can say).
+        time is taken as UTC) and `rows` (any JSON value).
         """
         unknown = sorted(set(run) - set(RUNS.names))
         if unknown or not {"run_id", "year"} <= set(run):
@@ -196,28 +192,28 @@ class DBHandler:
     # --- feedback -----------------------------------------------------------------------------------------------------
 
     def give_feedback(self, origin: str, fl_date: date, opinion: str, note: str, author: str) -> bool:
-        """Keep what `author` says of an airport-day, over what was said of it before; whether that was anything else.
+        """Insert or replace the feedback on an airport-day. Return False if the same feedback is already there.
 
         opinion: `expected` (known beforehand; the day is not used for fitting its airport), `wrong` (a false
-        alarm) or `right` (a true one). note: may be empty. The server notes the time; the same again leaves it.
-        Raises DelaywatchError for another opinion, without an author, and for a day that `airport_days` does not have:
-        it names the airport's first and last day there, or the airports that are close in spelling.
+        alarm) or `right` (a true one). note: may be empty. The server sets the time; equal feedback keeps it.
+        Raises InvalidInput for another opinion or without an author, and Missing for a day that `airport_days` does not
+        have; it names the airport's first and last day there, or the airports that are close in spelling.
         """
         return feedback.give(self._server, origin, fl_date, opinion, note, author)
 
     def withdraw_feedback(self, origin: str, fl_date: date) -> bool:
-        """Forget what was said of an airport-day; whether anything was. The day itself need not be there."""
+        """Delete the feedback on an airport-day, which need not be there. Return True if there was any."""
         return feedback.withdraw(self._server, origin, fl_date)
 
     def feedback(self, year: int | None = None) -> pd.DataFrame:
-        """What was said of the days of one year, or of all: columns of `schemas.FEEDBACK`, by origin and fl_date.
+        """Return the feedback on the days of one year, or of all: `schemas.FEEDBACK`, sorted by origin and fl_date.
 
-        Feedback on a day that is not in `airport_days` at present is among them.
+        Includes feedback on days that are not in `airport_days` at present.
         """
         return self.read("feedback", year)
 
     def judged_feedback(self, year: int | None = None) -> pd.DataFrame:
-        """`feedback` by fl_date and origin, beside it what the published view says of the day now.
+        """Return `feedback` sorted by fl_date and origin, with the published verdict on each day.
 
         Columns: those of `schemas.FEEDBACK`, then `is_there` (false when airport_days does not have the day),
         `verdict` (as in the view) and `severity`; both are null when the day was not judged.
@@ -225,12 +221,12 @@ class DBHandler:
         return feedback.judged(self._server, year)
 
     def detector_feedback(self, year: int | None = None) -> pd.DataFrame:
-        """How often each detector was right by what people said, one row per year and detector, of one year or of all.
+        """Return how often feedback confirms each detector, one row per year and detector, of one year or of all.
 
         Columns: `year`, `detector`; of the days that it flags, how many were called right (`right_flags`), wrong
         (`wrong_flags`) and expected (`expected_flags`); `right_missed`, days called right that it does not flag; and
-        `precision_by_feedback`, right_flags / (right_flags + wrong_flags), null without either. Only detectors that
-        judged a day with feedback have a row. Feedback is given on days that somebody looked at, mostly flags of the
-        published detector, so it compares detectors by these alone. Over several years add the counts up.
+        `precision_by_feedback`, right_flags / (right_flags + wrong_flags), null without either. A detector that scored
+        no day with feedback has no row. People look mostly at flags of the published detector, so this is a biased
+        comparison. For several years, add up the counts.
         """
         return self._read(feedback.DETECTOR_FEEDBACK, year)

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import errno
+import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+Given = TypeVar("Given")
+Others = ParamSpec("Others")
+Result = TypeVar("Result")
 
 # Of a local file or folder: a person must correct a path, a permission or a mount. Any other fault may pass.
 _WRONG_PATH = (
@@ -73,3 +80,21 @@ def out_of_memory(year: int) -> Unavailable:
         f"Out of memory while processing {year}; raise the memory limit or run fewer years in parallel, then run the "
         "step again. What was there before is untouched."
     )
+
+
+def within_memory(
+    step: Callable[Concatenate[Given, int, Others], Result],
+) -> Callable[Concatenate[Given, int, Others], Result]:
+    """Raise Unavailable if a step (of settings, year, ...) runs out of memory in Python.
+
+    A process that the system kills raises nothing.
+    """
+
+    @functools.wraps(step)
+    def call(settings: Given, year: int, /, *args: Others.args, **kwargs: Others.kwargs) -> Result:
+        try:
+            return step(settings, year, *args, **kwargs)
+        except MemoryError as error:
+            raise out_of_memory(year) from error
+
+    return call

@@ -40,7 +40,6 @@ FLIGHT_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
     ("SECURITY_DELAY", pa.int16()),
     ("LATE_AIRCRAFT_DELAY", pa.int16()),
 )
-HHMM_COLUMNS = ("crs_dep_time", "dep_time", "wheels_off", "wheels_on", "crs_arr_time", "arr_time")
 NATURAL_KEY = ("fl_date", "op_carrier", "op_carrier_fl_num", "origin", "dest", "crs_dep_time")
 EMPTY_COLUMN = "Unnamed: 27"  # the Kaggle files end each line with a comma; pandas gave that column this name
 

@@ -7,7 +7,6 @@ Rules between variables of `.env` are in `stack/settings.py`. Nothing here opens
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import json
 import os
@@ -18,18 +17,13 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources.utils import parse_env_vars
 from typing_extensions import override
 
-from utils.errors import InvalidInput, Unavailable, printable
+from utils.errors import InvalidInput, Missing, cannot_read, printable
 
 CREDENTIALS = {
     "aws_access_key_id": "AWS_ACCESS_KEY_ID",
@@ -42,11 +36,6 @@ KAGGLE_TOKEN_FILE = Path("~/.kaggle/kaggle.json")  # where Kaggle's own programs
 MIN_PASSWORD_LENGTH = 12
 MAX_SHOWN_LENGTH = 80  # of a value in an error
 MAIL_ADDRESSES = {"recipients", "sender", "email"}  # an @ in any other value may stand behind a password
-CONTROL_FAULT = "contains a line break or another control character; write the value on one line."
-# A person gave a path that does not lead to a file that this user may read; anything else is a fault of the disk.
-WRONG_PATH = {
-    errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
-}  # fmt: skip
 
 
 def cores() -> int:
@@ -54,22 +43,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def read_secret(path: Path, what: str) -> str:
+def read_secret(path: Path, what: str, *, may_be_empty: bool = False) -> str:
     """Return the one line of a file, for example a password that a container gets as a file. Errors name it `what`.
 
-    Raises InvalidInput if it is missing, closed to this user or not one line, Unavailable if the disk fails.
+    Raises Missing if there is no file, InvalidInput if this user may not read it or it is not one line, Unavailable
+    if the disk fails.
     """
     try:
         line = path.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
-        kind = InvalidInput if error.errno in WRONG_PATH else Unavailable
-        raise kind(f"{what} {path} cannot be read ({error.strerror}); correct its path or rights.") from error
+        raise cannot_read(path, error, what) from error
     except UnicodeDecodeError:  # it carries the secret
         raise InvalidInput(f"{what} {path} is not UTF-8 text; write the file again.") from None
-    if not line.strip():
+    if not line.strip() and not may_be_empty:
         raise InvalidInput(f"{what} {path} is empty; write one line into it.")
     if len(line.splitlines()) > 1:
-        raise InvalidInput(f"{what} {path} has more than one line; leave in it the one that counts.")
+        raise InvalidInput(f"{what} {path} has more than one line; remove the other lines.")
     return line
 
 
@@ -83,7 +72,7 @@ _POSTGRES = re.compile(
     rf"postgresql://{_PART}:{_PART}@(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d+))?/{_PART}(?:\?[^#\s]*)?"
 )
 _S3 = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[^\s$%?#\\]*)?"
-_LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")  # the names of compose services may have a _
 _MAIL = r"[!-+\--?A-~]+@[!-+\--?A-~]+"  # without a comma, which separates addresses
 
 
@@ -223,6 +212,9 @@ Web = Annotated[
     _rule(_is_web, "write https://host:port/path, without a user, ? and #"),
     AfterValidator(lambda url: url.rstrip("/")),
 ]
+Endpoint = Annotated[
+    Web, _rule(lambda url: "_" not in urlsplit(url).netloc, "boto3 refuses a host name with _; take another name of it")
+]
 Webhook = Annotated[str, _rule(_is_webhook, "write the whole https:// address, without a user and #")]
 MailServer = Annotated[str, _rule(_is_mail_server, _MAIL_SERVER_HINT)]
 Address = Annotated[str, _rule(_matches(_MAIL), "write one e-mail address")]
@@ -239,7 +231,10 @@ Switch = Annotated[
 ]
 Host = Annotated[
     str,
-    _rule(_is_host, "write the host name or IP address alone, no https:// and no port, IPv6 in brackets"),
+    _rule(
+        lambda host: "_" not in host and _is_host(host),
+        "write the host name (letters, digits, - and .) or IP address alone, no https:// and no port, IPv6 in brackets",
+    ),
     AfterValidator(lambda host: _bare(host).lower()),
 ]
 Bind = Annotated[str, _rule(_is_address, "write an IP address of this machine, IPv6 in brackets; 0.0.0.0 means all")]
@@ -281,23 +276,19 @@ def is_secret(field: FieldInfo) -> bool:
     return not field.repr
 
 
-class _Environment(EnvSettingsSource):
-    """The variables of a mapping, without the empty ones."""
-
-    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        super().__init__(settings_cls)
+class _Variables(EnvSettingsSource):
+    """The variables of the environment. A secret NAME without a value is the path that NAME_FILE gives."""
 
     @override
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return parse_env_vars(self._environ, self.case_sensitive, self.env_ignore_empty)
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | Path | None, str, bool]:
+        name = variable_of(field)
+        value = self.env_vars.get(name)
+        file = self.env_vars.get(f"{name}_FILE") if is_secret(field) else None
+        return (Path(file) if file and not value else value), name, False
 
 
 class _Model(BaseSettings):
-    """What all parts share. A secret NAME may also be in a file that NAME_FILE names.
-
-    The constructor takes values by attribute and reads no environment.
-    """
+    """Common to all parts. The constructor takes values by attribute and reads no environment."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -312,15 +303,8 @@ class _Model(BaseSettings):
 
     @classmethod
     @override
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)
+    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (sources["init_settings"],)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None, **given: str | None) -> Self:
@@ -329,22 +313,20 @@ class _Model(BaseSettings):
         A variable without a default may be missing if it is among `given`. Raises InvalidInput with all faults, each
         with the variable, its value unless that may be secret, and what to write.
         """
-        overlaid = {variable_of(cls.model_fields[name]): value for name, value in given.items() if value}
-        environ = os.environ if environ is None else environ
-        values = {**_Environment(cls, environ)(), **overlaid}
-        secrets, faults = cls._files(environ, values)
-        values |= secrets
+        source = _Variables(cls)
+        if environ is not None:
+            source.env_vars = parse_env_vars(environ, case_sensitive=True, ignore_empty=True)
         optional = {variable_of(cls.model_fields[name]): "" for name in given if cls.model_fields[name].is_required()}
-        faults |= {name: f"{name} {CONTROL_FAULT}" for name, value in values.items() if _has_control(value)}
+        overlaid = {variable_of(cls.model_fields[name]): value for name, value in given.items() if value}
+        values = {**optional, **source(), **overlaid}
         try:
-            settings = cls(**{**optional, **values})
+            settings = cls(**values)
         except ValidationError as error:
-            faults = cls._faults_of(error, values) | faults
-            settings = None
-        if faults or settings is None:
-            raise InvalidInput(" ".join(faults.values()))
-        if contradictions := list(settings.contradictions()):
-            raise InvalidInput(" ".join(contradictions))
+            faults = list(cls._faults(error, values))
+        else:
+            faults = list(settings.contradictions())
+        if faults:  # not in `except`, whose error would become the context of this one
+            raise InvalidInput(" ".join(faults))
         return settings
 
     def contradictions(self) -> Iterator[str]:
@@ -352,60 +334,42 @@ class _Model(BaseSettings):
         yield from ()
 
     def replace(self, **changes: Any) -> Self:
-        """Return a copy with these values. Raises InvalidInput for a value that breaks its rule."""
-        try:
-            return type(self)(**{**dict(self), **changes})
-        except ValidationError as error:
-            values = {variable_of(type(self).model_fields[name]): str(value) for name, value in changes.items()}
-            raise InvalidInput(" ".join(self._faults_of(error, values).values())) from None
+        """Return a copy with these values, which must fit their rules."""
+        return type(self)(**{**dict(self), **changes})
 
+    @field_validator("*", mode="before")
     @classmethod
-    def _files(cls, environ: Mapping[str, str], values: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-        """Read each secret without a value from its NAME_FILE. Return the secrets, and the faults of the files.
+    def _read_text(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse control characters, and replace the path of a secret by the line of its file.
 
-        An empty file counts as absent where the secret may be absent, so that `setup` can hand out every file always.
+        An empty file counts as absent where the secret may be absent, so that `setup` can always hand out every file.
         """
-        found, faults = dict[str, str](), dict[str, str]()
-        for field in cls.model_fields.values():
-            name = variable_of(field)
-            path = Path(environ.get(f"{name}_FILE") or os.devnull)
-            if not is_secret(field) or name in values or path == Path(os.devnull):
-                continue
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(value, Path) and is_secret(field):
             try:
-                if field.is_required() or not _is_empty(path):
-                    found[name] = read_secret(path, f"{name}_FILE").strip()
-            except InvalidInput as error:
-                faults[name] = str(error)
-        return found, faults
+                value = read_secret(value, f"{variable_of(field)}_FILE", may_be_empty=not field.is_required()).strip()
+            except (InvalidInput, Missing) as error:
+                raise ValueError(str(error).removesuffix(".")) from None
+            value = value or None
+        if isinstance(value, str) and (printable(value) != value or re.search(r"[\n\t]", value)):
+            raise ValueError("write it on one line, without control characters")
+        return value
 
     @classmethod
-    def _faults_of(cls, error: ValidationError, values: Mapping[str, str]) -> dict[str, str]:
-        """Return a sentence for each variable that pydantic refused."""
+    def _faults(cls, error: ValidationError, values: Mapping[str, object]) -> Iterator[str]:
+        """Yield a sentence for each variable that pydantic refused."""
         fields = {variable_of(field): (name, field) for name, field in cls.model_fields.items()}
-        found = {}
-        for fault in error.errors(include_url=False, include_context=False, include_input=False):
+        for fault in error.errors(include_input=False):
             variable = str(fault["loc"][0])
             name, field = fields[variable]
-            if variable not in values:
-                found[variable] = f"{variable} is not set; set it as .env.example shows, or pass --{name}."
+            if fault["type"] == "missing":
+                yield f"{variable} is not set; set it as .env.example shows, or pass --{name}."
                 continue
-            value = values[variable]
+            value = str(values[variable])
             may_have_login = "@" in value and name not in MAIL_ADDRESSES
             is_hidden = is_secret(field) or may_have_login or len(value) > MAX_SHOWN_LENGTH
             shown = "cannot be used" if is_hidden else f"is {value!r}"
-            found[variable] = f"{variable} {shown}; {fault['msg'].removeprefix('Value error, ')}."
-        return found
-
-
-def _has_control(value: str) -> bool:
-    return printable(value) != value or "\n" in value or "\t" in value
-
-
-def _is_empty(path: Path) -> bool:
-    try:
-        return path.is_file() and not path.stat().st_size
-    except OSError:
-        return False  # reading it says what is wrong
+            yield f"{variable} {shown}; {fault['msg'].removeprefix('Value error, ')}."
 
 
 class Settings(_Model):
@@ -417,37 +381,39 @@ class Settings(_Model):
 
     warehouse: str = variable(
         "DELAYWATCH_WAREHOUSE",
-        "A warehouse elsewhere (RDS): postgresql://user:password@host:5432/database; the user may make schemas and "
-        "roles.",
+        "A warehouse outside the stack, such as RDS: postgresql://user:password@host:5432/database; the user must be "
+        "allowed to create schemas and roles.",
         is_secret=True,
         default=...,
     )
     aws_access_key_id: Word | None = variable(
         "AWS_ACCESS_KEY_ID",
-        "Keys of the bucket. Empty with a bucket on AWS: the role of the machine counts, which containers reach when "
-        "the hop limit of its metadata service is 2.",
+        "Keys of the bucket. Empty with a bucket on AWS: the role of the machine is used; containers reach it if the "
+        "hop limit of the machine's metadata service is 2.",
         is_secret=True,
     )
     aws_secret_access_key: Word | None = variable("AWS_SECRET_ACCESS_KEY", is_secret=True)
     aws_session_token: Word | None = variable("AWS_SESSION_TOKEN", is_secret=True)
     lake: str = variable("DELAYWATCH_LAKE", "s3://bucket[/prefix], without $ % ? # and blanks", default=...)
     aws_region: Region | None = variable("AWS_DEFAULT_REGION")
-    aws_endpoint_url: Web | None = variable("AWS_ENDPOINT_URL", "Only for a store that is not AWS: http://host:port")
+    aws_endpoint_url: Endpoint | None = variable(
+        "AWS_ENDPOINT_URL", "Only for a store that is not AWS: http://host:port"
+    )
     scratch: Path = variable("DELAYWATCH_SCRATCH", "", default=Path(tempfile.gettempdir()))
     threads: Count = Field(
         default_factory=cores,
         validation_alias="DELAYWATCH_THREADS",
-        description="Worker threads of a task. Empty: as many as there are cores.",
+        description="Worker threads of a task. Empty: one per core.",
     )
     bts_url: Web = variable(
         "DELAYWATCH_BTS_URL",
-        "The Bureau's folder of monthly zips, or a mirror of it. Empty: the Bureau's own.",
+        "URL of the Bureau's folder of monthly zips, or of a mirror. Empty: the Bureau's own.",
         default=BTS_URL,
     )
     kaggle_url: Web = variable(
         "DELAYWATCH_KAGGLE_URL",
-        "Kaggle's API, and the token from kaggle.com, Settings, API: one word, or the line in kaggle.json in single "
-        "quotes.",
+        "URL of Kaggle's API, and the token from kaggle.com, Settings, API: one word, or the line in kaggle.json in "
+        "single quotes.",
         default=KAGGLE_URL,
     )
     kaggle_token_file: Path = variable("DELAYWATCH_KAGGLE_TOKEN_FILE", default=KAGGLE_TOKEN_FILE)
@@ -456,18 +422,19 @@ class Settings(_Model):
     @override
     def from_environment(cls, environ: Mapping[str, str] | None = None, **given: str | None) -> Self:
         """As in the base. Keys, secret and token belong together: those of the environment never join a given key."""
-        variables = os.environ if environ is None else environ
         if given.get("aws_access_key_id"):
-            variables = {name: value for name, value in variables.items() if name not in CREDENTIALS.values()}
-        return super().from_environment(variables, **given)
+            own = CREDENTIALS.values()
+            variables = os.environ if environ is None else environ
+            environ = {name: value for name, value in variables.items() if name.removesuffix("_FILE") not in own}
+        return super().from_environment(environ, **given)
 
 
 class AlertSettings(_Model):
-    """Where notifications go; nobody gets one while there is neither a recipient nor a webhook."""
+    """Where notifications are sent. None are sent without a recipient and without a webhook."""
 
     recipients: Addresses = variable(
         "DELAYWATCH_ALERT_EMAIL",
-        "Who gets mail of a failed run and of what is new in a finished year, separated by commas, and from whom.",
+        "Recipients of mail about failed runs and new findings, separated by commas, and the sender.",
         default=(),
     )
     sender: Address | None = variable("DELAYWATCH_ALERT_FROM")  # None: the login at the server, or the first recipient
@@ -479,13 +446,13 @@ class AlertSettings(_Model):
     )
     webhook: Webhook | None = variable(
         "DELAYWATCH_ALERT_WEBHOOK",
-        "An address that takes what Slack's incoming webhooks take.",
+        "A URL that accepts the messages of Slack's incoming webhooks.",
         is_secret=True,
     )
 
     @property
     def is_configured(self) -> bool:
-        """Whether there is anybody to tell."""
+        """Whether a recipient or a webhook is set."""
         return bool(self.recipients or self.webhook)
 
     @override
@@ -495,7 +462,7 @@ class AlertSettings(_Model):
 
 
 class WatchSettings(_Model):
-    """What `health` looks at beside lake and warehouse, and what `sweep` may remove; None: not looked at, or kept.
+    """What `health` checks besides lake and warehouse, and what `sweep` may delete. None: not checked, or kept.
 
     log_folder: Airflow's logs of tasks. backup_record: JSON file about the last backups (stack/backup.sh).
     """
@@ -506,25 +473,25 @@ class WatchSettings(_Model):
     backup_record: Path | None = variable("DELAYWATCH_BACKUP_RECORD")
     expected_year: Year | None = variable(
         "DELAYWATCH_EXPECTED_YEAR",
-        "The year whose flights must be in bronze for /health to be well. Empty: the last one that is over.",
+        "The year that /health expects in bronze. Empty: the last year that is over.",
     )
     keep_logs_days: Count | None = variable(
         "DELAYWATCH_KEEP_LOGS_DAYS",
-        "What the DAG retention leaves, from 1 on: logs of tasks by days, pictures and flights in silver by years. "
+        "How much the DAG retention keeps, 1 or more: logs of tasks in days, plots and flights in silver in years. "
         "Empty: all.",
     )
     keep_plots_years: Count | None = variable("DELAYWATCH_KEEP_PLOTS_YEARS")
     keep_silver_years: Count | None = variable("DELAYWATCH_KEEP_SILVER_YEARS")
     backup: Place | None = variable(
         "DELAYWATCH_BACKUP",
-        "Where a daily backup is copied to: s3://bucket/prefix (private: a backup holds every secret), or the whole "
-        "path of a folder of this host, on another disk. The newest 7 are kept. Not the lake. The AWS_* keys above are "
-        "used for the bucket. Empty: off.",
+        "Where the daily backup is copied to: s3://bucket/prefix (private: a backup contains every secret) or the "
+        "absolute path of a folder of this host, on another disk. It must not be in the lake. The newest 7 copies are "
+        "kept. The AWS_* keys above are used for the bucket. Empty: off.",
     )
 
     @property
     def removes_anything(self) -> bool:
-        """Whether `sweep` may ever remove anything."""
+        """Whether `sweep` may delete anything."""
         return bool(self.keep_logs_days or self.keep_plots_years or self.keep_silver_years)
 
 
@@ -533,36 +500,36 @@ class EnvFile(Settings, AlertSettings, WatchSettings):
 
     admin_password: Password | None = variable(
         "DELAYWATCH_ADMIN_PASSWORD",
-        f"Of the user admin in Airflow and Superset, {MIN_PASSWORD_LENGTH} characters or more. It counts when the user "
-        "is made; later: make reset-password.",
+        f"Password of the user admin in Airflow and Superset, {MIN_PASSWORD_LENGTH} characters or more. It is used "
+        "when the user is created; to change it later, run make reset-password.",
         is_secret=True,
     )
-    jupyter_token: Password | None = variable("DELAYWATCH_JUPYTER_TOKEN", "What Jupyter asks for.", is_secret=True)
+    jupyter_token: Password | None = variable(
+        "DELAYWATCH_JUPYTER_TOKEN", "The token that Jupyter asks for.", is_secret=True
+    )
     reader: Postgres | None = variable(
         "DELAYWATCH_READER",
-        "A read-only login there for Superset and Jupyter, as URL. Empty: the login delaywatch_reader is made.",
+        "A read-only login there for Superset and Jupyter, as a URL. Empty: the login delaywatch_reader is created.",
         is_secret=True,
     )
     local: Switch | None = variable(
         "DELAYWATCH_LOCAL",
-        "0 switches the stack's own object store off and demands that lake and warehouse are given; Postgres stays for "
-        "Airflow and Superset.",
+        "0 switches off the stack's own object store; DELAYWATCH_LAKE and DELAYWATCH_WAREHOUSE must be set. Postgres "
+        "stays for Airflow and Superset.",
     )
     host: Host = variable(
         "DELAYWATCH_HOST",
-        "The name under which browsers reach this host; it stands in the certificate and in redirects. Empty: "
-        "localhost.",
+        "The host name that browsers use; it is in the certificate and in redirects. Empty: localhost.",
         default="localhost",
     )
     trusted_proxy: Network | None = variable(
         "DELAYWATCH_TRUSTED_PROXY",
-        "A load balancer in front, as a network such as 10.0.0.0/23: who the client is, is then what it says. Empty: "
-        "none.",
+        "The network of a load balancer in front, such as 10.0.0.0/23; clients are known by X-Forwarded-For. "
+        "Empty: none.",
     )
     bind: Bind | None = variable(
         "DELAYWATCH_BIND",
-        "The address on which ports are published. Empty: 127.0.0.1, this host alone; 0.0.0.0: every network that it "
-        "is in.",
+        "The address on which ports are published. Empty: 127.0.0.1, this host alone; 0.0.0.0: all its networks.",
     )
     http_port: Port = variable("DELAYWATCH_HTTP_PORT", "Empty: 80, which only redirects, and 443.", default=80)
     https_port: Port = variable("DELAYWATCH_HTTPS_PORT", default=443)
@@ -570,25 +537,24 @@ class EnvFile(Settings, AlertSettings, WatchSettings):
     logs: S3 | None = variable("DELAYWATCH_LOGS", "s3://bucket/prefix for the logs of tasks. Empty: a volume.")
     secrets_backend: ClassName | None = variable(
         "AIRFLOW_SECRETS_BACKEND",
-        "Where connections come from: a secrets backend by its class, and its arguments as a JSON object.",
+        "Where Airflow's connections come from: the class of a secrets backend, and its arguments as a JSON object.",
     )
     secrets_backend_kwargs: JsonObject | None = variable("AIRFLOW_SECRETS_BACKEND_KWARGS", is_secret=True)
     kaggle_token: KaggleToken | None = variable("DELAYWATCH_KAGGLE_TOKEN", is_secret=True)
     metrics: Web | None = variable(
         "DELAYWATCH_METRICS",
-        "Where Airflow's metrics go, an OpenTelemetry collector: http://host:4318. Empty: nowhere.",
+        "An OpenTelemetry collector for Airflow's metrics: http://host:4318. Empty: no metrics.",
     )
     uid: UserId | None = variable(
         "DELAYWATCH_UID",
-        "The number of the user on this host who owns notebooks/ (`id -u`), so that Jupyter may save there. Empty: "
-        "50000.",
+        "The ID of the user on this host who owns notebooks/ (`id -u`), so that Jupyter can save there. Empty: 50000.",
     )
 
     @field_validator("lake")
     @classmethod
     def _check_lake(cls, value: str) -> str:
         if value and not re.fullmatch(_S3, value):
-            raise ValueError("write s3://bucket or s3://bucket/prefix, without $ % ? # and blanks")
+            raise ValueError(_S3_HINT)
         return value
 
     @field_validator("warehouse")
@@ -597,22 +563,3 @@ class EnvFile(Settings, AlertSettings, WatchSettings):
         if value and not _is_postgres(value):
             raise ValueError(_POSTGRES_HINT)
         return value
-
-
-# The sections of .env.example: title, and the variables in their order. What is in none is not for `.env`.
-FORM = {
-    "Secrets. Empty: created at the first start, kept in the volume `secrets`, shown by `make password`.": (
-        "admin_password", "jupyter_token", "warehouse", "reader", "aws_access_key_id", "aws_secret_access_key",
-        "aws_session_token",
-    ),
-    "Lake and warehouse": ("local", "lake", "aws_region", "aws_endpoint_url"),
-    "Address": ("host", "trusted_proxy", "bind", "http_port", "https_port", "email"),
-    "Airflow": ("logs", "secrets_backend", "secrets_backend_kwargs", "threads"),
-    "Years from outside: the DAG fetch_bronze, `python -m utils fetch`": ("bts_url", "kaggle_url", "kaggle_token"),
-    "Watching. Nobody is told of anything while there is neither a recipient nor a webhook.": (
-        "recipients", "sender", "smtp", "webhook", "metrics", "expected_year", "keep_logs_days", "keep_plots_years",
-        "keep_silver_years",
-    ),
-    "Backup": ("backup",),
-    "Jupyter": ("uid",),
-}  # fmt: skip

@@ -5,7 +5,6 @@ The meaning of the entries lives with those who read them.
 
 from __future__ import annotations
 
-import errno
 import warnings
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +15,7 @@ from ruamel.yaml.error import MantissaNoDotYAML1_1Warning, MarkedYAMLError, YAML
 from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import Node
 
-from utils.errors import DelaywatchError, InvalidInput, Missing, Unavailable
+from utils.errors import InvalidInput, cannot_read
 
 Entries = TypeVar("Entries", dict[Any, Any], list[Any])
 
@@ -56,7 +55,7 @@ def read(path: Path, like: str, *, as_text: bool = False) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise _unreadable(error)(f"{path} cannot be read ({error.strerror}); give a file like {like}.") from error
+        raise cannot_read(path, error) from error
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path} is not UTF-8 text; save it as UTF-8.") from error
     yaml = YAML()
@@ -92,9 +91,3 @@ def entries(path: Path, node: Any, kind: type[Entries], shape: str, line: int = 
     if not isinstance(node, kind):
         raise InvalidInput(f"{path}, line {line}: lines must have the form `{shape}`.")
     return node
-
-
-def _unreadable(error: OSError) -> type[DelaywatchError]:
-    if error.errno == errno.ENOENT:
-        return Missing
-    return InvalidInput if error.errno in (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR) else Unavailable

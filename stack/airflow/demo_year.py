@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from utils import pipeline
 from utils.errors import DelaywatchError
+from utils.pipeline import status
 from utils.settings import Settings
 from utils.sources.bronze import put_bronze
 from utils.storage.lake import Lake
@@ -21,7 +21,7 @@ if __name__ == "__main__":
     try:
         settings = Settings.from_environment()
         if not Lake(settings).years():
-            if judged := ", ".join(map(str, pipeline.warehouse_rows(settings))):
+            if judged := ", ".join(map(str, status.warehouse_rows(settings))):
                 sys.stderr.write(
                     f"Warning: the lake is empty, but the warehouse has {judged}. If the lake's volume was lost, bring "
                     "it back (make restore) or put the years' CSV files there again; the dashboards still work.\n"

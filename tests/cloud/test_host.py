@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
-from stack.settings import Settings
+from stack.settings import StackSettings
 from tests.cloud import stacks, templates
 from tests.cloud.conftest import PATH, REGION, ROOT, Client, cli
 
@@ -133,7 +133,7 @@ def _current(tmp_path: Path) -> str:
 
 
 def test_the_settings_are_those_of_a_stack_whose_lake_and_warehouse_are_elsewhere(env: dict[str, str]) -> None:
-    found = Settings.from_environment(env)
+    found = StackSettings.from_environment(env)
 
     assert not found.is_lake_local
     assert (found.host, found.region, found.endpoint) == ("delays.example.com", REGION, None)

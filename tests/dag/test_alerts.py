@@ -208,7 +208,7 @@ def test_a_finished_year_is_told_once_and_a_dead_mail_server_does_not_fail_its_r
     assert text.startswith(f"*Delaywatch {YEAR}: ")
     assert f"/dags/flight_anomalies/runs/{run.run_id[:10]}" in text
     assert f"Lake: {lake.as_uri()}" in text
-    assert (lake / keys.told_key(YEAR)).is_file()
+    assert (lake / keys.alerts_key(YEAR)).is_file()
     assert "The mail server 127.0.0.1:1 did not take the message" in caplog.text
 
 

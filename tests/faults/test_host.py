@@ -123,7 +123,7 @@ def test_a_disk_that_fills_in_a_step_costs_no_object_and_once_there_is_space_the
 # a year alone need 30.
 CONFINED = """
 import resource, psutil
-from utils import pipeline
+from utils.pipeline import refine
 from utils.cli.app import app
 most = psutil.Process().memory_info().vms + (25 << 20)
 resource.setrlimit(resource.RLIMIT_AS, (most, most))

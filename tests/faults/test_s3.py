@@ -26,7 +26,6 @@ from utils.settings import Settings
 from utils.storage import bucket, keys
 from utils.storage.bucket import BucketStore
 from utils.storage.lake import Lake
-from utils.storage.url import open_store
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow  # in sum: `make test-faults` runs them, or pytest with the file's name
@@ -267,15 +266,15 @@ def test_an_upload_of_many_parts_that_is_cut_leaves_the_old_file_and_no_half_one
     (tmp_path / "large").write_bytes(BRONZE * 12)
     s3.cut(b"partNumber=2")
 
-    told = fault(lambda: open_store(settings).upload(tmp_path / "large", BRONZE_KEY))
+    told = fault(lambda: Lake(settings).store.upload(tmp_path / "large", BRONZE_KEY))
 
     assert f"broke the connection while writing {BRONZE_KEY}" in told
     s3.heal()
-    store = open_store(past_proxy)
+    store = Lake(past_proxy).store
     assert isinstance(store, BucketStore)
     assert store.get(BRONZE_KEY) == BRONZE
     assert "Uploads" not in store.client.list_multipart_uploads(Bucket=BUCKET)
-    open_store(settings).upload(tmp_path / "large", BRONZE_KEY)
+    Lake(settings).store.upload(tmp_path / "large", BRONZE_KEY)
     assert store.get(BRONZE_KEY) == BRONZE * 12
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests import steps
 from tests.bronze import csv_of, flight, year_of_flights
-from utils import pipeline
+from utils.pipeline import detect, refine
 from utils.settings import Settings
 from utils.storage.lake import Lake
 
@@ -27,11 +27,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         rejected = [flight(ORIGIN="", FL_DATE="2018-03-01")] if year == 2018 else []
         Lake(settings).store.put(f"01_bronze/{year}.csv", csv_of([*rows, *rejected]))
         Lake(settings).store.put(f"01_bronze/_{year}.csv.json", b"{}")  # the record beside a year that was fetched
-        pipeline.write_silver(settings, year)
-        pipeline.write_gold(settings, year)
+        refine.write_silver(settings, year)
+        refine.write_gold(settings, year)
         for detector in steps.DETECTORS:
-            pipeline.write_anomalies(settings, year, detector)
-        pipeline.explain(settings, year)
+            detect.write_anomalies(settings, year, detector)
+        detect.explain(settings, year)
     return settings
 
 

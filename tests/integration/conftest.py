@@ -105,6 +105,21 @@ def lake_settings(request: pytest.FixtureRequest) -> Settings:
 
 
 @pytest.fixture
+def login(warehouse: str) -> Iterator[Callable[[str], str]]:
+    """Make a login that is a member of the given role; the answer is its URL."""
+    names = []
+
+    def make(role: str) -> str:
+        names.append(f"login_{role}")
+        sql(warehouse, f"CREATE ROLE {names[-1]} LOGIN IN ROLE {role}")
+        return at(warehouse, username=names[-1])
+
+    yield make
+    for name in names:
+        sql(warehouse, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
+
+
+@pytest.fixture
 def ask_password_of(postgres: str) -> Iterator[Callable[[str], None]]:
     """From the call on, the server asks this login for its password, be there such a login or not yet."""
     (file,) = sql(postgres, "SHOW hba_file")[0]

@@ -23,7 +23,7 @@ WHERE = "Run: https://here/airflow"
 def test_a_finished_year_is_told_once_however_often_it_is_run(done: Settings) -> None:
     with webhook() as hook:
         for _ in range(2):
-            notifications.tell_year(done, AlertSettings(webhook=hook.url), YEAR, WHERE)
+            notifications.notify_year(done, AlertSettings(webhook=hook.url), YEAR, WHERE)
 
     (text,) = hook.texts
     assert text.startswith(f"*Delaywatch {YEAR}: ")
@@ -32,7 +32,7 @@ def test_a_finished_year_is_told_once_however_often_it_is_run(done: Settings) ->
 
 def test_the_closed_airports_of_the_year_are_told(done: Settings) -> None:
     with mail_server() as server:
-        notifications.tell_year(
+        notifications.notify_year(
             done, AlertSettings(recipients=("ops@here.org",), sender=None, smtp=f"smtp://{server.address}"), YEAR, WHERE
         )
 
@@ -46,24 +46,24 @@ def test_a_year_that_nobody_could_be_told_of_is_told_by_its_next_run(
 ) -> None:
     dead = AlertSettings(recipients=("ops@here.org",), sender=None, smtp="smtp://127.0.0.1:1")
 
-    notifications.tell_year(done, dead, YEAR, WHERE)
+    notifications.notify_year(done, dead, YEAR, WHERE)
 
     (said,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert "was not told: The mail server 127.0.0.1:1 did not take the message" in said
+    assert "was not sent: The mail server 127.0.0.1:1 did not take the message" in said
     with webhook() as hook:
-        notifications.tell_year(done, AlertSettings(webhook=hook.url), YEAR, WHERE)
+        notifications.notify_year(done, AlertSettings(webhook=hook.url), YEAR, WHERE)
     assert len(hook.texts) == 1
 
 
 def test_without_anybody_to_tell_the_lake_is_not_even_read() -> None:
-    notifications.tell_year(Settings(lake="file:///nowhere", warehouse=""), AlertSettings(), YEAR, WHERE)
+    notifications.notify_year(Settings(lake="file:///nowhere", warehouse=""), AlertSettings(), YEAR, WHERE)
 
 
 def test_a_damaged_record_of_what_was_told_is_named(done: Settings) -> None:
-    Lake(done).store.put(keys.told_key(YEAR), b"{}")
+    Lake(done).store.put(keys.alerts_key(YEAR), b"{}")
 
     with pytest.raises(DelaywatchError, match=f"05_alerts/{YEAR}.json in .* is damaged; delete it"):
-        notifications.tell_year(done, AlertSettings(webhook="http://127.0.0.1:1/"), YEAR, WHERE)
+        notifications.notify_year(done, AlertSettings(webhook="http://127.0.0.1:1/"), YEAR, WHERE)
 
 
 def utils(*line: str, **environ: str) -> Result:
@@ -100,4 +100,4 @@ def test_the_command_shows_what_a_year_would_tell_and_sends_nothing(done: Settin
     assert shown.exit_code == 0, shown.stderr
     assert f"The flights of {YEAR} are done" in shown.stdout
     assert hook.texts == []
-    assert not Lake(done).has(keys.told_key(YEAR))
+    assert not Lake(done).has(keys.alerts_key(YEAR))

@@ -15,9 +15,9 @@ import pytest
 
 from tests.bronze import Flight, csv_of, year_of_flights
 from tests.unprivileged import PREFIX, close, give
-from utils import pipeline
 from utils.errors import DelaywatchError
 from utils.layers import ingest
+from utils.pipeline import refine
 from utils.settings import Settings
 from utils.sources.bronze import put_bronze
 from utils.storage.folder import FolderSource, FolderStore
@@ -185,7 +185,7 @@ def test_a_file_with_fewer_flights_replaces_a_year_only_when_that_is_asked_for(
     folder_settings: Settings, tmp_path: Path, rows: list[Flight], named: str
 ) -> None:
     put_bronze(folder_settings, YEAR, file_of(tmp_path, GOOD))
-    pipeline.write_silver(folder_settings, YEAR)
+    refine.write_silver(folder_settings, YEAR)
     fewer = file_of(tmp_path, csv_of(rows), "fewer.csv")
 
     told = refusal(folder_settings, fewer, replace=True)

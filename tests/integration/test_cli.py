@@ -83,19 +83,19 @@ def test_a_year_that_the_lake_has_lost_is_still_shown_and_no_demo_year_takes_its
 def test_changed_settings_show_as_stale_until_detect_has_run(
     lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from utils import pipeline
+    from utils.pipeline import detect, inputs, refine, status
 
     settings = Settings(lake=lake.as_uri(), warehouse="", threads=1)
-    pipeline.write_silver(settings, 2015)
-    pipeline.write_gold(settings, 2015)
-    pipeline.write_anomalies(settings, 2015, "three_sigma")
+    refine.write_silver(settings, 2015)
+    refine.write_gold(settings, 2015)
+    detect.write_anomalies(settings, 2015, "three_sigma")
     changed = tmp_path / "detectors.yaml"
     changed.write_text("three_sigma:\n  threshold: 2.5\n")
-    monkeypatch.setattr(pipeline, "DETECTORS_FILE", changed)
+    monkeypatch.setattr(inputs, "DETECTORS_FILE", changed)
 
-    assert pipeline.status(settings)[0]["detectors"] == {"three_sigma": "stale"}
-    pipeline.write_anomalies(settings, 2015, "three_sigma")
-    assert pipeline.status(settings)[0]["detectors"] == {"three_sigma": "current"}
+    assert status.status(settings)[0]["detectors"] == {"three_sigma": "stale"}
+    detect.write_anomalies(settings, 2015, "three_sigma")
+    assert status.status(settings)[0]["detectors"] == {"three_sigma": "current"}
 
 
 def test_a_year_that_fails_does_not_keep_the_next_one_from_being_done(lake: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests import gold
-from tests.conftest import at, sql
+from tests.conftest import sql
 from utils import schemas
 from utils.cli import app as cli
 from utils.cli import feedback as command
@@ -202,21 +202,6 @@ def test_no_batch_replaces_what_people_said(handler: DBHandler) -> None:
 # --- who may ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def login(warehouse: str) -> Iterator[Callable[[str], str]]:
-    """Make a login that is a member of the given role; the answer is its URL."""
-    made = []
-
-    def make(role: str) -> str:
-        made.append(f"says_{role}")
-        sql(warehouse, f"CREATE ROLE {made[-1]} LOGIN IN ROLE {role}")
-        return at(warehouse, username=made[-1])
-
-    yield make
-    for name in made:
-        sql(warehouse, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
-
-
 def test_a_loader_gives_and_withdraws_feedback(handler: DBHandler, login: Callable[[str], str]) -> None:
     loader = DBHandler(login("flights_loader"))
 
@@ -231,7 +216,7 @@ def test_a_reader_sees_feedback_and_changes_none(
     """Sessions of a reader begin read-only; one that lifts that gets no further."""
     handler.give_feedback("JFK", STORM, "right", "", "ann")
     url = login("flights_reader")
-    sql(warehouse, f"ALTER ROLE says_flights_reader SET default_transaction_read_only = {is_read_only}")
+    sql(warehouse, f"ALTER ROLE login_flights_reader SET default_transaction_read_only = {is_read_only}")
     reader = DBHandler(url)
 
     changes: list[Callable[[], bool]] = [
@@ -240,7 +225,7 @@ def test_a_reader_sees_feedback_and_changes_none(
     ]
     for change in changes:
         kind = Unavailable if is_read_only else InvalidInput  # a server is read-only during a failover, too
-        with pytest.raises(kind, match=r"ser says_flights_reader.* feedback on JFK 2013-02-08"):
+        with pytest.raises(kind, match=r"ser login_flights_reader.* feedback on JFK 2013-02-08"):
             change()
 
     assert said(reader) == [("JFK", STORM, "right", "", "ann")]
@@ -421,7 +406,7 @@ def test_feedback_is_given_listed_and_withdrawn_from_the_command_line(handler: D
     assert today in {row[5] for row in listed[:2]}
     assert listed[2:] == [
         ["delaywatch", "0", "0", "–", "1", "1"],
-        ["three_sigma", "1", "0", "100 %", "0", "0"],
+        ["three_sigma", "1", "0", "100%", "0", "0"],
     ]
     assert withdrawn.stdout.splitlines()[0] == "JFK 2013-02-08: expected is withdrawn."
     assert said(handler) == [("LGA", STORM, "right", "", "bob")]

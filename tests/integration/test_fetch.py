@@ -22,8 +22,8 @@ from tests.bronze import cancelled, csv_of, flight, year_of_flights
 from tests.bureau import Answer, Bureau, bureau_line, month_csv, month_path, serving, year_of_zips, zip_of
 from tests.conftest import sql
 from tests.steps import run
-from utils import pipeline
 from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailable
+from utils.pipeline import refine
 from utils.settings import Settings
 from utils.sources import fetch, record
 from utils.sources.download import Patience
@@ -112,8 +112,8 @@ def test_the_bureaus_year_and_kaggles_become_the_same_silver_and_gold(settings: 
 
     silver = []
     for one in (settings, other):
-        pipeline.write_silver(one, 2023)
-        pipeline.write_gold(one, 2023)
+        refine.write_silver(one, 2023)
+        refine.write_gold(one, 2023)
         silver.append([part["sha256"] for part in Lake(one).manifest(2023)["parts"]])
     assert silver[0] == silver[1]
     assert Lake(settings).read_quality(2023)["rows_kept"] == 9 * 365
@@ -321,7 +321,9 @@ def test_a_damaged_zip_is_told_and_fetched_anew_the_next_time(settings: Settings
     damaged[whole.index(b".csv") + 40] ^= 255
     bureau.order(month_path(2015, 5), Answer(body=bytes(damaged)))
 
-    assert "is a damaged zip (" in str(refusal(settings))
+    told = refusal(settings)
+    assert isinstance(told, Unavailable)
+    assert "is a damaged zip (" in str(told)
 
     assert "2015-05.zip" not in in_scratch(settings)
     into_bronze(settings)
@@ -412,7 +414,7 @@ print(peak_kb() - before)
 """
     environment = {
         **os.environ,
-        "PYTHONPATH": str(Path(pipeline.__file__).parents[1]),
+        "PYTHONPATH": str(Path(fetch.__file__).parents[2]),
         "DELAYWATCH_LAKE": settings.lake,
         "DELAYWATCH_SCRATCH": str(settings.scratch),
         "DELAYWATCH_BTS_URL": settings.bts_url,
@@ -539,6 +541,19 @@ def test_two_versions_of_a_month_are_named_and_neither_is_taken(settings: Settin
     assert "again.zip are two different files of January 2015" in told
     assert "2015_1.csv" in told
     assert in_bronze(settings) == {}
+
+
+def test_a_damaged_zip_in_the_folder_must_be_replaced_by_a_person(settings: Settings, tmp_path: Path) -> None:
+    path = by_hand(tmp_path / "Downloads", range(1, 13)) / "download (2015-2).ZIP"
+    text = bytearray(zip_of(month_csv([flight(FL_DATE="2015-02-04")] * 9)))
+    place = bytes(text).index(b"PK\1\2") + 16  # the CRC in the directory
+    text[place] ^= 255
+    path.write_bytes(text)
+
+    told = refusal(settings, folder=path.parent)
+
+    assert isinstance(told, InvalidInput)
+    assert f"{path.name} is a damaged zip (" in str(told)
 
 
 def test_months_that_the_folder_lacks_are_named(settings: Settings, tmp_path: Path) -> None:

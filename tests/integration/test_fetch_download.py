@@ -219,7 +219,7 @@ def test_a_server_that_speaks_no_tls_is_told_so_without_more_tries(bureau: Burea
 
 @pytest.mark.parametrize("url", ["transtats.bts.gov/x.zip", "ftp://127.0.0.1/x.zip", "http://"])
 def test_an_address_that_is_none_is_told(tmp_path: Path, url: str) -> None:
-    with closing(Client(QUICK)) as client, pytest.raises(InvalidInput, match="is no address of the web"):
+    with closing(Client(QUICK)) as client, pytest.raises(InvalidInput, match="is not a web address"):
         client.download(url, tmp_path / "month.zip", accept)
 
 

@@ -23,12 +23,12 @@ from typer.testing import CliRunner, Result
 from tests.certificates import self_signed
 from tests.conftest import sql, wait_until
 from tests.steps import BRONZE_KEY, OTHER_BRONZE, YEAR
-from utils import pipeline
 from utils.cli import app as cli
 from utils.errors import DelaywatchError
 from utils.monitoring import health, health_page
 from utils.monitoring.health import Finding
 from utils.monitoring.health_page import Word
+from utils.pipeline import refine
 from utils.settings import Settings, WatchSettings
 from utils.storage.keys import anomalies_key
 from utils.storage.lake import Lake
@@ -101,7 +101,7 @@ def test_a_warehouse_without_a_row_of_gold_is_behind_the_lake(done: Settings) ->
 
 def test_a_new_file_whose_run_has_not_come_to_its_end_leaves_the_warehouse_behind(done: Settings) -> None:
     Lake(done).store.put(BRONZE_KEY, OTHER_BRONZE)
-    pipeline.write_silver(done, YEAR)
+    refine.write_silver(done, YEAR)
 
     behind = found(done)["warehouse"]
 
@@ -178,7 +178,7 @@ def test_a_disk_that_is_nearly_full_is_a_problem_by_a_given_figure(
     full = found(done)["disk"]
 
     assert not full.is_well
-    assert full.sentence.startswith("Only 5.4 GB (5 %) are free on the disk of ")
+    assert full.sentence.startswith("Only 5.4 GB (5%) are free on the disk of ")
     assert "`python -m utils sweep --dry-run`" in full.sentence
 
 

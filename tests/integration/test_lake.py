@@ -6,6 +6,8 @@ import errno
 import fcntl
 import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,11 +26,10 @@ from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailab
 from utils.settings import Settings
 from utils.storage import bucket, keys
 from utils.storage.bucket import BucketStore
-from utils.storage.folder import FolderStore
+from utils.storage.folder import FolderStore, folder_errors
 from utils.storage.lake import Lake
 from utils.storage.parquet import encode, write_parquet
 from utils.storage.stores import Source
-from utils.storage.url import open_store
 
 
 def sentence(call: object, *given: object) -> str:
@@ -194,6 +195,19 @@ def test_writing_equal_bytes_again_does_not_touch_the_file(folder_settings: Sett
     assert path.stat().st_mtime == 1
 
 
+def test_a_step_on_a_lake_in_a_folder_loads_no_library_of_others(folder_settings: Settings) -> None:
+    """boto3 alone takes 30 MB and 0.15 s of every task."""
+    heavy = {"alembic", "boto3", "pandas", "psycopg2", "requests", "scipy", "sqlalchemy"}
+    script = f"""
+import sys
+import utils.layers.ingest, utils.layers.quality, utils.storage.freshness, utils.storage.lake
+from utils.settings import Settings
+utils.storage.lake.Lake(Settings(lake={folder_settings.lake!r}, warehouse='')).years()
+sys.exit(", ".join({heavy} & set(sys.modules)) or None)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 @pytest.mark.parametrize("uri", ["/data", "file://", "s3:bucket", "http://x/y", "file://host/x", ""])
 def test_a_root_that_is_no_lake_is_refused(uri: str) -> None:
     assert "neither file:///folder nor s3://bucket" in sentence(Lake, Settings(lake=uri, warehouse=""))
@@ -207,7 +221,9 @@ def test_a_root_that_is_no_lake_is_refused(uri: str) -> None:
     ],
 )
 def test_a_name_that_would_be_cut_or_changed_is_refused(uri: str) -> None:
-    assert sentence(Lake, Settings(lake=uri, warehouse="")).startswith("DELAYWATCH_LAKE is ")
+    refused = sentence(lambda: Lake(Settings.from_environment({}, lake=uri, warehouse=None)))
+
+    assert refused.startswith("DELAYWATCH_LAKE is ")
 
 
 @pytest.mark.parametrize("name", ["team#1", "team?1", "team 1", "100%", "a%20b", "täm"])
@@ -222,7 +238,7 @@ def test_a_folder_of_any_name_is_a_lake_once_its_url_is_percent_encoded(tmp_path
 @given(st.text(st.sampled_from("ab/ #?%2035~\t"), min_size=1))
 def test_a_prefix_is_taken_literally_or_refused(prefix: str) -> None:
     try:
-        store = open_store(Settings(lake=f"s3://bucket/{prefix}", warehouse=""))
+        store = Lake(Settings.from_environment({}, lake=f"s3://bucket/{prefix}", warehouse=None)).store
     except DelaywatchError as refused:
         assert "DELAYWATCH_LAKE" in str(refused)
     else:
@@ -232,7 +248,7 @@ def test_a_prefix_is_taken_literally_or_refused(prefix: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1))
 def test_a_folder_is_the_one_that_its_url_encodes(name: str) -> None:
-    store = open_store(Settings(lake=(Path("/srv") / name).as_uri(), warehouse=""))
+    store = Lake(Settings(lake=(Path("/srv") / name).as_uri(), warehouse="")).store
 
     assert isinstance(store, FolderStore)
     assert store.root == Path("/srv") / name
@@ -317,8 +333,8 @@ def test_an_absent_layer_names_the_step_that_writes_it(lake: Lake) -> None:
 def test_a_fault_of_a_folder_is_an_error_of_the_kind_of_its_number(
     tmp_path: Path, number: int, kind: type[DelaywatchError]
 ) -> None:
-    with pytest.raises(kind, match=str(tmp_path)):
-        FolderStore(tmp_path).fail(OSError(number, os.strerror(number)), "writing a")
+    with pytest.raises(kind, match=str(tmp_path)), folder_errors(tmp_path, "writing a"):
+        raise OSError(number, os.strerror(number))
 
 
 @pytest.fixture
@@ -451,7 +467,7 @@ def test_a_folder_that_is_not_there_is_made(folder_settings: Settings) -> None:
 def test_a_bucket_that_aws_played_by_a_stub_does_not_have_is_left_to_the_operator(
     bucket_settings: Settings, endpoint: str | None
 ) -> None:
-    store = open_store(bucket_settings.replace(lake="s3://absent/x", aws_endpoint_url=endpoint))
+    store = Lake(bucket_settings.replace(lake="s3://absent/x", aws_endpoint_url=endpoint)).store
     assert isinstance(store, BucketStore)
     with Stubber(store.client) as aws:  # which answers one listing and refuses any other call
         aws.add_client_error("list_objects_v2", "NoSuchBucket", http_status_code=404)
@@ -512,13 +528,18 @@ def test_an_endpoint_that_does_not_answer_is_named(bucket_settings: Settings) ->
     assert "S3 at http://127.0.0.1:9 does not answer" in sentence(lake.bronze_years)
 
 
-def test_missing_credentials_are_named(bucket_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_aws", [False, True])
+def test_missing_credentials_are_named_and_may_still_come_from_the_role_of_a_machine_at_aws(
+    bucket_settings: Settings, monkeypatch: pytest.MonkeyPatch, is_aws: bool
+) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    lake = Lake(bucket_settings.replace(aws_access_key_id=None, aws_secret_access_key=None))
+    endpoint = None if is_aws else bucket_settings.aws_endpoint_url
+    no_keys = {"aws_access_key_id": None, "aws_secret_access_key": None}
 
-    assert "No S3 credentials for s3://" in sentence(lake.bronze_years)
+    with pytest.raises(Unavailable if is_aws else InvalidInput, match="No S3 credentials for s3://"):
+        Lake(bucket_settings.replace(**no_keys, aws_endpoint_url=endpoint)).bronze_years()
 
 
 def test_an_unknown_access_key_is_told_so(checking_keys: Settings) -> None:
@@ -546,7 +567,7 @@ def test_a_store_shows_no_secret(bucket_settings: Settings) -> None:
     settings = bucket_settings.replace(aws_secret_access_key="hush", warehouse="postgresql://u:hush@h/d")
 
     assert "hush" not in repr(settings)
-    assert "hush" not in repr(open_store(settings))
+    assert "hush" not in repr(Lake(settings).store)
 
 
 @pytest.mark.parametrize(
@@ -584,7 +605,7 @@ def test_https_to_a_server_that_speaks_plain_http_is_told_so(
 
 def test_an_upload_to_a_bucket_that_is_not_there_names_it(bucket_settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "2015.csv").write_bytes(b"x")
-    store = open_store(bucket_settings.replace(lake="s3://no-such-bucket/x"))
+    store = Lake(bucket_settings.replace(lake="s3://no-such-bucket/x")).store
 
     with pytest.raises(Missing, match="The bucket of the lake s3://no-such-bucket/x does not exist"):
         store.upload(tmp_path / "2015.csv", "01_bronze/2015.csv")
@@ -594,7 +615,7 @@ def test_an_upload_with_a_key_that_may_only_read_is_told_so(checking_keys: Setti
     (tmp_path / "2015.csv").write_bytes(b"x")
 
     assert "No permission on s3://" in sentence(
-        open_store(checking_keys).upload, tmp_path / "2015.csv", "01_bronze/2015.csv"
+        Lake(checking_keys).store.upload, tmp_path / "2015.csv", "01_bronze/2015.csv"
     )
 
 

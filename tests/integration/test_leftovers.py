@@ -25,16 +25,16 @@ from tests.steps import (
     files,
     rows,
 )
-from utils import pipeline
 from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError, InvalidInput, Missing, Unavailable
 from utils.layers import csv_reader
+from utils.pipeline import detect, inputs, publish, refine, status
 from utils.settings import Settings
 from utils.storage import keys
 from utils.storage.folder import FolderStore
 from utils.storage.lake import Lake
 
-DETECTORS_FILE = pipeline.DETECTORS_FILE
+DETECTORS_FILE = inputs.DETECTORS_FILE
 
 
 @pytest.fixture
@@ -42,14 +42,14 @@ def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of the detectors' settings, until the test writes it a copy."""
     file = tmp_path / "detectors.yaml"
     file.write_text(DETECTORS_FILE.read_text())
-    monkeypatch.setattr(pipeline, "DETECTORS_FILE", file)
+    monkeypatch.setattr(inputs, "DETECTORS_FILE", file)
     return file
 
 
 def replace_gold(settings: Settings) -> None:
     Lake(settings).store.put(BRONZE_KEY, OTHER_BRONZE)
-    pipeline.write_silver(settings, YEAR)
-    pipeline.write_gold(settings, YEAR)
+    refine.write_silver(settings, YEAR)
+    refine.write_gold(settings, YEAR)
 
 
 @pytest.mark.parametrize("step", ["explain", "upsert", "plots", "publish"])
@@ -60,30 +60,30 @@ def test_published_verdicts_of_older_gold_are_refused(done: Settings, step: str)
     with pytest.raises(Missing, match=r"detector=delaywatch/.* made from another .*; run the detect step of 2015"):
         STEPS[step](done)
     assert sql(done.warehouse, "SELECT xmin::text, * FROM flights.airport_days ORDER BY 2, 3") == before
-    assert set(pipeline.status(done)[0]["detectors"].values()) == {"stale"}
+    assert set(status.status(done)[0]["detectors"].values()) == {"stale"}
 
 
 def test_other_verdicts_of_older_gold_leave_the_warehouse_and_the_page(done: Settings) -> None:
     assert detectors_in(done.warehouse) == list(DETECTORS)
     assert b"three_sigma" in (Lake(done).store.get(keys.year_page_key(YEAR)) or b"")
     replace_gold(done)
-    pipeline.write_anomalies(done, YEAR, "delaywatch")
+    detect.write_anomalies(done, YEAR, "delaywatch")
     for step in ("explain", "upsert", "plots", "publish"):
         STEPS[step](done)
 
     assert detectors_in(done.warehouse) == ["delaywatch"]
     assert b"three_sigma" not in (Lake(done).store.get(keys.year_page_key(YEAR)) or b"")
-    assert pipeline.status(done)[0]["detectors"] == {
+    assert status.status(done)[0]["detectors"] == {
         "delaywatch": "current", "three_sigma": "stale",
     }  # fmt: skip
 
 
 def test_verdicts_that_were_made_again_from_the_same_gold_stay_published(done: Settings) -> None:
-    pipeline.write_silver(done, YEAR)
-    pipeline.write_gold(done, YEAR)
-    pipeline.write_anomalies(done, YEAR, "delaywatch")
-    pipeline.explain(done, YEAR)
-    pipeline.upsert(done, YEAR)
+    refine.write_silver(done, YEAR)
+    refine.write_gold(done, YEAR)
+    detect.write_anomalies(done, YEAR, "delaywatch")
+    detect.explain(done, YEAR)
+    publish.upsert(done, YEAR)
 
     assert detectors_in(done.warehouse) == list(DETECTORS)
 
@@ -92,7 +92,7 @@ def test_verdicts_that_were_made_again_from_the_same_gold_stay_published(done: S
 def test_reasons_of_other_verdicts_are_refused(done: Settings, settings_file: Path, step: str) -> None:
     before = rows(done)
     settings_file.write_text(DETECTORS_FILE.read_text().replace("past_only: false", "past_only: true"))
-    pipeline.write_anomalies(done, YEAR, "delaywatch")
+    detect.write_anomalies(done, YEAR, "delaywatch")
 
     told = r"anomaly_reasons\.parquet in .* was made from another file of verdicts .*; run the explain step of 2015"
     with pytest.raises(Missing, match=told):
@@ -122,7 +122,7 @@ def test_verdicts_without_their_reasons_are_shown_as_unexplained(done: Settings,
     settings_file.write_text(DETECTORS_FILE.read_text().replace("past_only: false", "past_only: true"))
     STEPS["detect"](done)
 
-    assert pipeline.status(done)[0]["detectors"] == {"delaywatch": "unexplained", "three_sigma": "current"}
+    assert status.status(done)[0]["detectors"] == {"delaywatch": "unexplained", "three_sigma": "current"}
 
 
 def test_a_page_is_not_written_of_verdicts_that_the_warehouse_does_not_have(
@@ -130,7 +130,7 @@ def test_a_page_is_not_written_of_verdicts_that_the_warehouse_does_not_have(
 ) -> None:
     before = files(done)[keys.year_page_key(YEAR)]
     settings_file.write_text(DETECTORS_FILE.read_text().replace("threshold: 3", "threshold: 2"))
-    pipeline.write_anomalies(done, YEAR, "three_sigma")
+    detect.write_anomalies(done, YEAR, "three_sigma")
 
     told = r"anomalies of three_sigma: 1095 in gold, 0 in the warehouse.*run the upsert step again"
     with pytest.raises(DelaywatchError, match=told):
@@ -153,18 +153,18 @@ def test_tables_that_are_gone_are_made_by_the_first_step_that_needs_them(done: S
     sql(done.warehouse, "DROP SCHEMA flights CASCADE")
 
     with pytest.raises(Missing, match=r"lacks .*`python -m utils prepare`"):
-        pipeline.status(done)
+        status.status(done)
     STEPS["explain"](done)
     STEPS["upsert"](done)
 
-    assert set(pipeline.status(done)[0]["detectors"].values()) == {"current"}
+    assert set(status.status(done)[0]["detectors"].values()) == {"current"}
 
 
 def test_reasons_that_are_not_there_are_named_with_the_step_that_makes_them(done: Settings) -> None:
     Lake(done).store.delete([keys.explanation_key(YEAR, "events")])
 
     with pytest.raises(Missing, match=r"events\.parquet is not in .*; run the explain step of 2015"):
-        pipeline.upsert(done, YEAR)
+        publish.upsert(done, YEAR)
 
 
 def test_other_settings_are_shown_as_stale_and_brought_in_by_detection_alone(
@@ -174,11 +174,11 @@ def test_other_settings_are_shown_as_stale_and_brought_in_by_detection_alone(
     settings_file.write_text(DETECTORS_FILE.read_text().replace("threshold: 3", "threshold: 2"))
     before = sql(done.warehouse, "SELECT count(*) FROM flights.agg_dep_delay_by_date WHERE is_anomaly_three_sigma")
 
-    assert pipeline.status(done)[0]["detectors"] == {"delaywatch": "current", "three_sigma": "stale"}
-    pipeline.write_anomalies(done, YEAR, "three_sigma")
-    pipeline.upsert(done, YEAR)
+    assert status.status(done)[0]["detectors"] == {"delaywatch": "current", "three_sigma": "stale"}
+    detect.write_anomalies(done, YEAR, "three_sigma")
+    publish.upsert(done, YEAR)
 
-    assert pipeline.status(done)[0]["detectors"] == {"delaywatch": "current", "three_sigma": "current"}
+    assert status.status(done)[0]["detectors"] == {"delaywatch": "current", "three_sigma": "current"}
     after = sql(done.warehouse, "SELECT count(*) FROM flights.agg_dep_delay_by_date WHERE is_anomaly_three_sigma")
     assert after > before
     assert silver.items() <= files(done).items()
@@ -191,11 +191,11 @@ def test_an_expected_day_makes_verdicts_stale_and_is_judged_but_not_learnt_from(
     with closing(DBHandler(done.warehouse)) as handler:
         handler.give_feedback("JFK", date(2015, 3, 3), "expected", "air show", "ana")
 
-    assert set(pipeline.status(done)[0]["detectors"].values()) == {"stale"}
+    assert set(status.status(done)[0]["detectors"].values()) == {"stale"}
     for step in ("detect", "explain", "upsert", "plots", "publish"):
         STEPS[step](done)
 
-    assert set(pipeline.status(done)[0]["detectors"].values()) == {"current"}
+    assert set(status.status(done)[0]["detectors"].values()) == {"current"}
     ((_, _, expected),) = sql(done.warehouse, jfk)
     ((of_the_others,),) = sql(done.warehouse, f"{mean} AND fl_date <> '2015-03-03'")
     assert expected == pytest.approx(of_the_others, rel=1e-6)
@@ -227,19 +227,19 @@ def test_a_detector_that_this_release_does_not_have_leaves_the_warehouse(done: S
 
     with pytest.raises(DelaywatchError, match=r"anomalies of retired: 0 in gold, 1095 in the warehouse"):
         STEPS["publish"](done)
-    pipeline.upsert(done, YEAR)
+    publish.upsert(done, YEAR)
     STEPS["publish"](done)
 
     assert detectors_in(done.warehouse) == list(DETECTORS)
-    assert pipeline.status(done)[0]["detectors"]["retired"] == "stale"
+    assert status.status(done)[0]["detectors"]["retired"] == "stale"
 
 
 def test_gold_of_older_silver_is_not_published_beside_the_new_quality_report(done: Settings) -> None:
     Lake(done).store.put(BRONZE_KEY, OTHER_BRONZE)
-    pipeline.write_silver(done, YEAR)
+    refine.write_silver(done, YEAR)
 
     with pytest.raises(Missing, match=r"airport_days\.parquet in .* made from another silver .*; run the gold step"):
-        pipeline.upsert(done, YEAR)
+        publish.upsert(done, YEAR)
 
 
 def test_wherever_writing_silver_fails_the_warehouse_gets_the_old_year_or_a_sentence(
@@ -254,13 +254,13 @@ def test_wherever_writing_silver_fails_the_warehouse_gets_the_old_year_or_a_sent
         with monkeypatch.context() as patched:
             fail_after(patience, patched)
             try:
-                pipeline.write_silver(done, YEAR)
+                refine.write_silver(done, YEAR)
             except DelaywatchError as error:
                 assert str(error) == "The lake is gone."
             else:
                 break
         try:
-            pipeline.upsert(done, YEAR)
+            publish.upsert(done, YEAR)
         except DelaywatchError as error:
             told.append(str(error).partition("; ")[2])
         else:
@@ -268,9 +268,9 @@ def test_wherever_writing_silver_fails_the_warehouse_gets_the_old_year_or_a_sent
             assert before.items() <= (files(done) | {BRONZE_KEY: BRONZE}).items()
             assert everything(done).items() >= {key: rows[key] for key in ("airport_days", "bronze_quality")}.items()
         store.put(BRONZE_KEY, BRONZE)
-        pipeline.write_silver(done, YEAR)
+        refine.write_silver(done, YEAR)
         assert files(done) == before
-        pipeline.upsert(done, YEAR)
+        publish.upsert(done, YEAR)
         assert everything(done) == rows
 
     assert told == [
@@ -305,10 +305,10 @@ def test_a_damaged_manifest_is_named_and_mended_by_the_silver_step(done: Setting
     Lake(done).store.put(keys.manifest_key(YEAR), damaged)
 
     told = r"year=2015/_manifest\.json in .* is damaged; delete it and run the silver step of 2015 again\."
-    for step in (STEPS["gold"], STEPS["upsert"], STEPS["publish"], pipeline.status):
+    for step in (STEPS["gold"], STEPS["upsert"], STEPS["publish"], status.status):
         with pytest.raises(InvalidInput, match=told):
             step(done)
-    pipeline.write_silver(done, YEAR)
+    refine.write_silver(done, YEAR)
     assert files(done) == before
 
 
@@ -317,9 +317,9 @@ def test_a_damaged_quality_report_is_named_and_mended_by_the_silver_step(done: S
     Lake(done).store.put(keys.quality_key(YEAR), b'{"year": 20')
 
     for step in ("upsert", "publish"):
-        with pytest.raises(InvalidInput, match=r"quality\.json in .* is damaged .*; run the silver step of 2015 again"):
+        with pytest.raises(Missing, match=r"quality\.json in .* not the report .*; run the silver step of 2015 again"):
             STEPS[step](done)
-    pipeline.write_silver(done, YEAR)
+    refine.write_silver(done, YEAR)
     assert files(done) == before
 
 
@@ -327,13 +327,13 @@ def test_a_part_that_was_cut_is_written_again_and_a_whole_one_is_not(
     done: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(csv_reader, "PIECE_BYTES", len(BRONZE) // 12)
-    pipeline.write_silver(done, YEAR)
+    refine.write_silver(done, YEAR)
     before = files(done)
     root = Path(unquote(urlsplit(done.lake).path))
     cut, whole = Lake(done).silver_parts(YEAR)[:2]
     untouched = (root / whole).stat()
     (root / cut).write_bytes((before[cut] or b"")[:300])
-    pipeline.write_silver(done, YEAR)
+    refine.write_silver(done, YEAR)
 
     assert files(done) == before
     assert ((root / whole).stat().st_ino, (root / whole).stat().st_mtime_ns) == (
@@ -344,7 +344,7 @@ def test_a_part_that_was_cut_is_written_again_and_a_whole_one_is_not(
 
 def test_upsert_logs_one_line_that_says_what_changed(done: Settings, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "utils")
-    pipeline.upsert(done, YEAR)
+    publish.upsert(done, YEAR)
 
     (line,) = caplog.messages
     assert line.startswith(
@@ -355,7 +355,7 @@ def test_upsert_logs_one_line_that_says_what_changed(done: Settings, caplog: pyt
 def test_detectors_in_processes_of_their_own_write_what_one_process_writes(done: Settings) -> None:
     before = files(done)
 
-    pipeline.write_all_anomalies(done.replace(threads=2), YEAR, DETECTORS)
+    detect.write_all_anomalies(done.replace(threads=2), YEAR, DETECTORS)
 
     assert files(done) == before
 
@@ -370,7 +370,5 @@ def test_a_process_of_a_detector_that_the_system_kills_is_named_and_old_verdicts
                 child.kill()
 
     with pytest.raises(Unavailable, match=f"The system ended a process that ran a detector on {YEAR}"):
-        pipeline.write_all_anomalies(
-            done.replace(threads=2), YEAR, ["three_sigma", "isolation_forest"], kill_the_others
-        )
+        detect.write_all_anomalies(done.replace(threads=2), YEAR, ["three_sigma", "isolation_forest"], kill_the_others)
     assert files(done) == before

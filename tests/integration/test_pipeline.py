@@ -11,10 +11,11 @@ from tests.bronze import csv_of, flight, year_of_flights
 from tests.conftest import sql
 from tests.integration.conftest import BUCKET_WHEN_SLOW
 from tests.steps import BRONZE, BRONZE_KEY, CLOSED, OTHER_BRONZE, STEPS, YEAR, everything, files, run
-from utils import detectors, pipeline
+from utils import detectors
 from utils.db_handler import DBHandler
-from utils.errors import DelaywatchError
+from utils.errors import DelaywatchError, Missing
 from utils.layers import gold
+from utils.pipeline import refine
 from utils.settings import Settings
 from utils.storage import keys
 from utils.storage.lake import Lake
@@ -56,7 +57,7 @@ def test_a_year_goes_from_bronze_to_the_warehouse_and_the_page(settings: Setting
 def test_the_sums_beside_silver_are_those_of_silver(lake_settings: Settings) -> None:
     lake = Lake(lake_settings)
     lake.store.put(BRONZE_KEY, BRONZE)
-    pipeline.write_silver(lake_settings, YEAR)
+    refine.write_silver(lake_settings, YEAR)
 
     assert gold.sums_of(lake.read_silver(YEAR), YEAR).equals(lake.read_sums(YEAR))
 
@@ -64,14 +65,14 @@ def test_the_sums_beside_silver_are_those_of_silver(lake_settings: Settings) -> 
 def test_sums_of_another_silver_are_refused_by_the_gold_step(lake_settings: Settings) -> None:
     store = Lake(lake_settings).store
     store.put(BRONZE_KEY, BRONZE)
-    pipeline.write_silver(lake_settings, YEAR)
+    refine.write_silver(lake_settings, YEAR)
     sums = store.get(keys.sums_key(YEAR)) or b""
     store.put(BRONZE_KEY, OTHER_BRONZE)
-    pipeline.write_silver(lake_settings, YEAR)
+    refine.write_silver(lake_settings, YEAR)
     store.put(keys.sums_key(YEAR), sums)
 
-    with pytest.raises(DelaywatchError, match=re.escape(keys.sums_key(YEAR))):
-        pipeline.write_gold(lake_settings, YEAR)
+    with pytest.raises(Missing, match=re.escape(keys.sums_key(YEAR))):
+        refine.write_gold(lake_settings, YEAR)
 
 
 def test_running_a_year_twice_changes_no_byte_and_no_row(settings: Settings) -> None:
@@ -109,11 +110,11 @@ def test_silver_does_not_depend_on_the_order_in_which_years_are_run(folder_setti
     store = Lake(folder_settings).store
     store.put(BRONZE_KEY, BRONZE)
     store.put("01_bronze/2016.csv", csv_of(year_of_flights(2016, {"JFK": 6, "LGA": 6})))
-    pipeline.write_silver(folder_settings, 2016)
+    refine.write_silver(folder_settings, 2016)
     alone = store.get(keys.quality_key(2016))
-    pipeline.write_silver(folder_settings, YEAR)
-    pipeline.write_gold(folder_settings, YEAR)
-    pipeline.write_silver(folder_settings, 2016)
+    refine.write_silver(folder_settings, YEAR)
+    refine.write_gold(folder_settings, YEAR)
+    refine.write_silver(folder_settings, 2016)
 
     assert store.get(keys.quality_key(2016)) == alone
 
@@ -159,12 +160,12 @@ BROKEN = {
 def test_a_broken_file_leaves_the_year_as_it_was(lake_settings: Settings, kind: str) -> None:
     store = Lake(lake_settings).store
     store.put(BRONZE_KEY, BRONZE)
-    pipeline.write_silver(lake_settings, YEAR)
+    refine.write_silver(lake_settings, YEAR)
     before = files(lake_settings)
     store.put(BRONZE_KEY, BROKEN[kind])
 
     with pytest.raises(DelaywatchError, match=r"01_bronze/2015\.csv"):
-        pipeline.write_silver(lake_settings, YEAR)
+        refine.write_silver(lake_settings, YEAR)
     assert files(lake_settings) == before | {BRONZE_KEY: BROKEN[kind]}
 
 

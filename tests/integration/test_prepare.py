@@ -11,9 +11,11 @@ import pytest
 from tests.command import utils
 from tests.conftest import at, sql
 from tests.integration.conftest import BUCKET_WHEN_SLOW
-from utils import detectors, pipeline
+from utils import detectors
 from utils.db_handler import TABLES
 from utils.errors import DelaywatchError
+from utils.pipeline import inputs
+from utils.pipeline import prepare as pipeline
 from utils.settings import CREDENTIALS, Settings
 from utils.storage.lake import Lake
 
@@ -82,7 +84,7 @@ def test_an_empty_lake_and_an_empty_database_are_made_ready_for_dashboards(
     view = sql(login, "SELECT * FROM flights.agg_dep_delay_by_date")
     names = sql(login, "SELECT attname FROM pg_attribute WHERE attrelid = 'flights.agg_dep_delay_by_date'::regclass")
     assert view == []
-    flags = {f"is_anomaly_{name}" for name in detectors.read_settings(pipeline.DETECTORS_FILE)}
+    flags = {f"is_anomaly_{name}" for name in detectors.read_settings(inputs.DETECTORS_FILE)}
     assert {name for (name,) in names} >= {"id", "origin", "fl_date", "verdict", "severity", *flags}
     assert [sql(login, f"SELECT count(*) FROM flights.{table}") for table in TABLES] == [[(0,)]] * len(TABLES)
     assert "hush" not in done.stdout + done.stderr
@@ -192,7 +194,7 @@ def test_a_mistake_in_detectors_yaml_is_told_before_anything_is_made(
     folder_settings: Settings, empty_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "detectors.yaml").write_text("three_sigmas: {}\n")
-    monkeypatch.setattr(pipeline, "DETECTORS_FILE", tmp_path / "detectors.yaml")
+    monkeypatch.setattr(inputs, "DETECTORS_FILE", tmp_path / "detectors.yaml")
 
     with pytest.raises(DelaywatchError, match="there is no detector three_sigmas"):
         pipeline.prepare(folder_settings.replace(warehouse=empty_database), None)

@@ -131,6 +131,8 @@ def test_tables_of_an_older_or_unknown_revision_are_refused_and_the_commands_reb
     sql(former, f"UPDATE flights.alembic_version SET version_num = '{revision}'")
     if revision is None:
         sql(former, "DELETE FROM flights.alembic_version")
+        if has_feedback:
+            sql(former, "DROP TABLE flights.airport_days CASCADE")
     if not has_feedback:  # as revision 0001 was
         sql(former, "DROP VIEW flights.agg_dep_delay_by_date, flights.detector_feedback", "DROP TABLE flights.feedback")
     handler = DBHandler(former)

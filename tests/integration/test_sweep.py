@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.steps import YEAR, everything, files, run
-from utils import pipeline
 from utils.cli import app as cli
 from utils.errors import DelaywatchError
 from utils.monitoring.retention import sweep
+from utils.pipeline import detect, plots, publish, refine
 from utils.settings import Settings, WatchSettings
 from utils.storage.lake import Lake
 
@@ -76,11 +76,11 @@ def test_verdicts_page_and_warehouse_of_a_swept_year_can_be_made_anew_without_it
     before = files(two_years)
 
     sweep(two_years, KEEP_ONE, NOW)
-    pipeline.write_gold(two_years, YEAR)
-    pipeline.write_anomalies(two_years, YEAR, "delaywatch")
-    pipeline.upsert(two_years, YEAR)
-    pipeline.write_plots(two_years, YEAR)
-    pipeline.publish(two_years, YEAR, "again", NOW)
+    refine.write_gold(two_years, YEAR)
+    detect.write_anomalies(two_years, YEAR, "delaywatch")
+    publish.upsert(two_years, YEAR)
+    plots.write_plots(two_years, YEAR)
+    publish.publish(two_years, YEAR, "again", NOW)
 
     after = files(two_years)
     assert kinds(set(before) - set(after)) == {"02_silver/flights"}
@@ -91,7 +91,7 @@ def test_reasons_of_a_swept_year_ask_for_its_silver_step(two_years: Settings) ->
     sweep(two_years, KEEP_ONE, NOW)
 
     with pytest.raises(DelaywatchError, match=rf"is no longer in .*; run the silver step of {YEAR} again"):
-        pipeline.explain(two_years, YEAR)
+        detect.explain(two_years, YEAR)
 
 
 def test_a_run_of_a_swept_year_brings_back_every_byte(two_years: Settings) -> None:

@@ -162,21 +162,6 @@ def test_a_schema_flights_of_somebody_else_is_named_and_the_sql_helps(empty_data
 # --- roles ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def login(warehouse: str) -> Iterator[Callable[[str], str]]:
-    """Make a login that is a member of the given role; the answer is its URL."""
-    names = []
-
-    def make(role: str) -> str:
-        names.append(f"login_{role}")
-        sql(warehouse, f"CREATE ROLE {names[-1]} LOGIN IN ROLE {role}")
-        return at(warehouse, username=names[-1])
-
-    yield make
-    for name in names:
-        sql(warehouse, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
-
-
 def test_a_reader_reads_the_view_and_is_told_that_it_is_read_only(warehouse: str, login: Callable[[str], str]) -> None:
     DBHandler(warehouse).upsert("airport_days", THREE, 2018)
     DBHandler(warehouse).publish_view(["three_sigma"], "three_sigma")

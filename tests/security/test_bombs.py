@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.bronze import HEADER, csv_of, flight
-from utils import detectors, pipeline
+from utils import detectors
 from utils.analysis import exclusions
 from utils.errors import DelaywatchError
 from utils.layers.csv_reader import StreamReader
+from utils.pipeline import refine
 from utils.settings import Settings
 from utils.sources import archive
 from utils.storage.folder import FolderSource
@@ -65,7 +66,7 @@ def test_a_small_gzip_of_very_much_text_is_read_piece_by_piece(tmp_path: Path) -
     read = 0
     with closing(FolderSource(str(path), path)) as source, watched() as peak:
         reader = StreamReader(source)
-        reader.header()
+        reader.read_header()
         while part := reader.next_part():
             read += sum(map(len, part))
 
@@ -76,12 +77,12 @@ def test_a_small_gzip_of_very_much_text_is_read_piece_by_piece(tmp_path: Path) -
 def test_a_gzip_that_is_cut_anywhere_is_read_as_before_or_refused(tmp_path: Path) -> None:
     """Also where the piece that is unpacked at a time ends together with what there is to unpack."""
     text, path = b"2015\n" * (2 * MB), tmp_path / "2015.csv.gz"
-    whole = gzip.compress(b"FL_DATE\n" + text) + gzip.compress(text) + b"\0" * 512
+    whole = gzip.compress((",".join(HEADER) + "\n").encode() + text) + gzip.compress(text) + b"\0" * 512
     path.write_bytes(whole)
 
     with closing(FolderSource(str(path), path)) as source:
         reader = StreamReader(source)
-        reader.header()
+        reader.read_header()
         read = b"".join(block for part in iter(reader.next_part, None) for block in part)
 
     assert read == text + text
@@ -97,7 +98,7 @@ def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(settings: S
     Lake(settings).store.put(f"01_bronze/2015.{ending}", text)
 
     with watched() as peak, pytest.raises(DelaywatchError, match=f"2015.{ending} has a line of more than 32 MB"):
-        pipeline.write_silver(settings, 2015)
+        refine.write_silver(settings, 2015)
 
     assert peak.bytes < 120 * MB
 
@@ -108,7 +109,7 @@ def test_a_file_that_is_one_long_line_is_told_to_name_its_columns(settings: Sett
     Lake(settings).store.put(f"01_bronze/2015.{ending}", gzip.compress(text) if ending == "csv.gz" else text)
 
     with pytest.raises(DelaywatchError, match="begins with a line of more than 131,072 bytes"):
-        pipeline.write_silver(settings, 2015)
+        refine.write_silver(settings, 2015)
 
 
 @pytest.mark.parametrize("column", ["CANCELLATION_CODE", "FL_DATE", "DEP_DELAY"])
@@ -117,7 +118,7 @@ def test_a_field_of_any_length_costs_its_row_only(settings: Settings, column: st
     rows = [flight(OP_CARRIER_FL_NUM=str(number)) for number in range(400)]
     Lake(settings).store.put("01_bronze/2015.csv", csv_of([*rows, flight(**{column: value}), flight()]))
 
-    pipeline.write_silver(settings, 2015)
+    refine.write_silver(settings, 2015)
 
     quality = Lake(settings).read_quality(2015)
     assert quality["rows_kept"] == 401

@@ -150,7 +150,7 @@ def test_messages_carry_hostile_columns_as_text(attacked: Settings) -> None:
         alerts = AlertSettings(
             recipients=("ops@here.org",), sender=None, smtp=f"smtp://{server.address}", webhook=hook.url
         )
-        notifications.tell_year(attacked, alerts, YEAR, "Lake: here")
+        notifications.notify_year(attacked, alerts, YEAR, "Lake: here")
 
     (posted,), (mail,) = hook.texts, server.mails
     assert "&lt;img src=x onerror=alert(1)&gt;, {{ 7*7 }}" in posted

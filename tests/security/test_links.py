@@ -10,8 +10,8 @@ import pytest
 
 from tests.bronze import csv_of, flight
 from tests.bureau import Bureau, serving
-from utils import pipeline
 from utils.errors import DelaywatchError
+from utils.pipeline import refine
 from utils.settings import Settings
 from utils.sources import fetch
 from utils.sources.download import Patience
@@ -140,7 +140,7 @@ def test_a_linked_csv_is_read_which_is_how_the_demo_takes_a_file_of_any_size(
     (tmp_path / "my-2015.csv").write_bytes(BRONZE)
     link(settings, "01_bronze/2015.csv", tmp_path / "my-2015.csv")
 
-    pipeline.write_silver(settings, 2015)
+    refine.write_silver(settings, 2015)
 
     assert Lake(settings).manifest(2015)["rows"] == 3
 
@@ -152,7 +152,7 @@ def test_a_link_to_a_secret_shows_nothing_of_it(
     link(settings, "01_bronze/2015.csv", tmp_path / "warehouse_url")
 
     with pytest.raises(DelaywatchError, match="separated by commas, but it names none of them") as refused:
-        pipeline.write_silver(settings, 2015)
+        refine.write_silver(settings, 2015)
 
     assert "s3cret" not in str(refused.value) + caplog.text
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stack import settings as stack_settings
+from stack.settings import StackSettings
 from tests.bureau import Answer, Bureau, serving
 from tests.receivers import mail_server, webhook
 from utils.db_handler import DBHandler
@@ -52,7 +52,7 @@ def watch_settings(tmp_path: Path) -> WatchSettings:
     return WatchSettings.from_environment({"DELAYWATCH_AIRFLOW_DATABASE_FILE": str(tmp_path / "url")})
 
 
-def settings_of_the_stack(tmp_path: Path) -> stack_settings.Settings:
+def settings_of_the_stack(tmp_path: Path) -> StackSettings:
     secret = {
         "AIRFLOW_SECRETS_BACKEND": "a.Backend",
         "AIRFLOW_SECRETS_BACKEND_KWARGS": json.dumps({"key": HUSH}),
@@ -64,7 +64,7 @@ def settings_of_the_stack(tmp_path: Path) -> stack_settings.Settings:
         "DELAYWATCH_READER": f"postgresql://reader:{HUSH}@host/warehouse",
         "DELAYWATCH_WAREHOUSE": f"postgresql://loader:{HUSH}@host/warehouse",
     }
-    return stack_settings.Settings.from_environment(
+    return StackSettings.from_environment(
         secret | {"DELAYWATCH_LAKE": "s3://lake", "AWS_DEFAULT_REGION": "eu-central-1"}
     )
 
@@ -155,9 +155,7 @@ def kaggle_token_is_none(tmp_path: Path) -> None:
 
 
 def setting_of_the_stack_is_wrong() -> None:
-    stack_settings.Settings.from_environment(
-        {"DELAYWATCH_WAREHOUSE": f"postgresql://loader:{HUSH}@host:many/warehouse"}
-    )
+    StackSettings.from_environment({"DELAYWATCH_WAREHOUSE": f"postgresql://loader:{HUSH}@host:many/warehouse"})
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,10 @@ from sklearn.metrics import average_precision_score
 
 from tests.bronze import Flight, csv_of, flight, year_of_flights
 from tests.conftest import at, sql
-from utils import detectors, pipeline
+from utils import detectors
 from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError
+from utils.pipeline import detect, inputs, plots, publish, refine
 from utils.settings import Settings
 from utils.storage.lake import Lake
 from utils.tuning import evaluation
@@ -63,14 +64,14 @@ def finish(postgres: str, database: str, lake: Path, flights: list[Flight]) -> F
     sql(postgres, f"CREATE DATABASE {database} TEMPLATE template_warehouse")
     settings = Settings(lake=lake.as_uri(), warehouse=superuser, threads=2)
     Lake(settings).store.put(f"01_bronze/{YEAR}.csv", csv_of(flights))
-    pipeline.write_silver(settings, YEAR)
-    pipeline.write_gold(settings, YEAR)
+    refine.write_silver(settings, YEAR)
+    refine.write_gold(settings, YEAR)
     for name in DETECTORS:
-        pipeline.write_anomalies(settings, YEAR, name)
-    pipeline.explain(settings, YEAR)
-    pipeline.upsert(settings, YEAR)
-    pipeline.write_plots(settings, YEAR)
-    pipeline.publish(settings, YEAR, "test", datetime(2016, 1, 1, tzinfo=UTC))
+        detect.write_anomalies(settings, YEAR, name)
+    detect.explain(settings, YEAR)
+    publish.upsert(settings, YEAR)
+    plots.write_plots(settings, YEAR)
+    publish.publish(settings, YEAR, "test", datetime(2016, 1, 1, tzinfo=UTC))
     return Finished(settings.lake, superuser, at(superuser, username="data_scientist"), flights)
 
 
@@ -256,16 +257,16 @@ def test_tuning_counts_the_flags_of_both_settings(finished: Finished, shown: Cal
 def test_tuning_writes_a_proposal_beside_the_notebook_and_leaves_the_settings_alone(
     shown: Callable[[Path], Shown],
 ) -> None:
-    before = pipeline.DETECTORS_FILE.read_text()
+    before = inputs.DETECTORS_FILE.read_text()
     found = shown(TUNE)
 
     written = found.folder / "detectors.proposed.yaml"
-    settings = detectors.read_settings(pipeline.DETECTORS_FILE)
+    settings = detectors.read_settings(inputs.DETECTORS_FILE)
     settings["delaywatch"]["levels"] = (10.0, 120.0, 365.0)
     assert detectors.read_settings(written) == settings
     assert "+ levels: [10, 120, 365] # mild, strong, extreme" in found.words
     assert written.read_text().count("#") == before.count("#")
-    assert pipeline.DETECTORS_FILE.read_text() == before
+    assert inputs.DETECTORS_FILE.read_text() == before
 
 
 def test_comparing_shows_the_average_precision_and_the_agreement_that_others_compute(

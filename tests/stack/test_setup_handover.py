@@ -21,7 +21,7 @@ from sqlalchemy import make_url
 
 from stack import handover, vault
 from stack.certificate import Certificate
-from stack.settings import Settings
+from stack.settings import StackSettings
 from tests.conftest import at
 from tests.stack.volumes import Volumes
 
@@ -222,4 +222,4 @@ def files(environ: dict[str, str]) -> dict[str, dict[str, handover.Content]]:
     """Every file for these variables, with made-up secrets."""
     secrets = {**dict.fromkeys(vault.MAKERS, "madeUp"), "reader_password": READER}
     shown = Certificate("own", b"", b"", until=datetime(2030, 1, 1, tzinfo=UTC), is_self_signed=True)
-    return handover.files(Settings.from_environment(environ), secrets, shown)
+    return handover.files(StackSettings.from_environment(environ), secrets, shown)

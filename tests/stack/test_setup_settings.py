@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
-from stack.settings import SECRET, Settings
+from stack.settings import SECRET, StackSettings
 from utils.errors import DelaywatchError
 
 AWS = {"DELAYWATCH_LAKE": "s3://flights", "AWS_DEFAULT_REGION": "eu-central-1"}
@@ -19,12 +19,12 @@ RDS = {"DELAYWATCH_WAREHOUSE": "postgresql://u:p@rds/flights"}
 
 def refusal(**environ: str) -> str:
     with pytest.raises(DelaywatchError) as refused:
-        Settings.from_environment(environ)
+        StackSettings.from_environment(environ)
     return str(refused.value)
 
 
 def test_without_anything_all_is_local() -> None:
-    found = Settings.from_environment({"PATH": "/bin"})
+    found = StackSettings.from_environment({"PATH": "/bin"})
 
     assert (found.host, found.is_lake_local) == ("localhost", True)
     assert (found.endpoint, found.region) == ("http://s3:8333", "us-east-1")
@@ -32,7 +32,7 @@ def test_without_anything_all_is_local() -> None:
 
 
 def test_on_aws_nothing_is_local() -> None:
-    found = Settings.from_environment({"DELAYWATCH_LOCAL": "0", **AWS, **RDS, **KEYS})
+    found = StackSettings.from_environment({"DELAYWATCH_LOCAL": "0", **AWS, **RDS, **KEYS})
 
     assert (found.is_lake_local, found.endpoint, found.region) == (False, None, "eu-central-1")
     assert found.aws_keys == {"aws_access_key_id": "AKIA", "aws_secret_access_key": "secret/key"}
@@ -40,7 +40,9 @@ def test_on_aws_nothing_is_local() -> None:
 
 
 def test_a_store_that_is_not_aws_needs_no_region() -> None:
-    found = Settings.from_environment({"DELAYWATCH_LAKE": "s3://flights", "AWS_ENDPOINT_URL": "https://minio.lan:9000"})
+    found = StackSettings.from_environment(
+        {"DELAYWATCH_LAKE": "s3://flights", "AWS_ENDPOINT_URL": "https://minio.lan:9000"}
+    )
 
     assert (found.endpoint, found.region) == ("https://minio.lan:9000", "us-east-1")
 
@@ -56,11 +58,11 @@ ACCEPTED = {
     "AWS_ENDPOINT_URL": ["http://s3:8333", "https://minio.lan", "http://[::1]:9000", "http://10.0.0.7:9000/"],
     "DELAYWATCH_LOGS": ["s3://delaywatch/logs"],
     "DELAYWATCH_TRUSTED_PROXY": ["10.0.0.0/23", "10.0.0.7", "fd00::/8"],
-    "DELAYWATCH_BTS_URL": ["https://transtats.example.com/PREZIP"],
+    "DELAYWATCH_BTS_URL": ["https://transtats.example.com/PREZIP", "http://my_mirror:8000"],
     "DELAYWATCH_KAGGLE_TOKEN": ["KGAT_0123456789", '{"username": "amelia", "key": "0123"}'],
     "DELAYWATCH_ALERT_FROM": ["robot@example.com"],
     "DELAYWATCH_SMTP": ["smtp://mail.lan", "smtps://robot:p%40ss@mail.example.com:465", "smtp://[::1]:25"],
-    "DELAYWATCH_ALERT_WEBHOOK": ["https://hooks.example.com/services/T0/B0/x?y=1"],
+    "DELAYWATCH_ALERT_WEBHOOK": ["https://hooks.example.com/services/T0/B0/x?y=1", "http://chat_bot/x"],
     "DELAYWATCH_METRICS": ["http://collector:4318"],
     "DELAYWATCH_EXPECTED_YEAR": ["2013"],
     "DELAYWATCH_BACKUP": ["/mnt/backups", "/Volumes/Time Machine/delaywatch", "/b"],
@@ -76,12 +78,23 @@ ACCEPTED = {
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in ACCEPTED.items() for value in values])
 def test_a_sensible_value_is_accepted(name: str, value: str) -> None:
-    Settings.from_environment({name: value})
+    StackSettings.from_environment({name: value})
 
 
 REFUSED = {
     "DELAYWATCH_LOCAL": ["yes", "2", "01", "true"],
-    "DELAYWATCH_HOST": ["https://a.org", "a.org:443", "a b", "-a.org", "a..org", "999.1.1.1", "::1", "a.org/", "ä.org"],
+    "DELAYWATCH_HOST": [
+        "https://a.org",
+        "a.org:443",
+        "a b",
+        "-a.org",
+        "a..org",
+        "999.1.1.1",
+        "::1",
+        "a.org/",
+        "a_b",
+        "ä.org",
+    ],
     "DELAYWATCH_BIND": ["localhost", "127.0.0.1:80", "::", "[127.0.0.1]"],
     "DELAYWATCH_HTTP_PORT": ["0", "65536", "http", "80/tcp", "-1", "٣"],
     "DELAYWATCH_HTTPS_PORT": ["0x1bb"],
@@ -146,6 +159,7 @@ REFUSED = {
         "http://a:99999",
         "http://u:p@minio",
         "http://minio#s3",
+        "http://my_store:9000",
     ],
     "AWS_SECRET_ACCESS_KEY": ["two words"],
     "AIRFLOW_SECRETS_BACKEND": ["SecretsManagerBackend", "a b.c", "a.b-c"],
@@ -227,10 +241,16 @@ def test_what_contradicts_another_is_refused(environ: dict[str, str], said: str)
     assert said in refusal(**environ)
 
 
+def test_recipients_need_no_mail_server_in_env_if_a_secrets_backend_may_hold_it() -> None:
+    StackSettings.from_environment(
+        {"DELAYWATCH_ALERT_EMAIL": "ops@example.com", "AIRFLOW_SECRETS_BACKEND": "a.Backend"}
+    )
+
+
 def test_a_backup_may_be_beside_the_lake_in_its_bucket_or_in_a_bucket_of_a_similar_name() -> None:
     for place in ("s3://flights/backups", "s3://flights/lake-backups", "s3://flights-backups"):
         lake = {"DELAYWATCH_LAKE": "s3://flights/lake", "AWS_DEFAULT_REGION": "eu-central-1"}
-        assert Settings.from_environment({**lake, "DELAYWATCH_BACKUP": place}).backup == place
+        assert StackSettings.from_environment({**lake, "DELAYWATCH_BACKUP": place}).backup == place
 
 
 def test_all_values_that_are_wrong_are_told_at_once() -> None:
@@ -241,7 +261,7 @@ def test_all_values_that_are_wrong_are_told_at_once() -> None:
 
 
 def test_settings_do_not_show_their_secrets() -> None:
-    shown = repr(Settings.from_environment({**AWS, **RDS, **KEYS, "DELAYWATCH_ADMIN_PASSWORD": "twelve chars"}))
+    shown = repr(StackSettings.from_environment({**AWS, **RDS, **KEYS, "DELAYWATCH_ADMIN_PASSWORD": "twelve chars"}))
 
     assert "flights" not in shown.replace("s3://flights", "")
     assert "secret/key" not in shown
@@ -252,7 +272,7 @@ def test_settings_do_not_show_their_secrets() -> None:
 def test_any_password_may_stand_in_a_warehouse_url_once_it_is_percent_encoded(password: str) -> None:
     url = f"postgresql://loader:{quote(password, safe='')}@rds:5432/flights"
 
-    found = Settings.from_environment({"DELAYWATCH_WAREHOUSE": url}).warehouse
+    found = StackSettings.from_environment({"DELAYWATCH_WAREHOUSE": url}).warehouse
 
     assert found == url
     assert make_url(found).password == password
@@ -263,7 +283,7 @@ def test_a_password_that_is_not_encoded_is_read_as_it_was_meant_or_refused(passw
     url = f"postgresql://loader:{password}@rds:5432/flights"
 
     try:
-        found = Settings.from_environment({"DELAYWATCH_WAREHOUSE": url})
+        found = StackSettings.from_environment({"DELAYWATCH_WAREHOUSE": url})
     except DelaywatchError as refused:
         assert str(refused).startswith("DELAYWATCH_WAREHOUSE c")
         assert f":{password}@" not in str(refused)

@@ -39,7 +39,9 @@ def told_of(
     columns = ["event_id", "name", "first_day", "airports", "airport_days", "severity", "scheduled", "cancelled"]
     day_frame = pd.DataFrame(days, columns=["event_id", "origin", "fl_date"])
     day_frame["fl_date"] = pd.to_datetime(day_frame["fl_date"])
-    return messages.of_year(2013, pd.DataFrame(event_rows, columns=columns), day_frame, warnings or [], told, WHERE)
+    return messages.year_message(
+        2013, pd.DataFrame(event_rows, columns=columns), day_frame, warnings or [], told, WHERE
+    )
 
 
 def test_the_first_message_of_a_year_tells_extreme_events_and_warnings_and_where_the_rest_is() -> None:
@@ -130,7 +132,7 @@ def test_over_any_runs_of_a_year_every_extreme_event_is_told_exactly_once(runs: 
 
 
 def test_a_failure_names_the_step_its_sentence_and_its_log() -> None:
-    message = messages.of_failure(
+    message = messages.failure_message(
         Failure("manual__1", 2013, "silver", "There is no 01_bronze/2013.csv.", "https://x/log")
     )
 
@@ -141,20 +143,22 @@ def test_a_failure_names_the_step_its_sentence_and_its_log() -> None:
 
 
 def test_several_failed_detectors_are_one_failure_and_a_number() -> None:
-    message = messages.of_failure(Failure("manual__1", 2013, "detect arima", "No Postgres answers.", None, others=5))
+    message = messages.failure_message(
+        Failure("manual__1", 2013, "detect arima", "No Postgres answers.", None, others=5)
+    )
 
     assert "5 other tasks of it failed too." in message.text
 
 
 def test_a_step_that_ended_without_a_word_is_told_as_killed() -> None:
-    message = messages.of_failure(Failure("manual__1", None, "gold", None, None))
+    message = messages.failure_message(Failure("manual__1", None, "gold", None, None))
 
     assert message.subject == "Delaywatch: gold failed"
     assert "its process was killed" in message.text
 
 
 def test_an_error_as_long_as_a_file_is_clipped_to_one_line() -> None:
-    message = messages.of_failure(Failure("manual__1", 2013, "gold", "KeyError: " + "x\n" * 5000, None))
+    message = messages.failure_message(Failure("manual__1", 2013, "gold", "KeyError: " + "x\n" * 5000, None))
 
-    assert max(map(len, message.text.splitlines())) <= messages.LONGEST
+    assert max(map(len, message.text.splitlines())) <= messages.MAX_LINE
     assert len(message.text.splitlines()) == 2

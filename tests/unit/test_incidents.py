@@ -251,6 +251,6 @@ def test_what_cannot_be_used_is_named_with_its_line(tmp_path: Path, text: str, s
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_absent_is_named_with_the_one_that_it_should_be_like(tmp_path: Path) -> None:
-    with pytest.raises(Missing, match=r"gone.yaml cannot be read .*; give a file like incidents.yaml"):
+def test_a_file_that_is_absent_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Missing, match=r"gone.yaml cannot be read"):
         exclusions.read(tmp_path / "gone.yaml")

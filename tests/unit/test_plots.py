@@ -6,7 +6,6 @@ import datetime as dt
 import io
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import matplotlib as mpl
@@ -257,74 +256,6 @@ def test_workers_give_the_same_figures_in_the_same_order_as_one_process() -> Non
     days, verdicts = network(2 * plots.AIRPORTS_PER_WORKER + 1)
 
     assert list(plots.render_year(days, verdicts, 2013, 2)) == list(plots.render_year(days, verdicts, 2013, 1))
-
-
-@pytest.fixture
-def children(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """The workers that `render_year` starts, for the test to watch."""
-    started: list[subprocess.Popen[bytes]] = []
-    real = subprocess.Popen
-
-    def start(*args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
-        started.append(real(*args, **kwargs))
-        return started[-1]
-
-    monkeypatch.setattr(subprocess, "Popen", start)
-    yield started
-    assert all(child.poll() is not None for child in started), "a worker was left behind"
-
-
-def test_a_reader_that_stops_early_leaves_no_worker_behind(children: list[subprocess.Popen[bytes]]) -> None:
-    drawing = plots.render_year(*network(2 * plots.AIRPORTS_PER_WORKER), 2013, workers=2)
-    next(drawing)
-    drawing.close()  # type: ignore[attr-defined]
-
-    assert [child.poll() is not None for child in children] == [True, True]
-
-
-def test_a_worker_that_the_system_kills_is_named_with_its_airport_and_the_way_out(
-    children: list[subprocess.Popen[bytes]],
-) -> None:
-    drawing = plots.render_year(*network(2 * plots.AIRPORTS_PER_WORKER), 2013, workers=2)
-    next(drawing)
-    children[1].kill()
-
-    with pytest.raises(DelaywatchError, match=r"drew A\d\d \(signal 9.*DELAYWATCH_THREADS=1"):
-        list(drawing)
-
-
-def test_a_worker_that_dies_before_its_first_airport_is_told_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = subprocess.Popen
-
-    def start_and_kill(*args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
-        child = real(*args, **kwargs)
-        child.kill()
-        child.wait()
-        return child
-
-    monkeypatch.setattr(subprocess, "Popen", start_and_kill)
-
-    with pytest.raises(DelaywatchError, match=r"drew A00 \(signal 9"):
-        next(plots.render_year(*network(2 * plots.AIRPORTS_PER_WORKER), 2013, workers=2))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("daemonic", [False, True])
-def test_workers_start_from_an_unguarded_script_and_from_a_daemonic_process(tmp_path: Any, daemonic: bool) -> None:
-    draw = "print(len(list(plots.render_year(*network(2 * plots.AIRPORTS_PER_WORKER), 2013, workers=2))))"
-    call = (
-        f"import multiprocessing\ndef run():\n    {draw}\n"
-        "child = multiprocessing.get_context('fork').Process(target=run, daemon=True)\nchild.start()\nchild.join()"
-    )
-    script = tmp_path / "script.py"
-    script.write_text(
-        f"import sys\nsys.path[:] = {sys.path!r}\nfrom utils.reporting import plots\n"
-        f"from tests.unit.test_plots import network\n" + (call if daemonic else draw)
-    )
-
-    printed = subprocess.check_output([sys.executable, str(script)], text=True)
-
-    assert int(printed) == 4 * plots.AIRPORTS_PER_WORKER
 
 
 def test_a_verdict_on_an_airport_without_days_is_refused() -> None:

@@ -1,6 +1,30 @@
 """Why a flagged day is abnormal: its delay by cause, carrier and destination against the airport's usual mix. Pure.
 
-Whether a day is abnormal is a detector's business; which flagged days belong together is that of `events`.
+What is usual for a part of a flagged day (a carrier's, a destination's, a cause's) is its rate per scheduled flight on
+the airport's ordinary days, which are neither flagged nor excluded, times the part's scheduled flights of that day. The
+rate of a carrier or destination with n ordinary flights is shrunk towards that of the airport:
+
+    rate = (its sum + PRIOR_FLIGHTS × airport's sum / airport's flights) / (n + PRIOR_FLIGHTS)
+
+Excess is the observed value minus the usual one. Delay minutes are those of late departures, an early one counts 0; for
+a cause they are the minutes by cause of gold, which count for arrivals 15 minutes late or more. To weigh both measures
+together, as for the columns `top_*` and the order of destinations, a cancelled flight counts as DELAY_CAP_MIN minutes,
+as it does in the effective delay. An airport without any ordinary flight has no usual value and no excess, and a year
+without minutes by cause, or without cancellation codes, has none of them here.
+
+The sentence names a carrier or a destination if it differs from the other flights of that airport and day:
+
+- it has at least MIN_SHARE of the excess (of all parts with an excess),
+- its excess per flight is at least MIN_TIMES_OTHERS that of the other flights,
+- the difference is at least MIN_STANDARD_ERRORS standard errors. The error is Welch's for two means with unequal
+  variances, with no variance below that of all flights of the day. One cancelled flight of a small carrier, or one
+  flight that is six hours late, has so large an error that it names nobody.
+
+So a carrier with 80% of the flights can be named, and nobody is named on a day that hits all alike. A cause has no
+flights of its own: its excess is divided by its usual minutes instead, and the third condition is left out. The largest
+excess of both measures together that meets the conditions is named, else that of the cancellations alone.
+
+Detectors decide which days are flagged, `events` which flagged days belong together.
 """
 
 from __future__ import annotations
@@ -38,7 +62,7 @@ CAUSE_WORDS = {
     "security": "by security",
     "late_aircraft": "by aircraft that came late",
 }
-# When a sentence names a part: see `explain`. docs/delaywatch.md says how these were measured.
+# When a sentence names a part: see above. docs/delaywatch.md says how these were measured.
 MIN_SHARE = {"cause": 0.25, "carrier": 0.1, "destination": 0.1}
 MIN_TIMES_OTHERS = 1.5
 MIN_STANDARD_ERRORS = {"carrier": 2.0, "destination": 3.0}  # of many destinations, one is always far from the others
@@ -59,30 +83,6 @@ def explain(
     flights: all silver flights of the year (FLIGHT_COLUMNS of them), in pieces of any size and order; read once, and
     only sums are kept. days: AIRPORT_DAYS, with `is_excluded` and `is_expected` if any day is. verdicts: the published
     detector's ANOMALIES. expected: EXPECTED_COLUMNS with the index of `days`.
-
-    What is usual for a part of a flagged day (a carrier's, a destination's, a cause's) is its rate per scheduled flight
-    on the airport's ordinary days, which are neither flagged nor excluded, times the part's scheduled flights of that
-    day. The rate of a carrier or destination with n ordinary flights is drawn towards that of the airport:
-
-        rate = (its sum + PRIOR_FLIGHTS × airport's sum / airport's flights) / (n + PRIOR_FLIGHTS)
-
-    Excess is what was observed minus what is usual. Delay minutes are those of late departures, an early one counts 0;
-    for a cause they are the minutes by cause of gold, which count for arrivals 15 minutes late or more. To weigh both
-    measures together, as for the columns `top_*` and the order of destinations, a cancelled flight counts as
-    DELAY_CAP_MIN minutes, as it does in the effective delay. An airport without any ordinary flight has no usual and no
-    excess, and a year without minutes by cause, or without cancellation codes, has none of them here.
-
-    The sentence names a carrier or a destination if it differs from the other flights of that airport and day:
-
-    - it has at least MIN_SHARE of the excess (of all parts with an excess),
-    - its excess per flight is at least MIN_TIMES_OTHERS that of the other flights,
-    - the difference is at least MIN_STANDARD_ERRORS standard errors. The error is Welch's for two means with unequal
-      variances, with no variance below that of all flights of the day. One cancelled flight of a small carrier, or one
-      flight that is six hours late, has so large an error that it names nobody.
-
-    A carrier with 80% of the flights can so be named, and nobody is named on a day that hits all alike. A cause has no
-    flights of its own: its excess is divided by its usual minutes instead, and the third condition is left out. The
-    largest excess of both measures together that meets the conditions is named, else that of the cancellations alone.
 
     A year without flagged days is not read. Raises DelaywatchError when the flights, the days and the verdicts are not
     of the same gold.
@@ -144,7 +144,7 @@ class _Groups:
 
     @functools.cached_property
     def ordinary(self) -> pd.DataFrame:
-        """The days that tell what is usual."""
+        """The days that usual values are computed from."""
         return self.days[self.days["group"].between(0, self.airports - 1)]
 
     @classmethod
@@ -255,7 +255,7 @@ def _rates(by_group: pd.DataFrame, groups: _Groups) -> pd.DataFrame:
 
 
 def _parts(sums: pd.DataFrame, rates: pd.DataFrame, groups: _Groups) -> pd.DataFrame:
-    """The parts of each flagged day by name, with what is usual: see `explain`."""
+    """The parts of each flagged day by name, with their usual and excess values."""
     sums = sums.dropna(subset="name")
     is_day = sums["group"] >= groups.airports
     ordinary = sums[~is_day].rename(columns={"group": "airport"})
@@ -325,7 +325,7 @@ def _top(parts: pd.DataFrame) -> pd.Series:
 
 
 def _notable(parts: pd.DataFrame, measure: str, dimension: str) -> dict[int, dict[str, Any]]:
-    """By day, the part that a sentence names for this measure, with its share of excess and flights: see `explain`."""
+    """By day, the part that a sentence names for this measure, with its share of excess and flights."""
     excess = _values(parts, measure, "excess_")
     base = _values(parts, measure, "usual_") if dimension == "cause" else parts["scheduled"]
 

@@ -1,6 +1,6 @@
 """Which flagged airport-days belong together: events of the network, with a name, a kind and a place. Pure.
 
-Why one airport's day was abnormal is told by `reasons`; where airports are is known to `airports`.
+`attribution` explains why an airport's day was abnormal; `airports` has their places.
 """
 
 from __future__ import annotations
@@ -72,10 +72,6 @@ def _flagged(verdicts: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:
     return joined[joined["is_bad"]].sort_values(["origin", "fl_date"], ignore_index=True)
 
 
-def _is_bad(verdicts: pd.DataFrame) -> pd.Series:
-    return verdicts["is_anomaly"].eq(True) & verdicts["direction"].ne("early")
-
-
 # Components
 
 
@@ -97,7 +93,7 @@ class _Map:
         dates = pd.to_datetime(verdicts["fl_date"])
         day = (dates - dates.min()).dt.days.to_numpy(dtype=np.intp)
         judged, flagged = (np.zeros((int(day.max(initial=-1)) + 1, len(codes)), dtype=np.bool_) for _ in range(2))
-        flagged[day, airport] = _is_bad(verdicts)
+        flagged[day, airport] = verdicts["is_anomaly"].eq(True) & verdicts["direction"].ne("early")
         judged[day, airport] = verdicts["status"].eq("ok")
         judged |= flagged
         place = coordinates.set_index("origin").reindex(codes)

@@ -1,4 +1,4 @@
-"""`python -m utils alert`: a test of who is notified, and what a finished year would tell."""
+"""`python -m utils alert`: a test message, and a preview of the message of a year."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def alert(
     year: OnlyYearOption = None,
     lake: LakeOption = None,
     everything: Annotated[
-        bool, typer.Option("--everything", help="With --year: as if nothing of the year had been told.")
+        bool, typer.Option("--everything", help="With --year: as if no message of the year had been sent.")
     ] = False,
 ) -> None:
     """Send a test message to all who are notified of runs. With --year: show a run's message, and send nothing."""

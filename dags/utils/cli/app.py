@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -42,10 +43,8 @@ year. `feedback` keeps what you know of a day: `python -m utils feedback JFK 201
 Exit codes: 0 done, 1 a year failed (the message says why), 2 the command line is wrong.
 """,
 )
-COMMANDS = (
-    *(prepare, steps.run, bronze, steps.silver, steps.gold, steps.detect, steps.explain, steps.upsert, steps.plot),
-    *(steps.page, status, alert, feedback, fetch, health, sweep),
-)
+COMMANDS: list[Callable[..., None]] = [prepare, bronze, *steps.COMMANDS]
+COMMANDS += [status, alert, feedback, fetch, health, sweep]
 for command in COMMANDS:
     app.command()(command)
 

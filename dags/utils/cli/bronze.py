@@ -57,19 +57,10 @@ def bronze(
     can end early unnoticed, so it replaces a file only with --bytes "$(wc -c < FILE)".
     """
     settings = settings_of(lake, warehouse, threads, needs_warehouse=False)
+    _check_options(year, csv, replace, fewer_flights, size)
     if csv is None:
-        if replace or size or fewer_flights:
-            raise InvalidInput("--replace, --fewer-flights and --bytes go with --from; give the file too.")
         for_years(_show, year, settings)
         return
-    if len(years_of(year)) > 1:
-        raise InvalidInput("--from puts one file as one year; give a single --year.")
-    if size and csv != STANDARD_INPUT:
-        raise InvalidInput("--bytes goes with --from - alone; leave it out.")
-    if replace and csv == STANDARD_INPUT and not size:
-        raise InvalidInput(
-            'Standard input can end early unnoticed, so --replace needs its size too; add --bytes "$(wc -c < FILE)".'
-        )
 
     def put(settings: Settings, one: int, bars: Progress) -> None:
         from utils.sources.bronze import put_bronze
@@ -84,10 +75,24 @@ def bronze(
     for_years(put, year, settings)
 
 
-def _show(settings: Settings, year: int, _: Progress) -> None:
-    from utils import pipeline
+def _check_options(years: list[str], csv: Path | None, replace: bool, fewer_flights: bool, size: int | None) -> None:
+    """Raise InvalidInput if options do not go together."""
+    if csv is None and (replace or size or fewer_flights):
+        raise InvalidInput("--replace, --fewer-flights and --bytes go with --from; give the file too.")
+    if csv and len(years_of(years)) > 1:
+        raise InvalidInput("--from puts one file as one year; give a single --year.")
+    if csv and size and csv != STANDARD_INPUT:
+        raise InvalidInput("--bytes goes with --from - alone; leave it out.")
+    if csv == STANDARD_INPUT and replace and not size:
+        raise InvalidInput(
+            'Standard input can end early unnoticed, so --replace needs its size too; add --bytes "$(wc -c < FILE)".'
+        )
 
-    say(pipeline.bronze_key(settings, year))
+
+def _show(settings: Settings, year: int, _: Progress) -> None:
+    from utils.pipeline import refine
+
+    say(refine.bronze_key(settings, year))
 
 
 @contextmanager
@@ -97,7 +102,7 @@ def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iter
     Raises InvalidInput when standard input is a terminal, or may have ended early.
     """
     from utils.sources.bronze import check_csv
-    from utils.storage.folder import FolderStore
+    from utils.storage.folder import folder_errors
 
     if csv != STANDARD_INPUT:
         yield csv
@@ -107,12 +112,10 @@ def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iter
             "--from - reads standard input, which is closed or a terminal here; add < FILE to the command."
         )
     with ExitStack() as stack:
-        try:
+        with folder_errors(settings.scratch, "copying standard input", "DELAYWATCH_SCRATCH"):
             settings.scratch.mkdir(parents=True, exist_ok=True)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="delaywatch-", dir=settings.scratch)))
             path, found, is_cut = _copy_standard_input(folder)
-        except OSError as error:
-            FolderStore(settings.scratch, "DELAYWATCH_SCRATCH").fail(error, "copying standard input")
         if size and found != size:
             raise InvalidInput(
                 f"Standard input has {found:,} bytes, but --bytes is {size:,}; "

@@ -1,6 +1,6 @@
 """`python -m utils feedback`: what a person says of an airport-day, given, withdrawn and listed.
 
-How it is kept is in `warehouse/feedback.py`; what detectors make of it is no matter of this file.
+`warehouse/feedback.py` stores it; `analysis/exclusions.py` applies it to the detectors.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from utils.cli.options import OnlyYearOption, WarehouseOption, settings_of, years_of
-from utils.cli.output import say
+from utils.cli.output import say, show
 from utils.errors import InvalidInput, Missing, printable
 from utils.storage.keys import check_year
 
@@ -28,19 +27,27 @@ if TYPE_CHECKING:
 COUNTS = ["right_flags", "wrong_flags", "expected_flags", "right_missed"]
 
 
+AirportArgument = Annotated[str | None, typer.Argument(help="Code of the airport, such as JFK.")]
+DayArgument = Annotated[str | None, typer.Argument(help="The day, such as 2013-02-08.")]
+OpinionArgument = Annotated[
+    str | None,
+    typer.Argument(
+        help="expected: known beforehand; the day is not used for fitting this airport. wrong: a false alarm. "
+        "right: a true one."
+    ),
+]
+NoteOption = Annotated[str, typer.Option("--note", help="Why, in your words.")]
+AuthorOption = Annotated[str | None, typer.Option("--author", help="Who says it; your login by default.")]
+WithdrawOption = Annotated[bool, typer.Option("--withdraw", help="Take back what was said of the day.")]
+
+
 def feedback(
-    airport: Annotated[str | None, typer.Argument(help="Code of the airport, such as JFK.")] = None,
-    day: Annotated[str | None, typer.Argument(help="The day, such as 2013-02-08.")] = None,
-    opinion: Annotated[
-        str | None,
-        typer.Argument(
-            help="expected: known beforehand; the day is not used for fitting this airport. wrong: a false alarm. "
-            "right: a true one."
-        ),
-    ] = None,
-    note: Annotated[str, typer.Option("--note", help="Why, in your words.")] = "",
-    author: Annotated[str | None, typer.Option("--author", help="Who says it; your login by default.")] = None,
-    withdraw: Annotated[bool, typer.Option("--withdraw", help="Take back what was said of the day.")] = False,
+    airport: AirportArgument = None,
+    day: DayArgument = None,
+    opinion: OpinionArgument = None,
+    note: NoteOption = "",
+    author: AuthorOption = None,
+    withdraw: WithdrawOption = False,
     year: OnlyYearOption = None,
     warehouse: WarehouseOption = None,
 ) -> None:
@@ -110,9 +117,9 @@ def _list(handler: DBHandler, years: list[int] | None) -> None:
         said = (row["opinion"], _verdict(row), row["author"], f"{row['given_at']:%Y-%m-%d}", row["note"])
         # as they are: a note may hold what rich takes for a colour; SQL may have put in what a terminal obeys
         table.add_row(*(Text(printable(cell)) for cell in (row["origin"], f"{row['fl_date']:%Y-%m-%d}", *said)))
-    Console().print(table)
+    show(table)
     if not counts.empty:
-        Console().print(_precision(counts))
+        show(_precision(counts))
 
 
 def _precision(counts: pd.DataFrame) -> Table:
@@ -122,7 +129,7 @@ def _precision(counts: pd.DataFrame) -> Table:
         caption="flagged days by what was said of them; missed: called right and not flagged",
     )
     for name, right, wrong, expected, missed in counts.groupby("detector")[COUNTS].sum().itertuples():
-        precision = f"{right / (right + wrong):.0%}".replace("%", " %") if right + wrong else "–"
+        precision = f"{right / (right + wrong):.0%}" if right + wrong else "–"
         table.add_row(name, str(right), str(wrong), precision, str(expected), str(missed))
     return table
 

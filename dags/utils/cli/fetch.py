@@ -23,33 +23,39 @@ class Source(StrEnum):
     KAGGLE = "kaggle"
 
 
+SourceOption = Annotated[
+    Source,
+    typer.Option(
+        "--source",
+        help="bts: the Bureau of Transportation Statistics, months from October 1987 on as far as it offers them. "
+        "kaggle: its copy of 2009 to 2018, with your token in ~/.kaggle/kaggle.json.",
+    ),
+]
+SoFarOption = Annotated[
+    bool, typer.Option("--so-far", help="Also a year whose last months are not published yet; bts only.")
+]
+FolderOption = Annotated[
+    Path | None,
+    # readable=False: without it, click answers a closed folder with its usage and exit code 2.
+    typer.Option(
+        "--from",
+        metavar="FOLDER",
+        readable=False,
+        help="Take the Bureau's monthly zips or CSVs from this folder, whatever their names, and use no network; bts "
+        "only.",
+    ),
+]
+ReplaceOption = Annotated[
+    bool, typer.Option("--replace", help="Also replace a file that another source or a person put there.")
+]
+
+
 def fetch(
     year: YearOption,
-    source: Annotated[
-        Source,
-        typer.Option(
-            "--source",
-            help="bts: the Bureau of Transportation Statistics, months from October 1987 on as far as it offers them. "
-            "kaggle: its copy of 2009 to 2018, with your token in ~/.kaggle/kaggle.json.",
-        ),
-    ] = Source.BTS,
-    so_far: Annotated[
-        bool, typer.Option("--so-far", help="Also a year whose last months are not published yet; bts only.")
-    ] = False,
-    folder: Annotated[
-        Path | None,
-        # readable=False: without it, click answers a closed folder with its usage and exit code 2.
-        typer.Option(
-            "--from",
-            metavar="FOLDER",
-            readable=False,
-            help="Take the Bureau's monthly zips or CSVs from this "
-            "folder, whatever their names, and use no network; bts only.",
-        ),
-    ] = None,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Also replace a file that another source or a person put there.")
-    ] = False,
+    source: SourceOption = Source.BTS,
+    so_far: SoFarOption = False,
+    folder: FolderOption = None,
+    replace: ReplaceOption = False,
     lake: LakeOption = None,
 ) -> None:
     """Fetch a year's flights into bronze. Files that are complete and unchanged are not fetched again.
@@ -75,14 +81,8 @@ def fetch(
 @contextmanager
 def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
     """Show a bar for the file that is being downloaded, with the log above it."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with progress(*columns) as bars:
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn()
+    with progress(*columns, TransferSpeedColumn(), TimeRemainingColumn()) as bars:
         bar = bars.add_task("", total=None)
 
         def show(name: str, here: int, whole: int | None) -> None:

@@ -73,5 +73,5 @@ WarehouseOption = Annotated[
     ),
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Workers; as many as this machine has cores by default.")
+    int | None, typer.Option("--threads", min=1, help="Workers, where a step uses several; by default one per core.")
 ]

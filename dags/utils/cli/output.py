@@ -1,4 +1,4 @@
-"""What the commands print: lines, errors, the log and progress bars."""
+"""What the commands print: lines, tables, errors, the log and progress bars."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import Progress, ProgressColumn
+from rich.table import Table
 
 from utils.errors import DelaywatchError
 
@@ -18,6 +19,11 @@ err = Console(stderr=True)
 def say(line: str) -> None:
     """Print one line of a result on standard output, without wrapping it."""
     Console().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def show(table: Table) -> None:
+    """Print a table on standard output, as wide as the terminal."""
+    Console().print(table)
 
 
 def complain(error: DelaywatchError) -> None:

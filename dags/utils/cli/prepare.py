@@ -25,11 +25,11 @@ def prepare(
     ] = None,
 ) -> None:
     """Create lake, tables, view and a read-only login, as far as they are missing; twice changes nothing."""
-    from utils import pipeline
+    from utils.pipeline import prepare
 
     if (reader is None) != (reader_password_file is None):
         raise InvalidInput("--reader and --reader-password-file belong together; give both or neither.")
     settings, login = settings_of(lake, warehouse), None
     if reader is not None and reader_password_file is not None:
         login = reader, read_secret(reader_password_file, "The password file")
-    pipeline.prepare(settings, login, say)
+    prepare.prepare(settings, login, say)

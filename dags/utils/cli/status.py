@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from utils.cli.options import LakeOption, OnlyYearOption, WarehouseOption, settings_of, years_of
+from utils.cli.output import show
 from utils.errors import Missing
 
 COLUMNS = ("year", "bronze", "silver", "gold", "verdicts", "warehouse", "page")
@@ -21,12 +21,12 @@ NOTHING = "–"
 
 def status(year: OnlyYearOption = None, lake: LakeOption = None, warehouse: WarehouseOption = None) -> None:
     """What lake and warehouse have of every year, and which verdicts were made with other settings than today's."""
-    from utils import pipeline
+    from utils.pipeline import status
 
     settings = settings_of(lake, warehouse, needs_warehouse=False)
     wanted = years_of(year) if year else None
-    in_lake = {one["year"]: one for one in pipeline.status(settings)}
-    rows = pipeline.warehouse_rows(settings, in_lake) if settings.warehouse else {}
+    in_lake = {one["year"]: one for one in status.status(settings)}
+    rows = status.warehouse_rows(settings, in_lake) if settings.warehouse else {}
     years = [one for one in sorted({*in_lake, *rows}) if wanted is None or one in wanted]
     if not years:
         raise Missing(
@@ -36,7 +36,7 @@ def status(year: OnlyYearOption = None, lake: LakeOption = None, warehouse: Ware
     table = Table(*COLUMNS, caption=CAPTION)
     for one in years:
         table.add_row(str(one), *_cells(in_lake.get(one), rows.get(one)))
-    Console().print(table)
+    show(table)
 
 
 def _cells(year: Mapping[str, Any] | None, warehouse_rows: int | None) -> list[str]:

@@ -1,6 +1,6 @@
-"""The steps of a run, each a command, and `run`, which is all of them.
+"""The steps of a run, each a command, and `run`, which is all of them. A step's docstring is the help of its command.
 
-`pipeline` is imported when a step begins: it loads pandas, pyarrow and matplotlib, which `--help` need not wait for.
+A module of `pipeline` is imported when its step begins: it loads pandas and more, which `--help` need not wait for.
 """
 
 from __future__ import annotations
@@ -38,118 +38,94 @@ def for_years(step: Step, asked: list[str], settings: Settings) -> None:
         raise typer.Exit(1)
 
 
-def run(
-    year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None, threads: ThreadsOption = None
-) -> None:
+def as_command(step: Step, needs_warehouse: bool) -> Callable[..., None]:
+    """Return the command that runs a step for every year; its name and help are those of the step."""
+
+    def command(
+        year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None, threads: ThreadsOption = None
+    ) -> None:
+        for_years(step, year, settings_of(lake, warehouse, threads, needs_warehouse=needs_warehouse))
+
+    command.__name__, command.__doc__ = step.__name__, step.__doc__
+    return command
+
+
+def run(settings: Settings, year: int, bars: Progress) -> None:
     """Run the whole year: silver, gold, detect, explain, upsert, plot and page."""
-    for_years(_all, year, settings_of(lake, warehouse, threads))
+    from utils.pipeline import prepare, refine
+
+    started = datetime.now(UTC)
+    prepare.check_warehouse(settings)
+    for step in (silver, gold, detect):
+        step(settings, year, bars)
+    with ThreadPoolExecutor(1) as beside:  # plots need the verdicts alone, and other processes draw them
+        plots = beside.submit(plot, settings, year, bars)
+        explain(settings, year, bars)
+        upsert(settings, year, bars)
+        plots.result()
+    page(settings, year, bars, started)
+    refine.clear_scratch(settings, year)
 
 
-def silver(
-    year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None, threads: ThreadsOption = None
-) -> None:
+def silver(settings: Settings, year: int, bars: Progress) -> None:
     """Bronze CSV to typed, deduplicated flights, rejected rows and the quality report, in one pass."""
-    for_years(_silver, year, settings_of(lake, warehouse, threads, needs_warehouse=False))
+    from utils.pipeline import refine
+
+    with megabytes(bars, f"{year} silver, MB") as show:
+        refine.write_silver(settings, year, show)
 
 
-def gold(year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None) -> None:
+def gold(settings: Settings, year: int, _: Progress) -> None:
     """Silver to one row per airport and calendar day."""
-    for_years(_gold, year, settings_of(lake, warehouse, needs_warehouse=False))
+    from utils.pipeline import refine
+
+    refine.write_gold(settings, year)
 
 
-def detect(year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None) -> None:
+def detect(settings: Settings, year: int, bars: Progress) -> None:
     """Gold to every detector's verdict per airport and day, with the settings of detectors.yaml.
 
     Not used for fitting: the days of incidents.yaml and, where there is a warehouse, days with the feedback `expected`.
     """
-    for_years(_detect, year, settings_of(lake, warehouse, needs_warehouse=False))
+    from utils.pipeline.detect import write_all_anomalies
+    from utils.pipeline.inputs import detector_names
 
-
-def explain(year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None) -> None:
-    """Why days are abnormal: reasons by cause, carrier and destination, and the events that they belong to."""
-    for_years(_explain, year, settings_of(lake, warehouse, needs_warehouse=False))
-
-
-def upsert(year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None) -> None:
-    """Gold to Postgres, in one transaction; equal rows are not written again."""
-    for_years(_upsert, year, settings_of(lake, warehouse))
-
-
-def plot(
-    year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None, threads: ThreadsOption = None
-) -> None:
-    """Two plots per airport: flights per day, and observed against expected delay, with the abnormal days marked."""
-    for_years(_plot, year, settings_of(lake, warehouse, threads, needs_warehouse=False))
-
-
-def page(year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None) -> None:
-    """The year on one page, and the record of the run, once the warehouse holds exactly the rows of gold."""
-    for_years(_page, year, settings_of(lake, warehouse))
-
-
-def _all(settings: Settings, year: int, bars: Progress) -> None:
-    from utils import pipeline
-
-    started = datetime.now(UTC)
-    pipeline.check_warehouse(settings)
-    for step in (_silver, _gold, _detect):
-        step(settings, year, bars)
-    with ThreadPoolExecutor(1) as beside:  # plots need the verdicts alone, and other processes draw them
-        plots = beside.submit(_plot, settings, year, bars)
-        _explain(settings, year, bars)
-        _upsert(settings, year, bars)
-        plots.result()
-    _publish(settings, year, started)
-    pipeline.clear_scratch(settings, year)
-
-
-def _silver(settings: Settings, year: int, bars: Progress) -> None:
-    from utils import pipeline
-
-    with megabytes(bars, f"{year} silver, MB") as show:
-        pipeline.write_silver(settings, year, show)
-
-
-def _gold(settings: Settings, year: int, _: Progress) -> None:
-    from utils import pipeline
-
-    pipeline.write_gold(settings, year)
-
-
-def _detect(settings: Settings, year: int, bars: Progress) -> None:
-    from utils import pipeline
-
-    names = pipeline.detector_names(settings)
+    names = detector_names(settings)
     task = bars.add_task(f"{year} detectors", total=len(names))
-    pipeline.write_all_anomalies(settings, year, names, lambda _: bars.advance(task))
+    write_all_anomalies(settings, year, names, lambda _: bars.advance(task))
     bars.remove_task(task)
 
 
-def _explain(settings: Settings, year: int, _: Progress) -> None:
-    from utils import pipeline
+def explain(settings: Settings, year: int, _: Progress) -> None:
+    """Why days are abnormal: reasons by cause, carrier and destination, and the events that they belong to."""
+    from utils.pipeline import detect
 
-    pipeline.explain(settings, year)
-
-
-def _upsert(settings: Settings, year: int, _: Progress) -> None:
-    from utils import pipeline
-
-    pipeline.upsert(settings, year)
+    detect.explain(settings, year)
 
 
-def _plot(settings: Settings, year: int, bars: Progress) -> None:
-    from utils import pipeline
+def upsert(settings: Settings, year: int, _: Progress) -> None:
+    """Gold to Postgres, in one transaction; equal rows are not written again."""
+    from utils.pipeline import publish
+
+    publish.upsert(settings, year)
+
+
+def plot(settings: Settings, year: int, bars: Progress) -> None:
+    """Two plots per airport: flights per day, and observed against expected delay, with the abnormal days marked."""
+    from utils.pipeline import plots
 
     task = bars.add_task(f"{year} plots", total=None)
-    pipeline.write_plots(settings, year, lambda done, total: bars.update(task, completed=done, total=total))
+    plots.write_plots(settings, year, lambda done, total: bars.update(task, completed=done, total=total))
     bars.remove_task(task)
 
 
-def _page(settings: Settings, year: int, _: Progress) -> None:
-    _publish(settings, year, datetime.now(UTC))
+def page(settings: Settings, year: int, _: Progress, started: datetime | None = None) -> None:
+    """The year on one page, and the record of the run, once the warehouse holds exactly the rows of gold."""
+    from utils.pipeline import publish
+
+    started = started or datetime.now(UTC)
+    publish.publish(settings, year, f"cli__{year}__{started:%Y%m%dT%H%M%S.%f}Z", started)
 
 
-def _publish(settings: Settings, year: int, started: datetime) -> None:
-    from utils import pipeline
-
-    pipeline.publish(settings, year, f"cli__{year}__{started:%Y%m%dT%H%M%S.%f}Z", started)
+STEPS = (run, silver, gold, detect, explain, upsert, plot, page)
+COMMANDS = [as_command(step, needs_warehouse=step in (run, upsert, page)) for step in STEPS]

@@ -17,20 +17,20 @@ type, a default, the lowest and highest value and a description, and put a block
 module of this folder is a detector; `shared` holds what they have in common. The contract's test in
 tests/unit/test_detectors.py runs over `NAMES` by itself.
 
-This package is imported whenever a DAG file is parsed, so modules that load pandas load by name.
+A DAG file imports this package whenever it is parsed, so detectors are imported by name: they load pandas and more.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib
 import json
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from utils import yaml_file
 from utils.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -47,26 +47,13 @@ PUBLISHED = "delaywatch"  # the one whose verdict the year page, the plots and t
 Parameter = bool | int | float | tuple[float, ...]
 
 
-class Detect(Protocol):
-    """A detector by name: its parameters are keywords with defaults."""
+def load(name: str) -> Callable[..., pd.DataFrame]:
+    """Return the detector called `name` as a function of airport days, with its parameters as checked keywords.
 
-    def __call__(self, days: pd.DataFrame, **params: Any) -> pd.DataFrame:
-        """Judge every airport and day of one year."""
-
-
-def load(name: str) -> Detect:
-    """Return the function `detect` of the detector called `name`, with its parameters as checked keywords.
-
-    Raises InvalidInput when there is no such detector, and the function when a parameter cannot be.
+    Raises InvalidInput if there is no such detector; the function does for an unknown parameter or a wrong value.
     """
     module = _module(name)
-
-    @functools.wraps(module.detect)
-    def detect(days: pd.DataFrame, **params: Any) -> pd.DataFrame:
-        verdicts: pd.DataFrame = module.detect(days, module.Parameters.checked(name, params))
-        return verdicts
-
-    return detect
+    return lambda days, **params: module.detect(days, module.Parameters.checked(name, params))
 
 
 def parameters(name: str, given: Mapping[str, object] | None = None) -> dict[str, Parameter]:
@@ -99,7 +86,6 @@ def read_settings(path: Path) -> dict[str, dict[str, Parameter]]:
 
     Raises InvalidInput naming the file and the line of whatever cannot be used, and Missing if there is no file.
     """
-    yaml_file = importlib.import_module("utils.yaml_file")
     blocks = yaml_file.entries(path, yaml_file.read(path, "detectors.yaml"), dict, "detector: its parameters")
     settings = {name: parameters(name) for name in NAMES}
     for name, block in blocks.items():
@@ -125,7 +111,7 @@ def run(name: str, days: pd.DataFrame, given: Mapping[str, object] | None = None
 
 
 def expectations(days: pd.DataFrame, given: Mapping[str, object] | None = None) -> pd.DataFrame:
-    """What the published detector expects of each day: EXPECTED columns of `reasons`, with the index of `days`."""
+    """Return EXPECTED_COLUMNS of `attribution` as the published detector expects them, with the index of `days`."""
     module = _module(PUBLISHED)
     expected: pd.DataFrame = module.expectations(days, module.Parameters.checked(PUBLISHED, given or {}))
     return expected

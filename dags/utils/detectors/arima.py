@@ -1,4 +1,18 @@
-"""ARIMA: a day is abnormal when its mean delay leaves the band that a forecast from the airport's days before gave."""
+"""ARIMA: a day is abnormal when its mean delay leaves the band around its forecast from the airport's earlier days.
+
+Every order (p, d, q) up to `max_p`, `max_d` and `max_q` forecasts each day of each airport one step ahead. Nothing is
+refitted: a day adds its products to the normal equations of the conditional least squares, in which the models' own
+errors stand for the unseen shocks (extended least squares; Ljung and Söderström, "Theory and Practice of Recursive
+Identification", 1983). The forecast that counts is that of the order whose forecasts had the least mean absolute error
+until then (accumulated prediction error; Rissanen, "Order estimation by accumulated prediction errors", 1986).
+Coefficients are shrunk towards 0 by `shrink_days` days, and an error is clipped to `most_spreads` spreads, so that one
+storm spoils neither the coefficients nor the days after it.
+
+A day without a value, with fewer than `min_flights` scheduled flights or `is_excluded` is a gap: it keeps its place in
+time, the forecast replaces its value, and the band widens until the next day that is used for fitting. The first
+`burn_in_days` have too short a past: they are judged by the same models walking backwards from the year's end (a
+stationary series has the same correlations in both directions; Box and Jenkins' backcasting).
+"""
 
 from __future__ import annotations
 
@@ -8,14 +22,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
-from scipy import stats
+from scipy import special
 
 from utils.detectors.shared import parameters
-from utils.detectors.shared.verdicts import Flags, Floats, calendar, severities, usable, verdicts
+from utils.detectors.shared.verdicts import Band, Flags, Floats, calendar, usable
 
 METRIC = "mean_dep_delay_min"
-LEAST_SPREAD_MIN = 1.0  # of a forecast; below, a steady airport would be flagged for a few minutes
-ERRORS_OF_A_SPREAD = 5  # fewer do not tell what a large error is
+MIN_SPREAD_MIN = 1.0  # of a forecast; below, a steady airport would be flagged for a few minutes
+MIN_ERRORS = 5  # with fewer, no error is clipped
 
 
 class Parameters(parameters.Parameters):
@@ -28,63 +42,41 @@ class Parameters(parameters.Parameters):
     shrink_days: float = Field(
         10.0, ge=0.1, le=1_000.0, description='weight of "no memory" against the days that a model is fitted on'
     )
-    most_spreads: float = Field(4.0, ge=1.0, le=1_000.0, description="that one error may teach")
+    most_spreads: float = Field(4.0, ge=1.0, le=1_000.0, description="to which one error is clipped")
     late_only: bool = Field(True, description="false: days below the band are flagged, too")
     past_only: bool = Field(False, description="true: the first days of the year are not judged, as an alert must")
     burn_in_days: int = Field(14, ge=3, le=366, description="fitted on before the first forecast counts")
-    min_flights: int = Field(5, ge=1, le=1_000, description="scheduled on the day")
+    min_flights: parameters.MinFlights = 5
     min_days: int = Field(28, ge=4, le=366, description="that the airport has")
 
 
 def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
-    """Judge each day by its one-step-ahead forecast from ARIMA models that learn as they walk through the year.
-
-    Every order (p, d, q) up to `max_p`, `max_d` and `max_q` forecasts each day of each airport from the days before it.
-    Nothing is fitted again: a day adds its products to the normal equations of the conditional least squares, in which
-    the models' own errors stand for the unseen shocks (extended least squares; Ljung and Söderström, "Theory and
-    Practice of Recursive Identification", 1983). The forecast that counts is that of the order whose forecasts had the
-    least mean absolute error until then (accumulated prediction error; Rissanen, "Order estimation by accumulated
-    prediction errors", 1986). Coefficients are drawn towards none by `shrink_days` days, and an error teaches no more
-    than `most_spreads` spreads, so that one storm spoils neither the coefficients nor the days after it.
+    """Judge each day by the one-step-ahead forecast of ARIMA models that are fitted while they walk through the year.
 
     The band holds the share `level` of the days if the errors are Gaussian: expected -/+ Student's quantile times the
-    root mean square of the errors that the same order made before. Delays have a heavier tail: 6 to 8 days of an
-    airport-year leave the band of 0.9995. A day is mild outside the band, strong and extreme one and two spreads
-    further. The score is error / spread, in Gaussian deviations; with `late_only` its sign stays and only days above
-    the band are flagged, without it the score has no sign and both sides are.
+    root mean square of the earlier errors of the same order. Delays have a heavier tail: 6 to 8 days of an airport-year
+    leave the band of 0.9995. A day is mild outside the band, strong and extreme one and two spreads further. The score
+    is error / spread, in Gaussian deviations; with `late_only` its sign stays and only days above the band are flagged,
+    without it the score has no sign and both sides are.
 
-    A day without a value, with fewer than `min_flights` scheduled flights or `is_excluded` is a gap: it keeps its
-    place in time, the forecast stands in for it, and the band widens until the next day that is learnt from. An airport
-    with fewer than `min_days` days to learn from is not judged. The first `burn_in_days` have too short a past: they
-    are judged by the same models walking backwards from the year's end (a stationary series has the same correlations
-    in both directions; Box and Jenkins' backcasting). With `past_only` they are not judged, nor is any day before
-    `min_days` days were learnt from, and later days cannot change a verdict.
+    An airport with fewer than `min_days` days for fitting is not judged. With `past_only` the first `burn_in_days` are
+    not judged, nor is any day before `min_days` days were used, and later days cannot change a verdict.
     """
     where = calendar(days)
     known = usable(where, METRIC, params.min_flights)
     delay = where.numbers(METRIC)
     forecast, judged = _forecasts(delay, known, known & ~where.excluded(), params)
-    gaussian = stats.norm.ppf((1 + params.level) / 2)
-    students = stats.t.ppf((1 + params.level) / 2, np.maximum(forecast.days - 1, 1))
-    spread = np.maximum(forecast.spread * students / gaussian, LEAST_SPREAD_MIN)
-    error = (delay - forecast.expected) / spread
-    score = error if params.late_only else np.abs(error)
-    return verdicts(
-        where,
-        metric=METRIC,
-        judged=judged,
-        expected=forecast.expected,
-        lower=forecast.expected - gaussian * spread,
-        upper=forecast.expected + gaussian * spread,
-        score=score,
-        severity=severities(score, (gaussian, gaussian + 1, gaussian + 2)),
-        direction=np.where(error > 0, "late", "early"),
-    )
+    quantile = (1 + params.level) / 2
+    gaussian = float(special.ndtri(quantile))
+    students = special.stdtrit(np.maximum(forecast.days - 1, 1), quantile)
+    spread = np.maximum(forecast.spread * students / gaussian, MIN_SPREAD_MIN)
+    band = Band(forecast.expected, spread, spread, judged)
+    return band.verdicts(where, METRIC, (gaussian, gaussian + 1, gaussian + 2), params.late_only)
 
 
 @dataclass(frozen=True)
 class _Forecast:
-    """Days × airports: expected delay and its standard error in minutes, and from how many days both were learnt."""
+    """Days × airports: expected delay and its standard error in minutes, and how many days both are fitted on."""
 
     expected: Floats
     spread: Floats
@@ -93,7 +85,7 @@ class _Forecast:
     def reversed(self) -> _Forecast:
         return _Forecast(self.expected[::-1], self.spread[::-1], self.days[::-1])
 
-    def where(self, condition: npt.NDArray[np.bool_], other: _Forecast) -> _Forecast:
+    def where(self, condition: Flags, other: _Forecast) -> _Forecast:
         """This forecast where `condition` holds, `other` elsewhere."""
         return _Forecast(
             np.where(condition, self.expected, other.expected),
@@ -116,15 +108,15 @@ def _forecasts(delay: Floats, known: Flags, train_mask: Flags, params: Parameter
 
 def _walk(series: Floats, params: Parameters) -> _Forecast:
     """Forecast each day of days × airports from the days before it; NaN is a gap."""
-    expected, spread, learnt_days = (np.full(series.shape, np.nan) for _ in range(3))
+    expected, spread, fitted_days = (np.full(series.shape, np.nan) for _ in range(3))
     airports = np.arange(series.shape[1])
     models = _Models(len(airports), params)
     for day, value in enumerate(series):
         step = models.forecast()
         expected[day], spread[day] = step.forecast[step.best, airports], step.sigma[step.best, airports]
-        learnt_days[day] = models.count
-        models.learn(value, step)
-    return _Forecast(expected, spread, learnt_days)
+        fitted_days[day] = models.count
+        models.update(value, step)
+    return _Forecast(expected, spread, fitted_days)
 
 
 def _orders(max_p: int, max_d: int, max_q: int) -> npt.NDArray[np.intp]:
@@ -154,7 +146,7 @@ class _Models:
     """
 
     def __init__(self, n_airports: int, params: Parameters) -> None:
-        """Nothing is known of any day yet."""
+        """Create the state before the first day."""
         orders = _orders(params.max_p, params.max_d, params.max_q)
         p, d, q = (column[:, None] for column in orders.T)
         shape = (len(orders), n_airports)
@@ -182,27 +174,27 @@ class _Models:
         sigma = np.sqrt(self._squares / np.maximum(n_errors, 1) * self._growth.factor)
         return _Step(forecast, sigma, self._missed.argmin(axis=0), base, regressors, coefficients)
 
-    def learn(self, value: Floats, step: _Step) -> None:
-        """Take in the day that `step` forecast: its value by airport, NaN in a gap, where the forecast stands in."""
-        has_past, is_learnt = self.count > 0, np.isfinite(value)
-        is_first = is_learnt & ~has_past
+    def update(self, value: Floats, step: _Step) -> None:
+        """Add the day that `step` forecast: its value by airport, NaN in a gap, where the forecast replaces it."""
+        has_past, is_train = self.count > 0, np.isfinite(value)
+        is_first = is_train & ~has_past
         forecast = np.where(is_first, value, step.forecast)
-        error = np.where(is_learnt, value - forecast, 0.0)
-        most = np.where(self._n_errors() >= ERRORS_OF_A_SPREAD, self._params.most_spreads * step.sigma, np.inf)
-        taught = np.clip(error, -most, most)
-        seen = forecast + taught  # the value; in a gap the forecast
-        self._equations.learn(step.regressors, seen - step.base, is_learnt & has_past)
+        error = np.where(is_train, value - forecast, 0.0)
+        max_error = np.where(self._n_errors() >= MIN_ERRORS, self._params.most_spreads * step.sigma, np.inf)
+        clipped = np.clip(error, -max_error, max_error)
+        seen = forecast + clipped  # the value; in a gap the forecast
+        self._equations.add(step.regressors, seen - step.base, is_train & has_past)
         self._missed += np.abs(error)
-        self._squares += taught**2 / self._growth.factor
+        self._squares += clipped**2 / self._growth.factor
         self._values = np.where(is_first, value, np.concatenate([seen[None], self._values[:-1]]))
-        self._errors = np.concatenate([taught[None], self._errors])[: self._params.max_q]
+        self._errors = np.concatenate([clipped[None], self._errors])[: self._params.max_q]
         max_p = self._params.max_p
-        self._growth.step(is_learnt, step.coefficients[:max_p], step.coefficients[max_p:], self._d)
+        self._growth.step(is_train, step.coefficients[:max_p], step.coefficients[max_p:], self._d)
         latest = seen[step.best, np.arange(len(value))]
-        self._total += np.where(is_learnt, latest, 0.0)
-        self.count += is_learnt
-        self._lowest = np.where(is_learnt, np.minimum(self._lowest, latest), self._lowest)
-        self._highest = np.where(is_learnt, np.maximum(self._highest, latest), self._highest)
+        self._total += np.where(is_train, latest, 0.0)
+        self.count += is_train
+        self._lowest = np.where(is_train, np.minimum(self._lowest, latest), self._lowest)
+        self._highest = np.where(is_train, np.maximum(self._highest, latest), self._highest)
 
     def _n_errors(self) -> Floats:
         """Return by airport how many forecasts could be compared with a value."""
@@ -213,18 +205,18 @@ class _NormalEquations:
     """Least squares of one regression per order and airport, without a constant."""
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
-        """Nothing is known of any regression yet; shape: regressors × orders × airports."""
+        """Create the equations without any day; shape: regressors × orders × airports."""
         self._moments = np.zeros((shape[0], *shape))
         self._products = np.zeros(shape)
 
-    def learn(self, regressors: Floats, target: Floats, counts: npt.NDArray[np.bool_]) -> None:
+    def add(self, regressors: Floats, target: Floats, counts: Flags) -> None:
         """Add one day's equation of the airports that `counts` names."""
         counted = regressors * counts
         self._moments += counted[:, None] * regressors
         self._products += counted * target
 
     def solution(self, shrinkage: Floats) -> Floats:
-        """The coefficients, drawn towards 0 by `shrinkage` times what was learnt so far.
+        """Return the coefficients, shrunk towards 0 by `shrinkage` times the sums so far.
 
         Cholesky's decomposition of all the small systems at once: with numpy's `solve`, which calls LAPACK for each of
         them, the whole walk takes twice as long.
@@ -255,9 +247,9 @@ class _Growth:
         self._level = np.ones(shape)  # their sum, which a differenced model keeps for ever
         self._gap_days = np.zeros(shape[1])
 
-    def step(self, is_learnt: npt.NDArray[np.bool_], ar: Floats, ma: Floats, d: npt.NDArray[np.intp]) -> None:
-        """Start again where the day was learnt from; elsewhere one more day is unseen."""
-        if is_learnt.all():
+    def step(self, is_train: Flags, ar: Floats, ma: Floats, d: npt.NDArray[np.intp]) -> None:
+        """Reset the airports whose day is used for fitting; elsewhere the gap is one day longer."""
+        if is_train.all():
             self._gap_days[:] = 0
             self.factor[:] = self._level[:] = 1.0
             self._weights[0], self._weights[1:] = 1.0, 0.0
@@ -267,8 +259,8 @@ class _Growth:
             weight = weight + np.where(self._gap_days == lag, coefficient, 0.0)
         weight = np.clip(weight, -2.0, 2.0)  # an explosive model's weights have no end
         level = np.clip(self._level + weight, -2.0, 2.0)
-        self.factor = np.where(is_learnt, 1.0, self.factor + np.where(d == 1, level, weight) ** 2)
-        self._level = np.where(is_learnt, 1.0, level)
-        latest = np.where(is_learnt, 1.0, weight)[None]
-        self._weights = np.concatenate([latest, np.where(is_learnt, 0.0, self._weights[:-1])])
-        self._gap_days = np.where(is_learnt, 0, self._gap_days + 1)
+        self.factor = np.where(is_train, 1.0, self.factor + np.where(d == 1, level, weight) ** 2)
+        self._level = np.where(is_train, 1.0, level)
+        latest = np.where(is_train, 1.0, weight)[None]
+        self._weights = np.concatenate([latest, np.where(is_train, 0.0, self._weights[:-1])])
+        self._gap_days = np.where(is_train, 0, self._gap_days + 1)

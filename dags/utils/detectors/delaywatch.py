@@ -1,6 +1,25 @@
 """Delaywatch, the published verdict: a day's lateness and disruption against what season and chance can explain.
 
-What a day is expected to be like is put together in `baseline.py`; here stands how far from that it may be.
+A day has two z-scores, of its effective delay (`delay_weight`) and of its disrupted share (the rest). Both series are
+transformed so that their spread does not depend on their level: sqrt(effective delay + 12) and
+arcsin sqrt((k + 3/8) / (n + 3/4)) of k disrupted among n flights (Anscombe 1948). On that scale
+
+    z = (observed - expected) / sqrt(spread² + noise²)
+
+expected   the season (`season_weight` parts of the median of the surrounding `season_days`, the rest of the year's),
+           plus the weekday's effect (the airport's own shrunk towards the nation's by `weekday_weeks` weeks), plus the
+           nation's effect of holidays and of the days around them (shrunk towards 0 by `holiday_days` days). When the
+           median of the last `shift_days` is far from all that, the level has moved and is followed: the first weeks of
+           such a spell are abnormal, the rest of it is not. See `shared/baseline.py`.
+noise²     how much a mean of n flights varies by chance: s² / n by the delta method, with the day's s² shrunk towards
+           the airport's by `noise_flights` flights, and 1 / (4n + 2) for the share. So a hub and a field with six
+           flights a day share one scale, and one ten-hour delay at the latter is no event.
+spread²    how much the airport's days vary beyond that, by the method of moments, shrunk towards the network's by
+           `spread_days` days (empirical Bayes with a fixed weight) and never below the square of `least_spread_*`, so
+           that a very steady airport is not flagged for a few minutes. A late day counts LATE_WEIGHT times, and no day
+           for more than SPREAD_CLIP spreads.
+
+The score is how rare such a z is, as `return_period_days`: once in so many days for this airport.
 """
 
 from __future__ import annotations
@@ -14,7 +33,6 @@ from pydantic import Field
 
 from utils.detectors.shared import parameters
 from utils.detectors.shared.baseline import Baseline, History, over_airports
-from utils.detectors.shared.parameters import Levels
 from utils.detectors.shared.verdicts import Calendar, Flags, Floats, calendar, severities, usable, verdicts
 
 METRIC = "mean_effective_delay_min"
@@ -30,7 +48,7 @@ BODY_SLOPE = 1.7
 class Parameters(parameters.Parameters):
     """Parameters of `detect` and `expectations`."""
 
-    levels: Levels[Annotated[float, Field(ge=1.01, le=1e9)]] = Field(
+    levels: parameters.Levels[Annotated[float, Field(ge=1.01, le=1e9)]] = Field(
         (75.0, 180.0, 500.0), description="mild, strong, extreme: once in so many days for this airport"
     )
     min_flights: int = Field(5, ge=2, le=1_000, description="scheduled on the day")
@@ -65,48 +83,28 @@ class Parameters(parameters.Parameters):
 
 
 def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
-    """Judge each day by two z-scores: of its effective delay (`delay_weight`) and of its disrupted share (the rest).
+    """Judge each day by the weighted z-score of its effective delay and its disrupted share.
 
-    Both series are brought to a scale on which their spread does not depend on their level: sqrt(effective delay + 12)
-    and arcsin sqrt((k + 3/8) / (n + 3/4)) of k disrupted among n flights (Anscombe 1948). On that scale
+    `levels` are the scores from which a day is mild, strong and extreme. Only lateness is abnormal. A flagged day is a
+    `closure` when `closure_share` of its schedule was cancelled: a little less than half, because an airport that
+    closes at noon keeps its morning. `expected`, `lower` and `upper` are in minutes of effective delay; at `upper` it
+    would reach the mild level by itself.
 
-        z = (observed - expected) / sqrt(spread² + noise²)
-
-    expected   the season (`season_weight` parts of the median of the surrounding `season_days`, the rest of the
-               year's), plus the weekday's effect (the airport's own drawn towards the nation's by `weekday_weeks`
-               weeks), plus the nation's effect of holidays and of the days around them (drawn towards none by
-               `holiday_days` days). When the median of the last `shift_days` is far from all that, the level has moved
-               and is followed: the first weeks of such a spell are abnormal, the rest of it is not.
-    noise²     what a mean of n flights varies by chance: s² / n by the delta method, with the day's s² drawn towards
-               the airport's by `noise_flights` flights, and 1 / (4n + 2) for the share. So a hub and a field with six
-               flights a day share one scale, and one ten-hour delay at the latter is no event.
-    spread²    what the airport's days vary beyond that, by the method of moments, drawn towards the network's by
-               `spread_days` days (empirical Bayes with a fixed weight) and never below the square of `least_spread_*`,
-               so that a very steady airport is not flagged for a few minutes. A late day counts LATE_WEIGHT times, and
-               no day for more than SPREAD_CLIP spreads.
-
-    The score is how rare such a z is, as `return_period_days`: once in so many days for this airport. `levels` are the
-    scores from which a day is mild, strong and extreme. Only lateness is abnormal. A flagged day is a `closure` when
-    `closure_share` of its schedule was cancelled: a little less than half, because an airport that closes at noon keeps
-    its morning. `expected`, `lower` and `upper` are in minutes of effective delay; `upper` is what it would need to
-    reach the mild level by itself.
-
-    Days with fewer than `min_flights` scheduled flights are neither judged nor learnt from, days that are excluded are
-    not learnt from, and a day whose history has fewer than `min_days` days to learn from is not judged. With
-    `past_only` its history is what came before it, so that later days cannot change a score; without it, the whole
-    year.
+    Days with fewer than `min_flights` scheduled flights are neither judged nor used for fitting, excluded days are not
+    used for fitting, and a day whose history has fewer than `min_days` days for fitting is not judged. With `past_only`
+    its history is the days before it, so that later days cannot change a score; without it, the whole year.
     """
-    seen = _seen(days, params.min_flights)
+    series = _series(days, params.min_flights)
     history = History(params.past_only)
     with np.errstate(invalid="ignore", divide="ignore"):  # a day without history divides nothing by nothing; not judged
-        expected, sigma, z = _z_scores(seen, history, params)
+        expected, sigma, z = _z_scores(series, history, params)
         score = return_period_days(z)
-        is_closed = seen.where.numbers("cancelled") >= params.closure_share * seen.flights
+        is_closed = series.where.numbers("cancelled") >= params.closure_share * series.flights
     reach = z_of(params.levels[0]) * sigma
     return verdicts(
-        seen.where,
+        series.where,
         metric=METRIC,
-        judged=_judged(seen, history, params) & np.isfinite(score),
+        judged=_judged(series, history, params) & np.isfinite(score),
         expected=_minutes(expected),
         lower=_minutes(expected - reach),
         upper=_minutes(expected + reach),
@@ -122,17 +120,17 @@ def expectations(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     `expected_effective_delay_min` is in minutes, `expected_disrupted_share` from 0 to 1; NaN on the days that `detect`
     does not judge.
     """
-    seen = _seen(days, params.min_flights)
+    series = _series(days, params.min_flights)
     history = History(params.past_only)
-    baseline = _baseline(seen, history, params)
-    judged = _judged(seen, history, params)
-    delay, share = (seen.expected(scale, baseline) for scale in (seen.delay, seen.share))
-    disrupted = np.sin(np.clip(share, 0.0, np.pi / 2)) ** 2 * (seen.flights + 0.75) - 0.375
+    baseline = _baseline(series, history, params)
+    judged = _judged(series, history, params)
+    delay, share = (series.expected(scale, baseline) for scale in (series.delay, series.share))
+    disrupted = np.sin(np.clip(share, 0.0, np.pi / 2)) ** 2 * (series.flights + 0.75) - 0.375
     columns = {
         "expected_effective_delay_min": _minutes(delay),
-        "expected_disrupted_share": np.clip(disrupted / seen.flights, 0.0, 1.0),
+        "expected_disrupted_share": np.clip(disrupted / series.flights, 0.0, 1.0),
     }
-    rows = {name: seen.where.rows(np.where(judged, values, np.nan)) for name, values in columns.items()}
+    rows = {name: series.where.rows(np.where(judged, values, np.nan)) for name, values in columns.items()}
     return pd.DataFrame(rows, index=days.index)
 
 
@@ -152,38 +150,38 @@ def z_of(period_days: float) -> float:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What there is to judge, days × airports; both series are NaN where too few flights were scheduled."""
+class _Series:
+    """The two series of a year, days × airports; NaN where too few flights were scheduled."""
 
     where: Calendar
     dates: pd.DatetimeIndex
     is_known: Flags
-    is_learnt: Flags
+    train_mask: Flags
     flights: Floats
     delay: Floats
     share: Floats
 
     def expected(self, scale: Floats, baseline: Baseline) -> Floats:
-        return baseline.expected(np.where(self.is_learnt, scale, np.nan), self.dates)
+        return baseline.expected(np.where(self.train_mask, scale, np.nan), self.dates)
 
 
-def _seen(days: pd.DataFrame, min_flights: int) -> _Seen:
+def _series(days: pd.DataFrame, min_flights: int) -> _Series:
     where = calendar(days)
     is_known = usable(where, METRIC, min_flights)
     flights = np.where(is_known, where.numbers("scheduled"), np.nan)
     disrupted = np.minimum(where.numbers("disrupted"), flights)
-    return _Seen(
+    return _Series(
         where,
         dates=pd.date_range(pd.to_datetime(days["fl_date"]).min(), periods=where.shape[0]),
         is_known=is_known,
-        is_learnt=is_known & ~where.excluded(),
+        train_mask=is_known & ~where.excluded(),
         flights=flights,
         delay=np.sqrt(np.maximum(np.where(is_known, where.numbers(METRIC), np.nan) + DELAY_SHIFT_MIN, 0.0)),
         share=np.arcsin(np.sqrt((disrupted + 0.375) / (flights + 0.75))),
     )
 
 
-def _baseline(seen: _Seen, history: History, params: Parameters) -> Baseline:
+def _baseline(series: _Series, history: History, params: Parameters) -> Baseline:
     return Baseline(
         history,
         season_days=params.season_days,
@@ -191,33 +189,33 @@ def _baseline(seen: _Seen, history: History, params: Parameters) -> Baseline:
         weekday_weeks=params.weekday_weeks,
         holiday_days=params.holiday_days,
         shift_days=params.shift_days,
-        airports=seen.where.airports,
+        airports=series.where.airports,
     )
 
 
-def _judged(seen: _Seen, history: History, params: Parameters) -> Flags:
+def _judged(series: _Series, history: History, params: Parameters) -> Flags:
     """Return which days have enough flights and enough history."""
-    return seen.is_known & (history.total(seen.is_learnt) >= params.min_days)
+    return series.is_known & (history.total(series.train_mask) >= params.min_days)
 
 
-def _z_scores(seen: _Seen, history: History, params: Parameters) -> tuple[Floats, Floats, Floats]:
+def _z_scores(series: _Series, history: History, params: Parameters) -> tuple[Floats, Floats, Floats]:
     """Return expected and standard deviation of the transformed delay, and the weighted z-score of both series."""
-    baseline = _baseline(seen, history, params)
+    baseline = _baseline(series, history, params)
 
     def deviation(error: Floats, noise: Floats, least_spread: float) -> Floats:
-        train_error = np.where(seen.is_learnt, error, np.nan)
-        variance = _spread_variance(train_error, noise, history, params.spread_days, seen.where.airports)
+        train_error = np.where(series.train_mask, error, np.nan)
+        variance = _spread_variance(train_error, noise, history, params.spread_days, series.where.airports)
         return np.sqrt(np.maximum(variance, least_spread**2) + noise)
 
-    expected = seen.expected(seen.delay, baseline)
-    error = seen.delay - expected
-    per_flight = _flight_variance(seen, history, params.noise_flights)
-    noise = per_flight / (4 * seen.flights * np.maximum(expected, 1.0) ** 2)
+    expected = series.expected(series.delay, baseline)
+    error = series.delay - expected
+    per_flight = _flight_variance(series, history, params.noise_flights)
+    noise = per_flight / (4 * series.flights * np.maximum(expected, 1.0) ** 2)
     sigma = deviation(error, noise, params.least_spread_delay)
     delay_z = error / sigma
 
-    error = seen.share - seen.expected(seen.share, baseline)
-    share_z = error / deviation(error, 1 / (4 * seen.flights + 2), params.least_spread_share)
+    error = series.share - series.expected(series.share, baseline)
+    share_z = error / deviation(error, 1 / (4 * series.flights + 2), params.least_spread_share)
     return expected, sigma, params.delay_weight * delay_z + (1 - params.delay_weight) * share_z
 
 
@@ -225,13 +223,13 @@ def _minutes(delay_scale: Floats) -> Floats:
     return np.maximum(delay_scale, 0.0) ** 2 - DELAY_SHIFT_MIN
 
 
-def _flight_variance(seen: _Seen, history: History, prior_flights: float) -> Floats:
-    """Variance among one day's flights, drawn towards the airport's pooled variance by `prior_flights` flights."""
-    variance = seen.where.numbers("std_effective_delay_min") ** 2
-    freedom = np.where(np.isfinite(variance) & seen.is_known, seen.flights - 1, 0.0)
+def _flight_variance(series: _Series, history: History, prior_flights: float) -> Floats:
+    """Variance among one day's flights, shrunk towards the airport's pooled variance by `prior_flights` flights."""
+    variance = series.where.numbers("std_effective_delay_min") ** 2
+    freedom = np.where(np.isfinite(variance) & series.is_known, series.flights - 1, 0.0)
     squares = np.where(freedom > 0, variance * freedom, 0.0)
-    learnt_freedom = history.total(freedom * seen.is_learnt)
-    usual = history.total(squares * seen.is_learnt) / np.maximum(learnt_freedom, 1.0)
+    train_freedom = history.total(freedom * series.train_mask)
+    usual = history.total(squares * series.train_mask) / np.maximum(train_freedom, 1.0)
     return (squares + prior_flights * usual) / (freedom + prior_flights)
 
 

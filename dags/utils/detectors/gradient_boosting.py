@@ -1,9 +1,28 @@
-"""Gradient boosting: a day is abnormal when its mean delay lies far from what boosted trees expect of that date."""
+"""Gradient boosting: a day is abnormal when its mean delay is far from what boosted trees expect of that date.
+
+Three scikit-learn HistGradientBoostingRegressors (the histogram method of LightGBM, and of XGBoost's `hist`) with
+quantile loss (Koenker and Bassett, "Regression quantiles", 1978) predict the median of a day's mean delay, counted from
+the airport's median in the airport's spreads, and the 10% and 90% quantiles of the residual. Features:
+
+calendar   weekday, day of the year, days from the nearest federal holiday
+airport    scheduled flights, their ratio to the usual number, the airport's median and spread
+lags       its delays of 1, 2 and 7 days before, and their mean of the last 7
+network    the mean delay of the other airports, and of those with similar days, on the day before
+
+The two tails use the airport's features alone: with lags in them, bad days make the days after them look unsteady, and
+the worst of a bad week is no longer flagged. With `same_day_network` the median's trees also get the other airports'
+means of the same day: then a storm over many airports explains itself, and the residual is abnormal for that airport
+alone. No feature of a day depends on the day's own delay.
+
+Cross-fitting (Chernozhukov et al., "Double/debiased machine learning", 2018): blocks of `block_days` days go to `folds`
+folds in turn, and the days of a fold are judged by trees, medians and spreads of the other folds. The 7 days after a
+block, whose features depend on it, are not used for fitting either. So a day is also compared with later days: this is
+a method for a report and not for an alert.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import holidays
 import numpy as np
@@ -14,12 +33,12 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
 from utils.detectors.shared import parameters
-from utils.detectors.shared.verdicts import Calendar, Flags, Floats, calendar, severities, usable, verdicts
+from utils.detectors.shared.verdicts import Band, Calendar, Flags, Floats, calendar, usable
 
 METRIC = "mean_dep_delay_min"
-LEAST_SPREAD_MIN = 1.0  # of an airport's days and of a prediction; a steady airport is not flagged for a few minutes
+MIN_SPREAD_MIN = 1.0  # of an airport's days and of a prediction; a steady airport is not flagged for a few minutes
 LOOK_BACK_DAYS = 7  # the oldest day among a day's features
-TAIL = 0.9  # the quantile of the residuals, and of their negatives, that tells the spread on that side
+TAIL = 0.9  # the quantile of the residuals, and of their negatives, that gives the spread on that side
 TAIL_SPREADS = 1.2816  # that quantile in standard deviations, if residuals were Gaussian
 
 
@@ -35,72 +54,28 @@ class Parameters(parameters.Parameters):
     block_days: int = Field(14, ge=1, le=183, description="that go to one fold together")
     same_day_network: bool = Field(False, description="true: the other airports' delays of the same day explain it")
     late_only: bool = Field(True, description="false: days below the band are flagged, too")
-    random_state: int = Field(0, ge=0, le=2**32 - 1, description="seed of every model")
-    min_flights: int = Field(5, ge=1, le=1_000, description="scheduled on the day")
-    min_days: int = Field(28, ge=2, le=366, description="that the airport has")
+    random_state: parameters.Seed = 0
+    min_flights: parameters.MinFlights = 5
+    min_days: parameters.MinDays = 28
 
 
 def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     """Judge each day by the residual of a boosted-tree regression, one for all airports, that never saw the day.
 
-    Three scikit-learn HistGradientBoostingRegressors (the histogram method of LightGBM, and of XGBoost's `hist`) with
-    quantile loss (Koenker and Bassett, "Regression quantiles", 1978) predict the median of a day's mean delay, counted
-    from the airport's median in the airport's spreads, and the 10 % and 90 % quantiles of what that leaves. Features:
-
-    calendar   weekday, day of the year, days from the nearest federal holiday
-    airport    scheduled flights, their ratio to the usual number, the airport's median and spread
-    lags       its delays of 1, 2 and 7 days before, and their mean of the last 7
-    network    the mean delay of the other airports, and of those with similar days, on the day before
-
-    The two tails know the airport's features alone: with lags in them, bad days make the days after them look unsteady,
-    and the worst of a bad week is no longer flagged. With `same_day_network` the median's trees also get the other
-    airports' means of the same day: then a storm over many airports explains itself, and what is left is abnormal for
-    that airport alone. Nothing among a day's features depends on the day's own delay.
-
-    Cross-fitting (Chernozhukov et al., "Double/debiased machine learning", 2018): blocks of `block_days` days go to
-    `folds` folds in turn, and the days of a fold are judged by trees, medians and spreads of the other folds. The
-    7 days after a block, whose features remember it, are not learnt from either. A day is so compared with later days,
-    too: this is a method for a report and not for an alert.
-
-    The spread is the residual's 90 % quantile (below the median: the 10 % one) / 1.28. A day is mild at `threshold`
+    The spread is the residual's 90% quantile (below the median: the 10% one) / 1.28. A day is mild at `threshold`
     spreads, strong two and extreme four further; `lower` and `upper` are the median -/+ `threshold` spreads, in
     minutes. The quantiles say where ordinary days lie, not how many are flagged: a year without events has few. The
     score is residual / spread; with `late_only` its sign stays and only days above the band are flagged,
-    without it both sides are. Days with fewer than `min_flights` scheduled flights are neither judged nor learnt from,
-    nor is an airport with fewer than `min_days` such days; a day is judged when half as many were learnt from outside
-    its fold. Days that are `is_excluded` are judged, and are neither learnt from nor remembered in a feature.
+    without it both sides are. Days with fewer than `min_flights` scheduled flights are neither judged nor used for
+    fitting, nor is an airport with fewer than `min_days` such days; a day is judged when half as many outside its fold
+    are used. Days that are `is_excluded` are judged, and are used neither for fitting nor in a feature.
     """
     where = calendar(days)
-    found = _predictions(where, params)
-    error = where.numbers(METRIC) - found.expected
-    score = error / np.where(error > 0, found.above, found.below)
-    if not params.late_only:
-        score = np.abs(score)
-    threshold = params.threshold
-    return verdicts(
-        where,
-        metric=METRIC,
-        judged=found.judged,
-        expected=found.expected,
-        lower=found.expected - threshold * found.below,
-        upper=found.expected + threshold * found.above,
-        score=score,
-        severity=severities(score, (threshold, threshold + 2, threshold + 4)),
-        direction=np.where(error > 0, "late", "early"),
-    )
+    levels = params.threshold, params.threshold + 2, params.threshold + 4
+    return _predictions(where, params).verdicts(where, METRIC, levels, params.late_only)
 
 
-@dataclass(frozen=True)
-class _Predictions:
-    """Days × airports, in minutes: the expected delay and its spread on either side; NaN where a day is not judged."""
-
-    expected: Floats
-    below: Floats
-    above: Floats
-    judged: Flags
-
-
-def _predictions(where: Calendar, params: Parameters) -> _Predictions:
+def _predictions(where: Calendar, params: Parameters) -> Band:
     """Predict the days of each fold by trees that are fitted on the other folds."""
     known = usable(where, METRIC, params.min_flights)
     train_mask = known & ~where.excluded()
@@ -128,7 +103,7 @@ def _predictions(where: Calendar, params: Parameters) -> _Predictions:
         for side, tail in zip((below, above), tails, strict=True):
             side[tested] = tail * spread[airport] / TAIL_SPREADS
         judged |= tested
-    return _Predictions(expected, np.maximum(below, LEAST_SPREAD_MIN), np.maximum(above, LEAST_SPREAD_MIN), judged)
+    return Band(expected, np.maximum(below, MIN_SPREAD_MIN), np.maximum(above, MIN_SPREAD_MIN), judged)
 
 
 def _predict(
@@ -146,8 +121,8 @@ def _predict(
         median = _fitted(features[trained], relative[trained], 0.5, params)
         residual = relative[trained] - median.predict(features[trained])
         below, above = (_fitted(about_airport[trained], side, TAIL, params) for side in (-residual, residual))
-        of_airport = about_airport[tested]
-        return median.predict(features[tested]), below.predict(of_airport), above.predict(of_airport)
+        tested_airport = about_airport[tested]
+        return median.predict(features[tested]), below.predict(tested_airport), above.predict(tested_airport)
 
 
 def _fitted(features: Floats, target: Floats, quantile: float, params: Parameters) -> HistGradientBoostingRegressor:
@@ -165,22 +140,22 @@ def _fitted(features: Floats, target: Floats, quantile: float, params: Parameter
 
 
 def _folds(n_days: int, folds: int, block_days: int) -> Iterator[tuple[Flags, Flags]]:
-    """Which days each fold judges and which it learns from; blocks are shorter where the days are too few for them."""
+    """Yield the days that each fold judges and those that it is fitted on; blocks are shorter if there are few days."""
     days = np.arange(n_days)
     fold = days // min(block_days, -(-n_days // folds)) % folds
     for number in range(folds):
         is_test = fold == number
-        remembers_test = np.convolve(is_test, np.ones(LOOK_BACK_DAYS + 1))[:n_days] > 0
-        yield is_test, ~remembers_test
+        depends_on_test = np.convolve(is_test, np.ones(LOOK_BACK_DAYS + 1))[:n_days] > 0
+        yield is_test, ~depends_on_test
 
 
 def _usual(trained: Floats) -> tuple[Floats, Floats]:
-    """Each airport's median and spread in minutes; 0 and LEAST_SPREAD_MIN where there is nothing to learn from."""
+    """Each airport's median and spread in minutes; 0 and MIN_SPREAD_MIN without days for fitting."""
     has_days = np.isfinite(trained).any(axis=0)
-    median, spread = np.zeros(trained.shape[1]), np.full(trained.shape[1], LEAST_SPREAD_MIN)
+    median, spread = np.zeros(trained.shape[1]), np.full(trained.shape[1], MIN_SPREAD_MIN)
     median[has_days] = np.nanmedian(trained[:, has_days], axis=0)
     spread[has_days] = np.sqrt(np.nanmean((trained - median)[:, has_days] ** 2, axis=0))
-    return median, np.maximum(spread, LEAST_SPREAD_MIN)
+    return median, np.maximum(spread, MIN_SPREAD_MIN)
 
 
 def _calendar_features(where: Calendar) -> list[Floats]:
@@ -195,7 +170,7 @@ def _calendar_features(where: Calendar) -> list[Floats]:
 
 
 def _airport_features(where: Calendar, trained: Flags, median: Floats, spread: Floats) -> list[Floats]:
-    """Scheduled flights, their ratio to those of the days learnt from, and the airport's median and spread."""
+    """Scheduled flights, their ratio to those of the days used for fitting, and the airport's median and spread."""
     flights = where.numbers("scheduled")
     usual = np.nansum(flights, axis=0, where=trained) / np.maximum(trained.sum(axis=0), 1)
     return [
@@ -210,7 +185,7 @@ def _lag_features(relative: Floats) -> list[Floats]:
     """The airport's own delays of 1, 2 and 7 days before, and their mean of the last 7 days."""
     week = np.stack([_before(relative, lag) for lag in range(1, LOOK_BACK_DAYS + 1)])
     known_days = np.isfinite(week).sum(axis=0)
-    # Summed anew for each day: a running sum would carry the rounding of a judged day into days that are learnt from.
+    # Summed for each day: a running sum would carry the rounding of a judged day into days that are used for fitting.
     mean = np.where(known_days > 0, np.nansum(week, axis=0) / np.maximum(known_days, 1), np.nan)
     return [week[0], week[1], week[-1], mean]
 

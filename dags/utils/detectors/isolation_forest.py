@@ -27,9 +27,9 @@ class Parameters(parameters.Parameters):
         0.01, ge=0.0001, le=0.5, description="share of each airport's days that is flagged, whatever the year was like"
     )
     n_estimators: int = Field(100, ge=1, le=10_000, description="trees of each airport's forest")
-    random_state: int = Field(0, ge=0, le=2**32 - 1, description="seed of every airport's forest")
-    min_flights: int = Field(5, ge=1, le=1_000, description="scheduled on the day")
-    min_days: int = Field(28, ge=2, le=366, description="that the airport has")
+    random_state: parameters.Seed = 0
+    min_flights: parameters.MinFlights = 5
+    min_days: parameters.MinDays = 28
 
 
 def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
@@ -38,10 +38,10 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     The share is a quota: a quiet year gets as many flags as a bad one. The score is the forest's own, 2 ** (- mean path
     length / expected path length), from Liu, Ting and Zhou, "Isolation Forest" (2008), the negative of the
     `score_samples` of scikit-learn's IsolationForest. `expected` is the median, `lower` and `upper` are the range of
-    the unflagged days, in minutes. Days with fewer than `min_flights` scheduled flights are neither judged nor learnt
-    from, nor is an airport with fewer than `min_days` such days; days that are `is_excluded` are judged by the forest
-    and the threshold of the others.
-    Every airport's forest starts from `random_state`: airports do not influence each other.
+    the unflagged days, in minutes. Days with fewer than `min_flights` scheduled flights are neither judged nor used for
+    fitting, nor is an airport with fewer than `min_days` such days; days that are `is_excluded` are judged by the
+    forest and the threshold of the others. Every airport's forest starts from `random_state`: airports do not influence
+    each other.
     """
     where = calendar(days)
     known = usable(where, METRIC, params.min_flights)

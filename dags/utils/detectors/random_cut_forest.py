@@ -1,4 +1,16 @@
-"""Random cut forest: a day is abnormal when, without it, random cuts would lay out many of the airport's days anew."""
+"""Random cut forest: a day is abnormal when removing it would displace many other days in a forest (CoDisp).
+
+A tree cuts the airport's days in two at random, a wide range sooner than a narrow one, until each stands alone. If the
+day, or the small group that it is in, were removed, the days on the other side of the cut above would move up: their
+number over the group's, the largest on the way to the root, averaged over `n_trees` trees, is the displacement (CoDisp;
+Guha, Mishra, Roy and Schrijvers, "Robust random cut forest based anomaly detection on streams", 2016). With
+`shingle_days` above 1 a point is that day together with those before it, which finds unusual sequences and finds single
+days less well; a day is then judged when all of them are known.
+
+Why trees of our own: the package rrcf (0.4.4) agrees with these in distribution, but builds them node by node in Python
+and takes about 50 times as long; rcf3 (0.5.2), in Rust, scores a stream against samples of its past instead of a year;
+scikit-learn has no such tree (an Isolation Forest cuts every dimension alike, and counts no neighbours).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +22,6 @@ import pandas as pd
 from pydantic import Field
 
 from utils.detectors.shared import parameters
-from utils.detectors.shared.parameters import Levels
 from utils.detectors.shared.verdicts import Flags, Floats, calendar, severities, usable, verdicts
 
 METRIC = "mean_dep_delay_min"
@@ -20,39 +31,29 @@ Places = npt.NDArray[np.intp]
 class Parameters(parameters.Parameters):
     """Parameters of `detect`."""
 
-    levels: Levels[Annotated[float, Field(ge=1.0, le=365.0)]] = Field(
+    levels: parameters.Levels[Annotated[float, Field(ge=1.0, le=365.0)]] = Field(
         (25.0, 50.0, 100.0), description="days displaced from which a day is mild, strong and extreme"
     )
     n_trees: int = Field(100, ge=1, le=10_000, description="trees of each airport's forest")
     shingle_days: int = Field(1, ge=1, le=28, description="above 1: sequences of so many days instead of days")
     late_only: bool = Field(True, description="false: days below the median are flagged, too")
-    random_state: int = Field(0, ge=0, le=2**32 - 1, description="seed of every airport's forest")
-    min_flights: int = Field(5, ge=1, le=1_000, description="scheduled on the day")
-    min_days: int = Field(28, ge=2, le=366, description="that the airport has")
+    random_state: parameters.Seed = 0
+    min_flights: parameters.MinFlights = 5
+    min_days: parameters.MinDays = 28
 
 
 def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
-    """Score each day by its collusive displacement in a forest of random cut trees over the airport's mean delays.
+    """Score each day by its displacement in a forest of random cut trees over the airport's mean delays.
 
-    A tree cuts the airport's days in two at random, a wide range sooner than a narrow one, until each stands alone. If
-    the day, or the small group that it stands with, were taken out, the days on the other side of the cut above would
-    move up: their number over the group's, the largest on the way to the root, averaged over `n_trees` trees, is the
-    score (CoDisp; Guha, Mishra, Roy and Schrijvers, "Robust random cut forest based anomaly detection on streams",
-    2016). So it is a number of days, and a day is mild, strong and extreme from `levels` on. It is no quota, but it
+    So the score is a number of days, and a day is mild, strong and extreme from `levels` on. It is no quota, but it
     knows ranks and gaps alone, not how many minutes are much: noise too has its outermost days. About 5 to 7 of an
-    airport-year reach 25 on flights, 3 on Gaussian noise; a season shorter than that many days has none.
+    airport-year reach 25 on flights, 3 on Gaussian noise; a season shorter than that many days has none. Cuts have no
+    direction: `late_only` gives days below the median the negative of their score, and so no flag. `expected` is the
+    median, `lower` and `upper` are the range of the unflagged days, in minutes.
 
-    With `shingle_days` above 1 a point is that day together with those before it, which finds unusual sequences and
-    finds single days less well; a day is then judged when all of them are known. Cuts have no direction: `late_only`
-    gives days below the median the negative of their score, and so no flag. `expected` is the median, `lower` and
-    `upper` are the range of the unflagged days, in minutes. Days with fewer than `min_flights` scheduled flights are
-    neither judged nor learnt from, nor is an airport with fewer than `min_days` points. Days that are `is_excluded` are
-    judged by trees in which they count for nobody but themselves. Each airport's forest starts from `random_state`:
-    airports do not influence each other.
-
-    Why trees of our own: the package rrcf (0.4.4) agrees with these in distribution, but builds them node by node in
-    Python and takes about 50 times as long; rcf3 (0.5.2), in Rust, scores a stream against samples of its past instead
-    of a year; scikit-learn has no such tree (an Isolation Forest cuts every dimension alike, and counts no neighbours).
+    Days with fewer than `min_flights` scheduled flights are neither judged nor used for fitting, nor is an airport with
+    fewer than `min_days` points. Days that are `is_excluded` are judged by trees in which they count for nobody but
+    themselves. Each airport's forest starts from `random_state`: airports do not influence each other.
     """
     where = calendar(days)
     known = usable(where, METRIC, params.min_flights)

@@ -7,7 +7,7 @@ import pandas as pd
 from pydantic import Field
 
 from utils.detectors.shared import parameters
-from utils.detectors.shared.verdicts import calendar, severities, usable, verdicts
+from utils.detectors.shared.verdicts import Band, calendar, usable
 
 METRIC = "mean_dep_delay_min"
 
@@ -16,17 +16,17 @@ class Parameters(parameters.Parameters):
     """Parameters of `detect`."""
 
     threshold: float = Field(3.0, ge=0.1, le=100.0, description="standard deviations from the airport's mean")
-    min_flights: int = Field(5, ge=1, le=1_000, description="scheduled on the day")
-    min_days: int = Field(28, ge=2, le=366, description="that the airport has")
+    min_flights: parameters.MinFlights = 5
+    min_days: parameters.MinDays = 28
 
 
 def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     """Judge each day by z = (mean delay - mean of the year) / standard deviation of the year, both of its airport.
 
-    The score is |z|. A day is mild from `threshold` on, strong one deviation further and extreme two further; `lower`
-    and `upper` are the mean -/+ `threshold` deviations, in minutes. Days with fewer than `min_flights` scheduled
-    flights are neither judged nor counted, nor is an airport with fewer than `min_days` such days; days that are
-    `is_excluded` are judged and not counted. The rule is Shewhart's (1931).
+    The rule is Shewhart's (1931). The score is |z|. A day is mild from `threshold` on, strong one deviation further and
+    extreme two further; `lower` and `upper` are the mean -/+ `threshold` deviations, in minutes. Days with fewer than
+    `min_flights` scheduled flights are neither judged nor used, nor is an airport with fewer than `min_days` such days;
+    days that are `is_excluded` are judged and not used for mean and deviation.
     """
     where = calendar(days)
     known = usable(where, METRIC, params.min_flights)
@@ -36,16 +36,5 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     mean = delay.sum(axis=0, where=train_mask) / np.maximum(count, 1)
     deviation = np.where(known, delay - mean, 0.0)
     sigma = np.sqrt((deviation**2).sum(axis=0, where=train_mask) / np.maximum(count - 1, 1))
-    score = np.abs(deviation) / np.where(sigma > 0, sigma, 1.0)
-    threshold = params.threshold
-    return verdicts(
-        where,
-        metric=METRIC,
-        judged=known & (count >= params.min_days),
-        expected=mean,
-        lower=mean - threshold * sigma,
-        upper=mean + threshold * sigma,
-        score=score,
-        severity=severities(score, (threshold, threshold + 1, threshold + 2)),
-        direction=np.where(deviation > 0, "late", "early"),
-    )
+    levels = params.threshold, params.threshold + 1, params.threshold + 2
+    return Band(mean, sigma, sigma, known & (count >= params.min_days)).verdicts(where, METRIC, levels)

@@ -183,7 +183,7 @@ class StreamReader:
     """Blocks from one reading from the start: for gzip, and for a file in which a quoted field holds a line break."""
 
     def __init__(self, source: Source) -> None:
-        """Reads nothing yet: `header` comes first, then `knows_header`, then the parts."""
+        """Reads nothing yet: `read_header` comes first, then the parts."""
         self._source = source
         self._taken = 0  # bytes of the source
         self._chunks = self._decompressed() if source.key.endswith(".gz") else self._plain()
@@ -191,7 +191,7 @@ class StreamReader:
         self._at = 0  # offset of the buffer in the text
         self._ended = False
         self._piece = 0
-        self._fields = 0
+        self._fields = 0  # of a record: they tell where one with line breaks in quotes ends
         self._checksum = _Checksum(b"")
         self.joins_lines = True
 
@@ -246,11 +246,8 @@ class StreamReader:
         self._at += length
         return taken
 
-    def header(self) -> bytes:
-        """The first line, with its line end if it has one within _HEAD_BYTES.
-
-        Raises InvalidInput if the source is a file of another kind.
-        """
+    def read_header(self) -> silver.Header:
+        """Read the first line. Raises InvalidInput if the source is a file of another kind or lacks a column."""
         is_gzip = self._source.key.endswith(".gz")
         if is_gzip:
             formats.check_gzip(self._source.read(0, min(_HEAD_BYTES, self._source.size)), self._source.key)
@@ -260,11 +257,9 @@ class StreamReader:
         check(head, self._source.key)
         line = self._take(head.find(b"\n") + 1 or len(head))
         self._checksum = _Checksum(line)
-        return line
-
-    def knows_header(self, header: silver.Header) -> None:
-        """Say how many fields a record has: that tells where one with line breaks in quotes ends."""
+        header = silver.read_header(line, self._source.key)
         self._fields = len(header.names)
+        return header
 
     def next_part(self) -> Iterator[bytes] | None:
         """The blocks of the next part, all read; None behind the last. Call it under a lock."""

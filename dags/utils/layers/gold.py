@@ -119,8 +119,8 @@ def day_sums(flights: pa.Table) -> pa.Table:
     cells = len(origin.dictionary) * days
     highest = np.full(cells, _NO_DELAY, np.int16)
     added = {}
-    for name, is_counted, weights in _summands(column):
-        summed = np.bincount(cell if is_counted is None else cell[is_counted], weights, minlength=cells)
+    for name, summand in _summands(column):
+        summed = np.bincount(cell, summand, minlength=cells)
         added[name] = summed.astype(np.int64)  # float64 sums of whole numbers are exact here
     flown = _is_flown(column)
     np.maximum.at(highest, cell[flown], columns.values(column["dep_delay"])[flown])
@@ -143,32 +143,32 @@ def _is_flown(column: Mapping[str, pa.Array]) -> np.ndarray:
     return is_flown
 
 
-def _summands(column: Mapping[str, pa.Array]) -> Iterator[tuple[str, np.ndarray | None, np.ndarray | None]]:
-    """Yield each added column's name, the flights that count (None: all), and what each of them adds (None: 1)."""
+def _summands(column: Mapping[str, pa.Array]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield each added column's name and what every flight adds to it, as numbers or as True for 1.
+
+    Zeros are added too: that is three times as fast as choosing the flights that count.
+    """
     cancelled, flown = columns.values(column["cancelled"]), _is_flown(column)
-    delay = columns.values(column["dep_delay"]).astype(np.float64)
+    delay = np.where(flown, columns.values(column["dep_delay"]), 0).astype(np.float64)
     effective = np.where(cancelled, float(DELAY_CAP_MIN), np.minimum(delay, DELAY_CAP_MIN))
-    judged = cancelled | flown
-    yield "scheduled", None, None
-    yield "cancelled", cancelled, None
-    yield "diverted", columns.values(column["diverted"]), None
-    yield "delays", flown, None
-    yield "delay_min", flown, delay[flown]
-    yield "delay_min2", flown, delay[flown] ** 2
-    yield "delayed_15", flown & (delay >= 15), None
-    yield "delayed_60", flown & (delay >= 60), None
-    yield "disrupted", cancelled | (flown & (delay > 60)), None
-    yield "effectives", judged, None
-    yield "effective_min", judged, effective[judged]
-    yield "effective_min2", judged, effective[judged] ** 2
+    yield "scheduled", np.ones(len(delay))
+    yield "cancelled", cancelled
+    yield "diverted", columns.values(column["diverted"])
+    yield "delays", flown
+    yield "delay_min", delay
+    yield "delay_min2", delay**2
+    yield "delayed_15", flown & (delay >= 15)
+    yield "delayed_60", flown & (delay >= 60)
+    yield "disrupted", cancelled | (flown & (delay > 60))
+    yield "effectives", cancelled | flown
+    yield "effective_min", effective
+    yield "effective_min2", effective**2
     for cause in schemas.CAUSES:
-        minutes = column[f"{cause}_delay"]
-        is_known = columns.valid(minutes)
-        yield f"{cause}_min", is_known, columns.values(minutes)[is_known].astype(np.float64)
+        yield f"{cause}_min", columns.values(column[f"{cause}_delay"])  # unknown ones as 0
     codes = column["cancellation_code"].dictionary.to_pylist()
     place = columns.values(column["cancellation_code"], fill=-1)
     for code, cause in CANCELLATION_CODES.items():
-        yield f"cancelled_{cause}", cancelled & (place == (codes.index(code) if code in codes else -2)), None
+        yield f"cancelled_{cause}", cancelled & (place == (codes.index(code) if code in codes else -2))
 
 
 def sums_of(tables: Iterable[pa.Table], year: int) -> pa.Table:

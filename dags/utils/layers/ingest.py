@@ -122,8 +122,7 @@ def glance(source: Source, year: int) -> None:
         raise InvalidInput(f"{source.key} is empty; give the CSV of {year}.")
     reader = StreamReader(source)
     try:
-        header = silver.read_header(reader.header(), source.key)
-        reader.knows_header(header)
+        header = reader.read_header()
         block = next(reader.next_part() or iter(()), b"")
         begin = b"".join(block.splitlines(keepends=True)[:GLANCE_LINES])
         refined = silver.refine(begin, header, year, joins_lines=True)
@@ -149,8 +148,7 @@ def is_doubtful(source: Source, year: int) -> bool:
     rows = rejected = 0
     block = b""
     try:
-        header = silver.read_header(reader.header(), source.key)
-        reader.knows_header(header)
+        header = reader.read_header()
         while (part := reader.next_part()) is not None:
             for block in part:
                 if b"\0" in block or b"FL_DATE" in block.upper():  # a broken copy, or a second header
@@ -339,8 +337,7 @@ class _Pass:
     def from_start(self) -> IngestedYear:
         """The source is read by one worker at a time, from its start to its end."""
         reader = StreamReader(self.source)
-        header = silver.read_header(reader.header(), self.source.key)
-        reader.knows_header(header)
+        header = reader.read_header()
         return self._finish(self._collect(reader, header), header, reader.sha256())
 
     def _collect(self, reader: RangeReader | StreamReader, header: silver.Header) -> _Collected:

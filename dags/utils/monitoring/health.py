@@ -23,7 +23,6 @@ from utils.storage import keys
 from utils.storage.folder import FolderStore
 from utils.storage.freshness import joint_hash
 from utils.storage.lake import Lake
-from utils.storage.url import open_store
 from utils.warehouse.airflow import last_ended, under_way
 from utils.warehouse.years import WarehouseYear, finished_years
 
@@ -139,7 +138,7 @@ def _behind(lake: Lake, year: int, finished: WarehouseYear | None) -> str | None
 
 def _disks(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
     """Yield one finding for each disk that scratch space, logs or a lake in a folder are on."""
-    store = open_store(settings)
+    store = Lake(settings).store
     folders = {
         "DELAYWATCH_SCRATCH": settings.scratch,
         "DELAYWATCH_LOG_FOLDER": watch.log_folder,
@@ -164,11 +163,11 @@ def _disks(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
             continue
         seen.add(device)
         share = usage.free / usage.total
-        said = f"{usage.free / 1e9:,.1f} GB ({share:.0%}) are free on the disk of {there}".replace("%", " %")
+        free = f"{usage.free / 1e9:,.1f} GB ({share:.0%}) are free on the disk of {there}"
         if share < LEAST_FREE_SHARE or usage.free < LEAST_FREE_BYTES:
-            yield Finding("disk", False, f"Only {said}; see `python -m utils sweep --dry-run`, or enlarge it.")
+            yield Finding("disk", False, f"Only {free}; see `python -m utils sweep --dry-run`, or enlarge it.")
         else:
-            yield Finding("disk", True, f"{said}.")
+            yield Finding("disk", True, f"{free}.")
 
 
 def _certificate(path: Path | None, now: datetime) -> Iterator[Finding]:

@@ -54,7 +54,7 @@ class Word:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers GET and HEAD of /health; no version of anything is told."""
+    """Answers GET and HEAD of /health, without the version of any software."""
 
     server_version, sys_version = "delaywatch", ""
     timeout = 10  # seconds for one request

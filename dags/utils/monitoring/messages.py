@@ -1,7 +1,6 @@
-"""What people are told of a run that has ended: the message of a finished year, and that of a failure. Pure.
+"""The messages about a run that has ended: of a finished year, and of a failure. Pure.
 
-Nothing is sent from here, and what was told before comes in and goes out as a value: how it travels is `channels`', who
-keeps it is `alert`.
+`channels` sends them; `notifications` keeps the record of what was sent.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from utils.schemas import SEVERITIES
 if TYPE_CHECKING:
     import pandas as pd
 
-SEVERE = len(SEVERITIES) - 1  # extreme: strong ones are many in every year, and stand on the year page
-TOP = 10  # of the new severe events are told one by one, the rest as a number
-LONGEST = 600  # characters of one line: an exception may carry a whole file
+SEVERE = len(SEVERITIES) - 1  # extreme: strong ones are many in every year, and are on the year page
+TOP = 10  # new severe events with a line of their own; the others are counted
+MAX_LINE = 600  # characters: an exception may contain a whole file
 
-# What the messages of a year have told: {"warnings": [sentence, ...], "days": [["JFK", "2013-02-08"], ...]}. The days
+# What the messages of a year contained: {"warnings": [sentence, ...], "days": [["JFK", "2013-02-08"], ...]}. The days
 # are those of severe events; an event is known by its days, as settings or a corrected file may change its name.
-Told = Mapping[str, Any]
+Notified = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -49,31 +48,31 @@ class Failure:
     others: int = 0
 
 
-def of_year(
-    year: int, events: pd.DataFrame, event_days: pd.DataFrame, warnings: list[str], told: Told | None, where: str
+def year_message(
+    year: int, events: pd.DataFrame, event_days: pd.DataFrame, warnings: list[str], before: Notified | None, where: str
 ) -> tuple[Message | None, dict[str, Any]]:
-    """The message of a finished year, and all that has been told of the year once it was sent.
+    """Return the message of a finished year, and the record of all messages of the year once it was sent.
 
-    events, event_days: rows of schemas.EVENTS and EVENT_DAYS; warnings: those of the quality report; told: what earlier
-    messages of the year told, None when there was none; where: a line with the place of the results. The first message
-    of a year is always one. Later there is one only for severe events and warnings that none of them told: an event is
-    new when no day of it at any airport was told.
+    events, event_days: rows of schemas.EVENTS and EVENT_DAYS; warnings: those of the quality report; before: the record
+    of earlier messages, None without any; where: a line with the place of the results. The first message of a year is
+    always sent. Later there is one only for severe events and warnings that none of them contained: an event is new
+    when no day of it at any airport was in a message.
     """
     severe = events[events["severity"] >= SEVERE]
     days = event_days[event_days["event_id"].isin(severe["event_id"])]
     keys = [[origin, f"{day:%Y-%m-%d}"] for origin, day in zip(days["origin"], days["fl_date"], strict=True)]
-    known = {tuple(day) for day in told["days"]} if told else set()
+    known = {tuple(day) for day in before["days"]} if before else set()
     old = {event for event, key in zip(days["event_id"], keys, strict=True) if tuple(key) in known}
     new_events = severe[~severe["event_id"].isin(list(old))]
-    new_warnings = [warning for warning in warnings if not told or warning not in told["warnings"]]
+    new_warnings = [warning for warning in warnings if not before or warning not in before["warnings"]]
     after = {
-        "warnings": sorted({*warnings, *(told["warnings"] if told else [])}),
+        "warnings": sorted({*warnings, *(before["warnings"] if before else [])}),
         "days": sorted([list(day) for day in {*known, *map(tuple, keys)}]),
     }
-    if told is not None and new_events.empty and not new_warnings:
+    if before is not None and new_events.empty and not new_warnings:
         return None, after
-    new = "new " if told else ""
-    counts = [wording.count(len(new_events), f"{new}{SEVERITIES[SEVERE]} event")] if len(new_events) or not told else []
+    new, extreme = "new " if before else "", SEVERITIES[SEVERE]
+    counts = [wording.count(len(new_events), f"{new}{extreme} event")] if len(new_events) or not before else []
     if new_warnings:
         counts.append(wording.count(len(new_warnings), f"{new}warning") + " of quality")
     lines = [
@@ -81,17 +80,13 @@ def of_year(
         f"{wording.count(len(event_days), 'abnormal airport-day')}."
     ]
     if len(new_events):
-        lines += [
-            "",
-            f"{'New e' if told else 'E'}{SEVERITIES[SEVERE][1:]} events, largest first:",
-            *_told_of(new_events),
-        ]
+        lines += ["", f"{new}{extreme} events, largest first:".capitalize(), *_event_lines(new_events)]
     if new_warnings:
         lines += ["", "Quality of the file:", *(f"- {_clipped(warning)}" for warning in new_warnings)]
     return Message(f"Delaywatch {year}: {wording.listed(counts)}", "\n".join([*lines, "", where])), after
 
 
-def _told_of(events: pd.DataFrame) -> list[str]:
+def _event_lines(events: pd.DataFrame) -> list[str]:
     """One line for each of the largest events, and one for how many more there are."""
     lines = [
         f"- {row['name']}: {wording.count(row['scheduled'], 'flight')}, "
@@ -101,8 +96,8 @@ def _told_of(events: pd.DataFrame) -> list[str]:
     return lines + ([f"- and {len(events) - TOP:,} more"] if len(events) > TOP else [])
 
 
-def of_failure(failure: Failure) -> Message:
-    """The message of a failed run: which step, what it said, where its log is."""
+def failure_message(failure: Failure) -> Message:
+    """Return the message of a failed run: which step, what it said, where its log is."""
     year = f" {failure.year}" if failure.year else ""
     if failure.step is None:
         return Message(f"Delaywatch{year}: the run failed", f"The run {failure.run} failed, none of its steps did.")
@@ -117,4 +112,4 @@ def of_failure(failure: Failure) -> Message:
 
 def _clipped(sentence: str) -> str:
     line = " ".join(sentence.split())
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+    return line if len(line) <= MAX_LINE else f"{line[: MAX_LINE - 1]}…"

@@ -19,7 +19,7 @@ from utils.detectors import PUBLISHED
 from utils.errors import Busy, DelaywatchError, InvalidInput, kind_of
 from utils.reporting import wording
 from utils.settings import Settings, WatchSettings
-from utils.storage import keys as names
+from utils.storage import keys
 from utils.storage.freshness import State, gold_of
 from utils.storage.lake import Lake
 
@@ -51,11 +51,11 @@ def sweep(settings: Settings, watch: WatchSettings, now: datetime, is_dry_run: b
     found = list(_logs(watch, now))
     if watch.keep_plots_years or watch.keep_silver_years:
         lake = Lake(settings)
-        for what, year, keys in _old(lake, watch):
+        for what, year, old in _old(lake, watch):
             with _held(lake, year) as why_not:
-                found.append(Sweepings(what, why_not=why_not) if why_not else Sweepings(what, keys))
+                found.append(Sweepings(what, why_not=why_not) if why_not else Sweepings(what, old))
                 if not is_dry_run and not why_not:
-                    lake.store.delete(keys)
+                    lake.store.delete(old)
     if not is_dry_run:
         for one in found:
             _remove(one.files, watch.log_folder)
@@ -67,11 +67,11 @@ def _old(lake: Lake, watch: WatchSettings) -> Iterator[tuple[str, int, list[str]
     """Everything of the lake that is beyond what is kept: what it is, its year, its keys; oldest first."""
     plots, silver = {}, {}
     for year in lake.years():
-        if keys := lake.store.list(names.plots_folder(year)):
-            plots[year] = keys
-        if lake.has(names.manifest_key(year)):
-            there = set(lake.store.list(names.silver_folder(year)))
-            # The manifest and the sums stay: with them gold, verdicts and pages are made anew without the flights.
+        if pictures := lake.store.list(keys.plots_folder(year)):
+            plots[year] = pictures
+        if lake.has(keys.manifest_key(year)):
+            there = set(lake.store.list(keys.silver_folder(year)))
+            # The manifest and the sums stay: gold, verdicts and pages need no flights.
             silver[year] = [key for key in lake.silver_parts(year) if key in there]
     for kept, what, by_year in (
         (watch.keep_plots_years, "pictures and page", plots),

@@ -1,4 +1,4 @@
-"""What a year's verdicts say in words and tables: sentences, worst days, and the page that shows a whole year.
+"""A year's verdicts in words and tables: sentences, worst days, and the page that shows a whole year.
 
 Pure: frames and bytes in, frames and text out. The page's look is in `year_page.html.j2`, its figures are made by
 `plots`.
@@ -153,7 +153,7 @@ def _airports(joined: pd.DataFrame, sentences: Mapping[tuple[Any, Any], str]) ->
         rows.append(
             {
                 "origin": origin,
-                "anchor": f"airport-{quote(str(origin), safe='')}",
+                "anchor": _anchor(str(origin)),
                 "flights": scheduled,
                 "cancelled_share": days["cancelled"].sum() / scheduled if scheduled else np.nan,
                 "effective_min": weighted_mean(days["mean_effective_delay_min"], days["scheduled"]),
@@ -168,7 +168,7 @@ def _airports(joined: pd.DataFrame, sentences: Mapping[tuple[Any, Any], str]) ->
 
 
 def _sentences(joined: pd.DataFrame, reasons: pd.DataFrame, feedback: pd.DataFrame) -> dict[tuple[Any, Any], str]:
-    """What is told of each flagged airport-day: its reasons where they are known, and what somebody said of it."""
+    """Return the text on each flagged airport-day: its reasons if they are known, and its feedback."""
     key = ["origin", "fl_date"]
     flagged = joined[joined["is_anomaly"]]
     told = {(row["origin"], row["fl_date"]): sentence(row, row) for row in _records(flagged)}
@@ -238,22 +238,36 @@ def year_page(
     events: pd.DataFrame,
     feedback: pd.DataFrame,
 ) -> str:
-    """Return the year as one HTML file that needs nothing beside it: figures are inlined and no address is loaded.
+    """Return the year as one HTML file that needs no other file: figures are inlined and no address is loaded.
 
     days: rows of AIRPORT_DAYS; verdicts: rows of ANOMALIES by detector; published: the detector that the page is about;
     quality: the year's quality report; plots: (origin, kind, PNG) as `plots.render_year` yields them, in any order;
-    reasons, events, feedback: rows of ANOMALY_REASONS, EVENTS and FEEDBACK. The same input gives the same page; it does
-    not say when it was made. Raises DelaywatchError when the published detector
-    has no verdicts, or when a figure is of an airport that has no days or of an unknown kind.
+    reasons, events, feedback: rows of ANOMALY_REASONS, EVENTS and FEEDBACK. The same input gives the same page. Raises
+    Missing if the published detector has no verdicts, InvalidInput for a figure of another airport or an unknown kind.
     """
     if published not in verdicts:
-        raise Missing(
-            f"{year} has verdicts of {', '.join(sorted(verdicts)) or 'no detector'}, not of {published}; run detect."
-        )
+        made = ", ".join(sorted(verdicts)) or "no detector"
+        raise Missing(f"{year} has verdicts of {made}, not of {published}; run detect.")
     joined = judged_days.join(days, verdicts[published])
     sentences = _sentences(joined, reasons, feedback)
     airports = _airports(joined, sentences)
-    figures: dict[str, list[dict[str, Any]]] = {str(row["origin"]): [] for row in airports}
+    return _template().render(
+        year=year,
+        published=published,
+        key=_key_figures(joined),
+        detectors=_detectors(verdicts, published, feedback),
+        grid=_severity_grid(joined),
+        severities=SEVERITIES[1:],
+        airports=airports,
+        figures=_figures(plots, [row["origin"] for row in airports], year),
+        **_worst(days, verdicts[published], events, airports, sentences),
+        **_quality(quality),
+    )
+
+
+def _figures(plots: Iterable[tuple[str, str, bytes]], origins: list[str], year: int) -> dict[str, list[dict[str, Any]]]:
+    """Return the figures by airport, in the order of FIGURES."""
+    figures: dict[str, list[dict[str, Any]]] = {origin: [] for origin in origins}
     for origin, kind, png in plots:
         if origin not in figures:
             raise InvalidInput(f"There is a figure of {origin}, which has no days in {year}; run plot again.")
@@ -262,36 +276,41 @@ def year_page(
         figures[origin].append(_figure(origin, year, kind, png))
     for shown in figures.values():
         shown.sort(key=lambda figure: list(FIGURES).index(figure["kind"]))
-    return _template().render(
-        year=year,
-        published=published,
-        key=_key_figures(joined),
-        detectors=_detectors(verdicts, published, feedback),
-        events=_records(largest_events(events, TOP)),
-        event_count=len(events),
-        single_count=int((events["airports"] == 1).sum()),
-        grid=_severity_grid(joined),
-        severities=SEVERITIES[1:],
-        worst_days=_records(worst_days(days, verdicts[published], TOP)),
-        worst_airport_days=[
-            row
-            | {
-                "anchor": f"airport-{quote(row['origin'], safe='')}",
-                "sentence": sentences[row["origin"], row["fl_date"]],
-            }
-            for row in _records(worst_airport_days(days, verdicts[published], TOP))
+    return figures
+
+
+def _worst(
+    days: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    events: pd.DataFrame,
+    airports: list[dict[str, Any]],
+    sentences: Mapping[tuple[Any, Any], str],
+) -> dict[str, Any]:
+    """Return the lists of the largest events and of the worst days, airport-days and airports."""
+    airport_days = _records(worst_airport_days(days, verdicts, TOP))
+    return {
+        "events": _records(largest_events(events, TOP)),
+        "event_count": len(events),
+        "single_count": int((events["airports"] == 1).sum()),
+        "worst_days": _records(worst_days(days, verdicts, TOP)),
+        "worst_airport_days": [
+            row | {"anchor": _anchor(row["origin"]), "sentence": sentences[row["origin"], row["fl_date"]]}
+            for row in airport_days
         ],
-        worst_airports=sorted((row for row in airports if row["bad"]), key=_badness)[:TOP],
-        airports=airports,
-        figures=figures,
-        quality=quality,
-        months=_months(quality),
-        nulls=sorted(quality["null_share"].items(), key=lambda item: (-item[1], item[0])),
-    )
+        "worst_airports": sorted(
+            (row for row in airports if row["bad"]), key=lambda row: (-row["bad"], -row["score"], row["origin"])
+        )[:TOP],
+    }
 
 
-def _badness(row: Mapping[str, Any]) -> tuple[int, float, str]:
-    return -row["bad"], -row["score"], row["origin"]
+def _quality(quality: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the quality report with its tables of months and of missing values."""
+    nulls = sorted(quality["null_share"].items(), key=lambda item: (-item[1], item[0]))
+    return {"quality": quality, "months": _months(quality), "nulls": nulls}
+
+
+def _anchor(origin: str) -> str:
+    return f"airport-{quote(origin, safe='')}"
 
 
 def _severity_grid(joined: pd.DataFrame) -> dict[str, list[int]]:

@@ -12,14 +12,10 @@ import datetime as dt
 import functools
 import io
 import itertools
-import pickle  # nosec B403 # between a process and its own children
-import subprocess
-import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -36,9 +32,10 @@ from matplotlib.patches import Patch
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator
 from matplotlib.transforms import Bbox, IdentityTransform, blended_transform_factory
-from PIL import Image
+from PIL import Image, ImageColor
 
-from utils.errors import InvalidInput, Unavailable
+from utils.errors import InvalidInput
+from utils.parallel import in_processes
 from utils.reporting.wording import METRIC_NAMES, MONTHS
 
 if TYPE_CHECKING:
@@ -128,16 +125,12 @@ def render_year(
 ) -> Iterator[tuple[str, str, bytes]]:
     """Yield (origin, kind, PNG) for every airport of `days`, by origin and then in the order of KINDS.
 
-    Two figures per worker are held at a time, whatever the number of airports. The workers are fresh interpreters fed
-    through pipes: unlike `multiprocessing`, that works in a notebook, in a script without a `__main__` guard, in a
-    daemonic process and beside threads (a forked child may inherit a lock that nobody releases). With workers=1, or
-    too few airports to be worth a worker, this process draws.
-    Raises DelaywatchError when a row is of another year, or when the system ends a worker.
+    With workers=1, or too few airports to be worth a worker, this process draws.
+    Raises InvalidInput if a row is of another year or has no day, and what `in_processes` raises.
     """
-    airports = _airport_years(days, verdicts, year)
     workers = min(workers, days["origin"].nunique() // AIRPORTS_PER_WORKER)
-    drawn = _draw_in_children(airports, workers) if workers > 1 else map(_draw_both, airports)
-    for origin, images in drawn:
+    airports = zip(_airport_years(days, verdicts, year))
+    for origin, images in in_processes(_draw_both, airports, workers, f"drew plots of {year}"):
         for kind, image in zip(KINDS, images, strict=True):
             yield origin, kind, image
 
@@ -449,7 +442,7 @@ def _show_legend(sheet: _Sheet, labels: list[str]) -> None:
 
 
 def _png(rgba: Array) -> bytes:
-    """Encode pixels of shape (height, width, 4) as a PNG with the colours of `_palette`, half as large as in RGB."""
+    """Encode pixels of shape (height, width, 4) as a PNG with the colours of `_palette`: 40% of the size in RGB."""
     out = io.BytesIO()
     image = Image.fromarray(rgba).convert("RGB").quantize(palette=_palette(), dither=Image.Dither.NONE)
     image.save(out, "png", compress_level=6)
@@ -457,85 +450,11 @@ def _png(rgba: Array) -> bytes:
 
 
 @functools.cache
-def _palette() -> Any:
-    """The colours of the figures, and the blends that anti-aliased edges are made of, as a PIL image."""
+def _palette() -> Image.Image:
+    """The colours of the figures, and 216 evenly spaced ones for anti-aliased edges, as a PIL image."""
     marks = [mark.colour for mark in MARKS.values()]
     solid = [PAPER, INK, GRID, DEPARTED, CANCELLED, EXPECTED, BAND, OBSERVED, NO_FLIGHTS, HATCH, NOT_JUDGED, *marks]
-    own = to_rgba_array(solid)[:, :3]
-    grounds = own[[solid.index(colour) for colour in (PAPER, BAND, DEPARTED, NO_FLIGHTS)]]
-    share = np.linspace(0, 1, 5)[1:-1, None, None, None]
-    blends = (share * own[:, None] + (1 - share) * grounds).reshape(-1, 3)
-    # Pillow compares colours in steps of 4 of 255, so a blend this close to a colour would take its place.
-    blends = blends[np.abs(blends[:, None] - own).max(axis=-1).min(axis=-1) > 8 / 255]
+    colours = [*map(ImageColor.getrgb, solid), *itertools.product(range(0, 256, 51), repeat=3)]
     image = Image.new("P", (1, 1))
-    image.putpalette((255 * np.vstack([own, blends])).round().astype(np.uint8).tobytes())
+    image.putpalette(list(itertools.chain.from_iterable(colours)))
     return image
-
-
-# Processes
-
-
-@contextlib.contextmanager
-def _child() -> Iterator[subprocess.Popen[bytes]]:
-    start = f"import sys; sys.path[:] = {sys.path!r}; from utils.reporting.plots import _serve; _serve()"
-    command = [sys.executable, "-c", start]
-    # In a session of its own, an interrupt at the terminal reaches only us; a child whose parent is gone reads the end
-    # of its input and leaves.
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as child:
-        try:
-            yield child
-        finally:
-            child.kill()
-
-
-def _serve() -> None:
-    """Draw what comes in, until the input ends. What a library prints must not mix with the pictures."""
-    source, sink = sys.stdin.buffer, sys.stdout.buffer
-    sys.stdout = sys.stderr
-    with contextlib.suppress(EOFError):
-        while True:
-            airport = pickle.load(source)  # noqa: S301 # nosec B301 # the other end is our parent
-            pickle.dump(_draw_both(airport), sink)
-            sink.flush()
-
-
-def _draw_in_children(airports: Iterator[_AirportYear], workers: int) -> Iterator[tuple[str, list[bytes]]]:
-    """Deal the airports to the children in turn. Each holds one at a time, so neither end ever waits on a full pipe."""
-    with contextlib.ExitStack() as stack:
-        children = [stack.enter_context(_child()) for _ in range(workers)]
-        busy: deque[tuple[subprocess.Popen[bytes], str]] = deque()
-        for child, airport in zip(itertools.cycle(children), airports, strict=False):
-            done = _receive(*busy.popleft()) if len(busy) == workers else None
-            _send(child, airport)
-            busy.append((child, airport.origin))
-            if done:
-                yield done
-        while busy:
-            yield _receive(*busy.popleft())
-
-
-def _send(child: subprocess.Popen[bytes], airport: _AirportYear) -> None:
-    sink = cast("IO[bytes]", child.stdin)
-    try:
-        pickle.dump(airport, sink)
-        sink.flush()
-    except BrokenPipeError as error:
-        raise _ended(child, airport.origin) from error
-
-
-def _receive(child: subprocess.Popen[bytes], origin: str) -> tuple[str, list[bytes]]:
-    try:
-        drawn: tuple[str, list[bytes]] = pickle.load(cast("IO[bytes]", child.stdout))  # noqa: S301 # nosec B301 # the other end is our child
-    except (EOFError, pickle.UnpicklingError) as error:  # nothing came, or a part of it
-        raise _ended(child, origin) from error
-    return drawn
-
-
-def _ended(child: subprocess.Popen[bytes], origin: str) -> Exception:
-    code = child.wait()
-    if code < 0:
-        return Unavailable(
-            f"The system ended a process that drew {origin} (signal {-code}, often for want of memory); "
-            "set DELAYWATCH_THREADS=1 or give the machine more memory, and run plots again."
-        )
-    return RuntimeError(f"Drawing {origin} failed in a worker; its traceback is in this process's error output.")

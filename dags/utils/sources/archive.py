@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from utils.errors import InvalidInput, Unavailable
+from utils.errors import DelaywatchError, InvalidInput
 
 CHUNK = 1 << 20  # bytes of text in memory at a time
 # Of text, which zipfile reads no further than the zip says; the Bureau's months have 0.3 GB, Kaggle's years 0.9.
@@ -30,11 +30,12 @@ def first_words(path: Path) -> str:
 
 
 @contextmanager
-def open_csv(path: Path, url: str) -> Iterator[IO[bytes]]:
+def open_csv(path: Path, url: str, damaged: type[DelaywatchError] = InvalidInput) -> Iterator[IO[bytes]]:
     """The text of the one CSV in the zip; its length and CRC are checked when a reader reaches its end.
 
-    Nothing is unpacked under the name that the zip gives. Raises InvalidInput, which calls the file `url`, for what
-    is no zip, holds no or several CSVs, unpacks to too much, or is damaged.
+    Nothing is unpacked under the name that the zip gives. Raises InvalidInput, which calls the file `url`, for a file
+    that is not a zip, holds no or several CSVs, or unpacks to too much; `damaged` for a zip that is cut or has a wrong
+    CRC, Unavailable if the download may have damaged it.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -49,8 +50,8 @@ def open_csv(path: Path, url: str) -> Iterator[IO[bytes]]:
             with archive.open(members[0]) as text:
                 yield text
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted
-        if is_zip(path):  # a part of the download may have been lost
-            raise Unavailable(f"{url} is a damaged zip ({error}); fetch it again.") from None
+        if is_zip(path):
+            raise damaged(f"{url} is a damaged zip ({error}); download it again.") from None
         raise InvalidInput(
             f"{url} is not a zip: it begins with {first_words(path)}; open it in a browser to see what is wrong, then "
             "fetch again."

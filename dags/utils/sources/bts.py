@@ -1,14 +1,17 @@
 """The Bureau of Transportation Statistics' monthly zips of on-time performance, and the year's CSV made from them.
 
-Each zip holds one CSV of 109 named columns and a readme. `download` transfers files and knows nothing of flights,
-`folder` finds months that were downloaded by hand, and the package itself writes into bronze.
+Each zip holds one CSV of 109 named columns and a readme. The months come from the Bureau's server or from a folder,
+where they are found by their content and not by their names. `download` transfers files and knows nothing of flights;
+`fetch` writes into bronze.
 """
 
 from __future__ import annotations
 
 import calendar
 import csv
-from collections import deque
+import hashlib
+import logging
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
@@ -20,13 +23,15 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from utils import schemas
-from utils.errors import DelaywatchError, InvalidInput, Missing, cannot_read
+from utils.errors import DelaywatchError, InvalidInput, Missing, Unavailable, cannot_read
+from utils.reporting import wording
 from utils.sources import archive
-from utils.sources.download import Client, File, Progress
+from utils.sources.download import Client, File, Progress, Version
 
 FIRST_MONTH = (1987, 10)
 PUBLISHED_WITHIN_DAYS = 183  # of a month's end; a month that is missing longer does not come by waiting
 BLOCK_BYTES = 1 << 19  # of a month's text that Arrow parses at a time; it reads up to 32 of them ahead
+MAX_LISTED = 5  # files in an error
 NAME = "On_Time_Reporting_Carrier_On_Time_Performance_1987_present_{year}_{month}.zip"  # the month without a zero
 
 # Bronze column: its name in the zips. Kaggle's files have the names that the Bureau's form for single columns gives.
@@ -63,6 +68,8 @@ COLUMNS: Mapping[str, str] = {
 }
 _BRONZE = pa.schema([(name, pa.string()) for name in (*COLUMNS, schemas.EMPTY_COLUMN)])
 
+log = logging.getLogger(__name__)
+
 
 def months(year: int) -> list[int]:
     """The months of the year that the Bureau has or will have, ascending: all of them but in 1987."""
@@ -94,7 +101,7 @@ def download(
         url = month_url(base, year, month)
 
         def check(path: Path, url: str = url) -> None:
-            with open_month(path, url) as text:
+            with open_month(path, url, Unavailable) as text:
                 deque(archive.chunks(text), maxlen=0)  # to the end, where the CRC is checked
 
         file = client.download(url, folder / f"{year}-{month:02}.zip", check, progress)
@@ -129,12 +136,12 @@ def _not_there(url: str, year: int, month: int, *, later: int | None, today: dat
     return Missing(f"{url} is not there {what}.")
 
 
-def write_csv(files: Mapping[int, File], year: int, to: Path, *, deletes_bad_files: bool = False) -> dict[int, int]:
+def write_csv(files: Mapping[int, File], year: int, to: Path, *, are_downloads: bool = False) -> dict[int, int]:
     """Write the months' flights in their order as one CSV of the 28 columns of the Kaggle files; return their counts.
 
     Every value stays as the Bureau wrote it ("0659" for a time, "-3.00" for a delay), null is empty. What a year's
     flights do not have (taxi times before 1995, causes before June 2003) is null in the zips and stays so.
-    deletes_bad_files: for downloads, which the next fetch would otherwise take again.
+    are_downloads: a bad file is deleted, so that the next fetch downloads it again.
     Raises InvalidInput for a zip that does not hold the flights of its month; OSError when the disk is full.
     """
     rows: dict[int, int] = {}
@@ -146,7 +153,7 @@ def write_csv(files: Mapping[int, File], year: int, to: Path, *, deletes_bad_fil
                 try:
                     rows[month] = _write_month(writer, one, f"{year}-{month:02}-")
                 except (DelaywatchError, pa.ArrowInvalid) as error:
-                    if deletes_bad_files:
+                    if are_downloads:
                         one.path.unlink(missing_ok=True)
                     if isinstance(error, DelaywatchError):
                         raise
@@ -186,7 +193,7 @@ def _write_month(writer: pa_csv.CSVWriter, file: File, days: str) -> int:
 
 
 @contextmanager
-def open_month(path: Path, name: str) -> Iterator[IO[bytes]]:
+def open_month(path: Path, name: str, damaged: type[DelaywatchError] = InvalidInput) -> Iterator[IO[bytes]]:
     """Open the month's text, header first; a file whose name ends in .csv is taken for unpacked text if it is no zip.
 
     Raises an error by kind, which calls the file `name`, when it cannot be read, columns are missing or the zip is not
@@ -196,7 +203,7 @@ def open_month(path: Path, name: str) -> Iterator[IO[bytes]]:
         is_plain = not archive.is_zip(path) and path.suffix.lower() == ".csv"
     except OSError as error:
         raise cannot_read(path, error) from error
-    with path.open("rb") if is_plain else archive.open_csv(path, name) as text:
+    with path.open("rb") if is_plain else archive.open_csv(path, name, damaged) as text:
         names = _fields(text.readline(1 << 16))
         if missing := [column for column in COLUMNS.values() if column not in names]:
             lacks = f"the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
@@ -223,6 +230,78 @@ def month_of(path: Path) -> tuple[int, int]:
             f"{path} has no flight with a year and a month in its first row; download it again or take it out."
         )
     return int(year), int(month)
+
+
+def months_in(folder: Path, year: int, *, so_far: bool) -> dict[int, File]:
+    """Return the files of the year's months by month, ascending.
+
+    A file that is not a month of the Bureau is skipped with a warning. Raises Missing for a month that is not there
+    (with so_far, only when a later one is), and InvalidInput when two different files hold the same month.
+    """
+    by_month, skipped = _files_by_month(folder)
+    found = {month: paths for (of_year, month), paths in sorted(by_month.items()) if of_year == year}
+    expected = [month for month in months(year) if not so_far or month <= max(found, default=0)]
+    missing = [f"{calendar.month_name[month]} {year}" for month in expected if month not in found]
+    if missing or not found:
+        years = sorted({of_year for of_year, _ in by_month})
+        lacks = wording.listed(missing) if found else f"month of {year}"
+        there = f"; its months are of {wording.listed(years)}" if years and not found else ""
+        raise Missing(
+            f"{folder} has no {lacks}{there}{_listed(skipped)}; download what is missing from the Bureau"
+            f"{'' if so_far or not found else ', or take the first months of the year with --so-far'}."
+        )
+    return {month: _only(paths, calendar.month_name[month], year) for month, paths in found.items()}
+
+
+def _files_by_month(folder: Path) -> tuple[dict[tuple[int, int], list[Path]], list[str]]:
+    """Return the files by year and month, and the names of the zips and CSVs that were skipped."""
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".zip", ".csv"))
+    except OSError as error:
+        raise cannot_read(folder, error) from error
+    by_month: dict[tuple[int, int], list[Path]] = defaultdict(list)
+    skipped = []
+    for path in paths:
+        try:
+            by_month[month_of(path)].append(path)
+        except DelaywatchError as error:
+            skipped.append(path.name)
+            log.warning("skipped: %s", error)
+    return by_month, skipped
+
+
+def _listed(skipped: list[str]) -> str:
+    if not skipped:
+        return ""
+    shown = [*skipped[:MAX_LISTED], *([f"{len(skipped) - MAX_LISTED} more"] if len(skipped) > MAX_LISTED else [])]
+    return f" ({wording.listed(shown)} {'is' if len(skipped) == 1 else 'are'} not the Bureau's or cannot be read)"
+
+
+def _only(paths: list[Path], month: str, year: int) -> File:
+    """Return the first of the files, which may be a zip and its unpacked CSV; raise InvalidInput for two versions."""
+    first, *others = paths
+    if others:
+        text = _text_hash(first)
+        for other in others:
+            if _text_hash(other) != text:
+                raise InvalidInput(
+                    f"{first} and {other} are two different files of {month} {year}; leave the right one in the folder."
+                )
+    try:
+        with first.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size = first.stat().st_size
+    except OSError as error:
+        raise cannot_read(first, error) from error
+    return File(first, first.name, Version(), size, sha256)
+
+
+def _text_hash(path: Path) -> str:
+    sha256 = hashlib.sha256()
+    with open_month(path, str(path)) as text:
+        for chunk in archive.chunks(text):
+            sha256.update(chunk)
+    return sha256.hexdigest()
 
 
 def _fields(line: bytes) -> list[str]:

@@ -21,6 +21,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from requests.exceptions import InvalidProxyURL, InvalidSchema, InvalidURL, MissingSchema
 from typing_extensions import override
 from urllib3.exceptions import HTTPError, MaxRetryError
 from urllib3.util import Retry
@@ -64,16 +65,16 @@ class Patience:
 
 @dataclass(frozen=True)
 class Version:
-    """What tells two versions of the file at one address apart; a server may leave any of it empty."""
+    """The version of the file at one address, as the server names it; any field may be empty."""
 
     etag: str = ""
     last_modified: str = ""
     bytes: int | None = None
-    md5: str = field(default="", compare=False)  # hexadecimal, where told (Google's storage, which serves for Kaggle)
+    md5: str = field(default="", compare=False)  # hexadecimal; sent by Google's storage, which serves for Kaggle
 
     @property
     def is_known(self) -> bool:
-        """Whether a second look can tell that the file is still the same."""
+        """Whether a later request can show that the file is still the same."""
         return bool(self.etag or self.last_modified or self.bytes)
 
 
@@ -146,8 +147,8 @@ class Client:
     ) -> File | None:
         """Return the file at `url` as the local file `to`; None when the server has nothing there.
 
-        A file that an earlier call left in `to` is taken when the server still has that version. check: raises for a
-        file that is not what it should be; such a one is not kept. Raises OSError when the disk does not take the file.
+        A file that an earlier call left in `to` is returned if the server still has that version. check: raises if the
+        content is wrong; the file is deleted then. Raises OSError if the file cannot be written.
         """
         kept, retry = _kept(url, to), self._patience.retry()
         while True:
@@ -194,21 +195,21 @@ class Client:
             yield answer
 
     def _refusal(self, url: str, answer: requests.Response) -> DelaywatchError:
-        """Return the error for an answer that brings no file."""
-        host, told = urlsplit(url).netloc, f"{answer.status_code} {answer.reason}"
+        """Return the error for an answer without a file."""
+        host, code = urlsplit(url).netloc, f"{answer.status_code} {answer.reason}"
         if answer.status_code in BUSY:
-            return Unavailable(f"{host} is busy or at fault ({told}) in {self._patience.tries} tries; {RESUME}.")
+            return Unavailable(f"{host} is busy or at fault ({code}) in {self._patience.tries} tries; {RESUME}.")
         if answer.status_code in (401, 403) and self._session.auth:
             return InvalidInput(
-                f"{host} refuses {url} ({told}); see that the token is right and that this account or address may have "
+                f"{host} refuses {url} ({code}); see that the token is right and that this account or address may have "
                 "the file."
             )
         if answer.status_code in (401, 403):  # no login was sent, so the server or a proxy refuses this address
             return InvalidInput(
-                f"{host} answers {told} to {url}; it may block this address or automatic downloads. Download the zips "
+                f"{host} answers {code} to {url}; it may block this address or automatic downloads. Download the zips "
                 "in a browser and read them with `fetch --source bts --from FOLDER`."
             )
-        return InvalidInput(f"{host} answers {told} to {url}; open that in a browser to see what is wrong.")
+        return InvalidInput(f"{host} answers {code} to {url}; open that in a browser to see what is wrong.")
 
 
 def _request_error(url: str, error: requests.RequestException) -> DelaywatchError:
@@ -221,8 +222,10 @@ def _request_error(url: str, error: requests.RequestException) -> DelaywatchErro
         )
     if isinstance(error, requests.exceptions.TooManyRedirects):
         return InvalidInput(f"{url} leads round in a circle; correct the variable that names its host.")
-    if isinstance(error, ValueError):  # InvalidURL, InvalidSchema, MissingSchema
-        return InvalidInput(f"{url} is no address of the web; correct the variable that names its host.")
+    if isinstance(error, InvalidProxyURL):
+        return InvalidInput("The proxy of this machine is not a web address; correct HTTPS_PROXY and HTTP_PROXY.")
+    if isinstance(error, InvalidURL | InvalidSchema | MissingSchema):
+        return InvalidInput(f"{url} is not a web address; correct the variable that names its host.")
     return Unavailable(
         f"{host} does not answer ({_reason(error)}); see whether this machine reaches it (a proxy goes into "
         f"HTTPS_PROXY), then {RESUME}."
@@ -281,14 +284,14 @@ def _digest(path: Path, algorithm: str) -> str:
 
 
 def _version(answer: requests.Response) -> Version:
-    """Return the version of the file that the answer brings."""
+    """Return the version of the file in the answer."""
     headers = answer.headers
     length = headers.get("Content-Length")
     size = int(length) if length and length.isdecimal() else None
-    return Version(headers.get("ETag", ""), headers.get("Last-Modified", ""), size, _told_md5(headers))
+    return Version(headers.get("ETag", ""), headers.get("Last-Modified", ""), size, _md5_of(headers))
 
 
-def _told_md5(headers: Any) -> str:
+def _md5_of(headers: Any) -> str:
     for part in headers.get("x-goog-hash", "").split(","):
         name, _, value = part.strip().partition("=")
         if name == "md5":

@@ -22,9 +22,8 @@ from utils.settings import Settings
 from utils.sources import SOURCES, bts, kaggle, record
 from utils.sources.bronze import put_bronze
 from utils.sources.download import Client, File, Patience, Progress, Version
-from utils.sources.folder import months_in
 from utils.storage import keys
-from utils.storage.folder import FolderStore, make_private
+from utils.storage.folder import create_private, folder_errors
 from utils.storage.lake import Lake
 
 log = logging.getLogger(__name__)
@@ -81,11 +80,8 @@ def into_bronze(
         if folder is None and not lake.has(compressed) and _is_current(wanted, lake, client):
             log.info("%s: as %s has it now; nothing to fetch", key, source)
             return key
-        try:
-            with _alone(wanted.scratch, year):
-                _fetch(wanted, lake, client, folder)
-        except OSError as error:
-            FolderStore(wanted.scratch, "DELAYWATCH_SCRATCH").fail(error, f"fetching {year}")
+        with folder_errors(wanted.scratch, f"fetching {year}", "DELAYWATCH_SCRATCH"), _alone(wanted.scratch, year):
+            _fetch(wanted, lake, client, folder)
     return key
 
 
@@ -116,7 +112,7 @@ def _client(settings: Settings, source: str, patience: Patience | None) -> Itera
 @contextmanager
 def _alone(folder: Path, year: int) -> Iterator[None]:
     """Create the folder for this process alone. Raises Busy when another one fetches there."""
-    make_private(folder.parent)
+    create_private(folder.parent)
     folder.mkdir(exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         try:
@@ -131,8 +127,8 @@ def _fetch(wanted: _Fetch, lake: Lake, client: Client, folder: Path | None) -> N
     """Write the year's CSV in scratch space and put it into bronze; then remove what waited there."""
     csv = wanted.scratch / f"{wanted.year}.csv"
     try:
-        files = _download(wanted, client) if folder is None else months_in(folder, wanted.year, so_far=wanted.so_far)
-        fetched = _write_csv(wanted, files, csv, deletes_bad_files=folder is None)
+        files = bts.months_in(folder, wanted.year, so_far=wanted.so_far) if folder else _download(wanted, client)
+        fetched = _write_csv(wanted, files, csv, are_downloads=folder is None)
         _put(wanted, lake, csv, fetched)
     finally:
         csv.unlink(missing_ok=True)
@@ -150,11 +146,11 @@ def _download(wanted: _Fetch, client: Client) -> dict[int, File]:
     )
 
 
-def _write_csv(wanted: _Fetch, files: dict[int, File], csv: Path, *, deletes_bad_files: bool) -> record.Record:
+def _write_csv(wanted: _Fetch, files: dict[int, File], csv: Path, *, are_downloads: bool) -> record.Record:
     """Write `csv` from the files, and return the record of both."""
     year, rows, is_whole = wanted.year, dict[int, int](), True
     if wanted.source == "bts":
-        rows = bts.write_csv(files, year, csv, deletes_bad_files=deletes_bad_files)
+        rows = bts.write_csv(files, year, csv, are_downloads=are_downloads)
         is_whole = [*files] == bts.months(year)
     else:
         kaggle.write_csv(files[0], csv)

@@ -15,7 +15,7 @@ from pathlib import Path
 from requests import PreparedRequest
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from utils.errors import InvalidInput, Missing, cannot_read
+from utils.errors import InvalidInput, Missing, Unavailable, cannot_read
 from utils.sources import archive
 from utils.sources.download import Client, File, Progress
 
@@ -77,7 +77,7 @@ def download(client: Client, base: str, year: int, folder: Path, progress: Progr
 
     def check(path: Path) -> None:
         if archive.is_zip(path):
-            with archive.open_csv(path, url) as text:
+            with archive.open_csv(path, url, Unavailable) as text:
                 deque(archive.chunks(text), maxlen=0)  # to the end, where the CRC is checked
             return
         begins = archive.first_words(path)
@@ -98,5 +98,5 @@ def write_csv(file: File, to: Path) -> None:
     if not archive.is_zip(file.path):
         shutil.copyfile(file.path, to)
         return
-    with to.open("wb") as target, archive.open_csv(file.path, file.url) as text:
+    with to.open("wb") as target, archive.open_csv(file.path, file.url, Unavailable) as text:
         target.writelines(archive.chunks(text))

@@ -13,7 +13,14 @@ from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError, SSLError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    SSLError,
+)
 from typing_extensions import override
 
 from utils.errors import DelaywatchError, cannot_read
@@ -62,28 +69,34 @@ class BucketStore(Store):
     """A lake in an S3 bucket or below a prefix of it, at AWS or at any endpoint that speaks S3."""
 
     def __init__(self, settings: Settings, bucket: str, prefix: str = "") -> None:
-        """Remember where the lake is; the first request opens the connection. Use `open_store`."""
+        """Remember where the lake is; the first request opens the connection. Use `lake.open_store`."""
         self.bucket, self.prefix = bucket, prefix
         self._settings = settings
 
     @cached_property
     def client(self) -> Any:
-        """The boto3 client, made when it is first needed, inside `errors`; safe to use from threads."""
-        return boto3.client(
-            "s3",
-            endpoint_url=self._settings.aws_endpoint_url,
-            region_name=self._settings.aws_region,
-            aws_access_key_id=self._settings.aws_access_key_id,
-            aws_secret_access_key=self._settings.aws_secret_access_key,
-            aws_session_token=self._settings.aws_session_token,
-            config=Config(
-                connect_timeout=CONNECT_TIMEOUT_S,
-                read_timeout=READ_TIMEOUT_S,
-                retries={"total_max_attempts": TRIES, "mode": "standard"},
-                max_pool_connections=max(10, 2 * self._settings.threads),
-                request_checksum_calculation="when_required",
-            ),
+        """The boto3 client, created when it is first needed, inside `errors`; safe to use from threads."""
+        config = Config(
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=READ_TIMEOUT_S,
+            retries={"total_max_attempts": TRIES, "mode": "standard"},
+            max_pool_connections=max(10, 2 * self._settings.threads),
+            request_checksum_calculation="when_required",
         )
+        try:
+            return boto3.client(
+                "s3",
+                endpoint_url=self._settings.aws_endpoint_url,
+                region_name=self._settings.aws_region,
+                aws_access_key_id=self._settings.aws_access_key_id,
+                aws_secret_access_key=self._settings.aws_secret_access_key,
+                aws_session_token=self._settings.aws_session_token,
+                config=config,
+            )
+        except BotoCoreError:  # some of its classes are ValueErrors too; `errors` knows them
+            raise
+        except ValueError as error:  # an endpoint that is not a URL: botocore has no class of its own for it
+            raise self._error("EndpointProviderError", doing="connecting") from error
 
     @property
     def _endpoint(self) -> str | None:
@@ -139,13 +152,11 @@ class BucketStore(Store):
             classes = [of_botocore.__name__ for of_botocore in type(error).__mro__]
             if isinstance(error, SSLError):
                 classes.insert(0, _tls_fault(error))
+            if isinstance(error, NoCredentialsError) and not self._endpoint:
+                classes.insert(0, "NoRole")
             raise self._error(*classes, doing=doing) from error
         except RecursionError as error:  # botocore asks a server that redirects every request for a region, and again
             raise self._error("301", doing=doing) from error
-        except ValueError as error:
-            if "endpoint" not in str(error):  # boto3 has no class of its own for an endpoint that is no URL
-                raise
-            raise self._error("EndpointProviderError", doing=doing) from error
 
     def _error(self, *codes: str, doing: str) -> DelaywatchError:
         return s3_error(codes, self._settings, self._endpoint, doing)
@@ -162,7 +173,7 @@ class BucketStore(Store):
                     raise self._error("NoSuchBucket", doing=doing) from error
             else:
                 return False
-        with self.errors("making the bucket"):
+        with self.errors("creating the bucket"):
             region = self.client.meta.region_name
             # S3 wants the region spelled out unless it is the one that it had first.
             where = {} if region in ("us-east-1", "aws-global") else {"LocationConstraint": region}

@@ -1,21 +1,22 @@
-"""A lake in a local folder, and local files that are read as objects of one."""
+"""A lake in a local folder, local files that are read as objects of one, and the folder of a year's new files."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO
 
 from typing_extensions import override
 
-from utils.errors import InvalidInput, Missing, cannot_read, kind_of
+from utils.errors import Busy, InvalidInput, Missing, cannot_read, kind_of
 from utils.storage.stores import Source, Store
 
 STAGING = "_staging"  # files on their way in; readers of hive folders skip the underscore
@@ -61,27 +62,8 @@ class FolderStore(Store):
         """Remember the folder, which the first `put` creates, and the variable that names it in errors."""
         self.root, self._variable = root, variable
 
-    def fail(self, error: OSError, doing: str) -> NoReturn:
-        """Raise the error, by its errno, that says what a fault met while `doing` something asks of a person."""
-        raise kind_of(error)(self._message(error, doing)) from error
-
-    def _message(self, error: OSError, doing: str) -> str:
-        if error.errno == errno.ENOSPC:
-            return (
-                f"No space left on the disk of {self.root} while {doing}; free some space and run the step again, "
-                "what was there before is untouched."
-            )
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return (
-                f"No permission for {doing} in the folder {self.root}; "
-                f"give this user the right to read and write there, or correct {self._variable}."
-            )
-        if error.errno in (errno.ENOTDIR, errno.EEXIST):
-            path = Path(error.filename or self.root)
-            with suppress(PermissionError):
-                path = next((place for place in (path, *path.parents) if place.is_file()), path)
-            return f"{path} is a file where a folder must be for {doing}; move it away or correct {self._variable}."
-        return f"The folder {self.root} failed while {doing} ({error.strerror}); check its disk and run the step again."
+    def _errors(self, doing: str) -> AbstractContextManager[None]:
+        return folder_errors(self.root, doing, self._variable)
 
     def _path(self, key: str) -> Path:
         path = self.root / key
@@ -110,36 +92,31 @@ class FolderStore(Store):
 
     @override
     def create(self) -> bool:
-        try:
+        with self._errors("creating the lake"):
             is_there = self.root.is_dir()
             self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            self.fail(error, "making the lake")
         return not is_there
 
     @override
     def get(self, key: str) -> bytes | None:
-        try:
-            return self._path(key).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            self.fail(error, f"reading {key}")
+        with self._errors(f"reading {key}"):
+            try:
+                return self._path(key).read_bytes()
+            except FileNotFoundError:
+                return None
 
     @override
     def put(self, key: str, data: bytes) -> None:
         path = self.own_path(key)
-        try:
+        with self._errors(f"writing {key}"):
             if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
                 return
             with self._beside(path) as file:
                 file.write(data)
-        except OSError as error:
-            self.fail(error, f"writing {key}")
 
     @contextmanager
     def _beside(self, path: Path) -> Iterator[IO[bytes]]:
-        """A new file in the staging folder that takes the place of `path` at the end; see `sweep`."""
+        """Yield a new file in the staging folder that takes the place of `path` at the end; see `sweep`."""
         waiting = self._waiting()
         waiting.mkdir(parents=True, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -182,11 +159,9 @@ class FolderStore(Store):
     @override
     def adopt(self, path: Path, key: str) -> None:
         target = self.own_path(key)
-        try:
+        with self._errors(f"writing {key}"):
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
-        except OSError as error:
-            self.fail(error, f"writing {key}")
 
     @override
     def upload(self, path: Path, key: str) -> None:
@@ -195,54 +170,117 @@ class FolderStore(Store):
             source = path.open("rb")
         except OSError as error:
             raise cannot_read(path, error) from error
-        try:
-            with source, self._beside(target) as file:
-                shutil.copyfileobj(source, file, 1 << 20)
-        except OSError as error:
-            self.fail(error, f"copying {path} to {key}")
+        with self._errors(f"copying {path} to {key}"), source, self._beside(target) as file:
+            shutil.copyfileobj(source, file, 1 << 20)
 
     @override
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
-            try:
+            with self._errors(f"deleting {key}"):
                 self.own_path(key).unlink(missing_ok=True)
-            except OSError as error:
-                self.fail(error, f"deleting {key}")
 
     @override
     def has(self, key: str) -> bool:
-        try:
+        with self._errors(f"looking for {key}"):
             return _is_file(self._path(key))
-        except OSError as error:
-            self.fail(error, f"looking for {key}")
 
     @override
     def list(self, prefix: str) -> list[str]:
         base = self._path(prefix)
         folder = base if prefix.endswith("/") or not prefix else base.parent
-        try:
+        with self._errors(f"listing {prefix or 'it'}"):
             paths = [Path(at, name) for at, _, names in os.walk(folder, onerror=_unless_missing) for name in names]
             found = [path.relative_to(self.root).as_posix() for path in paths if _is_file(path)]
-        except OSError as error:
-            self.fail(error, f"listing {prefix or 'it'}")
         return sorted(key for key in found if key.startswith(prefix))
 
     @override
     def open(self, key: str) -> FolderSource:
+        with self._errors(f"reading {key}"):
+            try:
+                return FolderSource(key, self._path(key))
+            except FileNotFoundError as error:
+                raise Missing(
+                    f"There is no {key} in the folder {self.root}; put it back and run the step again."
+                ) from error
+
+
+@contextmanager
+def folder_errors(root: Path, doing: str, variable: str = "DELAYWATCH_LAKE") -> Iterator[None]:
+    """Turn an OSError below `root` into the error that its errno asks for.
+
+    doing: the work, in words. variable: names the folder in messages.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise kind_of(error)(_message(error, root, doing, variable)) from error
+
+
+def _message(error: OSError, root: Path, doing: str, variable: str) -> str:
+    if error.errno == errno.ENOSPC:
+        return (
+            f"No space left on the disk of {root} while {doing}; free some space and run the step again, "
+            "what was there before is untouched."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return (
+            f"No permission for {doing} in the folder {root}; give this user the right to read and write there, or "
+            f"correct {variable}."
+        )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        path = Path(error.filename or root)
+        with suppress(PermissionError):
+            path = next((place for place in (path, *path.parents) if place.is_file()), path)
+        return f"{path} is a file where a folder must be for {doing}; move it away or correct {variable}."
+    return f"The folder {root} failed while {doing} ({error.strerror}); check its disk and run the step again."
+
+
+@contextmanager
+def staging(store: Store, uri: str, scratch: Path, year: int) -> Iterator[Path]:
+    """Yield a folder that is empty at first and removed at the end, and hold the lock of the year.
+
+    In a `file://` lake it is inside the lake, so that `Store.adopt` is a rename; else it is in `scratch`. Raises Busy
+    when another process holds the year, Unavailable when the disk is full, InvalidInput when this user may not write.
+    """
+    if isinstance(store, FolderStore):
+        base, keeper, variable = store.own_path(f"{STAGING}/any").parent, store, "DELAYWATCH_LAKE"
+    else:
+        base, variable = scratch / f"delaywatch-{hashlib.sha256(uri.encode()).hexdigest()[:12]}", "DELAYWATCH_SCRATCH"
+        keeper = FolderStore(base, variable)
+    folder = base / f"year={year}"
+    with folder_errors(keeper.root, "creating a folder for new files", variable):
+        lock = _open_lock(base, year, is_private=keeper.root == base)
+    with lock:
         try:
-            return FolderSource(key, self._path(key))
-        except FileNotFoundError as error:
-            raise Missing(
-                f"There is no {key} in the folder {self.root}; put it back and run the step again."
-            ) from error
-        except OSError as error:
-            self.fail(error, f"reading {key}")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Busy(f"Another run is writing {year} into {uri}; wait until it has ended.") from error
+        try:
+            with folder_errors(keeper.root, f"writing the new files of {year}", variable):
+                shutil.rmtree(folder, ignore_errors=True)  # left by a killed run
+                keeper.sweep()
+                folder.mkdir(parents=True)
+                yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def make_private(folder: Path) -> None:
-    """Make a folder for this user alone, if it is not there; those above it as usual.
+def _open_lock(base: Path, year: int, *, is_private: bool) -> IO[str]:
+    """Create the folder if it is missing, for this user alone if is_private, and open the lock file of the year in it.
 
-    Raises InvalidInput when it is a link or somebody else's, who could have put links into it; OSError as mkdir.
+    Raises OSError.
+    """
+    if is_private:  # the folder above it is the system's temporary folder, open to everybody
+        create_private(base)
+    else:
+        base.mkdir(parents=True, exist_ok=True)
+    return (base / f"year={year}.lock").open("a")  # if it were a link, "w" would empty the file that it points to
+
+
+def create_private(folder: Path) -> None:
+    """Create a folder for this user alone, if it is missing; its parents get the usual permissions.
+
+    Raises OSError, and InvalidInput when it is a link or belongs to another user, who could have put links into it.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = folder.lstat()

@@ -87,8 +87,8 @@ def year_page_key(year: int) -> str:
     return plots_folder(year) + "index.html"
 
 
-def told_key(year: int) -> str:
-    """What messages have told of the year, JSON; without it the next one tells everything again."""
+def alerts_key(year: int) -> str:
+    """What was sent about the year, JSON; without it the next message repeats everything."""
     return f"05_alerts/{year}.json"
 
 

@@ -1,4 +1,4 @@
-"""The lake: partitions of a year go in and out of `file://` folders and `s3://` buckets.
+"""The lake: partitions of a year go in and out of the folder or bucket that `DELAYWATCH_LAKE` names.
 
 Knows tables; knows nothing of flights, detectors or SQL. A single file appears at once; silver appears with its
 manifest, which is written last and which `read_silver` follows. Gold and verdicts carry the hash of what they were made
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,10 +22,13 @@ import pyarrow.parquet as pq
 from utils.errors import Busy, InvalidInput, Missing
 from utils.settings import Settings
 from utils.storage import keys
+from utils.storage.folder import FolderStore, staging
 from utils.storage.parquet import MADE_FROM, content_hash, encode, encode_json
-from utils.storage.staging import staging
 from utils.storage.stores import Source, SourceFile, Store
-from utils.storage.url import open_store
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # percent-encoded; settings refuse plain ones
+_FOLDER_URL = re.compile(r"(?i:file)://(/.*)", re.DOTALL)
+_BUCKET_URL = re.compile(r"(?i:s3)://([^/]+)/?(.*)", re.DOTALL)
 
 Manifest = dict[str, Any]
 
@@ -37,7 +41,7 @@ class Lake:
     """Partitions of one lake by year. Opens nothing before it is asked."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises InvalidInput when `settings.lake` names no store; see `url.open_store`."""
+        """Raises InvalidInput when `settings.lake` names no store; see `open_store`."""
         self.store: Store = open_store(settings)
         self.uri = settings.lake.rstrip("/")
         self._scratch = settings.scratch
@@ -108,7 +112,7 @@ class Lake:
 
     @contextmanager
     def staging(self, year: int) -> Iterator[Path]:
-        """Yield a private local folder for one write of one year, and hold the year. Raises as `staging.staging`."""
+        """Yield a private local folder for one write of one year, and hold the year. Raises as `folder.staging`."""
         with staging(self.store, self.uri, self._scratch, year) as folder:
             yield folder
 
@@ -183,11 +187,11 @@ class Lake:
     def read_sums(self, year: int) -> pa.Table:
         """Return the year's gold.SUMS, which the silver step computed while it wrote the parts.
 
-        Raises Missing, or Damaged when the file is not the one that the manifest names.
+        Raises Missing, also when the file is not the one that the manifest names, or Damaged.
         """
         sums, version = self.read_hashed(keys.sums_key(year))
         if version != self.manifest(year)["sums"]:
-            raise Damaged(
+            raise Missing(
                 f"{keys.sums_key(year)} in {self.uri} does not belong to the silver of {year}; "
                 f"run the silver step of {year} again."
             )
@@ -253,16 +257,16 @@ class Lake:
     def read_quality(self, year: int) -> dict[str, Any]:
         """The year's quality report, as the silver step made it.
 
-        Raises Missing, or Damaged when it is not the one that the manifest names, as after a silver step that ended
+        Raises Missing, also when it is not the report that the manifest names, as after a silver step that ended
         half-way.
         """
         manifest, data = self.manifest(year), self.store.get(keys.quality_key(year))
         if data is None:
             raise Missing(f"{keys.quality_key(year)} is not in {self.uri}; run the silver step of {year} first.")
         if content_hash(data) != manifest.get("quality"):
-            raise Damaged(
-                f"{keys.quality_key(year)} in {self.uri} is damaged or of another file than silver; "
-                f"run the silver step of {year} again."
+            raise Missing(
+                f"{keys.quality_key(year)} in {self.uri} is not the report of this silver, or is damaged; run the "
+                f"silver step of {year} again."
             )
         return dict(json.loads(data))
 
@@ -292,3 +296,43 @@ class Lake:
                 data = self.store.get(key)
                 if data is not None:
                     yield found[1], found[2], data
+
+
+def open_store(settings: Settings) -> Store:
+    """Return the store at `settings.lake`: `file:///folder` or `s3://bucket[/prefix]`.
+
+    The path of a file URL is percent-decoded, as in every file URL; bucket and prefix are taken literally, as AWS does.
+    Raises InvalidInput for another URL, and for a name that another program would cut or read differently.
+    """
+    lake = settings.lake
+    folder, bucket = _FOLDER_URL.fullmatch(lake), _BUCKET_URL.fullmatch(lake)
+    if (folder or bucket) and (cut := re.search("[?#]", lake)):
+        rename = "write # as %23 and ? as %3F" if folder else "take a prefix without # and ?"
+        raise InvalidInput(
+            f"DELAYWATCH_LAKE is {lake!r}, and {cut[0]} would end the name; {rename}. Earlier releases used "
+            f"{lake[: cut.start()]!r}: write that to keep the years that are there."
+        )
+    if folder:
+        return FolderStore(_decoded(folder[1], lake))
+    if bucket:
+        # boto3 takes 30 MB, which a lake in a folder does not need.
+        from utils.storage.bucket import BucketStore
+
+        return BucketStore(settings, bucket[1], bucket[2].strip("/"))
+    raise InvalidInput(
+        f"The lake {lake!r} is neither file:///folder nor s3://bucket[/prefix]; correct DELAYWATCH_LAKE."
+    )
+
+
+def _decoded(path: str, lake: str) -> Path:
+    """Return the folder that the path of a file URL names. Raises InvalidInput for a % that encodes nothing."""
+    try:
+        decoded = unquote(path, errors="strict")
+        is_encoded = not re.search("%(?![0-9A-Fa-f]{2})", path) and not _CONTROL.search(decoded)
+    except UnicodeDecodeError:
+        is_encoded = False
+    if not is_encoded:
+        raise InvalidInput(
+            f"DELAYWATCH_LAKE is {lake!r}, in which a % does not encode a character; write % itself as %25."
+        )
+    return Path(decoded)

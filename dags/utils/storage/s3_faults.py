@@ -70,6 +70,11 @@ FAULTS: Mapping[str, Fault] = {
         InvalidInput,
         "{region} is no region of S3; correct AWS_DEFAULT_REGION or aws_default.",
     ),
+    # At AWS keys may come from the role of the machine, whose metadata service does not always answer.
+    "NoRole": (
+        Unavailable,
+        "No S3 credentials for {lake}; give this machine a role that may use the bucket, or " + _KEYS,
+    ),
     "NoCredentialsError": (InvalidInput, "No S3 credentials for {lake}; " + _KEYS),
     "PartialCredentialsError": (InvalidInput, "Only half of the S3 credentials for {lake}; " + _KEYS),
     "ProfileNotFound": (InvalidInput, "The profile that AWS_PROFILE names is not in ~/.aws; correct AWS_PROFILE."),

@@ -21,7 +21,7 @@ NAMED = 8  # so many are listed; of more, those that are close in spelling
 def year(status: Iterable[Mapping[str, Any]], lake: str, asked: int | None = None) -> int:
     """The year asked for, else the newest one that is finished, which means that it has its page.
 
-    status: as `pipeline.status` gives it. lake: how to call the lake in a sentence. Raises Missing when that
+    status: as `status.status` gives it. lake: how to call the lake in a sentence. Raises Missing when that
     year, or any, is not finished.
     """
     finished = [int(one["year"]) for one in status if one["has_page"]]

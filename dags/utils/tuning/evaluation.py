@@ -39,7 +39,7 @@ ORDINARY = ("short_presence",)  # an airport served for some weeks: nothing is w
 FLAGS_PER_YEAR = 5.0  # of one airport: what a person has time to look at
 TINY_FLIGHTS, HUB_FLIGHTS = 10, 200  # a day; half of a tiny airport's flights are too few for a verdict
 INTERVAL = 0.95
-FEW_AIRPORTS, BLOCK_DAYS = 20, 14  # with fewer airports, whoever asks for an interval has blocks of days drawn anew too
+FEW_AIRPORTS, BLOCK_DAYS = 20, 14  # with fewer airports, an interval needs resampled blocks of days too
 DAYS_PER_YEAR = 365.25
 _KEY = ["origin", "fl_date"]
 _CHUNK = 2_000_000  # weights at a time, 16 MB
@@ -282,9 +282,9 @@ class Estimate:
 def bootstrap(
     ranking: pd.DataFrame, measure: Measure, *, block_days: int | None = None, replicates: int = 400, seed: int = 0
 ) -> Estimate:
-    """`measure` of the ranking and the middle 95 % of its values when the airports are drawn anew, with replacement.
+    """Return `measure` of the ranking and the middle 95% of its values when the airports are resampled.
 
-    With `block_days` the calendar's blocks of that many days are drawn anew too, independently, and a day counts the
+    With `block_days` the calendar's blocks of that many days are resampled too, independently, and a day counts the
     product (the pigeonhole bootstrap of Owen, 2007): the choice for few airports, and for neighbours, who share their
     storms. The flags stay as they are. The interval is widened to its estimate where it would not contain it, as
     percentiles of a skewed measure may. Raises InvalidInput when there is only one thing to draw.
@@ -296,7 +296,7 @@ def bootstrap(
         dates = pd.to_datetime(ranking["fl_date"])
         drawn.append(_draws((dates - dates.min()).dt.days // block_days, replicates, random))
     if all(times.shape[1] < 2 for times, _ in drawn):
-        raise InvalidInput("One airport cannot be drawn anew; give block_days, and days of more than one block.")
+        raise InvalidInput("One airport cannot be resampled; give block_days, and days of more than one block.")
     chunk = max(1, _CHUNK // max(1, len(ranking)))
     values = [
         measure(ranking, reduce(np.multiply, [times[start : start + chunk].take(at, axis=1) for times, at in drawn]))

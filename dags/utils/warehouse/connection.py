@@ -1,6 +1,6 @@
 """One database of one Postgres server: connecting to it, transactions in it, the kind and message of its errors.
 
-No table lives here: what is asked of the server is everybody else's business.
+Knows no table.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ NOT_CONNECTED = "No connection to the {place} ({first}); correct the warehouse U
 CHANGED_BY_HAND = (
     InvalidInput,
     "The tables of the {place} are not those of this release, so {doing} failed ({first}); undo what was changed by "
-    "hand, or make them again: `ALTER SCHEMA flights RENAME TO flights_old`, `python -m utils prepare`, and "
+    "hand, or create them again: `ALTER SCHEMA flights RENAME TO flights_old`, `python -m utils prepare`, "
+    "`INSERT INTO flights.feedback SELECT * FROM flights_old.feedback`, the same for flights.runs, and "
     "`python -m utils upsert` of every year.",
 )
 # SQLSTATE, or its first two or three characters: the kind of the error and its message. Longer codes win. Codes that
@@ -112,7 +113,10 @@ FAILING: dict[str, tuple[Kind, str]] = {
         InvalidInput,
         "The {place} refused a row while {doing} ({first}); nothing was changed, so correct the layer below.",
     ),
-    "23505": (Busy, "Another session wrote the same row while {doing} ({first}); nothing was changed, run it again."),
+    "23505": (
+        Busy,
+        "Another session wrote the same row while {doing} ({first}); nothing was changed, so run the step again.",
+    ),
     "25006": (
         Unavailable,
         "The {place} is read-only for user {user}, so {doing} failed; wait until a failover has ended, or use a login "
@@ -120,12 +124,12 @@ FAILING: dict[str, tuple[Kind, str]] = {
     ),
     "2BP01": (
         InvalidInput,
-        "Other objects stand in the way of {doing} ({detail}); drop them, run the step again and remake them.",
+        "Other objects stand in the way of {doing} ({detail}); drop them, run the step again and create them again.",
     ),
     "3F000": (
         Missing,
         "The {place} lacks the schema flights; `python -m utils prepare` with a login that is a member of "
-        "flights_owner makes it.",
+        "flights_owner creates it.",
     ),
     "40": (Busy, "Another session got in the way of {doing} ({first}); nothing was changed, so run the step again."),
     "42501": (
@@ -140,7 +144,7 @@ FAILING: dict[str, tuple[Kind, str]] = {
     "42P01": (
         Missing,
         "The {place} lacks a table ({first}); `python -m utils prepare` with a login that is a member of "
-        "flights_owner makes it.",
+        "flights_owner creates it.",
     ),
     "42P10": CHANGED_BY_HAND,
     "53": (
@@ -214,7 +218,7 @@ class Postgres:
             connection.close()
 
     def lets_in(self, login: str, password: str) -> bool:
-        """Whether the server asks `login` for a password and takes this one; one that asks for none tells nothing."""
+        """Return True if `login` can connect and the server checked this password."""
         url = self.url.difference_update_query(["user", "password"]).set(username=login, password=password)
         try:
             connection = _engine(url, self._connect_timeout_s).raw_connection()

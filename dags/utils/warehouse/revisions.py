@@ -1,4 +1,4 @@
-"""Revisions of the tables: which one a warehouse is at, creating its tables, and taking older ones to this release.
+"""Revisions of the tables: which one a warehouse is at, creating its tables, and migrating older ones.
 
 What a revision changes is in `migrations/`, what a new warehouse gets in `models.py`.
 """
@@ -22,13 +22,13 @@ from utils.warehouse.tables import SCHEMA
 MIGRATIONS = Path(__file__).resolve().with_name("migrations")
 MIN_SERVER_VERSION = 17  # for MERGE with WHEN NOT MATCHED BY SOURCE and RETURNING
 FORMER = {"0001"}  # revisions of former releases that no migration starts from
-KEPT = ("feedback", "runs")  # tables that cannot be made again from the lake
+KEPT = ("feedback", "runs")  # tables that cannot be rebuilt from the lake
 COPY = "`INSERT INTO flights.{0} SELECT * FROM flights_old.{0}`"
 ALEMBIC = threading.Lock()  # it keeps what it is doing in globals of its module, so one thread of a process at a time
 
 
 class _Found(NamedTuple):
-    """The tables of a warehouse: their revision, and the names of those that there are, of KEPT and airport_days."""
+    """The revision of a warehouse, and which of KEPT, airport_days and alembic_version it has."""
 
     revision: str | None
     tables: set[str]
@@ -44,7 +44,7 @@ def create(server: Postgres) -> bool:
     if found.revision == known[0]:
         return False
     has_tables = "airport_days" in found.tables
-    if found.revision in FORMER or (found.revision is None and has_tables):
+    if found.revision in FORMER or (found.revision is None and found.tables - {"alembic_version"}):
         raise InvalidInput(_rebuild(server.place, found))
     if found.revision not in {None, *known}:
         raise InvalidInput(
@@ -84,8 +84,9 @@ def _found(cursor: psycopg2.extensions.cursor) -> _Found:
 
 
 def _rebuild(place: str, found: _Found) -> str:
-    """How tables of a former release are made again from the lake, without losing what is only in the warehouse."""
+    """Return the message with the commands that rebuild the tables from the lake and keep those of KEPT."""
     state = f"at revision {found.revision}, older than" if found.revision else "without their revision, unknown to"
+    restore = "" if found.revision else "Restore the whole backup again if they are from one. Otherwise: "
     steps = [
         "in psql `ALTER SCHEMA flights RENAME TO flights_old`",
         "`python -m utils prepare`",
@@ -93,6 +94,6 @@ def _rebuild(place: str, found: _Found) -> str:
         "`python -m utils upsert --year FIRST:LAST`",
     ]
     return (
-        f"The tables of the {place} are {state} this release. Make them again from the lake: {'; then '.join(steps)}. "
-        "When all is well, in psql `DROP SCHEMA flights_old CASCADE`."
+        f"The tables of the {place} are {state} this release. {restore}Rebuild them from the lake: "
+        f"{'; then '.join(steps)}. When all is well, in psql `DROP SCHEMA flights_old CASCADE`."
     )

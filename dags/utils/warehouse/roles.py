@@ -64,7 +64,7 @@ def create_reader(server: Postgres, login: str, password: str) -> bool:
         if not has_groups:
             raise Missing(
                 f"The {server.place} lacks the role flights_reader; `python -m utils prepare` with a login that may "
-                "create roles makes it."
+                "create roles creates it."
             )
         before = _login(cursor, login)
         try:

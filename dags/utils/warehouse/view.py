@@ -17,19 +17,13 @@ from utils.warehouse.tables import SCHEMA, TABLES, names
 
 VIEW = "agg_dep_delay_by_date"
 
-# What the view says of the published detector's judgement, and the comments of the columns that the view adds.
-VERDICT_COLUMNS = (
-    ("metric", "column of airport_days that the published detector judged"),
-    ("observed", "the metric on this day, in its own unit"),
-    ("expected", "the metric that the published detector expected"),
-    ("lower", "lower end of the range that counts as normal, in the metric's unit"),
-    ("upper", "upper end of the range that counts as normal, in the metric's unit"),
-    ("score", "how abnormal the day is; higher is more abnormal, comparable across airports"),
-    ("is_anomaly", "the published verdict; null when the detector has not judged the day"),
-    ("direction", "late, early or closure on an abnormal day, null otherwise"),
-    ("severity", "0 none, 1 mild, 2 strong, 3 extreme"),
-    ("status", "ok, insufficient_data or no_flights"),
-)
+# The published detector's verdict. Columns have the comments of airport_days and anomalies, or else these.
+VERDICT_COLUMNS = [name for name in schemas.ANOMALIES.names if name not in {"origin", "fl_date", "params_hash"}]
+VERDICT_COMMENTS = {
+    "metric": "column of airport_days that the published detector judged",
+    "expected": "the metric that the published detector expected",
+    "is_anomaly": "the published verdict; null when the detector has not judged the day",
+}
 ID_COMMENT = "airport and day in one text, e.g. JFK20090101"
 VERDICT_COMMENT = "normal, late, early or closure; insufficient_data or no_flights where nothing can be said"
 # What else is known of the day: (column, where it comes from, comment).
@@ -102,7 +96,7 @@ def _select(detectors: Sequence[str], published: str) -> Composed:
         " AS verdict, {context}, {flags} FROM {airport_days} AS d {judged} {context_joins}"
     ).format(
         days=names(schemas.AIRPORT_DAYS.names, "d"),
-        verdict=names([name for name, _ in VERDICT_COLUMNS], published),
+        verdict=names(VERDICT_COLUMNS, published),
         p=Identifier(published),
         context=context,
         flags=flags,
@@ -122,10 +116,10 @@ def _comment(cursor: psycopg2.extensions.cursor) -> str | None:
 def _comment_when_published(
     cursor: psycopg2.extensions.cursor, detectors: Sequence[str], published: str, asked: str
 ) -> str:
-    """What the view's comment says when it is as asked.
+    """Return the comment of an up-to-date view.
 
-    It ends in a digest of the definition that was asked for and one of the definition that stands, so that a view which
-    somebody changed by hand is noticed too.
+    It ends with a hash of the definition that was asked for and one of the definition in the database, so that a change
+    by hand is noticed too.
     """
     cursor.execute("SELECT left(md5(pg_get_viewdef(to_regclass(%s))), 12)", [f"{SCHEMA}.{VIEW}"])
     (stands,) = cursor.fetchone() or (None,)
@@ -140,10 +134,10 @@ def _column_comments(
 ) -> list[tuple[str, str]]:
     cursor.execute(
         "SELECT attname, col_description(attrelid, attnum) FROM pg_attribute"
-        " WHERE attrelid = to_regclass(%s) AND attname = ANY (%s) AND col_description(attrelid, attnum) IS NOT NULL",
-        [f"{SCHEMA}.airport_days", schemas.AIRPORT_DAYS.names],
+        " WHERE col_description(attrelid, attnum) IS NOT NULL"
+        " AND (attrelid = to_regclass(%s) AND attname = ANY (%s) OR attrelid = to_regclass(%s) AND attname = ANY (%s))",
+        [f"{SCHEMA}.airport_days", schemas.AIRPORT_DAYS.names, f"{SCHEMA}.anomalies", VERDICT_COLUMNS],
     )
-    flags = [(f"is_anomaly_{name}", f"verdict of {name}; null when it has not judged the day") for name in detectors]
-    verdict = ("verdict", f"{VERDICT_COMMENT}, by {published}")
-    context = [(name, comment) for name, _, comment in CONTEXT_COLUMNS]
-    return [*cursor.fetchall(), ("id", ID_COMMENT), *VERDICT_COLUMNS, verdict, *context, *flags]
+    comments = dict(cursor.fetchall()) | VERDICT_COMMENTS | {name: comment for name, _, comment in CONTEXT_COLUMNS}
+    comments |= {f"is_anomaly_{name}": f"verdict of {name}; null when it has not judged the day" for name in detectors}
+    return [*comments.items(), ("id", ID_COMMENT), ("verdict", f"{VERDICT_COMMENT}, by {published}")]

@@ -15,7 +15,7 @@ from tests.bronze import HEADER, Flight, csv_of, flight, year_of_flights
 from tests.conftest import sql
 from tests.dag.processes import wait_until
 from tests.faults.runs.conftest import Place, bronze
-from utils import pipeline
+from utils.pipeline import refine
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ def test_every_bad_file_of_a_backfill_fails_at_once_with_its_sentence_and_a_good
     airflow, before = place.airflow, {}
     for year, file in BAD.items():
         bronze(place.settings, year).write_bytes(csv_of(year_of_flights(year, {"BOS": 3})))
-        pipeline.write_silver(place.settings, year)
+        refine.write_silver(place.settings, year)
         before[year] = place.results(year)
         bronze(place.settings, year).unlink()
         if file.data is not None:

@@ -1,7 +1,7 @@
-"""What a day is expected to be like, learnt from its history: season, weekday, holidays, and a level that has moved.
+"""What is expected of a day, estimated from its history: season, weekday, holidays, and a level that has moved.
 
-Everything is a matrix of days × airports on a scale of the detector's choice, NaN where nothing may be learnt. How far
-from its expectation a day may be is the detector's business.
+Everything is a matrix of days × airports on a scale of the detector's choice, NaN on days that are not used for
+fitting. How far from its expectation a day may be is decided by the detector.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class History:
         return np.where(count > 0, self.total(np.nan_to_num(values)) / np.maximum(count, 1.0), np.nan)
 
     def spread(self, values: Floats) -> Floats:
-        """Standard deviation as the steps from day to day tell it, whatever the level does; NaN without any step."""
+        """Standard deviation from the steps between days, whatever the level does; NaN without any step."""
         steps: Floats = np.abs(np.diff(values, axis=0, prepend=np.nan))
         return self.mean(steps / STEP_PER_SPREAD)
 
@@ -62,7 +62,7 @@ class History:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The settings of an expectation; what they mean is told in `detect` of delaywatch."""
+    """The settings of an expectation; the docstring of `delaywatch` describes them."""
 
     history: History
     season_days: int
@@ -72,21 +72,21 @@ class Baseline:
     shift_days: int
     airports: int  # `Calendar.airports`: columns that the nation's effects are fitted on
 
-    def expected(self, learnt: Floats, dates: pd.DatetimeIndex) -> Floats:
-        """What each day is expected to be like, those that are NaN in `learnt` too; NaN without any history."""
-        expected = self._season(learnt)
-        expected = expected + self._weekday_effect(learnt - expected)
-        expected = expected + self._holiday_effect(learnt - expected, dates)
-        return expected + self._shift(learnt - expected)
+    def expected(self, train: Floats, dates: pd.DatetimeIndex) -> Floats:
+        """Return what is expected of each day, also of those that are NaN in `train`; NaN without any history."""
+        expected = self._season(train)
+        expected = expected + self._weekday_effect(train - expected)
+        expected = expected + self._holiday_effect(train - expected, dates)
+        return expected + self._shift(train - expected)
 
-    def _season(self, learnt: Floats) -> Floats:
+    def _season(self, train: Floats) -> Floats:
         """Some parts of the season's median, the rest of all days': one summer of storms makes no habit."""
-        always = self.history.median(learnt)
-        near = self.history.near_median(learnt, self.season_days)
+        always = self.history.median(train)
+        near = self.history.near_median(train, self.season_days)
         return always + self.season_weight * np.nan_to_num(near - always)
 
     def _weekday_effect(self, error: Floats) -> Floats:
-        """Mean error of the weekday: the airport's drawn towards the nation's, the nation's towards none."""
+        """Mean error of the weekday: the airport's shrunk towards the nation's, the nation's towards 0."""
         total = self.history.total(np.nan_to_num(error), every=7)
         weeks = self.history.total(np.isfinite(error), every=7)
         pooled_weeks = weeks + self.weekday_weeks * (weeks > 0)
@@ -95,7 +95,7 @@ class Baseline:
         return effect
 
     def _holiday_effect(self, error: Floats, dates: pd.DatetimeIndex) -> Floats:
-        """Median error of the nation on days of the same kind, drawn towards none: days × 1.
+        """Median error of the nation on days of the same kind, shrunk towards 0: days × 1.
 
         A year has too few such days to ask each airport, and the median keeps one storm at Christmas from becoming a
         habit.

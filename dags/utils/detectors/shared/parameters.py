@@ -1,6 +1,7 @@
 """The base of every detector's parameter model: strict types, and a sentence for a value that cannot be.
 
-Which parameters there are, their bounds and defaults, is each detector's own business.
+Which parameters there are, their bounds and defaults, is decided in the module of each detector; types that several of
+them use are here.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from utils.errors import InvalidInput
 
@@ -46,6 +47,11 @@ class Parameters(BaseModel):
             }
             for name, schema in cls.model_json_schema()["properties"].items()
         ]
+
+
+MinFlights = Annotated[int, Field(ge=1, le=1_000, description="scheduled on the day")]
+MinDays = Annotated[int, Field(ge=2, le=366, description="that the airport has")]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1, description="seed of every random draw")]
 
 
 def _ascending(levels: tuple[float, ...]) -> tuple[float, ...]:

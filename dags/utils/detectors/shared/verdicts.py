@@ -1,6 +1,6 @@
-"""What the detectors share: airport days as a calendar of days × airports, and a calendar's judgement as verdict rows.
+"""What the detectors share: airport days as a calendar of days × airports, and verdicts on its days as rows.
 
-No method lives here and no default: what is abnormal, and by how much, is each detector's own business.
+No method and no default is here: what is abnormal, and by how much, is decided in the module of each detector.
 """
 
 from __future__ import annotations
@@ -134,31 +134,59 @@ def verdicts(
     (`insufficient_data`).
     """
     judged_rows = where.rows(judged).astype(np.bool_)
-
-    def when_judged(matrix: Floats) -> npt.NDArray[np.float32]:
-        return np.where(judged_rows, where.rows(matrix), np.nan).astype(np.float32)
-
     severity_rows = np.where(judged_rows, where.rows(severity), 0).astype(np.int16)
     is_anomaly = severity_rows > 0
     direction_rows = where.rows(direction).astype(object)
     direction_rows[~is_anomaly] = None
-    return pd.DataFrame(
-        {
-            "origin": where.days["origin"].to_numpy(),
-            "fl_date": where.days["fl_date"].to_numpy(),
-            "metric": metric,
-            "observed": where.rows(where.numbers(metric)).astype(np.float32),
-            "expected": when_judged(expected),
-            "lower": when_judged(lower),
-            "upper": when_judged(upper),
-            "score": when_judged(score),
-            "is_anomaly": is_anomaly,
-            "direction": pd.Series(direction_rows, index=where.days.index, dtype=object),
-            "severity": severity_rows,
-            "status": _status(where, judged_rows),
-        },
-        index=where.days.index,
-    )
+    figures = {"expected": expected, "lower": lower, "upper": upper, "score": score}
+    columns = {
+        "origin": where.days["origin"].to_numpy(),
+        "fl_date": where.days["fl_date"].to_numpy(),
+        "metric": metric,
+        "observed": where.rows(where.numbers(metric)).astype(np.float32),
+        **{name: np.where(judged_rows, where.rows(of), np.nan).astype(np.float32) for name, of in figures.items()},
+        "is_anomaly": is_anomaly,
+        "direction": pd.Series(direction_rows, index=where.days.index, dtype=object),
+        "severity": severity_rows,
+        "status": _status(where, judged_rows),
+    }
+    return pd.DataFrame(columns, index=where.days.index)
+
+
+@dataclass(frozen=True)
+class Band:
+    """What is expected of each day and its spread on either side, in units of the metric, and which days are judged.
+
+    All are days × airports or broadcast to it.
+    """
+
+    expected: Floats
+    below: Floats
+    above: Floats
+    judged: Flags
+
+    def verdicts(self, where: Calendar, metric: str, levels: Sequence[float], late_only: bool = False) -> pd.DataFrame:
+        """Return the verdicts with the score error / spread. `lower` and `upper` are `levels[0]` spreads away.
+
+        levels: the scores from which a day is mild, strong and extreme. late_only: the score keeps the sign of the
+        error, so days below the band are not flagged.
+        """
+        error = where.numbers(metric) - self.expected
+        spread = np.where(error > 0, self.above, self.below)
+        score = error / np.where(spread > 0, spread, 1.0)
+        if not late_only:
+            score = np.abs(score)
+        return verdicts(
+            where,
+            metric=metric,
+            judged=self.judged,
+            expected=self.expected,
+            lower=self.expected - levels[0] * self.below,
+            upper=self.expected + levels[0] * self.above,
+            score=score,
+            severity=severities(score, levels),
+            direction=np.where(error > 0, "late", "early"),
+        )
 
 
 def _status(where: Calendar, judged_rows: Flags) -> npt.NDArray[np.str_]:

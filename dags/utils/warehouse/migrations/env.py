@@ -32,7 +32,7 @@ def ask(connection: sa.Connection, question: str) -> bool:
 
 
 def needs_administrator(connection: sa.Connection, what: str, *statements: str) -> InvalidInput:
-    """The sentence for a right that only somebody else can give, with the SQL that gives it."""
+    """Return the error for a right that an administrator must grant, with the SQL that grants it."""
     place = connection.engine.url
     return InvalidInput(
         f"User {place.username} may not {what} in database {place.database}; "

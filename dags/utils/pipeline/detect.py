@@ -1,0 +1,120 @@
+"""Verdicts of the detectors on gold, and why the days are abnormal that the published one flags."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from utils import detectors, schemas
+from utils.analysis import airports, attribution, events, exclusions
+from utils.errors import Missing, within_memory
+from utils.parallel import in_processes
+from utils.pipeline import inputs, prepare
+from utils.settings import Settings
+from utils.storage import keys
+from utils.storage.freshness import gold_of
+from utils.storage.keys import check_year
+from utils.storage.lake import Lake
+
+log = logging.getLogger(__name__)
+
+
+@within_memory
+def write_anomalies(settings: Settings, year: int, detector: str) -> str:
+    """Replace one detector's verdicts on every airport and day of the year.
+
+    Known incidents of incidents.yaml are scored but not used for fitting. If there is a warehouse, the same holds for
+    days with the feedback `expected`, within their airport.
+    """
+    inputs.detector_names(settings, [detector])
+    judged = _days_to_judge(settings, year)
+    params = inputs.detector_settings()[detector]
+    return _write_verdicts(settings, year, detector, judged, detectors.run(detector, *judged.input(params)))
+
+
+@within_memory
+def write_all_anomalies(
+    settings: Settings, year: int, names: Sequence[str], done: Callable[[str], None] = lambda _: None
+) -> list[str]:
+    """Replace the verdicts of several detectors as `write_anomalies` does, in `settings.threads` processes.
+
+    Calls `done` with the name of each detector whose verdicts are written. Raises Unavailable if the system ends one of
+    the processes.
+    """
+    judged, all_params = _days_to_judge(settings, year), inputs.detector_settings()
+    calls = [(name, *judged.input(all_params[name])) for name in names]
+    verdicts = in_processes(detectors.run, calls, min(settings.threads, len(names)), f"ran a detector on {year}")
+    written = []
+    for name, found in zip(names, verdicts, strict=True):
+        written.append(_write_verdicts(settings, year, name, judged, found))
+        done(name)
+    return written
+
+
+class _Judged(NamedTuple):
+    """What verdicts are made from: airport-days with the excluded ones marked, and the hash of each."""
+
+    days: pd.DataFrame
+    version: str  # content hash of the airport-days
+    excluded: str  # see exclusions.fingerprint
+
+    def input(self, params: Mapping[str, object]) -> tuple[pd.DataFrame, Mapping[str, object], str]:
+        """Return the arguments of detectors.run after the detector's name."""
+        return self.days, params, self.excluded
+
+
+def _days_to_judge(settings: Settings, year: int) -> _Judged:
+    if settings.warehouse:
+        prepare.check_warehouse(settings)  # the first step that needs it: the feedback is there
+    else:
+        log.info("%d: DELAYWATCH_WAREHOUSE is not set, so feedback is not read", year)
+    table, version = Lake(settings).read_hashed(keys.airport_days_key(check_year(year)))
+    days = inputs.with_exclusions(settings, inputs.frame(table), year)
+    return _Judged(days, version, exclusions.fingerprint(days))
+
+
+def _write_verdicts(settings: Settings, year: int, detector: str, judged: _Judged, verdicts: pa.Table) -> str:
+    schemas.check(verdicts, schemas.ANOMALIES, f"The verdicts of {detector} on {year}")
+    rows = verdicts.num_rows
+    if rows != len(judged.days):
+        raise AssertionError(f"{detector} gave {rows} verdicts on {len(judged.days)} airport-days of {year}")
+    log.info("%d: %s flags %d of %d airport-days", year, detector, pc.sum(verdicts["is_anomaly"]).as_py() or 0, rows)
+    return Lake(settings).write_table(keys.anomalies_key(year, detector), verdicts, judged.version)
+
+
+@within_memory
+def explain(settings: Settings, year: int) -> str:
+    """Replace reasons, their factors and events: why the days are abnormal that the published detector flags.
+
+    Raises DelaywatchError when it judged with other settings or other excluded days than those of today: what is
+    expected of a day is computed anew here and would be another than the verdict's.
+    """
+    lake = Lake(settings)
+    if settings.warehouse:
+        prepare.check_warehouse(settings)
+    tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
+    table, judged = inputs.read_gold(settings, tables)
+    days, verdicts = (
+        inputs.with_exclusions(settings, inputs.frame(table), year),
+        inputs.frame(judged[detectors.PUBLISHED]),
+    )
+    today = inputs.params_hashes(exclusions.fingerprint(days))[detectors.PUBLISHED]
+    if set(verdicts["params_hash"]) != {today}:
+        raise Missing(
+            f"The verdicts of {detectors.PUBLISHED} on {year} in {lake.uri} were made with other settings, incidents "
+            f"or feedback than today's; run the detect step of {year}."
+        )
+    params = inputs.detector_settings()[detectors.PUBLISHED]
+    flights = lake.read_silver(year, attribution.FLIGHT_COLUMNS)
+    why, factors = attribution.explain(flights, days, verdicts, detectors.expectations(days, params))
+    found, event_days = events.find(verdicts, days, airports.coordinates(days["origin"].unique()))
+    for name, explanation in zip(keys.EXPLANATIONS, (why, factors, found, event_days), strict=True):
+        # Of the verdicts that were read above, which another run may have replaced since.
+        lake.write_table(keys.explanation_key(year, name), explanation, tables.published.hash or "")
+    log.info("%d: %d abnormal airport-days explained, %d events", year, why.num_rows, found.num_rows)
+    return keys.explanation_key(year, "anomaly_reasons")

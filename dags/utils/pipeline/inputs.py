@@ -1,0 +1,74 @@
+"""What several steps read: the people's settings of detectors and incidents, and gold as it may be used together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from utils import detectors
+from utils.analysis import exclusions
+from utils.db_handler import DBHandler
+from utils.errors import InvalidInput
+from utils.settings import Settings
+from utils.storage.freshness import Gold, State
+
+DETECTORS_FILE = Path(__file__).resolve().parents[2] / "detectors.yaml"
+INCIDENTS_FILE = DETECTORS_FILE.with_name("incidents.yaml")
+
+
+def detector_settings() -> Mapping[str, Mapping[str, detectors.Parameter]]:
+    """Return the parameters of every detector of detectors.yaml, by name."""
+    return detectors.read_settings(DETECTORS_FILE)
+
+
+def detector_names(settings: Settings, wanted: list[str] | None = None) -> list[str]:
+    """The detectors to run: those of detectors.yaml or, of them, the wanted ones; the published one always runs.
+
+    Raises DelaywatchError for a name that detectors.yaml does not have.
+    """
+    known = list(detector_settings())
+    unknown = sorted(set(wanted or ()) - set(known))
+    if unknown:
+        raise InvalidInput(f"There is no detector {', '.join(unknown)}; detectors.yaml has {', '.join(known)}.")
+    return [name for name in known if not wanted or name in wanted or name == detectors.PUBLISHED]
+
+
+def params_hashes(excluded: str) -> dict[str, str]:
+    """The hash of every detector's settings as they are in detectors.yaml, by detector."""
+    return {name: detectors.params_hash(name, params, excluded) for name, params in detector_settings().items()}
+
+
+def with_exclusions(settings: Settings, days: pd.DataFrame, year: int) -> pd.DataFrame:
+    """Return the airport-days with `is_excluded` and `is_expected`; without a warehouse there is no feedback."""
+    expected = pd.DataFrame({"origin": [], "fl_date": []})
+    if settings.warehouse:
+        with closing(DBHandler(settings.warehouse)) as warehouse:
+            said = warehouse.feedback(year)
+        expected = said[said["opinion"] == "expected"]
+    return days.assign(**exclusions.exclusions(days, exclusions.read(INCIDENTS_FILE), expected))
+
+
+def frame(table: pa.Table) -> pd.DataFrame:
+    """Return an Arrow table in pandas, dates as datetime64."""
+    frame: pd.DataFrame = table.to_pandas(date_as_object=False)
+    return frame
+
+
+def read_gold(settings: Settings, tables: Gold) -> tuple[pa.Table, dict[str, pa.Table]]:
+    """Return the year's airport-days and, by detector, the verdicts that were made from exactly these.
+
+    Raises Missing when the airport-days are not of the silver that is there, and when the published detector has not
+    judged them. Any other detector that has not is left out: an old verdict beside a new day would mislead.
+    """
+    days = tables.airport_days.read()
+    names = [name for name in detector_names(settings) if name in tables.anomalies]
+    verdicts = {
+        name: tables.anomalies[name].read()
+        for name in names
+        if name == detectors.PUBLISHED or tables.anomalies[name].state is State.CURRENT
+    }
+    return days, verdicts

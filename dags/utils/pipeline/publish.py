@@ -1,0 +1,139 @@
+"""Gold into the warehouse, and the year page once the warehouse holds it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from utils import __version__, detectors, schemas
+from utils.db_handler import DBHandler
+from utils.errors import Missing, within_memory
+from utils.layers import quality
+from utils.pipeline import inputs
+from utils.reporting import pages
+from utils.settings import Settings
+from utils.storage import keys
+from utils.storage.freshness import gold_of, joint_hash
+from utils.storage.keys import check_year
+from utils.storage.lake import Damaged, Lake
+
+log = logging.getLogger(__name__)
+
+
+@within_memory
+def upsert(settings: Settings, year: int) -> str:
+    """Bring the year's airport-days, verdicts, explanations and quality report into the warehouse, all or nothing.
+
+    Equal rows are not written.
+
+    Verdicts that were not made from these airport-days, or of a detector that there is no more, go from the warehouse.
+    """
+    lake = Lake(settings)
+    tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
+    days, verdicts = inputs.read_gold(settings, tables)
+    explanations = {name: table.read() for name, table in tables.explanations.items()}
+    report = quality.row(_report(lake, year, days))
+    with closing(DBHandler(settings.warehouse)) as warehouse:
+        warehouse.create()
+        warehouse.publish_view(detectors.NAMES, detectors.PUBLISHED)
+        batches: dict[str, tuple[str, Any, dict[str, str]]] = {"airport_days": ("airport_days", days, {})}
+        for name in sorted({*verdicts, *warehouse.detectors(year)}):
+            rows = _with_detector(verdicts.get(name, schemas.ANOMALIES.empty_table()), name)
+            batches[f"anomalies of {name}"] = ("anomalies", rows, {"detector": name})
+        batches |= {name: (name, explanation, {}) for name, explanation in explanations.items()}
+        batches["bronze_quality"] = ("bronze_quality", report, {})
+        changes = warehouse.upsert_year(list(batches.values()), year)
+    log.info("%d: %s", year, "; ".join(f"{what}: {change}" for what, change in zip(batches, changes, strict=True)))
+    return "flights.agg_dep_delay_by_date"
+
+
+@within_memory
+def publish(settings: Settings, year: int, run_id: str, started: datetime) -> str:
+    """Write the year page and the record of the run, once the warehouse holds exactly the rows of gold."""
+    lake = Lake(settings)
+    tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
+    table, judged = inputs.read_gold(settings, tables)
+    days, verdicts = inputs.frame(table), {name: inputs.frame(found) for name, found in judged.items()}
+    quality = _report(lake, year, table)
+    explanations = {name: inputs.frame(found.read()) for name, found in tables.explanations.items()}
+    in_gold = {"airport_days": len(days), **{f"anomalies of {name}": len(frame) for name, frame in verdicts.items()}}
+    in_gold |= {name: len(frame) for name, frame in explanations.items()}
+    hashes = {name: str(found["params_hash"].iloc[0]) for name, found in sorted(verdicts.items()) if len(found)}
+    with closing(DBHandler(settings.warehouse)) as warehouse:
+        _check_warehouse_holds(warehouse, year, in_gold, hashes)
+        page = pages.year_page(
+            *(year, days, verdicts, detectors.PUBLISHED, quality, lake.read_plots(year)),
+            reasons=explanations["anomaly_reasons"],
+            events=explanations["events"],
+            feedback=warehouse.feedback(year),
+        )
+        lake.store.put(keys.year_page_key(year), page.encode())
+        rows = {name: quality[f"rows_{name}"] for name in ("read", "kept", "duplicate", "rejected")} | in_gold
+        warehouse.record_run(
+            {
+                "run_id": run_id,
+                "year": year,
+                "code_version": __version__,
+                "params_hash": joint_hash(hashes.values()),
+                "started": started,
+                "ended": datetime.now(UTC),
+                "rows": rows,
+            }
+        )
+    flagged = int(verdicts[detectors.PUBLISHED]["is_anomaly"].sum())
+    log.info("%d: %d abnormal airport-days; year page %s", year, flagged, keys.year_page_key(year))
+    return keys.year_page_key(year)
+
+
+def _check_warehouse_holds(
+    warehouse: DBHandler, year: int, in_gold: Mapping[str, int], hashes: Mapping[str, str]
+) -> None:
+    """Raise Missing if the warehouse has another number of rows of any table than gold.
+
+    in_gold: rows by table, verdicts as `anomalies of DETECTOR`. hashes: the params_hash of each detector's verdicts.
+    """
+    in_warehouse = {name: warehouse.count(name, year) for name in ("airport_days", *keys.EXPLANATIONS)}
+    for name in sorted({*hashes, *warehouse.detectors(year)}):
+        of_these = {"detector": name} | ({"params_hash": hashes[name]} if name in hashes else {})
+        in_warehouse[f"anomalies of {name}"] = warehouse.count("anomalies", year, within=of_these)
+    differing = [
+        f"{what}: {in_gold.get(what, 0)} in gold, {rows} in the warehouse"
+        for what, rows in in_warehouse.items()
+        if in_gold.get(what, 0) != rows
+    ]
+    if differing:
+        raise Missing(
+            f"The warehouse does not hold the {year} of the lake ({'; '.join(differing)}); run the upsert step again."
+        )
+
+
+def _report(lake: Lake, year: int, days: pa.Table) -> dict[str, Any]:
+    """The year's quality report, compared with the airports of the year before as they are in gold now.
+
+    When the year before comes or changes later, running `upsert` and `publish` of this year again brings that in.
+    """
+    return quality.with_airports(lake.read_quality(year), _airports(days), _airports_of(lake, year - 1))
+
+
+def _airports_of(lake: Lake, year: int) -> list[str] | None:
+    """Airports of a year, None when its gold is not in the lake or is damaged, which is not this year's fault."""
+    try:
+        return _airports(lake.read_table(keys.airport_days_key(year), ["origin"]))
+    except (Missing, Damaged):
+        return None
+
+
+def _airports(days: pa.Table) -> list[str]:
+    return list(pc.unique(days["origin"]).to_pylist())
+
+
+def _with_detector(verdicts: pa.Table, name: str) -> pa.Table:
+    place = schemas.WAREHOUSE_ANOMALIES.get_field_index("detector")
+    field = schemas.WAREHOUSE_ANOMALIES.field(place)
+    return verdicts.add_column(place, field, pa.array([name] * verdicts.num_rows, pa.string()))

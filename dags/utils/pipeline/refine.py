@@ -1,0 +1,94 @@
+"""Bronze CSV to silver and gold."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Callable
+from contextlib import closing
+
+from utils.errors import within_memory
+from utils.layers import columns, gold, ingest, quality
+from utils.settings import Settings
+from utils.storage import keys
+from utils.storage.keys import check_year
+from utils.storage.lake import Lake
+from utils.storage.parquet import content_hash, encode, encode_json, write_parquet
+
+log = logging.getLogger(__name__)
+
+
+def bronze_years(settings: Settings) -> list[int]:
+    """Return the years whose CSV is in the lake."""
+    return Lake(settings).bronze_years()
+
+
+def bronze_key(settings: Settings, year: int) -> str:
+    """The key of the year's CSV; raises DelaywatchError with the years that are there when it is absent."""
+    return Lake(settings).bronze_key(check_year(year))
+
+
+@within_memory
+def write_silver(settings: Settings, year: int, progress: Callable[[int, int], None] | None = None) -> str:
+    """Replace the year's silver, rejected rows and quality report from its CSV, in one pass."""
+    lake = Lake(settings)
+    with closing(lake.open_bronze(check_year(year))) as source, lake.staging(year) as folder:
+        ingested = ingest.ingest_year(source, year, folder, settings.threads, write_parquet, progress)
+        report = quality.report(year, source.key, ingested)
+        # The report is written first: a commit that fails after it leaves a report that the manifest does not name,
+        # so later steps refuse the year.
+        beside = {
+            keys.quality_key(year): encode_json(report),
+            keys.sums_key(year): encode(ingested.sums),
+            keys.rejected_key(year): encode(ingested.rejected),
+        }
+        staged = [
+            (part.path, f"part-{number:05d}-{part.sha256[:12]}.parquet") for number, part in enumerate(ingested.parts)
+        ]
+        manifest = {
+            "year": year,
+            "rows": ingested.rows_kept,
+            "bytes": sum(part.bytes for part in ingested.parts),
+            "parts": [
+                {"name": name, "rows": part.rows, "bytes": part.bytes, "sha256": part.sha256}
+                for part, (_, name) in zip(ingested.parts, staged, strict=True)
+            ],
+            "sums": content_hash(beside[keys.sums_key(year)]),
+            "quality": content_hash(beside[keys.quality_key(year)]),
+            "rejected": content_hash(beside[keys.rejected_key(year)]),
+            "input": {"key": source.key, "bytes": source.size, "etag": source.etag, "sha256": ingested.sha256},
+        }
+        lake.commit_silver(year, staged, manifest, beside)
+    _give_freed_memory_back()
+    log.info(
+        "%s: %d rows read, %d kept, %d duplicate, %d rejected",
+        *(source.key, ingested.rows_read, ingested.rows_kept, ingested.rows_duplicate, ingested.rejected.num_rows),
+    )
+    for warning in report["warnings"]:
+        log.warning("%s: %s", source.key, warning)
+    return keys.manifest_key(year)
+
+
+def _give_freed_memory_back() -> None:
+    """Return to the system what threads have freed; glibc keeps it, and the next step would come on top of it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
+
+
+@within_memory
+def write_gold(settings: Settings, year: int) -> str:
+    """Replace the year's airport-days from the sums that were taken while silver was written."""
+    lake = Lake(settings)
+    manifest = lake.manifest(check_year(year))
+    days = gold.airport_days(lake.read_sums(year), year)
+    flights = int(columns.values(columns.one(days["scheduled"])).sum())
+    if flights != manifest["rows"]:
+        raise AssertionError(f"gold {year} counts {flights} flights, silver has {manifest['rows']}")
+    log.info("%d: %d airport-days of %d flights", year, days.num_rows, flights)
+    return lake.write_table(keys.airport_days_key(year), days, manifest["sums"])
+
+
+def clear_scratch(settings: Settings, year: int) -> None:
+    """Remove what an interrupted step of the year left in scratch space."""
+    Lake(settings).clear_staging(check_year(year))

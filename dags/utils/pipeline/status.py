@@ -1,0 +1,72 @@
+"""What lake and warehouse have of every year."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing
+from typing import Any
+
+import pandas as pd
+
+from utils import detectors
+from utils.analysis import exclusions
+from utils.db_handler import DBHandler
+from utils.pipeline import inputs
+from utils.settings import Settings
+from utils.storage import keys
+from utils.storage.freshness import Gold, State, gold_of
+from utils.storage.lake import Lake
+
+
+def status(settings: Settings) -> list[dict[str, Any]]:
+    """What the lake has of every year: bronze key, rows of silver and gold, and the detectors by state.
+
+    A detector is `current` when its verdicts were made from the gold that is there with the settings of
+    detectors.yaml and the days excluded today, else `stale`; the published one is `unexplained` when it is current and
+    its reasons are not.
+    """
+    lake = Lake(settings)
+    return [_status_of_year(settings, lake, year) for year in lake.years()]
+
+
+def _status_of_year(settings: Settings, lake: Lake, year: int) -> dict[str, Any]:
+    manifest = lake.manifest(year) if lake.has(keys.manifest_key(year)) else None
+    gold = gold_of(lake, year, detectors.PUBLISHED)
+    return {
+        "year": year,
+        "bronze": lake.bronze_key(year) if year in lake.bronze_years() else None,
+        "silver_rows": manifest and manifest["rows"],
+        "gold_rows": gold.airport_days.rows,
+        "detectors": _states_of_detectors(settings, gold, year),
+        "has_page": lake.has(keys.year_page_key(year)),
+    }
+
+
+def _states_of_detectors(settings: Settings, gold: Gold, year: int) -> dict[str, str]:
+    """Return `current`, `stale` or `unexplained` by the name of every detector that has verdicts."""
+    hashes: dict[str, str] = {}
+    if gold.airport_days.rows is not None:
+        days = inputs.frame(gold.airport_days.read_any(["origin", "fl_date"]))
+        hashes = inputs.params_hashes(_excluded(settings, days, year))
+    states = {}
+    for name, verdicts in gold.anomalies.items():
+        if verdicts.state is State.MISSING:
+            continue
+        params_hashes = set(verdicts.read_any(["params_hash"])["params_hash"].to_pylist())
+        is_current = verdicts.state is State.CURRENT and params_hashes == {hashes.get(name)}
+        states[name] = "current" if is_current else "stale"
+    if states.get(detectors.PUBLISHED) == "current" and not gold.is_explained:
+        states[detectors.PUBLISHED] = "unexplained"
+    return states
+
+
+def _excluded(settings: Settings, days: pd.DataFrame, year: int) -> str:
+    """Return the fingerprint of the airport-days that are not used for fitting at present."""
+    return exclusions.fingerprint(inputs.with_exclusions(settings, days, year))
+
+
+def warehouse_rows(settings: Settings, years: Iterable[int] = ()) -> dict[int, int]:
+    """Airport-days in the warehouse by year: of `years`, and of every year whose upsert has ended."""
+    with closing(DBHandler(settings.warehouse)) as warehouse:
+        ended = map(int, warehouse.read("bronze_quality")["year"])  # the last table that an upsert writes
+        return {year: warehouse.count("airport_days", year) for year in sorted({*years, *ended})}
