@@ -85,7 +85,7 @@ demo-psql: $(INSTALLED) ## Open the demo's database with psql, or ask it one thi
 	@$(RUN) -m demo psql $${SQL:+-c "$$SQL"}
 
 test: $(INSTALLED) ## All tests but the slow ones
-	@$(RUN) -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not slow and not e2e"
+	@$(RUN) -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not e2e"
 
 test-slow: $(INSTALLED) ## The tests that start a scheduler or take minutes
 	@$(RUN) -m pytest -m "slow and not e2e" --ignore=tests/faults --ignore=tests/security # those are test-faults

@@ -17,7 +17,7 @@ from tests.cloud.templates import FOLDER, NAMES, RULES, WIDE, Resources, Rule
 
 
 def test_cfn_lint_has_nothing_to_say() -> None:
-    program, files = Path(sys.executable).with_name("cfn-lint"), [FOLDER / f"{name}.yaml" for name in NAMES]
+    program, files = Path(sys.executable).with_name("cfn-lint"), sorted(FOLDER.glob("*.yaml"))
 
     done = subprocess.run([program, "--include-checks", "I", "--", *files], capture_output=True, text=True, check=False)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import command
 from tests.bronze import csv_of, year_of_flights
 from tests.conftest import at
 from utils.cli import app as cli
@@ -22,11 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def utils(*line: str, lake: Path | None = None, warehouse: str = "") -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "dags"), "COLUMNS": "400"}
-    environment |= {"DELAYWATCH_LAKE": lake.as_uri() if lake else "", "DELAYWATCH_WAREHOUSE": warehouse}
-    return subprocess.run(
-        [sys.executable, "-m", "utils", *line], env=environment, capture_output=True, text=True, check=False
-    )
+    return command.utils(*line, DELAYWATCH_LAKE=lake.as_uri() if lake else "", DELAYWATCH_WAREHOUSE=warehouse)
 
 
 def error_of(done: subprocess.CompletedProcess[str]) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.bronze import flight
 from tests.bureau import Answer, Bureau, month_csv, month_path, serving, year_of_zips, zip_of
+from tests.command import utils
 from tests.unprivileged import PREFIX, close, give
 
 ROOT = Path(__file__).parents[2]
@@ -27,10 +28,7 @@ def bureau() -> Iterator[Bureau]:
 def run(
     bureau: Bureau, folder: Path, *line: str, before: Sequence[str] = (), scratch: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT / "dags"),
-        "COLUMNS": "400",
+    variables = {
         "HOME": str(folder),
         "DELAYWATCH_LAKE": (folder / "lake").as_uri(),
         "DELAYWATCH_WAREHOUSE": "",
@@ -38,6 +36,9 @@ def run(
         "DELAYWATCH_BTS_URL": f"{bureau.url}/PREZIP/",
         "DELAYWATCH_KAGGLE_URL": f"{bureau.url}/api/v1",
     }
+    if not before:
+        return utils("fetch", *line, **variables)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "dags"), "COLUMNS": "400", **variables}
     command = [*before, sys.executable, "-m", "utils", "fetch", *line]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 

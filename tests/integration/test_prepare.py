@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.command import utils
 from tests.conftest import at, sql
 from tests.integration.conftest import BUCKET_WHEN_SLOW
 from utils import detectors
@@ -27,20 +26,12 @@ OURS = {"aws_endpoint_url": "AWS_ENDPOINT_URL", "aws_region": "AWS_DEFAULT_REGIO
 def prepare(settings: Settings, *line: str, **changed: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a container does: lake and S3 in the environment, the warehouse's URL in a file."""
     (settings.scratch / "warehouse_url").write_text(f"{settings.warehouse}\n")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "DELAYWATCH_"))}
-    environment |= {
-        "PYTHONPATH": str(ROOT / "dags"),
+    environment = {
         "DELAYWATCH_LAKE": settings.lake,
         "DELAYWATCH_WAREHOUSE_FILE": str(settings.scratch / "warehouse_url"),
     }
     environment |= {name: value for setting, name in OURS.items() if (value := getattr(settings, setting))}
-    return subprocess.run(
-        [sys.executable, "-m", "utils", "prepare", *line],
-        env=environment | changed,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return utils("prepare", *line, **environment | changed)
 
 
 def error_of(done: subprocess.CompletedProcess[str]) -> str:

@@ -20,7 +20,7 @@ import pytest
 from tests.bronze import HEADER, flight, year_of_flights
 from tests.conftest import at, sql
 from tests.receivers import mail_server, webhook
-from tests.stack.test_notebooks import EXPLORE, WHY, execute
+from tests.stack.test_notebooks import EXPLORE, WHY, execute, running_kernel
 from tests.steps import CLOSED, TABLES, YEAR, run
 from utils.monitoring import notifications
 from utils.settings import AlertSettings, Settings
@@ -180,7 +180,11 @@ def test_notebooks_show_hostile_text_and_run_nothing(attacked: Settings, tmp_pat
     before = lake.store.get(key)
     lake.write_table(key, old, made_from(reasons.schema) or "")
     try:
-        shown = [execute(notebook, attacked.lake, attacked.warehouse, tmp_path).text for notebook in (EXPLORE, WHY)]
+        with running_kernel(tmp_path) as kernel:
+            shown = [
+                execute(kernel, notebook, attacked.lake, attacked.warehouse, tmp_path).text
+                for notebook in (EXPLORE, WHY)
+            ]
     finally:
         lake.store.put(key, before or b"")
 

@@ -6,6 +6,7 @@ import functools
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from jupyter_client.manager import KernelManager, start_new_kernel
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from sklearn.metrics import average_precision_score
@@ -116,26 +118,40 @@ class Shown(NamedTuple):
         return " ".join(re.sub(r"<style.*?</style>|<[^>]+>", " ", self.text, flags=re.DOTALL).split())
 
 
-def execute(notebook: Path, lake: str, warehouse: str, scratch: Path) -> Shown:
-    """Run the notebook as Jupyter does, in a kernel of its own, with PARAMETERS after those of the notebook.
+@contextmanager
+def running_kernel(folder: Path) -> Iterator[KernelManager]:
+    """Run a kernel as Jupyter starts it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("DELAYWATCH_", "AWS_"))}
+    environment |= {
+        "PYTHONPATH": str(ROOT / "dags"),
+        "IPYTHONDIR": str(folder / "ipython"),
+        "MPLCONFIGDIR": str(folder / "matplotlib"),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "runtime"))
+        manager, client = start_new_kernel(env=environment)
+    client.stop_channels()
+    yield manager
+    manager.shutdown_kernel(now=True)
+
+
+def execute(kernel: KernelManager, notebook: Path, lake: str, warehouse: str, scratch: Path) -> Shown:
+    """Run the notebook in the kernel, with PARAMETERS after those of the notebook and without names of one before.
 
     Raises CellExecutionError at the first cell that fails.
     """
     (scratch / "warehouse_url").write_text(warehouse)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("DELAYWATCH_", "AWS_"))}
-    environment |= {
-        "PYTHONPATH": str(ROOT / "dags"),
-        "DELAYWATCH_LAKE": lake,
-        "DELAYWATCH_WAREHOUSE_FILE": str(scratch / "warehouse_url"),
-        "IPYTHONDIR": str(scratch / "ipython"),
-        "MPLCONFIGDIR": str(scratch / "matplotlib"),
-    }
+    variables = {"DELAYWATCH_LAKE": lake, "DELAYWATCH_WAREHOUSE_FILE": str(scratch / "warehouse_url")}
     book = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
     book.cells[1].source += PARAMETERS.get(notebook, "")
-    client = NotebookClient(book, kernel_name="python3", timeout=300, resources={"metadata": {"path": str(scratch)}})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JUPYTER_RUNTIME_DIR", str(scratch / "runtime"))
-        client.execute(env=environment)
+    fresh = f"%reset -f\nimport os\nos.environ.update({variables})\nos.chdir({str(scratch)!r})\ndel os"
+    book.cells.insert(0, nbformat.v4.new_code_cell(fresh))  # type: ignore[no-untyped-call]
+    client = NotebookClient(book, km=kernel, timeout=300)
+    try:
+        client.execute()
+    finally:
+        if client.kc is not None:
+            client.kc.stop_channels()
     outputs = [output for cell in book.cells if cell.cell_type == "code" for output in cell.outputs]
     shown = [output.get("data", {}) for output in outputs]
     texts = [
@@ -159,12 +175,21 @@ def run_with(notebook: Path, parameters: str, lake: str, warehouse: str, monkeyp
 
 
 @pytest.fixture(scope="module")
-def shown(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Shown]:
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelManager]:
+    """One kernel for all notebooks: each new one takes seconds to load the libraries."""
+    with running_kernel(tmp_path_factory.mktemp("kernel")) as manager:
+        yield manager
+
+
+@pytest.fixture(scope="module")
+def shown(
+    kernel: KernelManager, finished: Finished, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Path], Shown]:
     """What a notebook shows of the finished year; it is run when that is first asked for."""
 
     @functools.cache
     def once(notebook: Path) -> Shown:
-        return execute(notebook, finished.lake, finished.reader, tmp_path_factory.mktemp(notebook.stem))
+        return execute(kernel, notebook, finished.lake, finished.reader, tmp_path_factory.mktemp(notebook.stem))
 
     return once
 
@@ -176,9 +201,9 @@ def test_a_notebook_runs_top_to_bottom_without_a_warning(notebook: Path, shown: 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 def test_a_notebook_runs_top_to_bottom_on_a_year_that_lacks_what_is_optional(
-    notebook: Path, bare: Finished, tmp_path: Path
+    kernel: KernelManager, notebook: Path, bare: Finished, tmp_path: Path
 ) -> None:
-    found = execute(notebook, bare.lake, bare.reader, tmp_path)
+    found = execute(kernel, notebook, bare.lake, bare.reader, tmp_path)
 
     assert not bare.gold()["is_anomaly"].any()
     assert "Warning" not in found.text
@@ -201,14 +226,16 @@ def test_exploring_a_year_shows_the_busiest_airport_and_its_closed_day(shown: Ca
     assert found.count("image/png") == 6
 
 
-def test_exploring_a_year_fails_when_postgres_holds_another_row_than_gold(finished: Finished, tmp_path: Path) -> None:
+def test_exploring_a_year_fails_when_postgres_holds_another_row_than_gold(
+    kernel: KernelManager, finished: Finished, tmp_path: Path
+) -> None:
     change = (
         "UPDATE flights.airport_days SET disrupted = disrupted + {} WHERE (origin, fl_date) = ('JFK', '2015-02-08')"
     )
     sql(finished.superuser, change.format(1))
     try:
         with pytest.raises(CellExecutionError, match="Postgres does not hold the 2015 of the lake"):
-            execute(EXPLORE, finished.lake, finished.reader, tmp_path)
+            execute(kernel, EXPLORE, finished.lake, finished.reader, tmp_path)
     finally:
         sql(finished.superuser, change.format(-1))
 

@@ -1,0 +1,37 @@
+"""`python -m utils` in this process: a process of its own costs seconds, of which most load libraries."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from subprocess import CompletedProcess
+from unittest import mock
+
+import boto3
+
+from utils.cli.app import main
+
+
+def utils(*line: str, **variables: str) -> CompletedProcess[str]:
+    """Run the command with `variables` in place of all AWS_* and DELAYWATCH_* of the environment."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "DELAYWATCH_"))}
+    root, code = logging.getLogger(), 0
+    handlers, level = root.handlers[:], root.level  # the command configures logging, as its own process may
+    with (
+        mock.patch.dict(os.environ, {**others, "COLUMNS": "400", **variables}, clear=True),
+        mock.patch.object(sys, "argv", ["utils", *line]),
+        mock.patch.object(boto3, "DEFAULT_SESSION", None),  # it remembers which files of ~/.aws it has read
+        redirect_stdout(io.StringIO()) as stdout,
+        redirect_stderr(io.StringIO()) as stderr,
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            root.handlers[:] = handlers
+            root.setLevel(level)
+    return CompletedProcess(line, code, stdout.getvalue(), stderr.getvalue())
