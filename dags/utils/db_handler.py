@@ -6,7 +6,7 @@ history of the tables. This module knows tables, years and batches; it knows no 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from types import TracebackType
 
@@ -116,21 +116,15 @@ class DBHandler:
         return changes
 
     def upsert_year(
-        self, batches: Sequence[tuple[str, pd.DataFrame | pa.Table, Mapping[str, str]]], year: int
+        self, batches: Iterable[tuple[str, pd.DataFrame | pa.Table, Mapping[str, str]]], year: int
     ) -> list[Changes]:
         """Do several upserts, each (table, frame, within), in one transaction; return their changes in the same order.
 
-        Readers see all of the old rows until the end, and after a failure all of them are still there. See `upsert`.
+        Takes one batch ahead of the server from `batches`, in another thread, so that a generator need not hold all
+        frames. Readers see all of the old rows until the end, and after a failure all of them are still there. See
+        `upsert`.
         """
-        wanted = []
-        for name, frame, within in batches:
-            table = TABLES[name]
-            if not set(within) < set(table.key):
-                raise ValueError(f"{name} can be written within some columns of its key, not within {sorted(within)}")
-            if table is feedback.FEEDBACK:
-                raise ValueError("feedback is given and withdrawn a day at a time, never upserted")
-            wanted.append(Batch(table, frame, within))
-        return upsert(self._server, wanted, year)
+        return upsert(self._server, (_batch(*batch) for batch in batches), year)
 
     def read(self, table: str, year: int | None = None) -> pd.DataFrame:
         """The rows of `table`, of one year or of all, in the order of its key; dates are datetime64, JSON is text."""
@@ -230,3 +224,12 @@ class DBHandler:
         comparison. For several years, add up the counts.
         """
         return self._read(feedback.DETECTOR_FEEDBACK, year)
+
+
+def _batch(name: str, frame: pd.DataFrame | pa.Table, within: Mapping[str, str]) -> Batch:
+    table = TABLES[name]
+    if not set(within) < set(table.key):
+        raise ValueError(f"{name} can be written within some columns of its key, not within {sorted(within)}")
+    if table is feedback.FEEDBACK:
+        raise ValueError("feedback is given and withdrawn a day at a time, never upserted")
+    return Batch(table, frame, within)

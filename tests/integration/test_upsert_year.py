@@ -47,8 +47,17 @@ def test_a_row_that_the_last_table_refuses_leaves_the_first_as_it_was(warehouse:
     assert [sql(warehouse, question) for question in STATE] == before
 
 
-def test_a_batch_that_does_not_fit_is_refused_before_anything_is_asked_of_the_server() -> None:
+def test_a_frame_that_does_not_fit_is_refused_before_anything_is_asked_of_the_server() -> None:
     nowhere = DBHandler("postgresql://nobody@127.0.0.1:1/nothing")
 
-    with pytest.raises(InvalidInput, match=r"The batch for anomalies 2018 has other columns"):
-        nowhere.upsert_year([("airport_days", days(day("JFK")), {}), ("anomalies", days(day("JFK")), {})], 2018)
+    with pytest.raises(InvalidInput, match="anomalies 2018"):
+        nowhere.upsert("anomalies", days(day("JFK")), 2018)
+
+
+def test_a_last_batch_that_does_not_fit_leaves_the_first_table_as_it_was(warehouse: str) -> None:
+    with pytest.raises(InvalidInput, match="anomalies 2018"):
+        DBHandler(warehouse).upsert_year(
+            [("airport_days", days(day("JFK")), {}), ("anomalies", days(day("JFK")), {})], 2018
+        )
+
+    assert sql(warehouse, "SELECT count(*) FROM flights.airport_days") == [(0,)]

@@ -29,7 +29,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
-from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
 from utils.detectors.shared import parameters
@@ -113,30 +112,32 @@ def _predict(
 
     features: days × airports × features, those about the airport first; the tails know these alone.
     """
+    # Imported here, because whoever reads detectors.yaml imports this module: 70 MB and 0.7 s.
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
     # scikit-learn refuses a feature without values, such as the network's where there is one airport.
     features = features[:, :, np.isfinite(features[trained]).any(axis=0)]
     about_airport = features[:, :, :n_about_airport]
-    # One thread: OpenMP's waiting threads cost a busy machine more than they bring.
-    with threadpool_limits(limits=1, user_api="openmp"):
-        median = _fitted(features[trained], relative[trained], 0.5, params)
+
+    def fitted(features: Floats, target: Floats, quantile: float) -> HistGradientBoostingRegressor:
+        model = HistGradientBoostingRegressor(
+            loss="quantile",
+            quantile=quantile,
+            max_iter=params.n_estimators,
+            learning_rate=params.learning_rate,
+            max_leaf_nodes=params.max_leaf_nodes,
+            min_samples_leaf=params.min_samples_leaf,
+            early_stopping=False,
+            random_state=params.random_state,
+        )
+        return model.fit(features, target)
+
+    with threadpool_limits(limits=1, user_api="openmp"):  # waiting threads cost a busy machine more than they bring
+        median = fitted(features[trained], relative[trained], 0.5)
         residual = relative[trained] - median.predict(features[trained])
-        below, above = (_fitted(about_airport[trained], side, TAIL, params) for side in (-residual, residual))
+        below, above = (fitted(about_airport[trained], side, TAIL) for side in (-residual, residual))
         tested_airport = about_airport[tested]
         return median.predict(features[tested]), below.predict(tested_airport), above.predict(tested_airport)
-
-
-def _fitted(features: Floats, target: Floats, quantile: float, params: Parameters) -> HistGradientBoostingRegressor:
-    model = HistGradientBoostingRegressor(
-        loss="quantile",
-        quantile=quantile,
-        max_iter=params.n_estimators,
-        learning_rate=params.learning_rate,
-        max_leaf_nodes=params.max_leaf_nodes,
-        min_samples_leaf=params.min_samples_leaf,
-        early_stopping=False,
-        random_state=params.random_state,
-    )
-    return model.fit(features, target)
 
 
 def _folds(n_days: int, folds: int, block_days: int) -> Iterator[tuple[Flags, Flags]]:

@@ -7,10 +7,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import sklearn
 from pydantic import Field
-from sklearn.tree import ExtraTreeRegressor
-from sklearn.utils.random import sample_without_replacement
 
 from utils.detectors.shared import parameters
 from utils.detectors.shared.verdicts import Flags, Floats, calendar, severities, usable, verdicts
@@ -78,6 +75,9 @@ def _scores(values: Floats, usual: Flags, params: Parameters) -> Floats:
 
     They are those of scikit-learn's IsolationForest to the last bit; decision 0030 says why its class is not used.
     """
+    import sklearn  # here, because whoever reads detectors.yaml imports this module: 70 MB and 0.7 s
+    from sklearn.tree import ExtraTreeRegressor
+
     points = values[:, None].astype(np.float32)
     fitted = points[usual]
     n_sampled = min(MAX_SAMPLES, len(fitted))
@@ -102,6 +102,8 @@ def _draws(
 
     Airports with as many days draw alike, so most draws of a year are needed once.
     """
+    from sklearn.utils.random import sample_without_replacement
+
     most = np.iinfo(np.int32).max
     target = np.random.RandomState(random_state).uniform(size=n_days)
     draws = []

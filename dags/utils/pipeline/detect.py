@@ -98,11 +98,8 @@ def explain(settings: Settings, year: int) -> str:
     if settings.warehouse:
         prepare.check_warehouse(settings)
     tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
-    table, judged = inputs.read_gold(settings, tables)
-    days, verdicts = (
-        inputs.with_exclusions(settings, inputs.frame(table), year),
-        inputs.frame(judged[detectors.PUBLISHED]),
-    )
+    days = inputs.with_exclusions(settings, inputs.frame(tables.airport_days.read()), year)
+    verdicts = inputs.frame(tables.published.read())
     today = inputs.params_hashes(exclusions.fingerprint(days))[detectors.PUBLISHED]
     if set(verdicts["params_hash"]) != {today}:
         raise Missing(

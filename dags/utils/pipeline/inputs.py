@@ -14,7 +14,7 @@ from utils.analysis import exclusions
 from utils.db_handler import DBHandler
 from utils.errors import InvalidInput
 from utils.settings import Settings
-from utils.storage.freshness import Gold, State
+from utils.storage.freshness import Gold, GoldTable, State
 
 DETECTORS_FILE = Path(__file__).resolve().parents[2] / "detectors.yaml"
 INCIDENTS_FILE = DETECTORS_FILE.with_name("incidents.yaml")
@@ -58,17 +58,14 @@ def frame(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def read_gold(settings: Settings, tables: Gold) -> tuple[pa.Table, dict[str, pa.Table]]:
-    """Return the year's airport-days and, by detector, the verdicts that were made from exactly these.
+def current_verdicts(settings: Settings, tables: Gold) -> dict[str, GoldTable]:
+    """Return by detector the tables of verdicts that were made from the airport-days of `tables`.
 
-    Raises Missing when the airport-days are not of the silver that is there, and when the published detector has not
-    judged them. Any other detector that has not is left out: an old verdict beside a new day would mislead.
+    The published detector's table is always one of them, and `read` of it raises Missing if it is stale. A stale table
+    of another detector is left out: an old verdict beside a new day would mislead.
     """
-    days = tables.airport_days.read()
-    names = [name for name in detector_names(settings) if name in tables.anomalies]
-    verdicts = {
-        name: tables.anomalies[name].read()
-        for name in names
-        if name == detectors.PUBLISHED or tables.anomalies[name].state is State.CURRENT
+    return {
+        name: tables.anomalies[name]
+        for name in detector_names(settings)
+        if name == detectors.PUBLISHED or (name in tables.anomalies and tables.anomalies[name].state is State.CURRENT)
     }
-    return days, verdicts

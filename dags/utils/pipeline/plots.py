@@ -21,10 +21,9 @@ log = logging.getLogger(__name__)
 @within_memory
 def write_plots(settings: Settings, year: int, progress: Callable[[int, int], None] | None = None) -> str:
     """Replace the year's two pictures per airport."""
-
     lake = Lake(settings)
-    table, judged = inputs.read_gold(settings, gold_of(lake, check_year(year), detectors.PUBLISHED))
-    days, verdicts = inputs.frame(table), inputs.frame(judged[detectors.PUBLISHED])
+    tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
+    days, verdicts = inputs.frame(tables.airport_days.read()), inputs.frame(tables.published.read())
     total, done = 2 * days["origin"].nunique(), 0
 
     def one_more() -> None:

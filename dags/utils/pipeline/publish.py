@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
@@ -23,33 +23,41 @@ from utils.storage.freshness import gold_of, joint_hash
 from utils.storage.keys import check_year
 from utils.storage.lake import Damaged, Lake
 
+COUNTED = ["origin", "fl_date", "status", "is_anomaly", "params_hash"]  # of the verdicts of the other detectors
+
 log = logging.getLogger(__name__)
 
 
 @within_memory
 def upsert(settings: Settings, year: int) -> str:
-    """Bring the year's airport-days, verdicts, explanations and quality report into the warehouse, all or nothing.
+    """Load the year's airport-days, verdicts, explanations and quality report into the warehouse in one transaction.
 
-    Equal rows are not written.
-
-    Verdicts that were not made from these airport-days, or of a detector that there is no more, go from the warehouse.
+    Equal rows are not written. Rows of verdicts that were not made from these airport-days, and of a detector that
+    detectors.yaml no longer has, are deleted from the warehouse.
     """
     lake = Lake(settings)
     tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
-    days, verdicts = inputs.read_gold(settings, tables)
-    explanations = {name: table.read() for name, table in tables.explanations.items()}
+    verdicts = inputs.current_verdicts(settings, tables)
+    days = tables.airport_days.read()
     report = quality.row(_report(lake, year, days))
+
     with closing(DBHandler(settings.warehouse)) as warehouse:
         warehouse.create()
         warehouse.publish_view(detectors.NAMES, detectors.PUBLISHED)
-        batches: dict[str, tuple[str, Any, dict[str, str]]] = {"airport_days": ("airport_days", days, {})}
-        for name in sorted({*verdicts, *warehouse.detectors(year)}):
-            rows = _with_detector(verdicts.get(name, schemas.ANOMALIES.empty_table()), name)
-            batches[f"anomalies of {name}"] = ("anomalies", rows, {"detector": name})
-        batches |= {name: (name, explanation, {}) for name, explanation in explanations.items()}
-        batches["bronze_quality"] = ("bronze_quality", report, {})
-        changes = warehouse.upsert_year(list(batches.values()), year)
-    log.info("%d: %s", year, "; ".join(f"{what}: {change}" for what, change in zip(batches, changes, strict=True)))
+        names = sorted({*verdicts, *warehouse.detectors(year)})
+
+        def batches() -> Iterator[tuple[str, Any, dict[str, str]]]:
+            yield "airport_days", days, {}
+            for name in names:
+                rows = verdicts[name].read() if name in verdicts else schemas.ANOMALIES.empty_table()
+                yield "anomalies", _with_detector(rows, name), {"detector": name}
+            for name, table in tables.explanations.items():
+                yield name, table.read(), {}
+            yield "bronze_quality", report, {}
+
+        changes = warehouse.upsert_year(batches(), year)
+    what = ["airport_days", *(f"anomalies of {name}" for name in names), *tables.explanations, "bronze_quality"]
+    log.info("%d: %s", year, "; ".join(f"{name}: {change}" for name, change in zip(what, changes, strict=True)))
     return "flights.agg_dep_delay_by_date"
 
 
@@ -58,8 +66,10 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
     """Write the year page and the record of the run, once the warehouse holds exactly the rows of gold."""
     lake = Lake(settings)
     tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
-    table, judged = inputs.read_gold(settings, tables)
-    days, verdicts = inputs.frame(table), {name: inputs.frame(found) for name, found in judged.items()}
+    table = tables.airport_days.read()
+    days, verdicts = inputs.frame(table), {}
+    for name, found in inputs.current_verdicts(settings, tables).items():
+        verdicts[name] = inputs.frame(found.read(None if name == detectors.PUBLISHED else COUNTED))
     quality = _report(lake, year, table)
     explanations = {name: inputs.frame(found.read()) for name, found in tables.explanations.items()}
     in_gold = {"airport_days": len(days), **{f"anomalies of {name}": len(frame) for name, frame in verdicts.items()}}

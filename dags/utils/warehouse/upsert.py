@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
@@ -63,22 +63,30 @@ MERGE = """
 DROP = "DROP VIEW {scope}; DROP TABLE {batch}"  # the next batch has these names
 
 
-def upsert(server: Postgres, batches: Sequence[Batch], year: int) -> list[Changes]:
-    """What `DBHandler.upsert_year` does."""
-    checked = [_checked(batch, year) for batch in batches]
-    tables = sorted({batch.table.name for batch in batches})
+def upsert(server: Postgres, batches: Iterable[Batch], year: int) -> list[Changes]:
+    """Do what `DBHandler.upsert_year` describes."""
+    waiting = iter(batches)
+
+    def next_ready() -> tuple[Batch, int, io.BytesIO] | None:
+        """Check the next batch and write its text."""
+        batch = next(waiting, None)
+        if batch is None:
+            return None
+        rows = _checked(batch, year)
+        return batch, rows.num_rows, _csv(batch, rows)
+
     changes = []
+    ready = next_ready()  # a single batch that does not fit is refused without asking the server
     with (
-        ThreadPoolExecutor(1) as ahead,  # the text of the next batch is made while the server works on one
-        server.transaction(f"writing {tables[0] if len(tables) == 1 else 'the tables of'} {year}") as cursor,
+        ThreadPoolExecutor(1) as ahead,  # makes the next batch ready while the server works on one
+        server.transaction(f"writing the tables of {year}") as cursor,
     ):
-        text = ahead.submit(_csv, batches[0], checked[0])
-        for place, (batch, rows) in enumerate(zip(batches, checked, strict=True)):
-            ready = text.result()
-            if place + 1 < len(batches):
-                text = ahead.submit(_csv, batches[place + 1], checked[place + 1])
+        while ready:
+            coming = ahead.submit(next_ready)
+            batch, rows, text = ready
             with server.explaining(f"writing {batch.table.name} {year}"):
-                changes.append(_merge_batch(cursor, batch, rows.num_rows, ready, year))
+                changes.append(_merge_batch(cursor, batch, rows, text, year))
+            ready = coming.result()
     return changes
 
 
