@@ -31,9 +31,20 @@ def in_processes(
     the work. Raises what `work` raises, and Unavailable if the system ends a process.
     """
     if processes < 2 or multiprocessing.current_process().daemon:
-        for call in calls:
-            yield work(*call)
-        return
+        yield from (work(*call) for call in calls)
+    else:
+        yield from _in_pool(work, calls, processes, what)
+
+
+def in_new_process(work: Callable[..., Result], *call: Any, what: str) -> Result:
+    """Return work(*call) from a process of its own, whose memory goes back to the system with it. Raises as above."""
+    (result,) = _in_pool(work, [call], 1, what)
+    return result
+
+
+def _in_pool(
+    work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], processes: int, what: str
+) -> Generator[Result, None, None]:
     # Not forked: Arrow, BLAS and boto3 have threads, and a fork of a process with threads can hang.
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _end_with_parent)
     submitted: deque[Future[Result]] = deque()

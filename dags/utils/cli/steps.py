@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from utils.cli.options import LakeOption, ThreadsOption, WarehouseOption, YearOption, settings_of, years_of
 from utils.cli.output import complain, megabytes, progress
 from utils.errors import DelaywatchError
+from utils.parallel import in_new_process
 from utils.settings import Settings
 
 Step = Callable[[Settings, int, Progress], None]
@@ -60,11 +61,17 @@ def run(settings: Settings, year: int, bars: Progress) -> None:
         step(settings, year, bars)
     with ThreadPoolExecutor(1) as beside:  # plots need the verdicts alone, and other processes draw them
         plots = beside.submit(plot, settings, year, bars)
-        explain(settings, year, bars)
-        upsert(settings, year, bars)
+        for step in (explain, upsert):
+            in_new_process(_logged, step, settings, year, what=f"ran the step {step.__name__} of {year}")
         plots.result()
-    page(settings, year, bars, started)
+    in_new_process(_logged, page, settings, year, started, what=f"wrote the page of {year}")
     refine.clear_scratch(settings, year)
+
+
+def _logged(step: Callable[..., None], settings: Settings, year: int, *more: object) -> None:
+    """Run a step in a process that has no log yet."""
+    with progress() as bars:
+        step(settings, year, bars, *more)
 
 
 def silver(settings: Settings, year: int, bars: Progress) -> None:
