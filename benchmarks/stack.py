@@ -33,6 +33,10 @@ PROJECT = "delaywatch-benchmark"
 DEMO_YEAR = 2013
 UNITS = {"B": 1 / 2**20, "KiB": 1 / 2**10, "MiB": 1.0, "GiB": 2.0**10}
 TASKS = "SELECT count(*) FROM task_instance WHERE run_id = '{run}'"
+EACH_TASK = (
+    "SELECT string_agg(task_id || ' ' || round(extract(epoch FROM end_date - start_date)::numeric, 1), ', ' "
+    "ORDER BY start_date) FROM task_instance WHERE run_id = '{run}'"
+)
 RUN = "SELECT state, extract(epoch FROM end_date - start_date) FROM dag_run WHERE run_id = '{run}'"
 
 
@@ -198,7 +202,8 @@ def run_full_year(stack: Stack, rows: int) -> None:
         stack.compose("run", "--rm", "--no-deps", "-T", "-v", f"{folder}:/from:ro", "airflow-scheduler", *put)
         print(f"  the upload took {time.perf_counter() - begun:.0f} s")
     seconds, _ = stack.run_dag(YEAR)
-    print(f"  the run took {seconds:.0f} s")
+    (tasks,) = stack.ask("airflow", EACH_TASK.format(run=f"benchmark_{YEAR}"))
+    print(f"  the run took {seconds:.0f} s; seconds of each task: {tasks}")
     memory.stop()
     if killed := stack.killed():
         sys.exit(f"A process was killed for lack of memory, or a container restarted: {', '.join(killed)}")
