@@ -17,6 +17,7 @@ from tests.conftest import at
 from utils.cli import app as cli
 from utils.cli import options
 from utils.errors import DelaywatchError
+from utils.pipeline import detect, inputs, refine, status
 from utils.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +41,12 @@ def lake(tmp_path: Path) -> Path:
     return tmp_path / "lake"
 
 
-def test_run_does_a_year_from_the_csv_to_the_warehouse_and_status_shows_it(lake: Path, warehouse: str) -> None:
+@pytest.mark.parametrize("min_large_rows", [1, 1_000_000], ids=["steps in processes of their own", "one process"])
+def test_run_does_a_year_from_the_csv_to_the_warehouse_and_status_shows_it(
+    lake: Path, warehouse: str, min_large_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "MIN_LARGE_ROWS", min_large_rows)
+
     done = utils("run", "--year", "2015", lake=lake, warehouse=warehouse)
 
     assert done.returncode == 0, done.stderr
@@ -83,8 +89,6 @@ def test_a_year_that_the_lake_has_lost_is_still_shown_and_no_demo_year_takes_its
 def test_changed_settings_show_as_stale_until_detect_has_run(
     lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from utils.pipeline import detect, inputs, refine, status
-
     settings = Settings(lake=lake.as_uri(), warehouse="", threads=1)
     refine.write_silver(settings, 2015)
     refine.write_gold(settings, 2015)

@@ -352,7 +352,10 @@ def test_upsert_logs_one_line_that_says_what_changed(done: Settings, caplog: pyt
     )
 
 
-def test_detectors_in_processes_of_their_own_write_what_one_process_writes(done: Settings) -> None:
+def test_detectors_in_processes_of_their_own_write_what_one_process_writes(
+    done: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "MIN_LARGE_ROWS", 1)
     before = files(done)
 
     detect.write_all_anomalies(done.replace(threads=2), YEAR, DETECTORS)
@@ -360,8 +363,11 @@ def test_detectors_in_processes_of_their_own_write_what_one_process_writes(done:
     assert files(done) == before
 
 
-def test_a_process_of_a_detector_that_the_system_kills_is_named_and_old_verdicts_stay(done: Settings) -> None:
+def test_a_process_of_a_detector_that_the_system_kills_is_named_and_old_verdicts_stay(
+    done: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """three_sigma is done at once; isolation_forest still loads scikit-learn then."""
+    monkeypatch.setattr(inputs, "MIN_LARGE_ROWS", 1)
     before = files(done)
 
     def kill_the_others(_: str) -> None:

@@ -53,18 +53,27 @@ def as_command(step: Step, needs_warehouse: bool) -> Callable[..., None]:
 
 def run(settings: Settings, year: int, bars: Progress) -> None:
     """Run the whole year: silver, gold, detect, explain, upsert, plot and page."""
-    from utils.pipeline import prepare, refine
+    from utils.pipeline import inputs, prepare, refine
 
     started = datetime.now(UTC)
     prepare.check_warehouse(settings)
     for step in (silver, gold, detect):
         step(settings, year, bars)
+    is_large = inputs.is_large(settings, year)
+
+    def apart(step: Callable[..., None], *more: object) -> None:
+        """Run a step of a large year in a process of its own, so that the memory of the steps does not add up."""
+        if is_large:
+            in_new_process(_logged, step, settings, year, *more, what=f"ran the step {step.__name__} of {year}")
+        else:
+            step(settings, year, bars, *more)
+
     with ThreadPoolExecutor(1) as beside:  # plots need the verdicts alone, and other processes draw them
         plots = beside.submit(plot, settings, year, bars)
-        for step in (explain, upsert):
-            in_new_process(_logged, step, settings, year, what=f"ran the step {step.__name__} of {year}")
+        apart(explain)
+        apart(upsert)
         plots.result()
-    in_new_process(_logged, page, settings, year, started, what=f"wrote the page of {year}")
+    apart(page, started)
     refine.clear_scratch(settings, year)
 
 

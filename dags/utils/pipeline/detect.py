@@ -41,14 +41,15 @@ def write_anomalies(settings: Settings, year: int, detector: str) -> str:
 def write_all_anomalies(
     settings: Settings, year: int, names: Sequence[str], done: Callable[[str], None] = lambda _: None
 ) -> list[str]:
-    """Replace the verdicts of several detectors as `write_anomalies` does, in `settings.threads` processes.
+    """Replace the verdicts of several detectors as `write_anomalies` does.
 
-    Calls `done` with the name of each detector whose verdicts are written. Raises Unavailable if the system ends one of
-    the processes.
+    The detectors of a large year run in `settings.threads` processes. Calls `done` with the name of each detector whose
+    verdicts are written. Raises Unavailable if the system ends one of the processes.
     """
     judged, all_params = _days_to_judge(settings, year), inputs.detector_settings()
     calls = [(name, *judged.input(all_params[name])) for name in names]
-    verdicts = in_processes(detectors.run, calls, min(settings.threads, len(names)), f"ran a detector on {year}")
+    processes = min(settings.threads, len(names)) if len(judged.days) >= inputs.MIN_LARGE_ROWS else 1
+    verdicts = in_processes(detectors.run, calls, processes, f"ran a detector on {year}")
     written = []
     for name, found in zip(names, verdicts, strict=True):
         written.append(_write_verdicts(settings, year, name, judged, found))

@@ -14,10 +14,19 @@ from utils.analysis import exclusions
 from utils.db_handler import DBHandler
 from utils.errors import InvalidInput
 from utils.settings import Settings
+from utils.storage import keys
 from utils.storage.freshness import Gold, GoldTable, State
+from utils.storage.lake import Lake
 
 DETECTORS_FILE = Path(__file__).resolve().parents[2] / "detectors.yaml"
 INCIDENTS_FILE = DETECTORS_FILE.with_name("incidents.yaml")
+MIN_LARGE_ROWS = 20_000  # airport-days; below, starting a process (1 s of CPU) costs more than it saves
+
+
+def is_large(settings: Settings, year: int) -> bool:
+    """Return whether the year's gold is large enough for processes of its own."""
+    rows, _ = Lake(settings).rows_and_first(keys.airport_days_key(year))
+    return rows >= MIN_LARGE_ROWS
 
 
 def detector_settings() -> Mapping[str, Mapping[str, detectors.Parameter]]:
