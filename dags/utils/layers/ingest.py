@@ -48,9 +48,9 @@ Writer = Callable[[pa.Table, str], None]  # writes a table as the parquet file o
 
 @dataclass(frozen=True)
 class StagedPart:
-    """One written silver part; `months` are those of its flights.
+    """One written silver part: figures of the rows that are kept, while the tallies of `Part` are of the rows read.
 
-    carrier_days: see gaps.carrier_days.
+    months: those of its flights. carrier_days: see gaps.carrier_days.
     """
 
     path: Path

@@ -1,6 +1,6 @@
-"""The words that sentences, pages and figures share: dates, counts and shares as a reader expects them. Pure.
+"""Dates, counts and shares in the form that sentences, pages and plots share. Pure.
 
-What is said of a day stands with what is known of it: in `report`, `reasons` and `events`.
+Sentences about a day are in the module that computes its facts: `pages`, `attribution` and `events`.
 """
 
 from __future__ import annotations
