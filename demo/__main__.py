@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.status import Status
 
 from demo import airflow_home, bronze, fingerprint, flights, summary, warehouse
-from utils.errors import Busy, DelaywatchError, InvalidInput
+from utils.errors import Busy, DelaywatchError, InvalidInput, Missing
 from utils.pipeline import refine
 from utils.settings import Settings
 from utils.storage import keys
@@ -104,7 +104,11 @@ def _run(progress: _Progress, folder: Path, year: int, csv: Path | None) -> tupl
     lake, log = folder / "lake", folder / "run.log"
     progress.started("bronze")
     told = bronze.use_own_file(lake, year, csv) if csv else bronze.use_packaged_flights(lake, year)
-    refine.bronze_key(Settings(lake=lake.as_uri(), warehouse=""), year)
+    try:
+        refine.bronze_key(Settings(lake=lake.as_uri(), warehouse=""), year)
+    except Missing as error:
+        error.add_note(f"To use a file of your own: make demo YEAR={year} CSV=path/to/{year}.csv")
+        raise
     progress.ended(note=told)
     progress.started("start Postgres")
     with warehouse.running(folder) as url:

@@ -35,6 +35,10 @@ KAGGLE_URL = "https://www.kaggle.com/api/v1"
 KAGGLE_TOKEN_FILE = Path("~/.kaggle/kaggle.json")  # where Kaggle's own programs look for it
 MIN_PASSWORD_LENGTH = 12
 MAX_SHOWN_LENGTH = 80  # of a value in an error
+EXAMPLES = {
+    "lake": "file:///home/me/lake or s3://bucket/prefix",
+    "warehouse": "postgresql://user:password@host:5432/database",
+}  # of the settings that have no default
 MAIL_ADDRESSES = {"recipients", "sender", "email"}  # an @ in any other value may stand behind a password
 
 
@@ -363,7 +367,7 @@ class _Model(BaseSettings):
             variable = str(fault["loc"][0])
             name, field = fields[variable]
             if fault["type"] == "missing":
-                yield f"{variable} is not set; set it as .env.example shows, or pass --{name}."
+                yield f"{variable} is not set; export it ({EXAMPLES[name]}), or pass --{name}."
                 continue
             value = str(values[variable])
             may_have_login = "@" in value and name not in MAIL_ADDRESSES

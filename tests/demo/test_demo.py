@@ -86,7 +86,7 @@ def test_a_file_of_another_year_ends_with_one_sentence_and_the_place_of_the_log(
     wrong_year = demo(story.folder, "--csv", str(mixed))
 
     assert wrong_year.returncode == 1
-    assert "FL_DATE is not in 2016" in wrong_year.stderr
+    assert "FL_DATE is '2015-01-01' in line 202" in wrong_year.stderr
     assert "run.log" in wrong_year.stderr
     assert "Traceback" not in wrong_year.stdout + wrong_year.stderr
     assert not warehouse.is_running(story.folder)

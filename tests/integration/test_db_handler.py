@@ -397,7 +397,7 @@ def test_a_backend_killed_before_any_statement_leaves_the_old_year_whole(warehou
         with before_each_statement(killer(warehouse, fatal)), pytest.raises(Unavailable) as lost:
             DBHandler(warehouse).upsert("airport_days", NEW, 2018)
 
-        assert "was lost while writing airport_days 2018" in str(lost.value), statements[fatal]
+        assert "was lost while writing" in str(lost.value), statements[fatal]
         assert stored(warehouse) == in_order(OLD), statements[fatal]
 
     changes = DBHandler(warehouse).upsert("airport_days", NEW, 2018)

@@ -273,6 +273,7 @@ def test_a_spike_among_excluded_spikes_is_found_which_they_would_hide(name: str)
     found = judged(name, year.assign(is_excluded=year["fl_date"].isin(trouble)))
 
     assert on(found, date(2015, 9, 9))["is_anomaly"]
+    assert set(found["status"]) == {"ok"}, "excluded days are scored too"
 
 
 @pytest.mark.parametrize("name", detectors.NAMES)

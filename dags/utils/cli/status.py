@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
 from utils.cli.options import LakeOption, OnlyYearOption, WarehouseOption, settings_of, years_of
-from utils.cli.output import show
+from utils.cli.output import say, show
 from utils.errors import Missing
 
 COLUMNS = ("year", "bronze", "silver", "gold", "verdicts", "warehouse", "page")
 CAPTION = (
     "silver counts flights, gold and warehouse airport-days; verdicts are stale when gold, settings, incidents or "
-    "feedback are no longer those that they were made with, unexplained when reasons are not of them"
+    "feedback are no longer those that they were made with, unexplained when reasons are not of them, missing when a "
+    "detector of detectors.yaml has none"
 )
 NOTHING = "–"
 
 
 def status(year: OnlyYearOption = None, lake: LakeOption = None, warehouse: WarehouseOption = None) -> None:
     """What lake and warehouse have of every year, and which verdicts were made with other settings than today's."""
-    from utils.pipeline import status
+    from utils.pipeline import inputs, status
 
     settings = settings_of(lake, warehouse, needs_warehouse=False)
     wanted = years_of(year) if year else None
@@ -35,19 +36,28 @@ def status(year: OnlyYearOption = None, lake: LakeOption = None, warehouse: Ware
         )
     table = Table(*COLUMNS, caption=CAPTION)
     for one in years:
-        table.add_row(str(one), *_cells(in_lake.get(one), rows.get(one)))
+        table.add_row(str(one), *_cells(in_lake.get(one), rows.get(one), inputs.detector_names(settings)))
     show(table)
+    if not settings.warehouse:
+        say(
+            "DELAYWATCH_WAREHOUSE is not set, so feedback is not read, and verdicts that were fitted with feedback "
+            "show as stale."
+        )
 
 
-def _cells(year: Mapping[str, Any] | None, warehouse_rows: int | None) -> list[str]:
-    """Return the row of one year without its first cell. year: None if the lake has nothing of it."""
+def _cells(year: Mapping[str, Any] | None, warehouse_rows: int | None, detectors: Sequence[str]) -> list[str]:
+    """Return the row of one year without its first cell.
+
+    year: None if the lake has nothing of it. detectors: those of detectors.yaml.
+    """
     in_warehouse = NOTHING if warehouse_rows is None else f"{warehouse_rows:,}"
     if year is None:
         return [*[NOTHING] * 4, in_warehouse, NOTHING]
     silver, gold = (f"{year[name]:,}" if year[name] is not None else NOTHING for name in ("silver_rows", "gold_rows"))
     verdicts = str(len(year["detectors"]))
-    for state in ("stale", "unexplained"):
-        if names := [name for name, found in year["detectors"].items() if found == state]:
+    states = dict.fromkeys(detectors if year["detectors"] else (), "missing") | year["detectors"]
+    for state in ("stale", "unexplained", "missing"):
+        if names := [name for name, found in states.items() if found == state]:
             verdicts += f", {state}: {', '.join(names)}"
     bronze = (year["bronze"] or NOTHING).removeprefix("01_bronze/")
     return [bronze, silver, gold, verdicts, in_warehouse, "yes" if year["has_page"] else NOTHING]

@@ -157,7 +157,8 @@ def verdicts(
 class Band:
     """What is expected of each day and its spread on either side, in units of the metric, and which days are judged.
 
-    All are days × airports or broadcast to it.
+    All are days × airports or broadcast to it. Where a spread is 0, the score is the error in units of the metric;
+    give a floor if that would flag an airport whose days are all alike.
     """
 
     expected: Floats
