@@ -1,8 +1,9 @@
 """Check that the tests notice faults: apply each seeded fault to a copy of the tree and run tests until one fails.
 
 The `*.yaml` files beside this one hold the faults. Each fault replaces the text `old`, which occurs once in `file`, by
-`new`, and names the tests that are likely to notice it. If those pass, the whole of `make test` runs. Give words to run
-only the faults whose area or name contains one of them.
+`new`, and names the tests that are likely to notice it. If those pass, the whole of `make test` runs. The test that
+fails must fail again and must pass without the fault, so that neither a flaky nor a broken test counts. Give words to
+run only the faults whose area or name contains one of them.
 
 Prints one line per fault and exits with 1 if a fault was not noticed.
 """
@@ -83,15 +84,23 @@ def failing_test(folder: Path, *arguments: str) -> str | None:
 
 
 def who_notices(fault: Fault, folder: Path) -> str | None:
-    """Return the test that notices the fault, None if all tests pass."""
+    """Return the test that notices the fault, None if all tests pass.
+
+    Raises RuntimeError for a test that does not fail again with the fault, or fails without it.
+    """
     file = folder / fault.file
     text = file.read_text()
     file.write_text(fault.applied_to(text))
     try:
         whole_suite = ("-n", "2", "--dist", "loadfile", "-m", "not slow and not e2e", "--ignore=tests/seeded_faults")
-        return failing_test(folder, *fault.tests) or failing_test(folder, *whole_suite)
+        test = failing_test(folder, *fault.tests) or failing_test(folder, *whole_suite)
+        if test and not failing_test(folder, test.partition("[")[0]):
+            raise RuntimeError(f"{test} fails with {fault.name!r}, but passes when it runs again")
     finally:
         file.write_text(text)
+    if test and failing_test(folder, test.partition("[")[0]):
+        raise RuntimeError(f"{test} fails without {fault.name!r} too; repair it first")
+    return test
 
 
 def main(words: list[str]) -> int:

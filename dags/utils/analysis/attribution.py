@@ -152,9 +152,9 @@ class _Groups:
         """The groups of a year, from days as `_joined` gives them."""
         airport, codes = pd.factorize(joined["origin"], sort=True)
         is_flagged = joined["is_flagged"].to_numpy()
-        is_ordinary = ~is_flagged & ~joined["is_excluded"].to_numpy(dtype=bool)
+        is_excluded = joined["is_excluded"].to_numpy(dtype=bool)
         flagged_group = len(codes) + np.cumsum(is_flagged) - 1
-        group = np.where(is_flagged, flagged_group, np.where(is_ordinary, airport, _UNUSED))
+        group = np.where(is_flagged, flagged_group, np.where(is_excluded, _UNUSED, airport))
         day = joined["fl_date"].to_numpy().astype("datetime64[D]").astype(np.int64)
         lookup = np.full((len(codes), int(day.max() - day.min()) + 1), _ABSENT, np.int32)
         lookup[airport, day - day.min()] = group
