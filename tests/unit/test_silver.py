@@ -543,10 +543,22 @@ _pieces = st.lists(
 )
 
 
+def test_a_byte_order_mark_in_front_of_a_row_costs_the_row_wherever_a_block_begins() -> None:
+    marked, good = "\ufeff" + line(flight()), line(flight())
+
+    first, later = (
+        silver.refine("\n".join(rows).encode(), header(), YEAR) for rows in ([marked, good], [good, marked])
+    )
+
+    assert (first.flights.num_rows, later.flights.num_rows) == (1, 1)
+    assert (len(first.rejected), len(later.rejected)) == (1, 1)
+
+
 @given(_pieces)
 @example([b'a"', b'"'])
 @example([b'\xff"', b'"'])
 @example([b"\xff\r" * 27])
+@example([b"\xef\xbb\xbf"])
 def test_any_bytes_are_counted_as_flights_or_as_rejected_rows(pieces: list[bytes]) -> None:
     good = (line(flight()) + "\n").encode()
     refined = silver.refine(good.join(pieces), header(), YEAR, joins_lines=True)

@@ -6,6 +6,7 @@ into blocks is in `csv_reader`; threads and parts are in `ingest`.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
@@ -234,6 +235,8 @@ def _parse(
     *,
     newlines: bool = False,
 ) -> pa.Table:
+    if block.startswith(codecs.BOM_UTF8):  # Arrow drops it, but only where a block begins
+        block = codecs.BOM_UTF8 + block
     names = [name if name in types else f"{name} {place}" for place, name in enumerate(header.names)]
     return pa_csv.read_csv(
         pa.BufferReader(block),
