@@ -18,7 +18,7 @@ import sqlalchemy
 
 from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailable
 
-# Every transaction runs this. 8 MB of work_mem keep an upsert below the memory limit of Postgres in docker-compose.yaml.
+# Every transaction runs this. With 8 MB of work_mem an upsert stays below Postgres' memory limit in docker-compose.yaml.
 # The other settings make text exact and names unambiguous, independent of the defaults of the server and the role.
 SESSION = (
     "SELECT set_config('lock_timeout', %s, true), set_config('work_mem', '8MB', true),"
