@@ -18,7 +18,7 @@ import sqlalchemy
 
 from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailable
 
-# Every transaction runs this. With 8 MB of work_mem an upsert stays below Postgres' memory limit in docker-compose.yaml.
+# Every transaction runs this. With 8 MB an upsert stays below the memory limit of Postgres in docker-compose.yaml.
 # The other settings make text exact and names unambiguous, independent of the defaults of the server and the role.
 SESSION = (
     "SELECT set_config('lock_timeout', %s, true), set_config('work_mem', '8MB', true),"
@@ -26,8 +26,8 @@ SESSION = (
     " set_config('extra_float_digits', '1', true), set_config('search_path', 'pg_catalog', true)"
 )
 
-# Time until a dead peer is detected. The kernel's defaults are 2 h while we wait for an answer (set by the keepalives)
-# and 15 min while data is unacknowledged (set by tcp_user_timeout).
+# Time until a dead peer is detected. By default the kernel takes 2 h while we wait for an answer (the keepalives shorten
+# this) and 15 min while sent data is unacknowledged (tcp_user_timeout shortens this).
 SILENCE_S = 60
 
 Kind = type[DelaywatchError]
