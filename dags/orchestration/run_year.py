@@ -39,9 +39,9 @@ def find(context: Any) -> int | None:
     It is the parameter `year`. Without the parameter, a scheduled run or a backfill has the year of its data interval;
     for other runs the logical date is only the start time, so they have no year.
     """
-    asked = context["params"]["year"]
-    if asked is not None:
-        return check_year(int(asked))
+    parameter = context["params"]["year"]
+    if parameter is not None:
+        return check_year(int(parameter))
     if context["dag_run"].run_type in INTERVAL_RUN_TYPES:
         return check_year(context["data_interval_start"].year)
     return None

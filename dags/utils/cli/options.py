@@ -12,10 +12,10 @@ from utils.settings import Settings
 from utils.storage.keys import check_year
 
 
-def years_of(asked: list[str]) -> list[int]:
+def years_of(texts: list[str]) -> list[int]:
     """Parse `["2009:2011", "2018"]` as [2009, 2010, 2011, 2018]. Raises InvalidInput for invalid text."""
     years: list[int] = []
-    for part in (part.strip() for text in asked for part in text.split(",")):
+    for part in (part.strip() for text in texts for part in text.split(",")):
         first, _, last = part.partition(":")
         if not re.fullmatch(r"[0-9]{1,9}(:[0-9]{1,9})?", part):
             raise InvalidInput(f"{part[:40]!r} is not a year; write 2018, a range such as 2009:2018, or 2011,2013.")
@@ -46,10 +46,10 @@ def settings_of(
     return Settings.from_environment(**given)
 
 
-def _checked(asked: list[str] | None) -> list[str] | None:
+def _checked(texts: list[str] | None) -> list[str] | None:
     """Validate the years before the command starts, and return them as typed."""
-    years_of(asked or [])
-    return asked
+    years_of(texts or [])
+    return texts
 
 
 YearOption = Annotated[

@@ -108,9 +108,9 @@ def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
     lake = Lake(settings)
     years = [year for year in lake.years() if lake.has(keys.airport_days_key(year))]
     place, finished = finished_years(settings.warehouse)
-    stale = {year: why for year in years if (why := _behind(lake, year, finished.get(year)))}
+    stale = {year: reason for year in years if (reason := _behind(lake, year, finished.get(year)))}
     if stale:
-        behind = wording.listed([f"{year} ({why})" for year, why in stale.items()])
+        behind = wording.listed([f"{year} ({reason})" for year, reason in stale.items()])
         run = under_way(watch.airflow_database) if watch.airflow_database else None
         way_out = f"the run {run} is under way" if run else "run upsert and page of it"
         yield Finding("warehouse", bool(run), f"The {place} is behind the lake in {behind}; {way_out}.")

@@ -135,13 +135,14 @@ def _no_airport(place: str, origin: str, airports: Sequence[str]) -> str:
     """Return the message for an unknown airport: codes with a similar spelling, or else the range of codes."""
     if not airports:
         return f"The {place} has no airport-days yet; run a year, and give feedback on its days."
-    asked = origin.strip().upper()
+    requested = origin.strip().upper()
 
     def unlikeness(name: str) -> tuple[bool, float, str]:
         """Sort swapped letters, the most common typo, before a wrong letter."""
-        return sorted(name) != sorted(asked), -SequenceMatcher(None, asked, name).ratio(), name
+        return sorted(name) != sorted(requested), -SequenceMatcher(None, requested, name).ratio(), name
 
-    close = sorted((name for name in airports if SequenceMatcher(None, asked, name).ratio() >= CLOSE), key=unlikeness)
+    similar = (name for name in airports if SequenceMatcher(None, requested, name).ratio() >= CLOSE)
+    close = sorted(similar, key=unlikeness)
     if close:
         return f"The {place} has no airport {origin}; did you mean {wording.listed(close[:NAMED], 'or')}?"
     return (

@@ -126,7 +126,7 @@ def _login(cursor: psycopg2.extensions.cursor, login: str) -> _Login | None:
 
 
 def _create_login(cursor: psycopg2.extensions.cursor, login: str) -> bool:
-    """Create the login. Return False if it exists: another database's run, which our lock does not block, may win."""
+    """Create the login. Return False if another process created it: our lock belongs to one database, roles do not."""
     cursor.execute("SAVEPOINT creating")
     try:
         cursor.execute(SQL("CREATE ROLE {} LOGIN").format(Identifier(login)))

@@ -59,8 +59,8 @@ def publish(server: Postgres, detectors: Sequence[str], published: str) -> bool:
     with server.transaction(f"publishing the view {SCHEMA}.{VIEW}") as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(VIEW)])
         select = _select(detectors, published)
-        asked = hashlib.sha256(select.as_string(cursor).encode()).hexdigest()[:12]
-        if _comment(cursor) == _comment_when_published(cursor, detectors, published, asked):
+        requested_hash = hashlib.sha256(select.as_string(cursor).encode()).hexdigest()[:12]
+        if _comment(cursor) == _comment_when_published(cursor, detectors, published, requested_hash):
             return False
         cursor.execute("SET LOCAL ROLE flights_owner")
         cursor.execute("SAVEPOINT replacing")
@@ -70,7 +70,7 @@ def publish(server: Postgres, detectors: Sequence[str], published: str) -> bool:
             cursor.execute("ROLLBACK TO SAVEPOINT replacing")
             cursor.execute(SQL("DROP VIEW {}").format(view))
             cursor.execute(SQL("CREATE VIEW {} AS {}").format(view, select))
-        comment = _comment_when_published(cursor, detectors, published, asked)
+        comment = _comment_when_published(cursor, detectors, published, requested_hash)
         cursor.execute(SQL("COMMENT ON VIEW {} IS {}").format(view, Literal(comment)))
         for column, text in _column_comments(cursor, detectors, published):
             target = Identifier(SCHEMA, VIEW, column)
@@ -114,7 +114,7 @@ def _comment(cursor: psycopg2.extensions.cursor) -> str | None:
 
 
 def _comment_when_published(
-    cursor: psycopg2.extensions.cursor, detectors: Sequence[str], published: str, asked: str
+    cursor: psycopg2.extensions.cursor, detectors: Sequence[str], published: str, requested_hash: str
 ) -> str:
     """Return the comment of an up-to-date view.
 
@@ -125,7 +125,7 @@ def _comment_when_published(
     (in_database,) = cursor.fetchone() or (None,)
     return (
         f"One row per airport and day, with the verdict of {published}, its reason, event and feedback, and one flag "
-        f"per detector ({', '.join(detectors)}). Definition {asked} {in_database}"
+        f"per detector ({', '.join(detectors)}). Definition {requested_hash} {in_database}"
     )
 
 

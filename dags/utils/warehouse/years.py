@@ -1,6 +1,6 @@
 """Read counts and hashes of each year in the warehouse, to compare it with the lake.
 
-This module reads no rows and imports no pandas or Alembic, because `health` runs in a container with little memory.
+This module does not read rows or import pandas or Alembic, because `health` runs in a container with little memory.
 """
 
 from __future__ import annotations
