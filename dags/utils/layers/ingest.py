@@ -1,8 +1,8 @@
 """Read a year's CSV once; write staged silver parts and compute the sums for gold.
 
-Data flow: a reader of `csv_reader` yields parts, each as blocks of whole lines (bytes). `silver.refine` converts a block
-to a `TypedBlock`. `ingest_part` joins the typed blocks of a part, writes them and returns a `Part`. `_Collected` merges
-the parts, `duplicates` finds the rows to drop, and the result is an `IngestedYear`.
+Data flow: a reader of `csv_reader` yields parts, each as blocks of whole lines (bytes). `silver.refine` converts a
+block to a `TypedBlock`. `ingest_part` joins the typed blocks of a part, writes them and returns a `Part`. `_Collected`
+merges the parts, `duplicates` finds the rows to drop, and the result is an `IngestedYear`.
 
 Worker threads process parts in parallel. The caller passes the function that writes a part to a local file; `storage`
 encodes parquet and moves the files to the lake.
