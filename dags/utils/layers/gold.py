@@ -213,9 +213,7 @@ class _Calendar:
         """Return mean (null without flights) and sample standard deviation (null below 2 flights) from three sums."""
         n, s, q = self.spread(count), self.spread(total), self.spread(squares)
         mean = s / np.maximum(n, 1)
-        variance = (n * q - s * s) / np.maximum(
-            n * (n - 1), 1
-        )  # integers before the division, so no cancellation error
+        variance = (n * q - s * s) / np.maximum(n * (n - 1), 1)  # exact integers before the division: no cancellation
         return columns.column(mean, pa.float32(), n < 1), columns.column(np.sqrt(variance), pa.float32(), n < 2)
 
 
