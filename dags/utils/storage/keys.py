@@ -81,7 +81,7 @@ def plots_folder(year: int) -> str:
 
 
 def plot_key(year: int, origin: str, name: str) -> str:
-    """Return the key of a plot; `name` is `daily_flights` or `daily_delay`. Raises InvalidInput for an unsafe origin."""
+    """Return the key of the plot `daily_flights` or `daily_delay`. Raises InvalidInput for an unsafe origin."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,16}", origin):
         raise InvalidInput(f"The origin {origin!r} cannot be part of a key; correct it in the year's bronze file.")
     return f"{plots_folder(year)}origin={origin}/{name}.png"
