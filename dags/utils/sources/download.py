@@ -104,8 +104,8 @@ class _Session(requests.Session):
             if to_scheme != "https" and (to_scheme, from_scheme) != ("http", "http"):
                 resp.close()
                 raise InvalidInput(
-                    f"{urlsplit(resp.url).netloc} leads from {from_scheme}:// to {to_scheme}://, where anybody could have "
-                    "put the file; nothing was fetched, correct the variable that names the host."
+                    f"{urlsplit(resp.url).netloc} leads from {from_scheme}:// to {to_scheme}://, where anybody could "
+                    "have put the file; nothing was fetched, correct the variable that names the host."
                 )
         return target
 

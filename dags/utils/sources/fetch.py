@@ -125,7 +125,10 @@ def _alone(folder: Path, year: int) -> Iterator[None]:
 
 
 def _fetch(wanted: _Fetch, lake: Lake, client: Client, folder: Path | None) -> None:
-    """Write the year's CSV in scratch space and put it into bronze; then delete the CSV and the downloads."""
+    """Write the year's CSV in scratch space and put it into bronze.
+
+    Deletes the CSV at the end, and the downloads if the year is whole.
+    """
     csv = wanted.scratch / f"{wanted.year}.csv"
     try:
         files = bts.months_in(folder, wanted.year, so_far=wanted.so_far) if folder else _download(wanted, client)

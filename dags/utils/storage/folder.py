@@ -190,8 +190,8 @@ class FolderStore(Store):
         folder = base if prefix.endswith("/") or not prefix else base.parent
         with self._errors(f"listing {prefix or 'it'}"):
             paths = [Path(at, name) for at, _, names in os.walk(folder, onerror=_unless_missing) for name in names]
-            found = [path.relative_to(self.root).as_posix() for path in paths if _is_file(path)]
-        return sorted(key for key in found if key.startswith(prefix))
+            all_keys = [path.relative_to(self.root).as_posix() for path in paths if _is_file(path)]
+        return sorted(key for key in all_keys if key.startswith(prefix))
 
     @override
     def open(self, key: str) -> FolderSource:
