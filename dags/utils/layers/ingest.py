@@ -40,7 +40,7 @@ MAX_UNKNOWN_CODE_SHARE = 0.01  # of the cancelled flights
 EXAMPLES = 3  # rejection reasons listed in a message
 GLANCE_LINES = 100
 SAMPLE_BYTES, SAMPLE_EVERY_BYTES = 1 << 13, 1 << 16  # sample the first 8 KB of every 64 KB
-DOUBTFUL_SHARE = MAX_REJECTED_SHARE / 2  # of the rows of a sample
+DOUBTFUL_SHARE = MAX_REJECTED_SHARE / 2  # rejected rows in a sample
 
 Progress = Callable[[int, int], None]  # bytes done, total bytes
 Writer = Callable[[pa.Table, str], None]  # writes a table to a parquet file

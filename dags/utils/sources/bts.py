@@ -147,16 +147,16 @@ def write_csv(files: Mapping[int, File], year: int, to: Path, *, are_downloads: 
         file.write(",".join(_BRONZE.names).encode() + b"\n")
         options = pa_csv.WriteOptions(include_header=False, quoting_style="none")  # values with commas raise an error
         with pa_csv.CSVWriter(file, _BRONZE, write_options=options) as writer:
-            for month, zipped in files.items():
+            for month, month_file in files.items():
                 try:
-                    rows[month] = _write_month(writer, zipped, f"{year}-{month:02}-")
+                    rows[month] = _write_month(writer, month_file, f"{year}-{month:02}-")
                 except (DelaywatchError, pa.ArrowInvalid) as error:
                     if are_downloads:
-                        zipped.path.unlink(missing_ok=True)
+                        month_file.path.unlink(missing_ok=True)
                     if isinstance(error, DelaywatchError):
                         raise
                     raise InvalidInput(
-                        f"{zipped.url} holds a line that is no flight ({str(error)[:200]}); look into it by hand, or "
+                        f"{month_file.url} holds a line that is no flight ({str(error)[:200]}); look into it by hand, or "
                         "fetch again later."
                     ) from None
     return rows
@@ -237,18 +237,18 @@ def months_in(folder: Path, year: int, *, so_far: bool) -> dict[int, File]:
     if a later month exists), and InvalidInput if two files contain different versions of a month.
     """
     by_month, skipped = _files_by_month(folder)
-    paths_of = {month: paths for (file_year, month), paths in sorted(by_month.items()) if file_year == year}
-    expected = [month for month in months(year) if not so_far or month <= max(paths_of, default=0)]
-    missing = [f"{calendar.month_name[month]} {year}" for month in expected if month not in paths_of]
-    if missing or not paths_of:
+    month_paths = {month: paths for (file_year, month), paths in sorted(by_month.items()) if file_year == year}
+    expected = [month for month in months(year) if not so_far or month <= max(month_paths, default=0)]
+    missing = [f"{calendar.month_name[month]} {year}" for month in expected if month not in month_paths]
+    if missing or not month_paths:
         years = sorted({file_year for file_year, _ in by_month})
-        lacks = wording.listed(missing) if paths_of else f"month of {year}"
-        others = f"; its months are of {wording.listed(years)}" if years and not paths_of else ""
+        lacks = wording.listed(missing) if month_paths else f"month of {year}"
+        others = f"; its months are of {wording.listed(years)}" if years and not month_paths else ""
         raise Missing(
             f"{folder} has no {lacks}{others}{_listed(skipped)}; download what is missing from the Bureau"
-            f"{'' if so_far or not paths_of else ', or take the first months of the year with --so-far'}."
+            f"{'' if so_far or not month_paths else ', or take the first months of the year with --so-far'}."
         )
-    return {month: _only(paths, calendar.month_name[month], year) for month, paths in paths_of.items()}
+    return {month: _only(paths, calendar.month_name[month], year) for month, paths in month_paths.items()}
 
 
 def _files_by_month(folder: Path) -> tuple[dict[tuple[int, int], list[Path]], list[str]]:

@@ -62,7 +62,7 @@ class BucketSource(Source):
 
     @override
     def close(self) -> None:
-        """Nothing stays open between two reads."""
+        """Do nothing: no connection stays open between reads."""
 
 
 class BucketStore(Store):
@@ -100,7 +100,7 @@ class BucketStore(Store):
 
     @property
     def _endpoint(self) -> str | None:
-        """The address of an S3 that is not AWS, as it was set or as the client found it in a file of AWS."""
+        """The URL of an S3 server other than AWS, from the settings or from an AWS configuration file; None at AWS."""
         if self._settings.aws_endpoint_url or "client" not in self.__dict__:
             return self._settings.aws_endpoint_url
         url = str(self.client.meta.endpoint_url)
