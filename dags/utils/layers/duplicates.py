@@ -24,7 +24,7 @@ from utils.layers import silver
 if TYPE_CHECKING:
     from utils.layers.ingest import StagedPart
 
-MIN_VERSION_ROWS = 100  # with at least so many duplicates, most of which differ, a month is in the file in two versions
+MIN_VERSION_ROWS = 100  # duplicates in a month; if most of them differ, the file has two versions of the month
 MIN_VERSION_SHARE = 0.01  # of the month's flights; real years have only a few duplicates
 
 _ROW = np.dtype(

@@ -29,7 +29,7 @@ _PARSE_BYTES = 1 << 20  # per parse step of Arrow; fits into the CPU cache
 _STEP_BYTES = 1 << 16  # per step of counting line ends
 LONGEST_LINE_BYTES = 2 * _STEP_BYTES  # a longer line leaves a step without a line end
 LONGEST_RECORD_LINES = 10  # a quoted field over more lines counts as an unclosed quote
-MIN_HEADER_NAMES = 3  # a line with at least so many column names is a header
+MIN_HEADER_NAMES = 3  # a line with at least this many column names is a header
 
 _TYPES = dict(schemas.FLIGHT_COLUMNS)
 # Kaggle writes whole numbers as 1512.0. float32 is exact for 16-bit columns; flight numbers need float64.
