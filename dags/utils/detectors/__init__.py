@@ -76,8 +76,8 @@ def params_hash(name: str, given: Mapping[str, object] | None = None, excluded: 
 
     excluded: which days are not used for fitting, as `exclusions.fingerprint` returns them.
     """
-    what = [name, parameters(name, given), *([excluded] if excluded else [])]
-    canonical = json.dumps(what, sort_keys=True, separators=(",", ":"))
+    hashed = [name, parameters(name, given), *([excluded] if excluded else [])]
+    canonical = json.dumps(hashed, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 

@@ -207,12 +207,12 @@ def _network_features(relative: Floats, trained: Flags, where: Calendar, same_da
     def means(columns: slice, own: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
         """Both means for some columns; own: the first column of the same airport."""
         correlation = basis[:, first].T @ basis[:, columns] / size[columns] / size[first, None]
-        found = []
+        network_means = []
         for weights in (np.ones_like(correlation), np.maximum(correlation, 0.0) ** 4):
             weights[own, np.arange(len(own))] = 0.0
             total, weight = sources @ weights, weight_of_day @ weights
-            found.append(np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), np.nan))
-        return found[0], found[1]
+            network_means.append(np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), np.nan))
+        return network_means[0], network_means[1]
 
     # Two products instead of one: the size of a matrix may change the last bit of every sum in it.
     of_first, of_second = means(first, np.arange(where.airports)), means(second, where.with_feedback)

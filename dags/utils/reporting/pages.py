@@ -171,19 +171,19 @@ def _sentences(joined: pd.DataFrame, reasons: pd.DataFrame, feedback: pd.DataFra
     """Return the text on each flagged airport-day: its reasons if they are known, and its feedback."""
     key = ["origin", "fl_date"]
     flagged = joined[joined["is_anomaly"]]
-    told = {(row["origin"], row["fl_date"]): sentence(row, row) for row in _records(flagged)}
+    texts = {(row["origin"], row["fl_date"]): sentence(row, row) for row in _records(flagged)}
     why = reasons.assign(fl_date=pd.to_datetime(reasons["fl_date"]))
-    told |= dict(zip(why[key].itertuples(index=False, name=None), why["sentence"], strict=True))
+    texts |= dict(zip(why[key].itertuples(index=False, name=None), why["sentence"], strict=True))
     for row in _records(feedback.assign(fl_date=pd.to_datetime(feedback["fl_date"]))):
-        if (day := (row["origin"], row["fl_date"])) in told:
-            told[day] += f" {OPINION_WORDS[row['opinion']]} {row['author']}{': ' if row['note'] else ''}{row['note']}."
-    return told
+        if (day := (row["origin"], row["fl_date"])) in texts:
+            texts[day] += f" {OPINION_WORDS[row['opinion']]} {row['author']}{': ' if row['note'] else ''}{row['note']}."
+    return texts
 
 
 def _feedback_counts(flagged: pd.DataFrame, feedback: pd.DataFrame) -> dict[str, Any]:
     """Of the flagged days with an opinion: how many were right and wrong, and the share of the right ones."""
-    said = flagged[["origin", "fl_date"]].merge(feedback, on=["origin", "fl_date"])["opinion"].value_counts()
-    right, wrong = int(said.get("right", 0)), int(said.get("wrong", 0))
+    opinions = flagged[["origin", "fl_date"]].merge(feedback, on=["origin", "fl_date"])["opinion"].value_counts()
+    right, wrong = int(opinions.get("right", 0)), int(opinions.get("wrong", 0))
     return {"right": right, "wrong": wrong, "precision": right / (right + wrong) if right + wrong else np.nan}
 
 
@@ -192,9 +192,9 @@ def _detectors(verdicts: Mapping[str, pd.DataFrame], published: str, feedback: p
     feedback = feedback.assign(fl_date=pd.to_datetime(feedback["fl_date"]))
     rows = []
     for name in sorted(verdicts, key=lambda name: (name != published, name)):
-        found = verdicts[name]
-        flagged = found[found["is_anomaly"].eq(True)]
-        judged = int((found["status"] == "ok").sum())
+        own_verdicts = verdicts[name]
+        flagged = own_verdicts[own_verdicts["is_anomaly"].eq(True)]
+        judged = int((own_verdicts["status"] == "ok").sum())
         rows.append(
             {
                 "name": name,
@@ -202,7 +202,7 @@ def _detectors(verdicts: Mapping[str, pd.DataFrame], published: str, feedback: p
                 "share": len(flagged) / judged if judged else np.nan,
                 "airports": int(flagged["origin"].nunique()),
                 "judged": judged,
-                "not_judged": len(found) - judged,
+                "not_judged": len(own_verdicts) - judged,
                 **_feedback_counts(flagged.assign(fl_date=pd.to_datetime(flagged["fl_date"])), feedback),
             }
         )
