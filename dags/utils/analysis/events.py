@@ -108,7 +108,7 @@ class _Map:
         return cls(pd.Index(codes), dates.min(), judged, flagged, km, order, within.reshape(km.shape).astype(np.intp))
 
     def share(self, day: int, of: npt.NDArray[np.intp], up_to: npt.NDArray[np.intp]) -> Floats:
-        """Return a matrix: the flagged share of judged airports on `day` around each of `of`, as far as each `up_to`."""
+        """Return a matrix: the flagged share of judged airports on `day` around each of `of`, up to each `up_to`."""
         nearest = self.order[of]
         last = self.within[np.ix_(of, up_to)] - 1
         flagged, judged = (
@@ -220,10 +220,10 @@ def _places(flagged: pd.DataFrame) -> dict[int, str]:
         codes.setdefault(event, []).append(code)
         regions.setdefault(event, Counter()).update([region])
     return {
-        event: wording.listed(found)
-        if len(found) <= LISTED_AIRPORTS
-        else f"{_regions(regions[event])}, {len(found)} airports"
-        for event, found in codes.items()
+        event: wording.listed(origins)
+        if len(origins) <= LISTED_AIRPORTS
+        else f"{_regions(regions[event])}, {len(origins)} airports"
+        for event, origins in codes.items()
     }
 
 

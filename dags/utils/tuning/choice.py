@@ -55,8 +55,8 @@ def event(events: pd.DataFrame, asked: str | None = None) -> pd.Series:
 def day_instead(days: pd.DataFrame, verdicts: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the airport-day with the highest score as an event, for a year without flags: EVENTS and EVENT_DAYS.
 
-    days: AIRPORT_DAYS; verdicts: ANOMALIES with the dates of `days`. The severity is 0 and the place is missing, because
-    the day is not flagged.
+    days: AIRPORT_DAYS; verdicts: ANOMALIES with the dates of `days`. The severity is 0 and the place is missing,
+    because the day is not flagged.
     """
     scored = verdicts.dropna(subset="score")
     if scored.empty:

@@ -179,8 +179,9 @@ def ranked(labels: pd.DataFrame, verdicts: pd.DataFrame, flags_per_year: float =
 def confirmed(ranking: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     """Return `ranking` with the flags of `other` as the truth.
 
-    other: the ranking of the same detector on the other half, or of another detector. The result's `precision` is the share of flags that `other` confirms. It shows that flags are not random, not that they are
-    right: a detector that flags every Friday is always confirmed.
+    other: the ranking of the same detector on the other half, or of another detector. The result's `precision` is the
+    share of flags that `other` confirms. It shows that flags are not random, not that they are right: a detector that
+    flags every Friday is always confirmed.
     """
     flags = ranking[_KEY].merge(other[[*_KEY, "flag"]], on=_KEY, how="left", validate="one_to_one")["flag"]
     return ranking.assign(is_abnormal=flags.fillna(0.0).to_numpy())
