@@ -65,8 +65,8 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     spreads, strong at two and extreme at four spreads more; `lower` and `upper` are the median -/+ `threshold` spreads,
     in minutes. The quantiles describe ordinary days and are no quota: a year without events has few flags. The score is
     residual / spread; with `late_only` it keeps its sign and only days above the band are flagged, without it days on
-    both sides are. Days with fewer than `min_flights` scheduled flights are neither judged nor used for fitting;
-    airports with fewer than `min_days` such days are not judged. A day is judged if at least half of `min_days` outside
+    both sides are. Days with fewer than `min_flights` scheduled flights are neither judged nor used for fitting, and
+    neither are airports with fewer than `min_days` such days. A day is judged if at least half of `min_days` outside
     its fold are used. `is_excluded` days are judged, and used neither for fitting nor in a feature.
     """
     where = calendar(days)

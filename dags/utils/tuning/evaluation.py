@@ -125,10 +125,10 @@ def planted_days(days: pd.DataFrame, truth: pd.DataFrame, *, is_background_abnor
     unknown = sorted(set(truth["kind"]) - {*PLANTED, BACKGROUND, *NEUTRAL, *ORDINARY})
     if unknown:
         raise InvalidInput(f"The truth file has the kind {unknown[0]}, which the evaluation does not know.")
-    known = truth[["origin", "kind", "event"]].assign(fl_date=pd.to_datetime(truth["date"]))
+    truth_days = truth[["origin", "kind", "event"]].assign(fl_date=pd.to_datetime(truth["date"]))
     flown = days.loc[days["scheduled"] > 0, _KEY].assign(fl_date=pd.to_datetime(days["fl_date"]))
-    joined = flown.merge(known, on=_KEY, how="left", validate="one_to_one")
-    if int(joined["kind"].isin(PLANTED).sum()) != int(known["kind"].isin(PLANTED).sum()):
+    joined = flown.merge(truth_days, on=_KEY, how="left", validate="one_to_one")
+    if int(joined["kind"].isin(PLANTED).sum()) != int(truth_days["kind"].isin(PLANTED).sum()):
         raise InvalidInput("The truth file plants days that the year does not have; give the two of one run.")
     events = joined["event"].where(joined["kind"] == "storm")
     labels = _labels(joined, joined["kind"].isin(abnormal)).assign(is_counted=~joined["kind"].isin(left_out))
