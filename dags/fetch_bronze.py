@@ -27,7 +27,7 @@ DAY_S = 24 * 3600
 
 
 def _run() -> tuple[Settings, int, str, bool]:
-    """Return the run's settings, its year, its source, and whether it is scheduled and must replace nothing."""
+    """Return settings, year and source of the run, and True if it is scheduled and must not replace a file."""
     context = sdk.get_current_context()
     settings = connections.settings(needs_warehouse=False)
     is_scheduled = context["dag_run"].run_type == "scheduled"
@@ -35,7 +35,7 @@ def _run() -> tuple[Settings, int, str, bool]:
 
 
 class WaitForPublication(sdk.BaseSensorOperator):
-    """Ask daily in a scheduled run whether the year is published; any other run continues and finds out."""
+    """In a scheduled run, check daily if the year is published; other runs continue and fail if it is not."""
 
     def poke(self, context: Any) -> bool:  # noqa: D102
         from utils.sources import fetch, record
@@ -52,7 +52,7 @@ with sdk.DAG(
     start_date=datetime(1987, 1, 1, tzinfo=UTC),
     catchup=False,
     is_paused_upon_creation=True,
-    max_active_runs=4,  # a run that waits must not hold up the others
+    max_active_runs=4,  # a run that waits must not block other runs
     params={
         "year": run_year.field(
             "Year to download. Required in a single run, empty in a backfill. Choose one of the list or type another."
@@ -79,7 +79,7 @@ with sdk.DAG(
 
     @sdk.task(task_id="fetch")
     def fetch_year() -> str:
-        """Put the year into bronze, at once and whole."""
+        """Download the year and write it to bronze atomically."""
         from utils.pipeline import refine
         from utils.sources import fetch, record
 

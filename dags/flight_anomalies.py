@@ -32,22 +32,22 @@ from utils.settings import Settings
 
 GOLD, WAREHOUSE = sdk.Asset("delaywatch_gold_airport_days"), sdk.Asset("delaywatch_warehouse_flights")
 BACKOFF = {"retry_delay": timedelta(minutes=1), "retry_exponential_backoff": 2}
-MAX_TIME = timedelta(hours=6)  # of one attempt; a year takes minutes, a server that stops answering would take for ever
+MAX_TIME = timedelta(hours=6)  # of one attempt; a year takes minutes, a server that stops answering would block forever
 
 
 def _run(context: Any = None) -> tuple[Settings, int]:
-    """Return a run's settings, Airflow's connections before the environment, and its year."""
+    """Return the settings (Airflow's connections override the environment) and the year of a run."""
     settings = connections.settings()
     return settings, run_year.require(context or sdk.get_current_context(), settings)
 
 
 def _announce(outlet: sdk.Asset, year: int) -> None:
-    """Add the year to the asset event that the task emits when it ends."""
+    """Add the year to the asset event of the task."""
     sdk.get_current_context()["outlet_events"][outlet].extra = {"year": year}
 
 
 class WaitForBronze(sdk.BaseSensorOperator):
-    """Wait for the whole year's CSV in a scheduled run, require it in any other; return the detectors to run."""
+    """Wait for the complete year's CSV in a scheduled run, require a CSV in other runs; return the detectors to run."""
 
     # Not @task.sensor, which logs a deprecation in every task: https://github.com/apache/airflow/pull/62746
     def poke(self, context: Any) -> sdk.PokeReturnValue:  # noqa: D102
@@ -67,7 +67,7 @@ with sdk.DAG(
     schedule=sdk.CronDataIntervalTimetable("0 0 1 1 *", timezone="UTC"),
     start_date=datetime(1987, 1, 1, tzinfo=UTC),
     catchup=False,
-    max_active_runs=4,  # a run that waits for its file must not hold up the others; a backfill has a limit of its own
+    max_active_runs=4,  # a run that waits for its file must not block other runs; a backfill has its own limit
     params={
         "year": run_year.field(
             "Year to process; its CSV must be in bronze. Required in a single run, empty in a backfill. Choose one of"
@@ -102,7 +102,7 @@ with sdk.DAG(
 
     @sdk.task(outlets=[GOLD])
     def gold() -> str:
-        """Replace the year's airport-days from the sums that were computed while silver was written."""
+        """Replace the year's airport-days, computed from the sums that the silver step wrote."""
         from utils.pipeline import refine
 
         settings, year = _run()
@@ -121,14 +121,14 @@ with sdk.DAG(
 
     @sdk.task
     def explain() -> str:
-        """Replace reasons, factors and events of the days that the published detector flags."""
+        """Replace reasons, factors and events of the published detector's flagged days."""
         from utils.pipeline import detect
 
         return detect.explain(*_run())
 
     @sdk.task(outlets=[WAREHOUSE])
     def upsert() -> str:
-        """Upsert airport-days, verdicts, explanations and quality report, all or nothing; equal rows stay unwritten."""
+        """Upsert airport-days, verdicts, explanations and quality report in one transaction; skip equal rows."""
         from utils.pipeline import publish
 
         settings, year = _run()
@@ -144,7 +144,7 @@ with sdk.DAG(
 
     @sdk.task(on_success_callback=notifiers.YearFinished(_run))
     def publish() -> str:
-        """Write the year page and the record of the run, once Postgres and gold hold the same rows."""
+        """Write the year page and the record of the run, if Postgres and gold have the same rows."""
         from utils.pipeline import publish
 
         run = sdk.get_current_context()["dag_run"]
@@ -152,10 +152,10 @@ with sdk.DAG(
 
     @sdk.task(retries=0)
     def clear_scratch() -> None:
-        """Remove what an interrupted step of the year left in scratch space."""
+        """Delete the files that an interrupted step of the year left in scratch space."""
         from utils.pipeline import refine
 
-        if run_year.find(sdk.get_current_context()):  # a run without a year has written nothing
+        if run_year.find(sdk.get_current_context()):  # a run without a year wrote no files
             refine.clear_scratch(*_run())
 
     verdicts = detect.expand(detector=wait_for_bronze.output)

@@ -17,11 +17,12 @@ from orchestration.retries import DEFAULT_ARGS
 from utils.settings import WatchSettings
 
 FOLLOWED = "flight_anomalies"
-UNDER_WAY = ["scheduled", "queued", "running", "restarting", "up_for_retry", "deferred"]  # not what waits for a file
+# Without up_for_reschedule: a task that waits for a file has this state.
+UNDER_WAY = ["scheduled", "queued", "running", "restarting", "up_for_retry", "deferred"]
 
 
 class WaitForQuiet(sdk.BaseSensorOperator):
-    """Wait until no step of a year is running, if a setting allows the run to remove anything."""
+    """Wait until no step of a year is running; skip the wait if no setting allows the run to delete anything."""
 
     def poke(self, context: Any) -> bool:  # noqa: D102
         if not WatchSettings.from_environment().removes_anything:
@@ -52,14 +53,13 @@ with sdk.DAG(
 
     @sdk.task
     def remove() -> list[str]:
-        """Remove what is older than the settings keep; the result is what went, and what had to stay and why."""
+        """Delete data that is older than the settings keep. Return what was deleted, and what was kept and why."""
         from utils.monitoring import retention
 
         watch = WatchSettings.from_environment()
         if not watch.removes_anything:
             return []
-        return [
-            str(one) for one in retention.sweep(connections.settings(needs_warehouse=False), watch, datetime.now(UTC))
-        ]
+        settings = connections.settings(needs_warehouse=False)
+        return [str(sweeping) for sweeping in retention.sweep(settings, watch, datetime.now(UTC))]
 
     wait_for_quiet >> remove()

@@ -50,7 +50,7 @@ def read(folder: Path, detectors: Sequence[str] = ()) -> dict[str, dict[str, Ass
     detectors: those that the warehouse's view has, as DETECTORS asks; a dataset has a column for each of them.
     Raises BundleError when a file is missing, is not YAML or lacks a key.
     """
-    found: dict[str, dict[str, Asset]] = {kind: {} for kind in KINDS}
+    assets_by_kind: dict[str, dict[str, Asset]] = {kind: {} for kind in KINDS}
     for kind, keys in KINDS.items():
         for path in sorted((folder / kind).glob("*.yaml")):
             try:
@@ -60,18 +60,18 @@ def read(folder: Path, detectors: Sequence[str] = ()) -> dict[str, dict[str, Ass
             missing = [key for key in keys if key not in asset] if isinstance(asset, dict) else keys
             if missing:
                 raise BundleError(f"{path} lacks {', '.join(missing)}; correct the file.")
-            found[kind][path.stem] = asset
-    if empty := [kind for kind, assets in found.items() if not assets]:
+            assets_by_kind[kind][path.stem] = asset
+    if empty := [kind for kind, assets in assets_by_kind.items() if not assets]:
         raise BundleError(f"{folder} has no {', '.join(empty)}; put the files of this release back.")
     try:
         shared_css = (folder / SHARED_CSS).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BundleError(f"{folder} has no {SHARED_CSS}; put the files of this release back.") from None
-    for dataset in found["datasets"].values():
+    for dataset in assets_by_kind["datasets"].values():
         dataset["columns"] = [column for template in dataset["columns"] for column in _columns(template, detectors)]
-    for dashboard in found["dashboards"].values():
+    for dashboard in assets_by_kind["dashboards"].values():
         dashboard["css"] = shared_css + dashboard.get("css", "")
-    return found
+    return assets_by_kind
 
 
 def expand(assets: Assets) -> dict[str, dict[str, Asset]]:
@@ -80,14 +80,14 @@ def expand(assets: Assets) -> dict[str, dict[str, Asset]]:
     Raises BundleError when one lacks a key or names another that is not there, or a dashboard's row is not full.
     """
     expanders = {"databases": _database, "datasets": _dataset, "charts": _chart, "dashboards": _dashboard}
-    found: dict[str, dict[str, Asset]] = {kind: {} for kind in KINDS}
+    expanded: dict[str, dict[str, Asset]] = {kind: {} for kind in KINDS}
     for kind, expander in expanders.items():
         for name in assets[kind]:
             try:
-                found[kind][name] = {**expander(assets, name), **MANAGED}
+                expanded[kind][name] = {**expander(assets, name), **MANAGED}
             except KeyError as error:
                 raise BundleError(f"{kind}/{name}.yaml lacks the key {error}; put it there.") from None
-    return found
+    return expanded
 
 
 def pack(folder: Path, warehouse_url: str, detectors: Sequence[str]) -> bytes:

@@ -55,16 +55,16 @@ def _stored(connection: Connection) -> Iterator[tuple[Column[Any], list[tuple[Co
     from flask_appbuilder import Model
     from sqlalchemy_utils import EncryptedType
 
-    there = set(sqlalchemy.inspect(connection).get_table_names())
+    table_names = set(sqlalchemy.inspect(connection).get_table_names())
     for table in Model.metadata.sorted_tables:
-        if table.name not in there:
+        if table.name not in table_names:
             continue
         keys = list(table.primary_key.columns)
         for column in table.columns:
             if not isinstance(column.type, EncryptedType):
                 continue
-            found = sqlalchemy.select(*keys, _raw(column)).where(_raw(column).isnot(None)).with_for_update()
-            for *key, value in connection.execute(found):
+            query = sqlalchemy.select(*keys, _raw(column)).where(_raw(column).isnot(None)).with_for_update()
+            for *key, value in connection.execute(query):
                 yield column, list(zip(keys, key, strict=True)), bytes(value)
 
 

@@ -108,10 +108,10 @@ def ask(url: URL, what: str, question: str) -> tuple[Any, ...]:
         with engine.connect() as connection:
             return tuple(connection.execute(sqlalchemy.text(question)).one())
     except sqlalchemy.exc.DBAPIError as error:
-        said = str(error.orig).strip().splitlines()[0]
+        message = str(error.orig).strip().splitlines()[0]
         place = f"{url.database} at {url.host}:{url.port or 5432}"
         raise ProvisionError(
-            f"{what} ({place}) cannot be used: {said}; start it, or correct its login or address."
+            f"{what} ({place}) cannot be used: {message}; start it, or correct its login or address."
         ) from None
 
 
@@ -231,9 +231,9 @@ def import_assets(app: Any, token: str, packed: bytes) -> None:
         data={"bundle": (io.BytesIO(packed), "bundle.zip")},
     )
     if answer.status_code != 200:
-        said = " ".join(answer.get_data(as_text=True).split())
+        text = " ".join(answer.get_data(as_text=True).split())
         raise ProvisionError(
-            f"Superset refused the assets ({answer.status}: {said}); put the files of this release back."
+            f"Superset refused the assets ({answer.status}: {text}); put the files of this release back."
         )
     say("The dashboards are imported.")
 

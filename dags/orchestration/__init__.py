@@ -1,1 +1,1 @@
-"""What the DAG files share: connections, notifiers, the retry policy and the year of a run. Holds no DAG."""
+"""Shared by the DAG files: connections, notifiers, the retry policy and the year of a run. Contains no DAG."""

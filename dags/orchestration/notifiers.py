@@ -1,13 +1,13 @@
-"""Airflow's notifiers: messages when a run fails or a year is finished. No DAG is in this file.
+"""Airflow notifiers: send a message when a run fails or a year is finished. Contains no DAG.
 
-Every DAG hangs them on: `note_failure` on each task, `RunFailed` on itself; `flight_anomalies` also `YearFinished` on
-its last step. Airflow calls the DAG's own once a run, which is what keeps six failing detectors one message, but in the
-DAG processor, where no exception is known; so each failing task leaves its sentence as an XCom. `YearFinished` runs in
-the last task itself, beside lake and warehouse. Texts are in `utils.monitoring.messages`, delivery is in
-`utils.monitoring.channels`.
+Every DAG uses `note_failure` as callback of its tasks and `RunFailed` as its own callback; the last step of
+`flight_anomalies` also has `YearFinished`. Airflow calls the DAG's callback once per run, so six failing detectors give
+one message. It runs in the DAG processor, which does not have the exception, so each failed task stores its message as
+an XCom. `YearFinished` runs in the last task, which can reach lake and warehouse. `utils.monitoring.messages` has the
+texts, `utils.monitoring.channels` the delivery.
 
-Not the SMTP provider's notifier: its text is a template, so that a carrier called {{ ... }} would be run, it is HTML
-alone, and it tries a dead server five times, which is longer than Airflow lets a task live after its success.
+The SMTP provider's notifier is not used: it renders its text as a template, so a carrier called {{ ... }} would be
+executed; it sends only HTML; and it tries a dead server five times, longer than Airflow lets a task run after success.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from airflow import sdk
-from airflow.sdk.log import redact  # type: ignore[attr-defined]  # it hides what Airflow knows as a secret
+from airflow.sdk.log import redact  # type: ignore[attr-defined]  # masks Airflow's secrets
 
 from orchestration import connections, run_year
 from utils.errors import DelaywatchError
@@ -31,22 +31,22 @@ FAILURE = "failure"  # key of the XCom
 
 
 def note_failure(context: Any) -> None:
-    """Leave what the failed task said, when, and where its log is, for `RunFailed`."""
+    """Store the failed task's message, time and log URL as an XCom for `RunFailed`."""
     error = context.get("exception")
-    if error is None:  # its process was killed, and this is not the process of a task
+    if error is None:  # the task's process was killed, and this callback runs outside a task
         return
-    said = str(error) if isinstance(error, DelaywatchError) else f"{type(error).__name__}: {error}"
+    message = str(error) if isinstance(error, DelaywatchError) else f"{type(error).__name__}: {error}"
     task = context["ti"]
-    note = {"part": task.rendered_map_index, "sentence": str(redact(said)), "log": task.log_url}
+    note = {"part": task.rendered_map_index, "sentence": str(redact(message)), "log": task.log_url}
     task.xcom_push(FAILURE, note | {"at": str(task.end_date)})
 
 
 class _Notifier(sdk.BaseNotifier, ABC):
-    """Log a message that could not be sent in one sentence; Airflow logs any other exception with its traceback."""
+    """Log a failed delivery in one sentence; Airflow logs any other exception with its traceback."""
 
     @abstractmethod
     def send(self, context: Any) -> None:
-        """Send the message. Raises DelaywatchError when it may not have arrived."""
+        """Send the message. Raises DelaywatchError if it may not have arrived."""
 
     def notify(self, context: Any) -> None:
         try:
@@ -56,7 +56,7 @@ class _Notifier(sdk.BaseNotifier, ABC):
 
 
 class RunFailed(_Notifier):
-    """One message for a failed run: its first failed step, what that said, where its log is."""
+    """Send one message for a failed run: its first failed step, the error and the log's URL."""
 
     def send(self, context: Any) -> None:  # noqa: D102
         alerts = connections.alerts()
@@ -67,7 +67,7 @@ class RunFailed(_Notifier):
 
 
 class YearFinished(_Notifier):
-    """One message for a finished year, if anything in it is new. run: what gives the settings and the year of a run."""
+    """Send one message for a finished year, if anything in it is new. run: returns settings and year of a context."""
 
     def __init__(self, run: Callable[[Any], tuple[Settings, int]]) -> None:  # noqa: D107
         super().__init__()
@@ -85,21 +85,21 @@ class YearFinished(_Notifier):
 
 
 def _first_failure(context: Any) -> Failure:
-    """The first failed task of the run, in the order of the DAG; among mapped ones the one that failed first."""
+    """Return the first failed task in the DAG's order; of a mapped task, the instance that failed first."""
     from utils.monitoring.messages import Failure
 
     run_id, year, task, dag = context["run_id"], _year(context), context.get("ti"), context["dag"]
     run = f"{run_id} of {dag.dag_id}"
     states = task.get_task_states(dag_id=dag.dag_id, run_ids=[run_id]).get(run_id, {}) if task else {}
     failed = [name for name, state in states.items() if state == "failed"]
-    for one in dag.topological_sort():
-        # Airflow calls the third task that is mapped from `detect` detect_2 here.
-        if not any(re.fullmatch(rf"{re.escape(one.task_id)}(_[0-9]+)?", name) for name in failed):
+    for operator in dag.topological_sort():
+        # `states` names the third mapped instance of `detect` detect_2.
+        if not any(re.fullmatch(rf"{re.escape(operator.task_id)}(_[0-9]+)?", name) for name in failed):
             continue
-        found = task.xcom_pull(task_ids=one.task_id, key=FAILURE)
-        notes = [note for note in (found if isinstance(found, list) else [found]) if note]
+        pulled = task.xcom_pull(task_ids=operator.task_id, key=FAILURE)
+        notes = [note for note in (pulled if isinstance(pulled, list) else [pulled]) if note]
         first = min(notes, key=lambda note: note["at"]) if notes else {"part": None, "sentence": None, "log": None}
-        step = f"{one.task_id} {first['part'] or ''}".strip()
+        step = f"{operator.task_id} {first['part'] or ''}".strip()
         return Failure(run, year, step, first["sentence"], first["log"], others=len(failed) - 1)
     return Failure(run, year, None, None, None)
 
@@ -107,5 +107,5 @@ def _first_failure(context: Any) -> Failure:
 def _year(context: Any) -> int | None:
     try:
         return run_year.find(context)
-    except (KeyError, DelaywatchError):  # a context without a task has only the run's name; retention has no year
+    except (KeyError, DelaywatchError):  # a context without a task has no params; retention has no year
         return None

@@ -1,4 +1,4 @@
-"""What every task of every DAG does after a failure. Holds no DAG."""
+"""The retry policy of every task in every DAG. Contains no DAG."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from utils.errors import Busy, DelaywatchError, Unavailable
 
 
 class RetryWhatMayPass(sdk.RetryPolicy):
-    """Retry `Unavailable`, `Busy` and every error that is not ours; fail at once on what a person must correct."""
+    """Retry after `Unavailable`, `Busy` and exceptions that are not ours; fail at once after other DelaywatchErrors."""
 
     def evaluate(self, exception: BaseException, *_: Any, **__: Any) -> sdk.RetryDecision:  # noqa: D102
         if isinstance(exception, DelaywatchError) and not isinstance(exception, Unavailable | Busy):

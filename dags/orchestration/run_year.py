@@ -1,4 +1,4 @@
-"""The year of a DAG run: the field `year` of the trigger form, and the year that a run is for. Holds no DAG."""
+"""The year of a DAG run: the field `year` of the trigger form, and reading it from a run. Contains no DAG."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from utils.errors import InvalidInput
 from utils.settings import Settings
 from utils.storage.keys import FIRST_YEAR, LAST_YEAR, check_year
 
-FIRST_EXAMPLE_YEAR = 2009  # of Kaggle's dataset
+FIRST_EXAMPLE_YEAR = 2009  # the first year of Kaggle's dataset
 PATTERN = "^(198[7-9]|199[0-9]|20[0-9]{2}|2100)$"  # FIRST_YEAR to LAST_YEAR
 INTERVAL_RUN_TYPES = ("scheduled", "backfill")
 
 
 def field(description: str) -> sdk.Param:
-    """Return the field `year`, which suggests the years from 2009 to last year and takes any other year of the dataset.
+    """Return the field `year`. It suggests the years from 2009 to last year and accepts FIRST_YEAR to LAST_YEAR.
 
-    The form is built where the lake cannot be reached, so the examples are fixed. Airflow 3.3 shows examples in a text
-    field and not in a number field; the command line and the API may send a number.
+    The examples are fixed, because the form is built where the lake cannot be reached. The field accepts a string,
+    because Airflow 3.3 shows no examples in a number field; the command line and the API may send an integer.
     """
     return sdk.Param(
         None,
@@ -34,10 +34,10 @@ def field(description: str) -> sdk.Param:
 
 
 def find(context: Any) -> int | None:
-    """Return the year that a run is for, None if nobody said.
+    """Return the year of a run, or None if it has none.
 
-    The parameter `year` comes first. Without it, a scheduled run or a backfill is for the year of its data interval.
-    The logical date of any other run only says when it was started.
+    It is the parameter `year`. Without the parameter, a scheduled run or a backfill has the year of its data interval;
+    for other runs the logical date is only the start time, so they have no year.
     """
     asked = context["params"]["year"]
     if asked is not None:
@@ -48,8 +48,8 @@ def find(context: Any) -> int | None:
 
 
 def require(context: Any, settings: Settings) -> int:
-    """Return the year that a run is for. Raises InvalidInput with the years in bronze if nobody said."""
-    from utils.pipeline import refine  # heavy, and a DAG file imports this module
+    """Return the year of a run. Raises InvalidInput with the years in bronze if it has none."""
+    from utils.pipeline import refine  # slow to import, and the DAG files import this module
 
     year = find(context)
     if year is None:

@@ -1,7 +1,7 @@
-"""Delaywatch's core, imported as `utils`; it knows no Airflow.
+"""Delaywatch's core, imported as `utils`. It does not depend on Airflow.
 
 cli         the commands of `python -m utils`
-pipeline    the steps of a run; joins the folders below
+pipeline    the steps of a run; uses the packages below
 layers      bronze to silver to gold, and the quality report
 detectors   one module per detector
 analysis    why a day was abnormal, events, airports, excluded days
@@ -11,8 +11,10 @@ storage     keys, parquet, the lake in a folder or a bucket
 warehouse   Postgres, behind `db_handler.DBHandler`
 sources     downloads from the Bureau of Transportation Statistics and Kaggle into bronze
 monitoring  health, messages about runs, retention
-settings    the environment; errors: what is raised on purpose; schemas: columns and types of every table
-parallel    calls in child processes
+settings    settings from the environment
+errors      the exceptions that Delaywatch raises
+schemas     Arrow schemas of every layer and table
+parallel    function calls in child processes
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""`python -m utils`: runs the command line of `utils.cli`."""
+"""Run the command line `python -m utils`."""
 
 from utils.cli.app import main
 

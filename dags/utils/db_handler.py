@@ -1,7 +1,7 @@
-"""The warehouse: gold, its runs and people's feedback, in Postgres, schema `flights`.
+"""The warehouse: gold, runs and feedback in Postgres, schema `flights`.
 
-Other folders use `DBHandler` alone. All SQL is in `warehouse/`, one noun per module, and in its `migrations/`, the
-history of the tables. This module knows tables, years and batches; it knows no lake and no detector.
+Other packages use only `DBHandler`. All SQL is in `warehouse/`, one module per noun, and in its `migrations/`. This
+module knows tables, years and batches, but not the lake or the detectors.
 """
 
 from __future__ import annotations
@@ -26,40 +26,40 @@ __all__ = ["RUNS", "SCHEMA", "TABLES", "VIEW", "Changes", "DBHandler"]
 
 
 class DBHandler:
-    """The tables of schema `flights` in one Postgres database. Opens a connection per call and keeps none.
+    """The tables of schema `flights` in one Postgres database. Opens a connection per call and closes it afterwards.
 
     url: `postgresql://user:password@host:5432/database`, or with `?host=/folder` for a Unix socket.
     connect_timeout_s, lock_timeout_s: how long to wait for the server, and for another session's locks.
 
-    Every method raises Unavailable when the server cannot be reached or goes away, Busy when another session is in the
-    way, Missing when database or tables are not there, and InvalidInput when it refuses login, permission or rows;
-    what was in the tables before is then still there, whole.
+    Every method raises Unavailable if the server cannot be reached or the connection is lost, Busy if another session
+    holds a lock, Missing if the database or a table does not exist, and InvalidInput if the server refuses the login,
+    a permission or rows. The tables are then unchanged.
     """
 
     def __init__(self, url: str, *, connect_timeout_s: int = 10, lock_timeout_s: int = 600) -> None:
-        """Remember where the warehouse is; nothing is opened yet. Raises DelaywatchError for a URL that is none."""
+        """Store the URL without connecting. Raises DelaywatchError for an invalid URL."""
         self._server = Postgres(url, connect_timeout_s=connect_timeout_s, lock_timeout_s=lock_timeout_s)
 
     def __str__(self) -> str:
-        """Where the warehouse is, in words and without its password, e.g. `warehouse flights at db:5432`."""
+        """Return the location without the password, e.g. `warehouse flights at db:5432`."""
         return self._server.place
 
     def __repr__(self) -> str:
-        """Where the warehouse is, without its password."""
+        """Return the location without the password."""
         return f"DBHandler({self._server.place})"
 
     def __enter__(self) -> DBHandler:
-        """The handler itself, closed at the end of the block."""
+        """Return the handler; it is closed at the end of the block."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close, whatever happened in the block."""
+        """Close the handler, also after an error."""
         self.close()
 
     def close(self) -> None:
-        """Give back what the handler holds; nothing of the warehouse changes."""
+        """Release the handler's resources."""
         self._server.engine.dispose()
 
     # --- schema, roles and view ---------------------------------------------------------------------------------------
@@ -67,34 +67,35 @@ class DBHandler:
     def create(self) -> bool:
         """Create or migrate schema, tables and roles. Return True if anything was changed.
 
-        Two processes may call it at once. Needs a login that may create schemas and roles, or is a member of
-        `flights_owner`; with the tables in place any login may call it. Raises InvalidInput with the SQL for an
-        administrator when rights are missing, for a server before Postgres 17, for tables of a newer release, and for
-        those of an older one that it cannot migrate, with the commands that rebuild them.
+        Safe to call from two processes at once. Needs a login that may create schemas and roles, or is a member of
+        `flights_owner`; any login may call it when the tables are up to date. Raises InvalidInput if rights are missing
+        (with the SQL for an administrator), for a server before Postgres 17, for tables of a newer release, and for
+        tables of an older release without a migration (with the commands that rebuild them).
         """
         return revisions.create(self._server)
 
     def create_reader(self, login: str, password: str) -> bool:
         """Create a login that may read the tables of schema flights. Return True if anything was changed.
 
-        It may read later tables too. Its sessions start read-only and cancel a statement after a minute; a session that
-        changes these settings may still only read. What the database grants to PUBLIC, such as temporary tables, stays
-        allowed. Two processes may call it at once. The server receives a verifier, never the password.
+        It may also read tables that are created later. Its sessions are read-only and cancel a statement after 60 s by
+        default; a session that changes these settings still cannot write. Rights that the database grants to PUBLIC,
+        such as temporary tables, remain. Safe to call from two processes at once. The server receives a SCRAM verifier,
+        never the password.
 
-        Needs the roles that `create` creates, and a login that may create roles and administers flights_reader, as the
-        login that created it does. Raises DelaywatchError with the SQL for an administrator when rights are missing,
-        and for an existing role that is not a reader, which stays as it is.
+        Needs the roles that `create` creates, and a login with CREATEROLE and the admin option on flights_reader, such
+        as the login that ran `create`. Raises DelaywatchError if rights are missing (with the SQL for an
+        administrator), and for an existing role that is not a reader; that role stays unchanged.
         """
         return roles.create_reader(self._server, login, password)
 
     def publish_view(self, detectors: Sequence[str], published: str) -> bool:
-        """Create or replace `flights.agg_dep_delay_by_date`. Return False if it is already that view.
+        """Create or replace `flights.agg_dep_delay_by_date`. Return False if it is already up to date.
 
         One row per airport and day: `id`, the columns of `airport_days`, the verdict of the detector `published`
         (`view.VERDICT_COLUMNS` and `verdict`), its reason, event and feedback (`view.CONTEXT_COLUMNS`), and one
-        `is_anomaly_<name>` per detector in `detectors`, null on days that it has not judged. If a
-        release moves or removes columns, the view is dropped and created again, and grants to other roles are lost.
-        Raises InvalidInput when a name cannot be a column, or when another view depends on it.
+        `is_anomaly_<name>` per detector in `detectors`, null on days without its verdict. If a release moves or removes
+        columns, the view is dropped and created again, and grants to other roles are lost. Raises InvalidInput if a
+        name cannot be a column, or if another view depends on a view that must be dropped.
         """
         return view.publish(self._server, detectors, published)
 
@@ -103,14 +104,14 @@ class DBHandler:
     def upsert(
         self, table: str, frame: pd.DataFrame | pa.Table, year: int, within: Mapping[str, str] | None = None
     ) -> Changes:
-        """Make the rows of `year` in `table` equal to `frame`, in one transaction, writing only rows that differ.
+        """Replace the rows of `year` in `table` with `frame`, in one transaction, writing only rows that differ.
 
-        frame: exactly the columns of the table's schema, one row per key, all of `year`; an empty frame empties the
-        year. within: key columns with one value each, e.g. `{"detector": "three_sigma"}`; only those rows are
-        replaced. Two upserts of one table and year queue. NaN is stored as null. `feedback` cannot be upserted.
+        frame: exactly the columns of the table's schema, one row per key, all of `year`; an empty frame deletes the
+        year. within: key columns with one value each, e.g. `{"detector": "three_sigma"}`; only rows with these values
+        are replaced. Upserts of the same table and year wait for each other. NaN is stored as null. `feedback` cannot
+        be upserted.
 
-        Raises InvalidInput before anything is written when the frame does not fit; when it fails later, the old rows
-        are all still there.
+        Raises InvalidInput for an invalid frame before it writes anything. After any error the old rows are unchanged.
         """
         (changes,) = self.upsert_year([(table, frame, within or {})], year)
         return changes
@@ -120,40 +121,39 @@ class DBHandler:
     ) -> list[Changes]:
         """Do several upserts, each (table, frame, within), in one transaction; return their changes in the same order.
 
-        Takes one batch ahead of the server from `batches`, in another thread, so that a generator need not hold all
-        frames. Readers see all of the old rows until the end, and after a failure all of them are still there. See
-        `upsert`.
+        Another thread takes one batch ahead from `batches`, so that a generator need not hold all frames. Readers see
+        the old rows until the commit. Errors: see `upsert`.
         """
         return upsert(self._server, (_batch(*batch) for batch in batches), year)
 
     def read(self, table: str, year: int | None = None) -> pd.DataFrame:
-        """The rows of `table`, of one year or of all, in the order of its key; dates are datetime64, JSON is text."""
+        """Return the rows of `table`, of one year or of all, sorted by key; dates are datetime64, JSON is text."""
         return self._read(TABLES[table], year)
 
     def count(self, table: str, year: int, within: Mapping[str, str] | None = None) -> int:
-        """Number of rows of `table` in `year`, or of those whose columns have the values of `within`."""
+        """Return the number of rows of `table` in `year`. within: count only rows with these values, by column."""
         source = TABLES[table]
-        question = SQL("SELECT count(*) FROM {} t WHERE {}").format(
+        query = SQL("SELECT count(*) FROM {} t WHERE {}").format(
             source.identifier, scoped(source, year, dict(within or {}))
         )
         with self._server.transaction(f"counting {table} {year}") as cursor:
-            cursor.execute(question)
+            cursor.execute(query)
             (number,) = cursor.fetchone() or (0,)
         return int(number)
 
     def detectors(self, year: int) -> list[str]:
-        """Names of the detectors that have rows of `year` in `anomalies`, in order of the alphabet."""
+        """Return the sorted names of the detectors with rows of `year` in `anomalies`."""
         table = TABLES["anomalies"]
-        question = SQL("SELECT DISTINCT t.detector FROM {} t WHERE {}").format(table.identifier, table.in_year(year))
+        query = SQL("SELECT DISTINCT t.detector FROM {} t WHERE {}").format(table.identifier, table.in_year(year))
         with self._server.transaction(f"reading the detectors of {year}") as cursor:
-            cursor.execute(question)
+            cursor.execute(query)
             return sorted(name for (name,) in cursor.fetchall())
 
     def record_run(self, run: Mapping[str, object]) -> None:
         """Insert one row of `flights.runs`, or update the columns named in `run` if its `run_id` exists.
 
-        run: `run_id` and `year`, and any of `code_version`, `params_hash`, `started`, `ended` (timezone-aware; a naive
-        time is taken as UTC) and `rows` (any JSON value).
+        run: `run_id` and `year`, and optionally `code_version`, `params_hash`, `started`, `ended` (timezone-aware, or
+        naive in UTC) and `rows` (any JSON value).
         """
         unknown = sorted(set(run) - set(RUNS.names))
         if unknown or not {"run_id", "year"} <= set(run):
@@ -186,17 +186,17 @@ class DBHandler:
     # --- feedback -----------------------------------------------------------------------------------------------------
 
     def give_feedback(self, origin: str, fl_date: date, opinion: str, note: str, author: str) -> bool:
-        """Insert or replace the feedback on an airport-day. Return False if the same feedback is already there.
+        """Insert or replace the feedback on an airport-day. Return False if the same feedback already exists.
 
         opinion: `expected` (known beforehand; the day is not used for fitting its airport), `wrong` (a false
-        alarm) or `right` (a true one). note: may be empty. The server sets the time; equal feedback keeps it.
-        Raises InvalidInput for another opinion or without an author, and Missing for a day that `airport_days` does not
-        have; it names the airport's first and last day there, or the airports that are close in spelling.
+        alarm) or `right` (a true alarm). note: may be empty. The server sets the time; equal feedback keeps its time.
+        Raises InvalidInput for another opinion or an empty author, and Missing for a day that is not in `airport_days`,
+        with the airport's first and last day, or with airport codes of a similar spelling.
         """
         return feedback.give(self._server, origin, fl_date, opinion, note, author)
 
     def withdraw_feedback(self, origin: str, fl_date: date) -> bool:
-        """Delete the feedback on an airport-day, which need not be there. Return True if there was any."""
+        """Delete the feedback on an airport-day. Return False if there is none."""
         return feedback.withdraw(self._server, origin, fl_date)
 
     def feedback(self, year: int | None = None) -> pd.DataFrame:
@@ -209,19 +209,19 @@ class DBHandler:
     def judged_feedback(self, year: int | None = None) -> pd.DataFrame:
         """Return `feedback` sorted by fl_date and origin, with the published verdict on each day.
 
-        Columns: those of `schemas.FEEDBACK`, then `is_there` (false when airport_days does not have the day),
-        `verdict` (as in the view) and `severity`; both are null when the day was not judged.
+        Columns: `schemas.FEEDBACK`, then `is_there` (false if airport_days does not have the day), `verdict` (as in
+        the view) and `severity`; both are null if the day was not judged.
         """
         return feedback.judged(self._server, year)
 
     def detector_feedback(self, year: int | None = None) -> pd.DataFrame:
         """Return how often feedback confirms each detector, one row per year and detector, of one year or of all.
 
-        Columns: `year`, `detector`; of the days that it flags, how many were called right (`right_flags`), wrong
-        (`wrong_flags`) and expected (`expected_flags`); `right_missed`, days called right that it does not flag; and
-        `precision_by_feedback`, right_flags / (right_flags + wrong_flags), null without either. A detector that scored
-        no day with feedback has no row. People look mostly at flags of the published detector, so this is a biased
-        comparison. For several years, add up the counts.
+        Columns: `year`, `detector`; flagged days with the feedback right (`right_flags`), wrong (`wrong_flags`) and
+        expected (`expected_flags`); `right_missed`, unflagged days with the feedback right; and
+        `precision_by_feedback`, right_flags / (right_flags + wrong_flags), null if both are 0. A detector has no row if
+        it scored no day with feedback. The comparison is biased, because people look mostly at flags of the published
+        detector. For several years, add up the counts.
         """
         return self._read(feedback.DETECTOR_FEEDBACK, year)
 

@@ -1,4 +1,4 @@
-"""The errors that Delaywatch raises on purpose, one class per kind, and text that is safe on a terminal."""
+"""The exceptions that Delaywatch raises, one class per kind, and escaping of text for a terminal."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ Given = TypeVar("Given")
 Others = ParamSpec("Others")
 Result = TypeVar("Result")
 
-# Of a local file or folder: a person must correct a path, a permission or a mount. Any other fault may pass.
+# Faults of a local file or folder that a person must correct: a path, a permission, a mount. Others are temporary.
 _WRONG_PATH = (
     *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG),
 )
-# Characters that a terminal obeys instead of showing, and those that change the direction of writing; not \n and \t.
+# Control characters except \n and \t, and Unicode characters that break lines or change the text direction.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def printable(text: str) -> str:
-    r"""Return the text with its control characters written out, such as `\x1b` for an escape."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    r"""Return the text with control characters escaped, such as `\x1b`."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 class DelaywatchError(Exception):
-    """A message for people: what is wrong, where, and what to do. Raise one of the four classes below.
+    """Base class. The message says what is wrong, where, and what to do. Raise one of the four subclasses.
 
-    The message may repeat text from a file or a server, so its control characters are written out.
+    The message may repeat text from a file or a server, so its control characters are escaped.
     """
 
     def __init__(self, message: str) -> None:
-        """`message` is what the person reads."""
+        """Escape control characters in `message`."""
         super().__init__(printable(message))
 
 
 class InvalidInput(DelaywatchError):
-    """A person must correct a file, parameter, setting or credential. A task fails at once."""
+    """A file, parameter, setting or credential is wrong and must be corrected. Airflow fails the task without retry."""
 
 
 class Missing(DelaywatchError):
-    """A year, key, table or bucket is not there. A task fails at once."""
+    """A year, key, table or bucket does not exist. Airflow fails the task without retry."""
 
 
 class Unavailable(DelaywatchError):
-    """The network, a server, memory or a disk failed. It may pass: Airflow retries the task."""
+    """The network, a server, memory or a disk failed, perhaps temporarily. Airflow retries the task."""
 
 
 class Busy(DelaywatchError):
@@ -55,17 +55,17 @@ class Busy(DelaywatchError):
 
 
 def kind_of(error: OSError) -> type[DelaywatchError]:
-    """Return the class of the error for a fault of a local file or folder that the program chose.
+    """Return the class to raise for a fault of a local file or folder that the program chose.
 
-    A file that is gone may pass: another process moved or removed it in between.
+    A missing file gives Unavailable, because another process may have moved or removed it.
     """
     return InvalidInput if error.errno in _WRONG_PATH else Unavailable
 
 
 def cannot_read(path: Path, error: OSError, what: str = "") -> DelaywatchError:
-    """Return the error for a local file that a person named and that cannot be read.
+    """Return the exception for an unreadable local file that the user named.
 
-    what: a word in front of the path, such as the variable that names the file.
+    what: text before the path in the message, such as the variable that names the file.
     """
     kind = Missing if error.errno == errno.ENOENT else kind_of(error)
     return kind(
@@ -75,7 +75,7 @@ def cannot_read(path: Path, error: OSError, what: str = "") -> DelaywatchError:
 
 
 def out_of_memory(year: int) -> Unavailable:
-    """Return the error for a year that needs more memory than this process may use."""
+    """Return the exception for a year that needs more memory than the process has."""
     return Unavailable(
         f"Out of memory while processing {year}; raise the memory limit or run fewer years in parallel, then run the "
         "step again. What was there before is untouched."
@@ -85,9 +85,9 @@ def out_of_memory(year: int) -> Unavailable:
 def within_memory(
     step: Callable[Concatenate[Given, int, Others], Result],
 ) -> Callable[Concatenate[Given, int, Others], Result]:
-    """Raise Unavailable if a step (of settings, year, ...) runs out of memory in Python.
+    """Decorate step(settings, year, ...): raise Unavailable instead of MemoryError.
 
-    A process that the system kills raises nothing.
+    It cannot report a process that the system's OOM killer ends.
     """
 
     @functools.wraps(step)

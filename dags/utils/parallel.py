@@ -1,4 +1,4 @@
-"""Calls of a function in child processes. What the function computes is known to the caller alone."""
+"""Call a function in child processes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ _STARTING = threading.Lock()
 def in_processes(
     work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], processes: int, what: str
 ) -> Generator[Result, None, None]:
-    """Yield work(*call) for each of `calls`, in their order, with at most 2 calls per process submitted at a time.
+    """Yield work(*call) for each of `calls`, in their order, with at most 2 submitted calls per process.
 
-    what: what a process does, for the error message. The processes end when the generator ends or is closed, and when
-    this process is killed. With one process, or in a daemonic process, which may not have children, this process does
-    the work. Raises what `work` raises, and Unavailable if the system ends a process.
+    what: description of the work for the error message, e.g. `ran a detector on 2018`. The processes end when the
+    generator ends or is closed, and when this process is killed. If `processes` is 1, or in a daemonic process, which
+    may not have children, the calls run in this process. Raises the exceptions of `work`, and Unavailable if the system
+    ends a process.
     """
     if processes < 2 or multiprocessing.current_process().daemon:
         yield from (work(*call) for call in calls)
@@ -37,7 +38,7 @@ def in_processes(
 
 
 def in_new_process(work: Callable[..., Result], *call: Any, what: str) -> Result:
-    """Return work(*call) from a process of its own, whose memory goes back to the system with it. Raises as above."""
+    """Return work(*call) from a new process, whose memory is freed when it ends. Raises like `in_processes`."""
     (result,) = _in_pool(work, [call], 1, what)
     return result
 
@@ -45,7 +46,7 @@ def in_new_process(work: Callable[..., Result], *call: Any, what: str) -> Result
 def _in_pool(
     work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], processes: int, what: str
 ) -> Generator[Result, None, None]:
-    # Not forked: Arrow, BLAS and boto3 have threads, and a fork of a process with threads can hang.
+    # spawn, not fork: Arrow, BLAS and boto3 have threads, and a forked process with threads can hang.
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _end_with_parent)
     submitted: deque[Future[Result]] = deque()
     try:
@@ -69,9 +70,9 @@ def _in_pool(
 def _without_main() -> Iterator[None]:
     """Start processes that do not import the caller's main module.
 
-    `spawn` imports it, except the `__main__` of a package. A script without `if __name__ == "__main__":` would start
-    again in each process. In an Airflow task the main module is the command `airflow`, whose import fails there,
-    because Airflow hides the address of its database from tasks.
+    `spawn` imports it unless it is the `__main__` of a package. A script without `if __name__ == "__main__":` would run
+    again in each process. In an Airflow task the main module is the command `airflow`. Its import fails in a child
+    process, because Airflow hides the address of its database from tasks.
     """
     main = sys.modules["__main__"]
     with _STARTING:
@@ -83,7 +84,7 @@ def _without_main() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """Kill this process when its parent has ended, and end it without a traceback at an interrupt."""
+    """Kill this process when its parent ends, and exit without a traceback on SIGINT."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def wait() -> None:

@@ -1,4 +1,4 @@
-"""Columns and types of every layer and of every warehouse table, and the check that a table has them."""
+"""Arrow schemas of every layer and warehouse table, and the check of a table against its schema."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from utils.errors import InvalidInput
 
 CODE = pa.dictionary(pa.int32(), pa.string())
 
-# One row of the Kaggle files and of silver: (bronze name, type in silver). Times are local HHMM from 0 to 2400, delays
-# and durations are minutes, the distance is in miles. The silver name is the bronze name in lower case. Which values
-# each column takes is in `rules.COLUMN_RULES`.
+# Columns of the Kaggle files and of silver: (bronze name, type in silver). Times are local HHMM from 0 to 2400, delays
+# and durations are minutes, the distance is in miles. The silver name is the bronze name in lower case.
+# `rules.COLUMN_RULES` has the valid values of each column.
 FLIGHT_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
     ("FL_DATE", pa.date32()),
     ("OP_CARRIER", CODE),
@@ -41,14 +41,14 @@ FLIGHT_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
     ("LATE_AIRCRAFT_DELAY", pa.int16()),
 )
 NATURAL_KEY = ("fl_date", "op_carrier", "op_carrier_fl_num", "origin", "dest", "crs_dep_time")
-EMPTY_COLUMN = "Unnamed: 27"  # the Kaggle files end each line with a comma; pandas gave that column this name
+EMPTY_COLUMN = "Unnamed: 27"  # pandas' name for the empty column after the comma that ends each line of Kaggle's files
 
 SILVER = pa.schema([(name.lower(), kind) for name, kind in FLIGHT_COLUMNS])
 
 REJECTED = pa.schema(
     [
         pa.field("line", pa.int64(), nullable=False),  # 1 is the header
-        pa.field("reason", pa.string(), nullable=False),  # the same for all rows of a kind
+        pa.field("reason", pa.string(), nullable=False),  # the same text for all rows with the same fault
         pa.field("column", pa.string(), nullable=False),  # empty if the whole line is wrong
         pa.field("value", pa.string(), nullable=False),  # quoted, its first 40 characters
         pa.field("raw", pa.string(), nullable=False),
@@ -83,7 +83,7 @@ AIRPORT_DAYS = pa.schema(
     ]
 )
 
-DIRECTIONS = ("late", "early", "closure")  # of a flagged day; null on the others
+DIRECTIONS = ("late", "early", "closure")  # of a flagged day; null on other days
 SEVERITIES = ("none", "mild", "strong", "extreme")  # stored as 0, 1, 2, 3
 
 ANOMALIES = pa.schema(
@@ -104,10 +104,10 @@ ANOMALIES = pa.schema(
     ]
 )
 
-# The warehouse holds gold as it is, with the detector as a column instead of a folder.
+# The warehouse has the columns of gold, and the detector as a column instead of a folder.
 WAREHOUSE_ANOMALIES = ANOMALIES.insert(2, pa.field("detector", pa.string(), nullable=False))
 
-# Why a day that the published detector flags is abnormal: one row per such day.
+# Reasons: one row per day that the published detector flags.
 ANOMALY_REASONS = pa.schema(
     [
         pa.field("origin", pa.string(), nullable=False),
@@ -119,13 +119,13 @@ ANOMALY_REASONS = pa.schema(
         pa.field("expected_effective_delay_min", pa.float32()),
         pa.field("disrupted_share", pa.float32()),  # of the scheduled flights, 0 to 1
         pa.field("expected_disrupted_share", pa.float32()),
-        pa.field("delay_min", pa.float32(), nullable=False),  # sum of the late departures' minutes, early ones count 0
-        pa.field("usual_delay_min", pa.float32()),  # of as many flights on days that are not flagged
+        pa.field("delay_min", pa.float32(), nullable=False),  # sum over late departures, minutes; early ones count 0
+        pa.field("usual_delay_min", pa.float32()),  # for as many flights on days that are not flagged
         pa.field("excess_delay_min", pa.float32()),
         pa.field("cancelled", pa.int32(), nullable=False),
         pa.field("usual_cancelled", pa.float32()),
         pa.field("excess_cancelled", pa.float32()),
-        pa.field("top_cause", pa.string()),  # the name with the largest excess; null where nothing exceeds
+        pa.field("top_cause", pa.string()),  # the name with the largest excess; null if none exceeds
         pa.field("top_carrier", pa.string()),
         pa.field("top_destination", pa.string()),
         pa.field("sentence", pa.string(), nullable=False),
@@ -134,7 +134,7 @@ ANOMALY_REASONS = pa.schema(
 
 FACTOR_DIMENSIONS = ("cause", "carrier", "destination")
 CAUSES = ("carrier", "weather", "nas", "security", "late_aircraft")
-# The parts of that day by cause, carrier and destination, against the airport's usual mix.
+# Delay and cancellations of a flagged day by cause, carrier and destination, against the airport's usual mix.
 ANOMALY_FACTORS = pa.schema(
     [
         pa.field("origin", pa.string(), nullable=False),
@@ -142,17 +142,17 @@ ANOMALY_FACTORS = pa.schema(
         pa.field("dimension", pa.string(), nullable=False),  # of FACTOR_DIMENSIONS
         pa.field("name", pa.string(), nullable=False),  # of CAUSES, or a code of a carrier or of an airport
         pa.field("scheduled", pa.int32()),  # null for a cause
-        pa.field("delay_min", pa.float32()),  # null where the year does not report it by cause
+        pa.field("delay_min", pa.float32()),  # null if the year does not report delay by cause
         pa.field("usual_delay_min", pa.float32()),
         pa.field("excess_delay_min", pa.float32()),
-        pa.field("cancelled", pa.int32()),  # likewise, and for late_aircraft, which cancels nothing by code
+        pa.field("cancelled", pa.int32()),  # also null for late_aircraft, which has no cancellation code
         pa.field("usual_cancelled", pa.float32()),
         pa.field("excess_cancelled", pa.float32()),
     ]
 )
 
 EVENT_KINDS = ("delay", "closure", "mixed")
-# Flagged days of near airports on the same or adjacent days, as one event.
+# One row per event: flagged days of near airports on the same or adjacent days.
 EVENTS = pa.schema(
     [
         pa.field("event_id", pa.string(), nullable=False),  # first day and worst airport of that day: 20130208-LGA
@@ -166,7 +166,7 @@ EVENTS = pa.schema(
         pa.field("scheduled", pa.int32(), nullable=False),  # flights on its airport-days
         pa.field("cancelled", pa.int32(), nullable=False),
         pa.field("mean_effective_delay_min", pa.float32()),  # over those flights
-        # Airport of its rarest day: the highest severity and, among those, the highest score (once in N days).
+        # Airport of its rarest day: the highest severity, then the highest score (once in N days).
         pa.field("worst_origin", pa.string(), nullable=False),
         pa.field("latitude", pa.float32()),  # centre, weighted by flights; degrees; null when no airport is known
         pa.field("longitude", pa.float32()),
@@ -181,7 +181,7 @@ EVENT_DAYS = pa.schema(
 )
 
 OPINIONS = ("expected", "wrong", "right")
-# What a person says of an airport-day; kept in the warehouse alone.
+# People's opinions on airport-days. Only the warehouse has them.
 FEEDBACK = pa.schema(
     [
         pa.field("origin", pa.string(), nullable=False),
@@ -212,9 +212,9 @@ BRONZE_QUALITY = pa.schema(
 
 
 def check(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
-    """Return `table` unchanged if it has exactly the columns, types and non-null promises of `schema`.
+    """Return `table` unchanged if its columns and types match `schema` and required columns have no nulls.
 
-    Raises InvalidInput naming `what` and the first column that differs.
+    what: the table's name for the message. Raises InvalidInput with the first column that differs.
     """
     if table.column_names != schema.names:
         missing = sorted(set(schema.names) - set(table.column_names))

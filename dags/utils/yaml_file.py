@@ -1,6 +1,6 @@
-"""A YAML file that people edit: read it, and name the file and the line of whatever cannot be used.
+"""Read a YAML file that people edit, with the file and line in every error.
 
-The meaning of the entries lives with those who read them.
+The callers know the meaning of the entries.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from utils.errors import InvalidInput, cannot_read
 
 Entries = TypeVar("Entries", dict[Any, Any], list[Any])
 
-MAX_ALIASES = 16  # in a file; ten lines full of them can give more values than memory has
+MAX_ALIASES = 16  # per file; ten lines of nested aliases can expand beyond memory
 
-# In YAML 1.1 the number 1e-3 needs a dot; it is read as 0.001 all the same.
+# ruamel warns that 1e-3 has no dot, as YAML 1.1 requires, but reads it as 0.001.
 warnings.simplefilter("ignore", MantissaNoDotYAML1_1Warning)
 
 
 class _Values(RoundTripConstructor):
-    """Lists and mappings know their lines, values are plain Python, a tag that is not YAML's is an error."""
+    """Give lists and mappings line numbers, load values as plain Python, and refuse non-standard tags."""
 
     def construct_object(self, node: Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
-        except ValueError as error:  # Python refuses 30 February and a number of 5,000 digits
+        except ValueError as error:  # for example 30 February, or a number with 5,000 digits
             raise ConstructorError(None, None, str(error), node.start_mark) from error
 
 
 class _Texts(_Values):
-    """Every value is the text that the file has: `NO` is no Boolean and `123` no number."""
+    """Load every value as text: `NO` and `123` stay strings."""
 
 
 _Values.add_constructor(None, SafeConstructor.construct_undefined)
@@ -47,10 +47,10 @@ for _kind in ("null", "bool", "int", "float", "timestamp"):
 
 
 def read(path: Path, like: str, *, as_text: bool = False) -> Any:
-    """Return the root of the file, None or an empty text when it has nothing but comments.
+    """Return the root of the file: None or an empty string if it has only comments.
 
-    like: the file of this kind that is shipped. as_text: every value is a text. Raises Missing when there is no file,
-    and InvalidInput naming the file, and the line where there is one, when it is no plain YAML.
+    like: the shipped file of this kind, for the message. as_text: load every value as text. Raises Missing if the file
+    does not exist, and InvalidInput with the file, and the line if known, if it is not plain YAML.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -59,7 +59,7 @@ def read(path: Path, like: str, *, as_text: bool = False) -> Any:
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path} is not UTF-8 text; save it as UTF-8.") from error
     yaml = YAML()
-    yaml.version = (1, 1)  # `yes` and `off` are Booleans, as in every release
+    yaml.version = (1, 1)  # `yes` and `off` are Booleans, as in earlier releases
     yaml.Constructor = _Texts if as_text else _Values
     try:
         aliases = [event for event in YAML().parse(text) if isinstance(event, AliasEvent)]
@@ -77,14 +77,14 @@ def read(path: Path, like: str, *, as_text: bool = False) -> Any:
 
 
 def line_of(parent: Any, key: Any) -> int:
-    """Return the line of a key of a mapping or of an item of a list; the first line is 1."""
+    """Return the line of a mapping's key or a list's item; the first line is 1."""
     return int(parent.lc.data[key][0]) + 1 if key in (parent.lc.data or {}) else int(parent.lc.line) + 1
 
 
 def entries(path: Path, node: Any, kind: type[Entries], shape: str, line: int = 1) -> Entries:
-    """Return `node` as a mapping (`dict`) or a `list`, empty if nothing is there; `shape` says what a line looks like.
+    """Return `node` as a mapping (`dict`) or a `list`; an absent node gives an empty one.
 
-    line: where the node is. Raises InvalidInput if it is something else.
+    shape: the form of a line, for the message. line: the node's line. Raises InvalidInput for another type.
     """
     if node is None or node == "":
         return kind()

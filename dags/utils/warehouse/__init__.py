@@ -1,1 +1,1 @@
-"""The parts of `db_handler`, one noun each, which it alone uses: all SQL but that of the tables' history lives here."""
+"""The parts of `db_handler`, one module per noun, with all SQL of the warehouse. Other modules use `DBHandler`."""

@@ -1,6 +1,6 @@
-"""How the last run of our DAG ended and which is under way, as Airflow's own database has it, which is only read.
+"""Read the last ended run and the current run of our DAG from Airflow's database, read-only.
 
-The columns are those of Airflow 3.3. A run that failed is in no table of the warehouse: it never got so far.
+The columns are those of Airflow 3.3. The warehouse does not record failed runs, so Airflow's database is needed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LAST_ENDED = """
     WHERE dag_id = %s AND state IN ('success', 'failed') AND end_date IS NOT NULL
     ORDER BY end_date DESC LIMIT 1
 """
-# A run that only waits for its file is running, too, for months.
+# `silver` has a state only after the wait for the file; a run that waits is `running` too, for months.
 UNDER_WAY = """
     SELECT run_id FROM public.dag_run JOIN public.task_instance AS task USING (dag_id, run_id)
     WHERE dag_id = %s AND dag_run.state = 'running' AND task.task_id = 'silver' AND task.state IS NOT NULL
@@ -25,7 +25,7 @@ UNDER_WAY = """
 
 
 class Ended(NamedTuple):
-    """A run that has ended; ended: with a timezone."""
+    """A run that has ended. ended: timezone-aware."""
 
     run_id: str
     is_well: bool
@@ -33,25 +33,25 @@ class Ended(NamedTuple):
 
 
 def last_ended(url: str) -> Ended | None:
-    """The run that ended last, None when none has. url: of Airflow's database, as Airflow itself takes it.
+    """Return the run that ended last, or None. url: of Airflow's database, in the form that Airflow accepts.
 
-    Raises DelaywatchError when it cannot be reached or is no database of Airflow.
+    Raises DelaywatchError if the database cannot be reached or is not Airflow's.
     """
-    found = _first(url, LAST_ENDED)
-    return Ended(found[0], found[1] == "success", found[2]) if found else None
+    run = _first(url, LAST_ENDED)
+    return Ended(run[0], run[1] == "success", run[2]) if run else None
 
 
 def under_way(url: str) -> str | None:
-    """The name of a run that has begun with its year, None when there is none. As `last_ended` otherwise."""
-    found = _first(url, UNDER_WAY)
-    return str(found[0]) if found else None
+    """Return the ID of a running run that has its file, or None. Arguments and errors: see `last_ended`."""
+    run = _first(url, UNDER_WAY)
+    return str(run[0]) if run else None
 
 
-def _first(url: str, question: str) -> tuple[Any, ...] | None:
+def _first(url: str, query: str) -> tuple[Any, ...] | None:
     server = Postgres(url, connect_timeout_s=5, lock_timeout_s=5, variable="DELAYWATCH_AIRFLOW_DATABASE_FILE")
     try:
         with server.transaction("reading the runs of Airflow") as cursor:
-            cursor.execute(question, [DAG_ID])
+            cursor.execute(query, [DAG_ID])
             return cursor.fetchone()
     finally:
         server.engine.dispose()

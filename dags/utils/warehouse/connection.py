@@ -1,6 +1,6 @@
-"""One database of one Postgres server: connecting to it, transactions in it, the kind and message of its errors.
+"""Connect to one Postgres database, run transactions, and map the server's errors to DelaywatchError.
 
-Knows no table.
+This module does not depend on the tables.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import sqlalchemy
 
 from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailable
 
-# Run by every transaction. 8 MB keep an upsert below the memory limit of a Postgres process in docker-compose.yaml.
-# The settings after it make text input and output exact and names unambiguous, whatever the server and role default to.
+# Every transaction runs this. With 8 MB an upsert stays below the memory limit of Postgres in docker-compose.yaml.
+# The other settings make text exact and names unambiguous, independent of the defaults of the server and the role.
 SESSION = (
     "SELECT set_config('lock_timeout', %s, true), set_config('work_mem', '8MB', true),"
     " set_config('datestyle', 'ISO, YMD', true), set_config('timezone', 'UTC', true),"
     " set_config('extra_float_digits', '1', true), set_config('search_path', 'pg_catalog', true)"
 )
 
-# A peer that vanished without a word is noticed after so long: the kernel alone takes two hours while we wait for an
-# answer (keepalives are for that), and a quarter of an hour while it has something of ours to send (tcp_user_timeout).
+# Time until a dead peer is detected. By default the kernel takes 2 h while we wait for an answer (the keepalives shorten
+# this) and 15 min while sent data is unacknowledged (tcp_user_timeout shortens this).
 SILENCE_S = 60
 
 Kind = type[DelaywatchError]
@@ -38,8 +38,8 @@ LOST = (
     "The connection to the {place} was lost while {doing}; every year there is whole, old or new but never half, "
     "so run the step again.",
 )
-# Text of libpq about a connection that it could not make, the kind of the error, and its message. The first match
-# counts: libpq tries several addresses, and without TLS after TLS, and reports every attempt.
+# (pattern of libpq's text for a failed connection, class of the error, message). The first match wins: libpq reports
+# every attempt, one per address and with and without TLS.
 CONNECTING: tuple[tuple[str, Kind, str], ...] = (
     (r'invalid "?\w+"? value|invalid value for parameter', InvalidInput, OPTIONS),
     (
@@ -80,7 +80,7 @@ CONNECTING: tuple[tuple[str, Kind, str], ...] = (
         "The {place} is starting or stopping; run the step again in a minute.",
     ),
     (
-        # The name of a container exists while it runs, so a database that restarts has none for a moment.
+        # A container's name only resolves while it runs, so it may be unknown while the database restarts.
         "could not translate host name",
         Unavailable,
         "The host of the {place} is unknown; if it is a container, start it (`make up`), else correct it in the URL.",
@@ -101,8 +101,8 @@ CHANGED_BY_HAND = (
     "`INSERT INTO flights.feedback SELECT * FROM flights_old.feedback`, the same for flights.runs, and "
     "`python -m utils upsert` of every year.",
 )
-# SQLSTATE, or its first two or three characters: the kind of the error and its message. Longer codes win. Codes that
-# are not here are errors in this code and keep their traceback.
+# SQLSTATE, or its first two or three characters: (class of the error, message). Longer codes win. Any other code is a
+# bug in this code and keeps its traceback.
 FAILING: dict[str, tuple[Kind, str]] = {
     "08": LOST,
     "22": (
@@ -172,12 +172,12 @@ FAILING: dict[str, tuple[Kind, str]] = {
 
 
 class Postgres:
-    """One database of one server. Opens a connection per transaction and keeps none."""
+    """One database of one server. Opens a connection per transaction and closes it afterwards."""
 
     def __init__(
         self, url: str, *, connect_timeout_s: int, lock_timeout_s: int, variable: str = "DELAYWATCH_WAREHOUSE"
     ) -> None:
-        """Remember where the database is. Raises DelaywatchError, naming `variable`, for a URL that cannot be used."""
+        """Store the URL without connecting. Raises DelaywatchError, naming `variable`, for an unusable URL."""
         self.url = _parse(url, variable)
         self._connect_timeout_s = connect_timeout_s
         self._lock_timeout_s = lock_timeout_s
@@ -185,7 +185,7 @@ class Postgres:
 
     @property
     def place(self) -> str:
-        """The warehouse in words, without anything secret: the URL's query may hold passwords too."""
+        """Name of the database and host for messages, without secrets: the URL's query may hold passwords too."""
         host = self.url.host or self.url.query.get("host") or "the default socket"
         port = f":{self.url.port}" if self.url.port else ""
         return f"warehouse {self.url.database or self.user} at {host}{port}"
@@ -197,7 +197,7 @@ class Postgres:
 
     @contextmanager
     def transaction(self, doing: str) -> Iterator[psycopg2.extensions.cursor]:
-        """A cursor whose work is committed at the end, or not at all; errors of the server get a kind and a message."""
+        """Yield a cursor; commit at the end, or roll back on an error. Raises DelaywatchError for server errors."""
         with self.explaining(doing), self.connected(doing) as connection:
             cursor: Any = connection.connection.cursor()
             cursor.execute(SESSION, [f"{self._lock_timeout_s}s"])
@@ -206,7 +206,7 @@ class Postgres:
 
     @contextmanager
     def connected(self, doing: str) -> Iterator[sqlalchemy.Connection]:
-        """A connection, closed at the end without a commit. Raises DelaywatchError if there can be none."""
+        """Yield a connection and close it without a commit. Raises DelaywatchError if connecting fails."""
         try:
             connection = self.engine.connect()
         except (psycopg2.Error, sqlalchemy.exc.DBAPIError) as error:
@@ -232,7 +232,7 @@ class Postgres:
 
     @contextmanager
     def explaining(self, doing: str) -> Iterator[None]:
-        """Turn errors of the server into DelaywatchError; `doing` says in words what failed then."""
+        """Turn errors of the server into DelaywatchError. doing: the operation, for the message."""
         try:
             yield
         except (psycopg2.Error, sqlalchemy.exc.DBAPIError) as error:
@@ -258,22 +258,22 @@ class Postgres:
 
 
 def refusal(text: str) -> tuple[Kind, str]:
-    """Return the kind and the message for a connection that could not be made.
+    """Return the class and the message of the error for a connection that failed.
 
-    text: of libpq, in English. psycopg2 gives no code then, so this is the one place that decides by words. A reason
-    that it does not know counts as one that may pass.
+    text: libpq's, in English. psycopg2 gives no code for it, so this function matches text. An unknown reason gives
+    Unavailable.
     """
     known = ((kind, message) for words, kind, message in CONNECTING if re.search(words, text))
     return next(known, (Unavailable, NOT_CONNECTED))
 
 
 def _of_driver(error: psycopg2.Error | sqlalchemy.exc.DBAPIError) -> BaseException:
-    """The error of psycopg2, which SQLAlchemy may have wrapped."""
+    """Return the error of psycopg2, which SQLAlchemy may have wrapped."""
     return error.orig or error if isinstance(error, sqlalchemy.exc.DBAPIError) else error
 
 
 def _failure(error: BaseException) -> tuple[Kind, str] | None:
-    """Kind and message for an error on an open connection, None when it is an error in this code."""
+    """Return class and message for an error on an open connection, None for a bug in this code."""
     code = getattr(error, "pgcode", None)
     if code:
         return next((FAILING[code[:size]] for size in (5, 3, 2) if code[:size] in FAILING), None)
@@ -283,13 +283,14 @@ def _failure(error: BaseException) -> tuple[Kind, str] | None:
 def _parse(url: str, variable: str) -> sqlalchemy.URL:
     """Return the URL with our driver.
 
-    Raises DelaywatchError that repeats nothing of the URL, since a wrong one may show its password anywhere.
+    Raises DelaywatchError. Its message repeats no part of the URL, because a malformed one may have its password
+    anywhere.
     """
     example = f"correct {variable}: write postgresql://user:password@host:5432/database, with {ENCODED}"
     try:
-        has_zero_byte = "\0" in unquote(url, errors="strict")  # which no name or password can have
+        has_zero_byte = "\0" in unquote(url, errors="strict")  # names and passwords cannot contain one
         parsed = sqlalchemy.make_url(url)
-    except (sqlalchemy.exc.ArgumentError, ValueError):  # the latter also for bytes that are no UTF-8
+    except (sqlalchemy.exc.ArgumentError, ValueError):  # ValueError also for bytes that are not UTF-8
         raise InvalidInput(f"The warehouse URL cannot be read; {example}.") from None
     if parsed.get_backend_name() not in {"postgresql", "postgres"}:
         raise InvalidInput(f"The warehouse URL is for {parsed.get_backend_name()}, not for Postgres; {example}.")
@@ -301,15 +302,15 @@ def _parse(url: str, variable: str) -> sqlalchemy.URL:
     if options and not all(option.partition("=")[2] for option in options.split("&")):
         raise InvalidInput(f"The warehouse URL has an option without a value after the ?; {example}.")
     try:
-        psycopg2.extensions.make_dsn(**dict.fromkeys(parsed.query, "0"))  # the values are looked at when it connects
+        psycopg2.extensions.make_dsn(**dict.fromkeys(parsed.query, "0"))  # checks names only; connecting checks values
     except psycopg2.ProgrammingError:
         raise InvalidInput(OPTIONS.format(options=", ".join(parsed.query))) from None
     return parsed.set(drivername="postgresql+psycopg2")
 
 
 def _engine(url: sqlalchemy.URL, connect_timeout_s: int) -> sqlalchemy.Engine:
-    """What opens connections to `url`, each when it is asked for; options in the URL win over ours."""
-    wanted: dict[str, object] = {
+    """Return an engine that opens connections to `url` on demand. Options in the URL win over ours."""
+    options: dict[str, object] = {
         "connect_timeout": connect_timeout_s,
         "application_name": "delaywatch",
         "client_encoding": "utf8",
@@ -322,17 +323,17 @@ def _engine(url: sqlalchemy.URL, connect_timeout_s: int) -> sqlalchemy.Engine:
         url,
         poolclass=sqlalchemy.NullPool,
         pool_reset_on_return=None,  # closing rolls back; a rollback on a lost connection would only log noise
-        connect_args={name: value for name, value in wanted.items() if name not in url.query},
+        connect_args={name: value for name, value in options.items() if name not in url.query},
     )
 
 
-def lock_key(*what: object) -> int:
-    """A stable 64-bit key for an advisory lock, the same in every process and release."""
-    digest = hashlib.sha256("/".join(["delaywatch", *map(str, what)]).encode()).digest()
+def lock_key(*parts: object) -> int:
+    """Return a 64-bit key for an advisory lock, the same in every process and release."""
+    digest = hashlib.sha256("/".join(["delaywatch", *map(str, parts)]).encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
 def first_line(error: Any) -> str:
-    """What an error says in its first line; the name of its type when it says nothing."""
+    """Return the first line of an error's text, or the name of its class if the text is empty."""
     lines = str(error).strip().splitlines()
     return lines[0].strip() if lines else type(error).__name__

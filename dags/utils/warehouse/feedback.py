@@ -1,7 +1,7 @@
-"""Feedback in the warehouse: what a person says of an airport-day, and how often detectors were right by that.
+"""Feedback in the warehouse: people's opinions on airport-days, and how often they confirm each detector.
 
-It is the one table that no run writes. An upsert of a year leaves it alone, and it has no foreign key to airport_days:
-a day that goes and comes back finds its feedback again.
+Runs never write this table. It has no foreign key to airport_days, so feedback survives when an upsert deletes a day
+and a later one inserts it again.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from utils.warehouse.tables import SCHEMA, TABLES, Table, names
 from utils.warehouse.view import VIEW
 
 FEEDBACK, AIRPORT_DAYS = TABLES["feedback"], TABLES["airport_days"]
-# FEEDBACK beside what the published detector says of the day; all three null where it has said nothing.
+# FEEDBACK with the published verdict on the day; verdict and severity are null if the day was not judged.
 JUDGED_FEEDBACK = pa.schema(
     [
         *schemas.FEEDBACK,
-        pa.field("is_there", pa.bool_(), nullable=False),  # whether airport_days has the day
+        pa.field("is_there", pa.bool_(), nullable=False),  # airport_days has the day
         pa.field("verdict", pa.string()),  # as in the view
         pa.field("severity", pa.int16()),
     ]
 )
-# The view of models.py, where its columns are explained.
+# The view in models.py, which describes its columns.
 DETECTOR_FEEDBACK = Table(
     "detector_feedback",
     pa.schema(
@@ -50,8 +50,8 @@ DETECTOR_FEEDBACK = Table(
     ("year", "detector"),
     "year",
 )
-CLOSE = 0.6  # codes of three letters that share two of them in their order have a ratio of 0.67
-NAMED = 5  # airports in one sentence
+CLOSE = 0.6  # SequenceMatcher.ratio; two three-letter codes with two common letters in order have 0.67
+NAMED = 5  # airports listed in one message
 
 GIVE = """
     INSERT INTO {feedback} AS t (origin, fl_date, opinion, note, author, given_at)
@@ -67,7 +67,7 @@ DAYS_OF_AIRPORT = """
     FROM {airport_days} WHERE origin = %(origin)s HAVING count(*) > 0
 """
 AIRPORTS = "SELECT DISTINCT origin FROM {airport_days}"
-# The verdict is the view's, so that a list of feedback and a dashboard cannot differ.
+# The verdict comes from the view, so that the list of feedback and the dashboards agree.
 JUDGED = """
     SELECT {columns}, v.id IS NOT NULL, v.verdict, v.severity
     FROM {feedback} AS t LEFT JOIN {view} AS v ON v.origin = t.origin AND v.fl_date = t.fl_date
@@ -76,7 +76,7 @@ JUDGED = """
 
 
 def give(server: Postgres, origin: str, fl_date: date, opinion: str, note: str, author: str) -> bool:
-    """What `DBHandler.give_feedback` does."""
+    """Insert or replace feedback; see `DBHandler.give_feedback`."""
     given = {"origin": origin, "fl_date": fl_date, "opinion": opinion, "note": note.strip(), "author": author.strip()}
     if opinion not in schemas.OPINIONS:
         raise InvalidInput(f"There is no opinion {opinion!r}; choose {wording.listed(schemas.OPINIONS, 'or')}.")
@@ -94,14 +94,14 @@ def give(server: Postgres, origin: str, fl_date: date, opinion: str, note: str, 
 
 
 def withdraw(server: Postgres, origin: str, fl_date: date) -> bool:
-    """What `DBHandler.withdraw_feedback` does."""
+    """Delete feedback; see `DBHandler.withdraw_feedback`."""
     with server.transaction(f"withdrawing feedback on {origin} {fl_date}") as cursor:
         cursor.execute(_on_tables(WITHDRAW), {"origin": origin, "fl_date": fl_date})
         return bool(cursor.rowcount)
 
 
 def judged(server: Postgres, year: int | None) -> pd.DataFrame:
-    """What `DBHandler.judged_feedback` does."""
+    """Read feedback with verdicts; see `DBHandler.judged_feedback`."""
     query = SQL(JUDGED).format(
         columns=names(FEEDBACK.schema.names, "t"),
         feedback=FEEDBACK.identifier,
@@ -116,7 +116,7 @@ def _on_tables(text: str) -> Composed:
 
 
 def _check_day(server: Postgres, cursor: psycopg2.extensions.cursor, origin: str, fl_date: date) -> None:
-    """Raise Missing with what there is instead when airport_days has no such day."""
+    """Raise Missing, with alternatives, if airport_days does not have the day."""
     cursor.execute(_on_tables(DAYS_OF_AIRPORT), {"origin": origin, "fl_date": fl_date})
     is_there, first, last, years = cursor.fetchone() or (False, None, None, [])
     if is_there:
@@ -131,17 +131,20 @@ def _check_day(server: Postgres, cursor: psycopg2.extensions.cursor, origin: str
     )
 
 
-def _no_airport(place: str, origin: str, there: Sequence[str]) -> str:
-    """The sentence for an airport that is not there: those that are close in spelling, else from which to which."""
-    if not there:
+def _no_airport(place: str, origin: str, airports: Sequence[str]) -> str:
+    """Return the message for an unknown airport: codes with a similar spelling, or else the range of codes."""
+    if not airports:
         return f"The {place} has no airport-days yet; run a year, and give feedback on its days."
     asked = origin.strip().upper()
 
     def unlikeness(name: str) -> tuple[bool, float, str]:
-        """Letters in another order, the commonest slip, come before a wrong letter."""
+        """Sort swapped letters, the most common typo, before a wrong letter."""
         return sorted(name) != sorted(asked), -SequenceMatcher(None, asked, name).ratio(), name
 
-    close = sorted((name for name in there if SequenceMatcher(None, asked, name).ratio() >= CLOSE), key=unlikeness)
+    close = sorted((name for name in airports if SequenceMatcher(None, asked, name).ratio() >= CLOSE), key=unlikeness)
     if close:
         return f"The {place} has no airport {origin}; did you mean {wording.listed(close[:NAMED], 'or')}?"
-    return f"The {place} has no airport {origin}; choose one of its {len(there)}, from {min(there)} to {max(there)}."
+    return (
+        f"The {place} has no airport {origin}; choose one of its {len(airports)}, from {min(airports)} to "
+        f"{max(airports)}."
+    )

@@ -1,4 +1,4 @@
-"""What the server answers, as a frame: text and back without loss, which a driver's row by row is too slow for."""
+"""Read the result of a query into a DataFrame with COPY, without loss; fetching row by row is too slow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from utils.warehouse.connection import Postgres
 
 
 def frame_of(server: Postgres, doing: str, schema: pa.Schema, query: Composable) -> pd.DataFrame:
-    """The rows of `query`, which has the columns of `schema` in their order; dates are datetime64, JSON is text."""
+    """Return the rows of `query`. Its columns are those of `schema` in order; dates are datetime64, JSON is text."""
     text = io.BytesIO()
     with server.transaction(doing) as cursor:
         cursor.copy_expert(SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(query), text)
@@ -21,7 +21,7 @@ def frame_of(server: Postgres, doing: str, schema: pa.Schema, query: Composable)
     if not text.getbuffer().nbytes:
         empty: pd.DataFrame = schema.empty_table().to_pandas(date_as_object=False)
         return empty
-    found: pd.DataFrame = pyarrow.csv.read_csv(
+    rows: pd.DataFrame = pyarrow.csv.read_csv(
         text,
         pyarrow.csv.ReadOptions(column_names=schema.names),
         pyarrow.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
@@ -34,4 +34,4 @@ def frame_of(server: Postgres, doing: str, schema: pa.Schema, query: Composable)
             false_values=["f"],
         ),
     ).to_pandas(date_as_object=False)
-    return found
+    return rows

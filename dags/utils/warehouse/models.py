@@ -1,7 +1,7 @@
-"""The tables of a new warehouse in SQLAlchemy: comments, checks, indexes, and the view that counts feedback.
+"""SQLAlchemy models of the tables of a new warehouse: comments, checks, indexes, and the view that counts feedback.
 
-Names and types of the columns are those of `schemas.py`, keys those of `tables.py`. A change here needs a migration
-for the warehouses that exist; a test compares the two. The wide view for analysts is in `view.py`.
+Column names and types come from `schemas.py`, keys from `tables.py`. A change here needs a migration for existing
+warehouses; a test compares both. The wide view for analysts is in `view.py`.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ TYPES: dict[pa.DataType, sa.types.TypeEngine[Any]] = {
     pa.string(): sa.Text(),
     pa.timestamp("us", "UTC"): sa.TIMESTAMP(timezone=True),
 }
-# A year is written together and its rows stay together, so block ranges find it with next to no index to keep up.
+# The rows of a year are written together, so a BRIN index finds them and costs little to maintain.
 BLOCK_RANGES: dict[str, Any] = {"postgresql_using": "brin", "postgresql_with": {"autosummarize": "on"}}
-# Half of every page of these tables stays empty for the next version of its rows. An upsert that changes a whole year
-# then writes no index and leaves each row where it lies: it takes a third of the time, and after four such upserts
-# airport_days has 31 MB instead of 76. Rows of the other tables come and go with the flags and are seldom changed.
+# With fillfactor 50, an upsert that updates a whole year uses HOT updates: new row versions fit on the same page and no
+# index is written. It takes a third of the time, and after four such upserts airport_days has 31 MB instead of 76. Rows
+# of the other tables are inserted and deleted with the flags, and rarely updated.
 HALF_EMPTY = ("airport_days", "anomalies")
 DAY = {
     "origin": "airport of departure, IATA code",
@@ -47,7 +47,7 @@ def _table(
     checks: Mapping[str, str] | None = None,
     indexes: Sequence[sa.Index] = (),
 ) -> None:
-    """Add the table to METADATA. columns: their comments. checks: conditions by name."""
+    """Add the table to METADATA. columns: comments by name. checks: conditions by name."""
     table = TABLES[name]
     sa.Table(
         name,
@@ -315,10 +315,10 @@ DETECTOR_FEEDBACK_COMMENTS = {
 
 
 def create(connection: sa.Connection) -> None:
-    """Create all tables and the view, in a schema without them."""
+    """Create all tables and the view in an empty schema."""
     METADATA.create_all(connection)
     for table in HALF_EMPTY:
         connection.exec_driver_sql(f"ALTER TABLE {SCHEMA}.{table} SET (fillfactor = 50)")
     connection.exec_driver_sql(DETECTOR_FEEDBACK)
-    for what, comment in DETECTOR_FEEDBACK_COMMENTS.items():
-        connection.exec_driver_sql(f"COMMENT ON {what} IS '{comment}'")
+    for target, comment in DETECTOR_FEEDBACK_COMMENTS.items():
+        connection.exec_driver_sql(f"COMMENT ON {target} IS '{comment}'")

@@ -1,6 +1,6 @@
-"""Revisions of the tables: which one a warehouse is at, creating its tables, and migrating older ones.
+"""Read the revision of the warehouse's tables, create missing tables, and migrate older ones.
 
-What a revision changes is in `migrations/`, what a new warehouse gets in `models.py`.
+`migrations/` has the changes of each revision, `models.py` the tables of a new warehouse.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from utils.warehouse.tables import SCHEMA
 
 MIGRATIONS = Path(__file__).resolve().with_name("migrations")
 MIN_SERVER_VERSION = 17  # for MERGE with WHEN NOT MATCHED BY SOURCE and RETURNING
-FORMER = {"0001"}  # revisions of former releases that no migration starts from
+FORMER = {"0001"}  # revisions of old releases without a migration to the current one
 KEPT = ("feedback", "runs")  # tables that cannot be rebuilt from the lake
 COPY = "`INSERT INTO flights.{0} SELECT * FROM flights_old.{0}`"
-ALEMBIC = threading.Lock()  # it keeps what it is doing in globals of its module, so one thread of a process at a time
+ALEMBIC = threading.Lock()  # Alembic keeps its state in module globals, so one thread of a process may run it at a time
 
 
-class _Found(NamedTuple):
-    """The revision of a warehouse, and which of KEPT, airport_days and alembic_version it has."""
+class _State(NamedTuple):
+    """The revision of a warehouse, and its tables among KEPT, airport_days and alembic_version."""
 
     revision: str | None
     tables: set[str]
 
 
 def create(server: Postgres) -> bool:
-    """What `DBHandler.create` does."""
+    """Create or migrate the tables; see `DBHandler.create`."""
     script = ScriptDirectory(str(MIGRATIONS))
     known = [step.revision for step in script.walk_revisions()]  # newest first
     with server.transaction("reading the revision of the tables") as cursor:
         _check_server(server, cursor.connection.server_version)
-        found = _found(cursor)
-    if found.revision == known[0]:
+        state = _state(cursor)
+    if state.revision == known[0]:
         return False
-    has_tables = "airport_days" in found.tables
-    if found.revision in FORMER or (found.revision is None and found.tables - {"alembic_version"}):
-        raise InvalidInput(_rebuild(server.place, found))
-    if found.revision not in {None, *known}:
+    has_tables = "airport_days" in state.tables
+    if state.revision in FORMER or (state.revision is None and state.tables - {"alembic_version"}):
+        raise InvalidInput(_rebuild(server.place, state))
+    if state.revision not in {None, *known}:
         raise InvalidInput(
-            f"The tables of the {server.place} are at revision {found.revision}, which this release does not know (its "
+            f"The tables of the {server.place} are at revision {state.revision}, which this release does not know (its "
             f"newest is {known[0]}); install the release that wrote them, or restore the backup from before it."
         )
     config = Config()
@@ -70,30 +70,30 @@ def _check_server(server: Postgres, version: int) -> None:
         )
 
 
-def _found(cursor: psycopg2.extensions.cursor) -> _Found:
+def _state(cursor: psycopg2.extensions.cursor) -> _State:
     names = ["airport_days", "alembic_version", *KEPT]
     cursor.execute(
         "SELECT name FROM unnest(%s) AS name WHERE to_regclass(%s || name) IS NOT NULL", [names, f"{SCHEMA}."]
     )
     tables = {name for (name,) in cursor.fetchall()}
     if "alembic_version" not in tables:
-        return _Found(None, tables)
+        return _State(None, tables)
     cursor.execute(SQL("SELECT version_num FROM {}").format(Identifier(SCHEMA, "alembic_version")))
     (revision,) = cursor.fetchone() or (None,)
-    return _Found(revision, tables)
+    return _State(revision, tables)
 
 
-def _rebuild(place: str, found: _Found) -> str:
-    """Return the message with the commands that rebuild the tables from the lake and keep those of KEPT."""
-    state = f"at revision {found.revision}, older than" if found.revision else "without their revision, unknown to"
-    restore = "" if found.revision else "Restore the whole backup again if they are from one. Otherwise: "
+def _rebuild(place: str, state: _State) -> str:
+    """Return the message with the commands that rebuild the tables from the lake and keep the KEPT tables."""
+    age = f"at revision {state.revision}, older than" if state.revision else "without their revision, unknown to"
+    restore = "" if state.revision else "Restore the whole backup again if they are from one. Otherwise: "
     steps = [
         "in psql `ALTER SCHEMA flights RENAME TO flights_old`",
         "`python -m utils prepare`",
-        *("in psql " + COPY.format(name) for name in KEPT if name in found.tables),
+        *("in psql " + COPY.format(name) for name in KEPT if name in state.tables),
         "`python -m utils upsert --year FIRST:LAST`",
     ]
     return (
-        f"The tables of the {place} are {state} this release. {restore}Rebuild them from the lake: "
+        f"The tables of the {place} are {age} this release. {restore}Rebuild them from the lake: "
         f"{'; then '.join(steps)}. When all is well, in psql `DROP SCHEMA flights_old CASCADE`."
     )

@@ -1,4 +1,4 @@
-"""Logins of the server: what a role is, and making one that may only read the tables of schema flights."""
+"""Create logins with read-only access to the tables of schema flights."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from psycopg2.sql import SQL, Composed, Identifier, Literal
 from utils.errors import InvalidInput, Missing
 from utils.warehouse.connection import Postgres, first_line, lock_key
 
-# Of a role: has it rights beyond reading, is it a login, does it read flights and write there, may it connect to this
-# database, how many connections may it have, and its settings in this database.
+# The attributes of one role, in the order of _Login. Settings are those of the role in this database.
 LOGIN = """
     SELECT r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls, r.rolcanlogin,
            pg_has_role(r.oid, 'flights_reader', 'USAGE'),
@@ -27,12 +26,12 @@ GROUPS_USER_AND_DATABASE = """
     SELECT num_nulls(to_regrole('flights_owner'), to_regrole('flights_loader'), to_regrole('flights_reader')) = 0,
            current_user::text, current_database()::text
 """
-MAX_READER_CONNECTIONS = 17  # 16 threads of Superset and a notebook; mem_limit in docker-compose.yaml holds as many
+MAX_READER_CONNECTIONS = 17  # 16 threads of Superset and a notebook; mem_limit in docker-compose.yaml suffices for them
 READER_SETTINGS = {"default_transaction_read_only": "on", "statement_timeout": "60s"}
 
 
 class _Login(NamedTuple):
-    """What `LOGIN` answers."""
+    """One row of `LOGIN`."""
 
     is_powerful: bool
     is_login: bool
@@ -44,7 +43,7 @@ class _Login(NamedTuple):
 
     @property
     def objection(self) -> str | None:
-        """What keeps a role that is there from becoming a reader; None for one that is ours to change."""
+        """Return why an existing role cannot become a reader, or None if it can."""
         if self.is_powerful:
             return "has more rights than a reader may have"
         if not self.is_login:
@@ -55,7 +54,7 @@ class _Login(NamedTuple):
 
 
 def create_reader(server: Postgres, login: str, password: str) -> bool:
-    """What `DBHandler.create_reader` does."""
+    """Create or correct the login; see `DBHandler.create_reader`."""
     _check(login, password)
     with server.transaction(f"making the reader {login}") as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key("reader", login)])
@@ -76,7 +75,7 @@ def create_reader(server: Postgres, login: str, password: str) -> bool:
                 f"`{remedy};` and run the step again, or make the reader by hand and leave out --reader."
             ) from error
         made = _login(cursor, login)
-        if made and not made.connects:  # granting what is not ours to grant is a warning of the server and no error
+        if made and not made.connects:  # GRANT without the right to grant gives only a warning
             grant = SQL("GRANT CONNECT ON DATABASE {} TO flights_reader").format(Identifier(database))
             raise InvalidInput(
                 f"User {user} may not let the reader {login} connect to the {server.place}; let an administrator "
@@ -86,7 +85,7 @@ def create_reader(server: Postgres, login: str, password: str) -> bool:
 
 
 def _check(login: str, password: str) -> None:
-    """Raise InvalidInput if no login can have this name or this password."""
+    """Raise InvalidInput for an invalid name or password."""
     if not re.fullmatch(r"(?!pg_)[A-Za-z_][A-Za-z0-9_-]{0,62}", login) or login in {"public", "none"}:
         raise InvalidInput(
             f"The reader {login!r} cannot name a login; use up to 63 letters, digits, _ and -, not pg_ in front."
@@ -96,21 +95,21 @@ def _check(login: str, password: str) -> None:
 
 
 def _make(server: Postgres, cursor: psycopg2.extensions.cursor, login: str, password: str, database: str) -> bool:
-    """Make the login a reader with this password; return whether it was not one yet.
+    """Make the login a reader with this password. Return True if anything was changed.
 
-    Raises InvalidInput for a role that is no mere reader.
+    Raises InvalidInput for an existing role that is not a reader.
     """
     before = _login(cursor, login)
     is_new = before is None and _create_login(cursor, login)
-    found = before or _login(cursor, login)
-    if found is None:
+    role = before or _login(cursor, login)
+    if role is None:
         raise AssertionError(f"the login {login} is gone while our transaction holds it")
-    if found.objection and not is_new:
+    if role.objection and not is_new:
         raise InvalidInput(
-            f"The role {login} of the {server.place} {found.objection}, so it stays as it is; choose another name for "
+            f"The role {login} of the {server.place} {role.objection}, so it stays as it is; choose another name for "
             "the reader."
         )
-    statements = _statements(login, database, found)
+    statements = _statements(login, database, role)
     if is_new or not server.lets_in(login, password):
         verifier = psycopg2.extensions.encrypt_password(password, login, cursor.connection, "scram-sha-256")
         statements.append(SQL("ALTER ROLE {} PASSWORD {}").format(Identifier(login), Literal(verifier)))
@@ -120,14 +119,14 @@ def _make(server: Postgres, cursor: psycopg2.extensions.cursor, login: str, pass
 
 
 def _login(cursor: psycopg2.extensions.cursor, login: str) -> _Login | None:
-    """The role of this name, None if there is none."""
+    """Return the role with this name, or None."""
     cursor.execute(LOGIN, [login])
     row = cursor.fetchone()
     return _Login(*row) if row else None
 
 
 def _create_login(cursor: psycopg2.extensions.cursor, login: str) -> bool:
-    """Make the login; whether it was not there meanwhile: roles belong to the server, our lock to one database."""
+    """Create the login. Return False if it exists: another database's run, which our lock does not block, may win."""
     cursor.execute("SAVEPOINT creating")
     try:
         cursor.execute(SQL("CREATE ROLE {} LOGIN").format(Identifier(login)))
@@ -138,28 +137,28 @@ def _create_login(cursor: psycopg2.extensions.cursor, login: str) -> bool:
 
 
 def _remedy(user: str, login: str, *, is_there: bool) -> Composed:
-    """What lets `user` make a reader of the login: only who administers a role may change it."""
+    """Return the SQL that lets `user` make the login a reader; changing a role needs its admin option."""
     text = "ALTER ROLE {user} CREATEROLE; GRANT flights_reader TO {user} WITH ADMIN OPTION"
     text += "; GRANT {login} TO {user} WITH ADMIN OPTION" if is_there else ""
     return SQL(text).format(user=Identifier(user), login=Identifier(login))
 
 
-def _statements(login: str, database: str, found: _Login) -> list[Composed]:
-    """What makes the login a reader of the database, as far as it is none yet; its password apart."""
+def _statements(login: str, database: str, role: _Login) -> list[Composed]:
+    """Return the missing statements that make the login a reader of the database, except its password."""
     named = {"login": Identifier(login), "database": Identifier(database)}
     settings = (
         SQL("ALTER ROLE {login} IN DATABASE {database} SET {name} TO {value}").format(
             **named, name=Identifier(name), value=Literal(value)
         )
         for name, value in READER_SETTINGS.items()
-        if f"{name}={value}" not in found.settings
+        if f"{name}={value}" not in role.settings
     )
     grants = (
-        (found.reads, "GRANT flights_reader TO {login}"),
-        (found.connects, "GRANT CONNECT ON DATABASE {database} TO {login}"),
+        (role.reads, "GRANT flights_reader TO {login}"),
+        (role.connects, "GRANT CONNECT ON DATABASE {database} TO {login}"),
         (
-            found.max_connections != -1,  # -1: no limit; a limit that an administrator chose stays
+            role.max_connections != -1,  # -1: no limit; a limit that an administrator set stays
             f"ALTER ROLE {{login}} CONNECTION LIMIT {MAX_READER_CONNECTIONS}",
         ),
     )
-    return [*(SQL(text).format(**named) for is_there, text in grants if not is_there), *settings]
+    return [*(SQL(text).format(**named) for is_done, text in grants if not is_done), *settings]

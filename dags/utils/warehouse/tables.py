@@ -1,6 +1,6 @@
-"""The tables of the warehouse: their keys, where a row's year stands, and pieces of SQL about them.
+"""The tables of the warehouse: names, keys, year columns, and SQL fragments for them.
 
-Their columns are those of `schemas.py`; their comments, checks and indexes are in `models.py`.
+Columns are in `schemas.py`; comments, checks and indexes are in `models.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RUNS = pa.schema(
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the warehouse: its columns as arrow sees them, its primary key, and where a row's year stands."""
+    """A table of the warehouse: its columns as an Arrow schema, its primary key, and the column with a row's year."""
 
     name: str
     schema: pa.Schema
@@ -41,16 +41,16 @@ class Table:
 
     @property
     def identifier(self) -> Identifier:
-        """Its name in SQL, with the schema."""
+        """Return the qualified name in SQL."""
         return Identifier(SCHEMA, self.name)
 
     @property
     def values(self) -> list[str]:
-        """Its columns beside the key."""
+        """Return the columns that are not in the key."""
         return [name for name in self.schema.names if name not in self.key]
 
     def in_year(self, year: int) -> Composed:
-        """The condition that a row of the table, called t, is of `year`."""
+        """Return the SQL condition for the rows of `year`; the table's alias is t."""
         column = Identifier("t", self.year_column)
         if self.schema.field(self.year_column).type == pa.date32():
             first, next_first = Literal(date(year, 1, 1)), Literal(date(year + 1, 1, 1))
@@ -66,8 +66,8 @@ TABLES = {
         Table("anomaly_reasons", schemas.ANOMALY_REASONS, ("origin", "fl_date"), "fl_date"),
         Table("anomaly_factors", schemas.ANOMALY_FACTORS, ("origin", "fl_date", "dimension", "name"), "fl_date"),
         Table("events", schemas.EVENTS, ("event_id",), "first_day"),
-        # A flagged day belongs to one event. The key says so, which keeps the view at one row per airport and day, and
-        # lets a day change its event in one upsert.
+        # A flagged day belongs to one event, so event_id is not in the key. The view then has one row per airport and
+        # day, and a day can change its event in one upsert.
         Table("event_days", schemas.EVENT_DAYS, ("origin", "fl_date"), "fl_date"),
         Table("feedback", schemas.FEEDBACK, ("origin", "fl_date"), "fl_date"),
         Table("bronze_quality", schemas.BRONZE_QUALITY, ("year",), "year", ("report",)),
@@ -77,17 +77,17 @@ TABLES = {
 
 
 def names(columns: Sequence[str] | Mapping[str, object], of: str | None = None) -> Composed:
-    """The columns as a list in SQL, those of the table called `of` when it is given."""
+    """Return the columns as an SQL list, qualified with the alias `of` if it is given."""
     return SQL(", ").join(Identifier(of, name) if of else Identifier(name) for name in columns)
 
 
 def assignments(columns: Sequence[str], source: str) -> Composed:
-    """`SET` of an UPDATE: each column as it is in `source`."""
+    """Return the `SET` list of an UPDATE that takes each column from the alias `source`."""
     return SQL(", ").join(SQL("{} = {}").format(Identifier(name), Identifier(source, name)) for name in columns)
 
 
 def scoped(table: Table, year: int, scope: Mapping[str, str]) -> Composed:
-    """The condition that a row of the table, called t, is of `year` and has the values of `scope`."""
+    """Return the SQL condition for the rows of `year` with the values of `scope`; the table's alias is t."""
     conditions: list[Composable] = [table.in_year(year)]
     conditions += [SQL("{} = {}").format(Identifier("t", name), Literal(value)) for name, value in scope.items()]
     return SQL(" AND ").join(conditions)

@@ -1,4 +1,4 @@
-"""One upsert: batches checked against their tables, the MERGE that writes them, and what they changed."""
+"""Upsert batches: check them against their tables, merge them, and count the changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from utils.warehouse.tables import Table, assignments, names, scoped
 
 @dataclass(frozen=True)
 class Changes:
-    """Rows that an upsert inserted, updated and deleted, and rows of the batch that were already there as they are."""
+    """Number of rows that an upsert inserted, updated, deleted and left unchanged."""
 
     inserted: int
     updated: int
@@ -30,22 +30,21 @@ class Changes:
     unchanged: int
 
     def __str__(self) -> str:
-        """In words, e.g. `2 inserted, 1 updated, 0 deleted, 1,092 unchanged`."""
-        return ", ".join(f"{number:,} {what}" for what, number in asdict(self).items())
+        """Return for example `2 inserted, 1 updated, 0 deleted, 1,092 unchanged`."""
+        return ", ".join(f"{number:,} {change}" for change, number in asdict(self).items())
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that take the place of a year's rows in `table`, of those alone that have the values of `within`."""
+    """Rows that replace a year's rows in `table`. within: replace only rows with these values, by column."""
 
     table: Table
     frame: pd.DataFrame | pa.Table
     within: Mapping[str, str]
 
 
-# The target of MERGE is a view of the rows that may change: over the whole table, WHEN NOT MATCHED BY SOURCE would read
-# the whole table (decision 0027). RETURNING has no row for those that stay as they are; they are neither written nor
-# locked.
+# The target of MERGE is a view of the rows that may change, because WHEN NOT MATCHED BY SOURCE reads its whole target
+# (decision 0027). Unchanged rows are not written, not locked, and not in RETURNING.
 BATCH, SCOPE = Identifier("pg_temp", "batch"), Identifier("pg_temp", "scope")
 CREATE_BATCH = "CREATE TEMPORARY TABLE batch AS SELECT {copied} FROM {table} WITH NO DATA"
 COPY_BATCH = "COPY {batch} ({copied}) FROM STDIN (FORMAT csv)"
@@ -60,15 +59,15 @@ MERGE = """
     )
     SELECT action, count(*) FROM changed GROUP BY action
 """
-DROP = "DROP VIEW {scope}; DROP TABLE {batch}"  # the next batch has these names
+DROP = "DROP VIEW {scope}; DROP TABLE {batch}"  # the next batch uses the same names
 
 
 def upsert(server: Postgres, batches: Iterable[Batch], year: int) -> list[Changes]:
-    """Do what `DBHandler.upsert_year` describes."""
+    """Merge all batches in one transaction; see `DBHandler.upsert_year`."""
     waiting = iter(batches)
 
     def next_ready() -> tuple[Batch, int, io.BytesIO] | None:
-        """Check the next batch and write its text."""
+        """Check the next batch and encode it as CSV."""
         batch = next(waiting, None)
         if batch is None:
             return None
@@ -76,9 +75,9 @@ def upsert(server: Postgres, batches: Iterable[Batch], year: int) -> list[Change
         return batch, rows.num_rows, _csv(batch, rows)
 
     changes = []
-    ready = next_ready()  # a single batch that does not fit is refused without asking the server
+    ready = next_ready()  # an invalid first batch is refused before a connection is opened
     with (
-        ThreadPoolExecutor(1) as ahead,  # makes the next batch ready while the server works on one
+        ThreadPoolExecutor(1) as ahead,  # prepares the next batch while the server merges the current one
         server.transaction(f"writing the tables of {year}") as cursor,
     ):
         while ready:
@@ -91,7 +90,7 @@ def upsert(server: Postgres, batches: Iterable[Batch], year: int) -> list[Change
 
 
 def _csv(batch: Batch, rows: pa.Table) -> io.BytesIO:
-    """The rows for COPY. Text is quoted and null is not, so an empty text and a missing one stay different."""
+    """Return the rows as CSV for COPY. Text is quoted and null is not, so empty text and null stay different."""
     text = io.BytesIO()
     copied = rows.drop_columns(list(batch.within))
     pyarrow.csv.write_csv(copied, text, pyarrow.csv.WriteOptions(include_header=False))
@@ -100,11 +99,11 @@ def _csv(batch: Batch, rows: pa.Table) -> io.BytesIO:
 
 
 def _merge_batch(cursor: psycopg2.extensions.cursor, batch: Batch, rows: int, text: io.BytesIO, year: int) -> Changes:
-    """Copy the text into a temporary table and merge that into the year."""
+    """Copy the CSV into a temporary table and merge it into the year."""
     parts = _parts(batch, year)
     cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(batch.table.name, year)])
-    # Statistics do not know a year that this transaction has just inserted. Expecting one row of it, the planner would
-    # compare every row with every row of the batch, which takes minutes for a year; hash and merge joins take a second.
+    # The statistics do not have the rows that this transaction has just inserted. The planner would expect one row and
+    # choose a nested loop, which takes minutes for a year; hash and merge joins take a second.
     cursor.execute("SELECT set_config('enable_nestloop', 'off', true)")
     cursor.execute(SQL(CREATE_BATCH).format(**parts))
     cursor.copy_expert(SQL(COPY_BATCH).format(**parts), text)
@@ -117,7 +116,7 @@ def _merge_batch(cursor: psycopg2.extensions.cursor, batch: Batch, rows: int, te
 
 
 def _parts(batch: Batch, year: int) -> dict[str, Composable]:
-    """What the statements of one batch are made of. The columns of `within` are the same in all rows: not copied."""
+    """Return the SQL fragments for the statements of a batch. Columns of `within` are constant and not copied."""
     table, within = batch.table, batch.within
     copied = [name for name in table.schema.names if name not in within]
     key = [name for name in table.key if name not in within]
@@ -139,15 +138,15 @@ def _parts(batch: Batch, year: int) -> dict[str, Composable]:
 
 
 def _checked(batch: Batch, year: int) -> pa.Table:
-    """The rows as the table's schema wants them. Raises InvalidInput naming the first thing that does not fit."""
+    """Return the rows in the table's schema. Raises InvalidInput with the first fault."""
     table, frame = batch.table, batch.frame
-    what = f"The batch for {table.name} {year}"
+    subject = f"The batch for {table.name} {year}"
     given = frame.column_names if isinstance(frame, pa.Table) else list(frame.columns)
     missing = [name for name in table.schema.names if name not in given]
     extra = [str(name) for name in given if name not in table.schema.names]
     if missing or extra or len(given) != len(set(given)):
         raise InvalidInput(
-            f"{what} has other columns than the table (missing: {', '.join(missing) or 'none'}; unexpected: "
+            f"{subject} has other columns than the table (missing: {', '.join(missing) or 'none'}; unexpected: "
             f"{', '.join(extra) or 'none'}); rebuild the layer below."
         )
     columns = []
@@ -156,35 +155,36 @@ def _checked(batch: Batch, year: int) -> pa.Table:
             column = _column(frame, field)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             raise InvalidInput(
-                f"{what}: column {field.name} does not fit {field.type} ({first_line(error)}); rebuild the layer below."
+                f"{subject}: column {field.name} does not fit {field.type} ({first_line(error)}); rebuild the layer "
+                "below."
             ) from error
         columns.append(column)
-    rows = schemas.check(pa.Table.from_arrays(columns, schema=table.schema), table.schema, what)
+    rows = schemas.check(pa.Table.from_arrays(columns, schema=table.schema), table.schema, subject)
 
     dated = table.schema.field(table.year_column).type == pa.date32()
     of_year = pc.year(rows[table.year_column]) if dated else rows[table.year_column]
-    _refuse(rows.filter(pc.not_equal(of_year, pa.scalar(year))), table, f"{what} holds {{rows}} of another year")
+    _refuse(rows.filter(pc.not_equal(of_year, pa.scalar(year))), table, f"{subject} holds {{rows}} of another year")
     for name, value in batch.within.items():
         _refuse(
             rows.filter(pc.not_equal(rows[name], pa.scalar(value))),
             table,
-            f"{what} holds {{rows}} whose {name} is not {value}",
+            f"{subject} holds {{rows}} whose {name} is not {value}",
         )
     per_key = rows.group_by(list(table.key)).aggregate([([], "count_all")])
     if per_key.num_rows < rows.num_rows:
         twice = per_key.filter(pc.greater(per_key["count_all"], pa.scalar(1)))
-        _refuse(twice, table, f"{what} holds {{rows}} more than once")
+        _refuse(twice, table, f"{subject} holds {{rows}} more than once")
     return rows
 
 
 def _column(frame: pd.DataFrame | pa.Table, field: pa.Field) -> pa.Array | pa.ChunkedArray:
-    """One column of the frame in the field's type, NaN as null. Raises pyarrow's errors where a value does not fit."""
+    """Return a column of the frame in the field's type, NaN as null. Raises pyarrow's errors for invalid values."""
     if isinstance(frame, pa.Table):
         column = frame[field.name].cast(field.type)
         if pa.types.is_floating(field.type):
             column = pc.if_else(pc.is_nan(column), pa.scalar(None, field.type), column)
     elif isinstance(frame[field.name].dtype, pd.CategoricalDtype):
-        column = pa.array(frame[field.name]).cast(field.type)  # a dictionary first, which then casts to its values
+        column = pa.array(frame[field.name]).cast(field.type)  # pa.array gives a dictionary array
     else:
         column = pa.array(frame[field.name], type=field.type, from_pandas=True)
     return column

@@ -1,4 +1,4 @@
-"""The wide view that analysts know, `agg_dep_delay_by_date`: its columns, their comments, and publishing it."""
+"""Define and publish the wide view for analysts, `agg_dep_delay_by_date`: columns, comments, SQL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from utils.warehouse.tables import SCHEMA, TABLES, names
 
 VIEW = "agg_dep_delay_by_date"
 
-# The published detector's verdict. Columns have the comments of airport_days and anomalies, or else these.
+# The published detector's verdict. VERDICT_COMMENTS override the comments that columns have in their tables.
 VERDICT_COLUMNS = [name for name in schemas.ANOMALIES.names if name not in {"origin", "fl_date", "params_hash"}]
 VERDICT_COMMENTS = {
     "metric": "column of airport_days that the published detector judged",
@@ -26,7 +26,7 @@ VERDICT_COMMENTS = {
 }
 ID_COMMENT = "airport and day in one text, e.g. JFK20090101"
 VERDICT_COMMENT = "normal, late, early or closure; insufficient_data or no_flights where nothing can be said"
-# What else is known of the day: (column, where it comes from, comment).
+# Reason, event and feedback of the day: (column, SQL source, comment).
 CONTEXT_COLUMNS = (
     ("sentence", "_reasons.sentence", "why the day is abnormal, in words; null on other days"),
     ("event_id", "_event_days.event_id", "the event that the day belongs to, a key of events; null when to none"),
@@ -38,8 +38,8 @@ CONTEXT_COLUMNS = (
         "a person called the day expected; it is scored, but not used for fitting its airport",
     ),
 )
-# Each join is on a whole key, so that the planner leaves out those whose columns nobody asked for. No detector's name
-# begins with _, so none of these stands for a detector.
+# Each join uses the whole key, so that the planner can skip joins whose columns a query does not use. Detector names
+# do not begin with _, so these aliases cannot collide with them.
 CONTEXT_JOINS = """
     LEFT JOIN {anomaly_reasons} AS _reasons ON _reasons.origin = d.origin AND _reasons.fl_date = d.fl_date
     LEFT JOIN {event_days} AS _event_days ON _event_days.origin = d.origin AND _event_days.fl_date = d.fl_date
@@ -49,7 +49,7 @@ CONTEXT_JOINS = """
 
 
 def publish(server: Postgres, detectors: Sequence[str], published: str) -> bool:
-    """What `DBHandler.publish_view` does."""
+    """Create or replace the view; see `DBHandler.publish_view`."""
     for name in detectors:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
             raise InvalidInput(f"The detector {name!r} cannot name a column; use lower-case letters, digits and _.")
@@ -66,7 +66,7 @@ def publish(server: Postgres, detectors: Sequence[str], published: str) -> bool:
         cursor.execute("SAVEPOINT replacing")
         try:
             cursor.execute(SQL("CREATE OR REPLACE VIEW {} AS {}").format(view, select))
-        except psycopg2.errors.InvalidTableDefinition:  # columns went or moved, which replacing cannot do
+        except psycopg2.errors.InvalidTableDefinition:  # CREATE OR REPLACE cannot remove or move columns
             cursor.execute("ROLLBACK TO SAVEPOINT replacing")
             cursor.execute(SQL("DROP VIEW {}").format(view))
             cursor.execute(SQL("CREATE VIEW {} AS {}").format(view, select))
@@ -118,14 +118,14 @@ def _comment_when_published(
 ) -> str:
     """Return the comment of an up-to-date view.
 
-    It ends with a hash of the definition that was asked for and one of the definition in the database, so that a change
-    by hand is noticed too.
+    It ends with a hash of the requested definition and one of the definition in the database, so that manual changes
+    are detected too.
     """
     cursor.execute("SELECT left(md5(pg_get_viewdef(to_regclass(%s))), 12)", [f"{SCHEMA}.{VIEW}"])
-    (stands,) = cursor.fetchone() or (None,)
+    (in_database,) = cursor.fetchone() or (None,)
     return (
         f"One row per airport and day, with the verdict of {published}, its reason, event and feedback, and one flag "
-        f"per detector ({', '.join(detectors)}). Definition {asked} {stands}"
+        f"per detector ({', '.join(detectors)}). Definition {asked} {in_database}"
     )
 
 

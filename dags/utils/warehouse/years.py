@@ -1,6 +1,6 @@
-"""What the warehouse holds of each year, as counts and hashes: enough to compare it with the lake.
+"""Read counts and hashes of each year in the warehouse, to compare it with the lake.
 
-No rows and no pandas or Alembic here: `health` reads this inside a container with little memory.
+This module reads no rows and imports no pandas or Alembic, because `health` runs in a container with little memory.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ FILES = "SELECT year, sha256 FROM flights.bronze_quality"
 
 @dataclass(frozen=True)
 class WarehouseYear:
-    """One year that has been published: its last run, the hash of its bronze file, and its rows.
+    """One published year: its last run, the hash of its bronze file, and its row counts.
 
-    rows: by table; the verdicts by `anomalies of <detector>`. ended: with a timezone.
+    rows: by table; verdicts as `anomalies of <detector>`. ended: timezone-aware.
     """
 
     ended: datetime
@@ -34,9 +34,9 @@ class WarehouseYear:
 
 
 def finished_years(url: str) -> tuple[str, dict[int, WarehouseYear]]:
-    """Return the place of the warehouse in words, and the years whose run has ended, by year.
+    """Return the warehouse's name for messages, and the years whose run has ended, by year.
 
-    Raises DelaywatchError when the warehouse cannot be reached, refuses the login or lacks the tables.
+    Raises DelaywatchError if the warehouse cannot be reached, refuses the login or lacks the tables.
     """
     server = Postgres(url, connect_timeout_s=10, lock_timeout_s=10)
     try:

@@ -1,8 +1,8 @@
-"""How Alembic runs the migrations: inside the transaction that `DBHandler` opened, as role `flights_owner`.
+"""Run the migrations in the transaction that `DBHandler` opened, as role `flights_owner`.
 
-What must stand before the first table lives here too: roles, schema and grants. A new warehouse gets its tables from
-`models.py`; how existing tables change is in `versions/`. Every statement changes nothing where it has already run, so
-a second database on the same server finds the roles there.
+Before the first table this module creates roles, schema and grants. A new warehouse gets its tables from `models.py`;
+`versions/` has the changes of existing tables. Every statement is idempotent, so that a second database on the same
+server can share the roles.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from utils.warehouse import models
 
 ROLES = ("flights_owner", "flights_loader", "flights_reader")
 
-# As flights_owner: what there is and what will ever be made by it.
+# flights_owner runs these. They cover its existing tables and the tables that it creates later.
 GRANTS = (
     "GRANT USAGE ON SCHEMA flights TO flights_loader, flights_reader",
     "GRANT SELECT ON ALL TABLES IN SCHEMA flights TO flights_loader, flights_reader",
@@ -27,7 +27,7 @@ GRANTS = (
 
 
 def ask(connection: sa.Connection, question: str) -> bool:
-    """The answer of the server to a question of yes or no; no answer is a no."""
+    """Return the result of a boolean query; no row or null is False."""
     return bool(connection.exec_driver_sql(question).scalar())
 
 
@@ -41,23 +41,23 @@ def needs_administrator(connection: sa.Connection, what: str, *statements: str) 
 
 
 def quoted(connection: sa.Connection, column: str) -> str:
-    """What the server's expression `column` names, quoted as an identifier."""
+    """Return the value of the SQL expression `column`, quoted as an identifier."""
     return str(connection.exec_driver_sql(f"SELECT quote_ident({column}::text)").scalar())
 
 
 def create_roles(connection: sa.Connection) -> None:
-    """Create the group roles that are absent, and make the login a member of the owner.
+    """Create the missing group roles, and make the login a member of flights_owner.
 
-    A role that may create roles (the master user of RDS) administers those that it made, but it acts as them only once
-    it has granted them to itself.
+    A role with CREATEROLE (the master user of RDS) administers the roles that it created, but must grant them to itself
+    before it can act as them.
     """
     user = quoted(connection, "current_user")
-    there = set(
+    existing = set(
         connection.execute(
             sa.text("SELECT rolname FROM pg_roles WHERE rolname = ANY (:r)"), {"r": list(ROLES)}
         ).scalars()
     )
-    absent = [role for role in ROLES if role not in there]
+    absent = [role for role in ROLES if role not in existing]
     join = f"GRANT flights_owner TO {user}"
     if absent and not ask(connection, "SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user"):
         raise needs_administrator(connection, "create roles", *(f"CREATE ROLE {role} NOLOGIN" for role in absent), join)
@@ -66,7 +66,7 @@ def create_roles(connection: sa.Connection) -> None:
             with connection.begin_nested():
                 connection.exec_driver_sql(f"CREATE ROLE {role} NOLOGIN")
         except (ProgrammingError, IntegrityError) as error:
-            # Roles belong to the server, our lock to one database: another database's migration may be first.
+            # Roles belong to the server, our lock to one database: the migration of another database may create them.
             if not isinstance(error.orig, errors.DuplicateObject | errors.UniqueViolation):
                 raise
     if not ask(connection, "SELECT pg_has_role('flights_owner', 'SET')"):
@@ -80,7 +80,7 @@ def create_roles(connection: sa.Connection) -> None:
 
 
 def create_schema(connection: sa.Connection) -> None:
-    """Create the schema, owned by `flights_owner`; loaders need temporary tables, which most servers allow to all."""
+    """Create the schema, owned by `flights_owner`, and let loaders create temporary tables."""
     user, database = quoted(connection, "current_user"), quoted(connection, "current_database()")
     owner = connection.exec_driver_sql(
         "SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = 'flights'"
@@ -104,7 +104,7 @@ def create_schema(connection: sa.Connection) -> None:
 
 
 def run(connection: sa.Connection) -> None:
-    """Prepare the database and run the migrations that were asked for; the caller commits."""
+    """Prepare the database and run the requested migrations; the caller commits."""
     create_roles(connection)
     create_schema(connection)
     connection.exec_driver_sql("SET LOCAL ROLE flights_owner")
@@ -115,7 +115,7 @@ def run(connection: sa.Connection) -> None:
     context.configure(connection=connection, version_table_schema="flights")
     with context.begin_transaction():
         context.run_migrations()
-    # Default privileges let loaders write whatever the owner makes; the revision is not theirs to change.
+    # Default privileges let loaders write every table of the owner, but they must not change the revision.
     connection.exec_driver_sql("REVOKE INSERT, UPDATE, DELETE ON flights.alembic_version FROM flights_loader")
 
 

@@ -1,7 +1,7 @@
-"""The first revision: the tables that `models.py` described when it was written, and those of the release before.
+"""The first revision: the tables of `models.py` at the time of writing, and of the release before.
 
-A warehouse without tables gets them from `models.py` as they are today and counts as migrated. Revisions after this
-one change tables that exist, spell their columns out, and follow no later change of the models.
+A warehouse without tables gets the tables of the current `models.py` and is stamped with the newest revision. Later
+revisions change existing tables. They write columns out, because `models.py` changes after them.
 """
 
 from __future__ import annotations
@@ -11,4 +11,4 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Do nothing: see above."""
+    """Do nothing; see the module docstring."""
