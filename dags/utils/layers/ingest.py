@@ -92,9 +92,7 @@ class IngestedYear:
     ignored_columns: tuple[str, ...]
     duplicates: Duplicates
     rejected_examples: Mapping[str, str] = field(default_factory=dict)  # a sentence about the first row, by reason
-    tallies: Mapping[str, silver.Tally] = field(
-        default_factory=dict
-    )  # see silver.TypedBlock; `line` counts in the file
+    tallies: Mapping[str, silver.Tally] = field(default_factory=dict)  # see silver.TypedBlock; lines of the file
 
     @property
     def rows_kept(self) -> int:

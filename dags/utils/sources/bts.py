@@ -147,16 +147,16 @@ def write_csv(files: Mapping[int, File], year: int, to: Path, *, are_downloads: 
         file.write(",".join(_BRONZE.names).encode() + b"\n")
         options = pa_csv.WriteOptions(include_header=False, quoting_style="none")  # values with commas raise an error
         with pa_csv.CSVWriter(file, _BRONZE, write_options=options) as writer:
-            for month, item in files.items():
+            for month, source in files.items():
                 try:
-                    rows[month] = _write_month(writer, item, f"{year}-{month:02}-")
+                    rows[month] = _write_month(writer, source, f"{year}-{month:02}-")
                 except (DelaywatchError, pa.ArrowInvalid) as error:
                     if are_downloads:
-                        item.path.unlink(missing_ok=True)
+                        source.path.unlink(missing_ok=True)
                     if isinstance(error, DelaywatchError):
                         raise
                     raise InvalidInput(
-                        f"{item.url} holds a line that is no flight ({str(error)[:200]}); look into it by hand, or "
+                        f"{source.url} holds a line that is no flight ({str(error)[:200]}); look into it by hand, or "
                         "fetch again later."
                     ) from None
     return rows
