@@ -1,8 +1,8 @@
-"""The one model of all settings: variable, type, rule, help text, and whether it is a secret.
+"""All settings: variable, type, validation rule, help text, and whether the value is a secret.
 
-Three parts are read on their own, so that a wrong address for mail does not stop a run: `Settings` (lake and
-warehouse), `AlertSettings` (notifications), `WatchSettings` (health and retention). `EnvFile` is all of `.env`.
-Rules between variables of `.env` are in `stack/settings.py`. Nothing here opens a connection.
+Each of three models is read separately, so that an invalid mail address does not stop a run: `Settings` (lake and
+warehouse), `AlertSettings` (notifications), `WatchSettings` (health and retention). `EnvFile` has all variables of
+`.env`; `stack/settings.py` checks their combinations. This module opens no connection.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ CREDENTIALS = {
 }
 BTS_URL = "https://transtats.bts.gov/PREZIP"
 KAGGLE_URL = "https://www.kaggle.com/api/v1"
-KAGGLE_TOKEN_FILE = Path("~/.kaggle/kaggle.json")  # where Kaggle's own programs look for it
+KAGGLE_TOKEN_FILE = Path("~/.kaggle/kaggle.json")  # the default path of Kaggle's own tools
 MIN_PASSWORD_LENGTH = 12
-MAX_SHOWN_LENGTH = 80  # of a value in an error
+MAX_SHOWN_LENGTH = 80  # characters of a value in an error message
 EXAMPLES = {
     "lake": "file:///home/me/lake or s3://bucket/prefix",
     "warehouse": "postgresql://user:password@host:5432/database",
-}  # of the settings that have no default
-MAIL_ADDRESSES = {"recipients", "sender", "email"}  # an @ in any other value may stand behind a password
+}  # for settings without a default
+MAIL_ADDRESSES = {"recipients", "sender", "email"}  # an @ in any other value may follow a password
 
 
 def cores() -> int:
-    """How many processors this process may use; a container's or a user's limit counts where the system tells it."""
+    """Return the number of CPUs that this process may use, within the CPU affinity if the system has it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_secret(path: Path, what: str, *, may_be_empty: bool = False) -> str:
-    """Return the one line of a file, for example a password that a container gets as a file. Errors name it `what`.
+    """Return the single line of a file with a secret, such as a password that a container gets as a file.
 
-    Raises Missing if there is no file, InvalidInput if this user may not read it or it is not one line, Unavailable
-    if the disk fails.
+    what: name of the file in errors. Raises Missing if the file does not exist, InvalidInput if this user may not read
+    it or it is not one line, Unavailable if the disk fails.
     """
     try:
         line = path.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
         raise cannot_read(path, error, what) from error
-    except UnicodeDecodeError:  # it carries the secret
+    except UnicodeDecodeError:  # it contains the secret
         raise InvalidInput(f"{what} {path} is not UTF-8 text; write the file again.") from None
     if not line.strip() and not may_be_empty:
         raise InvalidInput(f"{what} {path} is empty; write one line into it.")
@@ -66,22 +66,22 @@ def read_secret(path: Path, what: str, *, may_be_empty: bool = False) -> str:
     return line
 
 
-# --- rules for one value; each raises ValueError with what to write instead --------------------------------------
+# --- rules for one value; each raises ValueError with a hint -----------------------------------------------------
 
-# In a URL's user, password and database, every character that would end them is percent-encoded.
+# User, password and database of a URL: delimiters must be percent-encoded.
 _PART = r"(?:[^\s@:/?#%\[\]]|%[0-9A-Fa-f]{2})+"
-# A mail server also decodes them, so the bytes must be text.
+# User and password of a mail server are also decoded to text, so the bytes must be valid UTF-8.
 _MAIL_PART = r"(?:[^\s@:/?#%\[\]]|%[0-7][0-9A-Fa-f]|(?:%[89A-Fa-f][0-9A-Fa-f])+)+"
 _POSTGRES = re.compile(
     rf"postgresql://{_PART}:{_PART}@(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d+))?/{_PART}(?:\?[^#\s]*)?"
 )
 _S3 = r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[^\s$%?#\\]*)?"
-_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")  # the names of compose services may have a _
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")  # names of compose services may contain _
 _MAIL = r"[!-+\--?A-~]+@[!-+\--?A-~]+"  # without a comma, which separates addresses
 
 
 def _rule(accepts: Callable[[str], object], hint: str) -> AfterValidator:
-    """Return a rule for text. accepts: what counts as right. hint: what to write instead."""
+    """Return a rule for text. accepts: predicate of a valid value. hint: the error, which says what to write."""
 
     def check(value: str) -> str:
         if not accepts(value):
@@ -92,7 +92,7 @@ def _rule(accepts: Callable[[str], object], hint: str) -> AfterValidator:
 
 
 def _number(accepts: Callable[[str], object], hint: str) -> BeforeValidator:
-    """Return a rule for the text of a whole number. pydantic alone would also take 1.0, 1_000 and blanks."""
+    """Return a rule for the text of an integer. Without it, pydantic also accepts 1.0, 1_000 and blanks."""
 
     def check(value: object) -> int:
         if not accepts(str(value)):
@@ -111,7 +111,7 @@ def _is_port(value: str) -> bool:
 
 
 def _bare(host: str) -> str:
-    """Without the brackets in which an IPv6 address stands wherever a port may follow."""
+    """Return the host without the brackets around an IPv6 address."""
     return host[1:-1] if host.startswith("[") and host.endswith("]") else host
 
 
@@ -138,18 +138,18 @@ def _is_network(value: str) -> bool:
 
 
 def _is_url(value: str, *schemes: str) -> bool:
-    """Return whether it is a URL of one of the schemes with a host and, if any, a valid port, and without a user."""
+    """Return True for a URL with one of the schemes, a valid host, a valid or no port, and no user."""
     try:
         parts = urlsplit(value)
-        is_port_right = parts.port != 0
+        is_port_valid = parts.port != 0
     except ValueError:
         return False
-    has_place = parts.scheme in schemes and _is_host(parts.netloc.removesuffix(f":{parts.port}"))
-    return value.isascii() and is_port_right and has_place and not re.search(r"\s", value)
+    has_host = parts.scheme in schemes and _is_host(parts.netloc.removesuffix(f":{parts.port}"))
+    return value.isascii() and is_port_valid and has_host and not re.search(r"\s", value)
 
 
 def _is_web(value: str) -> bool:
-    """Return whether a path can be appended to the URL: a query or a fragment would end it."""
+    """Return True for a URL to which a path can be appended, so without query and fragment."""
     return not re.search("[?#]", value) and _is_url(value, "http", "https")
 
 
@@ -160,46 +160,46 @@ def _is_webhook(value: str) -> bool:
 def _is_mail_server(value: str) -> bool:
     scheme, _, rest = value.partition("://")
     login, _, place = rest.rpartition("@")
-    is_login_right = not login or re.fullmatch(rf"{_MAIL_PART}:{_MAIL_PART}", login) is not None
-    is_place_right = not re.search("[/?#]", place.removesuffix("/")) and _is_url(f"{scheme}://{place}", "smtp", "smtps")
-    return is_login_right and is_place_right
+    is_login_valid = not login or re.fullmatch(rf"{_MAIL_PART}:{_MAIL_PART}", login) is not None
+    is_place_valid = not re.search("[/?#]", place.removesuffix("/")) and _is_url(f"{scheme}://{place}", "smtp", "smtps")
+    return is_login_valid and is_place_valid
 
 
 def _is_postgres(value: str) -> bool:
-    found = _POSTGRES.fullmatch(value)
-    return found is not None and (found["port"] is None or _is_port(found["port"]))
+    match = _POSTGRES.fullmatch(value)
+    return match is not None and (match["port"] is None or _is_port(match["port"]))
 
 
 def _is_kaggle_token(value: str) -> bool:
     if re.fullmatch(r"[\w.~+/=-]+", value):
         return True
     try:
-        found = json.loads(value)
+        token = json.loads(value)
     except ValueError:
         return False
-    return isinstance(found, dict) and {"username", "key"} <= found.keys()
+    return isinstance(token, dict) and {"username", "key"} <= token.keys()
 
 
 def _addresses(value: object) -> object:
     """Split the text at commas."""
     if not isinstance(value, str):
         return value
-    found = tuple(address.strip() for address in value.split(",") if address.strip())
-    if not found or not all(re.fullmatch(_MAIL, address) for address in found):
+    addresses = tuple(address.strip() for address in value.split(",") if address.strip())
+    if not addresses or not all(re.fullmatch(_MAIL, address) for address in addresses):
         raise ValueError("write e-mail addresses, separated by commas")
-    return found
+    return addresses
 
 
 def _object(value: object) -> object:
-    """Read the text as a JSON object."""
+    """Parse the text as a JSON object."""
     hint = 'write a JSON object in single quotes, such as {"region_name": "eu-central-1"}'
     try:
-        found = json.loads(value) if isinstance(value, str) else value
+        parsed = json.loads(value) if isinstance(value, str) else value
     except ValueError:
         raise ValueError(hint) from None
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise ValueError(hint)
-    return found
+    return parsed
 
 
 _POSTGRES_HINT = (
@@ -266,7 +266,7 @@ Year = Annotated[int, _number(_matches("(?:19|20)[0-9]{2}|2100"), "write a year 
 
 
 def variable(name: str, help: str = "", *, is_secret: bool = False, default: Any = None) -> Any:  # noqa: A002
-    """Declare a variable. help: its comment in .env.example, empty if the comment of the variable before says it."""
+    """Declare a variable. help: its comment in .env.example; empty if the previous variable's comment covers it."""
     return Field(default, validation_alias=name, description=help, repr=not is_secret)
 
 
@@ -276,12 +276,12 @@ def variable_of(field: FieldInfo) -> str:
 
 
 def is_secret(field: FieldInfo) -> bool:
-    """Return whether the value must appear in no message, log or representation."""
+    """Return True if the value must not appear in messages, logs or representations."""
     return not field.repr
 
 
 class _Variables(EnvSettingsSource):
-    """The variables of the environment. A secret NAME without a value is the path that NAME_FILE gives."""
+    """Read the environment variables. If a secret NAME has no value, use the path in NAME_FILE."""
 
     @override
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | Path | None, str, bool]:
@@ -292,15 +292,15 @@ class _Variables(EnvSettingsSource):
 
 
 class _Model(BaseSettings):
-    """Common to all parts. The constructor takes values by attribute and reads no environment."""
+    """Base class of the models. The constructor takes values by attribute and does not read the environment."""
 
     model_config = SettingsConfigDict(
         frozen=True,
         extra="forbid",
         case_sensitive=True,
         env_ignore_empty=True,
-        enable_decoding=False,  # the rules read lists and objects
-        hide_input_in_errors=True,  # pydantic repeats a value in its errors otherwise, also a secret one
+        enable_decoding=False,  # our rules parse lists and objects
+        hide_input_in_errors=True,  # otherwise pydantic's errors contain the values, including secrets
         validate_by_name=True,
         validate_by_alias=True,
     )
@@ -312,10 +312,10 @@ class _Model(BaseSettings):
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None, **given: str | None) -> Self:
-        """Read the variables, an empty one as an absent one. given: values by attribute, which win unless None.
+        """Read the variables; an empty variable counts as absent. given: overrides by attribute; None is ignored.
 
-        A variable without a default may be missing if it is among `given`. Raises InvalidInput with all faults, each
-        with the variable, its value unless that may be secret, and what to write.
+        A required variable may be absent if it is a key of `given`, even with None. Raises InvalidInput with all
+        faults: the variable, its value unless it may be secret, and what to write.
         """
         source = _Variables(cls)
         if environ is not None:
@@ -329,24 +329,24 @@ class _Model(BaseSettings):
             faults = list(cls._faults(error, values))
         else:
             faults = list(settings.contradictions())
-        if faults:  # not in `except`, whose error would become the context of this one
+        if faults:  # outside `except`, so that pydantic's error does not become the context
             raise InvalidInput(" ".join(faults))
         return settings
 
     def contradictions(self) -> Iterator[str]:
-        """Yield a sentence for each value that does not go with another."""
+        """Yield a sentence for each pair of conflicting values."""
         yield from ()
 
     def replace(self, **changes: Any) -> Self:
-        """Return a copy with these values, which must fit their rules."""
+        """Return a validated copy with these values."""
         return type(self)(**{**dict(self), **changes})
 
     @field_validator("*", mode="before")
     @classmethod
     def _read_text(cls, value: object, info: ValidationInfo) -> object:
-        """Refuse control characters, and replace the path of a secret by the line of its file.
+        """Refuse control characters, and replace the path of a secret's file with the file's line.
 
-        An empty file counts as absent where the secret may be absent, so that `setup` can always hand out every file.
+        An empty file counts as absent if the secret is optional, so that `setup` can always mount every file.
         """
         field = cls.model_fields[str(info.field_name)]
         if isinstance(value, Path) and is_secret(field):
@@ -377,7 +377,7 @@ class _Model(BaseSettings):
 
 
 class Settings(_Model):
-    """What the steps of a run need: lake, warehouse, downloads. For the AWS variables None leaves the choice to boto3.
+    """Settings of a run's steps: lake, warehouse, downloads. With None for an AWS variable, boto3 chooses the value.
 
     boto3 also reads AWS_PROFILE, AWS_SHARED_CREDENTIALS_FILE, AWS_CONFIG_FILE and AWS_CA_BUNDLE, ~/.aws, and the role
     of the machine.
@@ -425,7 +425,7 @@ class Settings(_Model):
     @classmethod
     @override
     def from_environment(cls, environ: Mapping[str, str] | None = None, **given: str | None) -> Self:
-        """As in the base. Keys, secret and token belong together: those of the environment never join a given key."""
+        """Extend the base method: if `given` has an access key, ignore all AWS credentials of the environment."""
         if given.get("aws_access_key_id"):
             own = CREDENTIALS.values()
             variables = os.environ if environ is None else environ
@@ -434,7 +434,7 @@ class Settings(_Model):
 
 
 class AlertSettings(_Model):
-    """Where notifications are sent. None are sent without a recipient and without a webhook."""
+    """Recipients of notifications. Without a recipient and a webhook, no notification is sent."""
 
     recipients: Addresses = variable(
         "DELAYWATCH_ALERT_EMAIL",
@@ -456,7 +456,7 @@ class AlertSettings(_Model):
 
     @property
     def is_configured(self) -> bool:
-        """Whether a recipient or a webhook is set."""
+        """Return True if a recipient or a webhook is set."""
         return bool(self.recipients or self.webhook)
 
     @override
@@ -466,9 +466,9 @@ class AlertSettings(_Model):
 
 
 class WatchSettings(_Model):
-    """What `health` checks besides lake and warehouse, and what `sweep` may delete. None: not checked, or kept.
+    """Settings of `health` (besides lake and warehouse) and of `sweep`. None: do not check, or keep everything.
 
-    log_folder: Airflow's logs of tasks. backup_record: JSON file about the last backups (stack/backup.sh).
+    log_folder: Airflow's task logs. backup_record: JSON file about the last backups (stack/backup.sh).
     """
 
     certificate: Path | None = variable("DELAYWATCH_CERTIFICATE")
@@ -495,12 +495,12 @@ class WatchSettings(_Model):
 
     @property
     def removes_anything(self) -> bool:
-        """Whether `sweep` may delete anything."""
+        """Return True if `sweep` may delete anything."""
         return bool(self.keep_logs_days or self.keep_plots_years or self.keep_silver_years)
 
 
 class EnvFile(Settings, AlertSettings, WatchSettings):
-    """All variables of `.env`, which Compose reads too: the lake must be in S3, the warehouse a whole URL."""
+    """All variables of `.env`. Compose reads it too, so the lake must be in S3 and the warehouse a complete URL."""
 
     admin_password: Password | None = variable(
         "DELAYWATCH_ADMIN_PASSWORD",

@@ -1,1 +1,1 @@
-"""`python -m utils`: the commands. They call `pipeline`; typer and rich appear nowhere else."""
+"""The commands of `python -m utils`. They call `pipeline`. Only this package imports typer and rich."""

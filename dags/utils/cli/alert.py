@@ -1,4 +1,4 @@
-"""`python -m utils alert`: a test message, and a preview of the message of a year."""
+"""`python -m utils alert`: send a test message, or preview the message of a year."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ def alert(
 
     if everything and not year:
         raise InvalidInput("--everything is about a year; name it with --year.")
-    for one in years_of(year or []):
-        message = notifications.preview(settings_of(lake, needs_warehouse=False), one, everything=everything)
-        say(
-            f"{message.subject}\n\n{message.text}" if message else f"Nothing of {one} is new; nobody would be notified."
-        )
+    for single_year in years_of(year or []):
+        message = notifications.preview(settings_of(lake, needs_warehouse=False), single_year, everything=everything)
+        if message:
+            say(f"{message.subject}\n\n{message.text}")
+        else:
+            say(f"Nothing of {single_year} is new; nobody would be notified.")
     if year:
         return
     alerts = AlertSettings.from_environment()

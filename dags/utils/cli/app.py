@@ -1,4 +1,4 @@
-"""The command line `python -m utils`: its commands by name, its help, and what an error becomes."""
+"""The command line `python -m utils`: its commands, its help, and its handling of errors."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ for command in COMMANDS:
 
 
 def main() -> None:
-    """Run the command line. An error becomes its message on standard error and exit code 1."""
+    """Run the command line. On a DelaywatchError, print its message to standard error and exit with code 1."""
     try:
         app()
     except DelaywatchError as error:

@@ -1,4 +1,4 @@
-"""`python -m utils bronze`: show or put the year's CSV, from a file or from standard input."""
+"""`python -m utils bronze`: show the year's CSV, or put one into bronze from a file or from standard input."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from utils.settings import Settings
 STANDARD_INPUT = Path("-")
 FromOption = Annotated[
     Path | None,
-    # readable=False: without it, click answers a closed file with its usage and exit code 2.
+    # readable=False: otherwise click reports an unreadable file with its usage and exit code 2.
     typer.Option(
         "--from",
         readable=False,
@@ -62,13 +62,19 @@ def bronze(
         for_years(_show, year, settings)
         return
 
-    def put(settings: Settings, one: int, bars: Progress) -> None:
+    def put(settings: Settings, single_year: int, bars: Progress) -> None:
         from utils.sources.bronze import put_bronze
 
-        with _file_of(csv, settings, one, size) as path, megabytes(bars, f"{one} check, MB") as show:
+        with _file_of(csv, settings, single_year, size) as path, megabytes(bars, f"{single_year} check, MB") as show:
             shown_as = path.name if csv == STANDARD_INPUT else None
             key = put_bronze(
-                settings, one, path, replace=replace, allow_fewer=fewer_flights, shown_as=shown_as, progress=show
+                settings,
+                single_year,
+                path,
+                replace=replace,
+                allow_fewer=fewer_flights,
+                shown_as=shown_as,
+                progress=show,
             )
         say(key)
 
@@ -76,7 +82,7 @@ def bronze(
 
 
 def _check_options(years: list[str], csv: Path | None, replace: bool, fewer_flights: bool, size: int | None) -> None:
-    """Raise InvalidInput if options do not go together."""
+    """Raise InvalidInput for conflicting options."""
     if csv is None and (replace or size or fewer_flights):
         raise InvalidInput("--replace, --fewer-flights and --bytes go with --from; give the file too.")
     if csv and len(years_of(years)) > 1:
@@ -97,9 +103,9 @@ def _show(settings: Settings, year: int, _: Progress) -> None:
 
 @contextmanager
 def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iterator[Path]:
-    """Yield the file, or a temporary copy of standard input that is named after its format.
+    """Yield the file, or a temporary copy of standard input with the suffix of its format.
 
-    Raises InvalidInput when standard input is a terminal, or may have ended early.
+    Raises InvalidInput if standard input is closed or a terminal, or may be incomplete.
     """
     from utils.sources.bronze import check_csv
     from utils.storage.folder import folder_errors
@@ -115,14 +121,14 @@ def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iter
         with folder_errors(settings.scratch, "copying standard input", "DELAYWATCH_SCRATCH"):
             settings.scratch.mkdir(parents=True, exist_ok=True)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="delaywatch-", dir=settings.scratch)))
-            path, found, is_cut = _copy_standard_input(folder)
-        if size and found != size:
+            path, copied_bytes, is_cut = _copy_standard_input(folder)
+        if size and copied_bytes != size:
             raise InvalidInput(
-                f"Standard input has {found:,} bytes, but --bytes is {size:,}; "
+                f"Standard input has {copied_bytes:,} bytes, but --bytes is {size:,}; "
                 "send the whole file again, with the size of that file."
             )
         if is_cut and not size:
-            check_csv(path, year, path.name)  # raises if the input is not a CSV at all
+            check_csv(path, year, path.name)  # raises if the input is not a CSV
             raise InvalidInput(
                 "Standard input ends in the middle of a line, so it may have been cut; send the whole file again, or "
                 "add a line end to its last line."
@@ -131,7 +137,7 @@ def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iter
 
 
 def _copy_standard_input(folder: Path) -> tuple[Path, int, bool]:
-    """Return the copy, its size in bytes, and whether it is plain text that does not end with a line end."""
+    """Return the copy, its size in bytes, and True if it is plain text without a line end at its end."""
     path = folder / "standard-input.csv"
     with path.open("wb+") as file:
         shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)

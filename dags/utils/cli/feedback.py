@@ -1,4 +1,4 @@
-"""`python -m utils feedback`: what a person says of an airport-day, given, withdrawn and listed.
+"""`python -m utils feedback`: give, withdraw and list feedback on airport-days.
 
 `warehouse/feedback.py` stores it; `analysis/exclusions.py` applies it to the detectors.
 """
@@ -83,13 +83,13 @@ def feedback(
 def _give(handler: DBHandler, airport: str, day: date, opinion: str, note: str, author: str) -> None:
     before = _opinion(handler, airport, day)
     is_new = handler.give_feedback(airport, day, opinion, note, author)
-    (now,) = _of_day(handler.judged_feedback(day.year), airport, day).to_dict("records")
-    say(f"{airport} {day}: {opinion}{'' if is_new else ', as before'} (the published verdict: {_verdict(now)}).")
+    (judged,) = _of_day(handler.judged_feedback(day.year), airport, day).to_dict("records")
+    say(f"{airport} {day}: {opinion}{'' if is_new else ', as before'} (the published verdict: {_verdict(judged)}).")
     if "expected" in {opinion, before} and opinion != before:
         _say_what_next(airport, day)
-    elif opinion == "right" and not now["severity"]:
+    elif opinion == "right" and not judged["severity"]:
         say("The day is not flagged, so this counts as an abnormal day that was missed.")
-    elif opinion == "wrong" and not now["severity"]:
+    elif opinion == "wrong" and not judged["severity"]:
         say("The day is not flagged, so this counts only against the detectors that flag it.")
 
 
@@ -105,25 +105,28 @@ def _withdraw(handler: DBHandler, airport: str, day: date) -> None:
 
 
 def _list(handler: DBHandler, years: list[int] | None) -> None:
-    found, counts = handler.judged_feedback(), handler.detector_feedback()
+    judged, counts = handler.judged_feedback(), handler.detector_feedback()
     if years is not None:
-        found, counts = found[found["fl_date"].dt.year.isin(years)], counts[counts["year"].isin(years)]
-    if found.empty:
+        judged, counts = judged[judged["fl_date"].dt.year.isin(years)], counts[counts["year"].isin(years)]
+    if judged.empty:
         say(f"No feedback{' on days of these years' if years else ''} yet.")
         return
     table = Table("airport", "day", "opinion", "published verdict", "by", "on", "note")
-    table.columns[1].no_wrap, table.columns[1].min_width = True, len("2013-02-08")  # --withdraw needs it whole
-    for row in found.to_dict("records"):
-        said = (row["opinion"], _verdict(row), row["author"], f"{row['given_at']:%Y-%m-%d}", row["note"])
-        # as they are: a note may hold what rich takes for a colour; SQL may have put in what a terminal obeys
-        table.add_row(*(Text(printable(cell)) for cell in (row["origin"], f"{row['fl_date']:%Y-%m-%d}", *said)))
+    table.columns[1].no_wrap, table.columns[1].min_width = True, len("2013-02-08")  # users copy it for --withdraw
+    for row in judged.to_dict("records"):
+        cells = (
+            *(row["origin"], f"{row['fl_date']:%Y-%m-%d}", row["opinion"], _verdict(row)),
+            *(row["author"], f"{row['given_at']:%Y-%m-%d}", row["note"]),
+        )
+        # A note may contain rich's markup, and rows that were inserted with SQL may contain control characters.
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     show(table)
     if not counts.empty:
         show(_precision(counts))
 
 
 def _precision(counts: pd.DataFrame) -> Table:
-    """How often each detector was right by what was said, all years together."""
+    """Return a table of each detector's precision by feedback, over all given years."""
     table = Table(
         *("detector", "right", "wrong", "precision", "expected", "missed"),
         caption="flagged days by what was said of them; missed: called right and not flagged",
@@ -135,7 +138,7 @@ def _precision(counts: pd.DataFrame) -> Table:
 
 
 def _verdict(row: Mapping[Hashable, Any]) -> str:
-    """What the published detector says of the day now."""
+    """Return the published detector's current verdict on the day, for the table."""
     from utils import schemas
 
     if not row["is_there"]:
@@ -146,12 +149,12 @@ def _verdict(row: Mapping[Hashable, Any]) -> str:
 
 
 def _opinion(handler: DBHandler, airport: str, day: date) -> str | None:
-    said = _of_day(handler.feedback(day.year), airport, day)
-    return None if said.empty else str(said["opinion"].iloc[0])
+    rows = _of_day(handler.feedback(day.year), airport, day)
+    return None if rows.empty else str(rows["opinion"].iloc[0])
 
 
-def _of_day(said: pd.DataFrame, airport: str, day: date) -> pd.DataFrame:
-    of_day: pd.DataFrame = said[(said["origin"] == airport) & (said["fl_date"].dt.date == day)]
+def _of_day(rows: pd.DataFrame, airport: str, day: date) -> pd.DataFrame:
+    of_day: pd.DataFrame = rows[(rows["origin"] == airport) & (rows["fl_date"].dt.date == day)]
     return of_day
 
 
@@ -169,7 +172,7 @@ def _day(text: str | None) -> date:
 def _login() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
+    except (KeyError, OSError):  # the user of a container may have no name
         raise InvalidInput("This machine does not know your name; give it with --author.") from None
 
 

@@ -1,4 +1,4 @@
-"""`python -m utils fetch`: years of flights from the Bureau or from Kaggle into bronze, with a progress bar."""
+"""`python -m utils fetch`: download years of flights from the Bureau or from Kaggle into bronze."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from utils.errors import InvalidInput
 
 
 class Source(StrEnum):
-    """Who publishes the flights."""
+    """The publisher of the flights."""
 
     BTS = "bts"
     KAGGLE = "kaggle"
@@ -36,7 +36,7 @@ SoFarOption = Annotated[
 ]
 FolderOption = Annotated[
     Path | None,
-    # readable=False: without it, click answers a closed folder with its usage and exit code 2.
+    # readable=False: otherwise click reports an unreadable folder with its usage and exit code 2.
     typer.Option(
         "--from",
         metavar="FOLDER",
@@ -72,15 +72,17 @@ def fetch(
         )
 
     settings = settings_of(lake, needs_warehouse=False)
-    for one in years_of(year):
+    for single_year in years_of(year):
         with _bar() as show:
-            key = into_bronze(settings, one, source.value, folder=folder, so_far=so_far, replace=replace, progress=show)
+            key = into_bronze(
+                settings, single_year, source.value, folder=folder, so_far=so_far, replace=replace, progress=show
+            )
         say(key)
 
 
 @contextmanager
 def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show a bar for the file that is being downloaded, with the log above it."""
+    """Show a progress bar for the current download, with the log above it."""
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn()
     with progress(*columns, TransferSpeedColumn(), TimeRemainingColumn()) as bars:
         bar = bars.add_task("", total=None)

@@ -1,4 +1,4 @@
-"""`python -m utils health`: one look at everything, once or for ever."""
+"""`python -m utils health`: run the health checks once, or serve their result."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def health(
 
     if serve:
         health_page.serve(serve, lambda: _now(lake, warehouse, year))
-    found = _now(lake, warehouse, year)
+    report = _now(lake, warehouse, year)
     if as_json:
-        say(json.dumps(found, indent=2, ensure_ascii=False))
+        say(json.dumps(report, indent=2, ensure_ascii=False))
     else:
-        for one in found["findings"]:
-            say(f"{'ok     ' if one['is_well'] else 'PROBLEM'}  {one['what']:<11}  {one['sentence']}")
-    if found["word"] != "ok":
+        for finding in report["findings"]:
+            say(f"{'ok     ' if finding['is_well'] else 'PROBLEM'}  {finding['what']:<11}  {finding['sentence']}")
+    if report["word"] != "ok":
         raise typer.Exit(1)
 
 
 def _now(lake: str | None, warehouse: str | None, year: int | None) -> dict[str, Any]:
-    """Return the report of this moment. The environment is read each time, because secrets may have changed."""
+    """Return a new report. Reads the environment each time, because secrets may have changed."""
     from utils.monitoring import health as checks
 
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""Options that several commands take, and the years and settings that they mean."""
+"""Options of several commands, and their conversion to years and settings."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from utils.storage.keys import check_year
 
 
 def years_of(asked: list[str]) -> list[int]:
-    """`["2009:2011", "2018"]` to [2009, 2010, 2011, 2018]. Raises InvalidInput for anything else."""
-    found: list[int] = []
+    """Parse `["2009:2011", "2018"]` as [2009, 2010, 2011, 2018]. Raises InvalidInput for invalid text."""
+    years: list[int] = []
     for part in (part.strip() for text in asked for part in text.split(",")):
         first, _, last = part.partition(":")
         if not re.fullmatch(r"[0-9]{1,9}(:[0-9]{1,9})?", part):
@@ -22,8 +22,8 @@ def years_of(asked: list[str]) -> list[int]:
         ends = [check_year(int(first)), check_year(int(last or first))]
         if ends[1] < ends[0]:
             raise InvalidInput(f"The range {part} runs backwards; write {last}:{first}.")
-        found += range(ends[0], ends[1] + 1)
-    return list(dict.fromkeys(found))
+        years += range(ends[0], ends[1] + 1)
+    return list(dict.fromkeys(years))
 
 
 def settings_of(
@@ -34,9 +34,9 @@ def settings_of(
     needs_lake: bool = True,
     needs_warehouse: bool = True,
 ) -> Settings:
-    """The settings of the environment, with what was given as an option before them.
+    """Return the settings of the environment, overridden by the command's options.
 
-    Raises DelaywatchError when what the command needs is in neither.
+    Raises DelaywatchError if a required setting is in neither.
     """
     given: dict[str, Any] = {"threads": str(threads) if threads else None}
     if lake or not needs_lake:
@@ -47,7 +47,7 @@ def settings_of(
 
 
 def _checked(asked: list[str] | None) -> list[str] | None:
-    """The years as they were typed, refused before anything else is looked at."""
+    """Validate the years before the command starts, and return them as typed."""
     years_of(asked or [])
     return asked
 

@@ -1,4 +1,4 @@
-"""What the commands print: lines, tables, errors, the log and progress bars."""
+"""Output of the commands: lines, tables, errors, the log and progress bars."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ err = Console(stderr=True)
 
 
 def say(line: str) -> None:
-    """Print one line of a result on standard output, without wrapping it."""
+    """Print one line to standard output, without wrapping it."""
     Console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def show(table: Table) -> None:
-    """Print a table on standard output, as wide as the terminal."""
+    """Print a table to standard output, as wide as the terminal."""
     Console().print(table)
 
 
 def complain(error: DelaywatchError) -> None:
-    """Print the message of an error on standard error."""
+    """Print the message of an error to standard error."""
     err.print(f"Error: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -42,13 +42,13 @@ def progress(*columns: ProgressColumn) -> Iterator[Progress]:
             handler, text = logging.StreamHandler(), "%(asctime)s %(levelname)-8s %(message)s"
         logging.basicConfig(level=logging.WARNING, format=text, datefmt="%X", handlers=[handler], force=True)
         logging.getLogger("utils").setLevel(logging.INFO)
-        logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of every retry; our error tells the outcome
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of every retry; our error reports the outcome
         yield bars
 
 
 @contextmanager
 def megabytes(bars: Progress, description: str) -> Iterator[Callable[[int, int], None]]:
-    """Add a bar in megabytes. Yields a function of the bytes that are done and of all bytes."""
+    """Add a bar in megabytes. Yields a function of the done and the total number of bytes."""
     task = bars.add_task(description, total=None)
     mb = 1e6
     yield lambda done, total: bars.update(task, completed=round(done / mb), total=round(total / mb))

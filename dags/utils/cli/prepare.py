@@ -1,4 +1,4 @@
-"""`python -m utils prepare`: create what must be there before the first year."""
+"""`python -m utils prepare`: create lake, tables, view and read-only login before the first year."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m utils status`: a table of what lake and warehouse have of every year."""
+"""`python -m utils status`: print the contents of lake and warehouse by year."""
 
 from __future__ import annotations
 
@@ -26,17 +26,19 @@ def status(year: OnlyYearOption = None, lake: LakeOption = None, warehouse: Ware
 
     settings = settings_of(lake, warehouse, needs_warehouse=False)
     wanted = years_of(year) if year else None
-    in_lake = {one["year"]: one for one in status.status(settings)}
+    in_lake = {row["year"]: row for row in status.status(settings)}
     rows = status.warehouse_rows(settings, in_lake) if settings.warehouse else {}
-    years = [one for one in sorted({*in_lake, *rows}) if wanted is None or one in wanted]
+    years = [single_year for single_year in sorted({*in_lake, *rows}) if wanted is None or single_year in wanted]
     if not years:
         raise Missing(
             f"{settings.lake} has nothing of {'these years' if wanted else 'any year'}; put a CSV into it with "
             "`python -m utils bronze --year YEAR --from FILE`."
         )
     table = Table(*COLUMNS, caption=CAPTION)
-    for one in years:
-        table.add_row(str(one), *_cells(in_lake.get(one), rows.get(one), inputs.detector_names(settings)))
+    for single_year in years:
+        table.add_row(
+            str(single_year), *_cells(in_lake.get(single_year), rows.get(single_year), inputs.detector_names(settings))
+        )
     show(table)
     if not settings.warehouse:
         say(
@@ -48,7 +50,7 @@ def status(year: OnlyYearOption = None, lake: LakeOption = None, warehouse: Ware
 def _cells(year: Mapping[str, Any] | None, warehouse_rows: int | None, detectors: Sequence[str]) -> list[str]:
     """Return the row of one year without its first cell.
 
-    year: None if the lake has nothing of it. detectors: those of detectors.yaml.
+    year: None if the year is not in the lake. detectors: names in detectors.yaml.
     """
     in_warehouse = NOTHING if warehouse_rows is None else f"{warehouse_rows:,}"
     if year is None:
@@ -57,7 +59,7 @@ def _cells(year: Mapping[str, Any] | None, warehouse_rows: int | None, detectors
     verdicts = str(len(year["detectors"]))
     states = dict.fromkeys(detectors if year["detectors"] else (), "missing") | year["detectors"]
     for state in ("stale", "unexplained", "missing"):
-        if names := [name for name, found in states.items() if found == state]:
+        if names := [name for name, detector_state in states.items() if detector_state == state]:
             verdicts += f", {state}: {', '.join(names)}"
     bronze = (year["bronze"] or NOTHING).removeprefix("01_bronze/")
     return [bronze, silver, gold, verdicts, in_warehouse, "yes" if year["has_page"] else NOTHING]

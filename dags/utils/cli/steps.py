@@ -1,6 +1,6 @@
-"""The steps of a run, each a command, and `run`, which is all of them. A step's docstring is the help of its command.
+"""The steps of a run as commands, and `run`, which runs all of them. A step's docstring is the help of its command.
 
-A module of `pipeline` is imported when its step begins: it loads pandas and more, which `--help` need not wait for.
+Each step imports its module of `pipeline` when it begins, so that `--help` does not load pandas.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Step = Callable[[Settings, int, Progress], None]
 
 
 def for_years(step: Step, asked: list[str], settings: Settings) -> None:
-    """Run the step for every year. A year that fails does not stop the others; the exit code is 1 then."""
+    """Run the step for every year. If a year fails, continue with the others and exit with code 1."""
     years = years_of(asked)
     failed = 0
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
@@ -40,7 +40,7 @@ def for_years(step: Step, asked: list[str], settings: Settings) -> None:
 
 
 def as_command(step: Step, needs_warehouse: bool) -> Callable[..., None]:
-    """Return the command that runs a step for every year; its name and help are those of the step."""
+    """Return a command that runs the step for every year, with the step's name and help."""
 
     def command(
         year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None, threads: ThreadsOption = None
@@ -62,13 +62,13 @@ def run(settings: Settings, year: int, bars: Progress) -> None:
     is_large = inputs.is_large(settings, year)
 
     def apart(step: Callable[..., None], *more: object) -> None:
-        """Run a step of a large year in a process of its own, so that the memory of the steps does not add up."""
+        """Run a step of a large year in a new process, so that the memory of the steps does not add up."""
         if is_large:
             in_new_process(_logged, step, settings, year, *more, what=f"ran the step {step.__name__} of {year}")
         else:
             step(settings, year, bars, *more)
 
-    with ThreadPoolExecutor(1) as beside:  # plots need the verdicts alone, and other processes draw them
+    with ThreadPoolExecutor(1) as beside:  # plots need only the verdicts, and other processes draw them
         plots = beside.submit(plot, settings, year, bars)
         apart(explain)
         apart(upsert)
@@ -78,7 +78,7 @@ def run(settings: Settings, year: int, bars: Progress) -> None:
 
 
 def _logged(step: Callable[..., None], settings: Settings, year: int, *more: object) -> None:
-    """Run a step in a process that has no log yet."""
+    """Run a step with a log, in a new process."""
     with progress() as bars:
         step(settings, year, bars, *more)
 

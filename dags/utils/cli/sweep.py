@@ -1,4 +1,4 @@
-"""`python -m utils sweep`: remove what is older than the settings keep."""
+"""`python -m utils sweep`: delete data that is older than the settings keep."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def sweep(
         return
     needs_lake = bool(watch.keep_plots_years or watch.keep_silver_years)
     settings = settings_of(lake, needs_lake=needs_lake, needs_warehouse=False)
-    found = retention.sweep(settings, watch, datetime.now(UTC), dry_run)
-    for one in found:
-        say(f"{'Kept' if one.why_not else 'Would go' if dry_run else 'Gone'}: {one}")
-    if not found:
+    sweepings = retention.sweep(settings, watch, datetime.now(UTC), dry_run)
+    for sweeping in sweepings:
+        say(f"{'Kept' if sweeping.why_not else 'Would go' if dry_run else 'Gone'}: {sweeping}")
+    if not sweepings:
         say("Nothing is old enough to go.")

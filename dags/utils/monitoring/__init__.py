@@ -1,1 +1,1 @@
-"""Health, messages about runs and their delivery, retention."""
+"""Health checks, notifications about runs, retention."""

@@ -1,7 +1,7 @@
-"""Delivery of messages: e-mail by SMTP, and a webhook that takes what Slack takes.
+"""Deliver messages by e-mail (SMTP) and to a webhook with Slack's format.
 
-The text of a message comes from `messages`. A failed delivery has a message that says why and never repeats a password
-or the path of a webhook, which is a password too. Why not apprise: infra-notes/decisions/0036.
+`messages` writes the texts. An error of a failed delivery says why, and never contains a password or the path of a
+webhook, which is secret too. Why not apprise: infra-notes/decisions/0036.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from utils.errors import DelaywatchError, InvalidInput, Unavailable
 from utils.monitoring.messages import Message
 from utils.settings import AlertSettings
 
-TIMEOUT_S = 8  # of one answer
-# Of all of them together. Airflow ends a task that is busy for more than 20 s after its success ([core]
-# task_success_overtime), and a server may answer a byte at a time.
+TIMEOUT_S = 8  # of one network operation
+# Of the whole delivery. Airflow ends a task that runs for more than 20 s after its success ([core]
+# task_success_overtime), and a slow server may send one byte at a time.
 DEADLINE_S = 12
 CERTIFICATE_EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL
 DEFAULT_PORTS = {"smtp": 587, "smtps": 465}
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-SLACK_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}  # all that Slack asks for
+SLACK_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}  # Slack requires only these
 
 
 def deliver(message: Message, alerts: AlertSettings, deadline_s: float = DEADLINE_S) -> dict[str, str | None]:
-    """Send the message to every channel that is configured, to all at once.
+    """Send the message to all configured channels at the same time.
 
-    Returns the fault of each as a sentence, None where there was none; empty when there is no channel. A channel that
-    is not done after `deadline_s` seconds counts as one that does not answer. Raises what nobody foresaw.
+    Returns the error message by channel, None for a channel that accepted the message; empty without channels. A
+    channel that is not done after `deadline_s` seconds counts as failed. Raises unexpected exceptions.
     """
     sends = _channels(message, alerts)
     faults: dict[str, str | None] = {
         name: f"The {name} did not take the message within {deadline_s:.0f} s; look at its server." for name in sends
     }
-    unforeseen: list[Exception] = []
+    unexpected: list[Exception] = []
 
     def send(name: str, call: Callable[[], None]) -> None:
         try:
@@ -57,34 +57,34 @@ def deliver(message: Message, alerts: AlertSettings, deadline_s: float = DEADLIN
         except DelaywatchError as error:
             faults[name] = str(error)
         except Exception as error:  # noqa: BLE001 - a thread's exception would be lost; it is raised below
-            unforeseen.append(error)
+            unexpected.append(error)
 
-    # Daemons: a server that hangs must not keep the process from its end.
-    threads = [threading.Thread(target=send, args=one, daemon=True) for one in sends.items()]
+    # Daemon threads, so that a server that hangs does not keep the process alive.
+    threads = [threading.Thread(target=send, args=channel, daemon=True) for channel in sends.items()]
     end = time.monotonic() + deadline_s
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
-    if unforeseen:
-        raise unforeseen[0]
+    if unexpected:
+        raise unexpected[0]
     return dict(faults)
 
 
 def _channels(message: Message, alerts: AlertSettings) -> Mapping[str, Callable[[], None]]:
-    found: dict[str, Callable[[], None]] = {}
+    channels: dict[str, Callable[[], None]] = {}
     if alerts.recipients:
-        found["e-mail"] = lambda: send_mail(message, alerts)
+        channels["e-mail"] = lambda: send_mail(message, alerts)
     if url := alerts.webhook:
-        found["webhook"] = lambda: post(message, url)
-    return found
+        channels["webhook"] = lambda: post(message, url)
+    return channels
 
 
 # --- e-mail -----------------------------------------------------------------------------------------------------------
 
 
 def send_mail(message: Message, alerts: AlertSettings) -> None:
-    """Hand the message to the mail server, for all recipients at once. Raises DelaywatchError when it refuses any."""
+    """Send one mail to all recipients. Raises DelaywatchError if the server refuses any of them."""
     server = urlsplit(alerts.smtp or "")
     login = unquote(server.username or "")
     sender = alerts.sender or (login if "@" in login else alerts.recipients[0])
@@ -92,7 +92,7 @@ def send_mail(message: Message, alerts: AlertSettings) -> None:
     mail["Subject"] = " ".join(message.subject.split())
     mail["From"], mail["To"] = sender, ", ".join(alerts.recipients)
     mail["Date"], mail["Message-ID"] = formatdate(), make_msgid(domain=sender.rpartition("@")[2])
-    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers, please
+    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: suppresses out-of-office replies
     mail.set_content(message.text)
     place = f"The mail server {server.hostname}:{server.port or DEFAULT_PORTS[server.scheme]}"
     try:
@@ -111,7 +111,7 @@ def send_mail(message: Message, alerts: AlertSettings) -> None:
 
 
 def _mail_fault(error: Exception, place: str, sender: str) -> DelaywatchError:
-    """Return the error for a message that the mail server did not take. place: begins a sentence."""
+    """Return the exception for a failed mail. place: the server, as the beginning of a sentence."""
     addresses = "correct DELAYWATCH_ALERT_FROM and DELAYWATCH_ALERT_EMAIL"
     if isinstance(error, smtplib.SMTPAuthenticationError):
         return InvalidInput(f"{place} refused the login; correct user and password in DELAYWATCH_SMTP.")
@@ -130,7 +130,7 @@ def _mail_fault(error: Exception, place: str, sender: str) -> DelaywatchError:
 
 
 def _connected(scheme: str, host: str, port: int) -> smtplib.SMTP:
-    """A connection that is encrypted when the scheme asks for it, and otherwise when the server can."""
+    """Return a connection: with TLS for smtps, else with STARTTLS if the server offers it."""
     context = ssl.create_default_context()
     if scheme == "smtps":
         return smtplib.SMTP_SSL(host, port, timeout=TIMEOUT_S, context=context)
@@ -150,7 +150,7 @@ def _connected(scheme: str, host: str, port: int) -> smtplib.SMTP:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirected POST would arrive elsewhere as a GET without its message."""
+    """Refuse redirects, because urllib would turn the POST into a GET without the message."""
 
     @override
     def redirect_request(self, *_: object, **__: object) -> None:
@@ -158,7 +158,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def post(message: Message, url: str) -> None:
-    """Post `{"text": ...}`, the subject in bold. Raises DelaywatchError for any answer but 2xx."""
+    """Post `{"text": ...}` with the subject in bold. Raises DelaywatchError for any status except 2xx."""
     body = json.dumps({"text": f"*{_escaped(message.subject)}*\n{_escaped(message.text)}"}).encode()
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "delaywatch"}
     request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - settings allow http
@@ -168,10 +168,10 @@ def post(message: Message, url: str) -> None:
         with urllib.request.build_opener(_NoRedirect).open(request, timeout=TIMEOUT_S):
             return
     except HTTPError as error:
-        said = ""
-        with error, suppress(OSError, http.client.HTTPException):  # the status says enough without its explanation
-            said = " ".join(error.read(200).decode(errors="replace").split())
-        answer = f"{place} answered {error.code}{f' ({said})' if said else ''}"
+        body_text = ""
+        with error, suppress(OSError, http.client.HTTPException):  # the status suffices without a body
+            body_text = " ".join(error.read(200).decode(errors="replace").split())
+        answer = f"{place} answered {error.code}{f' ({body_text})' if body_text else ''}"
         if error.code == HTTPStatus.TOO_MANY_REQUESTS or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Unavailable(f"{answer}; look at its server, and send the message again.") from error
         raise InvalidInput(f"{answer}; {correct}, or create it again there.") from error
@@ -187,12 +187,12 @@ def _escaped(text: str) -> str:
 
 
 def _why(error: BaseException) -> str:
-    """A few words on what went wrong with a connection."""
+    """Return a short reason for a failed connection."""
     if isinstance(error, URLError) and isinstance(error.reason, BaseException):
         return _why(error.reason)
     if isinstance(error, TimeoutError):
         return f"no answer within {TIMEOUT_S} s"
     if isinstance(error, smtplib.SMTPResponseException):
-        said = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
-        return f"{error.smtp_code} {' '.join(str(said).split())}"
+        text = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
+        return f"{error.smtp_code} {' '.join(str(text).split())}"
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

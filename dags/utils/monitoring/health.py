@@ -1,7 +1,7 @@
-"""Is all well? Bronze, last run, warehouse, disk, certificate and backup in one look.
+"""Health checks of bronze, last run, warehouse, disks, certificate and backup.
 
-Every check is one sentence; a fault of lake or warehouse is one too, and none ends the others. Nothing is repaired
-here, and how the word gets to a browser is `health_page`'s.
+Every check yields findings of one sentence. A fault of lake or warehouse becomes a finding and does not stop the other
+checks. Nothing is repaired. `health_page` serves the result over HTTP.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from utils.storage.lake import Lake
 from utils.warehouse.airflow import last_ended, under_way
 from utils.warehouse.years import WarehouseYear, finished_years
 
-PATIENCE = timedelta(days=180)  # the scheduled run waits for its file so long, see `flight_anomalies`
-LEAST_FREE_SHARE, LEAST_FREE_BYTES = 0.1, 2 << 30  # of a disk; a year of silver and gold is 0.4 GB
-LEAST_CERTIFICATE_DAYS = 14  # Let's Encrypt renews 30 days before the end
-MAX_BACKUP_AGE = timedelta(days=2)  # of a daily one; it tries again every hour
+PATIENCE = timedelta(days=180)  # timeout of the scheduled run's wait for its file, see `flight_anomalies`
+LEAST_FREE_SHARE, LEAST_FREE_BYTES = 0.1, 2 << 30  # of a disk; a year of silver and gold takes 0.4 GB
+LEAST_CERTIFICATE_DAYS = 14  # Let's Encrypt's renewal is due 30 days before the end
+MAX_BACKUP_AGE = timedelta(days=2)  # the backup runs daily and is retried hourly
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, whether it is well, and one sentence."""
+    """One result. what: the checked part. is_well: no problem. sentence: the details."""
 
     what: str
     is_well: bool
@@ -42,8 +42,8 @@ class Finding:
 
 
 def check(settings: Settings, watch: WatchSettings, now: datetime) -> list[Finding]:
-    """Look at everything that the settings name. now: with a timezone."""
-    looks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+    """Check every part that is configured. now: timezone-aware."""
+    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("bronze", lambda: _bronze(settings, watch, now.date())),
         ("run", lambda: _run(settings, watch)),
         ("warehouse", lambda: _warehouse(settings, watch)),
@@ -51,22 +51,26 @@ def check(settings: Settings, watch: WatchSettings, now: datetime) -> list[Findi
         ("certificate", lambda: _certificate(watch.certificate, now)),
         ("backup", lambda: _backup(watch.backup, watch.backup_record, now)),
     ]
-    found = []
-    for what, look in looks:
+    findings = []
+    for what, run_check in checks:
         try:
-            found += list(look())
+            findings += list(run_check())
         except DelaywatchError as error:
-            found.append(Finding(what, False, str(error)))
-    return found
+            findings.append(Finding(what, False, str(error)))
+    return findings
 
 
-def report(found: list[Finding], now: datetime) -> dict[str, Any]:
-    """The findings as values of JSON; `word` is ok or problem."""
-    word = "ok" if all(one.is_well for one in found) else "problem"
-    return {"word": word, "checked_at": now.isoformat(timespec="seconds"), "findings": [asdict(one) for one in found]}
+def report(findings: list[Finding], now: datetime) -> dict[str, Any]:
+    """Return `word` (ok or problem), `checked_at` and `findings` as JSON values."""
+    word = "ok" if all(finding.is_well for finding in findings) else "problem"
+    return {
+        "word": word,
+        "checked_at": now.isoformat(timespec="seconds"),
+        "findings": [asdict(finding) for finding in findings],
+    }
 
 
-# --- what is looked at ------------------------------------------------------------------------------------------------
+# --- checks -----------------------------------------------------------------------------------------------------------
 
 
 def _bronze(settings: Settings, watch: WatchSettings, today: date) -> Iterator[Finding]:
@@ -78,7 +82,7 @@ def _bronze(settings: Settings, watch: WatchSettings, today: date) -> Iterator[F
     if watch.expected_year is None and today < end:
         yield Finding("bronze", True, f"01_bronze/{year}.csv is not there yet; the run of {year} waits until {end}.")
         return
-    lake.bronze_key(year)  # says what is there instead
+    lake.bronze_key(year)  # raises Missing with the years in bronze
 
 
 def _run(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
@@ -117,7 +121,7 @@ def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
 
 
 def _behind(lake: Lake, year: int, finished: WarehouseYear | None) -> str | None:
-    """Return why the warehouse's year differs from the lake's: bronze file, rows or detector settings; else None."""
+    """Return how the warehouse's year differs from the lake's (bronze file, rows, detector settings), or None."""
     if finished is None or finished.sha256 is None:
         return "never finished"
     if finished.sha256 != lake.read_quality(year)["sha256"]:
@@ -128,16 +132,16 @@ def _behind(lake: Lake, year: int, finished: WarehouseYear | None) -> str | None
         count, params_hash = lake.rows_and_first(keys.anomalies_key(year, name), "params_hash")
         rows[f"anomalies of {name}"] = count
         hashes += [params_hash] if count else []
-    for what in sorted({*rows, *finished.rows}):
-        if rows.get(what, 0) != finished.rows.get(what, 0):
-            return f"{what}: {rows.get(what, 0):,} in gold, {finished.rows.get(what, 0):,} in the warehouse"
+    for table in sorted({*rows, *finished.rows}):
+        if rows.get(table, 0) != finished.rows.get(table, 0):
+            return f"{table}: {rows.get(table, 0):,} in gold, {finished.rows.get(table, 0):,} in the warehouse"
     if finished.params_hash != joint_hash(hashes):
         return "verdicts of other settings"
     return None
 
 
 def _disks(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
-    """Yield one finding for each disk that scratch space, logs or a lake in a folder are on."""
+    """Yield one finding per disk with scratch space, logs or a lake in a folder."""
     store = Lake(settings).store
     folders = {
         "DELAYWATCH_SCRATCH": settings.scratch,
@@ -149,8 +153,8 @@ def _disks(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
         if folder is None:
             continue
         try:
-            there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-            device, usage = there.stat().st_dev, shutil.disk_usage(there)
+            existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+            device, usage = existing.stat().st_dev, shutil.disk_usage(existing)
         except OSError as error:
             yield Finding(
                 "disk",
@@ -163,7 +167,7 @@ def _disks(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
             continue
         seen.add(device)
         share = usage.free / usage.total
-        free = f"{usage.free / 1e9:,.1f} GB ({share:.0%}) are free on the disk of {there}"
+        free = f"{usage.free / 1e9:,.1f} GB ({share:.0%}) are free on the disk of {existing}"
         if share < LEAST_FREE_SHARE or usage.free < LEAST_FREE_BYTES:
             yield Finding("disk", False, f"Only {free}; see `python -m utils sweep --dry-run`, or enlarge it.")
         else:
@@ -193,7 +197,7 @@ def _certificate(path: Path | None, now: datetime) -> Iterator[Finding]:
 
 
 def _backup(place: str | None, path: Path | None, now: datetime) -> Iterator[Finding]:
-    """Check the age of the newest copy in `place`, or of the newest backup on this host if there is no place."""
+    """Check the age of the newest copy in `place`, or of the newest backup on this host if `place` is None."""
     if path is None:
         return
     try:

@@ -1,7 +1,7 @@
-"""The health page: one word over HTTP for whoever asks, `ok` or `problem`, and nothing that outsiders should not know.
+"""The health page: serve `ok` or `problem` over HTTP, without internal details.
 
-Knows how to answer, not what is looked at. The look is taken beside the requests, so that nobody who asks often makes
-work; a word that has grown old is a problem too, as whoever looks has got stuck.
+The checks come from the caller. They run in the main thread and not per request, so that frequent requests cost
+nothing. An outdated result counts as `problem`, because the checks hang.
 """
 
 from __future__ import annotations
@@ -20,41 +20,41 @@ from utils.errors import DelaywatchError, InvalidInput
 
 log = logging.getLogger(__name__)
 
-EVERY_S = 60  # from the end of one look to the next
-STALE_S = 600  # a store that is gone is asked for minutes before it is given up
+EVERY_S = 60  # from the end of one check to the start of the next
+STALE_S = 600  # a check of an unreachable store takes minutes until its timeout
 
 Look = Callable[[], dict[str, Any]]  # health.report
 
 
 class Word:
-    """The last word, and when it was found."""
+    """The last result as one word, with its time."""
 
     def __init__(self, stale_s: float = STALE_S) -> None:
-        """Nothing is known yet, which is `starting`."""
+        """Start with the word `starting`."""
         self._lock = threading.Lock()
         self._stale_s, self._word, self._at = stale_s, "starting", time.monotonic()
 
     def __str__(self) -> str:
-        """`ok`, `problem` or `starting`."""
+        """Return `ok`, `problem` or `starting`."""
         with self._lock:
             is_old = time.monotonic() - self._at > self._stale_s
             return "problem" if is_old else self._word
 
     def look(self, look: Look) -> None:
-        """Take a look and keep its word; what is wrong goes to the log, when it is other than before."""
+        """Run the checks and store the word; log the problems if the word has changed."""
         try:
-            found = look()
+            report = look()
         except DelaywatchError as error:
-            found = {"word": "problem", "findings": [{"is_well": False, "sentence": str(error)}]}
+            report = {"word": "problem", "findings": [{"is_well": False, "sentence": str(error)}]}
         with self._lock:
-            before, self._word, self._at = self._word, found["word"], time.monotonic()
-        if before != found["word"]:
-            wrong = [one["sentence"] for one in found["findings"] if not one["is_well"]]
-            log.warning("%s", " ".join([f"Health is {found['word']}.", *wrong]))
+            before, self._word, self._at = self._word, report["word"], time.monotonic()
+        if before != report["word"]:
+            problems = [finding["sentence"] for finding in report["findings"] if not finding["is_well"]]
+            log.warning("%s", " ".join([f"Health is {report['word']}.", *problems]))
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers GET and HEAD of /health, without the version of any software."""
+    """Answer GET and HEAD of /health, without software versions in the headers."""
 
     server_version, sys_version = "delaywatch", ""
     timeout = 10  # seconds for one request
@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @override
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer what is no request of HTTP, or none that is known here, in words that repeat nothing of it."""
+        """Answer an invalid or unsupported request with a standard text that repeats no part of it."""
         super().send_error(code)
 
     def _answer(self, has_body: bool) -> None:
@@ -85,11 +85,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     @override
     def log_message(self, format: str, *args: Any) -> None:
-        """Who asks is in nginx's log."""
+        """Log nothing: nginx logs the requests."""
 
 
 def server(host: str, port: int, word: Word) -> ThreadingHTTPServer:
-    """A server of the word; the caller runs and closes it. Raises InvalidInput when it cannot listen."""
+    """Return a server of the word; the caller runs and closes it. Raises InvalidInput if it cannot listen."""
     handler = type("Handler", (_Handler,), {"word": word})
     try:
         return ThreadingHTTPServer((host, port), handler)
@@ -100,7 +100,7 @@ def server(host: str, port: int, word: Word) -> ThreadingHTTPServer:
 
 
 def serve(address: str, look: Look) -> NoReturn:
-    """Answer on `host:port` for ever, looking every minute. Raises InvalidInput for anything else."""
+    """Serve on `host:port` forever, and run the checks every minute. Raises InvalidInput for an invalid address."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or not 0 < int(port) < 1 << 16:
         raise InvalidInput(f"{address!r} is no address to listen on; write host:port, such as 127.0.0.1:8095.")

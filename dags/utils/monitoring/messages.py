@@ -1,6 +1,6 @@
-"""The messages about a run that has ended: of a finished year, and of a failure. Pure.
+"""Texts of the messages about a finished year and a failed run. Pure functions.
 
-`channels` sends them; `notifications` keeps the record of what was sent.
+`channels` sends them; `notifications` records what was sent.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from utils.schemas import SEVERITIES
 if TYPE_CHECKING:
     import pandas as pd
 
-SEVERE = len(SEVERITIES) - 1  # extreme: strong ones are many in every year, and are on the year page
-TOP = 10  # new severe events with a line of their own; the others are counted
+SEVERE = len(SEVERITIES) - 1  # extreme only: every year has many strong events, which the year page lists
+TOP = 10  # new severe events with their own line; the others are only counted
 MAX_LINE = 600  # characters: an exception may contain a whole file
 
-# What the messages of a year contained: {"warnings": [sentence, ...], "days": [["JFK", "2013-02-08"], ...]}. The days
-# are those of severe events; an event is known by its days, as settings or a corrected file may change its name.
+# Record of a year's messages: {"warnings": [sentence, ...], "days": [["JFK", "2013-02-08"], ...]}. `days` has the days
+# of severe events. Days identify an event, because settings or a corrected file may change its name.
 Notified = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Message:
-    """A subject of one line, and text of plain lines."""
+    """A message. subject: one line. text: plain text lines."""
 
     subject: str
     text: str
@@ -35,9 +35,10 @@ class Message:
 
 @dataclass(frozen=True)
 class Failure:
-    """The first step that failed in a run; others: how many failed besides.
+    """The first failed step of a run.
 
-    step: None when none did. sentence: what it said, None for a step that ended without a word. log: its address.
+    step: None if no step failed. sentence: its error, None if its process was killed. log: URL of its log. others:
+    number of other failed tasks.
     """
 
     run: str
@@ -51,12 +52,12 @@ class Failure:
 def year_message(
     year: int, events: pd.DataFrame, event_days: pd.DataFrame, warnings: list[str], before: Notified | None, where: str
 ) -> tuple[Message | None, dict[str, Any]]:
-    """Return the message of a finished year, and the record of all messages of the year once it was sent.
+    """Return the message of a finished year, or None, and the record of the year's messages after sending it.
 
-    events, event_days: rows of schemas.EVENTS and EVENT_DAYS; warnings: those of the quality report; before: the record
-    of earlier messages, None without any; where: a line with the place of the results. The first message of a year is
-    always sent. Later there is one only for severe events and warnings that none of them contained: an event is new
-    when no day of it at any airport was in a message.
+    events, event_days: rows of schemas.EVENTS and EVENT_DAYS. warnings: of the quality report. before: the record of
+    earlier messages, None if there are none. where: a line with the location of the results. The first message of a
+    year is always sent, later ones only for new severe events and new warnings. An event is new if no earlier message
+    contained any of its airport-days.
     """
     severe = events[events["severity"] >= SEVERE]
     days = event_days[event_days["event_id"].isin(severe["event_id"])]
@@ -87,7 +88,7 @@ def year_message(
 
 
 def _event_lines(events: pd.DataFrame) -> list[str]:
-    """One line for each of the largest events, and one for how many more there are."""
+    """Return one line for each of the largest events, and one with the number of further events."""
     lines = [
         f"- {row['name']}: {wording.count(row['scheduled'], 'flight')}, "
         f"{wording.cancelled(row['cancelled'], row['scheduled']) if row['scheduled'] else 'none scheduled'}"
@@ -97,14 +98,14 @@ def _event_lines(events: pd.DataFrame) -> list[str]:
 
 
 def failure_message(failure: Failure) -> Message:
-    """Return the message of a failed run: which step, what it said, where its log is."""
+    """Return the message of a failed run: the step, its error, and the URL of its log."""
     year = f" {failure.year}" if failure.year else ""
     if failure.step is None:
         return Message(f"Delaywatch{year}: the run failed", f"The run {failure.run} failed, none of its steps did.")
-    said = _clipped(failure.sentence) if failure.sentence else (
+    reason = _clipped(failure.sentence) if failure.sentence else (
         "It ended without a word: its process was killed, perhaps for lack of memory, or stopped by hand."
     )  # fmt: skip
-    lines = [f"The step {failure.step} of the run {failure.run} failed.", said]
+    lines = [f"The step {failure.step} of the run {failure.run} failed.", reason]
     lines += [f"{wording.count(failure.others, 'other task')} of it failed too."] if failure.others else []
     lines += ["", f"Log: {failure.log}"] if failure.log else []
     return Message(f"Delaywatch{year}: {failure.step} failed", "\n".join(lines))

@@ -1,6 +1,6 @@
-"""Notifications about runs: read the findings of a year, send the message, remember what it said.
+"""Notifications about runs: read the findings of a year, send the message, record its contents.
 
-Joins the lake with `messages` and `channels`. `dags/orchestration/notifiers.py` calls it when a run has ended.
+Connects the lake with `messages` and `channels`. `dags/orchestration/notifiers.py` calls it when a run ends.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 
 
 def notify_year(settings: Settings, alerts: AlertSettings, year: int, where: str) -> None:
-    """Send what is new in the year's findings and remember it, once any channel took it; logs a fault in a sentence.
+    """Send the new findings of the year; record them if any channel accepted the message. Logs failed deliveries.
 
-    where: a line that says where the results are. Does nothing if nobody is configured or nothing is new. Raises
+    where: a line with the location of the results. Does nothing if no channel is configured or nothing is new. Raises
     DelaywatchError if the findings cannot be read or the record cannot be written.
     """
     if not alerts.is_configured:
@@ -36,25 +36,25 @@ def notify_year(settings: Settings, alerts: AlertSettings, year: int, where: str
 
 
 def notify_failure(alerts: AlertSettings, failure: Failure) -> None:
-    """Send the message of a failed run; logs a fault in a sentence. Does nothing if nobody is configured."""
+    """Send the message of a failed run; log failed deliveries. Does nothing if no channel is configured."""
     if alerts.is_configured:
         _send(messages.failure_message(failure), alerts)
 
 
 def preview(settings: Settings, year: int, *, everything: bool) -> Message | None:
-    """Return the message that a run of the year would send now, None without news. everything: as if none was sent."""
+    """Return the message that a run of the year would send now, or None. everything: ignore earlier messages."""
     lake = Lake(settings)
     return _findings(lake, year, None if everything else _notified(lake, year), f"Lake: {lake.uri}")[0]
 
 
 def send_test(alerts: AlertSettings) -> dict[str, str | None]:
-    """Send a test message. Returns the fault of each channel by its name, None for a channel that took it."""
+    """Send a test message. Returns the error message by channel, None for a channel that accepted it."""
     text = "This is a test. Failed runs and the findings of finished years will be sent here."
     return deliver(Message("Delaywatch: a test", text), alerts)
 
 
 def _send(message: Message, alerts: AlertSettings) -> bool:
-    """Return whether any channel took it."""
+    """Send and log the result. Return True if any channel accepted the message."""
     faults = deliver(message, alerts)
     for name, fault in faults.items():
         if fault:

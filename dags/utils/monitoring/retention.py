@@ -1,7 +1,8 @@
-"""Retention: which logs, pictures and flights in silver are old enough to go, and their removal.
+"""Retention: find and delete old logs, plots and silver flights.
 
-Nothing goes unless a setting asks for it. Bronze, gold, the quality report and the rejected rows never go; what goes
-can be made again: silver from bronze, pictures and page from gold. Logs in a bucket are that bucket's to expire.
+Nothing is deleted unless a setting says so. Bronze, gold, the quality report and the rejected rows are always kept.
+Deleted data can be recreated: silver from bronze, plots and page from gold. For logs in a bucket, use the bucket's
+lifecycle rules.
 """
 
 from __future__ import annotations
@@ -28,62 +29,62 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sweepings:
-    """What is to go, or what had to stay and why, as one thing that a person would name."""
+    """One group of objects to delete, or to keep for the reason `why_not`."""
 
-    what: str  # pictures and page of 2009
+    what: str  # for example: pictures and page of 2009
     keys: list[str] = field(default_factory=list)  # in the lake
-    files: list[Path] = field(default_factory=list)  # of the log folder
+    files: list[Path] = field(default_factory=list)  # in the log folder
     why_not: str | None = None
 
     def __str__(self) -> str:
-        """One line for a person."""
+        """Return one line for messages."""
         if self.why_not:
             return f"{self.what}: stays, {self.why_not}"
         return f"{self.what}: {wording.count(len(self.keys) + len(self.files), 'file')}"
 
 
 def sweep(settings: Settings, watch: WatchSettings, now: datetime, is_dry_run: bool = False) -> list[Sweepings]:
-    """Remove what is older than the settings keep, or only find it; returns what went or had to stay.
+    """Delete data that is older than the settings keep. Return the deleted and the kept groups.
 
-    now: with a timezone. Years count by themselves: the newest ones stay, whatever today is. A year is not touched
-    while its silver is being written or a step of it is still to come. Raises DelaywatchError when something cannot go.
+    now: timezone-aware. is_dry_run: delete nothing. The newest years in the lake are kept, independent of `now`. A year
+    is kept while its silver is being written or its run is not finished. Raises DelaywatchError if a deletion fails.
     """
-    found = list(_logs(watch, now))
+    sweepings = list(_logs(watch, now))
     if watch.keep_plots_years or watch.keep_silver_years:
         lake = Lake(settings)
         for what, year, old in _old(lake, watch):
             with _held(lake, year) as why_not:
-                found.append(Sweepings(what, why_not=why_not) if why_not else Sweepings(what, old))
+                sweepings.append(Sweepings(what, why_not=why_not) if why_not else Sweepings(what, old))
                 if not is_dry_run and not why_not:
                     lake.store.delete(old)
     if not is_dry_run:
-        for one in found:
-            _remove(one.files, watch.log_folder)
-            log.info("%s", one)
-    return found
+        for sweeping in sweepings:
+            _remove(sweeping.files, watch.log_folder)
+            log.info("%s", sweeping)
+    return sweepings
 
 
 def _old(lake: Lake, watch: WatchSettings) -> Iterator[tuple[str, int, list[str]]]:
-    """Everything of the lake that is beyond what is kept: what it is, its year, its keys; oldest first."""
+    """Yield (description, year, keys) of everything in the lake that is older than the settings keep; oldest first."""
     plots, silver = {}, {}
     for year in lake.years():
         if pictures := lake.store.list(keys.plots_folder(year)):
             plots[year] = pictures
         if lake.has(keys.manifest_key(year)):
-            there = set(lake.store.list(keys.silver_folder(year)))
-            # The manifest and the sums stay: gold, verdicts and pages need no flights.
-            silver[year] = [key for key in lake.silver_parts(year) if key in there]
-    for kept, what, by_year in (
+            existing = set(lake.store.list(keys.silver_folder(year)))
+            # Keep the manifest and the sums: with them, gold, verdicts and pages need no flights.
+            silver[year] = [key for key in lake.silver_parts(year) if key in existing]
+    for kept, kind, by_year in (
         (watch.keep_plots_years, "pictures and page", plots),
         (watch.keep_silver_years, "flights in silver", silver),
     ):
         if kept:
-            yield from ((f"{what} of {year}", year, by_year[year]) for year in sorted(by_year)[:-kept] if by_year[year])
+            yield from ((f"{kind} of {year}", year, by_year[year]) for year in sorted(by_year)[:-kept] if by_year[year])
 
 
 @contextmanager
 def _held(lake: Lake, year: int) -> Iterator[str | None]:
-    """Keep everybody from writing the year's silver; why nothing of the year may go comes out, None when it may."""
+    """Lock the year's silver. Yield why nothing of the year may be deleted, or None."""
     try:
         with lake.staging(year):
             yield _why_not(lake, year)
@@ -92,7 +93,7 @@ def _held(lake: Lake, year: int) -> Iterator[str | None]:
 
 
 def _why_not(lake: Lake, year: int) -> str | None:
-    """Why the year's silver and pictures must stay: they could not be made again, or a step still needs them."""
+    """Return why the year's silver and plots must be kept (not recreatable, or a step needs them), or None."""
     if year not in lake.bronze_years():
         return "its bronze is not there, so it could not be made again"
     states = {table.state for table in gold_of(lake, year, PUBLISHED).needed}
@@ -107,7 +108,7 @@ def _why_not(lake: Lake, year: int) -> str | None:
 
 
 def _logs(watch: WatchSettings, now: datetime) -> Iterator[Sweepings]:
-    """The files of the log folder that nobody has written to for too long; links are not followed and stay."""
+    """Yield the log files that were last written before the limit. Links are not followed and not deleted."""
     if not watch.keep_logs_days:
         return
     if watch.log_folder is None:
@@ -117,11 +118,11 @@ def _logs(watch: WatchSettings, now: datetime) -> Iterator[Sweepings]:
     try:
         for at, _, names in os.walk(watch.log_folder, onerror=_fail):
             for path in (Path(at, name) for name in names):
-                found = path.lstat()
-                if stat.S_ISREG(found.st_mode) and found.st_mtime < oldest:
+                status = path.lstat()
+                if stat.S_ISREG(status.st_mode) and status.st_mtime < oldest:
                     files.append(path)
     except FileNotFoundError:
-        files = [path for path in files if path.exists()]  # Airflow moves its logs too
+        files = [path for path in files if path.exists()]  # Airflow moved or deleted a log
     except OSError as error:
         raise _cannot(error, watch.log_folder) from error
     if files:
@@ -129,7 +130,7 @@ def _logs(watch: WatchSettings, now: datetime) -> Iterator[Sweepings]:
 
 
 def _remove(files: list[Path], folder: Path | None) -> None:
-    """Remove the files, and the folders that are empty then."""
+    """Delete the files, and the folders that become empty."""
     try:
         for path in files:
             path.unlink(missing_ok=True)

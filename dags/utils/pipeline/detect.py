@@ -1,4 +1,4 @@
-"""Verdicts of the detectors on gold, and why the days are abnormal that the published one flags."""
+"""Write the detectors' verdicts on gold, and explain the flagged days of the published detector."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ log = logging.getLogger(__name__)
 def write_anomalies(settings: Settings, year: int, detector: str) -> str:
     """Replace one detector's verdicts on every airport and day of the year.
 
-    Known incidents of incidents.yaml are scored but not used for fitting. If there is a warehouse, the same holds for
-    days with the feedback `expected`, within their airport.
+    Incidents of incidents.yaml are scored but not used for fitting. With a warehouse, days with the feedback `expected`
+    are also scored but not used for fitting their airport.
     """
     inputs.detector_names(settings, [detector])
     judged = _days_to_judge(settings, year)
@@ -51,14 +51,14 @@ def write_all_anomalies(
     processes = min(settings.threads, len(names)) if len(judged.days) >= inputs.MIN_LARGE_ROWS else 1
     verdicts = in_processes(detectors.run, calls, processes, f"ran a detector on {year}")
     written = []
-    for name, found in zip(names, verdicts, strict=True):
-        written.append(_write_verdicts(settings, year, name, judged, found))
+    for name, table in zip(names, verdicts, strict=True):
+        written.append(_write_verdicts(settings, year, name, judged, table))
         done(name)
     return written
 
 
 class _Judged(NamedTuple):
-    """What verdicts are made from: airport-days with the excluded ones marked, and the hash of each."""
+    """Input of the detectors: airport-days with marked exclusions, and the hashes of both."""
 
     days: pd.DataFrame
     version: str  # content hash of the airport-days
@@ -71,7 +71,7 @@ class _Judged(NamedTuple):
 
 def _days_to_judge(settings: Settings, year: int) -> _Judged:
     if settings.warehouse:
-        prepare.check_warehouse(settings)  # the first step that needs it: the feedback is there
+        prepare.check_warehouse(settings)  # this is the first step that reads feedback
     else:
         log.info("%d: DELAYWATCH_WAREHOUSE is not set, so feedback is not read", year)
     table, version = Lake(settings).read_hashed(keys.airport_days_key(check_year(year)))
@@ -90,10 +90,10 @@ def _write_verdicts(settings: Settings, year: int, detector: str, judged: _Judge
 
 @within_memory
 def explain(settings: Settings, year: int) -> str:
-    """Replace reasons, their factors and events: why the days are abnormal that the published detector flags.
+    """Replace reasons, factors and events of the published detector's flagged days.
 
-    Raises DelaywatchError when it judged with other settings or other excluded days than those of today: what is
-    expected of a day is computed anew here and would be another than the verdict's.
+    Raises DelaywatchError if its verdicts were made with other settings or excluded days than the current ones: the
+    expectations are recomputed here and would differ from the verdicts.
     """
     lake = Lake(settings)
     if settings.warehouse:
@@ -101,18 +101,18 @@ def explain(settings: Settings, year: int) -> str:
     tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
     days = inputs.with_exclusions(settings, inputs.frame(tables.airport_days.read()), year)
     verdicts = inputs.frame(tables.published.read())
-    today = inputs.params_hashes(exclusions.fingerprint(days))[detectors.PUBLISHED]
-    if set(verdicts["params_hash"]) != {today}:
+    current_hash = inputs.params_hashes(exclusions.fingerprint(days))[detectors.PUBLISHED]
+    if set(verdicts["params_hash"]) != {current_hash}:
         raise Missing(
             f"The verdicts of {detectors.PUBLISHED} on {year} in {lake.uri} were made with other settings, incidents "
             f"or feedback than today's; run the detect step of {year}."
         )
     params = inputs.detector_settings()[detectors.PUBLISHED]
     flights = lake.read_silver(year, attribution.FLIGHT_COLUMNS)
-    why, factors = attribution.explain(flights, days, verdicts, detectors.expectations(days, params))
-    found, event_days = events.find(verdicts, days, airports.coordinates(days["origin"].unique()))
-    for name, explanation in zip(keys.EXPLANATIONS, (why, factors, found, event_days), strict=True):
-        # Of the verdicts that were read above, which another run may have replaced since.
+    reasons, factors = attribution.explain(flights, days, verdicts, detectors.expectations(days, params))
+    event_table, event_days = events.find(verdicts, days, airports.coordinates(days["origin"].unique()))
+    for name, explanation in zip(keys.EXPLANATIONS, (reasons, factors, event_table, event_days), strict=True):
+        # The hash of the verdicts that were read above; another run may have replaced them in the meantime.
         lake.write_table(keys.explanation_key(year, name), explanation, tables.published.hash or "")
-    log.info("%d: %d abnormal airport-days explained, %d events", year, why.num_rows, found.num_rows)
+    log.info("%d: %d abnormal airport-days explained, %d events", year, reasons.num_rows, event_table.num_rows)
     return keys.explanation_key(year, "anomaly_reasons")

@@ -1,4 +1,4 @@
-"""What several steps read: the people's settings of detectors and incidents, and gold as it may be used together."""
+"""Inputs of several steps: settings of the detectors, excluded days, and current verdicts."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from utils.storage.lake import Lake
 
 DETECTORS_FILE = Path(__file__).resolve().parents[2] / "detectors.yaml"
 INCIDENTS_FILE = DETECTORS_FILE.with_name("incidents.yaml")
-MIN_LARGE_ROWS = 20_000  # airport-days; below, starting a process (1 s of CPU) costs more than it saves
+MIN_LARGE_ROWS = 20_000  # airport-days; with fewer, starting a process (1 s of CPU) costs more than it saves
 
 
 def is_large(settings: Settings, year: int) -> bool:
-    """Return whether the year's gold is large enough for processes of its own."""
+    """Return True if the year's gold is large enough for separate processes."""
     rows, _ = Lake(settings).rows_and_first(keys.airport_days_key(year))
     return rows >= MIN_LARGE_ROWS
 
 
 def detector_settings() -> Mapping[str, Mapping[str, detectors.Parameter]]:
-    """Return the parameters of every detector of detectors.yaml, by name."""
+    """Return the parameters of every detector in detectors.yaml, by name."""
     return detectors.read_settings(DETECTORS_FILE)
 
 
 def detector_names(settings: Settings, wanted: list[str] | None = None) -> list[str]:
-    """The detectors to run: those of detectors.yaml or, of them, the wanted ones; the published one always runs.
+    """Return the detectors to run: `wanted` and the published one, or all of detectors.yaml if `wanted` is empty.
 
-    Raises DelaywatchError for a name that detectors.yaml does not have.
+    Raises DelaywatchError for a name that is not in detectors.yaml.
     """
     known = list(detector_settings())
     unknown = sorted(set(wanted or ()) - set(known))
@@ -47,31 +47,31 @@ def detector_names(settings: Settings, wanted: list[str] | None = None) -> list[
 
 
 def params_hashes(excluded: str) -> dict[str, str]:
-    """The hash of every detector's settings as they are in detectors.yaml, by detector."""
+    """Return the hash of every detector's current settings, by detector. excluded: see exclusions.fingerprint."""
     return {name: detectors.params_hash(name, params, excluded) for name, params in detector_settings().items()}
 
 
 def with_exclusions(settings: Settings, days: pd.DataFrame, year: int) -> pd.DataFrame:
-    """Return the airport-days with `is_excluded` and `is_expected`; without a warehouse there is no feedback."""
+    """Return the airport-days with `is_excluded` and `is_expected`; without a warehouse, feedback is empty."""
     expected = pd.DataFrame({"origin": [], "fl_date": []})
     if settings.warehouse:
         with closing(DBHandler(settings.warehouse)) as warehouse:
-            said = warehouse.feedback(year)
-        expected = said[said["opinion"] == "expected"]
+            feedback = warehouse.feedback(year)
+        expected = feedback[feedback["opinion"] == "expected"]
     return days.assign(**exclusions.exclusions(days, exclusions.read(INCIDENTS_FILE), expected))
 
 
 def frame(table: pa.Table) -> pd.DataFrame:
-    """Return an Arrow table in pandas, dates as datetime64."""
+    """Convert an Arrow table to pandas, dates as datetime64."""
     frame: pd.DataFrame = table.to_pandas(date_as_object=False)
     return frame
 
 
 def current_verdicts(settings: Settings, tables: Gold) -> dict[str, GoldTable]:
-    """Return by detector the tables of verdicts that were made from the airport-days of `tables`.
+    """Return the tables of verdicts that were made from the airport-days of `tables`, by detector.
 
-    The published detector's table is always one of them, and `read` of it raises Missing if it is stale. A stale table
-    of another detector is left out: an old verdict beside a new day would mislead.
+    Stale tables are left out, because old verdicts beside new days would mislead. The published detector's table is
+    always included; its `read` raises Missing if it is stale.
     """
     return {
         name: tables.anomalies[name]

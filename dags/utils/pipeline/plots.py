@@ -1,4 +1,4 @@
-"""The pictures of a year. Its own module, because it loads matplotlib."""
+"""Write the plots of a year. A separate module, because it loads matplotlib."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @within_memory
 def write_plots(settings: Settings, year: int, progress: Callable[[int, int], None] | None = None) -> str:
-    """Replace the year's two pictures per airport."""
+    """Replace the year's two plots per airport. progress: called with the done and the total number of plots."""
     lake = Lake(settings)
     tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
     days, verdicts = inputs.frame(tables.airport_days.read()), inputs.frame(tables.published.read())

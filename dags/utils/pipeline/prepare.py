@@ -1,4 +1,4 @@
-"""What must be there before the first year: the lake, the tables, the view over them and a login that only reads."""
+"""Prepare for the first year: create the lake, the tables, the view and a read-only login."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ log = logging.getLogger(__name__)
 
 
 def prepare(settings: Settings, reader: tuple[str, str] | None, tell: Callable[[str], None] = log.info) -> None:
-    """Make what must be there before the first year: lake, tables, the view over them, and a login that only reads.
+    """Create what is missing of lake, tables, view and read-only login.
 
-    reader: login and password, None for none. Calls `tell` with one line per thing, as soon as it is as it should be.
-    The first thing that cannot be so raises DelaywatchError; a second call goes on from there.
+    reader: login and password, or None. tell: called with one line after each of them is ready. Raises DelaywatchError
+    at the first failure; a second call continues from there.
     """
-    inputs.detector_settings()  # a mistake in these would end every run, so it is told now
+    inputs.detector_settings()  # an error in these files would fail every run, so report it now
     exclusions.read(inputs.INCIDENTS_FILE)
     lake = Lake(settings)
     is_new = lake.prepare()
@@ -40,6 +40,6 @@ def prepare(settings: Settings, reader: tuple[str, str] | None, tell: Callable[[
 
 
 def check_warehouse(settings: Settings) -> None:
-    """Reach the warehouse and bring its tables up to date, before a long computation needs them."""
+    """Connect to the warehouse and migrate its tables, so that a long computation does not fail at its end."""
     with closing(DBHandler(settings.warehouse)) as warehouse:
         warehouse.create()

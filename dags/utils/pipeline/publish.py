@@ -1,4 +1,4 @@
-"""Gold into the warehouse, and the year page once the warehouse holds it."""
+"""Upsert gold into the warehouse, and write the year page after it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from utils.storage.freshness import gold_of, joint_hash
 from utils.storage.keys import check_year
 from utils.storage.lake import Damaged, Lake
 
-COUNTED = ["origin", "fl_date", "status", "is_anomaly", "params_hash"]  # of the verdicts of the other detectors
+COUNTED = ["origin", "fl_date", "status", "is_anomaly", "params_hash"]  # columns read from unpublished detectors
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 def upsert(settings: Settings, year: int) -> str:
     """Load the year's airport-days, verdicts, explanations and quality report into the warehouse in one transaction.
 
-    Equal rows are not written. Rows of verdicts that were not made from these airport-days, and of a detector that
-    detectors.yaml no longer has, are deleted from the warehouse.
+    Equal rows are not written. Verdicts that were not made from these airport-days, and verdicts of detectors that are
+    no longer in detectors.yaml, are deleted from the warehouse.
     """
     lake = Lake(settings)
     tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
@@ -56,25 +56,25 @@ def upsert(settings: Settings, year: int) -> str:
             yield "bronze_quality", report, {}
 
         changes = warehouse.upsert_year(batches(), year)
-    what = ["airport_days", *(f"anomalies of {name}" for name in names), *tables.explanations, "bronze_quality"]
-    log.info("%d: %s", year, "; ".join(f"{name}: {change}" for name, change in zip(what, changes, strict=True)))
+    labels = ["airport_days", *(f"anomalies of {name}" for name in names), *tables.explanations, "bronze_quality"]
+    log.info("%d: %s", year, "; ".join(f"{label}: {change}" for label, change in zip(labels, changes, strict=True)))
     return "flights.agg_dep_delay_by_date"
 
 
 @within_memory
 def publish(settings: Settings, year: int, run_id: str, started: datetime) -> str:
-    """Write the year page and the record of the run, once the warehouse holds exactly the rows of gold."""
+    """Write the year page and the record of the run. Raises Missing if the warehouse does not have the rows of gold."""
     lake = Lake(settings)
     tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
     table = tables.airport_days.read()
     days, verdicts = inputs.frame(table), {}
-    for name, found in inputs.current_verdicts(settings, tables).items():
-        verdicts[name] = inputs.frame(found.read(None if name == detectors.PUBLISHED else COUNTED))
+    for name, verdict_table in inputs.current_verdicts(settings, tables).items():
+        verdicts[name] = inputs.frame(verdict_table.read(None if name == detectors.PUBLISHED else COUNTED))
     quality = _report(lake, year, table)
-    explanations = {name: inputs.frame(found.read()) for name, found in tables.explanations.items()}
+    explanations = {name: inputs.frame(explanation.read()) for name, explanation in tables.explanations.items()}
     in_gold = {"airport_days": len(days), **{f"anomalies of {name}": len(frame) for name, frame in verdicts.items()}}
     in_gold |= {name: len(frame) for name, frame in explanations.items()}
-    hashes = {name: str(found["params_hash"].iloc[0]) for name, found in sorted(verdicts.items()) if len(found)}
+    hashes = {name: str(frame["params_hash"].iloc[0]) for name, frame in sorted(verdicts.items()) if len(frame)}
     with closing(DBHandler(settings.warehouse)) as warehouse:
         _check_warehouse_holds(warehouse, year, in_gold, hashes)
         page = pages.year_page(
@@ -104,18 +104,18 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
 def _check_warehouse_holds(
     warehouse: DBHandler, year: int, in_gold: Mapping[str, int], hashes: Mapping[str, str]
 ) -> None:
-    """Raise Missing if the warehouse has another number of rows of any table than gold.
+    """Raise Missing if the row count of any table differs between warehouse and gold.
 
-    in_gold: rows by table, verdicts as `anomalies of DETECTOR`. hashes: the params_hash of each detector's verdicts.
+    in_gold: rows by table, verdicts as `anomalies of DETECTOR`. hashes: params_hash of the verdicts by detector.
     """
     in_warehouse = {name: warehouse.count(name, year) for name in ("airport_days", *keys.EXPLANATIONS)}
     for name in sorted({*hashes, *warehouse.detectors(year)}):
-        of_these = {"detector": name} | ({"params_hash": hashes[name]} if name in hashes else {})
-        in_warehouse[f"anomalies of {name}"] = warehouse.count("anomalies", year, within=of_these)
+        within = {"detector": name} | ({"params_hash": hashes[name]} if name in hashes else {})
+        in_warehouse[f"anomalies of {name}"] = warehouse.count("anomalies", year, within=within)
     differing = [
-        f"{what}: {in_gold.get(what, 0)} in gold, {rows} in the warehouse"
-        for what, rows in in_warehouse.items()
-        if in_gold.get(what, 0) != rows
+        f"{table}: {in_gold.get(table, 0)} in gold, {rows} in the warehouse"
+        for table, rows in in_warehouse.items()
+        if in_gold.get(table, 0) != rows
     ]
     if differing:
         raise Missing(
@@ -124,15 +124,15 @@ def _check_warehouse_holds(
 
 
 def _report(lake: Lake, year: int, days: pa.Table) -> dict[str, Any]:
-    """The year's quality report, compared with the airports of the year before as they are in gold now.
+    """Return the year's quality report, compared with the airports of the previous year in gold.
 
-    When the year before comes or changes later, running `upsert` and `publish` of this year again brings that in.
+    If the previous year is added or changed later, run `upsert` and `publish` of this year again to update the report.
     """
     return quality.with_airports(lake.read_quality(year), _airports(days), _airports_of(lake, year - 1))
 
 
 def _airports_of(lake: Lake, year: int) -> list[str] | None:
-    """Airports of a year, None when its gold is not in the lake or is damaged, which is not this year's fault."""
+    """Return the airports of a year, or None if its gold is missing or damaged, which must not fail this year."""
     try:
         return _airports(lake.read_table(keys.airport_days_key(year), ["origin"]))
     except (Missing, Damaged):
@@ -144,6 +144,6 @@ def _airports(days: pa.Table) -> list[str]:
 
 
 def _with_detector(verdicts: pa.Table, name: str) -> pa.Table:
-    place = schemas.WAREHOUSE_ANOMALIES.get_field_index("detector")
-    field = schemas.WAREHOUSE_ANOMALIES.field(place)
-    return verdicts.add_column(place, field, pa.array([name] * verdicts.num_rows, pa.string()))
+    index = schemas.WAREHOUSE_ANOMALIES.get_field_index("detector")
+    field = schemas.WAREHOUSE_ANOMALIES.field(index)
+    return verdicts.add_column(index, field, pa.array([name] * verdicts.num_rows, pa.string()))

@@ -1,4 +1,4 @@
-"""Bronze CSV to silver and gold."""
+"""Convert the bronze CSV to silver, and silver to gold."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 
 
 def bronze_years(settings: Settings) -> list[int]:
-    """Return the years whose CSV is in the lake."""
+    """Return the years with a CSV in the lake."""
     return Lake(settings).bronze_years()
 
 
 def bronze_key(settings: Settings, year: int) -> str:
-    """The key of the year's CSV; raises DelaywatchError with the years that are there when it is absent."""
+    """Return the key of the year's CSV. Raises DelaywatchError with the years in bronze if it does not exist."""
     return Lake(settings).bronze_key(check_year(year))
 
 
@@ -35,9 +35,9 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
     with closing(lake.open_bronze(check_year(year))) as source, lake.staging(year) as folder:
         ingested = ingest.ingest_year(source, year, folder, settings.threads, write_parquet, progress)
         report = quality.report(year, source.key, ingested)
-        # The report is written first: a commit that fails after it leaves a report that the manifest does not name,
-        # so later steps refuse the year.
-        beside = {
+        # These are written before the manifest. If the commit fails in between, the old manifest does not match the
+        # new report, so later steps refuse the year.
+        companions = {
             keys.quality_key(year): encode_json(report),
             keys.sums_key(year): encode(ingested.sums),
             keys.rejected_key(year): encode(ingested.rejected),
@@ -53,12 +53,12 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
                 {"name": name, "rows": part.rows, "bytes": part.bytes, "sha256": part.sha256}
                 for part, (_, name) in zip(ingested.parts, staged, strict=True)
             ],
-            "sums": content_hash(beside[keys.sums_key(year)]),
-            "quality": content_hash(beside[keys.quality_key(year)]),
-            "rejected": content_hash(beside[keys.rejected_key(year)]),
+            "sums": content_hash(companions[keys.sums_key(year)]),
+            "quality": content_hash(companions[keys.quality_key(year)]),
+            "rejected": content_hash(companions[keys.rejected_key(year)]),
             "input": {"key": source.key, "bytes": source.size, "etag": source.etag, "sha256": ingested.sha256},
         }
-        lake.commit_silver(year, staged, manifest, beside)
+        lake.commit_silver(year, staged, manifest, companions)
     _give_freed_memory_back()
     log.info(
         "%s: %d rows read, %d kept, %d duplicate, %d rejected",
@@ -70,7 +70,7 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
 
 
 def _give_freed_memory_back() -> None:
-    """Return to the system what threads have freed; glibc keeps it, and the next step would come on top of it."""
+    """Return freed memory to the system. glibc keeps it otherwise, and the next step's memory would add to it."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim:
         trim(0)
@@ -78,7 +78,7 @@ def _give_freed_memory_back() -> None:
 
 @within_memory
 def write_gold(settings: Settings, year: int) -> str:
-    """Replace the year's airport-days from the sums that were taken while silver was written."""
+    """Replace the year's airport-days, computed from the sums that `write_silver` wrote."""
     lake = Lake(settings)
     manifest = lake.manifest(check_year(year))
     days = gold.airport_days(lake.read_sums(year), year)
@@ -90,5 +90,5 @@ def write_gold(settings: Settings, year: int) -> str:
 
 
 def clear_scratch(settings: Settings, year: int) -> None:
-    """Remove what an interrupted step of the year left in scratch space."""
+    """Delete the files that an interrupted step of the year left in scratch space."""
     Lake(settings).clear_staging(check_year(year))

@@ -1,4 +1,4 @@
-"""What lake and warehouse have of every year."""
+"""Contents of lake and warehouse by year."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ from utils.storage.lake import Lake
 
 
 def status(settings: Settings) -> list[dict[str, Any]]:
-    """What the lake has of every year: bronze key, rows of silver and gold, and the detectors by state.
+    """Return one dict per year in the lake: bronze key, rows of silver and gold, state by detector, has_page.
 
-    A detector is `current` when its verdicts were made from the gold that is there with the settings of
-    detectors.yaml and the days excluded today, else `stale`; the published one is `unexplained` when it is current and
-    its reasons are not.
+    A detector is `current` if its verdicts were made from the present gold with the present settings and excluded days,
+    else `stale`. The published detector is `unexplained` if its verdicts are current but its reasons are not.
     """
     lake = Lake(settings)
     return [_status_of_year(settings, lake, year) for year in lake.years()]
@@ -43,7 +42,7 @@ def _status_of_year(settings: Settings, lake: Lake, year: int) -> dict[str, Any]
 
 
 def _states_of_detectors(settings: Settings, gold: Gold, year: int) -> dict[str, str]:
-    """Return `current`, `stale` or `unexplained` by the name of every detector that has verdicts."""
+    """Return `current`, `stale` or `unexplained` by detector, for detectors with verdicts."""
     hashes: dict[str, str] = {}
     if gold.airport_days.rows is not None:
         days = inputs.frame(gold.airport_days.read_any(["origin", "fl_date"]))
@@ -61,12 +60,12 @@ def _states_of_detectors(settings: Settings, gold: Gold, year: int) -> dict[str,
 
 
 def _excluded(settings: Settings, days: pd.DataFrame, year: int) -> str:
-    """Return the fingerprint of the airport-days that are not used for fitting at present."""
+    """Return the fingerprint of the airport-days that are currently excluded from fitting."""
     return exclusions.fingerprint(inputs.with_exclusions(settings, days, year))
 
 
 def warehouse_rows(settings: Settings, years: Iterable[int] = ()) -> dict[int, int]:
-    """Airport-days in the warehouse by year: of `years`, and of every year whose upsert has ended."""
+    """Return the number of airport-days in the warehouse by year, for `years` and every year with a complete upsert."""
     with closing(DBHandler(settings.warehouse)) as warehouse:
-        ended = map(int, warehouse.read("bronze_quality")["year"])  # the last table that an upsert writes
+        ended = map(int, warehouse.read("bronze_quality")["year"])  # an upsert writes this table last
         return {year: warehouse.count("airport_days", year) for year in sorted({*years, *ended})}

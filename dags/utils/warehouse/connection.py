@@ -26,8 +26,8 @@ SESSION = (
     " set_config('extra_float_digits', '1', true), set_config('search_path', 'pg_catalog', true)"
 )
 
-# Time until a dead peer is detected. By default the kernel takes 2 h while we wait for an answer (the keepalives shorten
-# this) and 15 min while sent data is unacknowledged (tcp_user_timeout shortens this).
+# Time until a dead peer is detected. The kernel's default is 2 h while we wait for an answer (shortened by keepalives),
+# and 15 min while sent data is unacknowledged (shortened by tcp_user_timeout).
 SILENCE_S = 60
 
 Kind = type[DelaywatchError]
