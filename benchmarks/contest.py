@@ -36,8 +36,8 @@ def medians(costs: Mapping[str, Sequence[Cost]]) -> dict[str, Cost]:
 
 def show(costs: Mapping[str, Sequence[Cost]]) -> None:
     """Print the medians of the two contestants, and the ratio of the first to the second."""
-    found = medians(costs)
-    for name, one in found.items():
-        print(f"{name:<12} {one.wall_s:6.1f} s wall {one.cpu_s:6.1f} s CPU {one.peak_mb:7,.0f} MB peak")
-    wall, cpu, peak = (mine / theirs for mine, theirs in zip(*found.values(), strict=True))
+    median_costs = medians(costs)
+    for name, run in median_costs.items():
+        print(f"{name:<12} {run.wall_s:6.1f} s wall {run.cpu_s:6.1f} s CPU {run.peak_mb:7,.0f} MB peak")
+    wall, cpu, peak = (mine / theirs for mine, theirs in zip(*median_costs.values(), strict=True))
     print(f"{'ratio':<12} {wall:6.2f}        {cpu:6.2f}       {peak:7.2f}")

@@ -93,11 +93,11 @@ def _per_airport(bench: Bench, ranking: str) -> str:
     return f"{np.mean(days):.1f}" if days else ""
 
 
-def _cell(found: Estimate | None) -> str:
+def _cell(estimate: Estimate | None) -> str:
     """Format an estimate in percent with its interval: `46.2 (44-48)`."""
-    if found is None or np.isnan(found.value):
+    if estimate is None or np.isnan(estimate.value):
         return "-"
-    return f"{100 * found.value:.1f} ({100 * found.low:.0f}-{100 * found.high:.0f})"
+    return f"{100 * estimate.value:.1f} ({100 * estimate.low:.0f}-{100 * estimate.high:.0f})"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -114,7 +114,9 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _best(results: Results, names: Iterable[str], value: Callable[[Result], Estimate | None]) -> str | None:
     """Return the name with the highest value, or None without values."""
-    known = {name: found.value for name in names if (found := value(results[name])) and not np.isnan(found.value)}
+    known = {
+        name: estimate.value for name in names if (estimate := value(results[name])) and not np.isnan(estimate.value)
+    }
     return max(known, key=known.__getitem__) if known else None
 
 
@@ -176,14 +178,14 @@ def _ratio_table(results: Results) -> str:
 def _near(results: Results) -> list[str]:
     """Return one sentence for each column in which the best outsider with our detector's columns reaches NEAR."""
     outsiders = [name for name in results if name not in NAMES and not name.endswith("mean delay")]
-    said = []
+    sentences = []
     for column in COLUMNS if PUBLISHED in results else ():
         ratio, best = _ratio(results, column.title, outsiders)
         if ratio and not ratio.value >= NEAR:
             ours, theirs = (_cell(results[name].main[column.title]) for name in (PUBLISHED, best))
             sure = "" if ratio.low > 1 else "; the bracket of the ratio holds 1, so no difference is shown"
-            said.append(f"`{column.title}`: {best} has {theirs}, {PUBLISHED} {ours}{sure}.")
-    return said
+            sentences.append(f"`{column.title}`: {best} has {theirs}, {PUBLISHED} {ours}{sure}.")
+    return sentences
 
 
 def _agreement_table(results: Results) -> str:
@@ -273,8 +275,10 @@ def _known_table(results: Results) -> str:
         is_shift, is_sure = result.known["kind"] == LEVEL_SHIFT, result.known["sure"] == "high"
         known, sure, shift = result.known[~is_shift], result.known[~is_shift & is_sure], result.known[is_shift]
         shares = [(part, budget) for part in (known, sure) for budget in BUDGETS] + [(shift, BUDGETS[-1])]
-        found = [f"{100 * _is_within(part, budget).mean():.0f} %" if len(part) else "-" for part, budget in shares]
-        rows.append([name, *found, f"{known['rank'].median():.0f}" if len(known) else "-"])
+        shares_found = [
+            f"{100 * _is_within(part, budget).mean():.0f} %" if len(part) else "-" for part, budget in shares
+        ]
+        rows.append([name, *shares_found, f"{known['rank'].median():.0f}" if len(known) else "-"])
     head = [f"{words} in {budget}" for words in ("all", "sure") for budget in BUDGETS]
     return _table(["known days", *head, f"level shift in {BUDGETS[-1]}", "median rank"], rows)
 

@@ -116,9 +116,9 @@ def main() -> None:
     for _ in range(options.rounds):
         for name, taken in seconds.items():
             started = time.process_time()
-            found = detectors.load(name)(inputs[name])
+            verdicts = detectors.load(name)(inputs[name])
             taken.append(time.process_time() - started)
-            flags[name] = float(found.loc[found["status"] == "ok", "is_anomaly"].mean() * 365)
+            flags[name] = float(verdicts.loc[verdicts["status"] == "ok", "is_anomaly"].mean() * 365)
 
     per_airport = {name: statistics.median(taken) / airports[name] for name, taken in seconds.items()}
     print(f"{options.airports} airports x {options.days} days, median of {options.rounds} rounds, CPU seconds")

@@ -119,23 +119,23 @@ def measure(verdicts: Verdicts, bench: Bench) -> Result:
         both = [evaluation.confirmed(one, other), evaluation.confirmed(other, one)]
         rankings[f"{name} confirmed"] = pd.concat(both, ignore_index=True)
 
-    def estimate(found: pd.DataFrame, measure: Measure, *, with_blocks: bool = False) -> Estimate:
-        is_few = found["origin"].nunique() < FEW_AIRPORTS
+    def estimate(ranking: pd.DataFrame, measure: Measure, *, with_blocks: bool = False) -> Estimate:
+        is_few = ranking["origin"].nunique() < FEW_AIRPORTS
         block_days = BLOCK_DAYS if with_blocks or is_few else None
-        return evaluation.bootstrap(found, measure, block_days=block_days, replicates=bench.replicates)
+        return evaluation.bootstrap(ranking, measure, block_days=block_days, replicates=bench.replicates)
 
     for column in COLUMNS:
         has_neighbours = column.measure is evaluation.average_precision_within
-        for found, name in ((result.main, column.ranking), (result.tuned, f"tuned {column.ranking}")):
+        for estimates, name in ((result.main, column.ranking), (result.tuned, f"tuned {column.ranking}")):
             if name in rankings:
-                found[column.title] = estimate(rankings[name], column.measure, with_blocks=has_neighbours)
+                estimates[column.title] = estimate(rankings[name], column.measure, with_blocks=has_neighbours)
         for group in () if has_neighbours or column.ranking not in rankings else GROUPS:
             whole = rankings[column.ranking]
             if len(part := whole[whole[f"is_{group}"]]):
                 result.by_size[group, column.title] = estimate(part, column.measure)
-    for places, found in ((_areas(rankings), result.by_area), (_years(rankings), result.by_year)):
+    for places, estimates in ((_areas(rankings), result.by_area), (_years(rankings), result.by_year)):
         for place, rows in places:
-            found[place] = estimate(rows, evaluation.average_precision_within, with_blocks=True)
+            estimates[place] = estimate(rows, evaluation.average_precision_within, with_blocks=True)
     if "C" in rankings:
         result.storms = evaluation.events_seen(rankings["C"])
         for kind, part in rankings["C"][rankings["C"]["is_abnormal"]].groupby("kind"):
@@ -172,15 +172,15 @@ def _labels(trial: Trial, *, is_network: bool) -> Iterable[tuple[str, str, pd.Da
 
 def _ranking(tasks: Iterable[Task], verdicts: Verdicts) -> pd.DataFrame:
     """Return the rankings of some tasks as one; an airport in two years counts as two."""
-    found = []
+    rankings = []
     for task in tasks:
         ranking = evaluation.ranked(task.labels, verdicts[task.trial, task.part])
         ranking["airport"], ranking["trial"] = ranking["origin"], task.trial
         ranking["origin"] = task.trial + " " + ranking["origin"]
         if "event" in ranking:
             ranking["event"] = task.trial + " " + ranking["event"]  # missing values stay missing
-        found.append(ranking)
-    return pd.concat(found, ignore_index=True)
+        rankings.append(ranking)
+    return pd.concat(rankings, ignore_index=True)
 
 
 def _areas(rankings: Mapping[str, pd.DataFrame]) -> Iterable[tuple[str, pd.DataFrame]]:
@@ -215,11 +215,11 @@ def _ranks(verdicts: Verdicts, bench: Bench) -> pd.DataFrame:
 
     Tied days get the last of their ranks, as do days without a score: they do not count as found.
     """
-    found = [bench.known.assign(rank=0.0, days=0).iloc[:0]]
-    for trial, known in bench.known.groupby("trial"):
+    ranked = [bench.known.assign(rank=0.0, days=0).iloc[:0]]
+    for trial, known_days in bench.known.groupby("trial"):
         days = bench.trials[str(trial)].days[["origin", "fl_date"]]
         scored = days.merge(verdicts[str(trial), "days"], on=["origin", "fl_date"], how="left", validate="one_to_one")
         of_airport = scored["score"].fillna(-np.inf).groupby(scored["origin"])
         scored = scored.assign(rank=of_airport.rank(ascending=False, method="max"), days=of_airport.transform("size"))
-        found.append(known.merge(scored, on=["origin", "fl_date"], how="inner", validate="one_to_one"))
-    return pd.concat(found, ignore_index=True)
+        ranked.append(known_days.merge(scored, on=["origin", "fl_date"], how="inner", validate="one_to_one"))
+    return pd.concat(ranked, ignore_index=True)

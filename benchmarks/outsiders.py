@@ -24,13 +24,13 @@ Outsider = Callable[[pd.DataFrame], pd.DataFrame]
 
 def outsiders() -> dict[str, Outsider]:
     """Return functions from airport-days to `origin`, `fl_date`, `score`, by their name in the tables."""
-    found: dict[str, Outsider] = {}
+    scorers: dict[str, Outsider] = {}
     for words, columns in (("mean delay", FEW), ("four columns", MANY)):
         for model in MODELS:
-            found[f"PyOD {model}, {words}"] = lambda days, model=model, columns=columns: _pyod(days, model, columns)  # type: ignore[misc]
+            scorers[f"PyOD {model}, {words}"] = lambda days, model=model, columns=columns: _pyod(days, model, columns)  # type: ignore[misc]
     for words, column in (("mean delay", "mean_dep_delay_min"), ("effective delay", "mean_effective_delay_min")):
-        found[f"STL residual, {words}"] = lambda days, column=column: _stl(days, column)  # type: ignore[misc]
-    return found
+        scorers[f"STL residual, {words}"] = lambda days, column=column: _stl(days, column)  # type: ignore[misc]
+    return scorers
 
 
 def _usable(days: pd.DataFrame) -> pd.DataFrame:

@@ -63,7 +63,7 @@ def pandas(settings: Settings, out: Path) -> None:
     is_flagged = flights["is_flagged"].eq(True)
     ordinary, flagged = flights[~is_flagged], flights[is_flagged]
     rate = ordinary.groupby("origin")[measures].mean()
-    found = []
+    frames = []
     for dimension, column in (("carrier", "op_carrier"), ("destination", "dest")):
         usual = ordinary.groupby(["origin", column])[measures].sum()
         usual["flights"] = ordinary.groupby(["origin", column]).size()
@@ -83,7 +83,7 @@ def pandas(settings: Settings, out: Path) -> None:
                 .groupby(key)
                 .head(attribution.MOST["destination"])
             )
-        found.append(parts.assign(dimension=dimension, name=parts[column]))
+        frames.append(parts.assign(dimension=dimension, name=parts[column]))
     days = days.merge(flags, on=key, how="left")
     is_flagged = days["is_flagged"].eq(True)
     sums = days[~is_flagged].groupby("origin").sum(numeric_only=True)
@@ -94,22 +94,22 @@ def pandas(settings: Settings, out: Path) -> None:
                 usual_rate = parts["origin"].map(sums[column] / sums["scheduled"])
                 parts[measure] = days.loc[is_flagged, column]
                 parts[f"excess_{measure}"] = parts[measure] - parts["scheduled"] * usual_rate
-        found.append(parts)
+        frames.append(parts)
     names = [*key, "dimension", "name", *measures, *(f"excess_{measure}" for measure in measures)]
-    pd.concat(found)[names].to_parquet(out)
+    pd.concat(frames)[names].to_parquet(out)
 
 
 CONTESTANTS = {"delaywatch": ours, "pandas": pandas}
 
 
-def check_equal(one: Path, other: Path) -> int:
+def check_equal(first: Path, second: Path) -> int:
     """Return the number of parts. Raises AssertionError if the two results differ by more than rounding."""
     import numpy as np
     import pandas as pd
 
     key = ["origin", "fl_date", "dimension", "name"]
     frames = []
-    for path in (one, other):
+    for path in (first, second):
         frame = pd.read_parquet(path)
         frames.append(frame.assign(fl_date=pd.to_datetime(frame["fl_date"])).set_index(key).sort_index())
     assert frames[0].index.equals(frames[1].index)

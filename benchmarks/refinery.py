@@ -162,15 +162,15 @@ def compare(csv: Path, names: list[str], rounds: int, scratch: Path, beside: str
     for _ in range(rounds):
         for name in names:
             costs[name].append(measure(name, csv, scratch))
-    found = medians(costs)
+    by_name = medians(costs)
     print(f"{csv.name}: {csv.stat().st_size / 1e6:.0f} MB, median of {rounds}, {cores()} cores, {beside}")
-    for name, one in found.items():
-        print(f"  {name:<10} {one.wall_s:6.1f} s wall {one.cpu_s:6.1f} s CPU {one.peak_mb:7.0f} MB peak")
-    first = found[names[0]]
+    for name, run in by_name.items():
+        print(f"  {name:<10} {run.wall_s:6.1f} s wall {run.cpu_s:6.1f} s CPU {run.peak_mb:7.0f} MB peak")
+    first = by_name[names[0]]
     for name in names[1:]:
         print(
-            f"  {names[0]} / {name}: wall {first.wall_s / found[name].wall_s:.2f}x, "
-            f"CPU {first.cpu_s / found[name].cpu_s:.2f}x, memory {first.peak_mb / found[name].peak_mb:.2f}x"
+            f"  {names[0]} / {name}: wall {first.wall_s / by_name[name].wall_s:.2f}x, "
+            f"CPU {first.cpu_s / by_name[name].cpu_s:.2f}x, memory {first.peak_mb / by_name[name].peak_mb:.2f}x"
         )
 
 

@@ -49,11 +49,11 @@ def main() -> None:
         print(f"{'year':<22}{'days':>9}{head}")
         pooled: dict[bool, list[pd.Series]] = {True: [], False: []}
         for year in years:
-            found = detectors.load("delaywatch")(year.days, **{**settings, "past_only": past_only})
-            found = found[found["status"] == "ok"]
-            is_tuned = np.array([trials.is_tuned(year.name, origin) for origin in found["origin"]], dtype=np.bool_)
+            verdicts = detectors.load("delaywatch")(year.days, **{**settings, "past_only": past_only})
+            verdicts = verdicts[verdicts["status"] == "ok"]
+            is_tuned = np.array([trials.is_tuned(year.name, origin) for origin in verdicts["origin"]], dtype=np.bool_)
             for tuned in (True, False):
-                score = found.loc[is_tuned == tuned, "score"]
+                score = verdicts.loc[is_tuned == tuned, "score"]
                 if len(score):
                     pooled[tuned].append(score)
                     print(f"{year.name + ' (tuned)' * tuned:<22}{line(score, levels)}")

@@ -103,13 +103,13 @@ def _run(progress: _Progress, folder: Path, year: int, csv: Path | None) -> tupl
     """Run the year. Return the lake and the names that changed since an earlier run, or None without one."""
     lake, log = folder / "lake", folder / "run.log"
     progress.started("bronze")
-    told = bronze.use_own_file(lake, year, csv) if csv else bronze.use_packaged_flights(lake, year)
+    bronze_note = bronze.use_own_file(lake, year, csv) if csv else bronze.use_packaged_flights(lake, year)
     try:
         refine.bronze_key(Settings(lake=lake.as_uri(), warehouse=""), year)
     except Missing as error:
         error.add_note(f"To use a file of your own: make demo YEAR={year} CSV=path/to/{year}.csv")
         raise
-    progress.ended(note=told)
+    progress.ended(note=bronze_note)
     progress.started("start Postgres")
     with warehouse.running(folder) as url:
         data = warehouse.data_folder(folder)

@@ -88,10 +88,10 @@ def _run(data: Path, program: str, *arguments: str) -> None:
         command = [str(_programs(data) / program), *arguments]
         done = subprocess.run(command, stdout=output, stderr=output, cwd=data.parent, check=False, **account)
         output.seek(0)
-        said = output.read().decode(errors="replace").strip().splitlines()
+        lines = output.read().decode(errors="replace").strip().splitlines()
     if done.returncode:
         raise Unavailable(
-            f"The demo's Postgres in {data} failed ({program}: {said[-1] if said else done.returncode}); "
+            f"The demo's Postgres in {data} failed ({program}: {lines[-1] if lines else done.returncode}); "
             "read the file `log` there, or begin anew with `make clean demo`."
         )
 
