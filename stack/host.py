@@ -20,9 +20,9 @@ def check_memory(meminfo: Path = MEMORY, least_bytes: int = LEAST_MEMORY_BYTES) 
     match = re.search(r"^MemTotal:\s+(\d+) kB$", meminfo.read_text(), re.MULTILINE)
     if not match:
         raise InvalidInput(f"{meminfo} has no MemTotal; the stack needs a Linux host or Docker Desktop.")
-    if (memory_bytes := int(match[1]) * 1024) < least_bytes:
+    if (total := int(match[1]) * 1024) < least_bytes:
         raise InvalidInput(
-            f"This machine has {memory_bytes / GIB:.1f} GiB of memory, the stack needs {least_bytes / GIB:.3g} GiB; take a "
+            f"This machine has {total / GIB:.1f} GiB of memory, the stack needs {least_bytes / GIB:.3g} GiB; take a "
             "larger machine, or give Docker Desktop more memory in its settings."
         )
 
