@@ -1,4 +1,4 @@
-"""What the contestants of a benchmark cost: each is a process of its own, its imports included."""
+"""Measure the contestants of a benchmark, each in a process of its own, including its imports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Cost(NamedTuple):
-    """Memory is the peak resident set, as the kernel counted it."""
+    """Seconds and memory of one run; memory is the kernel's peak resident set."""
 
     wall_s: float
     cpu_s: float
@@ -20,7 +20,7 @@ class Cost(NamedTuple):
 
 
 def cost(program: str, name: str, *arguments: Path) -> Cost:
-    """What `program --run name arguments...` takes. Raises SystemExit when it fails."""
+    """Return the cost of `program --run name arguments...`. Raises SystemExit if it fails."""
     start = time.perf_counter()
     command = [sys.executable, program, "--run", name, *map(str, arguments)]
     _, status, used = os.wait4(os.posix_spawn(sys.executable, command, os.environ), 0)
@@ -30,14 +30,14 @@ def cost(program: str, name: str, *arguments: Path) -> Cost:
 
 
 def medians(costs: Mapping[str, Sequence[Cost]]) -> dict[str, Cost]:
-    """By contestant, over its rounds."""
+    """Return the median cost of each contestant over its rounds."""
     return {name: Cost(*map(statistics.median, zip(*rounds, strict=True))) for name, rounds in costs.items()}
 
 
 def show(costs: Mapping[str, Sequence[Cost]]) -> None:
-    """Print the medians of the two contestants, and the first over the second."""
-    found = medians(costs)
-    for name, one in found.items():
-        print(f"{name:<12} {one.wall_s:6.1f} s wall {one.cpu_s:6.1f} s CPU {one.peak_mb:7,.0f} MB peak")
-    wall, cpu, peak = (mine / theirs for mine, theirs in zip(*found.values(), strict=True))
+    """Print the medians of the two contestants, and the ratio of the first to the second."""
+    median_costs = medians(costs)
+    for name, run in median_costs.items():
+        print(f"{name:<12} {run.wall_s:6.1f} s wall {run.cpu_s:6.1f} s CPU {run.peak_mb:7,.0f} MB peak")
+    wall, cpu, peak = (mine / theirs for mine, theirs in zip(*median_costs.values(), strict=True))
     print(f"{'ratio':<12} {wall:6.2f}        {cpu:6.2f}       {peak:7.2f}")

@@ -1,16 +1,16 @@
-"""How good each detector is, beside detectors of other projects: `make bench-detectors`.
+"""Compare the quality of each detector with detectors of other projects: `make bench-detectors`.
 
-Every detector of `detectors.NAMES`, with the settings of dags/detectors.yaml, and those of benchmarks/outsiders.py
-judge the years of benchmarks/trials.py; benchmarks/measurements.py says what is measured. Prints the main tables and
-writes all of them, with what they mean, to benchmarks/detectors.md. Needs the packages of requirements/bench.txt; the
-target of the Makefile installs them into .venv-bench. `--only three_sigma delaywatch` compares a few, writes nothing.
+All detectors of `detectors.NAMES`, with the settings of dags/detectors.yaml, and those of benchmarks/outsiders.py judge
+the years of benchmarks/trials.py; benchmarks/measurements.py defines the measures. Prints the main tables and writes
+all of them, with explanations, to benchmarks/detectors.md. Needs the packages of requirements/bench.txt, which the make
+target installs into .venv-bench. `--only three_sigma delaywatch` compares a few and writes nothing.
 """
 
 from __future__ import annotations
 
 import os
 
-# One thread per process, said before numpy loads: CPU seconds are then seconds of work, and no core is idle anyway.
+# One thread per process, set before numpy is imported: CPU seconds then measure work, and all cores are busy anyway.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ[variable] = "1"
 
@@ -35,16 +35,16 @@ from utils.settings import cores
 
 SETTINGS = ROOT / "dags" / "detectors.yaml"
 PAGE = ROOT / "benchmarks" / "detectors.md"
-DATA = ROOT.parent / "shared" / "data" / "dev"  # the real sets, where a checkout has them beside it
-SEEDS = (505, 606, 707)  # nobody was tuned on these years
-NATIONAL_YEAR = 330 * 365  # airport-days to which CPU seconds are scaled
+DATA = ROOT.parent / "shared" / "data" / "dev"  # the real sets, if they are next to the checkout
+SEEDS = (505, 606, 707)  # no detector was tuned on these years
+NATIONAL_YEAR = 330 * 365  # CPU seconds are scaled to this number of airport-days
 
-BENCH: Bench  # set before the judging processes are forked, so that the years are not copied to each of them
-WARM: set[str] = set()  # whose libraries this process has loaded
+BENCH: Bench  # set before the judging processes are forked, so that the years are not copied to them
+WARM: set[str] = set()  # contestants whose libraries this process has loaded
 
 
 def judge(contestant: str, days: pd.DataFrame) -> pd.DataFrame:
-    """`origin`, `fl_date` and `score` of the days that the contestant judges."""
+    """Return `origin`, `fl_date` and `score` of the days that the contestant judges."""
     if contestant in detectors.NAMES:
         params = detectors.read_settings(SETTINGS)[contestant]
         return detectors.load(contestant)(days, **params)[["origin", "fl_date", "score"]]
@@ -52,7 +52,7 @@ def judge(contestant: str, days: pd.DataFrame) -> pd.DataFrame:
 
 
 def judge_timed(contestant: str, trial: str, part: str) -> tuple[pd.DataFrame, float]:
-    """The verdicts on one part of a year and the CPU seconds that they took, without loading libraries."""
+    """Return the verdicts on one part of a year and their CPU seconds, without loading libraries."""
     days = BENCH.trials[trial].parts[part]
     if contestant not in WARM:
         judge(contestant, days[days["origin"].isin(days["origin"].unique()[:2])])
@@ -67,12 +67,12 @@ def judge_timed(contestant: str, trial: str, part: str) -> tuple[pd.DataFrame, f
 
 
 def measure(verdicts: measurements.Verdicts) -> Result:
-    """What is measured of one contestant."""
+    """Measure one contestant."""
     return measurements.measure(verdicts, BENCH)
 
 
 def years(given: argparse.Namespace, data: Path | None, fork: ForkContext) -> list[trials.Trial]:
-    """All years of the comparison, made side by side."""
+    """Create all years of the comparison, in parallel."""
     with ProcessPoolExecutor(cores(), mp_context=fork) as pool:
         made: list[Future[trials.Trial]] = [
             pool.submit(trials.planted, seed, given.airports, given.rows, given.anomalies) for seed in given.seeds
@@ -82,7 +82,7 @@ def years(given: argparse.Namespace, data: Path | None, fork: ForkContext) -> li
 
 
 def compare(contestants: Sequence[str], fork: ForkContext) -> dict[str, Result]:
-    """Let every contestant judge every part of every year, as many at once as there are cores, and measure them."""
+    """Let every contestant judge every part of every year, one process per core, and measure them."""
     parts = [
         (trial.name, part)
         for trial in sorted(BENCH.trials.values(), key=lambda trial: -len(trial.days))
@@ -103,12 +103,12 @@ def compare(contestants: Sequence[str], fork: ForkContext) -> dict[str, Result]:
 
 
 def tell(what: str, begun: float = time.perf_counter()) -> None:
-    """Say on standard error how far the command is."""
+    """Print progress to stderr."""
     print(f"{time.perf_counter() - begun:6.0f} s  {what}", file=sys.stderr, flush=True)
 
 
 def arguments(contestants: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--data",
@@ -131,7 +131,7 @@ def arguments(contestants: Sequence[str]) -> argparse.Namespace:
 
 
 def main() -> None:
-    """Make the years, compare, print and write."""
+    """Create the years, compare, print and write."""
     global BENCH  # noqa: PLW0603
     started = time.perf_counter()
     everybody = [*detectors.NAMES, *outsiders.outsiders()]

@@ -1,4 +1,4 @@
-"""The tables of benchmarks/detectors.py and the page with them, whose words are in detectors.md.j2."""
+"""The tables of benchmarks/detectors.py and their page, whose text is in detectors.md.j2."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from utils.tuning.evaluation import Estimate
 
 TEMPLATE = Path(__file__).with_name("detectors.md.j2")
 PACKAGES = ("numpy", "pandas", "scikit-learn", "pyod", "statsmodels")
-BUDGETS = (5, 10, 20)  # of the worst days of an airport-year, in which a known day is a find
-NEAR = 1.15  # times the best outsider: below it the page says that somebody comes near
+BUDGETS = (5, 10, 20)  # a known day counts as found among this many worst days of an airport-year
+NEAR = 1.15  # ratio to the best outsider below which the page reports a close outsider
 LEVEL_SHIFT = "pandemic level shift"  # a kind of events.csv: a new level for weeks, not days
 
 Results = Mapping[str, Result]
 
 
 def summary(results: Results) -> str:
-    """What is printed: everybody side by side, the targets, the known days."""
+    """Return the printed tables: all detectors, the targets, the known days."""
     tables = [_main_table(results), _targets_table(results), _known_table(results)]
     return "\n\n".join(table for table in tables if table)
 
 
 def page(results: Results, bench: Bench, took_s: float) -> str:
-    """benchmarks/detectors.md."""
+    """Return the text of benchmarks/detectors.md."""
     real = [trial for trial in bench.trials.values() if trial.truth is None]
     made = [trial for trial in bench.trials.values() if trial.truth is not None]
     words = {
@@ -86,22 +86,22 @@ def page(results: Results, bench: Bench, took_s: float) -> str:
 
 
 def _per_airport(bench: Bench, ranking: str) -> str:
-    """Abnormal days of an airport in a made-up year."""
+    """Return the number of abnormal days per airport in a synthetic year."""
     days = [
         task.labels["is_abnormal"].sum() / bench.trials[task.trial].airports for task in bench.tasks.get(ranking, ())
     ]
     return f"{np.mean(days):.1f}" if days else ""
 
 
-def _cell(found: Estimate | None) -> str:
-    """An estimate in per cent with its interval, as in `46.2 (44-48)`."""
-    if found is None or np.isnan(found.value):
+def _cell(estimate: Estimate | None) -> str:
+    """Format an estimate in percent with its interval: `46.2 (44-48)`."""
+    if estimate is None or np.isnan(estimate.value):
         return "-"
-    return f"{100 * found.value:.1f} ({100 * found.low:.0f}-{100 * found.high:.0f})"
+    return f"{100 * estimate.value:.1f} ({100 * estimate.low:.0f}-{100 * estimate.high:.0f})"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table that is aligned as plain text too: the first column to the left, the others to the right."""
+    """Return a Markdown table, padded to be readable as text: first column left-aligned, the others right-aligned."""
     lines = [list(head), *map(list, rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
     rule = [":" + "-" * (width - 1) if not place else "-" * (width - 1) + ":" for place, width in enumerate(widths)]
@@ -113,20 +113,22 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _best(results: Results, names: Iterable[str], value: Callable[[Result], Estimate | None]) -> str | None:
-    """Who has the highest value, of those that have one."""
-    known = {name: found.value for name in names if (found := value(results[name])) and not np.isnan(found.value)}
+    """Return the name with the highest value, or None without values."""
+    known = {
+        name: estimate.value for name in names if (estimate := value(results[name])) and not np.isnan(estimate.value)
+    }
     return max(known, key=known.__getitem__) if known else None
 
 
 def _tuned_table(results: Results) -> str:
-    """The columns of the main table on what our own detector was tuned on."""
+    """Return the columns of the main table on the data that our own detector was tuned on."""
     titles = [column.title for column in COLUMNS if any(column.title in result.tuned for result in results.values())]
     rows = [[name, *(_cell(result.tuned.get(title)) for title in titles)] for name, result in results.items()]
     return _table(["", *titles], rows) if titles else ""
 
 
 def _main_table(results: Results) -> str:
-    """Everybody side by side, and the published detector against the best other in each column."""
+    """Return the table of all detectors, with the ratio of the published detector to the best other in each column."""
     rows = [
         [name, *(_cell(result.main.get(column.title)) for column in COLUMNS), _storms(result), f"{result.cpu_s:.2f}"]
         for name, result in results.items()
@@ -140,7 +142,7 @@ def _main_table(results: Results) -> str:
 
 
 def _ratio(results: Results, title: str, names: Sequence[str]) -> tuple[Estimate | None, str]:
-    """The published detector over the best of `names` in a column of the main table, and who that is."""
+    """Return the ratio of the published detector to the best of `names` in a column, and the name of the best."""
     best = _best(results, names, lambda result: result.main.get(title))
     ours = results[PUBLISHED].main.get(title)
     return (ours.ratio(results[best].main[title]), best) if best and ours else (None, "")
@@ -156,7 +158,7 @@ def _others_of_ours(results: Results) -> list[str]:
 
 
 def _ratio_table(results: Results) -> str:
-    """The published detector over the best of each group of others, with paired intervals."""
+    """Return the ratios of the published detector to the best of each group of others, with paired intervals."""
     if PUBLISHED not in results:
         return ""
     outsiders = [name for name in results if name not in NAMES]
@@ -174,20 +176,20 @@ def _ratio_table(results: Results) -> str:
 
 
 def _near(results: Results) -> list[str]:
-    """One sentence for each column in which the best outsider with our detector's columns is NEAR it or better."""
+    """Return one sentence for each column in which the best outsider with our detector's columns reaches NEAR."""
     outsiders = [name for name in results if name not in NAMES and not name.endswith("mean delay")]
-    said = []
+    sentences = []
     for column in COLUMNS if PUBLISHED in results else ():
         ratio, best = _ratio(results, column.title, outsiders)
         if ratio and not ratio.value >= NEAR:
             ours, theirs = (_cell(results[name].main[column.title]) for name in (PUBLISHED, best))
             sure = "" if ratio.low > 1 else "; the bracket of the ratio holds 1, so no difference is shown"
-            said.append(f"`{column.title}`: {best} has {theirs}, {PUBLISHED} {ours}{sure}.")
-    return said
+            sentences.append(f"`{column.title}`: {best} has {theirs}, {PUBLISHED} {ours}{sure}.")
+    return sentences
 
 
 def _agreement_table(results: Results) -> str:
-    """Which share of one's flags on all real days another sets too; both set as many, so it is the same both ways."""
+    """Return the shares of flags on all real days that two detectors share; symmetric, as both set as many."""
     ours = [name for name in results if name in NAMES]
     if any(results[name].flagged.empty for name in results):
         return ""
@@ -203,7 +205,7 @@ def _shared(one: pd.DataFrame, other: pd.DataFrame) -> str:
 
 
 def _targets_table(results: Results) -> str:
-    """What the published detector should reach, what it did, and whether that is enough."""
+    """Return the targets of the published detector, its results, and whether they reach the targets."""
     if PUBLISHED not in results:
         return ""
     ours = results[PUBLISHED]
@@ -239,7 +241,7 @@ def _size_table(results: Results, group: str) -> str:
 
 
 def _kind_table(results: Results) -> str:
-    """Share of each kind of planted day that is flagged."""
+    """Return the flagged share of each kind of planted day."""
     known = (*evaluation.PLANTED, evaluation.BACKGROUND)
     kinds = [kind for kind in known if any(kind in result.by_kind for result in results.values())]
     rows = [[name, *(_cell(result.by_kind.get(kind)) for kind in kinds)] for name, result in results.items()]
@@ -247,7 +249,7 @@ def _kind_table(results: Results) -> str:
 
 
 def _places_table(results: Results, values: Callable[[Result], Mapping[str, Estimate]]) -> str:
-    """One row per area or year: our detectors, and the best outsider by name."""
+    """Return one row per area or year: our detectors, and the best outsider by name."""
     ours = [name for name in results if name in NAMES]
     outsiders = [name for name in results if name not in NAMES]
     rows = []
@@ -259,13 +261,13 @@ def _places_table(results: Results, values: Callable[[Result], Mapping[str, Esti
 
 
 def _is_within(known: pd.DataFrame, budget: int) -> pd.Series:
-    """Whether the rank is among the first `budget` for each year of the airport's days, rounded up."""
+    """Return whether the rank is among the first `budget` for each year of the airport's days, rounded up."""
     is_within: pd.Series = known["rank"] <= np.ceil(budget * known["days"] / evaluation.DAYS_PER_YEAR)
     return is_within
 
 
 def _known_table(results: Results) -> str:
-    """How many of the known days are among the worst of their airport."""
+    """Return how many of the known days are among the worst of their airport."""
     if next(iter(results.values())).known.empty:
         return ""
     rows = []
@@ -273,14 +275,16 @@ def _known_table(results: Results) -> str:
         is_shift, is_sure = result.known["kind"] == LEVEL_SHIFT, result.known["sure"] == "high"
         known, sure, shift = result.known[~is_shift], result.known[~is_shift & is_sure], result.known[is_shift]
         shares = [(part, budget) for part in (known, sure) for budget in BUDGETS] + [(shift, BUDGETS[-1])]
-        found = [f"{100 * _is_within(part, budget).mean():.0f} %" if len(part) else "-" for part, budget in shares]
-        rows.append([name, *found, f"{known['rank'].median():.0f}" if len(known) else "-"])
+        shares_found = [
+            f"{100 * _is_within(part, budget).mean():.0f} %" if len(part) else "-" for part, budget in shares
+        ]
+        rows.append([name, *shares_found, f"{known['rank'].median():.0f}" if len(known) else "-"])
     head = [f"{words} in {budget}" for words in ("all", "sure") for budget in BUDGETS]
     return _table(["known days", *head, f"level shift in {BUDGETS[-1]}", "median rank"], rows)
 
 
 def _ranks_table(results: Results) -> str:
-    """Each known day of each airport with its rank by every detector of ours."""
+    """Return each known day of each airport with its rank by each of our detectors."""
     ours = [name for name in results if name in NAMES]
     known = results[ours[0]].known if ours else pd.DataFrame()
     if known.empty:
@@ -299,7 +303,7 @@ def _shown_ranks(known: pd.DataFrame) -> list[str]:
 
 
 def _processor() -> str:
-    """The processor's name, where the system tells it."""
+    """Return the processor's name, if the system has it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

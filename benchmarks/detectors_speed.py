@@ -1,16 +1,16 @@
 """CPU seconds of each detector on one year of airport days: `python benchmarks/detectors_speed.py`.
 
-The year is 330 airports × 365 days of made-up gold, from 5 to 800 flights a day. It serves speed only: quality is
-measured on flights, by benchmarks/detectors.py. Isolation Forest fits one forest per airport, independent of the
-others, so a tenth of them gives its cost. Where statsmodels is installed (.venv-bench/bin/python has it), a refit of
-its ARIMA for each order and step is measured beside ours on a few airports and steps, and scaled.
+The year is 330 airports × 365 days of synthetic gold, from 5 to 800 flights a day. It measures speed only;
+benchmarks/detectors.py measures quality on flights. Isolation Forest fits one forest per airport, independent of the
+others, so its cost is scaled from a tenth of them. If statsmodels is installed (as for .venv-bench/bin/python), refits
+of its ARIMA for each order and step are measured on a few airports and steps, and scaled.
 """
 
 from __future__ import annotations
 
 import os
 
-# Said before numpy loads: a waiting thread of OpenMP or BLAS would count as seconds of work.
+# Set before numpy is imported: waiting threads of OpenMP or BLAS would count as CPU seconds.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 
@@ -32,11 +32,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "dags"))
 from utils import detectors
 
 REFIT_AIRPORTS = 3
-REFIT_STEPS = (60, 200, 340)  # days that statsmodels learns from; the next one is forecast
+REFIT_STEPS = (60, 200, 340)  # number of days that statsmodels is fitted on; the next day is forecast
 
 
 def made_up_year(airports: int, days: int, seed: int) -> pd.DataFrame:
-    """The columns of AIRPORT_DAYS that detectors read: delays around each airport's level, one day in 50 disrupted."""
+    """Return the columns of AIRPORT_DAYS that detectors use: delays around each airport's level, 2% disrupted."""
     rng = np.random.default_rng(seed)
     size = np.geomspace(5, 800, airports).repeat(days)
     n = airports * days
@@ -59,20 +59,20 @@ def made_up_year(airports: int, days: int, seed: int) -> pd.DataFrame:
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """Processor time of this process, all threads together: another process's load does not count."""
+    """Return the CPU seconds of this process, all threads together; independent of the load of other processes."""
     started = time.process_time()
     work()
     return time.process_time() - started
 
 
 def orders() -> list[tuple[int, ...]]:
-    """Every (p, d, q) that our `arima` tries."""
+    """Return every (p, d, q) that our `arima` tries."""
     grid = detectors.parameters("arima")
     return list(product(*(range(int(str(grid[name])) + 1) for name in ("max_p", "max_d", "max_q"))))
 
 
 def refits(year: pd.DataFrame) -> list[float]:
-    """CPU seconds of refits of statsmodels' ARIMA: every order, at a few airports and steps."""
+    """Return the CPU seconds of refits of statsmodels' ARIMA: every order, for a few airports and steps."""
     from statsmodels.tsa.arima.model import ARIMA
 
     airports = year["origin"].unique()
@@ -80,11 +80,11 @@ def refits(year: pd.DataFrame) -> list[float]:
 
     def fit(delays: np.ndarray, order: tuple[int, ...]) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its optimizer, about some of the orders
+            warnings.simplefilter("ignore")  # of its optimizer, for some of the orders
             ARIMA(delays, order=order).fit().forecast(1)
 
     series = [year.loc[year["origin"] == airport, "mean_dep_delay_min"].to_numpy(np.float64) for airport in chosen]
-    fit(series[0], (1, 0, 0))  # imports count for none
+    fit(series[0], (1, 0, 0))  # load imports before the measurement
     return [
         cpu_seconds(lambda delays=delays, step=step, order=order: fit(delays[:step], order))  # type: ignore[misc]
         for delays, step, order in product(series, REFIT_STEPS, orders())
@@ -109,16 +109,16 @@ def main() -> None:
     }
     few = year[year["origin"] == every[0]]
     for name in detectors.NAMES:
-        detectors.load(name)(few)  # imports count for none
+        detectors.load(name)(few)  # load imports before the measurement
 
     seconds: dict[str, list[float]] = {name: [] for name in detectors.NAMES}
     flags: dict[str, float] = {}
     for _ in range(options.rounds):
         for name, taken in seconds.items():
             started = time.process_time()
-            found = detectors.load(name)(inputs[name])
+            verdicts = detectors.load(name)(inputs[name])
             taken.append(time.process_time() - started)
-            flags[name] = float(found.loc[found["status"] == "ok", "is_anomaly"].mean() * 365)
+            flags[name] = float(verdicts.loc[verdicts["status"] == "ok", "is_anomaly"].mean() * 365)
 
     per_airport = {name: statistics.median(taken) / airports[name] for name, taken in seconds.items()}
     print(f"{options.airports} airports x {options.days} days, median of {options.rounds} rounds, CPU seconds")

@@ -1,7 +1,7 @@
-"""A month of the Bureau's zip into the columns of bronze: `bts.write_csv` against the same in plain pandas.
+"""Convert one month of the Bureau's zip to the columns of bronze: `bts.write_csv` against plain pandas.
 
-`python benchmarks/fetch.py --help` tells how to run it. Both read the same zip of 109 columns and write the same CSV,
-whose bytes are compared before a time is printed. Nothing comes over a network.
+Run `python benchmarks/fetch.py --help` for the options. Both read the same zip of 109 columns and write the same CSV,
+whose bytes are compared before times are printed. No network is used.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "dags")]
 from benchmarks.contest import Cost, cost, show
 
 YEAR, MONTH = 2015, 7
-DISTINCT = 20_000  # flights that differ; they are repeated, which changes nothing for who reads and writes text
+DISTINCT = 20_000  # distinct flights; repeating them does not affect the time of reading and writing text
 
 
 def make_month(to: Path, flights: int) -> None:
-    """Write a zip in the Bureau's layout with at least so many flights of July 2015."""
+    """Write a zip in the Bureau's layout with at least `flights` flights of July 2015."""
     from tests.bronze import flight
     from tests.bureau import month_csv, zip_of
 
@@ -36,7 +36,7 @@ def make_month(to: Path, flights: int) -> None:
 
 
 def ours(package: Path, out: Path) -> None:
-    """What `python -m utils fetch` calls when the months have come."""
+    """Convert the months as `python -m utils fetch` does after the download."""
     from utils.sources import bts
     from utils.sources.download import File, Version
 
@@ -44,7 +44,7 @@ def ours(package: Path, out: Path) -> None:
 
 
 def pandas(package: Path, out: Path) -> None:
-    """The whole month in one frame of text."""
+    """Convert the month as one frame of text."""
     import csv
     import zipfile
 
@@ -78,7 +78,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="delaywatch-bench-"))
     try:
         package = folder / "month.zip"
-        # In a process of its own, because a contestant's peak starts at our size.
+        # In a process of its own, because a child's peak memory starts at the size of its parent.
         maker = multiprocessing.get_context("spawn").Process(target=make_month, args=(package, given.flights))
         maker.start()
         maker.join()

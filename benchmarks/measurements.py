@@ -1,4 +1,4 @@
-"""What benchmarks/detectors.py measures of one detector, and on which labels. Nothing is compared or shown here."""
+"""The measures of benchmarks/detectors.py for one detector, and their labels. Comparison and output are elsewhere."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from utils.tuning import evaluation
 from utils.tuning.evaluation import BLOCK_DAYS, FEW_AIRPORTS, Estimate, Measure
 
 GROUPS = ("hubs", "large", "medium", "small", "tiny")
-HUBS, TUNED = " *", " (tuned)"  # after an area whose airports are all hubs; where our own detector was tuned
-# What the worst days are worst in, for A and B; A is also measured with the worst days of the network.
+# After an area whose airports are all hubs; after data that our own detector was tuned on.
+HUBS, TUNED = " *", " (tuned)"
+# The metrics of the worst days for A and B; A is also measured with the worst days of the network.
 LABELS = (("", "mean_effective_delay_min"), (" mean", "mean_dep_delay_min"))
 
-Verdicts = Mapping[tuple[str, str], pd.DataFrame]  # origin, fl_date and score, by trial and part
+Verdicts = Mapping[tuple[str, str], pd.DataFrame]  # by trial and part: origin, fl_date and score
 
 
 @dataclass(frozen=True)
 class Column:
-    """One measure of the main table: on which ranking, and what is said of it."""
+    """One measure of the main table: its ranking, title and explanation."""
 
     title: str
     ranking: str
@@ -51,44 +52,44 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Task:
-    """Labels, and the airport-days from which a detector has to find them."""
+    """Labels, and the airport-days in which a detector has to find them."""
 
     trial: str
-    part: str  # of Trial.parts
+    part: str  # a key of Trial.parts
     labels: pd.DataFrame
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What every detector meets."""
+    """The tasks of every detector."""
 
     trials: Mapping[str, Trial]
-    # By ranking. A, B and C hold what nobody was tuned on, `tuned A` and `tuned B` the rest; `areas` and `years` are
-    # the neighbours and split halves of every real year, `real` its days without a label.
+    # By ranking. A, B and C contain data that no detector was tuned on, `tuned A` and `tuned B` the rest; `areas` and
+    # `years` are the neighbours and split halves of every real year, `real` its days without a label.
     tasks: Mapping[str, Sequence[Task]]
-    network: str | None  # the real year of the most airports, for A
+    network: str | None  # the real year with the most airports, for A
     known: pd.DataFrame  # trial, fl_date, origin, kind, sure
     replicates: int
 
 
 @dataclass
 class Result:
-    """What was measured of one detector."""
+    """The measured values of one detector."""
 
     main: dict[str, Estimate] = field(default_factory=dict)  # by title of the column
-    tuned: dict[str, Estimate] = field(default_factory=dict)  # the same on what our own detector was tuned on
+    tuned: dict[str, Estimate] = field(default_factory=dict)  # the same on the data that our own detector was tuned on
     by_size: dict[tuple[str, str], Estimate] = field(default_factory=dict)  # by group and title
     by_kind: dict[str, Estimate] = field(default_factory=dict)  # recall of each kind of planted day
     by_area: dict[str, Estimate] = field(default_factory=dict)
     by_year: dict[str, Estimate] = field(default_factory=dict)
-    storms: tuple[int, int] = (0, 0)  # seen, planted
+    storms: tuple[int, int] = (0, 0)  # detected, planted
     flagged: pd.DataFrame = field(default_factory=pd.DataFrame)  # origin, fl_date and flag on all real days
     known: pd.DataFrame = field(default_factory=pd.DataFrame)  # Bench.known with rank and days
-    cpu_s: float = float("nan")  # of a national year
+    cpu_s: float = float("nan")  # for a national year
 
 
 def bench(years: Iterable[Trial], events: Path | None, replicates: int) -> Bench:
-    """The tasks that the years give; `events` is a list of known days (events.csv), if there is one."""
+    """Return the tasks for the years; `events` is a list of known days (events.csv) or None."""
     by_name = {trial.name: trial for trial in years}
     real = [trial for trial in by_name.values() if trial.halves]
     network = max(real, key=lambda trial: trial.airports).name if real else None
@@ -110,7 +111,7 @@ def bench(years: Iterable[Trial], events: Path | None, replicates: int) -> Bench
 
 
 def measure(verdicts: Verdicts, bench: Bench) -> Result:
-    """Everything but the seconds, from a detector's verdicts on every part of every trial."""
+    """Return all measures except seconds, from a detector's verdicts on every part of every trial."""
     result = Result()
     rankings = {name: _ranking(tasks, verdicts) for name, tasks in bench.tasks.items()}
     for name in {"A", "tuned A"} & rankings.keys():
@@ -118,23 +119,23 @@ def measure(verdicts: Verdicts, bench: Bench) -> Result:
         both = [evaluation.confirmed(one, other), evaluation.confirmed(other, one)]
         rankings[f"{name} confirmed"] = pd.concat(both, ignore_index=True)
 
-    def estimate(found: pd.DataFrame, measure: Measure, *, with_blocks: bool = False) -> Estimate:
-        is_few = found["origin"].nunique() < FEW_AIRPORTS
+    def estimate(ranking: pd.DataFrame, measure: Measure, *, with_blocks: bool = False) -> Estimate:
+        is_few = ranking["origin"].nunique() < FEW_AIRPORTS
         block_days = BLOCK_DAYS if with_blocks or is_few else None
-        return evaluation.bootstrap(found, measure, block_days=block_days, replicates=bench.replicates)
+        return evaluation.bootstrap(ranking, measure, block_days=block_days, replicates=bench.replicates)
 
     for column in COLUMNS:
         has_neighbours = column.measure is evaluation.average_precision_within
-        for found, name in ((result.main, column.ranking), (result.tuned, f"tuned {column.ranking}")):
+        for estimates, name in ((result.main, column.ranking), (result.tuned, f"tuned {column.ranking}")):
             if name in rankings:
-                found[column.title] = estimate(rankings[name], column.measure, with_blocks=has_neighbours)
+                estimates[column.title] = estimate(rankings[name], column.measure, with_blocks=has_neighbours)
         for group in () if has_neighbours or column.ranking not in rankings else GROUPS:
             whole = rankings[column.ranking]
             if len(part := whole[whole[f"is_{group}"]]):
                 result.by_size[group, column.title] = estimate(part, column.measure)
-    for places, found in ((_areas(rankings), result.by_area), (_years(rankings), result.by_year)):
+    for places, estimates in ((_areas(rankings), result.by_area), (_years(rankings), result.by_year)):
         for place, rows in places:
-            found[place] = estimate(rows, evaluation.average_precision_within, with_blocks=True)
+            estimates[place] = estimate(rows, evaluation.average_precision_within, with_blocks=True)
     if "C" in rankings:
         result.storms = evaluation.events_seen(rankings["C"])
         for kind, part in rankings["C"][rankings["C"]["is_abnormal"]].groupby("kind"):
@@ -146,7 +147,7 @@ def measure(verdicts: Verdicts, bench: Bench) -> Result:
 
 
 def _labels(trial: Trial, *, is_network: bool) -> Iterable[tuple[str, str, pd.DataFrame]]:
-    """(ranking, part, labels) of one year."""
+    """Yield (ranking, part, labels) of one year."""
     if trial.truth is not None:
         yield "C", "days", evaluation.planted_days(trial.days, trial.truth)
         yield "C planted", "days", evaluation.planted_days(trial.days, trial.truth, is_background_abnormal=False)
@@ -170,20 +171,20 @@ def _labels(trial: Trial, *, is_network: bool) -> Iterable[tuple[str, str, pd.Da
 
 
 def _ranking(tasks: Iterable[Task], verdicts: Verdicts) -> pd.DataFrame:
-    """The rankings of some tasks as one; an airport of two years counts as two."""
-    found = []
+    """Return the rankings of some tasks as one; an airport in two years counts as two."""
+    rankings = []
     for task in tasks:
         ranking = evaluation.ranked(task.labels, verdicts[task.trial, task.part])
         ranking["airport"], ranking["trial"] = ranking["origin"], task.trial
         ranking["origin"] = task.trial + " " + ranking["origin"]
         if "event" in ranking:
-            ranking["event"] = task.trial + " " + ranking["event"]  # none stays none
-        found.append(ranking)
-    return pd.concat(found, ignore_index=True)
+            ranking["event"] = task.trial + " " + ranking["event"]  # missing values stay missing
+        rankings.append(ranking)
+    return pd.concat(rankings, ignore_index=True)
 
 
 def _areas(rankings: Mapping[str, pd.DataFrame]) -> Iterable[tuple[str, pd.DataFrame]]:
-    """Each area in each real year."""
+    """Yield each area in each real year."""
     for area in METRO_AREAS if "areas" in rankings else ():
         of_area = rankings["areas"][rankings["areas"]["airport"].isin(area)]
         for trial, rows in of_area.groupby("trial"):
@@ -192,14 +193,14 @@ def _areas(rankings: Mapping[str, pd.DataFrame]) -> Iterable[tuple[str, pd.DataF
 
 
 def _years(rankings: Mapping[str, pd.DataFrame]) -> Iterable[tuple[str, pd.DataFrame]]:
-    """Each real year; the one of which our own detector knew half of the airports, in two."""
+    """Yield each real year; split a year of which half of the airports were used for tuning."""
     if "years" in rankings:
         for (trial, is_tuned), rows in rankings["years"].groupby(["trial", "is_tuned"]):
             yield f"{trial}{TUNED * bool(is_tuned)}", rows
 
 
 def _known_days(path: Path | None, years: Iterable[str]) -> pd.DataFrame:
-    """The rows of events.csv that are of one of the years, one for each airport and day."""
+    """Return the rows of events.csv in one of the years, one per airport and day."""
     columns = ["trial", "fl_date", "origin", "kind", "sure"]
     if path is None or not path.exists():
         return pd.DataFrame(columns=columns)
@@ -210,15 +211,15 @@ def _known_days(path: Path | None, years: Iterable[str]) -> pd.DataFrame:
 
 
 def _ranks(verdicts: Verdicts, bench: Bench) -> pd.DataFrame:
-    """The known days with the `rank` of their score among the `days` of their airport; 1 is the most abnormal.
+    """Return the known days with the `rank` of their score among the `days` of their airport; 1 is the most abnormal.
 
-    Days that tie have the last of their ranks, and so have days without a score: they are no find.
+    Tied days get the last of their ranks, as do days without a score: they do not count as found.
     """
-    found = [bench.known.assign(rank=0.0, days=0).iloc[:0]]
-    for trial, known in bench.known.groupby("trial"):
+    ranked = [bench.known.assign(rank=0.0, days=0).iloc[:0]]
+    for trial, known_days in bench.known.groupby("trial"):
         days = bench.trials[str(trial)].days[["origin", "fl_date"]]
         scored = days.merge(verdicts[str(trial), "days"], on=["origin", "fl_date"], how="left", validate="one_to_one")
         of_airport = scored["score"].fillna(-np.inf).groupby(scored["origin"])
         scored = scored.assign(rank=of_airport.rank(ascending=False, method="max"), days=of_airport.transform("size"))
-        found.append(known.merge(scored, on=["origin", "fl_date"], how="inner", validate="one_to_one"))
-    return pd.concat(found, ignore_index=True)
+        ranked.append(known_days.merge(scored, on=["origin", "fl_date"], how="inner", validate="one_to_one"))
+    return pd.concat(ranked, ignore_index=True)

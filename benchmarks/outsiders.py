@@ -1,7 +1,8 @@
-"""Detectors of other projects on the same airport-days, for benchmarks/detectors.py: PyOD's and a residual of STL.
+"""Detectors of other projects on the same airport-days, for benchmarks/detectors.py: PyOD and STL residuals.
 
-Each gets the days that ours would judge and is run twice: on what its users would give it, the mean delay, and on what
-our own detector looks at. No threshold is set, only scores are compared. What is installed is in requirements/bench.in.
+Each gets the days that our detectors would judge and runs twice: on the mean delay, which its users would choose, and
+on the columns of our own detector. No threshold is set, only scores are compared. requirements/bench.in lists the
+packages.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-MIN_FLIGHTS, MIN_DAYS = 5, 28  # as our detectors have it by default
+MIN_FLIGHTS, MIN_DAYS = 5, 28  # the defaults of our detectors
 PERIOD_DAYS = 7
 MODELS = ("IForest", "ECOD", "HBOS", "KNN", "LOF")
 FEW = ("mean_dep_delay_min",)
@@ -22,18 +23,18 @@ Outsider = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 def outsiders() -> dict[str, Outsider]:
-    """Functions from airport-days to `origin`, `fl_date`, `score` by the name that the tables give them."""
-    found: dict[str, Outsider] = {}
+    """Return functions from airport-days to `origin`, `fl_date`, `score`, by their name in the tables."""
+    scorers: dict[str, Outsider] = {}
     for words, columns in (("mean delay", FEW), ("four columns", MANY)):
         for model in MODELS:
-            found[f"PyOD {model}, {words}"] = lambda days, model=model, columns=columns: _pyod(days, model, columns)  # type: ignore[misc]
+            scorers[f"PyOD {model}, {words}"] = lambda days, model=model, columns=columns: _pyod(days, model, columns)  # type: ignore[misc]
     for words, column in (("mean delay", "mean_dep_delay_min"), ("effective delay", "mean_effective_delay_min")):
-        found[f"STL residual, {words}"] = lambda days, column=column: _stl(days, column)  # type: ignore[misc]
-    return found
+        scorers[f"STL residual, {words}"] = lambda days, column=column: _stl(days, column)  # type: ignore[misc]
+    return scorers
 
 
 def _usable(days: pd.DataFrame) -> pd.DataFrame:
-    """The days that our detectors would judge, by airport and date, with the shares as columns."""
+    """Return the days that our detectors would judge, by airport and date, with the shares as columns."""
     is_usable = (days["scheduled"] >= MIN_FLIGHTS) & days[
         ["mean_dep_delay_min", "mean_effective_delay_min"]
     ].notna().all(axis=1)
@@ -45,7 +46,7 @@ def _usable(days: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pyod(days: pd.DataFrame, model: str, columns: tuple[str, ...]) -> pd.DataFrame:
-    """One model over all airports, with PyOD's own settings, on columns brought to each airport's mean and spread."""
+    """Score all airports with one model, PyOD's default settings, and columns standardised per airport."""
     import importlib
 
     kept = _usable(days)
@@ -60,9 +61,9 @@ def _pyod(days: pd.DataFrame, model: str, columns: tuple[str, ...]) -> pd.DataFr
 
 
 def _stl(days: pd.DataFrame, column: str) -> pd.DataFrame:
-    """What robust STL (Cleveland et al., 1990) leaves of each airport's series, over its median absolute deviation.
+    """Score by the residual of robust STL (Cleveland et al., 1990) of each airport, over its median absolute deviation.
 
-    The period is a week. Days without a value are left out, so a gap joins the days around it.
+    The period is a week. Days without a value are dropped, so a gap joins the days around it.
     """
     from statsmodels.tsa.seasonal import STL
 

@@ -30,7 +30,7 @@ YEAR = 2018
 
 
 def made_up_year(airports: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Days and verdicts of `airports` airports of all sizes, with what the figures need; a tenth fly in summer only."""
+    """Return days and verdicts of `airports` airports of all sizes, as the figures need; a tenth fly in summer only."""
     random = np.random.default_rng(2)
     dates = pd.date_range(f"{YEAR}-01-01", f"{YEAR}-12-31")
     days, verdicts = [], []
@@ -65,14 +65,14 @@ def made_up_year(airports: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def naive_flights(days: pd.DataFrame, verdicts: pd.DataFrame) -> bytes:
-    """The bars as most people write them."""
+    """Draw the bars with plain pyplot."""
     figure, axes = plt.subplots(figsize=(12, 4.5), dpi=100)
     axes.bar(days["fl_date"], days["scheduled"], color=np.where(verdicts["is_anomaly"], "tab:red", "tab:blue"))
     return _naive_png(figure, axes, f"{days['origin'].iloc[0]} {YEAR}", "flights per day")
 
 
 def naive_delay(days: pd.DataFrame, verdicts: pd.DataFrame) -> bytes:
-    """The lines as most people write them."""
+    """Draw the lines with plain pyplot."""
     figure, axes = plt.subplots(figsize=(12, 4.5), dpi=100)
     axes.fill_between(verdicts["fl_date"], verdicts["lower"], verdicts["upper"], alpha=0.3, label="usual range")
     axes.plot(verdicts["fl_date"], verdicts["observed"], label="observed")
@@ -105,7 +105,7 @@ def main() -> None:
 
     by_origin = dict(iter(days.groupby("origin"))), dict(iter(verdicts.groupby("origin")))
     chosen = list(by_origin[0])[:: max(1, len(by_origin[0]) * 2 // given.sample)]
-    naive_flights(by_origin[0][chosen[0]], by_origin[1][chosen[0]])  # imports, fonts
+    naive_flights(by_origin[0][chosen[0]], by_origin[1][chosen[0]])  # load imports and fonts
     took = []
     for origin in chosen:
         for draw in (naive_flights, naive_delay):

@@ -1,8 +1,8 @@
-"""Why the flagged days of a full-size year are abnormal: `attribution.explain` against the same in plain pandas.
+"""Explain the flagged days of a full-size year: `attribution.explain` against plain pandas.
 
-`python benchmarks/reasons.py --help` tells how to run it. Both read the same silver from a lake in a folder, and both
-find the parts of every flagged day by carrier, destination and cause with what is usual for them; ours also checks the
-flights against gold and writes the sentences. Their numbers are compared before a time is printed.
+Run `python benchmarks/reasons.py --help` for the options. Both read the same silver from a lake in a folder and compute
+the parts of every flagged day by carrier, destination and cause with their usual values; ours also checks the flights
+against gold and writes the sentences. The numbers are compared before times are printed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DETECTOR = "delaywatch"
 
 
 def ours(settings: Settings, out: Path) -> None:
-    """What the pipeline calls, on the lake's own silver, part after part."""
+    """Explain the days as the pipeline does, on the lake's own silver, part by part."""
     import pandas as pd
     import pyarrow.parquet as pq
 
@@ -35,14 +35,14 @@ def ours(settings: Settings, out: Path) -> None:
     lake = Lake(settings)
     days = lake.read_airport_days(YEAR).to_pandas(date_as_object=False)
     verdicts = lake.read_anomalies(YEAR, DETECTOR).to_pandas(date_as_object=False)
-    # Where the expectations come from is the detector's cost; here they are only words in a sentence.
+    # The expectations are part of the detector's cost; here they only appear in a sentence.
     expected = pd.DataFrame(dict.fromkeys(attribution.EXPECTED_COLUMNS, 10.0), index=days.index)
     _, factors = attribution.explain(lake.read_silver(YEAR, attribution.FLIGHT_COLUMNS), days, verdicts, expected)
     pq.write_table(factors, out)
 
 
 def pandas(settings: Settings, out: Path) -> None:
-    """The whole year in one frame, grouped by day and name."""
+    """Compute the parts from the whole year in one frame, grouped by day and name."""
     import pandas as pd
 
     from utils import schemas
@@ -63,7 +63,7 @@ def pandas(settings: Settings, out: Path) -> None:
     is_flagged = flights["is_flagged"].eq(True)
     ordinary, flagged = flights[~is_flagged], flights[is_flagged]
     rate = ordinary.groupby("origin")[measures].mean()
-    found = []
+    frames = []
     for dimension, column in (("carrier", "op_carrier"), ("destination", "dest")):
         usual = ordinary.groupby(["origin", column])[measures].sum()
         usual["flights"] = ordinary.groupby(["origin", column]).size()
@@ -83,7 +83,7 @@ def pandas(settings: Settings, out: Path) -> None:
                 .groupby(key)
                 .head(attribution.MOST["destination"])
             )
-        found.append(parts.assign(dimension=dimension, name=parts[column]))
+        frames.append(parts.assign(dimension=dimension, name=parts[column]))
     days = days.merge(flags, on=key, how="left")
     is_flagged = days["is_flagged"].eq(True)
     sums = days[~is_flagged].groupby("origin").sum(numeric_only=True)
@@ -94,22 +94,22 @@ def pandas(settings: Settings, out: Path) -> None:
                 usual_rate = parts["origin"].map(sums[column] / sums["scheduled"])
                 parts[measure] = days.loc[is_flagged, column]
                 parts[f"excess_{measure}"] = parts[measure] - parts["scheduled"] * usual_rate
-        found.append(parts)
+        frames.append(parts)
     names = [*key, "dimension", "name", *measures, *(f"excess_{measure}" for measure in measures)]
-    pd.concat(found)[names].to_parquet(out)
+    pd.concat(frames)[names].to_parquet(out)
 
 
 CONTESTANTS = {"delaywatch": ours, "pandas": pandas}
 
 
-def check_equal(one: Path, other: Path) -> int:
-    """The number of parts that both found. Raises AssertionError when they differ in more than rounding."""
+def check_equal(first: Path, second: Path) -> int:
+    """Return the number of parts. Raises AssertionError if the two results differ by more than rounding."""
     import numpy as np
     import pandas as pd
 
     key = ["origin", "fl_date", "dimension", "name"]
     frames = []
-    for path in (one, other):
+    for path in (first, second):
         frame = pd.read_parquet(path)
         frames.append(frame.assign(fl_date=pd.to_datetime(frame["fl_date"])).set_index(key).sort_index())
     assert frames[0].index.equals(frames[1].index)
@@ -120,7 +120,7 @@ def check_equal(one: Path, other: Path) -> int:
 
 
 def settings_of(lake: Path) -> Settings:
-    """Settings for a lake in a folder."""
+    """Return the settings of a lake in a folder."""
     return Settings(lake=lake.as_uri(), warehouse="", threads=cores())
 
 

@@ -1,8 +1,8 @@
-"""Bronze CSV to silver and gold: ours, DuckDB and pandas side by side on a full-size year.
+"""Convert a bronze CSV to silver and gold: ours, DuckDB and pandas on a full-size year.
 
-`python benchmarks/refinery.py --help` tells how to run it. Ours does everything of the silver and gold steps: rejected
-rows, duplicates, the quality report, hashes. DuckDB reads the same CSV with given types, writes zstd parquet and groups
-that by airport and day; pandas reads the file whole, writes parquet and groups.
+Run `python benchmarks/refinery.py --help` for the options. Ours does all of the silver and gold steps: rejected rows,
+duplicates, the quality report, hashes. DuckDB reads the same CSV with given types, writes zstd parquet and groups it by
+airport and day; pandas reads the whole file, writes parquet and groups.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SUMS = {
 
 
 def ours(csv: Path, out: Path) -> None:
-    """The product's own steps on a lake in `out`."""
+    """Run the product's own steps on a lake in `out`."""
     from utils.pipeline import refine
     from utils.settings import Settings
 
@@ -60,7 +60,7 @@ def ours(csv: Path, out: Path) -> None:
 
 
 def duckdb(csv: Path, out: Path) -> None:
-    """Typed CSV to one zstd parquet file, and that to airport-days."""
+    """Convert the typed CSV to one zstd parquet file, and that file to airport-days."""
     import duckdb as engine
 
     read, cast = [], []
@@ -86,7 +86,7 @@ def duckdb(csv: Path, out: Path) -> None:
 
 
 def pandas(csv: Path, out: Path) -> None:
-    """The year read whole, written and grouped."""
+    """Read the whole year, write it and group it."""
     import pandas as engine
 
     flights = engine.read_csv(csv, parse_dates=["FL_DATE"])
@@ -109,7 +109,7 @@ CONTESTANTS = {"delaywatch": ours, "duckdb": duckdb, "pandas": pandas}
 
 
 def measure(name: str, csv: Path, scratch: Path) -> Cost:
-    """What one contestant costs; what it writes is removed."""
+    """Return the cost of one contestant; its output is removed."""
     out = Path(tempfile.mkdtemp(dir=scratch))
     try:
         return cost(__file__, name, csv, out)
@@ -118,7 +118,7 @@ def measure(name: str, csv: Path, scratch: Path) -> Cost:
 
 
 def make_year(folder: Path, rows: int) -> Path:
-    """A synthetic year with the oddities of the genuine file, made by make_year.py unless it is there already."""
+    """Create a synthetic year with the oddities of the real file with make_year.py, unless it exists."""
     csv = folder / f"{YEAR}-{rows}.csv"
     if not csv.exists():
         parts = [
@@ -143,7 +143,7 @@ def make_year(folder: Path, rows: int) -> Path:
 
 @contextmanager
 def busy_process() -> Iterator[None]:
-    """Keep one core busy meanwhile."""
+    """Keep one core busy inside the context."""
     child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         yield
@@ -153,23 +153,24 @@ def busy_process() -> Iterator[None]:
 
 
 def compare(csv: Path, names: list[str], rounds: int, scratch: Path, beside: str) -> None:
-    """Print the medians of `rounds` rounds and ours against each of the others. beside: says what else runs."""
-    with csv.open("rb") as file:  # into the page cache; in small steps, since a child's peak starts at our size
+    """Print the medians of `rounds` rounds and the ratios of ours to each of the others. beside: other load."""
+    # Fills the page cache; in small steps, because a child's peak memory starts at our size.
+    with csv.open("rb") as file:
         while file.read(1 << 20):
             continue
     costs: dict[str, list[Cost]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
             costs[name].append(measure(name, csv, scratch))
-    found = medians(costs)
+    by_name = medians(costs)
     print(f"{csv.name}: {csv.stat().st_size / 1e6:.0f} MB, median of {rounds}, {cores()} cores, {beside}")
-    for name, one in found.items():
-        print(f"  {name:<10} {one.wall_s:6.1f} s wall {one.cpu_s:6.1f} s CPU {one.peak_mb:7.0f} MB peak")
-    first = found[names[0]]
+    for name, run in by_name.items():
+        print(f"  {name:<10} {run.wall_s:6.1f} s wall {run.cpu_s:6.1f} s CPU {run.peak_mb:7.0f} MB peak")
+    first = by_name[names[0]]
     for name in names[1:]:
         print(
-            f"  {names[0]} / {name}: wall {first.wall_s / found[name].wall_s:.2f}x, "
-            f"CPU {first.cpu_s / found[name].cpu_s:.2f}x, memory {first.peak_mb / found[name].peak_mb:.2f}x"
+            f"  {names[0]} / {name}: wall {first.wall_s / by_name[name].wall_s:.2f}x, "
+            f"CPU {first.cpu_s / by_name[name].cpu_s:.2f}x, memory {first.peak_mb / by_name[name].peak_mb:.2f}x"
         )
 
 

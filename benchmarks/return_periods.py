@@ -1,8 +1,8 @@
-"""How often delaywatch's "once in N days" comes true: `python benchmarks/return_periods.py [FOLDER]`.
+"""Check delaywatch's "once in N days" on real years: `python benchmarks/return_periods.py [FOLDER]`.
 
-FOLDER holds real years as `<area>/<year>.csv` or `.csv.gz`; without one it is New York in 2013. One line per year, for
-the report and for the alert: in how many judged days one reaches each return period, and the days of an airport's year
-at each level. What the settings were chosen on is marked; see docs/delaywatch.md.
+FOLDER has real years as `<area>/<year>.csv` or `.csv.gz`; the default is New York in 2013. Prints one line per year,
+for the report and for the alert: the observed return period of each level in judged days, and the days per airport-year
+at each level. Years that the settings were tuned on are marked; see docs/delaywatch.md.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PERIODS_DAYS = (10, 30, 100, 365, 1000)
 
 
 def line(score: pd.Series, levels: tuple[float, ...]) -> str:
-    """`score` of the judged days, as one line of the table."""
+    """Format `score` of the judged days as one line of the table."""
     reached = [int((score >= days).sum()) for days in PERIODS_DAYS]
     every = [f"{len(score) / count:8.0f}" if count else f"{'-':>8}" for count in reached]
     a_year = [f"{(score >= level).mean() * 365.25:8.1f}" for level in levels]
@@ -49,11 +49,11 @@ def main() -> None:
         print(f"{'year':<22}{'days':>9}{head}")
         pooled: dict[bool, list[pd.Series]] = {True: [], False: []}
         for year in years:
-            found = detectors.load("delaywatch")(year.days, **{**settings, "past_only": past_only})
-            found = found[found["status"] == "ok"]
-            is_tuned = np.array([trials.is_tuned(year.name, origin) for origin in found["origin"]], dtype=np.bool_)
+            verdicts = detectors.load("delaywatch")(year.days, **{**settings, "past_only": past_only})
+            verdicts = verdicts[verdicts["status"] == "ok"]
+            is_tuned = np.array([trials.is_tuned(year.name, origin) for origin in verdicts["origin"]], dtype=np.bool_)
             for tuned in (True, False):
-                score = found.loc[is_tuned == tuned, "score"]
+                score = verdicts.loc[is_tuned == tuned, "score"]
                 if len(score):
                     pooled[tuned].append(score)
                     print(f"{year.name + ' (tuned)' * tuned:<22}{line(score, levels)}")

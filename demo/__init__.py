@@ -1,1 +1,1 @@
-"""`python -m demo`: one real year through the real DAG in a local folder; no Docker, no cloud, no credentials."""
+"""`python -m demo`: run one real year through the real DAG in a local folder, without Docker, cloud or credentials."""

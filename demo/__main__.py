@@ -1,4 +1,4 @@
-"""`python -m demo`: the command line of the demo, which `make demo`, `make demo-psql` and `make clean` call."""
+"""`python -m demo`: the command line of the demo, used by `make demo`, `make demo-psql` and `make clean`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FolderOption = Annotated[Path, typer.Option(help="Where the demo keeps all that 
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Keep other demos out of the folder. Raises DelaywatchError when another demo runs in it."""
+    """Lock the folder against other demos. Raises DelaywatchError if another demo runs in it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         try:
@@ -46,7 +46,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _output_to(log: Path) -> Iterator[None]:
-    """Send everything that this process and its children print to `log`, whatever way they print it."""
+    """Redirect all output of this process and its children to `log`."""
     kept = os.dup(1), os.dup(2)
     try:
         with log.open("wb") as file:
@@ -62,7 +62,7 @@ def _output_to(log: Path) -> Iterator[None]:
 
 
 class _Progress:
-    """One line per step with its seconds; on a terminal, a spinner meanwhile. A step that begins ends the last one."""
+    """Print one line per step with its seconds; on a terminal, show a spinner. A new step ends the previous one."""
 
     def __init__(self, console: Console) -> None:
         self._console, self._status = console, Status("", console=console)
@@ -86,7 +86,7 @@ class _Progress:
 
 
 def _year(text: str | None, csv: Path | None) -> int:
-    """The year asked for, else the one that the CSV's name begins with, else that of the packaged flights."""
+    """Return the requested year, else the year at the start of the CSV's name, else that of the packaged flights."""
     if not text:
         named = re.match(r"\d{4}(?!\d)", csv.name) if csv else None
         if csv and not named:
@@ -100,16 +100,16 @@ def _year(text: str | None, csv: Path | None) -> int:
 
 
 def _run(progress: _Progress, folder: Path, year: int, csv: Path | None) -> tuple[Lake, list[str] | None]:
-    """Run the year; return the lake and what was changed of an earlier run, None when there was no earlier one."""
+    """Run the year. Return the lake and the names that changed since an earlier run, or None without one."""
     lake, log = folder / "lake", folder / "run.log"
     progress.started("bronze")
-    told = bronze.use_own_file(lake, year, csv) if csv else bronze.use_packaged_flights(lake, year)
+    bronze_note = bronze.use_own_file(lake, year, csv) if csv else bronze.use_packaged_flights(lake, year)
     try:
         refine.bronze_key(Settings(lake=lake.as_uri(), warehouse=""), year)
     except Missing as error:
         error.add_note(f"To use a file of your own: make demo YEAR={year} CSV=path/to/{year}.csv")
         raise
-    progress.ended(note=told)
+    progress.ended(note=bronze_note)
     progress.started("start Postgres")
     with warehouse.running(folder) as url:
         data = warehouse.data_folder(folder)
@@ -147,8 +147,8 @@ def run(
     """Take one year through the real DAG, in this process, into a local folder and a real Postgres."""
     if context.invoked_subcommand:
         return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that Postgres is stopped
-    # A copy of standard output, because Airflow's own output goes to a file meanwhile.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # stops Postgres
+    # A copy of stdout, because Airflow's output is redirected to a file.
     with os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace") as output:
         console = Console(file=output, highlight=False)
         progress = _Progress(console)

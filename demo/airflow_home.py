@@ -1,6 +1,6 @@
-"""The demo's scratch Airflow: its folder, its environment, its metadata database on SQLite.
+"""The demo's temporary Airflow: its folder, its environment, its metadata database on SQLite.
 
-Airflow reads its environment when it is imported, so nothing here imports it before `enter`.
+Airflow reads its environment when it is imported, so this module imports it only after `enter`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ DAGS = Path(__file__).resolve().parent.parent / "dags"
 
 
 def enter(home: Path, lake: str, warehouse: str) -> None:
-    """Make this process one of the Airflow of `home`, with the URLs `lake` and `warehouse`.
+    """Set the environment of this process for the Airflow of `home`, with the URLs `lake` and `warehouse`.
 
-    Every other AIRFLOW* and DELAYWATCH_* variable is removed, so that no other installation is touched.
+    All other AIRFLOW* and DELAYWATCH_* variables are removed, so that no other installation is touched.
     """
     for name in list(os.environ):
         if name.startswith(("AIRFLOW", "DELAYWATCH_")):
@@ -32,7 +32,7 @@ def enter(home: Path, lake: str, warehouse: str) -> None:
 
 
 def prepare(home: Path) -> None:
-    """Make the metadata database of `home`, anew when another Airflow made it or a killed run left it unfinished."""
+    """Create the metadata database of `home`; replace one of another Airflow version or of a killed run."""
     stamp, version = home / "made-by-airflow", importlib.metadata.version("apache-airflow")
     if stamp.is_file() and stamp.read_text() == version:
         return

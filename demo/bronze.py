@@ -1,4 +1,4 @@
-"""Which CSV is the year's in the demo's lake: the package's flights, or a link to the user's own file."""
+"""Put the year's CSV into the demo's lake: the packaged flights, or a link to the user's own file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from utils.storage.keys import bronze_keys
 
 
 def _place(lake: Path, key: str, year: int) -> Path:
-    """Return the path of `key`, with every other form of the year out of the way."""
+    """Return the path of `key` after removing all other files of the year."""
     path = lake / key
     path.parent.mkdir(parents=True, exist_ok=True)
     for other in bronze_keys(year):
@@ -21,16 +21,16 @@ def _place(lake: Path, key: str, year: int) -> Path:
 
 
 def use_own_file(lake: Path, year: int, csv: Path) -> str:
-    """Make `csv` the year's bronze file, as a link, so that a file of any size takes no time and no room.
+    """Make `csv` the year's bronze file, as a link, so that a file of any size needs no time and no disk space.
 
-    Raises DelaywatchError, and replaces nothing, when there is no such file, its name does not say that it is a CSV, or
-    it does not begin with flights of the year.
+    Raises DelaywatchError, and replaces nothing, if the file does not exist, its name does not end like a CSV, or it
+    does not begin with flights of the year.
     """
     csv = csv.expanduser().absolute()
     try:
         is_file = csv.is_file()
     except OSError:
-        is_file = True  # that is closed to this user, as `check_csv` says
+        is_file = True  # not readable for this user; `check_csv` raises the error
     if not is_file:
         raise Missing(f"There is no file {csv}; give the path of a CSV, for example CSV=~/Downloads/{year}.csv.")
     plain, compressed = bronze_keys(year)

@@ -1,6 +1,6 @@
-"""One run of the real DAG `flight_anomalies` inside this process, through Airflow, heard step by step.
+"""Run the real DAG `flight_anomalies` in this process through Airflow, and report every step.
 
-Import it after `airflow_home.enter`. Knows nothing of flights, of the warehouse or of what is printed.
+Import it after `airflow_home.enter`. Independent of flights, the warehouse and the output.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from utils.errors import DelaywatchError, InvalidInput, Unavailable
 
 DAG_ID = "flight_anomalies"
 
-Started = Callable[[str], None]  # the step
-Ended = Callable[[bool], None]  # whether the step that started last succeeded
+Started = Callable[[str], None]  # argument: the step
+Ended = Callable[[bool], None]  # argument: whether the last started step succeeded
 
 
 class _Listener:
-    """Hears of every task from Airflow, passes it on, and keeps the first failure."""
+    """Airflow listener that forwards the events of every task and keeps the first failure."""
 
     def __init__(self, started: Started, ended: Ended) -> None:
         self._started, self._ended = started, ended
@@ -49,9 +49,9 @@ class _Listener:
 
 
 def run(conf: Mapping[str, Any], started: Started, ended: Ended) -> None:
-    """Run the DAG once with `conf`, telling of every step. None is tried again: somebody waits.
+    """Run the DAG once with `conf` and report every step. Steps are not retried, because a person waits.
 
-    Raises DelaywatchError with the sentence of the step that fails, or naming step and fault when it has none.
+    Raises DelaywatchError with the message of the failed step, or with step and fault if it has none.
     """
     bag = DagBag(DAGS)
     if DAG_ID not in bag.dags:

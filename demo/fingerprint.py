@@ -1,4 +1,4 @@
-"""What a run left behind, as fingerprints: equal ones before and after a run prove that it changed nothing."""
+"""Fingerprints of a run's results: equal ones before and after a run prove that it changed nothing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from psycopg2 import sql
 
 LAYERS = ("02_silver", "03_gold", "04_plots")
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'flights' AND tablename <> 'runs' ORDER BY tablename"
-# A row's xmin and ctid change whenever it is written, even with the same values.
+# A row's xmin and ctid change with every write, even of the same values.
 ROW_VERSIONS = "SELECT count(*), md5(coalesce(string_agg(ctid || ' ' || xmin, ',' ORDER BY ctid), '')) FROM flights.{}"
 
 Fingerprints = dict[str, str]
 
 
 def of_lake(lake: Path) -> Fingerprints:
-    """SHA-256 of every file of silver, gold and plots, by key."""
+    """Return the SHA-256 of every file of silver, gold and plots, by key."""
     found = {}
     for path in sorted(path for layer in LAYERS for path in (lake / layer).rglob("*") if path.is_file()):
         with path.open("rb") as file:
@@ -27,7 +27,7 @@ def of_lake(lake: Path) -> Fingerprints:
 
 
 def of_warehouse(url: str) -> Fingerprints:
-    """Number and versions of the rows of every table of schema `flights` except `runs`, which grows by a row a run."""
+    """Return number and versions of the rows of each table of schema `flights` but `runs`, which gets a row per run."""
     connection = psycopg2.connect(url)
     try:
         with connection.cursor() as cursor:
@@ -43,5 +43,5 @@ def of_warehouse(url: str) -> Fingerprints:
 
 
 def changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """Names whose fingerprint is new, gone or another, sorted."""
+    """Return the sorted names of added, removed and changed fingerprints."""
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))

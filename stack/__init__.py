@@ -1,1 +1,1 @@
-"""What starts and keeps the stack of docker-compose.yaml on one host. Of `utils` it imports settings and errors."""
+"""Start and maintain the stack of docker-compose.yaml on one host. Imports only settings and errors of `utils`."""

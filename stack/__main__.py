@@ -121,10 +121,10 @@ def example(_: argparse.Namespace, __: Mapping[str, str]) -> None:
 
 
 def _variables(folders: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings as Compose passes them and the secrets as `.env` has them.
+    """Return the settings that Compose passes and the secrets from `.env`.
 
-    SEEN names the secrets that have a value for Compose. A name that `.env` does not have is set in the shell or in
-    another file, which setup cannot read, and the stack would start with a generated value in its place.
+    SEEN has the names of the secrets that have a value for Compose. A name that is missing in `.env` is set in the
+    shell or in another file, which setup cannot read; the stack would start with a generated value instead.
     """
     written = form.read(folders.project / ".env")
     variables = {name: value for name, value in environ.items() if name not in settings.SECRET}
@@ -132,7 +132,8 @@ def _variables(folders: argparse.Namespace, environ: Mapping[str, str]) -> dict[
     seen = environ.get(SEEN, "").split()
     outside = [name for name in seen if not written.get(name)]
     if not settings.uses_aws(variables):
-        outside = [name for name in outside if not name.startswith("AWS_")]  # from a shell that is used with AWS
+        # A shell that is used with AWS has these set.
+        outside = [name for name in outside if not name.startswith("AWS_")]
     if outside:
         raise InvalidInput(
             f"Set in the shell or in another file of variables, but not in .env: {', '.join(outside)}. Secrets are "
@@ -144,7 +145,7 @@ def _variables(folders: argparse.Namespace, environ: Mapping[str, str]) -> dict[
 def _hand_over(
     folders: argparse.Namespace, given: settings.StackSettings, secrets: Mapping[str, str]
 ) -> tuple[certificate.Certificate, list[str], list[str]]:
-    """Give every service its files. Return the certificate, the names of the written files and of the removed ones."""
+    """Write every service's files. Return the certificate and the names of the written and of the removed files."""
     new = rotation.under_way(folders.secrets)
     shown = certificate.find(folders.project, folders.letsencrypt, folders.secrets, given.host, datetime.now(UTC))
     table = handover.files(given, {**secrets, **new}, shown)
@@ -165,7 +166,7 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    """Run one command; 0, or 1 with one sentence on stderr."""
+    """Run one command. Return 0, or 1 after one sentence on stderr."""
     parser = argparse.ArgumentParser(
         prog="python -m stack", description=__doc__.partition("\n")[0] if __doc__ else None
     )

@@ -7,12 +7,13 @@ cd -P "$(dirname "$0")/.."
 umask 077
 
 KEPT=7
-DAY_MINUTES=1410 # half an hour less than a day, so that the hour of the day stays the same
-COPIED=backups/.copied # its time is that of the last good copy, its content the place
+DAY_MINUTES=1410 # half an hour less than a day, so that the backup runs at the same hour every day
+COPIED=backups/.copied # its mtime is the time of the last good copy, its content the destination
 
-fail() { # fail REASON: the reason is in `make health` too. Older backups stay.
+fail() { # fail REASON: `make health` shows the reason too. Older backups stay.
     printf '%s Backup failed: %s\n' "$(date -u +%FT%TZ)" "$*" >&2
-    docker compose run --rm --no-deps -T setup python -m stack backup failed "$*" || true # the message above is in the log
+    # If this fails, the message above is in the log.
+    docker compose run --rm --no-deps -T setup python -m stack backup failed "$*" || true
     exit 1
 }
 
@@ -20,7 +21,7 @@ is_recent() { # is_recent FILE
     [ -n "$(find "$1" -maxdepth 0 -mmin "-$DAY_MINUTES" 2>/dev/null)" ]
 }
 
-daily_backups() { # daily_backups FOLDER: the newest first
+daily_backups() { # daily_backups FOLDER: newest first
     find "$1" -maxdepth 1 -type f -name 'daily-[0-9]*T[0-9]*Z.tar' | sort -r
 }
 
@@ -52,7 +53,7 @@ copy_to_bucket() { # copy_to_bucket FILE
 is_asked=""
 [ "${1:-}" != --now ] || is_asked=yes
 if [ -z "$(docker compose ps --quiet --status running postgres 2>/dev/null)" ]; then
-    [ -n "$is_asked" ] || exit 0 # a stack that was stopped on purpose is no failure
+    [ -n "$is_asked" ] || exit 0 # a stack that was stopped on purpose is not a failure
     echo "No backup was made: Postgres is not running; start the stack with \`make up\` first." >&2
     exit 1
 fi
@@ -72,7 +73,7 @@ flock --nonblock 9 || {
 started=$(mktemp backups/.started-XXXXXX)
 trap 'rm -f "$started"' EXIT
 file=$(daily_backups backups | head -n 1)
-if [ -z "$file" ] || [ -n "$is_asked" ] || ! is_recent "$file"; then # else its copy failed, and is tried again
+if [ -z "$file" ] || [ -n "$is_asked" ] || ! is_recent "$file"; then # otherwise retry the failed copy
     said=$(stack/backup.sh daily 2>&1) || fail "${said##*$'\n'}"
     file=$(daily_backups backups | head -n 1)
     remove_old backups

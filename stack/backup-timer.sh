@@ -6,16 +6,16 @@ cd -P "$(dirname "$0")/.."
 
 mark="# Delaywatch in $PWD"
 
-cron_line() { # in crontab a % ends the command
+cron_line() { # in a crontab, % ends the command
     local setting settings=""
-    for setting in COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PROFILES; do # as far as they are in the shell and not in .env
+    for setting in COMPOSE_FILE COMPOSE_PROJECT_NAME COMPOSE_PROFILES; do # if they are set in the shell and not in .env
         [ -z "${!setting:-}" ] || settings+=$(printf '%s=%q ' "$setting" "${!setting}")
     done
     printf '17 * * * * cd %q && mkdir -p backups && %sPATH=%q stack/backup-daily.sh >>backups/daily.log 2>&1 %s' "$PWD" "$settings" "$PATH" "$mark" |
         sed 's/%/\\%/g'
 }
 
-set_cron_line() { # set_cron_line LINE: instead of the former one; none if it is empty
+set_cron_line() { # set_cron_line LINE: replace the line; remove it if LINE is empty
     local before after
     command -v crontab >/dev/null || return 1
     before=$(crontab -l 2>/dev/null || true)
@@ -27,7 +27,7 @@ set_cron_line() { # set_cron_line LINE: instead of the former one; none if it is
 place=""
 [ "${1:-}" = off ] || place=$(docker compose run --rm --no-deps -T setup python -m stack backup place)
 if [ -z "$place" ]; then
-    set_cron_line "" || true # without cron there is no line
+    set_cron_line "" || true # without cron there is no line to remove
     exit 0
 fi
 set_cron_line "$(cron_line)" ||

@@ -1,7 +1,7 @@
-"""The record of the last backups: what was made, what was copied, what failed. `setup` writes it, `health` reads it.
+"""The record of the last backups: created, copied, failed. `setup` writes it, `health` reads it.
 
-It is kept in the volume `secrets`, but it is no secret and not part of a backup. Making and copying are shell
-(stack/backup.sh, stack/backup-daily.sh) and `offsite`.
+It is kept in the volume `secrets`, although it is no secret, and is not part of a backup. stack/backup.sh creates
+backups; stack/backup-daily.sh and `offsite` copy them.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ STAMP = re.compile(r"\d{8}T\d{6}Z")
 
 
 def read(folder: Path) -> bytes | None:
-    """Return the record as JSON, None before the first backup."""
+    """Return the record as JSON, or None before the first backup."""
     path = folder / RECORD
     return path.read_bytes() if path.is_file() else None
 
 
 def note(folder: Path, event: str, text: str, place: str | None, now: datetime) -> None:
-    """Record an event of EVENTS. text: the name of the file, or the reason of the failure. A copy ends a failure.
+    """Record an event of EVENTS. text: the file name, or the reason of the failure. A copy clears the failure.
 
-    The time of a file is the one in its name: a copy that succeeds late is as old as the backup that it is of.
+    The time of a file is the time in its name: a late copy is as old as its backup.
     """
     record: dict[str, Any] = json.loads(read(folder) or b"{}")
     stamp = STAMP.search(text) if event != "failed" else None

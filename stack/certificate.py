@@ -1,6 +1,6 @@
-"""The certificate that nginx shows: own files, else Let's Encrypt's, else one signed by itself; looked at before use.
+"""Choose and check nginx's certificate: own files, else Let's Encrypt's, else a self-signed one.
 
-How nginx gets it is in `handover`; how Let's Encrypt's is fetched and renewed is in nginx/README.md.
+`handover` gives it to nginx; nginx/README.md describes how to get and renew one from Let's Encrypt.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from stack import vault
 from stack.files import put
 from utils.errors import InvalidInput
 
-LIFE = timedelta(days=825)  # browsers take none that lives longer, even when its user trusts it
+LIFE = timedelta(days=825)  # browsers reject certificates that are valid for longer, even trusted ones
 RENEW = timedelta(days=30)
 WARN = timedelta(days=14)
-SKEW = timedelta(days=1)  # who has a clock behind ours finds it valid too
+SKEW = timedelta(days=1)  # clients with a slow clock accept it too
 LEAST_RSA_BITS = 2048  # nginx does not start with less
 ALWAYS = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """A chain and its key as PEM, and what a person wants to know of them."""
+    """A certificate chain and its key as PEM, with the facts that setup prints."""
 
     kind: str
     chain: bytes
@@ -43,7 +43,7 @@ class Certificate:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a pair may be, what a person calls the folder, and how a person mends what is in it."""
+    """A folder for a pair of files, its name in messages, and the remedy for an invalid pair."""
 
     kind: str
     folder: Path
@@ -53,14 +53,14 @@ class _Place:
     remedy: str
 
     def name(self, file: str) -> str:
-        """The file as its owner knows it, not as we mount it."""
+        """Return the file's path outside the container."""
         return f"{self.called}/{file}"
 
 
 def find(project: Path, letsencrypt: Path, secrets: Path, host: str, now: datetime) -> Certificate:
-    """The first pair that is there. Raises InvalidInput for one that is there and would not do for `host`.
+    """Return the first pair that exists. Raises InvalidInput if it is invalid for `host`.
 
-    Without any, ours is made, and made anew when it has less than 30 days left or is for another host.
+    If there is no pair, create a self-signed one; replace it if it expires within 30 days or is for another host.
     """
     replace = "replace both files, or remove both for a self-signed certificate"
     renew, live = "renew it as nginx/README.md says", f"live/{host}"
@@ -70,7 +70,8 @@ def find(project: Path, letsencrypt: Path, secrets: Path, host: str, now: dateti
     )
     for place in places:
         files = place.chain, place.key
-        missing = [file for file in files if not os.path.lexists(place.folder / file)]  # a broken link is there
+        # Lexists: a broken link counts as present.
+        missing = [file for file in files if not os.path.lexists(place.folder / file)]
         if len(missing) == 1:
             raise InvalidInput(
                 f"{place.name(missing[0])} is missing beside the other file of the pair; {place.remedy}."
@@ -80,7 +81,7 @@ def find(project: Path, letsencrypt: Path, secrets: Path, host: str, now: dateti
     ours = _Place("self-signed", secrets, "the volume secrets", vault.CERTIFICATE, vault.KEY, "start the stack again")
     try:
         _checked(ours, host, now + RENEW)
-    except InvalidInput:  # for whatever reason: nobody but browsers has ever seen it
+    except InvalidInput:  # whatever is wrong with it, it can be replaced: only browsers have used it
         _make(ours, host, now)
     return _checked(ours, host, now)
 
@@ -123,19 +124,19 @@ def _content(place: _Place, file: str) -> bytes:
 
 
 def _certificate(chain: bytes, place: _Place) -> tuple[x509.Certificate, list[str]]:
-    """The server's own certificate, which stands first, and the names and addresses that it is for."""
+    """Return the server's own certificate, the first of the chain, with its DNS names and addresses."""
     try:
         certificate = x509.load_pem_x509_certificates(chain)[0]
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return certificate, []  # browsers have not looked at the common name since 2017
+        return certificate, []  # browsers have ignored the common name since 2017
     except ValueError:
         raise InvalidInput(f"{place.name(place.chain)} is no certificate in PEM form; {place.remedy}.") from None
     return certificate, [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
 
 
 def _key_bits(key: bytes, certificate: x509.Certificate, place: _Place) -> int | None:
-    """How long an RSA key is, None for other kinds. Raises InvalidInput unless it is the certificate's."""
+    """Return the length of an RSA key, None for other kinds. Raises InvalidInput if it does not fit the certificate."""
     try:
         public = serialization.load_pem_private_key(key, password=None).public_key()
         is_right = public == certificate.public_key()
@@ -155,18 +156,18 @@ def _key_bits(key: bytes, certificate: x509.Certificate, place: _Place) -> int |
 
 
 def _covers(names: list[str], host: str) -> bool:
-    """Whether one of the names is the host's; a star stands for one label, as browsers read it."""
+    """Return True if one of the names matches the host; a wildcard matches one label, as in browsers."""
     parent = host.partition(".")[2]
     names = [name.lower() for name in names]
     return host in names or (bool(parent) and f"*.{parent}" in names)
 
 
-# --- our own ----------------------------------------------------------------------------------------------------------
+# --- self-signed ------------------------------------------------------------------------------------------------------
 
 
 def _make(place: _Place, host: str, now: datetime) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    # The host stands among the alternative names: it may be too long for a common name.
+    # The host is an alternative name, because it may be too long for a common name.
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Delaywatch, self-signed")])
     names = [_general_name(name) for name in dict.fromkeys((host, *ALWAYS))]
     certificate = (

@@ -1,4 +1,4 @@
-"""How a file is replaced: it is the old one or the new one, whatever happens. Which files there are, others know."""
+"""Replace files atomically: after a crash a file has its old or its new content."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 
 
 def put(path: Path, content: bytes, mode: int) -> bool:
-    """Give the file this content and mode; False when it had both, and then it is not touched."""
+    """Write content and mode of a file. Return False, without touching it, if both are unchanged."""
     if path.is_file() and path.stat().st_mode & 0o7777 == mode and path.read_bytes() == content:
         return False
-    beside = path.with_name(f".{path.name}.new")  # the same name each time, so a crash leaves one file, not many
+    # Always the same name, so that a crash leaves at most one temporary file.
+    beside = path.with_name(f".{path.name}.new")
     beside.unlink(missing_ok=True)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -20,7 +21,7 @@ def put(path: Path, content: bytes, mode: int) -> bool:
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
     except OSError as error:
-        error.filename = str(path)  # a full disk names none
+        error.filename = str(path)  # ENOSPC has no file name
         raise
     beside.replace(path)
     sync(path.parent)
@@ -28,7 +29,7 @@ def put(path: Path, content: bytes, mode: int) -> bool:
 
 
 def sync(folder: Path) -> None:
-    """Have the folder's names on the disk: after a power cut a database must not outlive its password."""
+    """Flush the folder's entries to disk: after a power cut a database must not exist without its password."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

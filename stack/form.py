@@ -18,7 +18,7 @@ from stack.settings import FIELDS, FORM, SECRET, VARIABLES
 from utils.errors import InvalidInput, Missing
 from utils.settings import variable_of
 
-COMPOSE_OWN = "COMPOSE_"  # docker compose reads COMPOSE_PROJECT_NAME and the like from .env by itself
+COMPOSE_OWN = "COMPOSE_"  # docker compose itself reads COMPOSE_PROJECT_NAME and similar from .env
 EXAMPLE = ".env.example"
 WIDTH = 120
 HEAD = (
@@ -32,15 +32,15 @@ HEAD = (
 ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)", re.DOTALL)
 QUOTED = re.compile(r"""(['"])((?:[^\\]|\\.)*?)\1(.*)""", re.DOTALL)
 COMMENT = re.compile(r"\s*(?:#.*)?")
-# Outside single quotes Compose replaces $NAME, ${NAME} and $$. In double quotes a backslash protects the $.
+# Outside single quotes Compose replaces $NAME, ${NAME} and $$. In double quotes a backslash escapes the $.
 INTERPOLATION = re.compile(r"\$[A-Za-z_{$]")
 ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "$": "$"}  # Compose leaves any other as it is
+ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "$": "$"}  # Compose keeps all others unchanged
 
 
 @dataclass(frozen=True)
 class _Line:
-    """An assignment of `.env`, or a line that is none and has no name. secret_fault: a fault in a secret alone."""
+    """An assignment of `.env`, or a line without one, whose name is empty. secret_fault: a fault if it is a secret."""
 
     number: int
     name: str = ""
@@ -69,14 +69,15 @@ def read(filled: Path, known: Collection[str] = VARIABLES) -> dict[str, str]:
     form = filled.with_name(EXAMPLE)
     if not form.is_file():
         raise Missing(f"There is no {form}; setup needs the repository mounted at {form.parent}.")
-    if filled.is_symlink() and not filled.exists():  # in the container; Compose on the host reads it
+    # Setup runs in the container; Compose on the host can read the link.
+    if filled.is_symlink() and not filled.exists():
         raise InvalidInput(
             f"{filled.name} is a link to {filled.readlink()}, which setup cannot see; put the file itself there."
         )
     if not filled.exists():
         return {}
     try:
-        text = filled.read_bytes().decode("utf-8-sig")  # bytes, because reading text would change \r\n
+        text = filled.read_bytes().decode("utf-8-sig")  # read_text() would convert \r\n
     except UnicodeDecodeError:
         raise InvalidInput(f"{filled.name} is not UTF-8 text; save it as UTF-8.") from None
     lines = list(_lines(text))
@@ -103,15 +104,15 @@ def _faults(lines: list[_Line], known: Collection[str], file: str) -> Iterator[s
 
 
 def _unknown(name: str, known: Collection[str]) -> str:
-    """Repeat the name only if it looks like a name: half of a key that an editor broke may stand before a = too."""
+    """Quote the name only if it looks like one: a broken key may have a part before a = too."""
     close = difflib.get_close_matches(name.upper(), known, n=1)
     shown = name if close or name.isupper() else "a name"
     return f"{shown} that {EXAMPLE} does not have; " + (f"did you mean {close[0]}?" if close else "remove the line.")
 
 
 def _lines(text: str) -> Iterator[_Line]:
-    """Yield the assignments as Compose reads them. A quoted value may continue over several lines."""
-    numbered = enumerate(text.split("\n"), start=1)  # not splitlines(), which knows more line ends than Compose
+    """Yield the assignments as Compose parses them. A quoted value may span several lines."""
+    numbered = enumerate(text.split("\n"), start=1)  # splitlines() splits at more characters than Compose
     for number, line in numbered:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
@@ -132,7 +133,7 @@ def _unquoted(number: int, name: str, rest: str) -> _Line:
     fault = ""
     if INTERPOLATION.search(value):
         fault = "contains a $ that Compose would replace; put the value in single quotes."
-    elif value.startswith("#"):  # some releases of Compose read a comment, others a value
+    elif value.startswith("#"):  # a comment or a value, depending on the release of Compose
         fault = "starts with #; put the value in single quotes, or the comment on a line of its own."
     return _Line(number, name, value, secret_fault=fault)
 

@@ -1,4 +1,4 @@
-"""Which service finds which file at /run/delaywatch, with what in it, and the writing. Nothing is generated here."""
+"""Write each service's files at /run/delaywatch. Generates no values."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from stack.settings import LOCAL_REGION, StackSettings
 from utils.errors import Missing
 
 MOUNT = "/run/delaywatch"
-READABLE = 0o444  # by whatever user the service runs as; only the mount decides who sees a file
+READABLE = 0o444  # for any user of the service; the mount limits who sees a file
 READER = "delaywatch_reader"
 DRIVER = "postgresql+psycopg2"
 LOCAL_FILES = "airflow.secrets.local_filesystem.LocalFilesystemBackend"
-Content = str | bytes | None  # None: the file is not wanted
+Content = str | bytes | None  # None: remove the file
 HSTS = 'add_header Strict-Transport-Security "max-age=31536000" always;\n'
 
 
 def files(
     settings: StackSettings, secrets: Mapping[str, str], certificate: Certificate
 ) -> dict[str, dict[str, Content]]:
-    """Every service's files by name."""
+    """Return the files of every service by name."""
     warehouse = settings.warehouse or f"postgresql://delaywatch:{secrets['warehouse_password']}@postgres:5432/warehouse"
     reader = settings.reader or _as_user(warehouse, READER, secrets["reader_password"])
     database = f"{DRIVER}://airflow:{secrets['airflow_password']}@postgres:5432/airflow"
@@ -61,9 +61,9 @@ def files(
 
 
 def write(handed: Path, table: Mapping[str, Mapping[str, Content]]) -> tuple[list[str], list[str]]:
-    """Make the services' folders hold these files and no others; returns what was written and what was removed."""
+    """Write the services' files and remove all others. Return the written and the removed names."""
     missing = [str(handed / service) for service in table if not (handed / service).is_dir()]
-    if missing:  # a folder of our own making would be in no volume
+    if missing:  # do not create it: a new folder would not be in a volume
         raise Missing(f"There is no {', '.join(missing)}; docker-compose.yaml must mount the services' volumes there.")
     written, removed = [], []
     for service, contents in table.items():
@@ -87,14 +87,14 @@ def _as_user(url: str, user: str, password: str) -> str:
 
 
 def _keys(settings: StackSettings, secrets: Mapping[str, str]) -> dict[str, str]:
-    """The S3 keys by their names in AWS's files; empty when the machine's role decides."""
+    """Return the S3 keys by their names in AWS's files; empty if the machine's role is used."""
     if settings.is_lake_local:
         return {"aws_access_key_id": secrets["s3_access_key"], "aws_secret_access_key": secrets["s3_secret_key"]}
     return settings.aws_keys
 
 
 def _airflow_files(settings: StackSettings, secrets: Mapping[str, str]) -> dict[str, Content]:
-    """Return the files that Airflow alone gets. An empty file is an absent value."""
+    """Return the files for Airflow only. An empty file means that the value is not set."""
     return {
         "fernet_key": secrets["fernet_key"],
         "secret_key": secrets["airflow_secret_key"],
@@ -120,7 +120,7 @@ def _ini(section: str, options: Mapping[str, str]) -> str:
 
 
 def _aws_config(region: str, endpoint: str | None) -> str:
-    """Return the region, and the endpoint for S3 alone: Secrets Manager stays at AWS."""
+    """Return the region and the endpoint for S3; Secrets Manager stays at AWS."""
     if not endpoint:
         return _ini("default", {"region": region})
     services = f"[services delaywatch]\ns3 =\n    endpoint_url = {endpoint}\n"
@@ -132,7 +132,7 @@ def _aws_credentials(keys: Mapping[str, str]) -> str | None:
 
 
 def _backup_files(settings: StackSettings) -> dict[str, Content]:
-    """Return what the copy of a backup to a bucket needs. The keys are those of `.env`, also when the lake is local."""
+    """Return the files for copying a backup to a bucket. The keys are those of `.env`, also if the lake is local."""
     if not (settings.backup or "").startswith("s3://"):
         return {}
     return {
@@ -153,12 +153,12 @@ def _connections(settings: StackSettings, warehouse: str, keys: Mapping[str, str
         "password": keys.get("aws_secret_access_key"),
         "extra": {name: value for name, value in extra.items() if value},
     }
-    found = {"warehouse": warehouse, "aws_default": {name: value for name, value in aws.items() if value}}
-    return json.dumps(found, indent=2) + "\n"
+    connections = {"warehouse": warehouse, "aws_default": {name: value for name, value in aws.items() if value}}
+    return json.dumps(connections, indent=2) + "\n"
 
 
 def _airflow_cfg(settings: StackSettings) -> str:
-    """Airflow's options that `.env` decides; Airflow replaces $NAME and %(name)s in what it reads here."""
+    """Return Airflow's options that depend on `.env`. Airflow expands $NAME and %(name)s in this file."""
     backend = settings.secrets_backend or LOCAL_FILES
     own = {"connections_file_path": f"{MOUNT}/connections.json"}
     kwargs = json.dumps((settings.secrets_backend_kwargs or {}) if settings.secrets_backend else own)
@@ -170,6 +170,6 @@ def _airflow_cfg(settings: StackSettings) -> str:
             "remote_log_conn_id": "aws_default",
         }
         content += "\n" + _ini("logging", options)
-    if settings.metrics:  # where to is OTEL_EXPORTER_OTLP_ENDPOINT
+    if settings.metrics:  # OTEL_EXPORTER_OTLP_ENDPOINT sets the destination
         content += "\n" + _ini("metrics", {"otel_on": "True"})
     return content

@@ -1,4 +1,4 @@
-"""What this machine must have before anything starts; the thresholds and the looking."""
+"""Check the host's memory and disks before the stack starts."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from utils.errors import InvalidInput
 GIB = 2**30
 LEAST_MEMORY_BYTES = 6 * GIB
 LEAST_DISK_BYTES = 2 * GIB
-MEMORY = Path("/proc/meminfo")  # a container sees the host's
+MEMORY = Path("/proc/meminfo")  # shows the host's memory also in a container
 
 
 def check_memory(meminfo: Path = MEMORY, least_bytes: int = LEAST_MEMORY_BYTES) -> None:
-    """Raise InvalidInput when the host has less memory than the services need together."""
-    found = re.search(r"^MemTotal:\s+(\d+) kB$", meminfo.read_text(), re.MULTILINE)
-    if not found:
+    """Raise InvalidInput if the host has less memory than the services need together."""
+    match = re.search(r"^MemTotal:\s+(\d+) kB$", meminfo.read_text(), re.MULTILINE)
+    if not match:
         raise InvalidInput(f"{meminfo} has no MemTotal; the stack needs a Linux host or Docker Desktop.")
-    if (there := int(found[1]) * 1024) < least_bytes:
+    if (total := int(match[1]) * 1024) < least_bytes:
         raise InvalidInput(
-            f"This machine has {there / GIB:.1f} GiB of memory, the stack needs {least_bytes / GIB:.3g} GiB; take a "
+            f"This machine has {total / GIB:.1f} GiB of memory, the stack needs {least_bytes / GIB:.3g} GiB; take a "
             "larger machine, or give Docker Desktop more memory in its settings."
         )
 
 
 def check_disk(folders: Iterable[Path], least_bytes: int = LEAST_DISK_BYTES) -> None:
-    """Raise InvalidInput when a disk that holds the stack's volumes is nearly full."""
+    """Raise InvalidInput if a disk with the stack's volumes is nearly full."""
     free = min(shutil.disk_usage(folder).free for folder in folders)
     if free < least_bytes:
         raise InvalidInput(

@@ -1,6 +1,6 @@
-"""The objects of the stack's own bucket as a tar on standard output, and back: `python -m stack.objects save|load`.
+"""Save the objects of the stack's own bucket as a tar on stdout, and load them: `python -m stack.objects save|load`.
 
-For backup and restore of a lake on this host alone; a bucket on AWS has its versions and its own copies.
+Used for backup and restore of a local lake; a bucket on AWS has versioning and copies of its own.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from utils.settings import Settings
 
 BUCKET = "delaywatch"
 FAULTS = (BotoCoreError, ClientError, RetriesExceededError, S3DownloadFailedError, tarfile.TarError, OSError)
-# Large objects are read in ranges, because SeaweedFS may send a whole one at 7 MB/s. The queue holds 16 MiB.
+# Large objects are read in ranges: SeaweedFS may send a whole object at only 7 MB/s. The queue holds 16 MiB.
 RANGES = TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 << 20, max_concurrency=4, max_io_queue=64)
 
 
 def save(s3: Any, out: BinaryIO, scratch: Path) -> int:
-    """Write every object of the bucket to `out`, one after another; return their number."""
+    """Write every object of the bucket to `out`. Return their number."""
     count = 0
     with tarfile.open(fileobj=out, mode="w|") as tar:
         for page in _pages(s3):
@@ -38,7 +38,7 @@ def save(s3: Any, out: BinaryIO, scratch: Path) -> int:
                     if not _download(s3, listed, file):
                         continue
                     member = tarfile.TarInfo(listed["Key"])
-                    member.size = file.seek(0, io.SEEK_END)  # ranges are written in any order
+                    member.size = file.seek(0, io.SEEK_END)  # ranges arrive in any order
                     file.seek(0)
                     tar.addfile(member, file)
                 count += 1
@@ -50,7 +50,7 @@ def _download(s3: Any, listed: dict[str, Any], file: BinaryIO) -> bool:
     try:
         if listed["Size"] > RANGES.multipart_threshold:
             s3.download_fileobj(BUCKET, listed["Key"], file, Config=RANGES)
-        else:  # one request, where download_fileobj needs two
+        else:  # one request; download_fileobj needs two
             shutil.copyfileobj(s3.get_object(Bucket=BUCKET, Key=listed["Key"])["Body"], file)
     except ClientError as error:
         if error.response["Error"]["Code"] in {"404", "NoSuchKey"}:
@@ -60,7 +60,7 @@ def _download(s3: Any, listed: dict[str, Any], file: BinaryIO) -> bool:
 
 
 def _pages(s3: Any) -> Iterator[dict[str, Any]]:
-    """The pages of the bucket's list; none before `python -m utils prepare` has created the bucket."""
+    """Yield the pages of the bucket's list; none before `python -m utils prepare` has created the bucket."""
     try:
         yield from s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
     except s3.exceptions.NoSuchBucket:
@@ -68,14 +68,14 @@ def _pages(s3: Any) -> Iterator[dict[str, Any]]:
 
 
 def load(s3: Any, source: BinaryIO, scratch: Path) -> int:
-    """Put every member of the tar into the bucket, over an object of the same key; return their number."""
+    """Upload every member of the tar, replacing objects with the same key. Return their number."""
     count = 0
     with tarfile.open(fileobj=source, mode="r|") as tar:
         for member in tar:
             content = tar.extractfile(member)
             if content is None:
                 raise tarfile.TarError(f"{member.name} is no object")
-            with tempfile.TemporaryFile(dir=scratch) as whole:  # a retry has to seek
+            with tempfile.TemporaryFile(dir=scratch) as whole:  # a retry needs a seekable file
                 shutil.copyfileobj(content, whole)
                 whole.seek(0)
                 s3.upload_fileobj(whole, BUCKET, member.name)
@@ -84,7 +84,7 @@ def load(s3: Any, source: BinaryIO, scratch: Path) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Save or load, and say how many objects on standard error."""
+    """Save or load, and print the number of objects to stderr."""
     s3 = boto3.client("s3")
     try:
         scratch = Settings.from_environment(lake=None, warehouse=None).scratch

@@ -1,7 +1,6 @@
 """Copy a backup to the bucket of DELAYWATCH_BACKUP and remove old copies: `python -m stack.offsite /backups/NAME KEEP`.
 
-The service `backup` runs it for stack/backup-daily.sh, which copies to a folder by itself. Making a backup is
-stack/backup.sh.
+The service `backup` runs it for stack/backup-daily.sh, which copies to folders itself. stack/backup.sh creates backups.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from utils.settings import WatchSettings
 
 DAILY = re.compile(r"daily-\d{8}T\d{6}Z\.tar")
 FAULTS = (BotoCoreError, ClientError, S3UploadFailedError, OSError)
-PARTS = TransferConfig(multipart_chunksize=32 << 20, max_concurrency=2)  # 10,000 parts, so 320 GB
+PARTS = TransferConfig(multipart_chunksize=32 << 20, max_concurrency=2)  # S3 allows 10,000 parts, so up to 320 GB
 
 
 def copy(s3: Any, file: Path, bucket: str, prefix: str) -> None:
-    """Put the file into the bucket. S3 shows an object when all of it is there, so a copy is never half."""
+    """Upload the file. S3 shows an object only when it is complete, so a copy is never partial."""
     s3.upload_file(str(file), bucket, prefix + file.name, Config=PARTS)
 
 
 def remove_old(s3: Any, bucket: str, prefix: str, keep: int) -> list[str]:
-    """Delete all daily backups but the newest `keep`; return the keys that were deleted."""
+    """Delete all daily backups except the newest `keep`. Return the deleted keys."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}daily-", Delimiter="/")
     keys = [listed["Key"] for page in pages for listed in page.get("Contents", [])]
     old = sorted(key for key in keys if DAILY.fullmatch(key.removeprefix(prefix)))[:-keep]
@@ -41,7 +40,7 @@ def remove_old(s3: Any, bucket: str, prefix: str, keep: int) -> list[str]:
 
 
 def main(file: Path, keep: int, place: str) -> int:
-    """Copy, then remove old copies. Return 1 if the copy failed; keys that may only write are enough for a copy."""
+    """Copy, then remove old copies. Return 1 if the copy failed; write-only keys are enough for a copy."""
     parts = urlsplit(place)
     bucket, prefix = parts.netloc, parts.path.strip("/")
     prefix = f"{prefix}/" if prefix else ""
@@ -60,7 +59,8 @@ def main(file: Path, keep: int, place: str) -> int:
 
 def _reason(error: Exception) -> str:
     text = (str(error).splitlines() or [type(error).__name__])[0]
-    return text.partition(": ")[2] if isinstance(error, S3UploadFailedError) else text  # without file and bucket
+    # Without the file and the bucket.
+    return text.partition(": ")[2] if isinstance(error, S3UploadFailedError) else text
 
 
 if __name__ == "__main__":

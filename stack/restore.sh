@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the stack of a backup again, on a host that has none: restore.sh FILE. It checks the whole file before it writes.
+# Restore the stack from a backup on a host without one: restore.sh FILE. The whole file is checked before anything is
+# written.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
 umask 077
@@ -27,7 +28,7 @@ trap 'rm -rf "$work"' EXIT
 said=$(tar --extract --file="$from" --directory="$work" 2>&1) || fail "$from cannot be unpacked: ${said%%$'\n'*}"
 (cd "$work" && sha256sum --quiet --check SHA256SUMS >/dev/null 2>&1) || fail "$from is damaged: a checksum in it does not fit."
 
-wrong_form() { # to ask setup has made volumes, empty ones
+wrong_form() { # the setup that checked the file has created empty volumes
     docker compose down --volumes >/dev/null 2>&1
     fail "$@"
 }
@@ -45,7 +46,7 @@ docker compose run --rm --no-deps -T setup python -m stack import <"$work/secret
 services=(postgres)
 [ ! -e "$work/lake.tar" ] || services+=(s3)
 docker compose up --detach --wait --quiet-pull "${services[@]}" || half "Postgres or the object store did not start."
-# The logins of the fresh server are there already; the others are made, then all get their rights and passwords.
+# The logins of the new server exist already; create the others, then set permissions and passwords of all.
 # shellcheck disable=SC2016 # the dollars are Postgres' quotes
 sed -E 's/^CREATE ROLE (.+);$/DO $role$ BEGIN CREATE ROLE \1; EXCEPTION WHEN duplicate_object THEN NULL; END $role$;/' "$work/roles.sql" |
     in_postgres psql --username=postgres --quiet --no-psqlrc --set=ON_ERROR_STOP=1 --output=/dev/null || half "The roles could not be made."

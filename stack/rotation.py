@@ -1,8 +1,8 @@
-"""Generated secrets that get a new value, kept beside the old one until all that was made with that has taken it.
+"""Rotate generated secrets: keep the old value until all data and programs use the new one.
 
-Three steps, each of which may be repeated: `begin` keeps the new values as NAME.next; every start hands them out, and
-with them the old ones that data still need (`hand_over`); `finish` drops the old ones. Whatever is interrupted leaves
-both values in the volume, and `make up` goes on. Who takes the new ones, and when, is in stack/up.sh.
+Three idempotent steps: `begin` stores the new values as NAME.next; every start hands them out, with the old values that
+data still need (`hand_over`); `finish` deletes the old values. After an interruption both values are in the volume, and
+`make up` continues. stack/up.sh has the order in which programs get the new values.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stack.handover import READABLE, Content
 from stack.settings import StackSettings
 from utils.errors import InvalidInput
 
-CERTIFICATE = "certificate"  # the self-signed pair; nothing was made with it, so it is only made anew
+CERTIFICATE = "certificate"  # the self-signed pair; no data depends on it, so it is only created again
 EFFECTS = {
     "admin_password": "what admin types in Airflow and Superset",
     "airflow_password": "Airflow's login to its database",
@@ -34,11 +34,11 @@ EFFECTS = {
     CERTIFICATE: "the self-signed certificate and its key: browsers ask again whether it is trusted",
 }
 NEXT = ".next"
-ROTATING = "rotating"  # handed to Postgres: the names, a line each; up.sh reads it too
+ROTATING = "rotating"  # file for Postgres and up.sh: the names, one per line
 
 
 def choose(asked: Sequence[str], settings: StackSettings) -> list[str]:
-    """The secrets that are meant, `all` being those that are in use. Raises InvalidInput for one that is not ours."""
+    """Return the secrets to rotate; `all` means those in use. Raises InvalidInput for an unknown secret."""
     elsewhere = {
         name: f"{variable} in .env; change it there, then {then}"
         for name, variable, then, value in (
@@ -59,21 +59,21 @@ def choose(asked: Sequence[str], settings: StackSettings) -> list[str]:
 
 
 def under_way(folder: Path) -> dict[str, str]:
-    """The new values that are not yet the only ones."""
-    found = {name: folder / f"{name}{NEXT}" for name in vault.MAKERS}
-    return {name: value for name, path in found.items() if path.is_file() and (value := path.read_text())}
+    """Return the new values of an unfinished rotation."""
+    paths = {name: folder / f"{name}{NEXT}" for name in vault.MAKERS}
+    return {name: value for name, path in paths.items() if path.is_file() and (value := path.read_text())}
 
 
 def refuse_unfinished(folder: Path) -> None:
-    """Raise InvalidInput while there are old values beside new ones: a backup could not say which of them data need."""
+    """Raise InvalidInput during a rotation: a backup could not tell which values its data need."""
     if names := under_way(folder):
         raise InvalidInput(f"The rotation of {', '.join(names)} is not finished; end it first (make up).")
 
 
 def begin(folder: Path, handed: Path, names: Sequence[str]) -> None:
-    """Make new values. One that an interrupted rotation has made already stays: it may be in use."""
+    """Create new values. A new value of an interrupted rotation is kept, because it may be in use."""
     started = under_way(folder)
-    # First, so that whatever is interrupted from here on, the next start knows that programs may hold old values.
+    # First, so that after any interruption the next start knows that programs may use old values.
     put(handed / "postgres" / ROTATING, _lines([*started, *(set(names) - started.keys())]), READABLE)
     for name in names:
         if name == CERTIFICATE:
@@ -84,7 +84,7 @@ def begin(folder: Path, handed: Path, names: Sequence[str]) -> None:
 
 
 def finish(folder: Path) -> list[str]:
-    """Put the new values in the place of the old ones, which are gone then."""
+    """Replace the old values by the new ones."""
     names = list(under_way(folder))
     for name in names:
         (folder / f"{name}{NEXT}").replace(folder / name)
@@ -95,15 +95,15 @@ def finish(folder: Path) -> list[str]:
 def hand_over(
     table: Mapping[str, Mapping[str, Content]], old: Mapping[str, str], new: Mapping[str, str]
 ) -> dict[str, dict[str, Content]]:
-    """The services' files, made from the new values, and beside them the old ones with which data are encrypted."""
-    found = {service: dict(files) for service, files in table.items()}
-    if "fernet_key" in new:  # Airflow writes with the first and reads with any
-        found["airflow"]["fernet_key"] = f"{new['fernet_key']},{old['fernet_key']}"
-    if "superset_secret_key" in new:  # for provision.py, which encrypts anew what it reads with this one
-        found["superset"]["previous_secret_key"] = old["superset_secret_key"]
+    """Return the services' files with the new values, and the old ones that data are encrypted with."""
+    service_files = {service: dict(files) for service, files in table.items()}
+    if "fernet_key" in new:  # Airflow encrypts with the first key and decrypts with any
+        service_files["airflow"]["fernet_key"] = f"{new['fernet_key']},{old['fernet_key']}"
+    if "superset_secret_key" in new:  # provision.py re-encrypts values of this key
+        service_files["superset"]["previous_secret_key"] = old["superset_secret_key"]
     if new:
-        found["postgres"][ROTATING] = _lines(new)
-    return found
+        service_files["postgres"][ROTATING] = _lines(new)
+    return service_files
 
 
 def _lines(names: Sequence[str] | Mapping[str, str]) -> bytes:

@@ -1,6 +1,6 @@
-"""The settings of the stack: the variables of `.env`, the rules between them, and what follows from them.
+"""The settings of the stack: the variables of `.env`, the rules between them, and derived values.
 
-The variables themselves, with their types and rules, are in `utils.settings`. Nothing here opens a file.
+`utils.settings` defines the variables, their types and their rules. This module opens no file.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from utils.settings import CREDENTIALS, EnvFile, is_secret, variable_of
 
 LOCAL_BUCKET = "delaywatch"
 LOCAL_ENDPOINT = "http://s3:8333"
-LOCAL_REGION = "us-east-1"  # S3 signatures need one; the local store takes any
+LOCAL_REGION = "us-east-1"  # S3 signatures need a region; the local store accepts any
 
-# The sections of .env.example: title, and the variables in their order. A variable in no section is not for `.env`.
+# The sections of .env.example: title and variables in order. A variable without a section is not set in `.env`.
 FORM = {
     "Secrets. Empty: created at the first start, kept in the volume `secrets`, shown by `make password`.": (
         "admin_password", "jupyter_token", "warehouse", "reader", "aws_access_key_id", "aws_secret_access_key",
@@ -37,23 +37,23 @@ FORM = {
 
 FIELDS = {name: EnvFile.model_fields[name] for names in FORM.values() for name in names}
 VARIABLES = tuple(variable_of(field) for field in FIELDS.values())
-# Their values appear in no message, and `setup` reads them from `.env` itself (`form`). Others come through Compose.
+# Secrets: no message shows their values, and `setup` reads them from `.env` itself (`form`), not through Compose.
 SECRET = frozenset(variable_of(field) for field in FIELDS.values() if is_secret(field))
 
 
 class StackSettings(EnvFile):
-    """Values that are consistent with each other. Without AWS keys the role of the machine is used."""
+    """Settings that are consistent with each other. Without AWS keys the machine's role is used."""
 
     @classmethod
     @override
     def from_environment(cls, environ: Mapping[str, str] | None = None, **given: str | None) -> Self:
-        """Read the variables of `.env` from `environ`, no others and no files. Raises InvalidInput with all faults."""
+        """Read only the variables of `.env` from `environ`, and no files. Raises InvalidInput with all faults."""
         known = {name: value for name, value in (environ or {}).items() if name in VARIABLES}
         return super().from_environment(known, **{"lake": None, "warehouse": None, **given})
 
     @property
     def is_lake_local(self) -> bool:
-        """Whether the lake is in our own `s3`. Its containers must not get the AWS keys, which they do not need."""
+        """True if the lake is in the stack's own `s3`. Its containers must not get AWS keys."""
         return not self.lake
 
     @property
@@ -63,12 +63,12 @@ class StackSettings(EnvFile):
 
     @property
     def endpoint(self) -> str | None:
-        """The address of the lake's store, None for AWS."""
+        """The URL of the lake's store, None for AWS."""
         return LOCAL_ENDPOINT if self.is_lake_local else self.aws_endpoint_url
 
     @property
     def aws_keys(self) -> dict[str, str]:
-        """The AWS keys by the names in AWS's files, as given: for a lake or a backup in a bucket."""
+        """The AWS keys by their names in AWS's files, as set: for a lake or a backup in a bucket."""
         return {name: value for name in CREDENTIALS if (value := getattr(self, name))}
 
     @override
@@ -80,7 +80,7 @@ class StackSettings(EnvFile):
             yield (
                 "DELAYWATCH_READER is given without DELAYWATCH_WAREHOUSE; the local warehouse has a reader of its own."
             )
-        if not self.secrets_backend:  # it may hold the mail server
+        if not self.secrets_backend:  # the backend may contain the mail server
             yield from super().contradictions()
         if self.secrets_backend_kwargs is not None and not self.secrets_backend:
             yield (
@@ -118,7 +118,7 @@ class StackSettings(EnvFile):
             yield "AWS_SESSION_TOKEN is given without AWS_ACCESS_KEY_ID; give the keys that belong to it."
 
     def _backup_contradictions(self) -> Iterator[str]:
-        """A backup in the lake would be lost with it."""
+        """Yield the faults of a backup destination; a backup inside the lake would be lost with it."""
         backup = self.backup or ""
         if not backup.startswith("s3://"):
             return
@@ -141,12 +141,12 @@ class StackSettings(EnvFile):
 
 
 def uses_aws(environ: Mapping[str, str]) -> bool:
-    """Return whether the lake or the backup is in a bucket that is not ours."""
+    """Return True if the lake or the backup is in a bucket outside the stack."""
     return bool(environ.get("DELAYWATCH_LAKE")) or environ.get("DELAYWATCH_BACKUP", "").startswith("s3://")
 
 
 def unused(environ: Mapping[str, str]) -> list[str]:
-    """Return the AWS variables that are given although nothing uses them."""
+    """Return the AWS variables that are set but not used."""
     if uses_aws(environ):
         return []
     return [name for name in VARIABLES if name.startswith("AWS_") and environ.get(name)]

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# After `git pull`: a backup, new images on fresh bases, and a start that migrates the databases. Airflow retries a task that
-# was running.
+# Upgrade after `git pull`: create a backup, build images on current bases, start and migrate the databases. Airflow
+# retries a task that was running.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
 
-# The backup runs setup with this release's docker-compose.yaml, so it needs this release's image of it.
+# The backup runs setup with this release's docker-compose.yaml, so it needs this release's image.
 docker compose build --quiet setup
 stack/backup.sh
 if ! { docker compose pull --quiet --ignore-buildable && docker compose --profile notebooks build --pull --quiet; }; then

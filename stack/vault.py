@@ -1,6 +1,6 @@
-"""The volume `secrets`: what was generated once, how it is made, kept, lost, saved and brought back.
+"""The volume `secrets`: create, keep, save and restore generated secrets.
 
-Nothing of `.env` is in it, and no service mounts it; who gets what is in `handover`.
+It contains nothing of `.env`, and only setup mounts it; `handover` gives each service its secrets.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pathlib import Path
 from stack.files import put, sync
 from utils.errors import InvalidInput, Missing
 
-LETTERS = string.ascii_letters + string.digits  # need no quoting in URL, shell, ini, JSON or SQL, and start no option
+# Need no quoting in URL, shell, ini, JSON or SQL, and cannot start an option.
+LETTERS = string.ascii_letters + string.digits
 READABLE = "".join(sorted(set(LETTERS) - set("0O1lI")))
 PRIVATE = 0o600
 UNFINISHED = "import-unfinished"
@@ -34,7 +35,7 @@ def _fernet_key() -> str:
 
 
 MAKERS: dict[str, Callable[[], str]] = {
-    "admin_password": _random(20, READABLE),  # the one that a person types
+    "admin_password": _random(20, READABLE),  # typed by a person
     "airflow_password": _random(40),
     "airflow_secret_key": _random(64),
     "fernet_key": _fernet_key,
@@ -48,54 +49,54 @@ MAKERS: dict[str, Callable[[], str]] = {
     "superset_secret_key": _random(64),
     "warehouse_password": _random(40),
 }
-# The self-signed pair, kept so that browsers stay content; `certificate` makes it.
+# The self-signed pair, kept so that browsers do not warn again; `certificate` creates it.
 CERTIFICATE, KEY = "tls.crt", "tls.key"
 KNOWN = (*MAKERS, CERTIFICATE, KEY)
-# Data was made with these, and new ones would not open it. The others may be lost, or come with a later release.
+# Data depend on these and cannot be opened with new ones. The others may be lost, or be added by a later release.
 BOUND = frozenset(MAKERS) - {"airflow_secret_key", "jupyter_token", "jwt_secret", "s3_access_key", "s3_secret_key"}
 
 
 def read(folder: Path) -> dict[str, str]:
-    """The secrets that are there; an empty file is none."""
-    found = {name: (folder / name).read_text() for name in MAKERS if (folder / name).is_file()}
-    return {name: value for name, value in found.items() if value}
+    """Return the secrets that exist; an empty file counts as missing."""
+    values = {name: (folder / name).read_text() for name in MAKERS if (folder / name).is_file()}
+    return {name: value for name, value in values.items() if value}
 
 
 def require(folder: Path) -> dict[str, str]:
-    """All secrets. Raises Missing naming those that are missing."""
-    found = read(folder)
-    if missing := [name for name in MAKERS if name not in found]:
+    """Return all secrets. Raises Missing with the names of missing ones."""
+    values = read(folder)
+    if missing := [name for name in MAKERS if name not in values]:
         raise Missing(f"The volume of the secrets lacks {', '.join(missing)}; start the stack once (make up).")
-    return found
+    return values
 
 
 def complete(folder: Path, database: Path) -> tuple[dict[str, str], int]:
-    """All secrets and how many of them are new. Those that exist stay as they are.
+    """Create missing secrets. Return all secrets and the number of new ones.
 
-    Raises InvalidInput when Postgres has data at `database` and one that it was made with is missing.
+    Raises InvalidInput if Postgres has data at `database` and a secret that these data depend on is missing.
     """
     if (folder / UNFINISHED).exists():
         raise InvalidInput(
             "The restore of the secrets was interrupted; remove all volumes (make destroy) and repeat it."
         )
-    found = read(folder)
-    missing = [name for name in MAKERS if name not in found]
+    values = read(folder)
+    missing = [name for name in MAKERS if name not in values]
     lost = [name for name in missing if name in BOUND]
     if lost and _is_initialised(database):
-        state = f"lacks {', '.join(lost)}" if found else "is empty"
+        state = f"lacks {', '.join(lost)}" if values else "is empty"
         raise InvalidInput(
             f"The volume of the secrets {state}, but Postgres holds data that was made with them; when a backup has "
             "that data, or it may go, remove all volumes (make destroy), then bring the backup back (make restore "
             "FROM=backups/...) or start anew."
         )
     for name in missing:
-        found[name] = MAKERS[name]()
-        put(folder / name, found[name].encode(), PRIVATE)
-    return found, len(missing)
+        values[name] = MAKERS[name]()
+        put(folder / name, values[name].encode(), PRIVATE)
+    return values, len(missing)
 
 
 def _is_initialised(database: Path) -> bool:
-    """Whether a server's data is somewhere in the folder. A folder that cannot be read raises OSError."""
+    """Return True if the folder contains the data of a server. Raises OSError if it cannot be read."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -107,7 +108,7 @@ def _is_initialised(database: Path) -> bool:
 
 
 def pack(folder: Path) -> bytes:
-    """The whole volume as a tar, the same bytes for the same secrets."""
+    """Return the whole volume as a tar, with the same bytes for the same secrets."""
     content = {name: value.encode() for name, value in require(folder).items()}
     content |= {name: (folder / name).read_bytes() for name in (CERTIFICATE, KEY) if (folder / name).is_file()}
     buffer = io.BytesIO()
@@ -120,14 +121,18 @@ def pack(folder: Path) -> bytes:
 
 
 def unpack(folder: Path, packed: bytes) -> int:
-    """Fill the empty volume from a tar, count the files. Raises InvalidInput, before it writes, for any other tar."""
+    """Extract a tar of `pack` into the empty volume. Return the number of files.
+
+    Raises InvalidInput, before writing, for any other tar.
+    """
     is_unfinished = (folder / UNFINISHED).exists()
     if not is_unfinished and any((folder / name).exists() for name in KNOWN):
         raise InvalidInput(
             "The volume of the secrets is not empty; nothing was imported. Remove all volumes first (make destroy)."
         )
     content = _checked(packed)
-    put(folder / UNFINISHED, b"", PRIVATE)  # half of them and half new ones would be worse than none
+    # Marks an unfinished import: mixing old and new secrets would be worse than having none.
+    put(folder / UNFINISHED, b"", PRIVATE)
     for name, value in content.items():
         put(folder / name, value, PRIVATE)
     (folder / UNFINISHED).unlink()

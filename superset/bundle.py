@@ -1,9 +1,9 @@
-"""The files of `assets/` as the zip that Superset's assets API imports. Pure: no Superset, no network, no secret.
+"""Convert the files of `assets/` to the zip that Superset's assets API imports. Pure.
 
-The files hold Superset's own keys, with five simplifications that are undone here: they refer to each other by file
-name instead of UUID, a dashboard lists its rows and tabs instead of a tree of positions, its filters are a few lines
-each, the CSS that all dashboards share is in `assets/dashboards.css`, and a column with `{detector}` in its name stands
-for one column per detector.
+The files use Superset's own keys, with five simplifications that this module expands: they refer to each other by file
+name instead of UUID, a dashboard lists its rows and tabs instead of a tree of positions, a filter is a few lines, all
+dashboards share the CSS in `assets/dashboards.css`, and a column with `{detector}` in its name stands for one column
+per detector.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-# The kinds of assets, in the order in which they name each other, and the keys that each file must have.
+# The kinds of assets, each after the kinds that it refers to, and the required keys of their files.
 KINDS = {
     "databases": ("uuid", "database_name"),
     "datasets": ("uuid", "database", "table_name", "columns", "metrics"),
@@ -24,11 +24,11 @@ KINDS = {
     "dashboards": ("uuid", "dashboard_title", "slug", "top", "tabs", "filters", "colours"),
 }
 SHARED_CSS = "dashboards.css"
-FOLDERS = {"datasets": "datasets/warehouse"}  # where Superset looks for a kind, if not in a folder of its name
-# Our assets cannot be edited in Superset, only saved under another name: the next start would undo what was changed.
+FOLDERS = {"datasets": "datasets/warehouse"}  # folders where Superset expects a kind, if they differ from its name
+# Our assets cannot be edited in Superset, only saved under another name: the next start would undo the change.
 MANAGED = {"version": "1.0.0", "is_managed_externally": True}
 WIDTH = 12  # columns of Superset's grid
-# Asks the warehouse for the detectors that have a column in the view, in its order.
+# Query the warehouse for the detectors that have a column in the view, in its order.
 DETECTORS = """
     SELECT coalesce(array_agg(substr(attname, length('is_anomaly_') + 1) ORDER BY attnum), '{}')
     FROM pg_attribute
@@ -41,16 +41,16 @@ Assets = Mapping[str, Mapping[str, Asset]]
 
 
 class BundleError(Exception):
-    """An asset file is wrong; the message names it and says what to do."""
+    """An asset file is invalid; the message has the file and the remedy."""
 
 
 def read(folder: Path, detectors: Sequence[str] = ()) -> dict[str, dict[str, Asset]]:
     """Return the assets by kind and file name without suffix; each dashboard's CSS begins with the shared CSS.
 
-    detectors: those that the warehouse's view has, as DETECTORS asks; a dataset has a column for each of them.
-    Raises BundleError when a file is missing, is not YAML or lacks a key.
+    detectors: the detectors in the warehouse's view (query DETECTORS); a dataset gets a column for each. Raises
+    BundleError if a file is missing, is not YAML or lacks a key.
     """
-    found: dict[str, dict[str, Asset]] = {kind: {} for kind in KINDS}
+    assets_by_kind: dict[str, dict[str, Asset]] = {kind: {} for kind in KINDS}
     for kind, keys in KINDS.items():
         for path in sorted((folder / kind).glob("*.yaml")):
             try:
@@ -60,38 +60,39 @@ def read(folder: Path, detectors: Sequence[str] = ()) -> dict[str, dict[str, Ass
             missing = [key for key in keys if key not in asset] if isinstance(asset, dict) else keys
             if missing:
                 raise BundleError(f"{path} lacks {', '.join(missing)}; correct the file.")
-            found[kind][path.stem] = asset
-    if empty := [kind for kind, assets in found.items() if not assets]:
+            assets_by_kind[kind][path.stem] = asset
+    if empty := [kind for kind, assets in assets_by_kind.items() if not assets]:
         raise BundleError(f"{folder} has no {', '.join(empty)}; put the files of this release back.")
     try:
         shared_css = (folder / SHARED_CSS).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BundleError(f"{folder} has no {SHARED_CSS}; put the files of this release back.") from None
-    for dataset in found["datasets"].values():
+    for dataset in assets_by_kind["datasets"].values():
         dataset["columns"] = [column for template in dataset["columns"] for column in _columns(template, detectors)]
-    for dashboard in found["dashboards"].values():
+    for dashboard in assets_by_kind["dashboards"].values():
         dashboard["css"] = shared_css + dashboard.get("css", "")
-    return found
+    return assets_by_kind
 
 
 def expand(assets: Assets) -> dict[str, dict[str, Asset]]:
-    """The same assets as Superset wants them, without the database's address.
+    """Return the assets in Superset's format, without the database's address.
 
-    Raises BundleError when one lacks a key or names another that is not there, or a dashboard's row is not full.
+    Raises BundleError if an asset lacks a key or refers to an asset that does not exist, or a dashboard's row is not
+    full.
     """
     expanders = {"databases": _database, "datasets": _dataset, "charts": _chart, "dashboards": _dashboard}
-    found: dict[str, dict[str, Asset]] = {kind: {} for kind in KINDS}
+    expanded: dict[str, dict[str, Asset]] = {kind: {} for kind in KINDS}
     for kind, expander in expanders.items():
         for name in assets[kind]:
             try:
-                found[kind][name] = {**expander(assets, name), **MANAGED}
+                expanded[kind][name] = {**expander(assets, name), **MANAGED}
             except KeyError as error:
                 raise BundleError(f"{kind}/{name}.yaml lacks the key {error}; put it there.") from None
-    return found
+    return expanded
 
 
 def pack(folder: Path, warehouse_url: str, detectors: Sequence[str]) -> bytes:
-    """The zip for `POST /api/v1/assets/import/`; every database in it is the one at `warehouse_url`."""
+    """Return the zip for `POST /api/v1/assets/import/`; every database in it has the address `warehouse_url`."""
     expanded = expand(read(folder, detectors))
     for database in expanded["databases"].values():
         database["sqlalchemy_uri"] = warehouse_url
@@ -112,12 +113,12 @@ def charts_of(dashboard: Asset) -> list[str]:
 
 
 def columns_of(dataset: Asset) -> set[str]:
-    """The names of a dataset's columns."""
+    """Return the names of a dataset's columns."""
     return {column["column_name"] for column in dataset["columns"]}
 
 
 def _columns(template: Asset, detectors: Sequence[str]) -> list[Asset]:
-    """Return the column, or one per detector where its name has `{detector}` in it."""
+    """Return the column, or one per detector if its name contains `{detector}`."""
     if "{detector}" not in template.get("column_name", ""):
         return [template]
     return [
@@ -148,7 +149,7 @@ def _chart(assets: Assets, name: str) -> Asset:
     chart = dict(assets["charts"][name])
     dataset = _named(assets, "datasets", chart.pop("dataset"), f"charts/{name}.yaml")
     params = {"viz_type": chart["viz_type"], **chart["params"]}
-    if "main_dttm_col" in dataset:  # what a dashboard's date range takes the place of
+    if "main_dttm_col" in dataset:  # the column that a dashboard's date range filters
         always = {
             "clause": "WHERE",
             "expressionType": "SIMPLE",
@@ -170,11 +171,11 @@ def _dashboard(assets: Assets, name: str) -> Asset:
         "published": True,
         "position": dict(_position(dashboard["dashboard_title"], top, tabs, charts, by)),
         "metadata": {
-            "native_filter_configuration": [_filter(assets, one, filters, list(charts), by) for one in filters],
+            "native_filter_configuration": [_filter(assets, spec, filters, list(charts), by) for spec in filters],
             "filter_bar_orientation": "HORIZONTAL",
-            "cross_filters_enabled": False,  # a click on another airport's row would contradict the airport's filter
+            "cross_filters_enabled": False,  # a click on another airport's row would contradict the airport filter
             "label_colors": colours,
-            # As Superset writes them when they are not there, which a reader may not and an administrator would.
+            # Superset adds these keys when they are missing, for which a reader has no permission.
             "map_label_colors": {},
             "shared_label_colors": [],
             "color_scheme_domain": [],
@@ -209,7 +210,7 @@ def _row_name(slug: str, number: int, row: Asset) -> str:
 def _rows(
     slug: str, rows: list[Asset], above: list[str], charts: Mapping[str, Asset], by: str
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the places of rows and of what stands in them. Raises BundleError when a row is not WIDTH columns wide."""
+    """Yield the nodes of rows and of their contents. Raises BundleError if a row is not WIDTH columns wide."""
     numbers = {chart: number for number, chart in enumerate(charts, 1)}
     look = {"background": "BACKGROUND_TRANSPARENT"}
     for number, row in enumerate(rows, 1):
@@ -227,7 +228,7 @@ def _rows(
 
 
 def _row(row: Asset, place: str, charts: Mapping[str, Asset], numbers: Mapping[str, int]) -> dict[str, Asset]:
-    """What stands in a row, from left to right, by its id: charts, and a text after them."""
+    """Return the contents of a row from left to right, by id: charts, and a text after them."""
     inside: dict[str, Asset] = {}
     for chart, width in row.get("charts", {}).items():
         known = {"uuid": charts[chart]["uuid"], "chartId": numbers[chart], "sliceName": charts[chart]["slice_name"]}
@@ -238,7 +239,7 @@ def _row(row: Asset, place: str, charts: Mapping[str, Asset], numbers: Mapping[s
 
 
 def _node(node: str, children: list[str], parents: list[str], meta: Asset) -> tuple[str, Asset]:
-    """A place in the tree; its kind is the first word of its id."""
+    """Return a node of the tree; its kind is the first word of its id."""
     return node, {"id": node, "type": node.partition("-")[0], "children": children, "parents": parents, "meta": meta}
 
 
@@ -246,33 +247,33 @@ def _slug(name: str) -> str:
     return name.lower().replace(" ", "-")
 
 
-def _filter(assets: Assets, one: Asset, filters: list[Asset], charts: list[str], by: str) -> Asset:
-    """A native filter. A chart whose dataset has not what it filters by is out of its reach without being named."""
-    by = f"{by}, filter {one['name']},"
-    for chart in one.get("not_on", []):
+def _filter(assets: Assets, spec: Asset, filters: list[Asset], charts: list[str], by: str) -> Asset:
+    """Return a native filter. It applies to the charts whose dataset has its column, except those in `not_on`."""
+    by = f"{by}, filter {spec['name']},"
+    for chart in spec.get("not_on", []):
         if chart not in charts:
             raise BundleError(f"{by} names {chart}, which is not on the dashboard; correct the name.")
-    for other in one.get("within", []):
+    for other in spec.get("within", []):
         if other not in [each["name"] for each in filters]:
             raise BundleError(f"{by} is within {other}, which is no filter of the dashboard; correct the name.")
-    is_date = "date_range" in one
+    is_date = "date_range" in spec
 
     def is_reached(chart: str) -> bool:
         dataset = assets["datasets"][assets["charts"][chart]["dataset"]]
-        has_it = "main_dttm_col" in dataset if is_date else one["column"].split(".")[1] in columns_of(dataset)
-        return has_it and chart not in one.get("not_on", [])
+        has_column = "main_dttm_col" in dataset if is_date else spec["column"].split(".")[1] in columns_of(dataset)
+        return has_column and chart not in spec.get("not_on", [])
 
     return {
-        "id": _filter_id(one["name"]),
+        "id": _filter_id(spec["name"]),
         "type": "NATIVE_FILTER",
-        "name": one["name"],
-        "description": one.get("description", ""),
-        "cascadeParentIds": [_filter_id(other) for other in one.get("within", [])],
+        "name": spec["name"],
+        "description": spec.get("description", ""),
+        "cascadeParentIds": [_filter_id(other) for other in spec.get("within", [])],
         "scope": {
             "rootPath": ["ROOT_ID"],
             "excluded": [number for number, chart in enumerate(charts, 1) if not is_reached(chart)],
         },
-        **(_date_range(one) if is_date else _choice(assets, one, by)),
+        **(_date_range(spec) if is_date else _choice(assets, spec, by)),
     }
 
 
@@ -280,9 +281,9 @@ def _filter_id(name: str) -> str:
     return f"NATIVE_FILTER-{_slug(name)}"
 
 
-def _date_range(one: Asset) -> Asset:
-    """What a filter of dates has of its own. It always has a range."""
-    chosen = one["date_range"]
+def _date_range(spec: Asset) -> Asset:
+    """Return the settings of a date filter, which always has a range."""
+    chosen = spec["date_range"]
     return {
         "filterType": "filter_time",
         "targets": [{}],
@@ -291,20 +292,20 @@ def _date_range(one: Asset) -> Asset:
     }
 
 
-def _choice(assets: Assets, one: Asset, by: str) -> Asset:
-    """What a filter of a dataset's column has of its own.
+def _choice(assets: Assets, spec: Asset, by: str) -> Asset:
+    """Return the settings of a filter on a dataset's column.
 
-    `value` is one value, and then there is always exactly one, or a list of several or none. `where` is SQL that says
-    in which rows the values to choose from are looked up; `within` names the filters that narrow them.
+    `value` is a single value, which makes the choice single and required, or a list of any length. `where` is SQL that
+    limits the rows from which the choices are read; `within` has the names of filters that narrow the choices.
     """
-    table, column = one["column"].split(".")
+    table, column = spec["column"].split(".")
     dataset = _named(assets, "datasets", table, by)
     if column not in columns_of(dataset):
         raise BundleError(f"{by} names the column {column}, which datasets/{table}.yaml lacks; correct the name.")
-    is_several = isinstance(one["value"], list)
-    values = one["value"] if is_several else [one["value"]]
-    where = [{"clause": "WHERE", "expressionType": "SQL", "sqlExpression": one["where"]}] if "where" in one else []
-    dated = {"granularity_sqla": dataset["main_dttm_col"]} if one.get("within") and "main_dttm_col" in dataset else {}
+    is_several = isinstance(spec["value"], list)
+    values = spec["value"] if is_several else [spec["value"]]
+    where = [{"clause": "WHERE", "expressionType": "SQL", "sqlExpression": spec["where"]}] if "where" in spec else []
+    dated = {"granularity_sqla": dataset["main_dttm_col"]} if spec.get("within") and "main_dttm_col" in dataset else {}
     return {
         "filterType": "filter_select",
         **dated,

@@ -1,7 +1,7 @@
-"""What Superset's own database keeps encrypted, and how all of it moves from one secret_key to another at once.
+"""Re-encrypt Superset's own database from one secret_key to another in one transaction.
 
-Superset's `re-encrypt-secrets` is meant for this, but in 6.1.0 it looks for columns where Superset declares none, finds
-nothing to do and reports success.
+Superset has `re-encrypt-secrets` for this, but in 6.1.0 it looks for columns in the wrong place, finds none and reports
+success.
 """
 
 # It runs in Superset's image, as provision.py does.
@@ -19,17 +19,17 @@ from sqlalchemy.sql.schema import Column
 
 
 class UnreadableError(Exception):
-    """Something that neither key opens; the message says where it is and what a person does."""
+    """A value that neither key decrypts; the message has its place and the remedy."""
 
 
 def renew(engine: Engine, previous: str, current: str) -> int:
-    """Encrypt with `current` what `previous` opens, in one transaction; how many values. Twice changes nothing.
+    """Encrypt with `current` all values that `previous` decrypts, in one transaction. Return their number. Idempotent.
 
-    Raises UnreadableError, and changes nothing, when neither opens a value.
+    Raises UnreadableError, and changes nothing, if neither key decrypts a value.
     """
     with engine.begin() as connection:
         stored = list(_stored(connection))
-        # A wrong key opens a short value by chance, one in some thousands; never all of them.
+        # A wrong key decrypts a short value by chance, about one in some thousands, but never all values.
         if all(_opened(column, value, current, connection) is not None for column, _, value in stored):
             return 0
         count = 0
@@ -51,36 +51,36 @@ def renew(engine: Engine, previous: str, current: str) -> int:
 
 
 def _stored(connection: Connection) -> Iterator[tuple[Column[Any], list[tuple[Column[Any], Any]], bytes]]:
-    """Every encrypted value with its column and its row's primary key."""
+    """Yield every encrypted value with its column and its row's primary key."""
     from flask_appbuilder import Model
     from sqlalchemy_utils import EncryptedType
 
-    there = set(sqlalchemy.inspect(connection).get_table_names())
+    table_names = set(sqlalchemy.inspect(connection).get_table_names())
     for table in Model.metadata.sorted_tables:
-        if table.name not in there:
+        if table.name not in table_names:
             continue
         keys = list(table.primary_key.columns)
         for column in table.columns:
             if not isinstance(column.type, EncryptedType):
                 continue
-            found = sqlalchemy.select(*keys, _raw(column)).where(_raw(column).isnot(None)).with_for_update()
-            for *key, value in connection.execute(found):
+            query = sqlalchemy.select(*keys, _raw(column)).where(_raw(column).isnot(None)).with_for_update()
+            for *key, value in connection.execute(query):
                 yield column, list(zip(keys, key, strict=True)), bytes(value)
 
 
 def _raw(column: Column[Any]) -> Any:
-    """The column as the bytes that are in the table."""
+    """Return the column as the stored bytes."""
     return sqlalchemy.type_coerce(column, sqlalchemy.LargeBinary)
 
 
 def _type(column: Column[Any], key: str) -> Any:
-    """What encrypts in this column, with another key."""
+    """Return the encrypted type of the column with another key."""
     made_with: Any = column.type
     return type(made_with)(sqlalchemy.Text, key, type(made_with.engine))
 
 
 def _opened(column: Column[Any], value: bytes, key: str, connection: Connection) -> str | None:
-    """The text, or None when the key is not the one that it was encrypted with."""
+    """Return the text, or None if it was encrypted with another key."""
     try:
         return str(_type(column, key).process_result_value(value, connection.dialect))
     except ValueError:

@@ -28,8 +28,8 @@ from sqlalchemy.engine import URL, make_url
 from superset_config import HANDED, handed
 
 ASSETS = Path(__file__).parent / "assets"
-HERE = "https://localhost"  # https, or the client would not send the secure session cookie back
-ANALYST = "Analyst"  # sees and makes charts and dashboards, and asks the warehouse in SQL Lab
+HERE = "https://localhost"  # with http the client would not send the secure session cookie
+ANALYST = "Analyst"  # can view and create charts and dashboards, and query the warehouse in SQL Lab
 
 RIGHTS = """
     SELECT to_regclass('flights.airport_days') IS NOT NULL AND to_regclass('flights.anomalies') IS NOT NULL
@@ -39,11 +39,11 @@ RIGHTS = """
 
 
 class ProvisionError(Exception):
-    """Something that a person can mend; the message says what and how."""
+    """An error that a person can correct; the message says how."""
 
 
 def main() -> int:
-    """Do what the command line asks for; what a person can mend is one sentence and exit code 1."""
+    """Run the command line; a ProvisionError is printed as one sentence with exit code 1."""
     parser = argparse.ArgumentParser(description="Make Superset ready: tables, roles, the user admin, dashboards.")
     parser.add_argument(
         "--reset-password", action="store_true", help="only give admin the password in /run/delaywatch/admin_password"
@@ -80,19 +80,19 @@ def provision() -> None:
         reencrypt()
         make_roles()
         token = token_of(make_admin())
-    import_assets(app, token, packed)  # a request in a context that is there already would share its user and session
+    import_assets(app, token, packed)  # outside of any context: a request inside would share its user and session
     with app.app_context():
         make_analysts()
     say("Superset is ready.")
 
 
 def say(sentence: str) -> None:
-    """One line of progress."""
+    """Print one line of progress."""
     print(sentence, flush=True)
 
 
 def url_of(name: str) -> URL:
-    """A database that `setup` has handed over, with our driver. Raises ProvisionError when it is no address of one."""
+    """Return a database URL of `setup` with our driver. Raises ProvisionError if it is not a database URL."""
     try:
         return make_url(handed(name)).set(drivername="postgresql+psycopg2")
     except (sqlalchemy.exc.ArgumentError, ValueError):
@@ -102,21 +102,21 @@ def url_of(name: str) -> URL:
 
 
 def ask(url: URL, what: str, question: str) -> tuple[Any, ...]:
-    """The first row of an answer. Raises ProvisionError when the database cannot be reached or refuses the login."""
+    """Return the first row of a query. Raises ProvisionError if the database cannot be reached or rejects the login."""
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool, connect_args={"connect_timeout": 10})
     try:
         with engine.connect() as connection:
             return tuple(connection.execute(sqlalchemy.text(question)).one())
     except sqlalchemy.exc.DBAPIError as error:
-        said = str(error.orig).strip().splitlines()[0]
+        message = str(error.orig).strip().splitlines()[0]
         place = f"{url.database} at {url.host}:{url.port or 5432}"
         raise ProvisionError(
-            f"{what} ({place}) cannot be used: {said}; start it, or correct its login or address."
+            f"{what} ({place}) cannot be used: {message}; start it, or correct its login or address."
         ) from None
 
 
 def check_warehouse(url: URL) -> None:
-    """Raise ProvisionError unless the warehouse answers, has our tables, and the login may read and not write them."""
+    """Raise ProvisionError unless the warehouse answers, has our tables, and the login can read but not write them."""
     is_readable, is_writable = ask(url, "The warehouse", RIGHTS)
     if not is_readable:
         raise ProvisionError(
@@ -131,7 +131,7 @@ def check_warehouse(url: URL) -> None:
 
 
 def superset() -> Any:
-    """Superset's application, with nothing but warnings in its log."""
+    """Return Superset's application, with only warnings in its log."""
     logging.disable(logging.INFO)
     from superset.app import create_app
 
@@ -139,12 +139,12 @@ def superset() -> Any:
 
 
 def upgrade_tables() -> None:
-    """What `superset db upgrade` does."""
+    """Do the same as `superset db upgrade`."""
     from flask_migrate import upgrade
 
     try:
         upgrade()
-    except SystemExit:  # flask_migrate has said why: a revision that this release does not know
+    except SystemExit:  # flask_migrate has logged the reason: a revision that this release does not know
         raise ProvisionError(
             "The tables in Superset's own database are those of a newer release; start that one, or restore the backup "
             "from before it."
@@ -153,7 +153,7 @@ def upgrade_tables() -> None:
 
 
 def reencrypt() -> None:
-    """While secret_key is being rotated: leave nothing that only the previous one opens."""
+    """During a rotation of secret_key, re-encrypt all values of the previous key."""
     if not (HANDED / "previous_secret_key").exists():
         return
     from superset import db
@@ -163,7 +163,7 @@ def reencrypt() -> None:
 
 
 def make_roles() -> None:
-    """What `superset init` does."""
+    """Do the same as `superset init`."""
     from superset import appbuilder, db, security_manager
 
     try:
@@ -180,7 +180,7 @@ def make_roles() -> None:
 
 
 def make_admin() -> Any:
-    """The user admin, made when there is none."""
+    """Create the user admin if it is missing."""
     from superset import security_manager
 
     admin = security_manager.find_user("admin")
@@ -202,14 +202,14 @@ def make_admin() -> Any:
 
 
 def token_of(user: Any) -> str:
-    """A token for the API, whatever that user's password has become."""
+    """Return a token for the API, which does not depend on the user's password."""
     from flask_jwt_extended import create_access_token
 
     return str(create_access_token(identity=str(user.id)))
 
 
 def reset_password() -> None:
-    """Give admin the password that `setup` has handed over."""
+    """Set admin's password to the one from `setup`."""
     from superset import security_manager
 
     admin = security_manager.find_user("admin")
@@ -231,15 +231,15 @@ def import_assets(app: Any, token: str, packed: bytes) -> None:
         data={"bundle": (io.BytesIO(packed), "bundle.zip")},
     )
     if answer.status_code != 200:
-        said = " ".join(answer.get_data(as_text=True).split())
+        text = " ".join(answer.get_data(as_text=True).split())
         raise ProvisionError(
-            f"Superset refused the assets ({answer.status}: {said}); put the files of this release back."
+            f"Superset refused the assets ({answer.status}: {text}); put the files of this release back."
         )
     say("The dashboards are imported.")
 
 
 def make_analysts() -> None:
-    """The role Analyst: what Gamma and sql_lab may, on the whole warehouse. Rights that an administrator added stay."""
+    """Create the role Analyst: Gamma and sql_lab on the whole warehouse. Permissions added by an administrator stay."""
     from superset import db, security_manager
     from superset.models.core import Database
 

@@ -1,8 +1,8 @@
-"""Superset's settings that differ from its defaults, and why. Secrets come from files; no environment changes anything.
+"""Superset's settings that differ from its defaults, and why. Secrets come from files; the environment has no effect.
 
 The timeouts form a chain, because the shortest one decides what the analyst sees: the warehouse ends a query after 60 s
-(assets/databases/warehouse.yaml), which SQL Lab shows as a sentence; SQLLAB_TIMEOUT, gunicorn and nginx wait longer, in
-this order, so that none of them answers first with a page that the UI cannot read.
+(assets/databases/warehouse.yaml), which SQL Lab shows as a message; SQLLAB_TIMEOUT, gunicorn and nginx wait longer, in
+this order, because their error pages are not readable for the UI.
 """
 
 import logging
@@ -17,7 +17,7 @@ HANDED = Path("/run/delaywatch")  # the volume with this service's secrets
 
 
 def handed(name: str) -> str:
-    """The secret that `setup` has put into the file `name`."""
+    """Return the secret in the file `name`, which `setup` wrote."""
     try:
         secret = (HANDED / name).read_text().strip()
     except OSError as error:
@@ -31,18 +31,18 @@ SECRET_KEY = handed("secret_key")  # signs sessions and encrypts the warehouse's
 SQLALCHEMY_DATABASE_URI = handed("database_url")
 SQLALCHEMY_ENGINE_OPTIONS = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}  # Postgres may restart
 
-# Superset 6.1 warns of every metric that is more than one aggregate, in every query. Later releases log that for
-# debugging only: https://github.com/apache/superset/pull/42619
+# Superset 6.1 logs a warning in every query for each metric with more than one aggregate. Later releases log it at
+# debug level: https://github.com/apache/superset/pull/42619
 logging.getLogger("superset.utils.core").addFilter(
     lambda record: not record.getMessage().startswith("Unexpected metric expression type")
 )
 
-# Behind nginx, which sets the X-Forwarded headers anew.
+# Superset runs behind nginx, which overwrites the X-Forwarded headers.
 ENABLE_PROXY_FIX = True
 PROXY_FIX_CONFIG = {"x_for": 1, "x_proto": 1, "x_host": 1, "x_port": 1, "x_prefix": 0}
-ENABLE_CORS = False  # no other site reads from here
+ENABLE_CORS = False  # no other site reads from Superset
 
-# Airflow's cookie on the same host is called session too.
+# Airflow's cookie on the same host is named session too.
 SESSION_COOKIE_NAME = "superset_session"
 SESSION_COOKIE_SECURE = True
 SESSION_COOKIE_HTTPONLY = True
@@ -51,20 +51,20 @@ PERMANENT_SESSION_LIFETIME = timedelta(hours=12)
 
 AUTH_USER_REGISTRATION = False
 RATELIMIT_ENABLED = True
-RATELIMIT_STORAGE_URI = "memory://"  # each worker counts by itself
-RATELIMIT_APPLICATION = "200 per second"  # an office behind one address opens dashboards at once
-LOGINS = "10 per minute"  # from one address; nginx has a limit of its own before it
+RATELIMIT_STORAGE_URI = "memory://"  # one counter per worker
+RATELIMIT_APPLICATION = "200 per second"  # users of one office share an address and open dashboards at the same time
+LOGINS = "10 per minute"  # per address; nginx has its own limit
 
 
 def limit_logins(app: Any) -> None:
-    """Limit both ways to log in; Superset's AUTH_RATE_LIMIT reaches neither, only the view that shows the form."""
+    """Limit both ways to log in. Superset's AUTH_RATE_LIMIT covers neither, only the view that shows the form."""
     limit = app.appbuilder.sm.limiter.limit(LOGINS, methods=["POST"])
     for view in ("AuthDBView.login", "SecurityApi.login"):
         app.view_functions[view] = limit(app.view_functions[view])
 
 
 def name_spinner(app: Any) -> None:
-    """Give both themes a spinner. Without one, every page and health check logs that the image has no loading.svg.
+    """Set a spinner in both themes. Without one, every page and health check logs that the image has no loading.svg.
 
     https://github.com/apache/superset/issues/40478
     """
@@ -80,8 +80,8 @@ def change(app: Any) -> None:
 
 FLASK_APP_MUTATOR = change
 
-# Superset's own policy without the outside hosts in it: maps, fonts and the pixel that reports to Scarf, which no
-# setting of a built image switches off.
+# Superset's own policy without the outside hosts in it: maps, fonts, and the Scarf tracking pixel, which no setting of
+# a built image disables.
 TALISMAN_ENABLED = True
 TALISMAN_CONFIG = {
     "content_security_policy": {
@@ -98,12 +98,13 @@ TALISMAN_CONFIG = {
     "content_security_policy_nonce_in": ["script-src"],
     "force_https": False,  # nginx redirects
     "session_cookie_secure": True,
-    "strict_transport_security": False,  # nginx sends it when the certificate is a real one
+    "strict_transport_security": False,  # nginx sends it if the certificate is not self-signed
 }
 
 SQLLAB_TIMEOUT = 90
-SQL_VALIDATORS_BY_ENGINE: dict[str, str] = {}  # that for Postgres marks every query as wrong unless ecpg is installed
-SUPERSET_WEBSERVER_TIMEOUT = 120  # what the browser waits; gunicorn's --timeout is the same
+# The Postgres validator marks every query as wrong if ecpg is not installed.
+SQL_VALIDATORS_BY_ENGINE: dict[str, str] = {}
+SUPERSET_WEBSERVER_TIMEOUT = 120  # timeout of the browser; gunicorn's --timeout is the same
 CUSTOM_DATABASE_ERRORS = {
     "Warehouse": {
         re.compile("canceling statement due to statement timeout"): (
@@ -114,11 +115,11 @@ CUSTOM_DATABASE_ERRORS = {
     },
 }
 
-SQL_MAX_ROW = 150_000  # of a query or a CSV: a year of all airports has 120,000 days
-CSV_EXPORT = {"encoding": "utf-8-sig"}  # Excel then knows that it is UTF-8
+SQL_MAX_ROW = 150_000  # per query or CSV: a year of all airports has 120,000 days
+CSV_EXPORT = {"encoding": "utf-8-sig"}  # Excel needs the byte order mark to detect UTF-8
 
-# The states of filters live in the metadata database (the default), query results nowhere: a chart is as fresh as the
-# warehouse, which answers each of ours in well under a second.
+# Filter states are stored in the metadata database (the default), query results are not cached: charts are always
+# current, and the warehouse answers each of our queries in well under a second.
 CACHE_CONFIG = {"CACHE_TYPE": "NullCache"}
 DATA_CACHE_CONFIG = {"CACHE_TYPE": "NullCache"}
 

@@ -1,6 +1,6 @@
-"""The user `admin` of Airflow: made when it is missing, otherwise left as it is, unless `--reset-password` is given.
+"""Create Airflow's user `admin` if it is missing; with `--reset-password`, reset its password.
 
-In-process, because `airflow users create` would show the password to whoever lists the host's processes.
+Runs in-process, because `airflow users create` would show the password in the host's process list.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PASSWORD = Path("/run/delaywatch/admin_password")
 
 
 def main(arguments: list[str]) -> int:
-    """Make the user or reset its password; say what was done."""
+    """Create the user or reset its password, and print the result."""
     password = PASSWORD.read_text()
     with get_application_builder() as builder:
         manager = builder.sm

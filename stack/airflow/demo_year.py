@@ -1,6 +1,6 @@
-"""The demo's year as bronze of a lake and a warehouse that have no year at all; runs in a container.
+"""Upload the demo's year to the lake if lake and warehouse have no year; runs in a container.
 
-Any other lake stays as it is, and one that is empty beside a warehouse that is not was probably lost.
+An empty lake with a warehouse that has years was probably lost, so it stays as it is.
 """
 
 from __future__ import annotations

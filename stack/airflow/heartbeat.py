@@ -1,6 +1,6 @@
-"""Healthy means: this container's DAG processor beats, and the DAG is in the bag without an import error.
+"""Health check: this container's DAG processor has a heartbeat, and the DAG was imported without an error.
 
-`airflow jobs check` needs seconds of a core for the first half of it; this asks the same tables in a tenth of one.
+`airflow jobs check` takes seconds of CPU for the first half; this queries the same tables in a tenth of a second.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BROKEN = "SELECT filename, stacktrace FROM import_error ORDER BY filename LIMIT 
 
 
 def fault() -> str | None:
-    """Return what is wrong in a sentence, None when nothing is."""
+    """Return the fault as a sentence, or None."""
     url = Path("/run/delaywatch/database_url").read_text().replace("postgresql+psycopg2", "postgresql", 1)
     with psycopg2.connect(url, connect_timeout=5) as connection, connection.cursor() as cursor:
         cursor.execute(BEATS, [socket.gethostname()])

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# What must be there before Airflow starts: lake and warehouse, Airflow's own tables, the user `admin`. Twice changes nothing.
+# Prepare Airflow's start: lake and warehouse, Airflow's own tables, the user `admin`. Idempotent.
 set -euo pipefail
-export AIRFLOW__LOGGING__LOGGING_LEVEL=WARNING # a new database is told of in a thousand lines otherwise
+export AIRFLOW__LOGGING__LOGGING_LEVEL=WARNING # a new database would log a thousand lines
 
-reader=/run/delaywatch/reader_password # absent when .env names a reader of its own
+reader=/run/delaywatch/reader_password # absent if .env sets its own reader
 if [ -e "$reader" ]; then
     python -m utils prepare --reader delaywatch_reader --reader-password-file "$reader"
 else

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Start the scheduler when the API for tasks answers. A task that starts earlier fails and uses up a try. `depends_on`
-# would order the first start only: after a reboot Docker starts all containers at once. The first answer takes the
-# api-server some seconds, more than the 5 s that a task waits on a busy host.
+# would order only the first start: after a reboot Docker starts all containers at once. On a busy host the api-server
+# needs more than the 5 s that a task waits for its first answer.
 set -euo pipefail
 
 until curl --silent --fail --max-time 30 --output /dev/null "${AIRFLOW__CORE__EXECUTION_API_SERVER_URL}health"; do

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Healthy means: each program can log in to its database over TCP with the password that it was given. A password that is
-# being rotated is set here, so that a rotation goes on by itself wherever it was interrupted.
+# Health check: each program can log in to its database over TCP with its password. The check sets a password that is
+# being rotated, so that an interrupted rotation continues.
 set -euo pipefail
 handed=${DELAYWATCH_HANDED:-/run/delaywatch}
 
@@ -13,7 +13,7 @@ log_in() { # log_in USER DATABASE SECRET
         psql --quiet --no-psqlrc --host="$(hostname -i)" --username="$1" --dbname="$2" --command='SELECT 1' 2>&1
 }
 
-set_password() { # set_password USER SECRET: as superuser through the socket, which asks for no password; no log shows it
+set_password() { # set_password USER SECRET: as superuser through the socket, which needs no password; it is not logged
     SECRET=$handed/$2 psql --quiet --no-psqlrc --username=postgres --set=ON_ERROR_STOP=1 --set=user="$1" 2>&1 <<'END'
 \set password `cat "$SECRET"`
 SET log_statement = 'none';

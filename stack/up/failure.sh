@@ -1,13 +1,13 @@
 # shellcheck shell=bash
-# What up.sh and restore.sh print when something fails: the one container or setting that the others follow from.
+# Error messages of up.sh and restore.sh: the one container or setting that caused the other failures.
 
 fail() {
     printf 'Delaywatch is not up: %s\n' "$*" >&2
     exit 1
 }
 
-# Print the last line of a container that failed or is unhealthy, and nothing if it is well. The health of a container that
-# has ended says nothing: it stays as it was while the container ran.
+# Print the last line of a container that failed or is unhealthy, and nothing if it is healthy. The health of a stopped
+# container is ignored: it keeps the value from when the container ran.
 complaint_of() { # complaint_of CONTAINER
     local state health code
     read -r state health code < <(
@@ -23,13 +23,13 @@ complaint_of() { # complaint_of CONTAINER
     fi
 }
 
-last_of() { # last_of COMMAND...: the last line that it says
+last_of() { # last_of COMMAND...: print the last line of its output
     "$@" 2>&1 | grep -v '^[[:space:]]*$' | tail -n 1 | grep .
 }
 
-explain() { # explain LOG: the cause of a failed start, the first that the others follow from
+explain() { # explain LOG: print the first cause of a failed start
     local port service container complaint
-    # Compose's own message repeats the value, which may be a secret.
+    # Compose's own message contains the value, which may be a secret.
     ! grep -qE 'failed to read .*\.env: ' "$1" ||
         fail ".env cannot be read: a quote is not closed, or a \$ stands outside single quotes. \`docker compose config --quiet\` shows where."
     port=$(sed -nE \

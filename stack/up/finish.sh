@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Last steps of up.sh: data for the first day, and the addresses.
 
-# Only into a lake of the stack's own, and only while that has no year at all.
+# Only for the stack's own lake, and only while it has no year.
 load_demo_year() {
     [ "$(docker compose run --rm --no-deps -T setup python -m stack lake)" = local ] || return 0
     docker compose exec -T airflow-scheduler python /opt/delaywatch/stack/airflow/demo_year.py ||

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
-# Steps of up.sh before anything starts: is this host able to run the stack?
+# First steps of up.sh: check that this host can run the stack.
 
-ENGINE_SINCE=20.10 # the oldest that was tried
-COMPOSE_SINCE=2.24.4 # several anchors merged by one key, scale: 0 under depends_on
+ENGINE_SINCE=20.10 # the oldest tested release
+COMPOSE_SINCE=2.24.4 # first release with several anchors merged by one key and scale: 0 under depends_on
 
 is_older() { # is_older VERSION THAN
     [ "$1" != "$2" ] && [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]
@@ -20,7 +20,7 @@ check_docker() {
     ! is_older "${compose%%[-+]*}" "$COMPOSE_SINCE" || fail "Docker Compose is $compose; upgrade it to $COMPOSE_SINCE or newer."
 }
 
-# What setup and nginx read from this clone must be readable for containers, whatever umask it was cloned with.
+# Containers must be able to read the files that setup and nginx use from this clone, whatever the umask.
 check_clone() {
     local hidden
     hidden=$(find nginx stack/postgres ! -path 'nginx/certs/*' ! -perm -o=r -print -quit)

@@ -1,12 +1,13 @@
 # shellcheck shell=bash
-# Steps of up.sh while secrets have a new value beside the old one (make rotate); they do nothing otherwise.
+# Steps of up.sh while a rotation (make rotate) is unfinished; otherwise they do nothing.
 
-# The names of the secrets that have a new value beside the old one (stack/rotation.py).
+# The names of the secrets that have a new and an old value (stack/rotation.py).
 rotating() {
-    docker compose exec -T postgres cat /run/delaywatch/rotating 2>/dev/null || true # Postgres is not running: nobody is
+    # If Postgres is not running, no program is.
+    docker compose exec -T postgres cat /run/delaywatch/rotating 2>/dev/null || true
 }
 
-# A running program holds the old values and would be unhealthy before it is restarted.
+# A running program has the old values and would become unhealthy before its restart.
 begin_rotation() {
     local names stay='postgres|nginx' services
     names=$(rotating)
@@ -20,7 +21,7 @@ begin_rotation() {
     docker compose exec -T postgres /opt/delaywatch/health.sh >&2 || fail "Postgres has not taken the new passwords; the sentence above says why."
 }
 
-# Everything runs with the new values; what was encrypted with an old one is encrypted anew before that one is dropped.
+# Everything runs with the new values; re-encrypt what was encrypted with an old value before deleting that value.
 finish_rotation() {
     local names said
     names=$(rotating)

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Steps of up.sh that start containers, and restart those that hold older files.
+# Steps of up.sh that start containers, and restart those with outdated files.
 
-PATIENCE_S=900 # until everything is healthy; a container that fails and restarts for ever ends it
+PATIENCE_S=900 # timeout until everything is healthy; also ends a container that restarts for ever
 
 build_images() {
-    log=$(mktemp) # of the last command of Docker; explain reads it
+    log=$(mktemp) # output of the last Docker command; explain reads it
     trap 'rm -f "$log"' EXIT
     docker compose build --quiet 2>"$log" || explain "$log"
 }
@@ -13,14 +13,14 @@ start_containers() {
     docker compose up --detach --wait --wait-timeout "$PATIENCE_S" --quiet-pull 2>&1 | tee "$log" >&2 || explain "$log"
 }
 
-# Not `up --no-deps --force-recreate`: Compose 2.26 takes the same service without its dependencies for another one, so the
-# next plain `up` would make it anew once more, and tasks of Airflow would be cut off.
+# Not `up --no-deps --force-recreate`: Compose 2.26 treats a service without its dependencies as changed, so the next
+# plain `up` would recreate it again and interrupt Airflow's tasks.
 restart() { # restart SERVICE...
     docker compose --profile '*' restart --no-deps "$@"
     docker compose --profile '*' up --detach --wait --wait-timeout "$PATIENCE_S" --no-deps --no-recreate "$@"
 }
 
-# A program reads its files at its start; what setup has handed over since then is new to it.
+# A program reads its files at its start, so restart it if setup has changed them since then.
 restart_outdated() {
     local service container started outdated=()
     for service in airflow-apiserver airflow-scheduler airflow-dag-processor health superset jupyter; do
@@ -32,7 +32,7 @@ restart_outdated() {
     [ "${#outdated[@]}" = 0 ] || restart "${outdated[@]}"
 }
 
-# Certificate and includes may be new. An editor or git may have replaced nginx.conf, which is a mount of its own.
+# Certificate and includes may be new. An editor or git may have replaced nginx.conf, which is a bind mount of one file.
 reload_nginx() {
     docker compose exec -T nginx cat /etc/nginx/nginx.conf | cmp -s - nginx/nginx.conf || restart nginx
     docker compose exec -T nginx nginx -s reload 2>/dev/null ||

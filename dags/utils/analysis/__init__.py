@@ -1,1 +1,1 @@
-"""Why a day was abnormal, which days belong to one event, where airports are, which days are excluded."""
+"""Reasons for flagged days, network events, airport locations, and days excluded from fitting."""

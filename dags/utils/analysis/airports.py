@@ -1,6 +1,6 @@
-"""Where airports are: coordinates, region, metropolitan area. The only module that knows the package airportsdata.
+"""Airport locations: coordinates, region, metropolitan area. Only this module imports the package airportsdata.
 
-What happens at an airport lives in gold; which airports an event joins is decided in `events`.
+Airport delays are computed in gold; `events` decides which airports belong to one event.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pandas as pd
 
 EARTH_RADIUS_KM = 6371.0088  # mean radius, IUGG
 
-# Names as a forecaster would say them. Kentucky's airports lie on the Ohio river, so they go with the midwest.
+# Region names as in a weather forecast. Kentucky belongs to the midwest because its airports lie on the Ohio river.
 REGIONS = {
     "north-east": (
         *("Maine", "New Hampshire", "Vermont", "Massachusetts", "Rhode Island", "Connecticut", "New York"),
@@ -39,7 +39,7 @@ REGIONS = {
     "Hawaii": ("Hawaii",),
     "Caribbean": ("Puerto Rico", "Virgin Islands"),
 }
-# Airports of one metropolitan area, which share their weather; Seattle and Portland, 210 km apart, are the loosest.
+# Airports of one metropolitan area share their weather. Seattle and Portland are the farthest apart, at 210 km.
 METRO_AREAS = (
     ("EWR", "JFK", "LGA"),
     ("SFO", "OAK", "SJC"),
@@ -52,8 +52,8 @@ METRO_AREAS = (
     ("BOS", "PVD", "MHT"),
     ("LAX", "BUR", "SNA", "ONT", "LGB"),
 )
-PACIFIC = ("GU", "MP", "AS", "PW", "FM", "MH", "UM")  # countries; the package knows no states there
-# In the flights of their years and closed since, so no longer in the package: latitude, longitude, state.
+PACIFIC = ("GU", "MP", "AS", "PW", "FM", "MH", "UM")  # countries; the package has no states for them
+# Closed airports that the flights contain and the package no longer lists: latitude, longitude, state.
 CLOSED = {
     "PFN": (30.2121, -85.6828, "Florida"),  # Panama City, until 2010
     "ISN": (48.1779, -103.6423, "North Dakota"),  # Williston, until 2019
@@ -62,17 +62,17 @@ _REGION_OF = {state: region for region, states in REGIONS.items() for state in s
 
 
 def coordinates(origins: Iterable[str]) -> pd.DataFrame:
-    """One row per airport of `origins` that is known, by code: origin, latitude and longitude in degrees, region.
+    """Return one row per known airport of `origins`, by code: origin, latitude and longitude in degrees, region.
 
-    Airports are looked up by their IATA code, which the flights use. The package airportsdata (MIT) carries the table;
-    on all 4,975 routes of the first months of 2008 its distances lie within 18 miles of those that the flights state.
+    Unknown codes are skipped. Codes are IATA codes, as in the flights. The table comes from the package airportsdata
+    (MIT). On all 4,975 routes of early 2008 its distances differ by at most 18 miles from the distances in the flights.
     """
     table = _table()
     return table[table["origin"].isin(set(origins))].reset_index(drop=True)
 
 
 def distances_km(latitude: npt.ArrayLike, longitude: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Great-circle distances between all pairs of n places in degrees, shape (n, n), by the haversine formula."""
+    """Return great-circle distances in km between n points in degrees, shape (n, n), by the haversine formula."""
     north, east = (np.radians(np.asarray(angle, dtype=np.float64))[:, None] for angle in (latitude, longitude))
     half = np.sin((north - north.T) / 2) ** 2 + np.cos(north) * np.cos(north.T) * np.sin((east - east.T) / 2) ** 2
     distance: npt.NDArray[np.float64] = 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(half))

@@ -1,30 +1,31 @@
-"""Why a flagged day is abnormal: its delay by cause, carrier and destination against the airport's usual mix. Pure.
+"""Attribute the delay of a flagged day to causes, carriers and destinations. Pure.
 
-What is usual for a part of a flagged day (a carrier's, a destination's, a cause's) is its rate per scheduled flight on
-the airport's ordinary days, which are neither flagged nor excluded, times the part's scheduled flights of that day. The
-rate of a carrier or destination with n ordinary flights is shrunk towards that of the airport:
+The usual value of a part (a carrier, a destination, a cause) is its rate per scheduled flight on the airport's ordinary
+days, times the part's scheduled flights of the flagged day. Ordinary days are neither flagged nor excluded. The rate of
+a carrier or destination with n ordinary flights is shrunk towards the airport's rate:
 
     rate = (its sum + PRIOR_FLIGHTS × airport's sum / airport's flights) / (n + PRIOR_FLIGHTS)
 
-Excess is the observed value minus the usual one. Delay minutes are those of late departures, an early one counts 0; for
-a cause they are the minutes by cause of gold, which count for arrivals 15 minutes late or more. To weigh both measures
-together, as for the columns `top_*` and the order of destinations, a cancelled flight counts as DELAY_CAP_MIN minutes,
-as it does in the effective delay. An airport without any ordinary flight has no usual value and no excess, and a year
-without minutes by cause, or without cancellation codes, has none of them here.
+Excess is the observed value minus the usual value. Delay minutes are minutes of late departures; an early departure
+counts 0. For causes they are the minutes by cause in gold, which count arrivals that are 15 or more minutes late. Where
+both measures are combined (the columns `top_*`, the order of destinations), a cancelled flight counts as DELAY_CAP_MIN
+minutes, as in the effective delay. Usual value and excess are missing for an airport without ordinary flights, and for
+causes in a year without minutes by cause or without cancellation codes.
 
 The sentence names a carrier or a destination if it differs from the other flights of that airport and day:
 
-- it has at least MIN_SHARE of the excess (of all parts with an excess),
-- its excess per flight is at least MIN_TIMES_OTHERS that of the other flights,
+- it has at least MIN_SHARE of the total excess of all parts with an excess,
+- its excess per flight is at least MIN_TIMES_OTHERS times that of the other flights,
 - the difference is at least MIN_STANDARD_ERRORS standard errors. The error is Welch's for two means with unequal
-  variances, with no variance below that of all flights of the day. One cancelled flight of a small carrier, or one
-  flight that is six hours late, has so large an error that it names nobody.
+  variances, where neither variance is below that of all flights of the day. One cancelled flight of a small carrier,
+  or one flight that is six hours late, has a large standard error, so it is not named.
 
-So a carrier with 80% of the flights can be named, and nobody is named on a day that hits all alike. A cause has no
-flights of its own: its excess is divided by its usual minutes instead, and the third condition is left out. The largest
-excess of both measures together that meets the conditions is named, else that of the cancellations alone.
+So a carrier with 80% of the flights can be named, and no carrier is named on a day that affects all carriers alike. A
+cause has no flights of its own: its excess is divided by its usual minutes, and the third condition does not apply. Of
+the parts that meet the conditions, the sentence names the largest excess of both measures combined; without one, the
+largest excess of cancellations.
 
-Detectors decide which days are flagged, `events` which flagged days belong together.
+Detectors decide which days are flagged; `events` groups flagged days.
 """
 
 from __future__ import annotations
@@ -46,14 +47,15 @@ from utils.layers import columns
 from utils.layers.gold import DELAY_CAP_MIN
 from utils.reporting import wording
 
-FLIGHT_COLUMNS = ("fl_date", "origin", "dest", "op_carrier", "dep_delay", "cancelled")  # of silver, all that is read
+FLIGHT_COLUMNS = ("fl_date", "origin", "dest", "op_carrier", "dep_delay", "cancelled")  # read from silver
 EXPECTED_COLUMNS = ("expected_effective_delay_min", "expected_disrupted_share")
-# A carrier or destination with this many flights counts half by its own rate, half by the airport's. Delay minutes vary
-# by 36 between flights and by 4 between the carriers of an airport, which weighs as 80 flights; cancellations 70,
-# destinations 70, more where the flights of a day fail together (real flights of 2008 and 2013).
+# A carrier or destination with this many flights weighs its own rate and the airport's rate equally. Estimated on real
+# flights of 2008 and 2013: delay minutes have a standard deviation of 36 between flights and 4 between carriers of an
+# airport, which gives 80 flights; cancellations give 70, destinations 70, and more where flights of a day fail
+# together.
 PRIOR_FLIGHTS = 100
-MOST = {"destination": 10}  # parts of a day that are kept, those farthest from usual; all carriers and causes are
-MERGE_ROWS = 1 << 20  # partial sums wait until they are so many
+MOST = {"destination": 10}  # parts kept per day, farthest from usual first; all carriers and causes are kept
+MERGE_ROWS = 1 << 20  # number of rows of partial sums that triggers a merge
 
 CAUSE_WORDS = {
     "carrier": "by the carriers",
@@ -62,15 +64,15 @@ CAUSE_WORDS = {
     "security": "by security",
     "late_aircraft": "by aircraft that came late",
 }
-# When a sentence names a part: see above. docs/delaywatch.md says how these were measured.
+# Conditions for naming a part, see the module docstring. docs/delaywatch.md describes how they were estimated.
 MIN_SHARE = {"cause": 0.25, "carrier": 0.1, "destination": 0.1}
 MIN_TIMES_OTHERS = 1.5
-MIN_STANDARD_ERRORS = {"carrier": 2.0, "destination": 3.0}  # of many destinations, one is always far from the others
+MIN_STANDARD_ERRORS = {"carrier": 2.0, "destination": 3.0}  # of many destinations, one is always far from the rest
 
 MEASURE_WORDS = {"delay_min": "delay", "cancelled": "cancellations"}
 _MEASURES = tuple(MEASURE_WORDS)
-_BOTH = "both"  # measures together, in minutes: a cancelled flight counts as DELAY_CAP_MIN
-_SUMS = ("scheduled", *_MEASURES, "delay_min2")  # the last: squares of the minutes of single flights
+_BOTH = "both"  # both measures in minutes: a cancelled flight counts as DELAY_CAP_MIN
+_SUMS = ("scheduled", *_MEASURES, "delay_min2")  # delay_min2: sum of squared minutes of single flights
 _DIMENSIONS = {"carrier": "op_carrier", "destination": "dest"}
 _ABSENT, _UNUSED = -2, -1
 
@@ -78,14 +80,14 @@ _ABSENT, _UNUSED = -2, -1
 def explain(
     flights: Iterator[pa.RecordBatch | pa.Table], days: pd.DataFrame, verdicts: pd.DataFrame, expected: pd.DataFrame
 ) -> tuple[pa.Table, pa.Table]:
-    """Reasons for every flagged day and their parts: tables of schemas.ANOMALY_REASONS and schemas.ANOMALY_FACTORS.
+    """Return the reasons for every flagged day and their parts as ANOMALY_REASONS and ANOMALY_FACTORS (see `schemas`).
 
-    flights: all silver flights of the year (FLIGHT_COLUMNS of them), in pieces of any size and order; read once, and
-    only sums are kept. days: AIRPORT_DAYS, with `is_excluded` and `is_expected` if any day is. verdicts: the published
-    detector's ANOMALIES. expected: EXPECTED_COLUMNS with the index of `days`.
+    flights: all silver flights of the year (at least FLIGHT_COLUMNS), in batches of any size and order; they are read
+    once, and only sums are kept. days: AIRPORT_DAYS, optionally with `is_excluded` and `is_expected`. verdicts:
+    ANOMALIES of the published detector. expected: EXPECTED_COLUMNS with the index of `days`.
 
-    A year without flagged days is not read. Raises DelaywatchError when the flights, the days and the verdicts are not
-    of the same gold.
+    The flights are not read if no day is flagged. Raises DelaywatchError if the flights, the days and the verdicts do
+    not come from the same gold.
     """
     if not expected.index.equals(days.index):
         raise ValueError("the expectations do not have the index of the days")
@@ -107,11 +109,11 @@ def explain(
     return _table(reasons, schemas.ANOMALY_REASONS, "reasons"), _table(factors, schemas.ANOMALY_FACTORS, "factors")
 
 
-# Which flights count for what
+# Groups of flights
 
 
 def _joined(days: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Days by airport and date, with is_flagged, direction, severity and score of their verdict, and is_excluded."""
+    """Return the days by airport and date with is_flagged, direction, severity and score, and is_excluded."""
     is_excluded = np.zeros(len(days), dtype=np.bool_)
     for name in {"is_excluded", "is_expected"} & set(days):
         is_excluded |= days[name].to_numpy(dtype=np.bool_)
@@ -122,24 +124,24 @@ def _joined(days: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Groups:
-    """What each flight is added to: its airport's ordinary flights, or its flagged airport-day.
+    """The groups that flights are summed by: an airport's ordinary flights, or a flagged airport-day.
 
-    Groups below `airports` are the former, in the order of `codes`; `airports` + i is row i of `flagged`.
+    Groups below `airports` are ordinary flights, in the order of `codes`; `airports` + i is row i of `flagged`.
     """
 
     codes: list[str]
     days: pd.DataFrame  # the joined days with the columns `airport`, a position in codes, and `group`
-    first_day: int  # since 1970
+    first_day: int  # days since 1970-01-01
     lookup: npt.NDArray[np.int32]  # airports × days: the group, _UNUSED or _ABSENT
 
     @property
     def airports(self) -> int:
-        """How many groups of ordinary flights there are."""
+        """Number of airports, which is the number of groups of ordinary flights."""
         return len(self.codes)
 
     @functools.cached_property
     def flagged(self) -> pd.DataFrame:
-        """The flagged ones of `days`, numbered from 0."""
+        """The flagged rows of `days`, numbered from 0."""
         return self.days[self.days["is_flagged"]].reset_index(drop=True)
 
     @functools.cached_property
@@ -149,7 +151,7 @@ class _Groups:
 
     @classmethod
     def of(cls, joined: pd.DataFrame) -> _Groups:
-        """The groups of a year, from days as `_joined` gives them."""
+        """Create the groups of a year from the result of `_joined`."""
         airport, codes = pd.factorize(joined["origin"], sort=True)
         is_flagged = joined["is_flagged"].to_numpy()
         is_excluded = joined["is_excluded"].to_numpy(dtype=bool)
@@ -161,7 +163,7 @@ class _Groups:
         return cls(list(codes), joined.assign(airport=airport, group=group), int(day.min()), lookup)
 
     def of_flights(self, batch: pa.RecordBatch | pa.Table) -> npt.NDArray[np.int32]:
-        """The group of each flight. Raises DelaywatchError for a flight on a day that gold does not have."""
+        """Return the group of each flight. Raises InvalidInput for a flight on a day that gold does not have."""
         origin = _dictionary(batch["origin"])
         place = {code: number for number, code in enumerate(self.codes)}
         airport = np.array([place.get(code, -1) for code in origin.dictionary.to_pylist()], np.int64)
@@ -182,15 +184,15 @@ class _Groups:
 
 
 def _dictionary(column: pa.ChunkedArray | pa.Array) -> pa.DictionaryArray:
-    found = columns.one(column)
-    return found if pa.types.is_dictionary(found.type) else found.dictionary_encode()
+    array = columns.one(column)
+    return array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
 
 
 # Sums
 
 
 def _sums(flights: Iterator[pa.RecordBatch | pa.Table], groups: _Groups) -> dict[str, pd.DataFrame]:
-    """Scheduled flights, delay minutes and cancellations: by group ("day") and by group and name of each dimension."""
+    """Sum flights, delay minutes and cancellations by group ("day"), and by group and name for each dimension."""
     partial: dict[str, list[pa.Table]] = {name: [] for name in _DIMENSIONS}
     for batch in flights:
         group = groups.of_flights(batch)
@@ -208,8 +210,8 @@ def _sums(flights: Iterator[pa.RecordBatch | pa.Table], groups: _Groups) -> dict
         )
         for name, column in _DIMENSIONS.items():
             named = measured.append_column("name", _dictionary(batch[column]).filter(pa.array(is_used)))
-            found = _summed(named)
-            partial[name].append(found.set_column(1, "name", found["name"].cast(pa.string())))
+            partial_sums = _summed(named)
+            partial[name].append(partial_sums.set_column(1, "name", partial_sums["name"].cast(pa.string())))
         for name, tables in partial.items():
             if sum(table.num_rows for table in tables) > MERGE_ROWS:
                 partial[name] = [_merged(tables)]
@@ -218,7 +220,7 @@ def _sums(flights: Iterator[pa.RecordBatch | pa.Table], groups: _Groups) -> dict
 
 
 def _summed(table: pa.Table) -> pa.Table:
-    """Sums by group and name; whole numbers only, so neither the order nor the cut of the flights can change them."""
+    """Sum by group and name. The sums are integers, so the order and the batches of the flights do not change them."""
     by = ["group", "name"]
     summed = table.group_by(by, use_threads=False).aggregate([(name, "sum") for name in _SUMS])
     return summed.select([*by, *(f"{name}_sum" for name in _SUMS)]).rename_columns([*by, *_SUMS])
@@ -245,34 +247,34 @@ def _check_whole(by_group: pd.DataFrame, groups: _Groups) -> None:
         )
 
 
-# What is usual
+# Usual values
 
 
 def _rates(by_group: pd.DataFrame, groups: _Groups) -> pd.DataFrame:
-    """Delay minutes and cancellations per ordinary flight, one row per airport; NaN where there was no such flight."""
+    """Return delay minutes and cancellations per ordinary flight, one row per airport; NaN without ordinary flights."""
     sums = by_group.set_index("group").reindex(range(groups.airports))
     return sums[list(_MEASURES)].div(sums["scheduled"], axis=0)
 
 
 def _parts(sums: pd.DataFrame, rates: pd.DataFrame, groups: _Groups) -> pd.DataFrame:
-    """The parts of each flagged day by name, with their usual and excess values."""
+    """Return the parts of each flagged day by name, with usual and excess values."""
     sums = sums.dropna(subset="name")
     is_day = sums["group"] >= groups.airports
     ordinary = sums[~is_day].rename(columns={"group": "airport"})
-    found = sums[is_day].assign(day=lambda part: part["group"] - groups.airports)
-    found["airport"] = groups.flagged["airport"].to_numpy()[found["day"]]
-    found = found.merge(ordinary, on=["airport", "name"], how="left", suffixes=("", "_ordinary"))
-    weight = found["scheduled_ordinary"].fillna(0) + PRIOR_FLIGHTS
+    parts = sums[is_day].assign(day=lambda part: part["group"] - groups.airports)
+    parts["airport"] = groups.flagged["airport"].to_numpy()[parts["day"]]
+    parts = parts.merge(ordinary, on=["airport", "name"], how="left", suffixes=("", "_ordinary"))
+    weight = parts["scheduled_ordinary"].fillna(0) + PRIOR_FLIGHTS
     for measure in _MEASURES:
-        prior = PRIOR_FLIGHTS * rates[measure].to_numpy()[found["airport"]]
-        usual = found["scheduled"] * (found[f"{measure}_ordinary"].fillna(0) + prior) / weight
-        found[f"usual_{measure}"] = usual
-        found[f"excess_{measure}"] = found[measure] - usual
-    return found
+        prior = PRIOR_FLIGHTS * rates[measure].to_numpy()[parts["airport"]]
+        usual = parts["scheduled"] * (parts[f"{measure}_ordinary"].fillna(0) + prior) / weight
+        parts[f"usual_{measure}"] = usual
+        parts[f"excess_{measure}"] = parts[measure] - usual
+    return parts
 
 
 def _causes(groups: _Groups) -> pd.DataFrame:
-    """The parts of each flagged day by cause; a measure that the whole year says nothing about is missing."""
+    """Return the causes of each flagged day; a measure that is not reported in the year is missing."""
     columns_of = {"delay_min": "{}_min", "cancelled": "cancelled_{}"}
     flagged = groups.flagged
     sums = groups.ordinary.groupby("airport").sum(numeric_only=True).reindex(range(groups.airports))
@@ -285,7 +287,7 @@ def _causes(groups: _Groups) -> pd.DataFrame:
             if column in flagged and _is_reported(groups.days, pattern):
                 observed = flagged[column].astype(np.float64)
                 usual = (sums[column] / flights).to_numpy()[flagged["airport"]] * flagged["scheduled"]
-            else:  # late aircraft cancel nothing by code
+            else:  # no cancellation code exists for late aircraft
                 observed = usual = pd.Series(np.nan, flagged.index)
             frame[measure], frame[f"usual_{measure}"], frame[f"excess_{measure}"] = observed, usual, observed - usual
         frames.append(frame)
@@ -293,18 +295,18 @@ def _causes(groups: _Groups) -> pd.DataFrame:
 
 
 def _is_reported(days: pd.DataFrame, pattern: str) -> bool:
-    """Whether any day has any of it by cause: a year in which nobody was late or cancelled does not exist."""
+    """Return True if any day has a value by cause. Every year has late or cancelled flights: 0 is not reported."""
     names = [name for cause in schemas.CAUSES if (name := pattern.format(cause)) in days]
     return bool(days[names].to_numpy().any())
 
 
-# What stands out
+# Notable parts
 
 
 def _weighed(parts: pd.DataFrame) -> pd.DataFrame:
-    """Add `weight`, the excess in minutes with cancelled flights as DELAY_CAP_MIN, and `rank` in the day.
+    """Add `weight`, the excess in minutes with cancelled flights as DELAY_CAP_MIN, and `rank` within the day.
 
-    Rank 0 is the part farthest from usual, above or below.
+    Rank 0 is the part farthest from usual in either direction.
     """
     parts = parts.assign(weight=_values(parts, _BOTH, "excess_"))
     parts = parts.assign(distance=parts["weight"].abs()).sort_values(["distance", "name"], ascending=[False, True])
@@ -312,20 +314,20 @@ def _weighed(parts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _values(parts: pd.DataFrame, measure: str, prefix: str = "") -> pd.Series:
-    """A measure of each part, or with a prefix what is usual or exceeds; both measures together in minutes."""
+    """Return a measure of each part, or its usual value or excess by prefix; _BOTH is in minutes."""
     if measure != _BOTH:
         return parts[f"{prefix}{measure}"]
     return parts[f"{prefix}delay_min"].fillna(0) + DELAY_CAP_MIN * parts[f"{prefix}cancelled"].fillna(0)
 
 
 def _top(parts: pd.DataFrame) -> pd.Series:
-    """The name of the part of each day that exceeds what is usual the most; index: day."""
+    """Return the name of the part with the largest excess of each day; index: day."""
     above = parts[parts["weight"] > 0].sort_values(["weight", "name"], ascending=[False, True])
     return above.drop_duplicates("day").set_index("day")["name"]
 
 
 def _notable(parts: pd.DataFrame, measure: str, dimension: str) -> dict[int, dict[str, Any]]:
-    """By day, the part that a sentence names for this measure, with its share of excess and flights."""
+    """Return for each day the part to name for this measure, with its share of the excess and of the flights."""
     excess = _values(parts, measure, "excess_")
     base = _values(parts, measure, "usual_") if dimension == "cause" else parts["scheduled"]
 
@@ -340,13 +342,13 @@ def _notable(parts: pd.DataFrame, measure: str, dimension: str) -> dict[int, dic
         difference = excess / base - others(excess) / others(base)
         is_notable &= difference >= MIN_STANDARD_ERRORS[dimension] * _standard_error(parts, measure)
     flights = parts["scheduled"] / (parts["scheduled"] + others(parts["scheduled"]))
-    found = parts.assign(excess=excess, share=share, share_of_flights=flights)[is_notable]
-    found = found.sort_values(["excess", "name"], ascending=[False, True]).drop_duplicates("day").set_index("day")
-    return cast("dict[int, dict[str, Any]]", found[["name", "share", "share_of_flights"]].to_dict("index"))
+    notable = parts.assign(excess=excess, share=share, share_of_flights=flights)[is_notable]
+    notable = notable.sort_values(["excess", "name"], ascending=[False, True]).drop_duplicates("day").set_index("day")
+    return cast("dict[int, dict[str, Any]]", notable[["name", "share", "share_of_flights"]].to_dict("index"))
 
 
 def _standard_error(parts: pd.DataFrame, measure: str) -> pd.Series:
-    """Standard error of the difference per flight between a part and the others; NaN if either has only one flight."""
+    """Return the standard error of a part's difference per flight to the rest; NaN if either has one flight."""
     squares = parts["cancelled"]
     if measure == _BOTH:
         squares = parts["delay_min2"] + DELAY_CAP_MIN**2 * parts["cancelled"]  # a cancelled flight has no delay
@@ -365,7 +367,7 @@ def _standard_error(parts: pd.DataFrame, measure: str) -> pd.Series:
 def _reasons(
     by_group: pd.DataFrame, rates: pd.DataFrame, parts: Mapping[str, pd.DataFrame], groups: _Groups
 ) -> pd.DataFrame:
-    """The columns of schemas.ANOMALY_REASONS, one row per flagged day."""
+    """Return the columns of schemas.ANOMALY_REASONS, one row per flagged day."""
     flagged = groups.flagged
     observed = by_group.set_index("group").reindex(flagged.index + groups.airports)
     reasons = flagged.assign(
@@ -391,7 +393,7 @@ def _reasons(
 
 
 def _sentence(day: Mapping[str, Any], notable: Mapping[str, Mapping[str, Mapping[str, Any] | None]]) -> str:
-    """The day in plain words; notable: by dimension and measure that the year has, the part to name, if any."""
+    """Describe the day in one sentence. notable: the part to name, or None, by dimension and measure of the year."""
     facts = [wording.count(day["scheduled"], "scheduled flight")]
     if not pd.isna(day["effective_delay_min"]):
         usual = day["expected_effective_delay_min"]
@@ -411,7 +413,7 @@ def _sentence(day: Mapping[str, Any], notable: Mapping[str, Mapping[str, Mapping
 
 
 def _excess(day: Mapping[str, Any]) -> dict[str, str]:
-    """What the day had more than usual, in words by measure; a missing excess is none."""
+    """Return the day's excess in words by measure, without missing or zero excess."""
     more = {}
     if day["excess_cancelled"] >= 0.5:
         more["cancelled"] = wording.count(round(day["excess_cancelled"]), "cancellation")
@@ -423,13 +425,13 @@ def _excess(day: Mapping[str, Any]) -> dict[str, str]:
 def _stands_out(
     day: Mapping[str, Any], notable: Mapping[str, Mapping[str, Mapping[str, Any] | None]], more: Mapping[str, str]
 ) -> str:
-    """The cause, carrier and destination that have more than their part of the excess, and where none has."""
+    """Describe the notable cause, carrier and destination, and list the dimensions without one."""
     named, spread = {}, []
     for dimension, by_measure in notable.items():
         candidates = {measure: part for measure, part in by_measure.items() if measure in {_BOTH, *more}}
-        found = next(((measure, part) for measure, part in candidates.items() if part), None)
-        if day[f"parts_{dimension}"] > 1 and found:
-            named[dimension] = _named(dimension, *found, is_one_of_two=len(more) > 1)
+        largest = next(((measure, part) for measure, part in candidates.items() if part), None)
+        if day[f"parts_{dimension}"] > 1 and largest:
+            named[dimension] = _named(dimension, *largest, is_one_of_two=len(more) > 1)
         elif day[f"parts_{dimension}"] > 1 and candidates:
             spread.append(dimension)
     if not {"carrier", "destination"} <= set(spread):
@@ -447,8 +449,8 @@ def _named(dimension: str, measure: str, part: Mapping[str, Any], is_one_of_two:
     return f"{share} {place} {part['name']} with {wording.share(part['share_of_flights'])} of the flights"
 
 
-def _table(frame: pd.DataFrame, schema: pa.Schema, what: str) -> pa.Table:
+def _table(frame: pd.DataFrame, schema: pa.Schema, table_name: str) -> pa.Table:
     frame = frame[schema.names]
     numbers = {field.name: np.float32 for field in schema if pa.types.is_floating(field.type)}
     table = pa.Table.from_pandas(frame.astype(numbers), schema, preserve_index=False).replace_schema_metadata(None)
-    return schemas.check(table, schema, f"The {what}")
+    return schemas.check(table, schema, f"The {table_name}")

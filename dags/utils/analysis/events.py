@@ -1,6 +1,6 @@
-"""Which flagged airport-days belong together: events of the network, with a name, a kind and a place. Pure.
+"""Group flagged airport-days into network events with a name, a kind and a place. Pure.
 
-`attribution` explains why an airport's day was abnormal; `airports` has their places.
+`attribution` explains a single airport-day; `airports` has the coordinates.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ from utils.analysis import judged_days
 from utils.analysis.airports import distances_km
 from utils.reporting import wording
 
-# How much likelier than on any day an airport is flagged when another one is, in the real flights of January to April
-# 2008: 20 times below 150 km, 12 at 400 to 500 km, 6 at 800 to 1,000, 1 beyond 2,000; a day later 3 times below 200 km,
-# 2 from 300 km on. So weather reaches some 500 km, and what is left of it the next day less.
+# How much likelier an airport is flagged when another one is, compared with any day, on real flights of January to
+# April 2008: 20 times below 150 km, 12 at 400 to 500 km, 6 at 800 to 1,000 km, 1 beyond 2,000 km; one day later 3 times
+# below 200 km, 2 from 300 km on. So weather reaches about 500 km, and less on the next day.
 REACH_KM, NEXT_DAY_REACH_KM = 500.0, 300.0
-# Of the airports between two flagged ones, so many must be flagged too. In the east each has some 30 within reach: at
-# five flags a year, one of them is flagged on every third day, and linked one by one a season would be one event.
+# Minimum share of flagged airports among those between two flagged ones. In the east each airport has about 30 others
+# within reach. At five flags per year, one of them is flagged every third day, so linking single airports would merge a
+# whole season into one event.
 LEAST_SHARE = 0.25
-CLOSURE_SHARE, DELAY_SHARE = 0.8, 0.2  # of an event's airport-days: from here on a closure, up to here a delay
-LISTED_AIRPORTS = 3  # so many are named by their codes, more by their regions
-MAIN_SHARE, MOST_REGIONS = 2 / 3, 3  # of its airports: those whose regions are named, if so few regions hold them
+CLOSURE_SHARE, DELAY_SHARE = 0.8, 0.2  # closed share of an event: from 0.8 on a closure, up to 0.2 a delay
+LISTED_AIRPORTS = 3  # up to this many airports are listed by code, more by region
+# An event is named after the regions with MAIN_SHARE of its airports, if they are at most MOST_REGIONS.
+MAIN_SHARE, MOST_REGIONS = 2 / 3, 3
 
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -38,20 +40,20 @@ Floats = npt.NDArray[np.float64]
 def find(verdicts: pd.DataFrame, days: pd.DataFrame, coordinates: pd.DataFrame) -> tuple[pa.Table, pa.Table]:
     """Group a year's flags into events: tables of schemas.EVENTS and schemas.EVENT_DAYS.
 
-    verdicts: one detector's ANOMALIES; early days are no part of an event. days: AIRPORT_DAYS. coordinates: origin,
-    latitude and longitude in degrees, region, as `airports.coordinates` gives them; an airport that is not there has
-    events of its own.
+    verdicts: ANOMALIES of one detector; early days belong to no event. days: AIRPORT_DAYS. coordinates: origin,
+    latitude and longitude in degrees, region, as `airports.coordinates` returns them; an airport without coordinates
+    gets events of its own.
 
-    Two flagged airports belong together on a day when they lie within REACH_KM and at least LEAST_SHARE of the airports
-    that were judged that day are flagged, both among those no farther from the one than the other is, and among those
-    no farther from the other. So close neighbours are joined, distant airports only when the land between them is
-    affected as well, however dense its airports are. From one day to the next the same holds within NEXT_DAY_REACH_KM,
-    each airport's surroundings being looked at on the other's day; so an airport that is flagged on both days goes on.
-    Events are the connected components. This is the idea of density-based clustering (Ester et al., "DBSCAN", 1996)
-    with the density as a share, because airports are not spread evenly.
+    Two flagged airports are linked on a day if they are at most REACH_KM apart and at least LEAST_SHARE of the judged
+    airports around each of them are flagged. "Around" means no farther from the airport than the other airport of the
+    pair. So close neighbours are linked, and distant airports only if the area between them is affected too, however
+    dense its airports are. Days that follow each other are linked by the same rule within NEXT_DAY_REACH_KM, where the
+    share around each airport is computed on the other airport's day; an airport that is flagged on both days is always
+    linked to itself. Events are the connected components. The idea is density-based clustering (Ester et al., "DBSCAN",
+    1996) with the density as a share, because airports are not evenly spread.
 
-    Every flagged airport-day is in exactly one event, if need be alone. The result does not depend on the order of
-    rows. Raises Missing when a flagged day is not among `days`.
+    Every flagged airport-day is in exactly one event, which may have no other. The order of rows does not matter.
+    Raises Missing if a flagged day is not in `days`.
     """
     flagged = _flagged(verdicts, days)
     if flagged.empty:
@@ -65,7 +67,7 @@ def find(verdicts: pd.DataFrame, days: pd.DataFrame, coordinates: pd.DataFrame) 
 
 
 def _flagged(verdicts: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:
-    """The late and closed airport-days with their figures, by airport and date."""
+    """Return the late and closed airport-days with the columns of `days`, by airport and date."""
     figures = days[["origin", "fl_date", "scheduled", "cancelled", "mean_effective_delay_min"]]
     of_verdict = verdicts[["origin", "fl_date", "is_anomaly", "direction", "severity", "score"]]
     joined = judged_days.join(figures, of_verdict)
@@ -77,15 +79,15 @@ def _flagged(verdicts: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Map:
-    """The airports of a year with their distances, and which of them were judged and flagged on each day."""
+    """The airports of a year with their distances, and the airports that were judged and flagged on each day."""
 
     codes: pd.Index
     first: pd.Timestamp
     judged: Flags  # days × airports
     flagged: Flags
-    km: Floats  # airports × airports; infinite from and to an airport that is not on the map
-    order: npt.NDArray[np.intp]  # airports × airports: the others by distance from each, itself first
-    within: npt.NDArray[np.intp]  # airports × airports: how many lie no farther from the first than the second does
+    km: Floats  # airports × airports; infinite for an airport without coordinates
+    order: npt.NDArray[np.intp]  # airports × airports: the other airports by distance, the airport itself first
+    within: npt.NDArray[np.intp]  # airports × airports: number of airports no farther from the first than the second is
 
     @classmethod
     def of(cls, verdicts: pd.DataFrame, coordinates: pd.DataFrame) -> _Map:
@@ -106,7 +108,7 @@ class _Map:
         return cls(pd.Index(codes), dates.min(), judged, flagged, km, order, within.reshape(km.shape).astype(np.intp))
 
     def share(self, day: int, of: npt.NDArray[np.intp], up_to: npt.NDArray[np.intp]) -> Floats:
-        """Share of flagged among judged airports on `day` around each of `of`, as far as each of `up_to`; a matrix."""
+        """Return a matrix: the flagged share of judged airports on `day` around each of `of`, up to each `up_to`."""
         nearest = self.order[of]
         last = self.within[np.ix_(of, up_to)] - 1
         flagged, judged = (
@@ -117,14 +119,14 @@ class _Map:
         return share
 
     def links(self, day: int, later: int, reach_km: float) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Pairs of airports, flagged on `day` and on `later`, that belong together; the same day or the next one."""
-        here, there = np.flatnonzero(self.flagged[day]), np.flatnonzero(self.flagged[later])
-        share = np.minimum(self.share(later, here, there), self.share(day, there, here).T)
-        left, right = np.nonzero((self.km[np.ix_(here, there)] <= reach_km) & (share >= LEAST_SHARE))
-        return here[left], there[right]
+        """Return pairs of linked airports, flagged on `day` and on `later`, which is the same day or the next."""
+        on_day, on_later = np.flatnonzero(self.flagged[day]), np.flatnonzero(self.flagged[later])
+        share = np.minimum(self.share(later, on_day, on_later), self.share(day, on_later, on_day).T)
+        left, right = np.nonzero((self.km[np.ix_(on_day, on_later)] <= reach_km) & (share >= LEAST_SHARE))
+        return on_day[left], on_later[right]
 
     def components(self, flagged: pd.DataFrame) -> npt.NDArray[np.intp]:
-        """The number of the component of each flagged airport-day."""
+        """Return the component number of each flagged airport-day."""
         row = np.full(self.flagged.shape, -1)
         airport = self.codes.get_indexer(pd.Index(flagged["origin"]))
         row[(flagged["fl_date"] - self.first).dt.days, airport] = np.arange(len(flagged))
@@ -132,13 +134,13 @@ class _Map:
         for day in map(int, np.flatnonzero(self.flagged.any(axis=1))):
             for later, reach_km in ((day, REACH_KM), (day + 1, NEXT_DAY_REACH_KM)):
                 if later < len(self.flagged) and self.flagged[later].any():
-                    here, there = self.links(day, later, reach_km)
-                    left.append(row[day, here])
-                    right.append(row[later, there])
+                    on_day, on_later = self.links(day, later, reach_km)
+                    left.append(row[day, on_day])
+                    right.append(row[later, on_later])
         edges = np.concatenate(left), np.concatenate(right)
         graph = coo_array((np.ones(len(edges[0]), np.int8), edges), shape=(len(flagged), len(flagged)))
-        found: npt.NDArray[np.intp] = connected_components(graph, directed=False)[1]
-        return found
+        component: npt.NDArray[np.intp] = connected_components(graph, directed=False)[1]
+        return component
 
 
 # Events
@@ -147,8 +149,8 @@ class _Map:
 def _events(flagged: pd.DataFrame) -> pd.DataFrame:
     """Return the columns of schemas.EVENTS, one row per number in the column `event`, which is the index.
 
-    The worst airport is that of the event's rarest day: the highest severity, then the highest score (once in N days),
-    then the first code. So it is the airport for which the event was most unusual, not the one with the most flights.
+    The worst airport is the airport of the rarest day: highest severity, then highest score (once in N days), then
+    first code. It is the airport for which the event was most unusual, not the airport with the most flights.
     """
     order = {"severity": False, "score": False, "origin": True, "fl_date": True}
     worst_first = flagged.sort_values(list(order), ascending=list(order.values()))
@@ -168,10 +170,10 @@ def _events(flagged: pd.DataFrame) -> pd.DataFrame:
     at_first = worst_first[is_first].groupby("event")["origin"].first()
     events["event_id"] = events["first_day"].dt.strftime("%Y%m%d") + "-" + at_first
     events["kind"] = [_kind(share) for share in events["closures"]]
-    where = _places(flagged)
+    places = _places(flagged)
     columns = [events.index, events["first_day"], events["last_day"], events["kind"]]
     events["name"] = [
-        f"{_dates(first, last)} {where[event]}, {kind}" for event, first, last, kind in zip(*columns, strict=True)
+        f"{_dates(first, last)} {places[event]}, {kind}" for event, first, last, kind in zip(*columns, strict=True)
     ]
     effective = worst_first["mean_effective_delay_min"].astype(np.float64)
     events["mean_effective_delay_min"] = _mean(effective, worst_first)
@@ -179,14 +181,14 @@ def _events(flagged: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean(values: pd.Series, days: pd.DataFrame) -> pd.Series:
-    """The mean by event of what each of `days` has, weighted by flights; NaN where no day has both."""
+    """Return by event the mean of `values`, weighted by flights; NaN if no day has both."""
     weights = days["scheduled"].where(values.notna(), 0.0)
     sums = pd.DataFrame({"total": values.fillna(0.0) * weights, "flights": weights}).groupby(days["event"]).sum()
     return sums["total"] / sums["flights"].where(sums["flights"] > 0)
 
 
 def _centres(days: pd.DataFrame) -> pd.DataFrame:
-    """Centre by event on the sphere, so that the date line is no border: latitude and longitude in degrees."""
+    """Return by event the centre on the sphere, latitude and longitude in degrees; the date line has no effect."""
     north, east = np.radians(days["latitude"]), np.radians(days["longitude"])
     axes = (np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north))
     x, y, z = (_mean(axis, days) for axis in axes)
@@ -202,7 +204,7 @@ def _kind(closures: float) -> str:
 
 
 def _dates(first: pd.Timestamp, last: pd.Timestamp) -> str:
-    """`2013-02-08`, `2013-02-08..09`, `2013-01-31..02-02`."""
+    """Format as `2013-02-08`, `2013-02-08..09` or `2013-01-31..02-02`."""
     if first == last:
         return f"{first:%F}"
     same = "%d" if (first.year, first.month) == (last.year, last.month) else "%m-%d"
@@ -210,7 +212,7 @@ def _dates(first: pd.Timestamp, last: pd.Timestamp) -> str:
 
 
 def _places(flagged: pd.DataFrame) -> dict[int, str]:
-    """By event `LGA`, `EWR, JFK and LGA`, or its regions: `north-east and mid-Atlantic, 14 airports`."""
+    """Return by event `LGA`, `EWR, JFK and LGA`, or its regions: `north-east and mid-Atlantic, 14 airports`."""
     airports = flagged.drop_duplicates(["event", "origin"]).sort_values(["event", "origin"])
     codes: dict[int, list[str]] = {}
     regions: dict[int, Counter[str]] = {}
@@ -218,30 +220,30 @@ def _places(flagged: pd.DataFrame) -> dict[int, str]:
         codes.setdefault(event, []).append(code)
         regions.setdefault(event, Counter()).update([region])
     return {
-        event: wording.listed(found)
-        if len(found) <= LISTED_AIRPORTS
-        else f"{_regions(regions[event])}, {len(found)} airports"
-        for event, found in codes.items()
+        event: wording.listed(origins)
+        if len(origins) <= LISTED_AIRPORTS
+        else f"{_regions(regions[event])}, {len(origins)} airports"
+        for event, origins in codes.items()
     }
 
 
 def _regions(counts: Counter[str]) -> str:
-    """The regions of most airports, as many as hold MAIN_SHARE of them: `midwest and plains`."""
+    """Return the regions with the most airports that together have MAIN_SHARE of them: `midwest and plains`."""
     named: list[str] = []
-    held = 0
+    airports = 0
     for region, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        if held >= MAIN_SHARE * counts.total():
+        if airports >= MAIN_SHARE * counts.total():
             break
         if len(named) == MOST_REGIONS:
             return wording.listed([*named, "other regions"])
         named.append(region)
-        held += count
+        airports += count
     return wording.listed(named)
 
 
-def _table(frame: pd.DataFrame, schema: pa.Schema, what: str) -> pa.Table:
+def _table(frame: pd.DataFrame, schema: pa.Schema, table_name: str) -> pa.Table:
     return schemas.check(
         pa.Table.from_pandas(frame[schema.names], schema, preserve_index=False).replace_schema_metadata(None),
         schema,
-        f"The {what}",
+        f"The {table_name}",
     )

@@ -1,8 +1,8 @@
-"""Airport-days that are not used for fitting: incidents that a person keeps in a file, and feedback `expected`.
+"""Airport-days that are not used for fitting: incidents from a file, and feedback `expected`.
 
-Such a day is scored and flagged like any other. An incident, which may concern many airports, is left out of every fit.
-Feedback concerns one airport: it is left out of the fit of that airport alone. The feedback itself comes from the
-warehouse, see `warehouse/feedback.py`.
+Excluded days are scored and flagged like all others. An incident may concern many airports, and its days are excluded
+from every fit. Feedback concerns one airport, and its days are excluded from the fit of that airport only.
+`warehouse/feedback.py` reads the feedback.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from utils.errors import InvalidInput
 
 FIELDS = ("airports", "first", "last", "note")
 EVERYWHERE = "all"
-LONGEST = timedelta(days=366)  # of an incident; a longer one is a slip of the pen, or no incident
+LONGEST = timedelta(days=366)  # maximum length of an incident; a longer one is probably a typing error
 
 
 @dataclass(frozen=True)
 class Incident:
-    """Days, both ends included, on which some airports were disturbed for a reason that is known."""
+    """Days, first and last included, on which some airports were disturbed for a known reason."""
 
-    airports: frozenset[str] | None  # None: all
+    airports: frozenset[str] | None  # None: all airports
     first: date
     last: date
     note: str
 
 
 def read(path: Path) -> list[Incident]:
-    """The incidents of a file like dags/incidents.yaml, in its order; an empty file has none.
+    """Return the incidents of a file like dags/incidents.yaml, in file order; an empty file has none.
 
-    Raises InvalidInput naming the file and the line of whatever cannot be used, and Missing if there is no file.
+    Raises InvalidInput with file and line for an invalid entry, and Missing if the file does not exist.
     """
     root = yaml_file.read(path, "incidents.yaml", as_text=True)
     blocks = yaml_file.entries(path, root, list, "- airports: all or a list")
@@ -49,8 +49,8 @@ def read(path: Path) -> list[Incident]:
 def exclusions(days: pd.DataFrame, incidents: Sequence[Incident], expected_days: pd.DataFrame) -> pd.DataFrame:
     """Return the columns `is_excluded` and `is_expected` of the detectors' contract, with the index of `days`.
 
-    days: one row per airport and day, with `origin` and `fl_date`. expected_days: the airport-days, `origin` and
-    `fl_date`, with the feedback `expected`; those that `days` does not have are ignored.
+    days: one row per airport and day, with `origin` and `fl_date`. expected_days: airport-days (`origin`, `fl_date`)
+    with the feedback `expected`; those that are not in `days` are ignored.
     """
     dates = _dates(days)
     is_excluded = np.zeros(len(days), dtype=np.bool_)
@@ -66,11 +66,11 @@ def exclusions(days: pd.DataFrame, incidents: Sequence[Incident], expected_days:
 
 
 def fingerprint(days: pd.DataFrame) -> str:
-    """Return the excluded airport-days of a year as text that does not depend on their order; empty without any.
+    """Return the excluded airport-days of a year as text that does not depend on their order; empty if there are none.
 
-    days: airport-days with the columns of `exclusions`. Verdicts depend on these columns as they do on a detector's
-    parameters, so the text is part of their `params_hash`. It says which days, and whether an incident or only feedback
-    excludes them. A reworded note, or an incident at an airport without flights, changes nothing.
+    days: airport-days with the columns of `exclusions`. Verdicts depend on these columns as on a detector's parameters,
+    so the text is part of `params_hash`. It contains the days, and whether an incident or only feedback excludes them.
+    A changed note, or an incident at an airport without flights, does not change it.
     """
     rows = days[days["is_excluded"] | days["is_expected"]]
     origins: pd.Series = rows["origin"].astype(str) + np.where(rows["is_excluded"], "", " expected")

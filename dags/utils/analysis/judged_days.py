@@ -1,4 +1,4 @@
-"""Airport-days joined with one detector's verdicts; the meaning of a flag to events, reasons and pages is theirs."""
+"""Airport-days joined with the verdicts of one detector."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ KEY = ["origin", "fl_date"]
 
 
 def join(days: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Return `days` with the columns of their verdicts, in the order of `days`, and with dates as timestamps.
+    """Return `days` with the columns of their verdicts, in the order of `days`, with dates as timestamps.
 
-    `is_anomaly` is False on a day without a verdict; `is_bad` says that the day is flagged and not merely early. Raises
-    Missing if a flagged day is not among `days`.
+    `is_anomaly` is False on a day without a verdict; `is_bad` is True on a flagged day whose direction is not early.
+    Raises Missing if a flagged day is not in `days`.
     """
     left, right = (frame.assign(fl_date=pd.to_datetime(frame["fl_date"])) for frame in (days, verdicts))
     flagged = right[right["is_anomaly"].eq(True)]

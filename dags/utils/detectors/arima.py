@@ -1,17 +1,17 @@
-"""ARIMA: a day is abnormal when its mean delay leaves the band around its forecast from the airport's earlier days.
+"""ARIMA: a day is abnormal if its mean delay is outside the band around the forecast from the airport's earlier days.
 
-Every order (p, d, q) up to `max_p`, `max_d` and `max_q` forecasts each day of each airport one step ahead. Nothing is
-refitted: a day adds its products to the normal equations of the conditional least squares, in which the models' own
-errors stand for the unseen shocks (extended least squares; Ljung and Söderström, "Theory and Practice of Recursive
-Identification", 1983). The forecast that counts is that of the order whose forecasts had the least mean absolute error
-until then (accumulated prediction error; Rissanen, "Order estimation by accumulated prediction errors", 1986).
+Every order (p, d, q) up to `max_p`, `max_d` and `max_q` makes a one-step-ahead forecast for each day of each airport.
+Models are updated, not refitted: each day adds its products to the normal equations of conditional least squares, in
+which the models' own residuals replace the unobserved shocks (extended least squares; Ljung and Söderström, "Theory and
+Practice of Recursive Identification", 1983). The day's forecast is taken from the order with the smallest mean absolute
+error so far (accumulated prediction error; Rissanen, "Order estimation by accumulated prediction errors", 1986).
 Coefficients are shrunk towards 0 by `shrink_days` days, and an error is clipped to `most_spreads` spreads, so that one
-storm spoils neither the coefficients nor the days after it.
+storm changes neither the coefficients nor the following forecasts much.
 
-A day without a value, with fewer than `min_flights` scheduled flights or `is_excluded` is a gap: it keeps its place in
-time, the forecast replaces its value, and the band widens until the next day that is used for fitting. The first
-`burn_in_days` have too short a past: they are judged by the same models walking backwards from the year's end (a
-stationary series has the same correlations in both directions; Box and Jenkins' backcasting).
+A day without a value, with fewer than `min_flights` scheduled flights or `is_excluded` is a gap: the forecast replaces
+its value, and the band widens until the next day that is used for fitting. The first `burn_in_days` have too short a
+history: they are judged by the same models running backwards from the end of the year (a stationary series has the same
+correlations in both directions; Box and Jenkins' backcasting).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from utils.detectors.shared import parameters
 from utils.detectors.shared.verdicts import Band, Flags, Floats, calendar, usable
 
 METRIC = "mean_dep_delay_min"
-MIN_SPREAD_MIN = 1.0  # of a forecast; below, a steady airport would be flagged for a few minutes
-MIN_ERRORS = 5  # with fewer, no error is clipped
+MIN_SPREAD_MIN = 1.0  # of a forecast; avoids flags for a few minutes at a steady airport
+MIN_ERRORS = 5  # with fewer errors, none is clipped
 
 
 class Parameters(parameters.Parameters):
@@ -51,16 +51,16 @@ class Parameters(parameters.Parameters):
 
 
 def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
-    """Judge each day by the one-step-ahead forecast of ARIMA models that are fitted while they walk through the year.
+    """Judge each day by the one-step-ahead forecast of ARIMA models that are updated day by day.
 
-    The band holds the share `level` of the days if the errors are Gaussian: expected -/+ Student's quantile times the
-    root mean square of the earlier errors of the same order. Delays have a heavier tail: 6 to 8 days of an airport-year
-    leave the band of 0.9995. A day is mild outside the band, strong and extreme one and two spreads further. The score
-    is error / spread, in Gaussian deviations; with `late_only` its sign stays and only days above the band are flagged,
-    without it the score has no sign and both sides are.
+    The band contains the share `level` of the days if the errors are Gaussian: expected -/+ Student's quantile times
+    the root mean square of the earlier errors of the same order. Delays have a heavier tail: 6 to 8 days of an
+    airport-year are outside the band of 0.9995. A day is mild outside the band, strong and extreme one and two spreads
+    further. The score is error / spread, in Gaussian deviations; with `late_only` it keeps its sign and only days above
+    the band are flagged, without it the score has no sign and days on both sides are flagged.
 
-    An airport with fewer than `min_days` days for fitting is not judged. With `past_only` the first `burn_in_days` are
-    not judged, nor is any day before `min_days` days were used, and later days cannot change a verdict.
+    An airport with fewer than `min_days` days for fitting is not judged. With `past_only` the first `burn_in_days` and
+    all days before `min_days` days were used are not judged, and later days cannot change a verdict.
     """
     where = calendar(days)
     known = usable(where, METRIC, params.min_flights)
@@ -76,7 +76,7 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Forecast:
-    """Days × airports: expected delay and its standard error in minutes, and how many days both are fitted on."""
+    """Days × airports: expected delay and its standard error in minutes, and the number of days both are fitted on."""
 
     expected: Floats
     spread: Floats
@@ -86,7 +86,7 @@ class _Forecast:
         return _Forecast(self.expected[::-1], self.spread[::-1], self.days[::-1])
 
     def where(self, condition: Flags, other: _Forecast) -> _Forecast:
-        """This forecast where `condition` holds, `other` elsewhere."""
+        """Return this forecast where `condition` is True, `other` elsewhere."""
         return _Forecast(
             np.where(condition, self.expected, other.expected),
             np.where(condition, self.spread, other.spread),
@@ -95,7 +95,7 @@ class _Forecast:
 
 
 def _forecasts(delay: Floats, known: Flags, train_mask: Flags, params: Parameters) -> tuple[_Forecast, Flags]:
-    """Return the forecast of each day, and which days have enough behind it to be judged by it."""
+    """Return the forecast of each day, and the days with enough history to be judged."""
     series = np.where(train_mask, delay, np.nan)
     forecast = _walk(series, params)
     if params.past_only:
@@ -120,29 +120,29 @@ def _walk(series: Floats, params: Parameters) -> _Forecast:
 
 
 def _orders(max_p: int, max_d: int, max_q: int) -> npt.NDArray[np.intp]:
-    """All (p, d, q) as three columns, the simplest first: of equally good ones the first is taken."""
+    """Return all (p, d, q) as three columns, simplest first: ties are won by the first order."""
     grid = np.array([(p, d, q) for p in range(max_p + 1) for d in range(max_d + 1) for q in range(max_q + 1)])
     return grid[np.argsort(grid.sum(axis=1), kind="stable")]
 
 
 @dataclass(frozen=True)
 class _Step:
-    """What the models say of the next day, orders × airports, and the regression behind it."""
+    """The models' forecasts of the next day, orders × airports, and the regression behind them."""
 
     forecast: Floats
     sigma: Floats  # standard error of the forecast
-    best: npt.NDArray[np.intp]  # by airport, the order whose forecasts missed least so far
-    base: Floats  # what the regression adds to
+    best: npt.NDArray[np.intp]  # by airport: the order with the smallest error so far
+    base: Floats  # the value that the regression adds to
     regressors: Floats
     coefficients: Floats
 
 
 class _Models:
-    """The models of every order and airport, as far as they have walked.
+    """The state of the models of every order and airport after the days so far.
 
-    Arrays of state are orders × airports, with one more axis in front where there is one entry per regressor or lag.
-    The regressors are the values of p days (differences where d is 1, deviations from the mean so far where it is 0)
-    and the errors of q days; an order that lacks one has 0 in its place.
+    Arrays of state are orders × airports, with one more axis in front if there is one entry per regressor or lag. The
+    regressors are the values of p days (differences if d is 1, deviations from the mean so far if it is 0) and the
+    errors of q days; regressors that an order does not use are 0.
     """
 
     def __init__(self, n_airports: int, params: Parameters) -> None:
@@ -155,7 +155,7 @@ class _Models:
         self._is_used = np.concatenate(is_used, axis=1).T[..., None]
         self._equations = _NormalEquations((len(self._is_used), *shape))
         self._growth = _Growth(params.max_p, shape)
-        self._values = np.zeros((params.max_p + 1, *shape))  # the latest first
+        self._values = np.zeros((params.max_p + 1, *shape))  # latest first
         self._errors = np.zeros((params.max_q, *shape))
         self._missed, self._squares = np.zeros(shape), np.zeros(shape)  # sums of absolute and of squared errors
         self.count, self._total = np.zeros(n_airports), np.zeros(n_airports)  # of the days used for fitting
@@ -168,14 +168,14 @@ class _Models:
         lags = np.where(self._d == 1, self._values[:-1] - self._values[1:], self._values[:-1] - base)
         regressors = np.concatenate([lags, self._errors]) * self._is_used
         coefficients = self._equations.solution(self._params.shrink_days / np.maximum(n_errors, 1))
-        # Without the bounds, an explosive model would leave a long gap with a forecast beyond all reason.
+        # The bounds keep the forecast of an explosive model finite in a long gap.
         forecast = np.clip(base + (coefficients * regressors).sum(axis=0), self._lowest, self._highest)
         forecast = np.where(self.count > 0, forecast, 0.0)
         sigma = np.sqrt(self._squares / np.maximum(n_errors, 1) * self._growth.factor)
         return _Step(forecast, sigma, self._missed.argmin(axis=0), base, regressors, coefficients)
 
     def update(self, value: Floats, step: _Step) -> None:
-        """Add the day that `step` forecast: its value by airport, NaN in a gap, where the forecast replaces it."""
+        """Add the day that `step` forecast; value: by airport, NaN in a gap, where the forecast replaces it."""
         has_past, is_train = self.count > 0, np.isfinite(value)
         is_first = is_train & ~has_past
         forecast = np.where(is_first, value, step.forecast)
@@ -197,35 +197,35 @@ class _Models:
         self._highest = np.where(is_train, np.maximum(self._highest, latest), self._highest)
 
     def _n_errors(self) -> Floats:
-        """Return by airport how many forecasts could be compared with a value."""
+        """Return by airport the number of forecasts that were compared with a value."""
         return np.maximum(self.count - 1, 0)
 
 
 class _NormalEquations:
-    """Least squares of one regression per order and airport, without a constant."""
+    """Normal equations of one least-squares regression per order and airport, without a constant."""
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
-        """Create the equations without any day; shape: regressors × orders × airports."""
+        """Create the equations before the first day; shape: regressors × orders × airports."""
         self._moments = np.zeros((shape[0], *shape))
         self._products = np.zeros(shape)
 
     def add(self, regressors: Floats, target: Floats, counts: Flags) -> None:
-        """Add one day's equation of the airports that `counts` names."""
+        """Add one day's equation for the airports in the mask `counts`."""
         counted = regressors * counts
         self._moments += counted[:, None] * regressors
         self._products += counted * target
 
     def solution(self, shrinkage: Floats) -> Floats:
-        """Return the coefficients, shrunk towards 0 by `shrinkage` times the sums so far.
+        """Return the coefficients, with a ridge of `shrinkage` times the sums so far.
 
-        Cholesky's decomposition of all the small systems at once: with numpy's `solve`, which calls LAPACK for each of
-        them, the whole walk takes twice as long.
+        All the small systems are solved at once by a Cholesky decomposition: numpy's `solve` calls LAPACK for each of
+        them, which doubles the time of the detector.
         """
         moments, solution = self._moments.copy(), np.empty_like(self._products)
         n = len(solution)
         diagonal = np.arange(n)
         moments[diagonal, diagonal] *= 1 + shrinkage
-        moments[diagonal, diagonal] += 1e-6  # for the regressors that an order lacks
+        moments[diagonal, diagonal] += 1e-6  # for regressors that an order does not use
         root = np.zeros_like(moments)
         for j in range(n):
             root[j, j] = np.sqrt(moments[j, j] - (root[j, :j] ** 2).sum(axis=0))
@@ -238,17 +238,17 @@ class _NormalEquations:
 
 
 class _Growth:
-    """By which factor a gap lets the forecast's variance grow: the sum of the squared weights of its unseen shocks."""
+    """Growth of the forecast's variance in a gap: the sum of the squared weights of its unobserved shocks."""
 
     def __init__(self, max_p: int, shape: tuple[int, int]) -> None:
         self.factor = np.ones(shape)
-        self._weights = np.zeros((max_p + 1, *shape))  # of the shocks so far, the latest first
+        self._weights = np.zeros((max_p + 1, *shape))  # weights of the shocks so far, latest first
         self._weights[0] = 1.0
-        self._level = np.ones(shape)  # their sum, which a differenced model keeps for ever
+        self._level = np.ones(shape)  # their sum, which a differenced model keeps
         self._gap_days = np.zeros(shape[1])
 
     def step(self, is_train: Flags, ar: Floats, ma: Floats, d: npt.NDArray[np.intp]) -> None:
-        """Reset the airports whose day is used for fitting; elsewhere the gap is one day longer."""
+        """Reset the airports whose day is used for fitting; elsewhere lengthen the gap by one day."""
         if is_train.all():
             self._gap_days[:] = 0
             self.factor[:] = self._level[:] = 1.0
@@ -257,7 +257,7 @@ class _Growth:
         weight = (ar * self._weights[:-1]).sum(axis=0)
         for lag, coefficient in enumerate(ma):
             weight = weight + np.where(self._gap_days == lag, coefficient, 0.0)
-        weight = np.clip(weight, -2.0, 2.0)  # an explosive model's weights have no end
+        weight = np.clip(weight, -2.0, 2.0)  # bounds for explosive models
         level = np.clip(self._level + weight, -2.0, 2.0)
         self.factor = np.where(is_train, 1.0, self.factor + np.where(d == 1, level, weight) ** 2)
         self._level = np.where(is_train, 1.0, level)

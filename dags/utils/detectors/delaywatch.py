@@ -1,25 +1,26 @@
-"""Delaywatch, the published verdict: a day's lateness and disruption against what season and chance can explain.
+"""Delaywatch, the published detector: lateness and disruption of a day beyond its seasonal baseline and chance.
 
 A day has two z-scores, of its effective delay (`delay_weight`) and of its disrupted share (the rest). Both series are
-transformed so that their spread does not depend on their level: sqrt(effective delay + 12) and
-arcsin sqrt((k + 3/8) / (n + 3/4)) of k disrupted among n flights (Anscombe 1948). On that scale
+transformed so that their spread does not depend on their level: sqrt(effective delay + 12) and arcsin sqrt((k + 3/8) /
+(n + 3/4)) of k disrupted among n flights (Anscombe 1948). On that scale
 
     z = (observed - expected) / sqrt(spread² + noise²)
 
-expected   the season (`season_weight` parts of the median of the surrounding `season_days`, the rest of the year's),
-           plus the weekday's effect (the airport's own shrunk towards the nation's by `weekday_weeks` weeks), plus the
-           nation's effect of holidays and of the days around them (shrunk towards 0 by `holiday_days` days). When the
-           median of the last `shift_days` is far from all that, the level has moved and is followed: the first weeks of
-           such a spell are abnormal, the rest of it is not. See `shared/baseline.py`.
-noise²     how much a mean of n flights varies by chance: s² / n by the delta method, with the day's s² shrunk towards
-           the airport's by `noise_flights` flights, and 1 / (4n + 2) for the share. So a hub and a field with six
-           flights a day share one scale, and one ten-hour delay at the latter is no event.
-spread²    how much the airport's days vary beyond that, by the method of moments, shrunk towards the network's by
-           `spread_days` days (empirical Bayes with a fixed weight) and never below the square of `least_spread_*`, so
-           that a very steady airport is not flagged for a few minutes. A late day counts LATE_WEIGHT times, and no day
-           for more than SPREAD_CLIP spreads.
+    expected   the season (the median of the surrounding `season_days` with weight `season_weight`, the median of the
+               year with the rest), plus the weekday effect (the airport's, shrunk towards the national one by
+               `weekday_weeks` weeks), plus the national effect of holidays and of the days around them (shrunk towards
+               0 by `holiday_days` days). If the median residual of the last `shift_days` is large, the level has
+               shifted and the baseline follows it: only the first weeks of a new level are abnormal. See
+               `shared/baseline.py`.
+    noise²     the sampling variance of a mean of n flights: s² / n by the delta method, with the day's s² shrunk
+               towards the airport's by `noise_flights` flights, and 1 / (4n + 2) for the share. So a hub and an
+               airport with six flights a day are on the same scale, and one ten-hour delay at the latter is no event.
+    spread²    the variance between the airport's days beyond the noise, by the method of moments, shrunk towards the
+               network's by `spread_days` days (empirical Bayes with a fixed weight) and at least the square of
+               `least_spread_*`, which avoids flags for a few minutes at a steady airport. A late day has the weight
+               LATE_WEIGHT, and every residual is clipped to SPREAD_CLIP spreads.
 
-The score is how rare such a z is, as `return_period_days`: once in so many days for this airport.
+The score is the return period of z in days, `return_period_days`: the airport reaches z once in that many days.
 """
 
 from __future__ import annotations
@@ -36,11 +37,12 @@ from utils.detectors.shared.baseline import Baseline, History, over_airports
 from utils.detectors.shared.verdicts import Calendar, Flags, Floats, calendar, severities, usable, verdicts
 
 METRIC = "mean_effective_delay_min"
-DELAY_SHIFT_MIN = 12.0  # effective delays seldom average below -12 minutes, so the square root exists
-SPREAD_CLIP = 8.0  # spreads: a day further off counts as this much, so that a lost month does not hide all later days
-LATE_WEIGHT = 2.0  # in the spread, of a day that is later than expected: there airports differ most
-# How rare a z is, from the real tuning sets of docs/delaywatch.md: 1 of TAIL_DAYS days reaches TAIL_Z; above it a
-# generalised Pareto tail (Pickands 1975), below it a logistic curve.
+DELAY_SHIFT_MIN = 12.0  # effective delays average above -12 minutes with rare exceptions, so the square root exists
+# Residuals are clipped to this many spreads, so that a month without service does not mask all later days.
+SPREAD_CLIP = 8.0
+LATE_WEIGHT = 2.0  # weight in the spread of a day that is later than expected: airports differ most there
+# Return period of z, fitted on the real tuning sets of docs/delaywatch.md: 1 of TAIL_DAYS days reaches TAIL_Z; above it
+# a generalised Pareto tail (Pickands 1975), below it a logistic curve.
 TAIL_Z, TAIL_DAYS, TAIL_SCALE, TAIL_SHAPE = 2.0, 38.0, 0.6, 0.08
 BODY_SLOPE = 1.7
 
@@ -86,17 +88,17 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     """Judge each day by the weighted z-score of its effective delay and its disrupted share.
 
     `levels` are the scores from which a day is mild, strong and extreme. Only lateness is abnormal. A flagged day is a
-    `closure` when `closure_share` of its schedule was cancelled: a little less than half, because an airport that
-    closes at noon keeps its morning. `expected`, `lower` and `upper` are in minutes of effective delay; at `upper` it
-    would reach the mild level by itself.
+    `closure` if at least `closure_share` of its schedule was cancelled; the default is a little less than half, because
+    an airport that closes at noon still flies in the morning. `expected`, `lower` and `upper` are minutes of effective
+    delay; at `upper` the delay alone reaches the mild level.
 
     Days with fewer than `min_flights` scheduled flights are neither judged nor used for fitting, excluded days are not
-    used for fitting, and a day whose history has fewer than `min_days` days for fitting is not judged. With `past_only`
-    its history is the days before it, so that later days cannot change a score; without it, the whole year.
+    used for fitting, and a day whose history has fewer than `min_days` days for fitting is not judged. The history is
+    the whole year, or with `past_only` the days before, so that later days cannot change a score.
     """
     series = _series(days, params.min_flights)
     history = History(params.past_only)
-    with np.errstate(invalid="ignore", divide="ignore"):  # a day without history divides nothing by nothing; not judged
+    with np.errstate(invalid="ignore", divide="ignore"):  # days without history give 0 / 0; they are not judged
         expected, sigma, z = _z_scores(series, history, params)
         score = return_period_days(z)
         is_closed = series.where.numbers("cancelled") >= params.closure_share * series.flights
@@ -115,10 +117,10 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
 
 
 def expectations(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
-    """What `detect` with the same parameters expects of both series, in their own units and with the index of `days`.
+    """Return the values that `detect` expects of both series, in their own units and with the index of `days`.
 
-    `expected_effective_delay_min` is in minutes, `expected_disrupted_share` from 0 to 1; NaN on the days that `detect`
-    does not judge.
+    `expected_effective_delay_min` is in minutes, `expected_disrupted_share` from 0 to 1; NaN on days that `detect` does
+    not judge.
     """
     series = _series(days, params.min_flights)
     history = History(params.past_only)
@@ -135,7 +137,7 @@ def expectations(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
 
 
 def return_period_days(z: Floats) -> Floats:
-    """How rare a `z` is: an airport reaches it once in so many days. Strictly increasing, from 1 day on."""
+    """Return the period in days in which an airport reaches `z` once on average. Strictly increasing from 1."""
     beyond = np.maximum(z - TAIL_Z, 0.0)
     tail: Floats = TAIL_DAYS * (1 + TAIL_SHAPE * beyond / TAIL_SCALE) ** (1 / TAIL_SHAPE)
     body = 1 + (TAIL_DAYS - 1) * np.exp(BODY_SLOPE * np.minimum(z - TAIL_Z, 0.0))
@@ -143,7 +145,7 @@ def return_period_days(z: Floats) -> Floats:
 
 
 def z_of(period_days: float) -> float:
-    """The z whose return period is `period_days`, which must be above 1."""
+    """Return the z whose return period is `period_days`, which must be above 1."""
     if period_days > TAIL_DAYS:
         return TAIL_Z + TAIL_SCALE / TAIL_SHAPE * float((period_days / TAIL_DAYS) ** TAIL_SHAPE - 1)
     return TAIL_Z + float(np.log((period_days - 1) / (TAIL_DAYS - 1))) / BODY_SLOPE
@@ -194,7 +196,7 @@ def _baseline(series: _Series, history: History, params: Parameters) -> Baseline
 
 
 def _judged(series: _Series, history: History, params: Parameters) -> Flags:
-    """Return which days have enough flights and enough history."""
+    """Return the days with enough flights and enough history."""
     return series.is_known & (history.total(series.train_mask) >= params.min_days)
 
 
@@ -224,7 +226,7 @@ def _minutes(delay_scale: Floats) -> Floats:
 
 
 def _flight_variance(series: _Series, history: History, prior_flights: float) -> Floats:
-    """Variance among one day's flights, shrunk towards the airport's pooled variance by `prior_flights` flights."""
+    """Return the variance among one day's flights, shrunk towards the airport's by `prior_flights` flights."""
     variance = series.where.numbers("std_effective_delay_min") ** 2
     freedom = np.where(np.isfinite(variance) & series.is_known, series.flights - 1, 0.0)
     squares = np.where(freedom > 0, variance * freedom, 0.0)
@@ -234,9 +236,10 @@ def _flight_variance(series: _Series, history: History, prior_flights: float) ->
 
 
 def _spread_variance(error: Floats, noise: Floats, history: History, prior_days: float, airports: int) -> Floats:
-    """Return the variance of an airport's errors beyond their noise, shrunk towards the network's by `prior_days` days.
+    """Return the variance of an airport's residuals beyond their noise, shrunk towards the network's.
 
-    airports: see `Calendar`; the network's variance is that of its first columns.
+    prior_days: weight of the network's variance. airports: number of first columns (see `Calendar`), which the
+    network's variance is computed from.
     """
     most = SPREAD_CLIP * history.spread(error)
     excess = np.minimum(np.abs(error), np.where(np.isnan(most), np.inf, most)) ** 2 - noise

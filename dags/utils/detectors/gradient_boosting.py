@@ -1,23 +1,23 @@
-"""Gradient boosting: a day is abnormal when its mean delay is far from what boosted trees expect of that date.
+"""Gradient boosting: a day is abnormal if its mean delay is far from the prediction of boosted trees for that date.
 
 Three scikit-learn HistGradientBoostingRegressors (the histogram method of LightGBM, and of XGBoost's `hist`) with
-quantile loss (Koenker and Bassett, "Regression quantiles", 1978) predict the median of a day's mean delay, counted from
-the airport's median in the airport's spreads, and the 10% and 90% quantiles of the residual. Features:
+quantile loss (Koenker and Bassett, "Regression quantiles", 1978) predict the median of a day's mean delay, relative to
+the airport's median in units of the airport's spread, and the 10% and 90% quantiles of the residual. Features:
 
-calendar   weekday, day of the year, days from the nearest federal holiday
-airport    scheduled flights, their ratio to the usual number, the airport's median and spread
-lags       its delays of 1, 2 and 7 days before, and their mean of the last 7
-network    the mean delay of the other airports, and of those with similar days, on the day before
+    calendar   weekday, day of the year, days from the nearest federal holiday
+    airport    scheduled flights, their ratio to the usual number, the airport's median and spread
+    lags       its delays of 1, 2 and 7 days before, and their mean of the last 7
+    network    the mean delay of the other airports, and of those with similar days, on the day before
 
-The two tails use the airport's features alone: with lags in them, bad days make the days after them look unsteady, and
-the worst of a bad week is no longer flagged. With `same_day_network` the median's trees also get the other airports'
-means of the same day: then a storm over many airports explains itself, and the residual is abnormal for that airport
-alone. No feature of a day depends on the day's own delay.
+The trees of the two tails use only the airport's features: with lags, bad days would widen the band of the following
+days, and the worst day of a bad week would not be flagged. With `same_day_network` the trees of the median also get the
+other airports' means of the same day: then a storm over many airports is expected, and only the residual of a single
+airport is abnormal. No feature of a day depends on its own delay.
 
-Cross-fitting (Chernozhukov et al., "Double/debiased machine learning", 2018): blocks of `block_days` days go to `folds`
-folds in turn, and the days of a fold are judged by trees, medians and spreads of the other folds. The 7 days after a
-block, whose features depend on it, are not used for fitting either. So a day is also compared with later days: this is
-a method for a report and not for an alert.
+Cross-fitting (Chernozhukov et al., "Double/debiased machine learning", 2018): blocks of `block_days` days are assigned
+to `folds` folds in turn, and the days of a fold are judged by trees, medians and spreads of the other folds. The 7 days
+after a block, whose features depend on it, are not used for fitting either. So a day is also compared with later days:
+the method suits a report and not an alert.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from utils.detectors.shared import parameters
 from utils.detectors.shared.verdicts import Band, Calendar, Flags, Floats, calendar, usable
 
 METRIC = "mean_dep_delay_min"
-MIN_SPREAD_MIN = 1.0  # of an airport's days and of a prediction; a steady airport is not flagged for a few minutes
-LOOK_BACK_DAYS = 7  # the oldest day among a day's features
-TAIL = 0.9  # the quantile of the residuals, and of their negatives, that gives the spread on that side
-TAIL_SPREADS = 1.2816  # that quantile in standard deviations, if residuals were Gaussian
+MIN_SPREAD_MIN = 1.0  # of an airport's days and of a prediction; avoids flags for a few minutes at a steady airport
+LOOK_BACK_DAYS = 7  # the largest lag of a feature
+TAIL = 0.9  # the quantile of the residuals on either side that gives the spread
+TAIL_SPREADS = 1.2816  # that quantile of a Gaussian, in standard deviations
 
 
 class Parameters(parameters.Parameters):
@@ -59,15 +59,15 @@ class Parameters(parameters.Parameters):
 
 
 def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
-    """Judge each day by the residual of a boosted-tree regression, one for all airports, that never saw the day.
+    """Judge each day by its residual in a boosted-tree regression over all airports that was not fitted on the day.
 
-    The spread is the residual's 90% quantile (below the median: the 10% one) / 1.28. A day is mild at `threshold`
-    spreads, strong two and extreme four further; `lower` and `upper` are the median -/+ `threshold` spreads, in
-    minutes. The quantiles say where ordinary days lie, not how many are flagged: a year without events has few. The
-    score is residual / spread; with `late_only` its sign stays and only days above the band are flagged,
-    without it both sides are. Days with fewer than `min_flights` scheduled flights are neither judged nor used for
-    fitting, nor is an airport with fewer than `min_days` such days; a day is judged when half as many outside its fold
-    are used. Days that are `is_excluded` are judged, and are used neither for fitting nor in a feature.
+    The spread is the residual's 90% quantile (below the median: the 10% quantile) / 1.28. A day is mild at `threshold`
+    spreads, strong at two and extreme at four spreads more; `lower` and `upper` are the median -/+ `threshold` spreads,
+    in minutes. The quantiles describe ordinary days and are no quota: a year without events has few flags. The score is
+    residual / spread; with `late_only` it keeps its sign and only days above the band are flagged, without it days on
+    both sides are. Days with fewer than `min_flights` scheduled flights are neither judged nor used for fitting, and
+    neither are airports with fewer than `min_days` such days. A day is judged if at least half of `min_days` outside
+    its fold are used. `is_excluded` days are judged, and used neither for fitting nor in a feature.
     """
     where = calendar(days)
     levels = params.threshold, params.threshold + 2, params.threshold + 4
@@ -108,14 +108,14 @@ def _predictions(where: Calendar, params: Parameters) -> Band:
 def _predict(
     features: Floats, n_about_airport: int, relative: Floats, trained: Flags, tested: Flags, params: Parameters
 ) -> tuple[Floats, Floats, Floats]:
-    """Return the median of the tested days and the tails of the residual below and above it, in airports' spreads.
+    """Return the median of the test days and the residual's tails below and above it, in airports' spreads.
 
-    features: days × airports × features, those about the airport first; the tails know these alone.
+    features: days × airports × features, airport features first; the trees of the tails use only these.
     """
-    # Imported here, because whoever reads detectors.yaml imports this module: 70 MB and 0.7 s.
+    # Imported on use: 70 MB and 0.7 s for each process that only reads settings.
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    # scikit-learn refuses a feature without values, such as the network's where there is one airport.
+    # scikit-learn rejects a feature without values, such as the network's with a single airport.
     features = features[:, :, np.isfinite(features[trained]).any(axis=0)]
     about_airport = features[:, :, :n_about_airport]
 
@@ -132,7 +132,7 @@ def _predict(
         )
         return model.fit(features, target)
 
-    with threadpool_limits(limits=1, user_api="openmp"):  # waiting threads cost a busy machine more than they bring
+    with threadpool_limits(limits=1, user_api="openmp"):  # on a busy machine, more threads are slower
         median = fitted(features[trained], relative[trained], 0.5)
         residual = relative[trained] - median.predict(features[trained])
         below, above = (fitted(about_airport[trained], side, TAIL) for side in (-residual, residual))
@@ -141,7 +141,7 @@ def _predict(
 
 
 def _folds(n_days: int, folds: int, block_days: int) -> Iterator[tuple[Flags, Flags]]:
-    """Yield the days that each fold judges and those that it is fitted on; blocks are shorter if there are few days."""
+    """Yield test and train days of each fold; blocks are shorter if there are few days."""
     days = np.arange(n_days)
     fold = days // min(block_days, -(-n_days // folds)) % folds
     for number in range(folds):
@@ -151,7 +151,7 @@ def _folds(n_days: int, folds: int, block_days: int) -> Iterator[tuple[Flags, Fl
 
 
 def _usual(trained: Floats) -> tuple[Floats, Floats]:
-    """Each airport's median and spread in minutes; 0 and MIN_SPREAD_MIN without days for fitting."""
+    """Return each airport's median and spread in minutes; 0 and MIN_SPREAD_MIN without days for fitting."""
     has_days = np.isfinite(trained).any(axis=0)
     median, spread = np.zeros(trained.shape[1]), np.full(trained.shape[1], MIN_SPREAD_MIN)
     median[has_days] = np.nanmedian(trained[:, has_days], axis=0)
@@ -160,7 +160,7 @@ def _usual(trained: Floats) -> tuple[Floats, Floats]:
 
 
 def _calendar_features(where: Calendar) -> list[Floats]:
-    """Weekday, day of the year and days from the nearest federal holiday, as days × airports."""
+    """Return weekday, day of the year and days from the nearest federal holiday, as days × airports."""
     first = pd.to_datetime(where.days["fl_date"]).min()
     dates = pd.date_range(first, periods=where.shape[0])
     celebrated = holidays.country_holidays("US", years=range(dates[0].year - 1, dates[-1].year + 2))
@@ -171,7 +171,7 @@ def _calendar_features(where: Calendar) -> list[Floats]:
 
 
 def _airport_features(where: Calendar, trained: Flags, median: Floats, spread: Floats) -> list[Floats]:
-    """Scheduled flights, their ratio to those of the days used for fitting, and the airport's median and spread."""
+    """Return scheduled flights, their ratio to the mean of the train days, and the airport's median and spread."""
     flights = where.numbers("scheduled")
     usual = np.nansum(flights, axis=0, where=trained) / np.maximum(trained.sum(axis=0), 1)
     return [
@@ -183,45 +183,45 @@ def _airport_features(where: Calendar, trained: Flags, median: Floats, spread: F
 
 
 def _lag_features(relative: Floats) -> list[Floats]:
-    """The airport's own delays of 1, 2 and 7 days before, and their mean of the last 7 days."""
+    """Return the airport's own delays of 1, 2 and 7 days before, and their mean of the last 7 days."""
     week = np.stack([_before(relative, lag) for lag in range(1, LOOK_BACK_DAYS + 1)])
     known_days = np.isfinite(week).sum(axis=0)
-    # Summed for each day: a running sum would carry the rounding of a judged day into days that are used for fitting.
+    # Not a running sum, because its rounding would leak a judged day into days that are used for fitting.
     mean = np.where(known_days > 0, np.nansum(week, axis=0) / np.maximum(known_days, 1), np.nan)
     return [week[0], week[1], week[-1], mean]
 
 
 def _network_features(relative: Floats, trained: Flags, where: Calendar, same_day: bool) -> list[Floats]:
-    """Mean delay of the other airports, and of those whose days resemble the airport's, on the day before.
+    """Return the mean delay of the other airports, and of airports with similar days, on the day before.
 
-    An airport weighs by the fourth power of its correlation on the days used for fitting. No airport is in its own
-    means. All means are over first columns (see Calendar).
+    An airport's weight is the fourth power of its correlation on the train days. No airport enters its own means. All
+    means are over first columns (see Calendar).
     """
     is_known = np.isfinite(relative)
-    value = np.where(is_known, np.clip(relative, -3.0, 6.0), 0.0)  # one wild airport is not the network
+    value = np.where(is_known, np.clip(relative, -3.0, 6.0), 0.0)  # limits the weight of one extreme airport
     basis = np.where(trained, value, 0.0)
     size = np.sqrt(np.maximum((basis**2).sum(axis=0), 1e-9))
     first, second = slice(where.airports), slice(where.airports, None)
     sources, weight_of_day = value[:, first], is_known[:, first].astype(np.float64)
 
     def means(columns: slice, own: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
-        """Both means for some columns; own: the first column of the same airport."""
+        """Return both means for some columns; own: the first column of the same airport."""
         correlation = basis[:, first].T @ basis[:, columns] / size[columns] / size[first, None]
-        found = []
+        network_means = []
         for weights in (np.ones_like(correlation), np.maximum(correlation, 0.0) ** 4):
             weights[own, np.arange(len(own))] = 0.0
             total, weight = sources @ weights, weight_of_day @ weights
-            found.append(np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), np.nan))
-        return found[0], found[1]
+            network_means.append(np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), np.nan))
+        return network_means[0], network_means[1]
 
-    # Two products instead of one: the size of a matrix may change the last bit of every sum in it.
+    # Two products, because the size of a matrix may change the last bit of every sum in it.
     of_first, of_second = means(first, np.arange(where.airports)), means(second, where.with_feedback)
     both = [np.concatenate(pair, axis=1) for pair in zip(of_first, of_second, strict=True)]
     return [*(_before(mean, 1) for mean in both), *(both if same_day else [])]
 
 
 def _before(matrix: Floats, days: int) -> Floats:
-    """The values of `days` days before; NaN before the first day."""
+    """Shift the values by `days` days; NaN before the first day."""
     shifted = np.full(matrix.shape, np.nan)
     shifted[days:] = matrix[: max(len(matrix) - days, 0)]
     return shifted

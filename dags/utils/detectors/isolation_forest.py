@@ -1,4 +1,4 @@
-"""Isolation Forest: a day is abnormal when random splits single out its mean delay sooner than the airport's others."""
+"""Isolation Forest: a day is abnormal if random splits isolate its mean delay after few splits."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from utils.detectors.shared import parameters
 from utils.detectors.shared.verdicts import Flags, Floats, calendar, severities, usable, verdicts
 
 METRIC = "mean_dep_delay_min"
-MAX_SAMPLES = 256  # days that a tree is grown from, as in scikit-learn and the paper
-STRONG, EXTREME = 0.7, 0.8  # of the forest's score, which is about 0.5 for an ordinary day and never above 1
+MAX_SAMPLES = 256  # days per tree, as in scikit-learn and the paper
+STRONG, EXTREME = 0.7, 0.8  # forest scores; an ordinary day has about 0.5, the maximum is 1
 
 
 class Parameters(parameters.Parameters):
@@ -32,13 +32,12 @@ class Parameters(parameters.Parameters):
 def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     """Fit one forest per airport on its daily mean delays and flag the share `contamination` with the highest scores.
 
-    The share is a quota: a quiet year gets as many flags as a bad one. The score is the forest's own, 2 ** (- mean path
-    length / expected path length), from Liu, Ting and Zhou, "Isolation Forest" (2008), the negative of the
-    `score_samples` of scikit-learn's IsolationForest. `expected` is the median, `lower` and `upper` are the range of
-    the unflagged days, in minutes. Days with fewer than `min_flights` scheduled flights are neither judged nor used for
-    fitting, nor is an airport with fewer than `min_days` such days; days that are `is_excluded` are judged by the
-    forest and the threshold of the others. Every airport's forest starts from `random_state`: airports do not influence
-    each other.
+    The share is a quota: a quiet year gets as many flags as a bad one. The score is 2 ** (- mean path length / expected
+    path length) from Liu, Ting and Zhou, "Isolation Forest" (2008), the negative of `score_samples` of scikit-learn's
+    IsolationForest. `expected` is the median, `lower` and `upper` are the range of the unflagged days, in minutes. Days
+    with fewer than `min_flights` scheduled flights are neither judged nor used for fitting; airports with fewer than
+    `min_days` such days are not judged. `is_excluded` days are scored by the forest and the threshold of the other
+    days. Every airport's forest starts from `random_state`, so airports do not influence each other.
     """
     where = calendar(days)
     known = usable(where, METRIC, params.min_flights)
@@ -71,11 +70,12 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
 
 
 def _scores(values: Floats, usual: Flags, params: Parameters) -> Floats:
-    """Return the scores of an airport's days from a forest that is fitted on the usual ones.
+    """Return the scores of an airport's days from a forest that is fitted on the usual days.
 
-    They are those of scikit-learn's IsolationForest to the last bit; decision 0030 says why its class is not used.
+    The scores are bit-identical to those of scikit-learn's IsolationForest; decision 0030 says why that class is not
+    used.
     """
-    import sklearn  # here, because whoever reads detectors.yaml imports this module: 70 MB and 0.7 s
+    import sklearn  # imported on use: 70 MB and 0.7 s for each process that only reads settings
     from sklearn.tree import ExtraTreeRegressor
 
     points = values[:, None].astype(np.float32)
@@ -83,7 +83,7 @@ def _scores(values: Floats, usual: Flags, params: Parameters) -> Floats:
     n_sampled = min(MAX_SAMPLES, len(fitted))
     max_depth = int(np.ceil(np.log2(max(n_sampled, 2))))
     target, draws = _draws(len(fitted), n_sampled, params.n_estimators, params.random_state)
-    path_length = np.zeros(len(points))  # summed over the trees
+    path_length = np.zeros(len(points))  # sum over the trees
     with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
         for seed, sample in draws:
             regressor = ExtraTreeRegressor(max_features=1, max_depth=max_depth, random_state=seed)
@@ -98,9 +98,9 @@ def _scores(values: Floats, usual: Flags, params: Parameters) -> Floats:
 def _draws(
     n_days: int, n_sampled: int, n_trees: int, random_state: int
 ) -> tuple[Floats, list[tuple[int, npt.NDArray[np.intp]]]]:
-    """Return what scikit-learn draws for a forest: a target to fit, and each tree's seed and sample of days.
+    """Return the random draws of scikit-learn's forest: a target to fit, and each tree's seed and sample of days.
 
-    Airports with as many days draw alike, so most draws of a year are needed once.
+    The draws depend only on the number of days, so most airports of a year share them.
     """
     from sklearn.utils.random import sample_without_replacement
 
@@ -109,7 +109,7 @@ def _draws(
     draws = []
     for seed in np.random.RandomState(random_state).randint(most, size=n_trees):
         random = np.random.RandomState(seed)
-        sample_without_replacement(1, 1, random_state=random)  # of the features, of which there is one
+        sample_without_replacement(1, 1, random_state=random)  # scikit-learn draws the feature first; there is only one
         sample = sample_without_replacement(n_days, n_sampled, random_state=random)
         draws.append((np.random.RandomState(seed).randint(most), sample))
     return target, draws

@@ -1,15 +1,15 @@
-"""Random cut forest: a day is abnormal when removing it would displace many other days in a forest (CoDisp).
+"""Random cut forest: a day is abnormal if removing it would displace many other days in a forest (CoDisp).
 
-A tree cuts the airport's days in two at random, a wide range sooner than a narrow one, until each stands alone. If the
-day, or the small group that it is in, were removed, the days on the other side of the cut above would move up: their
-number over the group's, the largest on the way to the root, averaged over `n_trees` trees, is the displacement (CoDisp;
+A tree splits the airport's days by random cuts, wide ranges more often than narrow ones, until each day is a leaf. If a
+day, or the small group that it is in, is removed, the days on the other side of its last cut move up. The displacement
+is their number over the size of the group, the maximum on the way to the root, averaged over `n_trees` trees (CoDisp;
 Guha, Mishra, Roy and Schrijvers, "Robust random cut forest based anomaly detection on streams", 2016). With
-`shingle_days` above 1 a point is that day together with those before it, which finds unusual sequences and finds single
-days less well; a day is then judged when all of them are known.
+`shingle_days` above 1 a point is a day together with the days before it, which detects unusual sequences better and
+single days worse; a day is then judged if all of its days are known.
 
-Why trees of our own: the package rrcf (0.4.4) agrees with these in distribution, but builds them node by node in Python
-and takes about 50 times as long; rcf3 (0.5.2), in Rust, scores a stream against samples of its past instead of a year;
-scikit-learn has no such tree (an Isolation Forest cuts every dimension alike, and counts no neighbours).
+Why not a package: rrcf (0.4.4) has the same distribution, but builds trees node by node in Python, about 50 times
+slower; rcf3 (0.5.2), in Rust, scores a stream against samples of its past and not of a whole year; scikit-learn's
+Isolation Forest chooses dimensions uniformly and does not count displaced points.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ class Parameters(parameters.Parameters):
 def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     """Score each day by its displacement in a forest of random cut trees over the airport's mean delays.
 
-    So the score is a number of days, and a day is mild, strong and extreme from `levels` on. It is no quota, but it
-    knows ranks and gaps alone, not how many minutes are much: noise too has its outermost days. About 5 to 7 of an
-    airport-year reach 25 on flights, 3 on Gaussian noise; a season shorter than that many days has none. Cuts have no
-    direction: `late_only` gives days below the median the negative of their score, and so no flag. `expected` is the
+    The score is a number of days; a day is mild, strong and extreme from `levels` on. There is no quota, but the score
+    depends on ranks and gaps only, not on minutes: noise has extreme days too. About 5 to 7 days of an airport-year
+    reach 25 on flights, 3 on Gaussian noise; a season with fewer days has none. Cuts have no direction: with
+    `late_only` days below the median get the negative of their score, so they are not flagged. `expected` is the
     median, `lower` and `upper` are the range of the unflagged days, in minutes.
 
-    Days with fewer than `min_flights` scheduled flights are neither judged nor used for fitting, nor is an airport with
-    fewer than `min_days` points. Days that are `is_excluded` are judged by trees in which they count for nobody but
-    themselves. Each airport's forest starts from `random_state`: airports do not influence each other.
+    Days with fewer than `min_flights` scheduled flights are neither judged nor used for fitting; airports with fewer
+    than `min_days` points are not judged. `is_excluded` days are scored in trees in which they displace no other day.
+    Each airport's forest starts from `random_state`, so airports do not influence each other.
     """
     where = calendar(days)
     known = usable(where, METRIC, params.min_flights)
@@ -81,7 +81,7 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
 
 
 def _scores(delay: Floats, known: Flags, train_mask: Flags, params: Parameters) -> tuple[Floats, Flags]:
-    """Return the displacement of each day, and which days are judged by theirs: days × airports."""
+    """Return the displacement of each day, and the mask of judged days: days × airports."""
     points = _shingles(np.where(known, delay, np.nan), params.shingle_days)
     is_point = np.isfinite(points).all(axis=2)
     is_usual = is_point & (_shingles(train_mask.astype(np.float64), params.shingle_days) == 1).all(axis=2)
@@ -90,7 +90,7 @@ def _scores(delay: Floats, known: Flags, train_mask: Flags, params: Parameters) 
     for airport in np.flatnonzero(judged.any(axis=0)):
         at, usual = judged[:, airport], is_usual[:, airport]
         rng = np.random.default_rng(params.random_state)
-        if not usual[at].all():  # first with all, for the excluded ones; the others' trees must not know of them
+        if not usual[at].all():  # trees with all days score the excluded days only, so that these change no other score
             displacement[at, airport] = _displacements(points[at, airport], usual[at], params.n_trees, rng)
             rng = np.random.default_rng(params.random_state)
         displacement[usual, airport] = _displacements(points[usual, airport], usual[usual], params.n_trees, rng)
@@ -98,7 +98,7 @@ def _scores(delay: Floats, known: Flags, train_mask: Flags, params: Parameters) 
 
 
 def _shingles(matrix: Floats, n_days: int) -> Floats:
-    """Days × airports × `n_days`: the value of the day and of those before it; NaN before the first day."""
+    """Return days × airports × `n_days`: the values of the day and of the days before it; NaN before the first day."""
     shingles = np.full((*matrix.shape, n_days), np.nan)
     for lag in range(min(n_days, len(matrix))):
         shingles[lag:, :, lag] = matrix[: len(matrix) - lag]
@@ -106,14 +106,14 @@ def _shingles(matrix: Floats, n_days: int) -> Floats:
 
 
 def _displacements(points: Floats, counts: Flags, n_trees: int, rng: np.random.Generator) -> Floats:
-    """The mean over `n_trees` random cut trees of each point's largest displacement.
+    """Return each point's largest displacement, averaged over `n_trees` random cut trees.
 
-    points: points × dimensions. counts: which of them count as displaced, or as a member of another's group; the others
-    only count as themselves. All nodes of one depth of all trees are cut at once: `items` lists what is not yet alone,
-    node after node, and `starts` says where each node begins.
+    points: points × dimensions. counts: mask of the points that count as displaced, or as a member of another point's
+    group; the others count only for themselves. All nodes of one depth of all trees are cut at once: `items` lists the
+    points that are not yet leaves, node after node, and `starts` is the position of each node's first point.
     """
     n_points = len(points)
-    largest = np.zeros(n_trees * n_points)  # so far, tree after tree
+    largest = np.zeros(n_trees * n_points)  # maximum so far, tree after tree
     items = np.arange(n_trees * n_points)
     starts = np.arange(n_trees) * n_points
     while len(items):
@@ -133,12 +133,12 @@ def _displacements(points: Floats, counts: Flags, n_trees: int, rng: np.random.G
 
 
 def _cut(value: Floats, starts: Places, node: Places, rng: np.random.Generator) -> tuple[Flags, Flags]:
-    """Cut every node once: whether each item is right of the cut, and whether each node has a width to be cut in."""
+    """Cut every node once. Return whether each item is right of the cut, and whether each node has distinct points."""
     nodes = np.arange(len(starts))
     low = np.minimum.reduceat(value, starts)
     width = np.maximum.reduceat(value, starts) - low
     end = width.cumsum(axis=1)
-    drawn = rng.random(len(starts)) * end[:, -1]  # a place on the node's widths laid end to end
+    drawn = rng.random(len(starts)) * end[:, -1]  # a position on the concatenated widths of the node
     dimension = np.minimum((drawn[:, None] >= end).sum(axis=1), value.shape[1] - 1)
     cut = low[nodes, dimension] + drawn - (end - width)[nodes, dimension]
     return value[np.arange(len(value)), dimension[node]] > cut[node], end[:, -1] > 0
@@ -147,7 +147,7 @@ def _cut(value: Floats, starts: Places, node: Places, rng: np.random.Generator) 
 def _children(
     items: Places, starts: Places, sizes: Places, node: Places, is_right: Flags, has_width: Flags
 ) -> tuple[Places, Places]:
-    """Return `items` and `starts` of the next depth: both sides of every node, without those that are alone."""
+    """Return `items` and `starts` of the next depth: both sides of every node, without leaves."""
     n_right = np.add.reduceat(is_right.astype(np.intp), starts)
     before = is_right.cumsum() - is_right
     right_rank = before - before[starts][node]

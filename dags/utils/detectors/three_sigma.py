@@ -1,4 +1,4 @@
-"""Three sigma: a day is abnormal when its mean delay lies far from the airport's mean of the year."""
+"""Three sigma: a day is abnormal if its mean delay is far from the airport's mean of the year."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
 
     The rule is Shewhart's (1931). The score is |z|. A day is mild from `threshold` on, strong one deviation further and
     extreme two further; `lower` and `upper` are the mean -/+ `threshold` deviations, in minutes. Days with fewer than
-    `min_flights` scheduled flights are neither judged nor used, nor is an airport with fewer than `min_days` such days;
-    days that are `is_excluded` are judged and not used for mean and deviation.
+    `min_flights` scheduled flights are neither judged nor used for fitting; airports with fewer than `min_days` such
+    days are not judged. `is_excluded` days are judged and not used for mean and deviation.
     """
     where = calendar(days)
     known = usable(where, METRIC, params.min_flights)

@@ -1,6 +1,6 @@
-"""Arrow columns as numpy arrays and back.
+"""Convert Arrow columns to numpy arrays and back.
 
-Straight on the buffers: `pa.array` and `fill_null` would load pandas, 45 MB that the pass over a year does not need.
+Uses the buffers directly: `pa.array` and `fill_null` would import pandas, 45 MB that the pass over a year can save.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 
 def one(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """The column in one piece, with one dictionary."""
+    """Return the column as one array with one dictionary."""
     if isinstance(column, pa.Array):
         return column
     if column.num_chunks == 1:
@@ -29,7 +29,7 @@ def _bits(buffer: pa.Buffer, offset: int, length: int) -> np.ndarray:
 
 
 def valid(column: pa.Array) -> np.ndarray:
-    """Which values are not null, bool of shape (rows,)."""
+    """Return a mask of the values that are not null, bool (rows,)."""
     buffer = column.buffers()[0]
     if buffer is None or not column.null_count:
         return np.ones(len(column), bool)
@@ -37,9 +37,9 @@ def valid(column: pa.Array) -> np.ndarray:
 
 
 def values(column: pa.Array, fill: float = 0) -> np.ndarray:
-    """The values of a fixed-width column, shape (rows,), with `fill` for null.
+    """Return the values of a fixed-width column, shape (rows,), with `fill` for null.
 
-    Dates come as days since 1970, dictionaries as their indices.
+    Dates are returned as days since 1970, dictionary columns as indices.
     """
     if pa.types.is_dictionary(column.type):
         column = column.indices
@@ -47,30 +47,30 @@ def values(column: pa.Array, fill: float = 0) -> np.ndarray:
         return np.zeros(0, bool if pa.types.is_boolean(column.type) else np.dtype(column.type.to_pandas_dtype()))
     buffer = column.buffers()[1]
     if pa.types.is_boolean(column.type):
-        found = _bits(buffer, column.offset, len(column))
+        numbers = _bits(buffer, column.offset, len(column))
     else:
         kind = np.int32 if pa.types.is_date32(column.type) else np.dtype(column.type.to_pandas_dtype())
-        found = np.frombuffer(buffer, kind)[column.offset : column.offset + len(column)]
+        numbers = np.frombuffer(buffer, kind)[column.offset : column.offset + len(column)]
     if column.null_count:
-        found = np.where(valid(column), found, found.dtype.type(fill))
-    return found
+        numbers = np.where(valid(column), numbers, numbers.dtype.type(fill))
+    return numbers
 
 
-def column(found: np.ndarray, kind: pa.DataType, null: np.ndarray | None = None) -> pa.Array:
-    """A column of type `kind` from numbers of that width (dates: days since 1970), null where `null` is true."""
+def column(numbers: np.ndarray, kind: pa.DataType, null: np.ndarray | None = None) -> pa.Array:
+    """Return a column of type `kind` from numbers (dates: days since 1970), null where `null` is True."""
     bitmap = None
     if null is not None and null.any():
         bitmap = pa.py_buffer(np.packbits(~null, bitorder="little"))
     if pa.types.is_boolean(kind):
-        data = np.packbits(found, bitorder="little")
+        data = np.packbits(numbers, bitorder="little")
     else:
         width = np.int32 if pa.types.is_date32(kind) else np.dtype(kind.to_pandas_dtype())
-        data = np.ascontiguousarray(found, width)
-    return pa.Array.from_buffers(kind, len(found), [bitmap, pa.py_buffer(data)])
+        data = np.ascontiguousarray(numbers, width)
+    return pa.Array.from_buffers(kind, len(numbers), [bitmap, pa.py_buffer(data)])
 
 
-def text(found: Sequence[str]) -> pa.Array:
-    """A string column without nulls."""
-    encoded = [word.encode() for word in found]
+def text(words: Sequence[str]) -> pa.Array:
+    """Return a string column without nulls."""
+    encoded = [word.encode() for word in words]
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)
     return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(ends), pa.py_buffer(b"".join(encoded)))

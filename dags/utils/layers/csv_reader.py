@@ -1,8 +1,8 @@
-"""A CSV cut into blocks of whole lines: from byte ranges by many threads, or from one reading from the start.
+"""Cut a CSV into blocks of whole lines: from byte ranges in many threads, or from one stream.
 
-A piece is PIECE_BYTES of the text; its block holds the lines that begin in it. A part is the PIECES_PER_PART blocks of
-one silver file. Both readers hand out the same parts of the same text and compute the same checksum. What the lines
-mean is in `silver`; which thread works on a part is in `ingest`.
+A piece is PIECE_BYTES of the text; its block holds the lines that begin in the piece. A part is PIECES_PER_PART blocks
+and becomes one silver file. Both readers return the same parts and the same checksum for the same text. `silver` parses
+the lines; `ingest` runs the threads.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from utils.layers import formats, silver
 if TYPE_CHECKING:
     from utils.storage.stores import Source
 
-PIECE_BYTES = 4 << 20  # what one read and one parse take; with PIECES_PER_PART about 256 Ki flights per row group
+PIECE_BYTES = 4 << 20  # per read and per parse; PIECES_PER_PART of them give about 256 Ki flights, one row group
 PIECES_PER_PART = 8
 _PEEK_BYTES = 1 << 16
-_CHUNK_BYTES = 1 << 20  # of a source that is read from the start
+_CHUNK_BYTES = 1 << 20  # per read of a stream
 _HEAD_BYTES = silver.LONGEST_LINE_BYTES + 1
-_INFLATED_BYTES = 4 << 20  # at a time: a megabyte of gzip may hold a gigabyte
+_INFLATED_BYTES = 4 << 20  # per step: 1 MB of gzip may expand to 1 GB
 _MAX_ZERO_BYTES = 1 << 30
-_HOPELESS_BYTES = 32 << 20  # of one line: there is no use in looking for its end
+_HOPELESS_BYTES = 32 << 20  # without a line end: stop searching
 
 
 def line_start(source: Source | _ReadAhead, offset: int) -> int:
-    """Where the first line begins at or behind `offset`; the size of the source when none does."""
+    """Return the offset of the first line that begins at or after `offset`, or the size of the source."""
     at = offset - 1
     while 0 <= at < source.size:
         peek = source.read(at, at + _PEEK_BYTES)
-        found = peek.find(b"\n")
-        if found < 0 and b"\0" in peek:
+        line_end = peek.find(b"\n")
+        if line_end < 0 and b"\0" in peek:
             raise silver.ZeroBytesError
-        if found >= 0:
-            return min(at + found + 1, source.size)
+        if line_end >= 0:
+            return min(at + line_end + 1, source.size)
         at += _PEEK_BYTES
         if at - offset > _HOPELESS_BYTES:
             raise _endless(source.key)
@@ -53,9 +53,9 @@ def _endless(key: str) -> InvalidInput:
 
 
 def first_line(source: Source) -> bytes:
-    """The first line of an uncompressed source, with its line end if it has one within _HEAD_BYTES.
+    """Return the first line of an uncompressed source, with its line end if that is within _HEAD_BYTES.
 
-    Raises InvalidInput if the source is a file of another kind.
+    Raises InvalidInput if the source is not a CSV.
     """
     head = source.read(0, min(_HEAD_BYTES, source.size))
     formats.check_plain(head, source.key)
@@ -63,9 +63,9 @@ def first_line(source: Source) -> bytes:
 
 
 def count_zero_bytes(source: Source) -> tuple[int, int]:
-    """The line of the first zero byte in the text of `source`, counted from 1, and how many zero bytes there are.
+    """Return the line of the first zero byte in the text, counted from 1, and the number of zero bytes.
 
-    Stops counting after _MAX_ZERO_BYTES, so that a small gzip of very many zeros ends too.
+    Stops after _MAX_ZERO_BYTES, because a small gzip may expand to a huge number of zeros.
     """
     line, zeros = 1, 0
     for text in StreamReader(source).text():
@@ -84,16 +84,16 @@ def _part_bytes() -> int:
 
 
 class _Checksum:
-    """SHA-256 over the SHA-256 of the header and of every block, in the order of the text.
+    """SHA-256 over the SHA-256 digests of the header and of every block, in text order.
 
-    Blocks may come in any order and from any thread. The value depends on the text and on PIECE_BYTES alone.
+    Any thread may add blocks in any order. The value depends only on the text and on PIECE_BYTES.
     """
 
     def __init__(self, header: bytes) -> None:
         self._digests = {-1: hashlib.sha256(header).digest()}
 
     def add(self, piece: int, block: bytes) -> None:
-        """Add the block of one piece; an empty one changes nothing."""
+        """Add the block of one piece; ignore empty blocks."""
         if block:
             self._digests[piece] = hashlib.sha256(block).digest()
 
@@ -102,34 +102,34 @@ class _Checksum:
 
 
 class _ReadAhead:
-    """The bytes of a remote source, in one request per part that is sent before the part is needed.
+    """Read a remote source with one request per part, sent before the part is needed.
 
-    The line across the end of a part is put together from the requests of both parts: another request for a few bytes
-    costs SeaweedFS 0.1 s of CPU time, because it loads the whole chunk of 4 MiB.
+    A line across the end of a part is joined from the requests of both parts. A separate request for a few bytes would
+    cost SeaweedFS 0.1 s of CPU time, because it loads the whole chunk of 4 MiB.
     """
 
     def __init__(self, source: Source, readers: int) -> None:
-        """At most `readers` threads read at a time."""
+        """Allow at most `readers` threads to read at the same time."""
         self.key, self.size = source.key, source.size
         self._source = source
         self._pool = ThreadPoolExecutor(readers + 1, thread_name_prefix="read-ahead")
         self._requests: dict[int, Future[bytes]] = {}
-        self._edges: dict[int, tuple[bytes, bytes]] = {}  # of released parts: the first bytes and the last one
+        self._edges: dict[int, tuple[bytes, bytes]] = {}  # first bytes and last byte of released parts
 
     def request(self, part: int) -> None:
-        """Send the request for the bytes of one part, if the source has it."""
+        """Send the request for the bytes of one part, if the part exists."""
         start = part * _part_bytes()
         if start < self.size:
             self._requests[part] = self._pool.submit(self._source.read, start, min(start + _part_bytes(), self.size))
 
     def release(self, part: int) -> None:
-        """Free the bytes of a part, except those at its edges."""
+        """Free the bytes of a part except its first bytes and its last byte."""
         data = self._requests[part].result()
         self._edges[part] = data[:_PEEK_BYTES], data[-1:]
         del self._requests[part]
 
     def read(self, start: int, end: int) -> bytes:
-        """Return the bytes [start, end), fewer where the source ends before."""
+        """Return the bytes [start, end), fewer if the source ends earlier."""
         parts = range(start // _part_bytes(), -(-min(end, self.size) // _part_bytes()))
         return b"".join(self._read_in(part, start, end) for part in parts)
 
@@ -151,10 +151,10 @@ class _ReadAhead:
 
 
 class RangeReader:
-    """Blocks of an uncompressed source, read by the thread that works on them; close it at the end."""
+    """Yield blocks of an uncompressed source; each thread reads its own blocks. Close the reader at the end."""
 
     def __init__(self, source: Source, header: bytes, readers: int) -> None:
-        """`header` is the first line as it was read, with its line end. At most `readers` threads read at a time."""
+        """Take the first line with its line end as `header`. At most `readers` threads read at the same time."""
         self._source, self._header_end = source, len(header)
         self._checksum = _Checksum(header)
         self._pieces = -(-source.size // PIECE_BYTES)
@@ -165,9 +165,9 @@ class RangeReader:
         self.joins_lines = False
 
     def next_part(self) -> Iterator[bytes] | None:
-        """Return the blocks of the next part, each read when it is asked for; None behind the last part.
+        """Return an iterator that reads the blocks of the next part, or None after the last part.
 
-        Call it under a lock.
+        Not thread-safe: the caller must hold a lock.
         """
         part = self._part
         if part * PIECES_PER_PART >= self._pieces:
@@ -203,32 +203,32 @@ class RangeReader:
             self._ahead.close()
 
     def done(self) -> int:
-        """Bytes of the source in the parts handed out so far."""
+        """Return the number of bytes in the parts returned so far."""
         return min(self._part * _part_bytes(), self._source.size)
 
     def sha256(self) -> str:
-        """Return the checksum of the text in hexadecimal, once every block of every part was taken."""
+        """Return the checksum of the text in hexadecimal. Call it after all blocks were read."""
         return self._checksum.hexdigest()
 
 
 class StreamReader:
-    """Blocks from one reading from the start: for gzip, and for a file in which a quoted field holds a line break."""
+    """Yield blocks from one sequential read: for gzip, and for files with line breaks in quoted fields."""
 
     def __init__(self, source: Source) -> None:
-        """Reads nothing yet: `read_header` comes first, then the parts."""
+        """Store the source. Call `read_header` first, then `next_part`."""
         self._source = source
-        self._taken = 0  # bytes of the source
+        self._taken = 0  # bytes read from the source
         self._chunks = self._decompressed() if source.key.endswith(".gz") else self._plain()
         self._buffer = bytearray()
         self._at = 0  # offset of the buffer in the text
         self._ended = False
         self._piece = 0
-        self._fields = 0  # of a record: they tell where one with line breaks in quotes ends
+        self._fields = 0  # per record; needed to find the end of a record with line breaks in quotes
         self._checksum = _Checksum(b"")
         self.joins_lines = True
 
     def text(self) -> Iterator[bytes]:
-        """The whole text in pieces of any size. A reader gives either this or a header and parts."""
+        """Return the whole text in chunks of any size. Do not combine this with `read_header` and `next_part`."""
         return self._chunks
 
     def _plain(self) -> Iterator[bytes]:
@@ -246,7 +246,7 @@ class StreamReader:
         for compressed in self._plain():
             chunk = compressed
             while chunk:
-                if inflate.eof:  # another member may follow, or padding with zeros
+                if inflate.eof:  # another gzip member or zero padding may follow
                     chunk = chunk.lstrip(b"\0")
                     if not chunk:
                         break
@@ -279,7 +279,7 @@ class StreamReader:
         return taken
 
     def read_header(self) -> silver.Header:
-        """Read the first line. Raises InvalidInput if the source is a file of another kind or lacks a column."""
+        """Read the first line. Raises InvalidInput if the source is not a CSV or lacks a column."""
         is_gzip = self._source.key.endswith(".gz")
         if is_gzip:
             formats.check_gzip(self._source.read(0, min(_HEAD_BYTES, self._source.size)), self._source.key)
@@ -294,7 +294,7 @@ class StreamReader:
         return header
 
     def next_part(self) -> Iterator[bytes] | None:
-        """The blocks of the next part, all read; None behind the last. Call it under a lock."""
+        """Read and return the blocks of the next part, None after the last part. The caller must hold a lock."""
         blocks = [block for _ in range(PIECES_PER_PART) if (block := self._next_block()) is not None]
         return iter(blocks) if blocks else None
 
@@ -304,7 +304,7 @@ class StreamReader:
         self._fill(max(wanted, 0) + _PEEK_BYTES)
         if not self._buffer:
             return None
-        if wanted < 0:  # a line of an earlier piece goes on behind this one
+        if wanted < 0:  # a line of an earlier piece extends beyond this piece
             return b""
         end = self._line_end(wanted)
         is_last = self._ended and end == len(self._buffer)
@@ -315,7 +315,7 @@ class StreamReader:
         return block
 
     def _line_end(self, wanted: int) -> int:
-        """Return the place in the buffer behind the first line end at or behind `wanted`, or behind the whole text."""
+        """Return the buffer index after the first line end at or after `wanted`, or the end of the text."""
         while not (end := self._buffer.find(b"\n", wanted) + 1):
             if self._ended:
                 return len(self._buffer)
@@ -327,9 +327,9 @@ class StreamReader:
         return end
 
     def done(self) -> int:
-        """Bytes of the source, compressed where it is, read so far."""
+        """Return the number of bytes read from the source so far, compressed if the source is."""
         return self._taken
 
     def sha256(self) -> str:
-        """Return the checksum of the text in hexadecimal, once every block was taken."""
+        """Return the checksum of the text in hexadecimal. Call it after all blocks were read."""
         return self._checksum.hexdigest()

@@ -1,7 +1,7 @@
-"""Flights that are in a year's file more than once, found month by month from the hashes of their natural keys.
+"""Find duplicate flights of a year, month by month, from the hashes of their natural keys.
 
-The hashes wait in one file per month, so that memory does not grow with the year. Which columns make a flight's
-identity is in `silver`; `ingest` writes the parts again without the rows that are found here.
+The hashes are kept in one file per month, so memory does not grow with the year. `silver` computes the hashes;
+`ingest` rewrites the parts without the rows that this module returns.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from utils.layers import silver
 if TYPE_CHECKING:
     from utils.layers.ingest import StagedPart
 
-MIN_VERSION_ROWS = 100  # that repeat a flight, most with other values: the month is in the file in two versions
-MIN_VERSION_SHARE = 0.01  # of the month's flights; real years have single duplicates
+MIN_VERSION_ROWS = 100  # duplicates in a month; if most of them differ, the file has two versions of the month
+MIN_VERSION_SHARE = 0.01  # of the month's flights; real years have only a few duplicates
 
 _ROW = np.dtype(
     [
-        ("key", np.uint64),  # hash of the natural key; of all columns where the natural key has a null
-        ("second", np.uint64),  # another hash of the same columns, which tells equal keys from a collision
+        ("key", np.uint64),  # hash of the natural key, or of all columns if the natural key has a null
+        ("second", np.uint64),  # second hash of the same columns, to detect collisions
         ("content", np.uint64),  # hash of all columns
         ("has_key", bool),
         ("part", np.int32),
@@ -41,32 +41,32 @@ _ROW = np.dtype(
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Rows that are in the file more than once."""
+    """Counts of the duplicate rows, and the rows to drop."""
 
     per_month: dict[int, int]  # dropped rows by month
-    differing: int  # dropped rows that differ from the kept row of the same flight in some column
-    kept_without_key: int  # rows that equal another row in every column and were kept: their natural key has a null
-    rows_to_drop: Mapping[int, np.ndarray] = field(default_factory=dict, compare=False)  # by part number
+    differing: int  # dropped rows that differ from the kept row of the same flight
+    kept_without_key: int  # kept copies of a row whose natural key has a null
+    rows_to_drop: Mapping[int, np.ndarray] = field(default_factory=dict, compare=False)  # row numbers by part number
 
 
 class KeyFiles:
-    """The hashes of all flights of a year, on disk by month, in no order."""
+    """Unsorted hashes of all flights of a year, one file per month."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` takes the files."""
+        """Write the files into `folder`."""
         self._folder = folder
 
     def _path(self, month: int) -> Path:
         return self._folder / f"keys-{month:02}.u64"
 
     def add(self, keys: Mapping[int, np.ndarray]) -> None:
-        """Append the hashes of some flights, by month; one thread at a time."""
+        """Append hashes by month. Not thread-safe."""
         for month, hashes in keys.items():
             with self._path(month).open("ab") as file:
                 file.write(hashes.tobytes())
 
     def repeated(self, month: int) -> np.ndarray:
-        """Return the hashes that several flights of the month have, sorted, uint64."""
+        """Return the hashes that occur more than once in the month, sorted, uint64."""
         keys = np.fromfile(self._path(month), np.uint64)
         keys.sort()
         repeated: np.ndarray = np.unique(keys[1:][keys[1:] == keys[:-1]])
@@ -78,12 +78,12 @@ class KeyFiles:
 
 
 def find(keys: KeyFiles, parts: Mapping[int, StagedPart], year: int, source_key: str, threads: int) -> Duplicates:
-    """Choose one row of every flight to keep and return the others.
+    """Keep one row per flight and return the other rows.
 
-    Months are searched on their own, since a flight's date is part of its natural key. Of several rows of one flight
-    the one with the smallest hash over all columns is kept, so that the order of the file does not decide; of equal
-    rows the first. A row whose natural key has a null may be any flight, so it is always kept. Raises InvalidInput when
-    a month is in the file in two versions.
+    Each month is searched separately, because the date is part of the natural key. The kept row is the row with the
+    smallest hash over all columns, so the result does not depend on the order of the file; the first of equal rows is
+    kept. A row whose natural key has a null is always kept, because its flight is unknown. Raises InvalidInput if the
+    file has two versions of a month.
     """
     months = sorted({month for part in parts.values() for month in part.months})
     per_month: dict[int, int] = {}
@@ -112,9 +112,9 @@ def find(keys: KeyFiles, parts: Mapping[int, StagedPart], year: int, source_key:
 
 
 def _repeated_rows(keys: KeyFiles, month: int, parts: Mapping[int, StagedPart]) -> np.ndarray:
-    """Return the rows of the month whose key occurs more than once, as _ROW of shape (rows,), flight by flight.
+    """Return the rows of the month whose key occurs more than once, as _ROW of shape (rows,).
 
-    The rows of one flight stand together, in the order of their content and then of the file.
+    Rows are sorted by key, then by content, then by their place in the file.
     """
     repeated = keys.repeated(month)
     pieces = [np.empty(0, _ROW)]
@@ -126,7 +126,7 @@ def _repeated_rows(keys: KeyFiles, month: int, parts: Mapping[int, StagedPart]) 
 
 
 def _rows_with(keys: np.ndarray, number: int, part: Path) -> np.ndarray:
-    """Return the rows of one part that have one of the sorted `keys`, as _ROW."""
+    """Return the rows of one part whose key is in the sorted `keys`, as _ROW."""
     file = pq.ParquetFile(part)
     flights = file.read(columns=list(schemas.NATURAL_KEY))
     key = silver.fingerprints(flights if silver.has_key(flights).all() else file.read())
@@ -144,7 +144,7 @@ def _rows_with(keys: np.ndarray, number: int, part: Path) -> np.ndarray:
 
 
 def _kept_row_of_each(rows: np.ndarray) -> np.ndarray:
-    """Return for every row of `_repeated_rows` the place of the first row of the same flight; int64, shape (rows,)."""
+    """Return the index of the first row of the same flight, for rows as sorted by `_repeated_rows`; int64 (rows,)."""
     is_first = np.ones(len(rows), bool)
     is_first[1:] = (rows["key"][1:] != rows["key"][:-1]) | (rows["second"][1:] != rows["second"][:-1])
     kept: np.ndarray = np.flatnonzero(is_first)[np.cumsum(is_first) - 1]
@@ -156,12 +156,14 @@ def _are_versions(duplicates: int, differing: int, flights: int) -> bool:
 
 
 def _two_versions(parts: Mapping[int, StagedPart], source_key: str, month: str, pair: np.ndarray) -> InvalidInput:
-    """Return the error for two rows of one flight that differ."""
+    """Return the error for `pair`, two rows of one flight that differ."""
     tables = (pq.ParquetFile(parts[int(row["part"])].path).read() for row in pair)
-    one, other = (table.slice(int(row["row"]), 1).to_pylist()[0] for table, row in zip(tables, pair, strict=True))
-    column = next(name for name in schemas.SILVER.names if one[name] != other[name])
-    values = " and ".join(str(row[column]) if row[column] is not None else "no value" for row in (one, other))
-    flight = f"{one['op_carrier']} {one['op_carrier_fl_num']} from {one['origin']} to {one['dest']} on {one['fl_date']}"
+    kept, repeated = (table.slice(int(row["row"]), 1).to_pylist()[0] for table, row in zip(tables, pair, strict=True))
+    column = next(name for name in schemas.SILVER.names if kept[name] != repeated[name])
+    values = " and ".join(str(row[column]) if row[column] is not None else "no value" for row in (kept, repeated))
+    flight = (
+        f"{kept['op_carrier']} {kept['op_carrier_fl_num']} from {kept['origin']} to {kept['dest']} on {kept['fl_date']}"
+    )
     return InvalidInput(
         f"{source_key} has two versions of {month}: most of its repeated flights have other values, for example "
         f"{flight} with {column.upper()} {values}. Keep one version of the month and put the file into bronze again."

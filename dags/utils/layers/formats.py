@@ -1,4 +1,4 @@
-"""Files that are no CSV, recognised by their first bytes, with what a person can do about each. Pure."""
+"""Recognise files that are not CSV by their first bytes, and say how to fix each. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from utils.errors import InvalidInput
 
-MIN_UTF16_CHARS = 8  # whose every other byte must be zero
+MIN_UTF16_CHARS = 8  # every second byte must be zero
 
 _UNPACK = "unpack it and put the CSV in its place"
 _EXPORT = "export it as CSV with commas and put that in its place"
@@ -15,7 +15,7 @@ _UTF8 = "save it as UTF-8, for example with iconv, and put that in its place"
 
 
 class Signature(NamedTuple):
-    """Bytes at the beginning of a file and what they mean; `inside` must appear anywhere in the head."""
+    """A file type: it starts with `first`, and its first 64 KiB contain `inside`."""
 
     first: bytes
     name: str  # completes "2015.csv is ..."
@@ -23,7 +23,7 @@ class Signature(NamedTuple):
     inside: bytes = b""
 
 
-# The first match counts, so a special case comes before the general one.
+# The first match wins, so special cases come before general ones.
 SIGNATURES = (
     Signature(b"PK\x03\x04", "an Excel workbook", _EXPORT, inside=b"xl/workbook"),
     Signature(b"PK\x03\x04", "an OpenDocument file", _EXPORT, inside=b"application/vnd.oasis.opendocument"),
@@ -52,7 +52,7 @@ SIGNATURES = (
         b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS", "run `git lfs pull` and copy it again"
     ),
 )
-# Of text, in lower case and without blanks in front.
+# Compared with the text in lower case, without leading blanks.
 TEXT_SIGNATURES = (
     Signature(b"<!doctype html", "an HTML page", _AGAIN),
     Signature(b"<html", "an HTML page", _AGAIN),
@@ -66,9 +66,9 @@ _UTF16 = Signature(b"", "text in UTF-16", _UTF8)
 
 
 def recognise(head: bytes) -> Signature | None:
-    """What the file is by its head, or None if it may be a CSV.
+    """Return the file type, or None if the file may be a CSV.
 
-    head: the first 64 KiB or more, so that the file xl/workbook.xml of an Excel workbook is in it.
+    head: at least the first 64 KiB, which contain the entry xl/workbook.xml of an Excel workbook.
     """
     for signature in (*SIGNATURES, GZIP):
         if head.startswith(signature.first) and signature.inside in head:
@@ -83,13 +83,13 @@ def recognise(head: bytes) -> Signature | None:
 
 
 def check_plain(head: bytes, key: str) -> None:
-    """Raise InvalidInput if the file `key`, whose name says that it is plain text, is not."""
+    """Raise InvalidInput if the .csv file `key` is not plain text."""
     if signature := recognise(head):
         raise InvalidInput(f"{key} is {signature.name}; {signature.way_out}.")
 
 
 def check_gzip(head: bytes, key: str) -> None:
-    """Raise InvalidInput if the file `key`, whose name says that it is gzip, is not."""
+    """Raise InvalidInput if the .csv.gz file `key` is not gzip."""
     if head.startswith(GZIP.first):
         return
     if signature := recognise(head):
@@ -98,7 +98,7 @@ def check_gzip(head: bytes, key: str) -> None:
 
 
 def check_inside_gzip(head: bytes, key: str) -> None:
-    """Raise InvalidInput if the text inside the gzip file `key` is no CSV."""
+    """Raise InvalidInput if the decompressed content of `key` is not a CSV."""
     if signature := recognise(head):
         way_out = _UNPACK if signature is GZIP else signature.way_out
         raise InvalidInput(f"{key} contains something else than a CSV: it is {signature.name}; {way_out}.")

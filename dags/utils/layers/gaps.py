@@ -1,10 +1,10 @@
-"""Gaps in a year of flights: airports and carriers whose flights stop, or nearly stop, in the middle of their service.
+"""Find gaps in a year: airports and carriers with almost no flights for some days, but usual service around them.
 
-A gap is at least MIN_GAP_DAYS days in a row with almost no flights, or one calendar month with at most MAX_MONTH_SHARE
-of the flights of the months beside it. Before and after a gap the airport or carrier flies daily and with its usual
-number of flights. That tells a gap from a season: a seasonal airport does not fly on one side of its season, and one
-with two seasons pauses for more than MAX_SMALL_GAP_DAYS days. Airports with many flights a day have no seasons, so
-their gaps may be longer. Days on which the whole file has no flights are not part of a gap. Pure.
+A gap is a run of at least MIN_GAP_DAYS days with almost no flights, or a calendar month with at most MAX_MONTH_SHARE
+of the flights of the two adjacent months. On both sides of a gap there are flights on every day, in the usual number.
+This excludes seasonal service: a seasonal airport has no flights on one side of its season, and an airport with two
+seasons pauses for more than MAX_SMALL_GAP_DAYS days. Large airports are not seasonal, so their gaps may be longer.
+Days on which the whole file has no flights are ignored. Pure.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ MAX_MONTH_SHARE = 0.3  # of the flights per day of the months before and after
 MIN_USUAL_PER_DAY = 3  # flights; below that, schedules pause for a week
 MIN_MONTH_USUAL_PER_DAY = 5  # flights; below that, schedules change from month to month
 MIN_LARGE_PER_DAY = 20  # flights
-MAX_SMALL_GAP_DAYS = 31  # of an airport or a carrier with fewer flights a day than MIN_LARGE_PER_DAY
-MAX_EMPTY_SHARE = 0.05  # of the usual flights; a day with fewer counts as empty
-NEAR_DAYS, WIDE_DAYS = 7, 28  # on each side of a gap: flights on every near day, the usual number on the wide days
+MAX_SMALL_GAP_DAYS = 31  # for names with fewer than MIN_LARGE_PER_DAY flights a day
+MAX_EMPTY_SHARE = 0.05  # of the usual flights; days up to this share count as empty
+NEAR_DAYS, WIDE_DAYS = 7, 28  # on each side of a gap: flights every near day, the usual number on wide days
 MIN_WIDE_DAYS = 14
-MIN_FLOWN_SHARE = 0.7  # of the wide days; a second gap may be among them
-MIN_MONTH_FLOWN_SHARE = 0.9  # of the days of the months before and after a month with few flights
+MIN_FLOWN_SHARE = 0.7  # of the wide days, which may contain a second gap
+MIN_MONTH_FLOWN_SHARE = 0.9  # of the days of each adjacent month
 MIN_USUAL_SHARE = 0.6  # of the usual flights, on each side of a gap
 
 
 def carrier_days(flights: pa.Table) -> pa.Table:
     """Return the number of flights per carrier and day: op_carrier (string), fl_date and flights, in any order.
 
-    flights: op_carrier and fl_date of schemas.SILVER. Flights without a carrier are left out.
+    flights: op_carrier and fl_date of schemas.SILVER. Flights without a carrier are skipped.
     """
     carrier, day = columns.one(flights["op_carrier"]), columns.values(columns.one(flights["fl_date"])).astype(np.int64)
     is_known = columns.valid(carrier)
@@ -52,11 +52,10 @@ def carrier_days(flights: pa.Table) -> pa.Table:
 
 
 def find(kind: str, flights: pa.Table) -> list[dict[str, Any]]:
-    """Return the gaps of every name, the largest number of missing flights first, as JSON-ready values.
+    """Return the gaps of all airports or carriers as JSON-ready values, most missing flights first.
 
-    kind: `airport` or `carrier`, repeated in every gap. flights: three columns, which are the name, the date and the
-    number of flights; a name and date may occur several times, and rows without a name only say that the file has the
-    date.
+    kind: `airport` or `carrier`, copied into every gap. flights: three columns: name, date and number of flights. A
+    name and date may occur in several rows. Rows without a name only mark the date as covered by the file.
     """
     name, day, number = (columns.one(column) for column in flights.columns)
     name = name.dictionary_encode()
@@ -65,12 +64,12 @@ def find(kind: str, flights: pa.Table) -> list[dict[str, Any]]:
     is_named = columns.valid(name)
     np.add.at(counts, (columns.values(name)[is_named], day_at[is_named]), columns.values(number)[is_named])
     days = covered.astype("datetime64[D]")
-    found = []
+    gaps = []
     for label, per_day in zip(name.dictionary.to_pylist(), counts, strict=True):
         usual = float(np.median(per_day[per_day > 0]))
         if usual < MIN_USUAL_PER_DAY:
             continue
-        found += [
+        gaps += [
             {
                 "kind": kind,
                 "name": label,
@@ -82,11 +81,11 @@ def find(kind: str, flights: pa.Table) -> list[dict[str, Any]]:
             }
             for start, stop in _gaps(per_day, days, usual)
         ]
-    return sorted(found, key=lambda gap: (gap["flights"] - gap["days"] * gap["usual_per_day"], gap["name"]))
+    return sorted(gaps, key=lambda gap: (gap["flights"] - gap["days"] * gap["usual_per_day"], gap["name"]))
 
 
 def _gaps(per_day: np.ndarray, days: np.ndarray, usual: float) -> list[tuple[int, int]]:
-    """Return the gaps of one name as half-open ranges of `days`; a month that overlaps an empty run is left out."""
+    """Return the gaps of one name as half-open ranges of `days`, without months that overlap an empty run."""
     runs = list(_empty_runs(per_day, usual))
     months = [
         (start, stop)
@@ -115,9 +114,9 @@ def _empty_runs(per_day: np.ndarray, usual: float) -> Iterator[tuple[int, int]]:
 
 
 def _is_in_service(per_day: np.ndarray, is_in_run: np.ndarray, usual: float) -> bool:
-    """Whether the days on one side of a gap, the nearest first, are flown daily with the usual number of flights.
+    """Return True if one side of a gap (nearest day first) has daily flights in the usual number.
 
-    is_in_run: which of the days belong to another empty run, which may be a gap too.
+    is_in_run: mask of the days that belong to another empty run, which may be a gap too.
     """
     wide = per_day[:WIDE_DAYS]
     is_flown = wide > MAX_EMPTY_SHARE * usual

@@ -1,4 +1,4 @@
-"""Silver flights to gold airport-days: sums that merge exactly, and the daily table that they give. Pure."""
+"""Aggregate silver flights to gold airport-days, through sums that merge exactly. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pyarrow as pa
 from utils import schemas
 from utils.layers import columns
 
-DELAY_CAP_MIN = 120  # a longer delay, and a cancelled flight, count as this much effective delay
+DELAY_CAP_MIN = 120  # upper bound of the effective delay, and the effective delay of a cancelled flight
 CANCELLATION_CODES = {"A": "carrier", "B": "weather", "C": "nas", "D": "security"}
 
-# One row per airport and day that has a flight. Every column but the last adds up over any cut of the flights.
+# One row per airport and day with flights. All columns are additive, except the maximum in the last column.
 _ADDED = (
     "scheduled", "cancelled", "diverted", "delays", "delay_min", "delay_min2", "delayed_15", "delayed_60", "disrupted",
     "effectives", "effective_min", "effective_min2",
@@ -37,17 +37,17 @@ _NO_DELAY = np.iinfo(np.int16).min
 
 
 class DaySums:
-    """Sums per airport and day of one year, filled table by table in any order; by one thread at a time."""
+    """Sums per airport and day of one year. Tables may be added in any order. Not thread-safe."""
 
     def __init__(self, year: int) -> None:
-        """Empty sums; partial ones of another year than `year` must not be added."""
+        """Start with empty sums. All tables added later must be of `year`."""
         self.year = year
         self._first = (date(year, 1, 1) - date(1970, 1, 1)).days
         self._days = (date(year + 1, 1, 1) - date(year, 1, 1)).days
         self._rows: dict[str, int] = {}
         self._added = np.zeros((0, len(_ADDED)), np.int64)
         self._highest = np.zeros(0, np.int16)
-        self._grow(512)  # zeros cost memory only where they are written
+        self._grow(512)  # np.zeros uses memory only for pages that are written
 
     def _grow(self, airports: int) -> None:
         added = np.zeros((airports * self._days, len(_ADDED)), np.int64)
@@ -56,7 +56,7 @@ class DaySums:
         self._added, self._highest = added, highest
 
     def add(self, partial: pa.Table) -> None:
-        """Merge a table of SUMS; integers only, so neither order nor cut can change the result."""
+        """Merge a table of SUMS. Sums are integers, so order and partition do not change the result."""
         if not partial.num_rows:
             return
         origins = columns.one(partial["origin"]).dictionary_encode()
@@ -75,7 +75,7 @@ class DaySums:
         return np.array([self._rows[origin] for origin in origins], np.int64)
 
     def table(self) -> pa.Table:
-        """All sums as a table of SUMS, sorted by origin and date."""
+        """Return all sums as a table of SUMS, sorted by origin and date."""
         names = sorted(self._rows)
         cells = np.concatenate(
             [np.arange(self._days) + self._rows[name] * self._days for name in names] or [np.zeros(0, np.int64)]
@@ -94,20 +94,20 @@ class DaySums:
 
 
 def _days(table: pa.Table) -> np.ndarray:
-    """fl_date as days since 1970, int64."""
+    """Return fl_date as days since 1970, int64."""
     return columns.values(columns.one(table["fl_date"])).astype(np.int64)
 
 
 def _repeated(names: list[str], places: np.ndarray) -> pa.Array:
-    """names[place] for every place, as a string column."""
+    """Return names[place] for every place, as a string column."""
     return columns.text(names).take(columns.column(places, pa.int64()))
 
 
 def day_sums(flights: pa.Table) -> pa.Table:
-    """Sums per airport and day of some silver flights (COLUMNS of them suffice), as a table of SUMS in any order.
+    """Aggregate silver flights (at least COLUMNS) per airport and day; return SUMS in any order.
 
-    CANCELLED alone decides what was cancelled: a cancelled flight's own delay is never counted. Cause minutes are null
-    unless the arrival was late; here null adds nothing.
+    Only CANCELLED marks a cancelled flight; its delay is ignored. Cause minutes are null unless the arrival was late;
+    null counts as 0.
     """
     if not flights.num_rows:
         return SUMS.empty_table()
@@ -121,7 +121,7 @@ def day_sums(flights: pa.Table) -> pa.Table:
     added = {}
     for name, summand in _summands(column):
         summed = np.bincount(cell, summand, minlength=cells)
-        added[name] = summed.astype(np.int64)  # float64 sums of whole numbers are exact here
+        added[name] = summed.astype(np.int64)  # exact: whole numbers below 2**53
     flown = _is_flown(column)
     np.maximum.at(highest, cell[flown], columns.values(column["dep_delay"])[flown])
 
@@ -138,15 +138,15 @@ def day_sums(flights: pa.Table) -> pa.Table:
 
 
 def _is_flown(column: Mapping[str, pa.Array]) -> np.ndarray:
-    """Which flights departed and have a delay."""
+    """Return a mask of the flights that departed and have a delay."""
     is_flown: np.ndarray = ~columns.values(column["cancelled"]) & columns.valid(column["dep_delay"])
     return is_flown
 
 
 def _summands(column: Mapping[str, pa.Array]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield each added column's name and what every flight adds to it, as numbers or as True for 1.
+    """Yield the name of each additive column and the summand of every flight, as numbers or booleans.
 
-    Zeros are added too: that is three times as fast as choosing the flights that count.
+    Summands include zeros: that is 3 times as fast as selecting flights first.
     """
     cancelled, flown = columns.values(column["cancelled"]), _is_flown(column)
     delay = np.where(flown, columns.values(column["dep_delay"]), 0).astype(np.float64)
@@ -164,7 +164,7 @@ def _summands(column: Mapping[str, pa.Array]) -> Iterator[tuple[str, np.ndarray]
     yield "effective_min", effective
     yield "effective_min2", effective**2
     for cause in schemas.CAUSES:
-        yield f"{cause}_min", columns.values(column[f"{cause}_delay"])  # unknown ones as 0
+        yield f"{cause}_min", columns.values(column[f"{cause}_delay"])  # null as 0
     codes = column["cancellation_code"].dictionary.to_pylist()
     place = columns.values(column["cancellation_code"], fill=-1)
     for code, cause in CANCELLATION_CODES.items():
@@ -172,7 +172,7 @@ def _summands(column: Mapping[str, pa.Array]) -> Iterator[tuple[str, np.ndarray]
 
 
 def sums_of(tables: Iterable[pa.Table], year: int) -> pa.Table:
-    """SUMS of a whole year of silver, given table by table."""
+    """Return SUMS of a year from its silver tables."""
     sums = DaySums(year)
     for table in tables:
         sums.add(day_sums(table))
@@ -180,7 +180,7 @@ def sums_of(tables: Iterable[pa.Table], year: int) -> pa.Table:
 
 
 class _Calendar:
-    """Every airport on every day from its first to its last scheduled one, as rows sorted by airport and day."""
+    """One row per airport and day, from the first to the last day with scheduled flights, sorted by airport and day."""
 
     def __init__(self, sums: pa.Table) -> None:
         day = _days(sums)
@@ -200,29 +200,29 @@ class _Calendar:
         self._row_of = starts[code] + day - first[code]
         self.rows = int(lengths.sum())
         self.origin = _repeated(names, owner)
-        self.day = np.arange(self.rows) - starts[owner] + first[owner]  # since 1970
+        self.day = np.arange(self.rows) - starts[owner] + first[owner]  # days since 1970
 
     def spread(self, name: str, empty: int = 0) -> np.ndarray:
-        """The sums `name` on the rows, with `empty` on days without flights and for null."""
-        found = columns.values(columns.one(self._sums[name]), fill=empty)
-        filled = np.full(self.rows, empty, found.dtype)
-        filled[self._row_of] = found
+        """Return the sums `name` per row, with `empty` for days without flights and for null."""
+        sums = columns.values(columns.one(self._sums[name]), fill=empty)
+        filled = np.full(self.rows, empty, sums.dtype)
+        filled[self._row_of] = sums
         return filled
 
     def mean_and_std(self, count: str, total: str, squares: str) -> tuple[pa.Array, pa.Array]:
-        """Mean, null without flights, and sample standard deviation, null below two flights; from three sums."""
+        """Return mean (null without flights) and sample standard deviation (null below 2 flights) from three sums."""
         n, s, q = self.spread(count), self.spread(total), self.spread(squares)
         mean = s / np.maximum(n, 1)
-        variance = (n * q - s * s) / np.maximum(n * (n - 1), 1)  # whole numbers up to the division: nothing cancels out
+        variance = (n * q - s * s) / np.maximum(n * (n - 1), 1)  # exact integers before the division: no cancellation
         return columns.column(mean, pa.float32(), n < 1), columns.column(np.sqrt(variance), pa.float32(), n < 2)
 
 
 def airport_days(sums: pa.Table, year: int) -> pa.Table:
-    """SUMS to schemas.AIRPORT_DAYS: every airport on every calendar day from its first to its last scheduled one.
+    """Convert SUMS to schemas.AIRPORT_DAYS: each airport on each day from its first to its last scheduled flight.
 
-    A day without flights keeps its row, with zeros and null delays. Means are over the flights that departed and have a
-    delay; the effective delay also counts cancelled flights, as DELAY_CAP_MIN. Standard deviations are those of a
-    sample (n - 1) and null below two flights.
+    Days without flights have a row with zeros and null delays. Means cover flights that departed and have a delay; the
+    effective delay also covers cancelled flights, as DELAY_CAP_MIN. Standard deviations are sample standard deviations
+    (n - 1), null below 2 flights.
     """
     days = _Calendar(sums)
     january = (date(year, 1, 1) - date(1970, 1, 1)).days

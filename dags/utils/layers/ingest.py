@@ -1,11 +1,11 @@
-"""One pass over a year's CSV: text in, staged silver parts and the sums for gold out.
+"""Read a year's CSV once; write staged silver parts and compute the sums for gold.
 
-The path of the data: a reader of `csv_reader` hands out parts, each as blocks of whole lines (bytes). `silver.refine`
-makes a `TypedBlock` of a block. `ingest_part` joins those of one part to a table, writes it and returns a `Part`.
-`_Collected` adds the parts up, `duplicates` finds the rows to drop, and the result is an `IngestedYear`.
+Data flow: a reader of `csv_reader` yields parts, each as blocks of whole lines (bytes). `silver.refine` converts a
+block to a `TypedBlock`. `ingest_part` joins the typed blocks of a part, writes them and returns a `Part`. `_Collected`
+merges the parts, `duplicates` finds the rows to drop, and the result is an `IngestedYear`.
 
-A worker thread per core takes part after part. The caller gives the function that writes a part into the local folder:
-how parquet is encoded, and where the files go in the end, belongs to `storage`.
+Worker threads process parts in parallel. The caller passes the function that writes a part to a local file; `storage`
+encodes parquet and moves the files to the lake.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ if TYPE_CHECKING:
 
 MAX_REJECTED_SHARE = 0.01
 MAX_UNKNOWN_CODE_SHARE = 0.01  # of the cancelled flights
-EXAMPLES = 3  # reasons that a message names
+EXAMPLES = 3  # rejection reasons listed in a message
 GLANCE_LINES = 100
-SAMPLE_BYTES, SAMPLE_EVERY_BYTES = 1 << 13, 1 << 16  # a sample of a CSV: how much of how much
-DOUBTFUL_SHARE = MAX_REJECTED_SHARE / 2  # of the rows of a sample
+SAMPLE_BYTES, SAMPLE_EVERY_BYTES = 1 << 13, 1 << 16  # sample the first 8 KB of every 64 KB
+DOUBTFUL_SHARE = MAX_REJECTED_SHARE / 2  # rejected rows in a sample
 
-Progress = Callable[[int, int], None]  # bytes done, bytes in all
-Writer = Callable[[pa.Table, str], None]  # writes a table as the parquet file of that path
+Progress = Callable[[int, int], None]  # bytes done, total bytes
+Writer = Callable[[pa.Table, str], None]  # writes a table to a parquet file
 
 
 @dataclass(frozen=True)
 class StagedPart:
-    """One written silver part: figures of the rows that are kept, while the tallies of `Part` are of the rows read.
+    """A written silver part and figures of its rows.
 
-    months: those of its flights. carrier_days: see gaps.carrier_days.
+    months: the months of its flights. carrier_days: see gaps.carrier_days.
     """
 
     path: Path
@@ -64,23 +64,23 @@ class StagedPart:
 
 @dataclass(frozen=True)
 class Part:
-    """What came out of one part of the CSV; lines count from the part's first line."""
+    """The result of one part of the CSV; line numbers start at the part's first line."""
 
     staged: StagedPart
-    rows: int  # read, the rejected ones included
+    rows: int  # rows read, including rejected ones
     lines: int
     last_line: bytes
     rejected: list[silver.Rejected]
     tallies: dict[str, silver.Tally]
-    sums: list[pa.Table]  # of gold.SUMS, to be added up
+    sums: list[pa.Table]  # tables of gold.SUMS, not merged yet
     keys: dict[int, np.ndarray]  # silver.fingerprints of the flights, by month
 
 
 @dataclass(frozen=True)
 class IngestedYear:
-    """An ingested year: rows_read == rows_kept + rows_duplicate + rejected.num_rows, which `ingest_year` has checked.
+    """An ingested year, in which rows_read == rows_kept + rows_duplicate + rejected.num_rows.
 
-    sha256: of the text in pieces, see csv_reader; the same for a plain and a compressed copy of the text.
+    sha256: checksum of the uncompressed text, see csv_reader; equal for a plain and a compressed copy.
     """
 
     parts: list[StagedPart]
@@ -91,22 +91,22 @@ class IngestedYear:
     sha256: str
     ignored_columns: tuple[str, ...]
     duplicates: Duplicates
-    rejected_examples: Mapping[str, str] = field(default_factory=dict)  # by reason, a sentence about its first row
-    tallies: Mapping[str, silver.Tally] = field(default_factory=dict)  # see silver.TypedBlock; `line` is of the file
+    rejected_examples: Mapping[str, str] = field(default_factory=dict)  # a sentence about the first row, by reason
+    tallies: Mapping[str, silver.Tally] = field(default_factory=dict)  # see silver.TypedBlock; lines of the file
 
     @property
     def rows_kept(self) -> int:
-        """The rows of all parts."""
+        """Rows in all parts."""
         return sum(part.rows for part in self.parts)
 
     @property
     def rows_duplicate(self) -> int:
-        """Rows left out because the flight is in a part already."""
+        """Dropped duplicate rows."""
         return sum(self.duplicates.per_month.values())
 
     @property
     def carrier_days(self) -> pa.Table:
-        """What gaps.carrier_days gives of every part."""
+        """The tables of gaps.carrier_days of all parts, concatenated."""
         return pa.concat_tables(part.carrier_days for part in self.parts)
 
 
@@ -114,9 +114,9 @@ class IngestedYear:
 
 
 def glance(source: Source, year: int) -> None:
-    """Refuse at once what cannot be the CSV of `year`, by its header and its first rows.
+    """Check quickly, by the header and the first rows, that the file can be the CSV of `year`.
 
-    Raises InvalidInput for a file that is empty, has the wrong header or begins without a single flight of the year.
+    Raises InvalidInput if the file is empty, has the wrong header or its first rows contain no flight of the year.
     """
     if not source.size:
         raise InvalidInput(f"{source.key} is empty; give the CSV of {year}.")
@@ -139,10 +139,10 @@ def glance(source: Source, year: int) -> None:
 
 
 def is_doubtful(source: Source, year: int) -> bool:
-    """Return whether a sample says that the CSV may break the rules of `ingest_year`, so that a whole pass must decide.
+    """Return True if a sample suggests that `ingest_year` may reject the CSV; a full pass must then decide.
 
-    The sample is 8 KB of every 64 KB and the end of the file, so it meets every longer bad stretch. The file is
-    read from start to end for it, compressed or not.
+    The sample is 8 KB of every 64 KB and the end of the file, so it touches every bad section longer than 64 KB. The
+    function reads the whole file, compressed or not.
     """
     reader = StreamReader(source)
     rows = rejected = 0
@@ -151,21 +151,21 @@ def is_doubtful(source: Source, year: int) -> bool:
         header = reader.read_header()
         while (part := reader.next_part()) is not None:
             for block in part:
-                if b"\0" in block or b"FL_DATE" in block.upper():  # a broken copy, or a second header
+                if b"\0" in block or b"FL_DATE" in block.upper():  # broken copy or second header
                     return True
                 refined = silver.refine(_sample(block), header, year, joins_lines=True)
                 rows += refined.rows
                 rejected += len(refined.rejected)
                 if "CANCELLATION_CODE" in refined.tallies:
                     return True
-    except InvalidInput:  # the whole pass raises it again, with the line of the file and not of a sample
+    except InvalidInput:  # the full pass raises it again with the line number of the file
         return True
     may_be_cut = not block.endswith(b"\n")
     return may_be_cut or rejected > DOUBTFUL_SHARE * rows
 
 
 def _sample(block: bytes) -> bytes:
-    """Return some lines of the block, each whole, from its first to its last one."""
+    """Return a sample of whole lines of the block, including its first and its last line."""
     pieces = []
     for at in range(0, len(block), SAMPLE_EVERY_BYTES):
         start = block.find(b"\n", at) + 1 if at else 0
@@ -180,9 +180,9 @@ def _sample(block: bytes) -> bytes:
 def ingest_part(
     blocks: Iterable[bytes], header: silver.Header, year: int, path: Path, write: Writer, *, joins_lines: bool = False
 ) -> Part:
-    """Refine the blocks of one part, write its flights to `path` and return what else came out of them.
+    """Refine the blocks of one part, write its flights to `path` and return the part's result.
 
-    The result depends on the part alone, so parts can be made in any order and by any thread or process.
+    The result depends only on the part, so parts can be processed in any order by any thread or process.
     """
     tables: list[pa.Table] = []
     sums: list[pa.Table] = []
@@ -206,9 +206,9 @@ def ingest_part(
 
 
 def _in_one_piece(tables: list[pa.Table]) -> pa.Table:
-    """Join the tables to one without chunks, on which the bytes of the part would otherwise depend; empties the list.
+    """Join the tables into one table with one chunk per column, and empty the list.
 
-    Column by column, so that only one column at a time is in memory twice.
+    Chunk sizes would change the bytes of the written part. Columns are joined one by one to save memory.
     """
     chunked = pa.concat_tables(tables or [schemas.SILVER.empty_table()]).columns
     tables.clear()
@@ -229,23 +229,23 @@ def _keys(flights: pa.Table, months: tuple[int, ...]) -> dict[int, np.ndarray]:
     keys = silver.fingerprints(flights)
     if len(months) == 1:
         return {months[0]: keys}
-    month = columns.values(columns.one(pc.month(flights["fl_date"])))
-    return {one: keys[month == one] for one in months}
+    month_of_flight = columns.values(columns.one(pc.month(flights["fl_date"])))
+    return {month: keys[month_of_flight == month] for month in months}
 
 
 # --- the pass -------------------------------------------------------------------------------------------------------
 
 
 class _Collected:
-    """The parts that the workers have made so far. The caller holds a lock while it adds one."""
+    """The merged results of the finished parts. Not thread-safe: the caller must hold a lock to call `add`."""
 
     def __init__(self, year: int, folder: Path) -> None:
         self.sums = gold.DaySums(year)
         self.keys = KeyFiles(folder)
-        self.parts: dict[int, Part] = {}  # without their sums and keys
+        self.parts: dict[int, Part] = {}  # without sums and keys
         self.rows = 0
         self.headers = 0  # rejected rows that repeat the header
-        self.unusable = 0  # the other rejected rows
+        self.unusable = 0  # all other rejected rows
         self.has_other_header = False
 
     def add(self, number: int, part: Part) -> None:
@@ -260,12 +260,12 @@ class _Collected:
         self.has_other_header |= any(row.reason == silver.OTHER_HEADER for row in part.rejected)
 
     def is_hopeless(self, share_done: float) -> bool:
-        """Whether far more rows are rejected already than the whole file may have; stopping saves time and memory."""
+        """Return True if the rejected rows already exceed the limit of the whole file by far; stopping saves time."""
         expected_rows = self.rows / max(share_done, 1e-9)
         return self.unusable > max(1000, 3 * MAX_REJECTED_SHARE * expected_rows)
 
     def in_order(self) -> list[Part]:
-        """All parts in the order of the file; their lines count as those of the file."""
+        """Return all parts in file order, with line numbers of the file."""
         parts, line = [], 2  # line 1 is the header
         for _, part in sorted(self.parts.items()):
             rejected = [replace(row, line=line + row.line) for row in part.rejected]
@@ -276,11 +276,11 @@ class _Collected:
         return parts
 
     def rejected(self) -> list[silver.Rejected]:
-        """All rejected rows with the line numbers of the file."""
+        """Return all rejected rows, with line numbers of the file."""
         return [row for part in self.in_order() for row in part.rejected]
 
     def tallies(self) -> dict[str, silver.Tally]:
-        """The tallies of all parts with the line numbers of the file."""
+        """Return the tallies of all parts, with line numbers of the file."""
         tallies: dict[str, silver.Tally] = {}
         for part in self.in_order():
             silver.add_tallies(tallies, part.tallies, 0)
@@ -290,17 +290,17 @@ class _Collected:
 def ingest_year(
     source: Source, year: int, folder: Path, threads: int, write: Writer, progress: Progress | None = None
 ) -> IngestedYear:
-    """Make silver parts of the whole CSV `source` of `year` below `folder`, with `threads` workers.
+    """Convert the whole CSV `source` of `year` to silver parts in `folder`, with `threads` worker threads.
 
-    Memory does not grow with the file: every worker holds one part, the identities of the flights wait on disk by
-    month. The result depends neither on the number of workers nor on how the file is cut, and but for the order of rows
-    not on the order of its lines. Raises InvalidInput for a file that is empty, cut, damaged, has the wrong header,
-    or more than 1% rows that cannot be used; it then names the first of them.
+    Memory does not grow with the file: every worker holds one part, and the hashes of the flights are on disk by month.
+    The result does not depend on the number of workers or on how the file is cut. The order of lines changes only the
+    order of rows. Raises InvalidInput if the file is empty, cut, damaged, has the wrong header or more than 1% unusable
+    rows; the message names the first of these rows.
     """
     if not source.size:
         raise InvalidInput(f"{source.key} is empty; upload the file of {year} again.")
     pool = pa.default_memory_pool()
-    pa.set_memory_pool(pa.system_memory_pool())  # gives freed pieces back at once: 15% less at the peak than mimalloc
+    pa.set_memory_pool(pa.system_memory_pool())  # returns freed memory at once: the peak is 15% below mimalloc's
     ingest = _Pass(source, year, folder, threads, write, progress)
     try:
         if not source.key.endswith(".gz"):
@@ -318,7 +318,7 @@ def ingest_year(
 
 @dataclass(frozen=True)
 class _Pass:
-    """One pass over a source: see `ingest_year`."""
+    """One pass over a source; see `ingest_year`."""
 
     source: Source
     year: int
@@ -328,20 +328,20 @@ class _Pass:
     progress: Progress | None
 
     def from_ranges(self) -> IngestedYear:
-        """Every worker reads its own parts."""
+        """Ingest an uncompressed source; every worker reads its own byte ranges."""
         first = csv_reader.first_line(self.source)
         header = silver.read_header(first, self.source.key)
         with closing(RangeReader(self.source, first, self.threads)) as reader:
             return self._finish(self._collect(reader, header), header, reader.sha256())
 
     def from_start(self) -> IngestedYear:
-        """The source is read by one worker at a time, from its start to its end."""
+        """Ingest the source as one stream, read by one worker at a time."""
         reader = StreamReader(self.source)
         header = reader.read_header()
         return self._finish(self._collect(reader, header), header, reader.sha256())
 
     def _collect(self, reader: RangeReader | StreamReader, header: silver.Header) -> _Collected:
-        """Make all parts. Raises what a worker raises, and InvalidInput as soon as the file cannot be accepted."""
+        """Process all parts. Raises the error of a worker, or InvalidInput as soon as the file cannot be accepted."""
         collected = _Collected(self.year, self.folder)
         lock, stop = threading.Lock(), threading.Event()
         taken = 0
@@ -372,7 +372,7 @@ class _Pass:
         return collected
 
     def _in_threads(self, work: Callable[[], None], stop: threading.Event) -> None:
-        """Let every thread do the work. Raises the first error of one of them when all have ended."""
+        """Run `work` in every thread. Raises the first worker's error after all workers have ended."""
 
         def stop_others(done: Future[None]) -> None:
             if done.exception():
@@ -386,7 +386,7 @@ class _Pass:
             worker.result()
 
     def _finish(self, collected: _Collected, header: silver.Header, sha256: str) -> IngestedYear:
-        """Check the file as a whole and put the year together."""
+        """Check the file as a whole, drop duplicates and return the year."""
         rejected, tallies = collected.rejected(), collected.tallies()
         _check_rows(collected, rejected, self.source.key)
         _check_codes(collected, tallies, self.source.key)
@@ -417,7 +417,7 @@ class _Pass:
     def _without(
         self, drop: Mapping[int, np.ndarray], staged: Mapping[int, StagedPart]
     ) -> tuple[dict[int, StagedPart], gold.DaySums]:
-        """Write parts again without the rows in `drop` (places by part number), and compute all sums again."""
+        """Rewrite parts without the rows in `drop` (row numbers by part number) and recompute all sums."""
         kept, sums = dict(staged), gold.DaySums(self.year)
         for number, part in staged.items():
             if number in drop:
@@ -438,11 +438,11 @@ def _rejected_table(rejected: list[silver.Rejected]) -> pa.Table:
     return pa.table([lines, *texts], schema=schemas.REJECTED)
 
 
-# --- what a whole file is refused for -------------------------------------------------------------------------------
+# --- checks of the whole file ---------------------------------------------------------------------------------------
 
 
 def _check_rows(collected: _Collected, rejected: list[silver.Rejected], key: str) -> None:
-    """Raise InvalidInput for a file without flights, one that was cut, and one with too many bad rows."""
+    """Raise InvalidInput if the file has no flights, was cut, or has too many unusable rows."""
     if collected.rows == collected.headers:
         raise InvalidInput(f"{key} has a header but no flights; upload the file again.")
     tail = next((part.last_line for _, part in sorted(collected.parts.items(), reverse=True) if part.last_line), b"")
@@ -472,7 +472,7 @@ def _check_codes(collected: _Collected, tallies: Mapping[str, silver.Tally], key
 
 
 def _check_sum(year: IngestedYear, key: str) -> None:
-    """Raise AssertionError unless every row read is written, dropped or rejected."""
+    """Raise AssertionError unless each row read was written, dropped as a duplicate or rejected."""
     written = sum(pq.read_metadata(part.path).num_rows for part in year.parts)
     if written + year.rows_duplicate + year.rejected.num_rows != year.rows_read:
         raise AssertionError(

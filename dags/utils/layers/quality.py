@@ -1,4 +1,4 @@
-"""The quality report of a year: what came in, what was left out, which months and days look wrong. Pure."""
+"""The quality report of a year: row counts, rejected rows, lost values, suspicious months and days. Pure."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from utils.reporting import wording
 if TYPE_CHECKING:
     from utils.layers.ingest import IngestedYear
 
-DOUBLED_SHARE = 0.5  # of a month's flights, found again: the month is in the file twice
-UNREADABLE_SHARE = 0.01  # of the values of a column that no figure uses; fewer are in the report without a warning
-MAX_GAP_WARNINGS = 5  # of gaps with a sentence of their own
-UNUSUAL = (0.7, 1.4)  # flights per day of a month, against the median of the other months
+DOUBLED_SHARE = 0.5  # duplicates per flight of a month; from here on the month is in the file twice
+UNREADABLE_SHARE = 0.01  # of a column's values; up to this share the report gives no warning
+MAX_GAP_WARNINGS = 5  # gaps with a warning each; one warning covers the others
+UNUSUAL = (0.7, 1.4)  # usual range of a month's flights per day, as a ratio to the median of the others
 
 
 def report(year: int, bronze_key: str, ingested: IngestedYear) -> dict[str, Any]:
-    """The report as JSON-ready values. They follow from the year's own file alone, whatever else is in the lake."""
-    found: dict[str, Any] = {
+    """Return the report as JSON-ready values. It depends only on the file of the year."""
+    stats: dict[str, Any] = {
         "year": year,
         "bronze_key": bronze_key,
         "bytes": ingested.bytes,
@@ -43,11 +43,11 @@ def report(year: int, bronze_key: str, ingested: IngestedYear) -> dict[str, Any]
         ],
         "ignored_columns": list(ingested.ignored_columns),
     }
-    return {**found, "warnings": _warnings(found)}
+    return {**stats, "warnings": _warnings(stats)}
 
 
 def _row_counts(ingested: IngestedYear) -> dict[str, Any]:
-    """What became of the rows of the file."""
+    """Return how many rows were kept, dropped and rejected."""
     reasons = Counter(ingested.rejected["reason"].to_pylist())
     duplicates = ingested.duplicates
     return {
@@ -64,7 +64,7 @@ def _row_counts(ingested: IngestedYear) -> dict[str, Any]:
 
 
 def _dates(year: int, ingested: IngestedYear) -> dict[str, Any]:
-    """Which months and days have flights, and how many."""
+    """Return the number of flights per month, and missing, doubled and unusual dates."""
     first = date(year, 1, 1)
     days = (date(year + 1, 1, 1) - first).days
     place = columns.values(columns.one(ingested.sums["fl_date"])) - (first - date(1970, 1, 1)).days
@@ -87,7 +87,7 @@ def _dates(year: int, ingested: IngestedYear) -> dict[str, Any]:
 
 
 def _values(ingested: IngestedYear) -> dict[str, Any]:
-    """Which values are missing or could not be read."""
+    """Return counts of missing and unreadable values."""
     sums, kept = ingested.sums, ingested.rows_kept
     nulls = {name: sum(part.null_counts[name] for part in ingested.parts) for name in schemas.SILVER.names}
     tallies = {name: tally._asdict() for name, tally in sorted(ingested.tallies.items())}
@@ -106,62 +106,62 @@ def _sum(sums: pa.Table, name: str) -> int:
     return int(columns.values(columns.one(sums[name])).sum())
 
 
-def with_airports(found: dict[str, Any], now: Iterable[str], before: Iterable[str] | None) -> dict[str, Any]:
-    """The report with `airports_new` and `airports_gone`: codes of the year that the one before lacks, and vice versa.
+def with_airports(stats: dict[str, Any], now: Iterable[str], before: Iterable[str] | None) -> dict[str, Any]:
+    """Return the report with `airports_new` and `airports_gone`: codes in only one of this year and the year before.
 
-    now, before: the airports of the year and of the one before; None for the latter when it is not known, which makes
-    both None. They are not part of the report itself, which would then depend on the order in which years are run.
+    now, before: airports of this year and of the year before. If `before` is None (unknown), both results are None. The
+    stored report does not contain them, because it would then depend on the order in which years are run.
     """
-    there, earlier = set(now), None if before is None else set(before)
+    current, earlier = set(now), None if before is None else set(before)
     return {
-        **found,
-        "airports_new": None if earlier is None else sorted(there - earlier),
-        "airports_gone": None if earlier is None else sorted(earlier - there),
+        **stats,
+        "airports_new": None if earlier is None else sorted(current - earlier),
+        "airports_gone": None if earlier is None else sorted(earlier - current),
     }
 
 
 def _unusual(year: int, per_month: dict[int, int], months: list[int]) -> list[dict[str, int]]:
-    """Months whose flights per day are far from the median of the other months, with what those would give."""
+    """Return the months outside UNUSUAL, with the number of flights that the other months suggest."""
     rates = {month: per_month[month] / calendar.monthrange(year, month)[1] for month in months}
-    found = []
+    unusual = []
     for month, rate in rates.items():
         others = [value for other, value in rates.items() if other != month]
         if others and not UNUSUAL[0] <= rate / median(others) <= UNUSUAL[1]:
             typical = round(median(others) * calendar.monthrange(year, month)[1])
-            found.append({"month": month, "rows": per_month[month], "typical": typical})
-    return found
+            unusual.append({"month": month, "rows": per_month[month], "typical": typical})
+    return unusual
 
 
-def _warnings(found: dict[str, Any]) -> list[str]:
-    """What a person should know before trusting the year, one sentence each."""
+def _warnings(stats: dict[str, Any]) -> list[str]:
+    """Return one sentence per suspicious fact."""
     return [
-        *_date_warnings(found),
-        *_duplicate_warnings(found),
-        *_gap_warnings(found["gaps"]),
-        *_key_warnings(found),
-        *_lost_rows(found),
-        *_lost_values(found),
-        *_column_warnings(found),
+        *_date_warnings(stats),
+        *_duplicate_warnings(stats),
+        *_gap_warnings(stats["gaps"]),
+        *_key_warnings(stats),
+        *_lost_rows(stats),
+        *_lost_values(stats),
+        *_column_warnings(stats),
     ]
 
 
-def _date_warnings(found: dict[str, Any]) -> list[str]:
+def _date_warnings(stats: dict[str, Any]) -> list[str]:
     warnings: list[str] = []
 
     def named(months: list[int]) -> str:
         return ", ".join(calendar.month_name[month] for month in months)
 
-    if found["missing_months"]:
+    if stats["missing_months"]:
         warnings.append(
-            f"No flights at all in {named(found['missing_months'])} {found['year']}: "
-            f"{'this month is' if len(found['missing_months']) == 1 else 'these months are'} missing from the file."
+            f"No flights at all in {named(stats['missing_months'])} {stats['year']}: "
+            f"{'this month is' if len(stats['missing_months']) == 1 else 'these months are'} missing from the file."
         )
-    if found["doubled_months"]:
+    if stats["doubled_months"]:
         warnings.append(
-            f"{named(found['doubled_months'])} {found['year']} was in the file more than once; "
+            f"{named(stats['doubled_months'])} {stats['year']} was in the file more than once; "
             "the copies were left out."
         )
-    lone = [day for day in found["missing_days"] if int(day[5:7]) not in found["missing_months"]]
+    lone = [day for day in stats["missing_days"] if int(day[5:7]) not in stats["missing_months"]]
     if lone:
         warnings.append(
             f"No flights on {wording.count(len(lone), 'single day')}: "
@@ -170,29 +170,29 @@ def _date_warnings(found: dict[str, Any]) -> list[str]:
     warnings += [
         f"{calendar.month_name[month['month']]} has {month['rows']:,} flights "
         f"where the other months suggest about {month['typical']:,}."
-        for month in found["unusual_months"]
+        for month in stats["unusual_months"]
     ]
     return warnings
 
 
-def _duplicate_warnings(found: dict[str, Any]) -> list[str]:
-    if not found["duplicates_that_differ"]:
+def _duplicate_warnings(stats: dict[str, Any]) -> list[str]:
+    if not stats["duplicates_that_differ"]:
         return []
-    dropped = wording.count(found["duplicates_that_differ"], "dropped row")
+    dropped = wording.count(stats["duplicates_that_differ"], "dropped row")
     return [f"{dropped} differed from the row of the same flight that was kept, so figures may mix two versions."]
 
 
-def _key_warnings(found: dict[str, Any]) -> list[str]:
+def _key_warnings(stats: dict[str, Any]) -> list[str]:
     """Return warnings about rows whose duplicates cannot be recognised."""
     warnings = []
-    if found["empty_key_columns"]:
-        names = " and ".join(name.upper() for name in found["empty_key_columns"])
-        have = "has" if len(found["empty_key_columns"]) == 1 else "have"
+    if stats["empty_key_columns"]:
+        names = " and ".join(name.upper() for name in stats["empty_key_columns"])
+        have = "has" if len(stats["empty_key_columns"]) == 1 else "have"
         warnings.append(
             f"{names} {have} no value in the whole file, so duplicates cannot be recognised and none was dropped."
         )
-    if found["equal_rows_without_key"]:
-        rows = wording.count(found["equal_rows_without_key"], "row")
+    if stats["equal_rows_without_key"]:
+        rows = wording.count(stats["equal_rows_without_key"], "row")
         warnings.append(
             f"{rows} without a complete natural key ({', '.join(schemas.NATURAL_KEY).upper()}) "
             "equal another row in every column; they were kept."
@@ -200,61 +200,61 @@ def _key_warnings(found: dict[str, Any]) -> list[str]:
     return warnings
 
 
-def _column_warnings(found: dict[str, Any]) -> list[str]:
+def _column_warnings(stats: dict[str, Any]) -> list[str]:
     warnings = []
-    if found["ignored_columns"]:
+    if stats["ignored_columns"]:
         warnings.append(
-            f"Columns that are not part of the dataset were ignored: {', '.join(found['ignored_columns'])}."
+            f"Columns that are not part of the dataset were ignored: {', '.join(stats['ignored_columns'])}."
         )
-    empty = [name for name, share in found["null_share"].items() if share == 1.0]
+    empty = [name for name, share in stats["null_share"].items() if share == 1.0]
     if empty:
         warnings.append(f"Columns without any value: {', '.join(empty)}.")
     return warnings
 
 
-def _lost_rows(found: dict[str, Any]) -> list[str]:
-    by_reason = Counter(found["rejected_by_reason"])
-    by_reason.pop(silver.REPEATED_HEADER, None)  # no flight is lost
+def _lost_rows(stats: dict[str, Any]) -> list[str]:
+    by_reason = Counter(stats["rejected_by_reason"])
+    by_reason.pop(silver.REPEATED_HEADER, None)  # loses no flight
     if not by_reason:
         return []
     ((most, _),) = by_reason.most_common(1)
     sentence = f"{wording.count(by_reason.total(), 'row')} could not be used; see the rejected rows for the reasons."
-    return [f"{sentence} {found['rejected_examples'].get(most, '')}".rstrip()]
+    return [f"{sentence} {stats['rejected_examples'].get(most, '')}".rstrip()]
 
 
-def _lost_values(found: dict[str, Any]) -> list[str]:
+def _lost_values(stats: dict[str, Any]) -> list[str]:
     """Return warnings about values that became null in rows that were kept."""
 
     def first(tally: dict[str, Any]) -> str:
         return f"the first is {tally['value']} in line {tally['line']}"
 
     warnings = []
-    if tally := found["delays_left_empty"]:
+    if tally := stats["delays_left_empty"]:
         delays = wording.count(tally["rows"], "missing delay")
         warnings.append(f"{delays} could not be computed from times after 2400 or unreadable times: {first(tally)}.")
-    if 0 < found["cancelled_with_code"] < (1 - UNREADABLE_SHARE) * found["cancelled"]:
-        without = found["cancelled"] - found["cancelled_with_code"]
+    if 0 < stats["cancelled_with_code"] < (1 - UNREADABLE_SHARE) * stats["cancelled"]:
+        without = stats["cancelled"] - stats["cancelled_with_code"]
         warnings.append(
-            f"{without:,} of {found['cancelled']:,} cancelled flights have no cancellation code, so cancellations by "
+            f"{without:,} of {stats['cancelled']:,} cancelled flights have no cancellation code, so cancellations by "
             "cause are incomplete."
         )
-    for name, tally in found["unreadable_values"].items():
-        if name == "CANCELLATION_CODE" or tally["rows"] > UNREADABLE_SHARE * found["rows_kept"]:
+    for name, tally in stats["unreadable_values"].items():
+        if name == "CANCELLATION_CODE" or tally["rows"] > UNREADABLE_SHARE * stats["rows_kept"]:
             rows = wording.count(tally["rows"], "cancelled flight" if name == "CANCELLATION_CODE" else "row")
             expected = rules.COLUMN_RULES[name].form.expected
             warnings.append(f"{name} cannot be read in {rows}: {first(tally)}; {expected}.")
     return warnings
 
 
-def _gap_warnings(found: list[dict[str, Any]]) -> list[str]:
-    """One sentence for each of the first MAX_GAP_WARNINGS gaps, and one for the others together."""
+def _gap_warnings(all_gaps: list[dict[str, Any]]) -> list[str]:
+    """Return a sentence for each of the first MAX_GAP_WARNINGS gaps, and one for all others."""
     warnings = [
         f"{gap['kind'].capitalize()} {gap['name']} has {wording.count(gap['flights'], 'flight')} on {gap['days']} days "
         f"from {gap['first_day']} to {gap['last_day']}, but about {gap['usual_per_day']:,} a day before and after; "
         "compare the file with its source."
-        for gap in found[:MAX_GAP_WARNINGS]
+        for gap in all_gaps[:MAX_GAP_WARNINGS]
     ]
-    others = found[MAX_GAP_WARNINGS:]
+    others = all_gaps[MAX_GAP_WARNINGS:]
     if others:
         names = ", ".join(f"{gap['kind']} {gap['name']}" for gap in others[:MAX_GAP_WARNINGS])
         more = " and more" if len(others) > MAX_GAP_WARNINGS else ""
@@ -262,13 +262,13 @@ def _gap_warnings(found: list[dict[str, Any]]) -> list[str]:
     return warnings
 
 
-def row(found: dict[str, Any]) -> pa.Table:
-    """The report as the one row of schemas.BRONZE_QUALITY."""
+def row(stats: dict[str, Any]) -> pa.Table:
+    """Return the report as a table of one row, schemas.BRONZE_QUALITY."""
     values = {
-        **{name: found[name] for name in schemas.BRONZE_QUALITY.names if name in found},
-        "missing_days": len(found["missing_days"]),
-        "missing_months": ",".join(map(str, found["missing_months"])),
-        "doubled_months": ",".join(map(str, found["doubled_months"])),
-        "report": json.dumps(found, sort_keys=True),
+        **{name: stats[name] for name in schemas.BRONZE_QUALITY.names if name in stats},
+        "missing_days": len(stats["missing_days"]),
+        "missing_months": ",".join(map(str, stats["missing_months"])),
+        "doubled_months": ",".join(map(str, stats["doubled_months"])),
+        "report": json.dumps(stats, sort_keys=True),
     }
     return pa.Table.from_pylist([values], schema=schemas.BRONZE_QUALITY)

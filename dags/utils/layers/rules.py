@@ -1,6 +1,6 @@
-"""The rule of each of the 27 columns of a bronze file: which values it takes and what happens to the others. Pure.
+"""The rules of the 27 columns of a bronze file: which values are valid and how others are handled. Pure.
 
-Parsing files is in `silver`; names and types of the columns are in `schemas`.
+`silver` parses files; `schemas` holds names and types of the columns.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 from utils.errors import printable
 
-# A field is empty if it holds nothing, blanks or one of these words in any case: R, SQL and Python export them.
-# No airport or carrier of our real years has such a code.
+# A field is empty if it holds only blanks or one of these words in any case; R, SQL and Python export them.
+# The real data has no airport or carrier with such a code.
 EMPTY_WORDS = frozenset({"", "NA", "N/A", "NULL", "NONE", "NAN", r"\N"})
-BLANKS = " \t"  # around a value they mean nothing
-MAX_WORD_CHARS = 40  # a longer word is unreadable; messages show this much of a value
-MIN_DELAY_MIN, MAX_DELAY_MIN = -720, 7_200  # our real years have -112 to 2,467; 9999 and -999 mean "unknown"
+BLANKS = " \t"  # ignored around a value
+MAX_WORD_CHARS = 40  # longer words are unreadable; messages cut values to this length
+MIN_DELAY_MIN, MAX_DELAY_MIN = -720, 7_200  # the real data has -112 to 2,467; 9999 and -999 mean "unknown"
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _MIDNIGHT = r"(?:[ T]0?0:00(?::00(?:\.0+)?)?| 12:00(?::00)? AM)?"
@@ -27,13 +27,13 @@ _DATES = [
     re.compile(form + _MIDNIGHT, re.ASCII | re.IGNORECASE)
     for form in (
         r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)",  # Kaggle, pandas
-        r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})",  # the Bureau's form for single columns, Excel
+        r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4})",  # the Bureau's download form, Excel
         r"(?P<year>\d{4})(?P<month>\d\d)(?P<day>\d\d)",
     )
 ]
 _AIRPORT = re.compile(r"[A-Z0-9]{3,4}")
-# The Bureau writes 9E, or PA (1) if another carrier got the code later. Codes appear in sentences, pages and messages,
-# so a code must not be a formula, a tag or half a file.
+# The Bureau writes 9E, or PA (1) if another carrier got the code later. Pages, CSV downloads and messages show codes,
+# so the pattern excludes spreadsheet formulas, HTML tags and long text.
 _CARRIER = re.compile(r"[A-Z0-9][A-Z0-9 ()]{0,15}")
 _FLAGS = {"TRUE": "1", "T": "1", "FALSE": "0", "F": "0"}
 _CAUSES = {
@@ -50,16 +50,16 @@ class _Unreadable:
 
 UNREADABLE = _Unreadable()
 Value = int | str
-Reader = Callable[[str], Value | None]  # of an upper-case word without blanks around; None if it cannot be read
+Reader = Callable[[str], Value | None]  # takes a stripped upper-case word; returns None if it is unreadable
 
 
 def _read_date(word: str) -> int | None:
-    """Days since 1970."""
-    for form in _DATES:
-        if match := form.fullmatch(word):
+    """Return days since 1970."""
+    for pattern in _DATES:
+        if match := pattern.fullmatch(word):
             try:
                 return date(int(match["year"]), int(match["month"]), int(match["day"])).toordinal() - _EPOCH
-            except ValueError:  # the 30th of February, or a day before its month
+            except ValueError:  # for example 30 February, or the day before the month
                 return None
     return None
 
@@ -73,14 +73,14 @@ def _read_carrier(word: str) -> str | None:
 
 
 class Form(NamedTuple):
-    """What the values of a column look like. A form with `read` is read word by word, any other as whole numbers."""
+    """The format of a column's values: `read` parses words; without it the values are whole numbers."""
 
     noun: str  # completes the reason "DEP_TIME is not ..."
     expected: str  # completes the message "DEP_TIME is '9:05' in line 2; ..."
     read: Reader | None = None
-    lowest: int | None = None  # None: whatever the type of the column holds
+    lowest: int | None = None  # None: the limit of the column's type
     highest: int | None = None
-    spellings: Mapping[str, str] = MappingProxyType({})  # of numbers, in upper case
+    spellings: Mapping[str, str] = MappingProxyType({})  # upper-case words that stand for numbers
 
 
 DATE = Form("a date", "dates must look like 2018-01-31, or 1/31/2018 with the month first", _read_date)
@@ -105,15 +105,15 @@ CAUSE_MINUTES = Form(
 
 
 class Rule(NamedTuple):
-    """How a column is read. A row with an unreadable value is rejected, or the value becomes null and is counted."""
+    """How a column is read: an unreadable value rejects its row, or becomes null and is counted."""
 
     form: Form
-    is_required: bool = False  # a row without the value is rejected
-    rejects: bool = True  # False: a value that cannot be read becomes null and the row stays
+    is_required: bool = False  # an empty value rejects the row
+    rejects: bool = True  # False: an unreadable value becomes null
 
 
-# Columns that a figure or the natural key uses reject; the others do not cost a flight. CANCELLATION_CODE is the
-# exception: rejecting would delete cancellations, so `ingest` stops if too many cancelled flights have no known code.
+# An unreadable value rejects the row if figures or the natural key use the column. CANCELLATION_CODE is the exception:
+# rejecting would delete cancellations, so `ingest` stops if too many cancelled flights have an unknown code.
 # Times after 2400 mean the next day and are stored modulo 24 hours; no delay is computed from them.
 COLUMN_RULES: Mapping[str, Rule] = MappingProxyType(
     {
@@ -123,8 +123,8 @@ COLUMN_RULES: Mapping[str, Rule] = MappingProxyType(
         "ORIGIN": Rule(AIRPORT, is_required=True),
         "DEST": Rule(AIRPORT),
         "CRS_DEP_TIME": Rule(TIME),
-        "DEP_TIME": Rule(TIME, rejects=False),  # only fills a missing DEP_DELAY
-        "DEP_DELAY": Rule(DELAY),  # of a cancelled flight no figure uses it, so there it becomes null
+        "DEP_TIME": Rule(TIME, rejects=False),  # used only to fill a missing DEP_DELAY
+        "DEP_DELAY": Rule(DELAY),  # null if unreadable in a cancelled flight, where it is unused
         "TAXI_OUT": Rule(NUMBER, rejects=False),
         "WHEELS_OFF": Rule(TIME, rejects=False),
         "WHEELS_ON": Rule(TIME, rejects=False),
@@ -149,12 +149,12 @@ COLUMN_RULES: Mapping[str, Rule] = MappingProxyType(
 
 
 def is_empty(word: str) -> bool:
-    """Whether a field with this text has no value."""
+    """Return True if the text of a field means "no value"."""
     return word.strip(BLANKS).upper() in EMPTY_WORDS
 
 
 def read_word(read: Reader, word: str) -> Value | _Unreadable | None:
-    """The value of a field whose column has a form with this `read`; None if the field is empty."""
+    """Return the value of a field, None if it is empty, UNREADABLE if `read` cannot parse it."""
     word = word.strip(BLANKS)
     if len(word) > MAX_WORD_CHARS or not word.isascii():
         return UNREADABLE
@@ -170,6 +170,6 @@ def _read_short_word(read: Reader, word: str) -> Value | _Unreadable | None:
 
 
 def shown(value: str) -> str:
-    """The value in quotes as messages show it: its beginning, with control characters written out."""
+    """Return the value for a message: quoted, cut to MAX_WORD_CHARS, control characters escaped."""
     text = printable(value[: MAX_WORD_CHARS + 1].replace("\n", "\\n").replace("\t", "\\t"))
     return f"'{text[:MAX_WORD_CHARS]}{'...' if len(text) > MAX_WORD_CHARS else ''}'"

@@ -1,7 +1,7 @@
-"""Bronze text to silver flights: the header, the typed rows, the rows that cannot be used, a flight's identity.
+"""Convert bronze text to silver flights: parse the header, type the rows, reject unusable rows, hash flights.
 
-Pure: bytes and Arrow tables in, Arrow tables out. Which values a column takes is in `rules`; cutting files
-into blocks is in `csv_reader`; threads and parts are in `ingest`.
+Pure: bytes and Arrow tables in, Arrow tables out. `rules` defines valid values, `csv_reader` cuts files into blocks,
+`ingest` runs threads and writes parts.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from utils.errors import InvalidInput, printable
 from utils.layers import columns, formats, rules
 from utils.layers.rules import COLUMN_RULES, UNREADABLE
 
-_PARSE_BYTES = 1 << 20  # what Arrow parses at a time: small enough to stay in the processor's cache
-_STEP_BYTES = 1 << 16  # whose line ends are counted at a time
-LONGEST_LINE_BYTES = 2 * _STEP_BYTES  # a longer line has no line end in some step; it is no flight
-LONGEST_RECORD_LINES = 10  # a quoted field may hold line breaks; one that needs more lines than this is a lost quote
-MIN_HEADER_NAMES = 3  # a line with so many names of columns is a header
+_PARSE_BYTES = 1 << 20  # per parse step of Arrow; fits into the CPU cache
+_STEP_BYTES = 1 << 16  # per step of counting line ends
+LONGEST_LINE_BYTES = 2 * _STEP_BYTES  # a longer line leaves a step without a line end
+LONGEST_RECORD_LINES = 10  # a quoted field over more lines counts as an unclosed quote
+MIN_HEADER_NAMES = 3  # a line with at least this many column names is a header
 
 _TYPES = dict(schemas.FLIGHT_COLUMNS)
-# Kaggle writes whole numbers as 1512.0; float32 is exact for 16 bits, flight numbers have more.
+# Kaggle writes whole numbers as 1512.0. float32 is exact for 16-bit columns; flight numbers need float64.
 _WORD_TYPES = {
     name: schemas.CODE if COLUMN_RULES[name].form.read else pa.float64() if kind == pa.int32() else pa.float32()
     for name, kind in schemas.FLIGHT_COLUMNS
 }
-_READ_TYPES = _WORD_TYPES | {"FL_DATE": pa.date32()}  # takes 2018-01-31 alone, faster than word by word
+_READ_TYPES = _WORD_TYPES | {"FL_DATE": pa.date32()}  # accepts only 2018-01-31, but is faster than parsing words
 _RAW_TYPES = dict.fromkeys(_TYPES, pa.binary())
-# The usual spellings of an empty field. The careful way reads all others.
+# The usual spellings of an empty field. `_refine_with_care` accepts all spellings.
 _NULLS = sorted({spelling for word in rules.EMPTY_WORDS for spelling in (word, word.lower(), word.title())} | {" "})
 
-# Reasons that do not belong to a column. They are the same for all rows of a kind, so that a report can group by them.
+# Reasons that do not name a column. They contain no values, so the quality report can group by reason.
 OPEN_QUOTE = "a quote is not closed"
 TOO_LONG = f"the line has more than {LONGEST_LINE_BYTES:,} bytes"
 BARE_RETURN = "a carriage return stands inside the line"
@@ -50,55 +50,55 @@ WRONG_COUNT = "wrong number of fields"
 REPEATED_HEADER = "repeated header"
 JOINED_HEADER = "a row and a header in one line"
 OTHER_HEADER = "a header with other columns than line 1"
-EMPTY_DELAY = "delay left empty"  # key of a tally
+EMPTY_DELAY = "delay left empty"  # key in TypedBlock.tallies
 
-_IS_TIME = np.zeros(1 << 16, bool)  # by HHMM; 0 and 2400 both are midnight
+_IS_TIME = np.zeros(1 << 16, bool)  # indexed by HHMM; 0 and 2400 are both midnight
 _IS_TIME[[hour * 100 + minute for hour in range(24) for minute in range(60)] + [2400]] = True
-_BARE_RETURN = re.compile(rb"\r(?!\n|$)")  # what Arrow would take for the end of a row
+_BARE_RETURN = re.compile(rb"\r(?!\n|$)")  # Arrow would end the row there
 _RETURNS = re.compile(rb"\r+\n")
 
 
 class ZeroBytesError(InvalidInput):
-    """The text contains zero bytes, as a broken or unfinished download does."""
+    """The text contains zero bytes, as after a broken download."""
 
     def __init__(self) -> None:
-        """Whoever knows the file says which line it is."""
+        """Use a general message; `ingest` replaces it with the file and the line."""
         super().__init__("The file contains zero bytes, so its copy is broken; upload the whole file again.")
 
 
 class SplitRecord(Exception):
-    """A line of the block opens a quote that another line closes: only reading from the start tells rows apart."""
+    """A quoted field in the block spans several lines, so the file must be read from the start."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """The columns of one bronze file, in its own order and spelling."""
+    """The columns of one bronze file, in file order."""
 
-    names: tuple[str, ...]  # as schemas.FLIGHT_COLUMNS spells them; columns that are not of the schema keep their own
+    names: tuple[str, ...]  # known columns as in schemas.FLIGHT_COLUMNS, others as in the file
     ignored: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """One row that could not be used; `line` counts from the start of its block, 0 is the first."""
+    """A row that cannot be used; `line` counts from 0 at the start of its block."""
 
     line: int
-    reason: str  # the same for all rows of its kind
+    reason: str  # contains no values, so rows can be grouped by it
     raw: str
     column: str = ""  # empty if the whole line is wrong
-    value: str = ""  # as rules.shown gives it; empty if the field is empty
+    value: str = ""  # formatted by rules.shown; empty if the field is empty
     expected: str = ""
 
     @property
     def sentence(self) -> str:
-        """What is wrong with the row, where, and what is expected."""
+        """A message: the fault, its line and the expected format."""
         if not self.column:
             return f"Line {self.line}: {self.reason}{f' ({self.value})' if self.value else ''}."
         return f"{self.column} is {self.value or 'empty'} in line {self.line}; {self.expected}."
 
 
 class Tally(NamedTuple):
-    """How many kept rows lost a value, and where it happened first; lines count as those of Rejected."""
+    """The number of kept rows that lost a value, and the first of these; `line` counts as in Rejected."""
 
     rows: int
     line: int
@@ -106,7 +106,7 @@ class Tally(NamedTuple):
 
 
 def add_tallies(total: dict[str, Tally], more: Mapping[str, Tally], first_line: int) -> None:
-    """Add `more`, whose lines count from `first_line`, to the tallies of all lines before."""
+    """Add `more`, whose line numbers start at `first_line`, to `total`, which covers earlier lines."""
     for name, tally in more.items():
         before = total.get(name, Tally(0, first_line + tally.line, tally.value))
         total[name] = before._replace(rows=before.rows + tally.rows)
@@ -114,19 +114,19 @@ def add_tallies(total: dict[str, Tally], more: Mapping[str, Tally], first_line: 
 
 @dataclass(frozen=True)
 class TypedBlock:
-    """The rows of one block: `rows` == flights.num_rows + len(rejected); `lines` includes empty ones."""
+    """The rows of one block; rows == flights.num_rows + len(rejected). `lines` includes empty lines."""
 
     flights: pa.Table  # schemas.SILVER, in the order of the file
     rejected: list[Rejected]
     rows: int
     lines: int
-    tallies: Mapping[str, Tally]  # unreadable values that became null, by column; and EMPTY_DELAY
+    tallies: Mapping[str, Tally]  # unreadable values that became null, by column, and EMPTY_DELAY
 
 
 def read_header(line: bytes, key: str) -> Header:
-    """Match the first line of a bronze file with the 27 columns by name, in any order and case.
+    """Parse the first line of a bronze file; it must name the 27 columns, in any order and case.
 
-    Raises InvalidInput that names `key` and the columns which are missing or doubled, with the line itself.
+    Raises InvalidInput with `key`, the missing or repeated columns and the line.
     """
     formats.check_plain(line, key)
     if b"\0" in line:
@@ -140,8 +140,8 @@ def read_header(line: bytes, key: str) -> Header:
         raise InvalidInput(
             f"{key} begins with a line of more than {LONGEST_LINE_BYTES:,} bytes; its first line must name the columns."
         )
-    found = [name.strip() for name in next(csv.reader([text]))]
-    names = _spelled(found)
+    fields = [name.strip() for name in next(csv.reader([text]))]
+    names = _spelled(fields)
     missing = [name for name, _ in schemas.FLIGHT_COLUMNS if name not in names]
     doubled = sorted({name for name in names if names.count(name) > 1 and name in _TYPES})
     if len(missing) == len(_TYPES) and (separator := _other_separator(text)):
@@ -151,14 +151,14 @@ def read_header(line: bytes, key: str) -> Header:
             f"{key} has the columns of the Bureau's own files; use `python -m utils fetch --source bts --from FOLDER`."
         )
     if missing:
-        what = f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+        fault = f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
     else:
-        what = f"has {', '.join(doubled)} twice"
+        fault = f"has {', '.join(doubled)} twice"
     if missing or doubled:
-        # A line that names no column is of some other file, perhaps of one that a link leads to: it may be a secret.
+        # A line without column names belongs to another file (perhaps through a link), so it may contain a secret.
         is_header = any(name in text.upper() for name in _TYPES)
         raise InvalidInput(
-            f"{key} {what}; its first line must name the 27 columns of the Kaggle dataset separated by commas, "
+            f"{key} {fault}; its first line must name the 27 columns of the Kaggle dataset separated by commas, "
             f"but it {f'is: {text[:200]!r}' if is_header else 'names none of them'}."
         )
     ignored = tuple(printable(name) for name in names if name and name not in _TYPES and name != schemas.EMPTY_COLUMN)
@@ -166,28 +166,28 @@ def read_header(line: bytes, key: str) -> Header:
 
 
 def _other_separator(header: str) -> str:
-    """The name of the separator by which the line names columns of the schema; empty if there is none."""
+    """Return the name of the separator that splits the line into known columns; empty if none does."""
     separators = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
     return next((name for sign, name in separators.items() if set(_spelled(header.split(sign))) & set(_TYPES)), "")
 
 
 def _spelled(names: Sequence[str]) -> tuple[str, ...]:
-    """The names of a header line; those of the schema in its spelling."""
+    """Return the stripped names of a header line, known columns in upper case."""
     stripped = (name.strip() for name in names)
     return tuple(name.upper() if name.upper() in _TYPES else name for name in stripped)
 
 
 def refine(block: bytes, header: Header, year: int, *, joins_lines: bool = False) -> TypedBlock:
-    """Type the rows of `block` (whole lines of a bronze file, not its header) and set aside those that cannot be used.
+    """Type the rows of `block` (whole lines of a bronze file without its header) and reject unusable rows.
 
-    Arrow parses a block once if every row is good, as in nearly every block. Any doubt sends the block through
-    `_refine_with_care`, which accepts exactly the same rows, gives a reason for each of the others and counts the
-    values that it could not read. With `joins_lines` a quoted field may hold line breaks; without it such a block
-    raises SplitRecord. A block with a zero byte raises ZeroBytesError.
+    If every row is valid, as in nearly every block, Arrow parses the block once. Otherwise `_refine_with_care` parses
+    it again: it accepts exactly the same rows, gives a reason for each rejected row and counts unreadable values.
+    joins_lines: quoted fields may contain line breaks; without it such a block raises SplitRecord. A block with a zero
+    byte raises ZeroBytesError.
     """
     if b"\0" in block:
         raise ZeroBytesError
-    if b"\r" in block and b"\r\r\n" in block:  # a file for Windows was written as text on Windows again
+    if b"\r" in block and b"\r\r\n" in block:  # a file with CRLF was saved in text mode on Windows
         block = _RETURNS.sub(b"\r\n", block)
     if b'"' in block and any(count % 2 for count in _quotes_per_line(block)):
         if not joins_lines:
@@ -211,7 +211,7 @@ def refine(block: bytes, header: Header, year: int, *, joins_lines: bool = False
 
 
 def _line_ends(block: bytes) -> list[int]:
-    """How many line ends each _STEP_BYTES of the block have: steps that stay in the cache, four times bytes.count."""
+    """Return the number of line ends in each _STEP_BYTES of the block; 4 times as fast as bytes.count."""
     text, step = np.frombuffer(block, np.uint8), _STEP_BYTES
     return [int(np.count_nonzero(text[at : at + step] == ord("\n"))) for at in range(0, len(text), step)]
 
@@ -235,7 +235,7 @@ def _parse(
     *,
     newlines: bool = False,
 ) -> pa.Table:
-    if block.startswith(codecs.BOM_UTF8):  # Arrow drops it, but only where a block begins
+    if block.startswith(codecs.BOM_UTF8):  # Arrow drops a BOM only at the start of a block
         block = codecs.BOM_UTF8 + block
     names = [name if name in types else f"{name} {place}" for place, name in enumerate(header.names)]
     return pa_csv.read_csv(
@@ -252,20 +252,20 @@ def _parse(
 
 
 def _typed(table: pa.Table, year: int) -> pa.Table | None:
-    """Columns as read (words and floats) to schemas.SILVER; None if a value breaks the rule of its column."""
+    """Convert parsed columns (words and floats) to schemas.SILVER; return None if a value is invalid."""
     typed = []
     for name, kind in schemas.FLIGHT_COLUMNS:
         rule, column = COLUMN_RULES[name], columns.one(table[name])
         if rule.is_required and column.null_count:
             return None
-        read: pa.Array | None = column
+        values: pa.Array | None = column
         if rule.form.read and pa.types.is_dictionary(column.type):
-            read = _typed_words(column, rule.form.read, kind)
+            values = _typed_words(column, rule.form.read, kind)
         elif column.type != kind:
-            read = _typed_numbers(column, rule.form, kind)
-        if read is None:
+            values = _typed_numbers(column, rule.form, kind)
+        if values is None:
             return None
-        typed.append(read)
+        typed.append(values)
     flights = pa.table(typed, schema=schemas.SILVER)
     first, last = _days_of(year)
     days = columns.values(columns.one(flights["fl_date"]))
@@ -275,12 +275,12 @@ def _typed(table: pa.Table, year: int) -> pa.Table | None:
 
 
 def _days_of(year: int) -> tuple[int, int]:
-    """The first and the last day of the year, as days since 1970."""
+    """Return the first and the last day of the year, as days since 1970."""
     return (date(year, 1, 1) - date(1970, 1, 1)).days, (date(year, 12, 31) - date(1970, 1, 1)).days
 
 
 def _typed_words(column: pa.DictionaryArray, read: rules.Reader, kind: pa.DataType) -> pa.Array | None:
-    """The values of a column of words; None if one of the words cannot be read."""
+    """Convert a column of words; return None if a word is unreadable."""
     words = column.dictionary.to_pylist()
     values = [rules.read_word(read, word) for word in words]
     if UNREADABLE in values:
@@ -291,7 +291,7 @@ def _typed_words(column: pa.DictionaryArray, read: rules.Reader, kind: pa.DataTy
 
 
 def _by_word(values: Sequence[object], codes: np.ndarray, kind: pa.DataType) -> pa.Array:
-    """values[code] for every code, as a column of type `kind`; null for None and for the code len(values)."""
+    """Return values[code] per code as a column of type `kind`; null for None and for code len(values)."""
     has_value = np.array([value is not None for value in values] + [False])
     null = None if has_value[:-1].all() and codes.max(initial=0) < len(values) else ~has_value[codes]
     if kind != schemas.CODE:
@@ -304,27 +304,27 @@ def _by_word(values: Sequence[object], codes: np.ndarray, kind: pa.DataType) -> 
 
 
 def _typed_numbers(column: pa.Array, form: rules.Form, kind: pa.DataType) -> pa.Array | None:
-    """The values of a column of floats; None if one of them is no whole number, not possible or no time of one day."""
+    """Convert a column of floats; return None if a value is not whole, out of range or not a time of one day."""
     try:
         numbers = column.cast(pa.int16() if kind == pa.bool_() else kind)
     except pa.ArrowInvalid:
         return None
     if form.lowest is None or form.highest is None or not len(numbers):
         return numbers
-    # Null places hold 0. If they hold anything else one day, the careful way finds out.
-    found = np.frombuffer(numbers.buffers()[1], np.int16)[numbers.offset : numbers.offset + len(numbers)]
+    # Arrow stores 0 for null. If that changes, the range check fails and `_refine_with_care` decides.
+    raw = np.frombuffer(numbers.buffers()[1], np.int16)[numbers.offset : numbers.offset + len(numbers)]
     if form is rules.TIME:
-        return numbers if _IS_TIME.take(found.view(np.uint16)).all() else None
-    if found.min() < form.lowest or found.max() > form.highest:
+        return numbers if _IS_TIME.take(raw.view(np.uint16)).all() else None
+    if raw.min() < form.lowest or raw.max() > form.highest:
         return None
     return numbers.cast(kind)
 
 
 def _with_recomputed_delay(flights: pa.Table, doubtful: np.ndarray | None = None) -> pa.Table:
-    """Fill a null dep_delay of a flight that was not cancelled from its two HHMM times, across midnight.
+    """Fill null dep_delay of flights that were not cancelled from the two HHMM times, also across midnight.
 
-    The dataset leaves the delay of some on-time flights empty. The difference is taken as the one between 6 hours early
-    and 18 hours late; longer delays always carry their value in the data. The delays of `doubtful` rows stay null.
+    The dataset has no delay for some on-time flights. The difference is mapped to -6 to 18 hours; longer delays always
+    have a value in the data. Delays of `doubtful` rows stay null.
     """
     delay = columns.one(flights["dep_delay"])
     if not delay.null_count:
@@ -346,7 +346,7 @@ def _with_recomputed_delay(flights: pa.Table, doubtful: np.ndarray | None = None
     return flights.set_column(place, flights.schema.field(place), columns.column(filled, pa.int16(), unknown & ~fill))
 
 
-# --- the careful way ------------------------------------------------------------------------------------------------
+# --- blocks with invalid rows ---------------------------------------------------------------------------------------
 
 
 def _quotes_per_line(block: bytes) -> np.ndarray:
@@ -356,23 +356,23 @@ def _quotes_per_line(block: bytes) -> np.ndarray:
 
 
 def _fields_in(record: bytes) -> int:
-    """How many fields `record` has; 0 when its quotes leave a line break outside, so that it is no single record."""
+    """Return the number of fields; 0 if a line break is outside quotes, so `record` is not one record."""
     rows = list(csv.reader(io.StringIO(record.decode("latin-1"), newline="")))
     return len(rows[0]) if len(rows) == 1 else 0
 
 
 def records(block: bytes, fields: int, *, is_last: bool = True) -> tuple[list[tuple[int, bytes, bool]], int]:
-    """Cut `block` into (first line, record, whether its quotes close), empty lines left out, and say how far it got.
+    """Split `block` into (first line, record, are quotes closed), without empty lines; also return the bytes consumed.
 
-    A line with an odd number of quotes is joined with the lines after it, up to LONGEST_RECORD_LINES, as soon as that
-    gives a record of `fields` fields; when nothing does, the line stands alone as one whose quote never closes. Unless
-    the block `is_last` of its file, it stops in front of a record that lines behind the block could still complete.
+    A line with an odd number of quotes is joined with up to LONGEST_RECORD_LINES lines until the result is a record of
+    `fields` fields. If no join succeeds, the line is one record with an unclosed quote. Unless the block `is_last` in
+    its file, splitting stops before a record that lines after the block could complete.
     """
     lines = block.split(b"\n")
     if not lines[-1]:
         lines.pop()
     odd = set(np.flatnonzero(_quotes_per_line(block) % 2).tolist()) if b'"' in block else set()
-    found: list[tuple[int, bytes, bool]] = []
+    split: list[tuple[int, bytes, bool]] = []
     at = 0
     while at < len(lines):
         text, step, closes = lines[at], 1, True
@@ -386,21 +386,21 @@ def records(block: bytes, fields: int, *, is_last: bool = True) -> tuple[list[tu
                     text, step, closes = joined, stop - at, True
                     break
             if not closes and not is_last and at + LONGEST_RECORD_LINES > len(lines):
-                return found, sum(len(line) + 1 for line in lines[:at])
+                return split, sum(len(line) + 1 for line in lines[:at])
         if text.removesuffix(b"\r"):
-            found.append((at, text, closes))
+            split.append((at, text, closes))
         at += step
-    return found, len(block)
+    return split, len(block)
 
 
 def _refine_with_care(block: bytes, header: Header, year: int) -> TypedBlock:
-    found, _ = records(block, len(header.names))
-    rejected, parsed, table = _parse_with_care(block, found, header)
+    split, _ = records(block, len(header.names))
+    rejected, parsed, table = _parse_with_care(block, split, header)
     fields = {name: _read_field(name, columns.one(table[name])) for name in _TYPES}
     unread = _unread(fields)
     faults = _faults(fields, unread, year)
     for row, (reason, column, value, expected) in faults.items():
-        line, record, _ = found[parsed[row]]
+        line, record, _ = split[parsed[row]]
         rejected[parsed[row]] = Rejected(line, reason, _as_text(record), column, value, expected)
 
     kept = np.array([row for row in range(len(parsed)) if row not in faults], np.int64)
@@ -414,24 +414,24 @@ def _refine_with_care(block: bytes, header: Header, year: int) -> TypedBlock:
         counted = kept[rows[kept]].tolist()
         if counted:
             value = _doubtful_time(fields, counted[0]) if name == EMPTY_DELAY else fields[name].shown(counted[0])
-            tallies[name] = Tally(len(counted), found[parsed[counted[0]]][0], value)
+            tallies[name] = Tally(len(counted), split[parsed[counted[0]]][0], value)
     lines = sum(_line_ends(block)) + _has_open_line(block)
-    return TypedBlock(flights, [rejected[place] for place in sorted(rejected)], len(found), lines, tallies)
+    return TypedBlock(flights, [rejected[place] for place in sorted(rejected)], len(split), lines, tallies)
 
 
 def _parse_with_care(
-    block: bytes, found: list[tuple[int, bytes, bool]], header: Header
+    block: bytes, split: list[tuple[int, bytes, bool]], header: Header
 ) -> tuple[dict[int, Rejected], list[int], pa.Table]:
-    """The records without the right number of fields, the places in `found` of the others, and their raw fields."""
-    rejected = _unparsable(block, found, header)
-    places = [place for place in range(len(found)) if place not in rejected]
+    """Return the unparsable records by index in `split`, the indices of the other records, and their raw fields."""
+    rejected = _unparsable(block, split, header)
+    places = [place for place in range(len(split)) if place not in rejected]
 
     def skip(row: pa_csv.InvalidRow) -> str:
         place = places[row.number - 1]
-        rejected[place] = _wrong_count(found[place], row.actual_columns, row.expected_columns)
+        rejected[place] = _wrong_count(split[place], row.actual_columns, row.expected_columns)
         return "skip"
 
-    text = b"".join(found[place][1] + b"\n" for place in places)
+    text = b"".join(split[place][1] + b"\n" for place in places)
     if not text:
         return rejected, [], pa.schema(list(_RAW_TYPES.items())).empty_table()
     table = _parse(text, header, _RAW_TYPES, skip, newlines=True)
@@ -439,14 +439,14 @@ def _parse_with_care(
 
 
 def _is_left_empty(fields: Mapping[str, _Field], doubtful: np.ndarray) -> np.ndarray:
-    """The flights whose delay is missing and would have been computed if their times were not doubtful."""
+    """Return a mask of the flights whose missing delay was not computed because a time is doubtful."""
     has_times = ~(fields["DEP_TIME"].is_empty_in_rows() | fields["CRS_DEP_TIME"].is_empty_in_rows())
     is_left: np.ndarray = doubtful & has_times & fields["DEP_DELAY"].is_empty_in_rows() & ~_is_cancelled(fields)
     return is_left
 
 
 def _doubtful_time(fields: Mapping[str, _Field], row: int) -> str:
-    """Name and text of the time from which no delay is computed."""
+    """Return the column name and the text of the doubtful time."""
     planned = fields["CRS_DEP_TIME"]
     name = "CRS_DEP_TIME" if planned.is_next_day[planned.codes[row]] else "DEP_TIME"
     return f"{name} {fields[name].shown(row)}"
@@ -456,11 +456,11 @@ def _as_text(record: bytes) -> str:
     return record[:LONGEST_LINE_BYTES].removesuffix(b"\r").decode("utf-8", errors="backslashreplace")
 
 
-def _unparsable(block: bytes, found: list[tuple[int, bytes, bool]], header: Header) -> dict[int, Rejected]:
-    """The records that Arrow must not see, and those that name the columns again; by place in `found`."""
+def _unparsable(block: bytes, split: list[tuple[int, bytes, bool]], header: Header) -> dict[int, Rejected]:
+    """Return the records that Arrow cannot parse and repeated headers, by index in `split`."""
     rejected: dict[int, Rejected] = {}
     is_utf8, has_return, has_underscore = _is_utf8(block), b"\r" in block, b"_" in block
-    for place, (line, record, closes) in enumerate(found):
+    for place, (line, record, closes) in enumerate(split):
         if has_return and closes and _BARE_RETURN.search(record):
             rejected[place] = Rejected(line, BARE_RETURN, _as_text(record))
         elif len(record) > LONGEST_LINE_BYTES:
@@ -471,7 +471,7 @@ def _unparsable(block: bytes, found: list[tuple[int, bytes, bool]], header: Head
             reason, difference = _second_header(names, header.names)
             rejected[place] = Rejected(line, reason, _as_text(record), value=difference)
         elif not is_utf8 and not _is_utf8(record) and (fields := _fields_in(record)) != len(header.names):
-            rejected[place] = _wrong_count(found[place], fields, len(header.names))  # Arrow raises for such a row
+            rejected[place] = _wrong_count(split[place], fields, len(header.names))  # Arrow raises for such a row
     return rejected
 
 
@@ -484,14 +484,14 @@ def _is_utf8(text: bytes) -> bool:
 
 
 def _names_in(record: bytes) -> tuple[str, ...]:
-    """The names of a record that is a header, else nothing."""
+    """Return the column names if the record is a header, else an empty tuple."""
     text = io.StringIO(record.decode("utf-8-sig", errors="replace"), newline="")
     names = _spelled(next(csv.reader(text), []))
     return names if sum(name in _TYPES for name in names) >= MIN_HEADER_NAMES else ()
 
 
 def _second_header(names: Sequence[str], first: Sequence[str]) -> tuple[str, str]:
-    """The reason for which a second header is rejected, and what differs between it and the first one."""
+    """Return the reason to reject a second header, and its difference from the first header."""
     missing = [name for name in first if name in _TYPES and name not in names]
     end = names[-len(first) :]
     if len(names) == 2 * len(first) - 1 and end[1:] == first[1:] and end[0].endswith(first[0]):
@@ -509,20 +509,20 @@ def _second_header(names: Sequence[str], first: Sequence[str]) -> tuple[str, str
 
 def _wrong_count(record: tuple[int, bytes, bool], fields: int, expected: int) -> Rejected:
     line, text, _ = record
-    what = f"{fields} field{'s' if fields != 1 else ''} instead of {expected}"
-    return Rejected(line, WRONG_COUNT, _as_text(text), value=what)
+    difference = f"{fields} field{'s' if fields != 1 else ''} instead of {expected}"
+    return Rejected(line, WRONG_COUNT, _as_text(text), value=difference)
 
 
 def is_incomplete(rejected: Sequence[Rejected]) -> bool:
-    """Whether there are rows, all rejected because a part of them is missing or a quote is still open."""
+    """Return True if there are rows and each has missing fields or an unclosed quote."""
     return bool(rejected) and all(row.reason in (OPEN_QUOTE, WRONG_COUNT) for row in rejected)
 
 
 @dataclass(frozen=True)
 class _Field:
-    """One column of raw text, read word by word: `codes` says which word a row has, the other arrays are by word.
+    """A dictionary-encoded column of raw text: `codes` is the index of a row's word; the other arrays are per word.
 
-    They have one more place than there are words, for rows without any text.
+    The arrays per word have one extra last element for rows without text.
     """
 
     kind: pa.DataType
@@ -531,20 +531,20 @@ class _Field:
     values: Sequence[object]  # None if the word is empty or unreadable
     is_empty: np.ndarray
     is_unread: np.ndarray
-    is_next_day: np.ndarray  # a time beyond 24 hours
+    is_next_day: np.ndarray  # times after 2400
 
     def take(self, rows: np.ndarray) -> pa.Array:
-        """The values of some rows as a column of silver."""
+        """Return the values of some rows as a silver column."""
         taken = _by_word(self.values, self.codes[rows], self.kind)
         return taken.dictionary_decode().dictionary_encode() if self.kind == schemas.CODE else taken
 
     def is_empty_in_rows(self) -> np.ndarray:
-        """Which rows have no value."""
+        """Return a mask of the rows without a value."""
         is_empty: np.ndarray = self.is_empty[self.codes]
         return is_empty
 
     def shown(self, row: int) -> str:
-        """The text of the row, fit for a message."""
+        """Return the text of the row, formatted for a message."""
         return rules.shown(self.words[self.codes[row]]) if self.codes[row] < len(self.words) else ""
 
 
@@ -576,7 +576,7 @@ def _read_field(name: str, column: pa.Array) -> _Field:
 
 
 def _numbers(words: list[str], kind: pa.DataType) -> tuple[np.ndarray, np.ndarray]:
-    """The words as numbers, read as the fast way reads them, and which of them are whole numbers."""
+    """Cast words to numbers as the fast path does; return the numbers and a mask of the whole numbers."""
     text = columns.text([word.strip(rules.BLANKS) for word in words])
     readable = _readable(text, kind)
     numbers = np.zeros(len(words))
@@ -587,7 +587,7 @@ def _numbers(words: list[str], kind: pa.DataType) -> tuple[np.ndarray, np.ndarra
 
 
 def _readable(column: pa.Array, kind: pa.DataType) -> np.ndarray:
-    """Which values of a text column Arrow can read as `kind`, by halving the column around those that it cannot."""
+    """Return a mask of the texts that Arrow can cast to `kind`, found by bisection."""
     ok = np.ones(len(column), bool)
     spans = [(0, len(column))]
     while spans:
@@ -611,19 +611,19 @@ def _is_cancelled(fields: Mapping[str, _Field]) -> np.ndarray:
 
 
 def _unread(fields: Mapping[str, _Field]) -> dict[str, np.ndarray]:
-    """By column, the rows whose value cannot be read and becomes null without costing the row."""
+    """Return by column a mask of the rows whose unreadable value becomes null without rejecting the row."""
     is_cancelled = _is_cancelled(fields)
     unread = {name: field.is_unread[field.codes] for name, field in fields.items() if not COLUMN_RULES[name].rejects}
-    unread["CANCELLATION_CODE"] &= is_cancelled  # a flight that was not cancelled needs no code
+    unread["CANCELLATION_CODE"] &= is_cancelled  # other flights need no code
     delay = fields["DEP_DELAY"]
-    unread["DEP_DELAY"] = delay.is_unread[delay.codes] & is_cancelled  # nor a cancelled flight its delay
+    unread["DEP_DELAY"] = delay.is_unread[delay.codes] & is_cancelled  # a cancelled flight needs no delay
     return unread
 
 
 def _faults(
     fields: Mapping[str, _Field], unread: Mapping[str, np.ndarray], year: int
 ) -> dict[int, tuple[str, str, str, str]]:
-    """Reason, column, value and expectation of every row that has a fault, by row; the first one by column counts."""
+    """Return reason, column, value and expected format by row; the first faulty column of a row counts."""
     faults: dict[int, tuple[str, str, str, str]] = {}
 
     def blame(name: str, is_bad: np.ndarray, problem: str, expected: str) -> None:
@@ -644,13 +644,13 @@ def _faults(
     return faults
 
 
-# --- the identity of a flight ---------------------------------------------------------------------------------------
+# --- hashes of flights ----------------------------------------------------------------------------------------------
 
 _MIX = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:
-    """Spread 64-bit values: the finaliser of SplitMix64 (Steele, Lea, Flood 2014)."""
+    """Mix the bits of uint64 values with the finaliser of SplitMix64 (Steele, Lea, Flood 2014)."""
     values = (values ^ (values >> np.uint64(30))) * _MIX[1]
     values = (values ^ (values >> np.uint64(27))) * _MIX[2]
     mixed: np.ndarray = values ^ (values >> np.uint64(31))
@@ -658,7 +658,7 @@ def _mixed(values: np.ndarray) -> np.ndarray:
 
 
 def _as_uint64(column: pa.Array) -> np.ndarray:
-    """One 64-bit number per value, the same in every block; null has one of its own."""
+    """Return one uint64 per value, equal in every block; null has its own number."""
     if pa.types.is_dictionary(column.type):
         words = [hashlib.blake2b(word.encode(), digest_size=8).digest() for word in column.dictionary.to_pylist()]
         table = np.frombuffer(b"".join(words) + b"\xff" * 8, np.uint64)
@@ -669,17 +669,17 @@ def _as_uint64(column: pa.Array) -> np.ndarray:
 
 
 def has_key(flights: pa.Table) -> np.ndarray:
-    """Which flights have every column of their natural key, bool of shape (rows,)."""
-    found = np.ones(flights.num_rows, bool)
+    """Return a mask of the flights whose natural key has no null, bool (rows,)."""
+    is_complete = np.ones(flights.num_rows, bool)
     for name in schemas.NATURAL_KEY:
-        found &= columns.valid(columns.one(flights[name]))
-    return found
+        is_complete &= columns.valid(columns.one(flights[name]))
+    return is_complete
 
 
 def fingerprints(flights: pa.Table, names: Sequence[str] = schemas.NATURAL_KEY, seed: int = 0) -> np.ndarray:
-    """A 64-bit hash per flight over the columns `names`, uint64 of shape (rows,), the same for equal rows in any block.
+    """Return a hash per flight over the columns `names`, uint64 (rows,), equal for equal rows in any block.
 
-    Where the natural key has a null, the hash is over every column, so that only equal rows have the same hash.
+    If a natural key has a null, the hash covers all columns, so that only equal rows share a hash.
     """
     result = np.full(flights.num_rows, seed, np.uint64)
     with np.errstate(over="ignore"):

@@ -1,1 +1,1 @@
-"""What people look at: the year page, the plots, and the wording of numbers and dates."""
+"""The year page, the plots, and the wording of numbers and dates."""

@@ -1,7 +1,6 @@
-"""A year's verdicts in words and tables: sentences, worst days, and the page that shows a whole year.
+"""A year's verdicts as sentences, tables and the year page.
 
-Pure: frames and bytes in, frames and text out. The page's look is in `year_page.html.j2`, its figures are made by
-`plots`.
+Pure: takes frames and bytes, returns frames and text. `year_page.html.j2` has the layout, `plots` draws the figures.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ FIGURES = {
     "daily_flights": "flights per day, departed and cancelled, abnormal days marked",
     "daily_delay": "observed and expected delay per day with the usual range, abnormal days marked",
 }
-TOP = 10  # rows of each list of worst things on the page
+TOP = 10  # rows of each table of worst days, airports and events
 OPINION_WORDS = {"expected": "Acknowledged by", "right": "Called a true alarm by", "wrong": "Called a false alarm by"}
 
 
-# Words
+# Sentences
 
 
 def sentence(day: Mapping[str, Any] | pd.Series, verdict: Mapping[str, Any] | pd.Series) -> str:
-    """One airport-day in one sentence. day: a row of AIRPORT_DAYS; verdict: a row of ANOMALIES."""
+    """Describe one airport-day in one sentence. day: a row of AIRPORT_DAYS; verdict: a row of ANOMALIES."""
     subject = f"{day['origin']}, {wording.date(day['fl_date'])}"
     if not day["scheduled"]:
         return f"{subject}: no scheduled flights."
@@ -72,12 +71,12 @@ def _network_sentence(row: Mapping[str, Any]) -> str:
 
 
 def weighted_mean(values: pd.Series, weights: pd.Series) -> float:
-    """Mean of `values` in which each counts `weights` times, over the values that are there; NaN when there are none.
+    """Return the weighted mean of `values` without missing values; NaN if all are missing.
 
-    A year's mean delay is that of its flights: the average of the daily averages would let an airport's quiet days
-    count as much as its busy ones. The weights that gold has are close to the flights that a daily mean is over, not
-    equal: `departed` for the mean delay, `scheduled` for the effective one, each with the few flights that departed
-    without a known delay.
+    A year's mean delay must weigh days by flights: the plain mean of daily means would give an airport's quiet days the
+    weight of its busy ones. Gold's counts are close to the number of flights behind a daily mean, not equal: use
+    `departed` for the mean delay and `scheduled` for the effective delay; both include the few flights that departed
+    with an unknown delay.
     """
     known = values.notna()
     total = float(weights[known].sum())
@@ -85,12 +84,12 @@ def weighted_mean(values: pd.Series, weights: pd.Series) -> float:
 
 
 def worst_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd.DataFrame:
-    """The `n` worst days of the network, worst first, one row each with a sentence.
+    """Return the `n` worst days of the network, worst first, one row each with a sentence.
 
-    Ranked by the number of abnormal airports, then by the sum of their severities, by their highest score, by date. A
-    merely early airport does not count, and a day without any abnormal one is not listed. Columns: fl_date, airports
-    (with flights), abnormal_airports, late, closures, scheduled, cancelled, mean_effective_delay_min (of the day's
-    flights), worst_origin, sentence.
+    Ranked by number of abnormal airports, sum of their severities, their highest score, then date. Early airports do
+    not count, and days without an abnormal airport are not listed. Columns: fl_date, airports (with flights),
+    abnormal_airports, late, closures, scheduled, cancelled, mean_effective_delay_min (of the day's flights),
+    worst_origin, sentence.
     """
     joined = judged_days.join(days, verdicts)
     dates = joined.loc[joined["is_bad"], "fl_date"].unique()
@@ -117,7 +116,7 @@ def worst_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd.DataFra
 
 
 def worst_airport_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd.DataFrame:
-    """The `n` worst late or closed airport-days, worst first: all columns of both frames, and a sentence.
+    """Return the `n` worst late or closed airport-days, worst first: all columns of both frames, and a sentence.
 
     Ranked by severity, then score, then airport and date.
     """
@@ -127,9 +126,9 @@ def worst_airport_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd
 
 
 def largest_events(events: pd.DataFrame, n: int) -> pd.DataFrame:
-    """The `n` largest of the EVENTS: by airports, then airport-days, then severity, then the first day.
+    """Return the `n` largest events by number of airports, then airport-days, severity and first day.
 
-    Airports come first: by airport-days, one airport closed for a week would outrank a storm at six airports.
+    Ranked by airports first: by airport-days, one airport closed for a week would rank above a storm at six airports.
     """
     order = {"airports": False, "airport_days": False, "severity": False, "first_day": True, "event_id": True}
     return events.sort_values(list(order), ascending=list(order.values()), kind="stable").head(n)
@@ -145,7 +144,7 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _airports(joined: pd.DataFrame, sentences: Mapping[tuple[Any, Any], str]) -> list[dict[str, Any]]:
-    """One row per airport for the page, busiest first."""
+    """Return one row per airport for the page, busiest first."""
     rows = []
     for origin, days in joined.groupby("origin"):
         flagged = days[days["is_anomaly"]].sort_values("fl_date")
@@ -168,33 +167,33 @@ def _airports(joined: pd.DataFrame, sentences: Mapping[tuple[Any, Any], str]) ->
 
 
 def _sentences(joined: pd.DataFrame, reasons: pd.DataFrame, feedback: pd.DataFrame) -> dict[tuple[Any, Any], str]:
-    """Return the text on each flagged airport-day: its reasons if they are known, and its feedback."""
+    """Return the sentence of each flagged airport-day: its reasons if they are known, and its feedback."""
     key = ["origin", "fl_date"]
     flagged = joined[joined["is_anomaly"]]
-    told = {(row["origin"], row["fl_date"]): sentence(row, row) for row in _records(flagged)}
+    texts = {(row["origin"], row["fl_date"]): sentence(row, row) for row in _records(flagged)}
     why = reasons.assign(fl_date=pd.to_datetime(reasons["fl_date"]))
-    told |= dict(zip(why[key].itertuples(index=False, name=None), why["sentence"], strict=True))
+    texts |= dict(zip(why[key].itertuples(index=False, name=None), why["sentence"], strict=True))
     for row in _records(feedback.assign(fl_date=pd.to_datetime(feedback["fl_date"]))):
-        if (day := (row["origin"], row["fl_date"])) in told:
-            told[day] += f" {OPINION_WORDS[row['opinion']]} {row['author']}{': ' if row['note'] else ''}{row['note']}."
-    return told
+        if (day := (row["origin"], row["fl_date"])) in texts:
+            texts[day] += f" {OPINION_WORDS[row['opinion']]} {row['author']}{': ' if row['note'] else ''}{row['note']}."
+    return texts
 
 
 def _feedback_counts(flagged: pd.DataFrame, feedback: pd.DataFrame) -> dict[str, Any]:
-    """Of the flagged days with an opinion: how many were right and wrong, and the share of the right ones."""
-    said = flagged[["origin", "fl_date"]].merge(feedback, on=["origin", "fl_date"])["opinion"].value_counts()
-    right, wrong = int(said.get("right", 0)), int(said.get("wrong", 0))
+    """Return the numbers of flagged days with the feedback `right` and `wrong`, and the share of `right`."""
+    opinions = flagged[["origin", "fl_date"]].merge(feedback, on=["origin", "fl_date"])["opinion"].value_counts()
+    right, wrong = int(opinions.get("right", 0)), int(opinions.get("wrong", 0))
     return {"right": right, "wrong": wrong, "precision": right / (right + wrong) if right + wrong else np.nan}
 
 
 def _detectors(verdicts: Mapping[str, pd.DataFrame], published: str, feedback: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row per detector, the published one first."""
+    """Return one row per detector, the published one first."""
     feedback = feedback.assign(fl_date=pd.to_datetime(feedback["fl_date"]))
     rows = []
     for name in sorted(verdicts, key=lambda name: (name != published, name)):
-        found = verdicts[name]
-        flagged = found[found["is_anomaly"].eq(True)]
-        judged = int((found["status"] == "ok").sum())
+        own_verdicts = verdicts[name]
+        flagged = own_verdicts[own_verdicts["is_anomaly"].eq(True)]
+        judged = int((own_verdicts["status"] == "ok").sum())
         rows.append(
             {
                 "name": name,
@@ -202,7 +201,7 @@ def _detectors(verdicts: Mapping[str, pd.DataFrame], published: str, feedback: p
                 "share": len(flagged) / judged if judged else np.nan,
                 "airports": int(flagged["origin"].nunique()),
                 "judged": judged,
-                "not_judged": len(found) - judged,
+                "not_judged": len(own_verdicts) - judged,
                 **_feedback_counts(flagged.assign(fl_date=pd.to_datetime(flagged["fl_date"])), feedback),
             }
         )
@@ -238,12 +237,12 @@ def year_page(
     events: pd.DataFrame,
     feedback: pd.DataFrame,
 ) -> str:
-    """Return the year as one HTML file that needs no other file: figures are inlined and no address is loaded.
+    """Return the year as one HTML file that loads no other file: figures are embedded.
 
-    days: rows of AIRPORT_DAYS; verdicts: rows of ANOMALIES by detector; published: the detector that the page is about;
+    days: rows of AIRPORT_DAYS; verdicts: rows of ANOMALIES by detector; published: the detector that the page shows;
     quality: the year's quality report; plots: (origin, kind, PNG) as `plots.render_year` yields them, in any order;
-    reasons, events, feedback: rows of ANOMALY_REASONS, EVENTS and FEEDBACK. The same input gives the same page. Raises
-    Missing if the published detector has no verdicts, InvalidInput for a figure of another airport or an unknown kind.
+    reasons, events, feedback: rows of ANOMALY_REASONS, EVENTS and FEEDBACK. Deterministic. Raises Missing if the
+    published detector has no verdicts, InvalidInput for a figure of another airport or of an unknown kind.
     """
     if published not in verdicts:
         made = ", ".join(sorted(verdicts)) or "no detector"
@@ -286,7 +285,7 @@ def _worst(
     airports: list[dict[str, Any]],
     sentences: Mapping[tuple[Any, Any], str],
 ) -> dict[str, Any]:
-    """Return the lists of the largest events and of the worst days, airport-days and airports."""
+    """Return the tables of the largest events and of the worst days, airport-days and airports."""
     airport_days = _records(worst_airport_days(days, verdicts, TOP))
     return {
         "events": _records(largest_events(events, TOP)),
@@ -314,14 +313,14 @@ def _anchor(origin: str) -> str:
 
 
 def _severity_grid(joined: pd.DataFrame) -> dict[str, list[int]]:
-    """Number of flagged airport-days per direction and severity, mild first."""
+    """Count flagged airport-days per direction and severity, mild first."""
     flagged = joined[joined["is_anomaly"]]
     counts = flagged.groupby(["direction", "severity"]).size()
     return {name: [int(counts.get((name, level), 0)) for level in range(1, len(SEVERITIES))] for name in DIRECTIONS}
 
 
 def _months(quality: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One row per month of the quality report, with what is odd about it in words."""
+    """Return one row per month of the quality report, with its problems in words."""
     unusual = {entry["month"]: entry["typical"] for entry in quality.get("unusual_months", [])}
     rows = []
     for month, name in enumerate(MONTHS, start=1):
@@ -341,7 +340,7 @@ def _months(quality: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _figure(origin: str, year: int, kind: str, png: bytes) -> dict[str, Any]:
     width, height = struct.unpack(">II", png[16:24])  # the first chunk of every PNG, see RFC 2083, 4.1.1
-    # Base64 has no character that HTML gives a meaning, and escaping millions of them takes time.
+    # Base64 needs no HTML escaping, which would be slow for megabytes of text.
     address = Markup("data:image/png;base64,") + Markup(base64.b64encode(png).decode("ascii"))  # noqa: S704 # nosec B704
     return {
         "kind": kind,
@@ -353,7 +352,7 @@ def _figure(origin: str, year: int, kind: str, png: bytes) -> dict[str, Any]:
 
 
 def _csp_hash(source: str) -> str:
-    """The source expression that lets a Content-Security-Policy run exactly this inline script or style."""
+    """Return the Content-Security-Policy source expression that allows exactly this inline script or style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
 
 

@@ -1,8 +1,8 @@
-"""The two figures of an airport's year as PNG bytes. Nothing here reads or writes a file, and pyplot is not used.
+"""Draw the two figures of an airport's year as PNG bytes. Does no file I/O and does not use pyplot.
 
-Each process keeps one canvas per kind of figure: what all airports of a year share (frame, months, labels) is drawn
-once, and only the artists whose data change are drawn per airport. Every day is exactly three pixels wide, so that
-bars need no anti-aliasing, every day is equally visible and the picture compresses well.
+Each process keeps one canvas per kind of figure: the parts that all airports of a year share (frame, months, labels)
+are drawn once, and only the artists with changing data are drawn per airport. Every day is exactly three pixels wide,
+so that bars need no anti-aliasing, all days are equally visible and the image compresses well.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from utils.parallel import in_processes
 from utils.reporting.wording import METRIC_NAMES, MONTHS
 
 if TYPE_CHECKING:
-    import pandas as pd  # the processes that draw start faster without it
+    import pandas as pd  # for types only: worker processes start faster without pandas
 
 Array = npt.NDArray[Any]
 
 WIDTH_PX, HEIGHT_PX = 1200, 450
 KINDS = ("daily_flights", "daily_delay")
-AIRPORTS_PER_WORKER = 20  # with fewer, starting a worker costs more than it saves
+AIRPORTS_PER_WORKER = 20  # with fewer, starting a worker takes longer than it saves
 
 
 class Mark(NamedTuple):
-    """How a flagged day looks: shape and colour both differ, so that neither has to be told apart alone."""
+    """Marker of a flagged day. Shape and colour both differ, so that readers do not depend on one of them."""
 
     shape: str
     colour: str
@@ -58,13 +58,13 @@ class Mark(NamedTuple):
 
 
 class Level(NamedTuple):
-    """How strong a flag looks. No fill of its own means the colour of the mark."""
+    """Marker style of a severity. fill None: the colour of the mark."""
 
     size_px: int
     fill: str | None
 
 
-# Colours by Okabe and Ito, "Color Universal Design", 2008: told apart with every common colour vision.
+# Colours that people with any common colour vision can distinguish: Okabe and Ito, "Color Universal Design", 2008.
 MARKS = {
     "late": Mark("^", "#D55E00", "late", "late"),
     "closure": Mark("s", "#CC79A7", "closure", "closures"),
@@ -80,13 +80,13 @@ STRIPS: dict[str, dict[str, Any]] = {
     "not judged": {"facecolor": NOT_JUDGED},
 }
 
-_LEFT_PX, _BOTTOM_PX, _TALL_PX, _DAY_PX = 92, 60, 306, 3  # of the axes, and of a day on them
+_LEFT_PX, _BOTTOM_PX, _TALL_PX, _DAY_PX = 92, 60, 306, 3  # position and height of the axes, and width of a day
 _DRAWING = threading.Lock()  # the threads of a process share its canvases
 
 
 @dataclass(frozen=True)
 class _AirportYear:
-    """One airport's calendar year as arrays with one element per day; small and quick to send to a process."""
+    """One airport's calendar year as arrays with one element per day; small and quick to send to a worker."""
 
     origin: str
     year: int
@@ -103,11 +103,11 @@ class _AirportYear:
 
 
 def daily_flights(days: pd.DataFrame, verdicts: pd.DataFrame, year: int) -> bytes:
-    """Return a PNG of one airport's scheduled flights per day, cancelled ones on top, abnormal days marked.
+    """Return a PNG of one airport's scheduled flights per day, with cancelled flights on top and abnormal days marked.
 
     days: rows of AIRPORT_DAYS; verdicts: rows of ANOMALIES of one detector; both of one airport. The x axis is the
-    whole calendar year; a day without a row counts as a day without flights. The same rows give the same bytes.
-    Raises DelaywatchError when the rows are not of one airport and of `year`.
+    whole calendar year; a day without a row is a day without flights. The same rows give the same bytes. Raises
+    DelaywatchError if the rows are not of one airport and of `year`.
     """
     return _draw("daily_flights", _single(days, verdicts, year))
 
@@ -115,7 +115,7 @@ def daily_flights(days: pd.DataFrame, verdicts: pd.DataFrame, year: int) -> byte
 def daily_delay(days: pd.DataFrame, verdicts: pd.DataFrame, year: int) -> bytes:
     """Return a PNG of one airport's observed and expected delay (the verdicts' metric), the band and abnormal days.
 
-    Input, promise and errors are those of `daily_flights`.
+    Parameters and errors as in `daily_flights`.
     """
     return _draw("daily_delay", _single(days, verdicts, year))
 
@@ -125,8 +125,8 @@ def render_year(
 ) -> Iterator[tuple[str, str, bytes]]:
     """Yield (origin, kind, PNG) for every airport of `days`, by origin and then in the order of KINDS.
 
-    With workers=1, or too few airports to be worth a worker, this process draws.
-    Raises InvalidInput if a row is of another year or has no day, and what `in_processes` raises.
+    Uses at most one worker per AIRPORTS_PER_WORKER airports; with none or one, this process draws. Raises InvalidInput
+    if a row is of another year or has no day, and the errors of `in_processes`.
     """
     workers = min(workers, days["origin"].nunique() // AIRPORTS_PER_WORKER)
     airports = zip(_airport_years(days, verdicts, year))
@@ -185,7 +185,7 @@ def _airport_years(days: pd.DataFrame, verdicts: pd.DataFrame, year: int) -> Ite
 
 
 def _rows_by_origin(frame: pd.DataFrame, year: int, length: int) -> dict[str, tuple[Array, Array]]:
-    """Positions of each airport's rows and their days of the year from 0, airports in alphabetical order."""
+    """Return positions and days of the year (from 0) of each airport's rows, airports in alphabetical order."""
     if frame.empty:
         return {}
     day = (frame["fl_date"].to_numpy().astype("datetime64[D]") - np.datetime64(f"{year}-01-01", "D")).astype(int)
@@ -202,19 +202,19 @@ def _rows_by_origin(frame: pd.DataFrame, year: int, length: int) -> dict[str, tu
 
 
 class _Series(NamedTuple):
-    """What only one kind of figure shows."""
+    """The artists of one kind of figure."""
 
     keys: dict[str, Any]  # legend handles by label
     artists: list[Artist]
-    # Gives the artists an airport's data; returns the height of each day's mark and the limits of the y axis.
+    # Set the artists' data to an airport's; return the height of each day's mark and the limits of the y axis.
     update: Callable[[_AirportYear], tuple[Array, float, float]]
 
 
 @dataclass(frozen=True)
 class _Sheet:
-    """A canvas of one kind and year: the pixels that its airports share, and the artists that change."""
+    """The canvas of one kind and year: the pixels that all airports share, and the artists that change."""
 
-    canvas: Any  # FigureCanvasAgg, whose methods carry no types; so do the collections below
+    canvas: Any  # FigureCanvasAgg, which has no types; the same holds for the collections below
     axes: Axes
     background: Any
     series: _Series
@@ -223,7 +223,7 @@ class _Sheet:
     title: Text
     summary: Text
     y_label: Text
-    keys: dict[str, Any]  # legend handles of everything that may be shown, by label
+    keys: dict[str, Any]  # handles of all possible legend entries, by label
     legend_pixels: dict[tuple[str, ...], Any]  # by the labels shown: few combinations occur
 
 
@@ -251,7 +251,7 @@ def _draw(kind: str, airport: _AirportYear) -> bytes:
 
 
 def _place_strips(sheet: _Sheet, airport: _AirportYear) -> set[str]:
-    """Show the days that have no verdict; return the labels of what is on the figure."""
+    """Show the days without a verdict; return the labels of the visible strips."""
     is_empty = airport.scheduled == 0
     for label, mask in zip(STRIPS, (is_empty, ~is_empty & ~airport.is_judged), strict=True):
         edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(int))).reshape(-1, 2)
@@ -261,11 +261,11 @@ def _place_strips(sheet: _Sheet, airport: _AirportYear) -> set[str]:
 
 
 def _place_marks(sheet: _Sheet, airport: _AirportYear, heights: Array) -> set[str]:
-    """Put a mark on every flagged day; return the labels of what is on the figure."""
+    """Mark every flagged day; return the labels of the visible marks."""
     present = set()
     for code, (name, mark) in enumerate(MARKS.items(), start=1):
         days = np.flatnonzero(airport.direction == code)
-        days = days[np.argsort(airport.severity[days], kind="stable")]  # the strongest is drawn last, on top
+        days = days[np.argsort(airport.severity[days], kind="stable")]  # draw the most severe last, on top
         level = np.clip(airport.severity[days], 1, len(LEVELS)) - 1
         sheet.marks[name].set_offsets(np.column_stack([days + 0.5, heights[days]]))
         sheet.marks[name].set_sizes(np.square([look.size_px for look in LEVELS.values()])[level])
@@ -290,7 +290,7 @@ def _summary(airport: _AirportYear) -> str:
 
 
 def _boxes(left: Array, right: Array, bottom: Array, top: Array) -> Array:
-    """Corners of upright boxes, shape (boxes, 4, 2); a box with a missing edge is left out."""
+    """Return the corners of upright boxes, shape (boxes, 4, 2), without boxes that have a missing edge."""
     corners = np.stack([left, bottom, left, top, right, top, right, bottom], axis=1).reshape(-1, 4, 2).astype(float)
     whole: Array = corners[np.isfinite(corners).all(axis=(1, 2))]
     return whole
@@ -301,7 +301,7 @@ def _flight_bars(length: int) -> _Series:
     cancelled: Any = PolyCollection([], antialiased=False, linewidth=0, facecolor=CANCELLED)
     colours = to_rgba_array([DEPARTED, *(mark.colour for mark in MARKS.values())])
     left = np.arange(length, dtype=float)
-    right = left + 2 / _DAY_PX  # a pixel of paper between the bars
+    right = left + 2 / _DAY_PX  # one pixel of background between the bars
 
     def update(airport: _AirportYear) -> tuple[Array, float, float]:
         split = airport.scheduled - airport.cancelled
@@ -320,13 +320,13 @@ def _delay_lines(length: int) -> _Series:
     band: Any = PolyCollection([], antialiased=False, linewidth=0, facecolor=BAND)
     expected = Line2D(noon, noon, color=EXPECTED, linewidth=3, drawstyle="steps-mid")
     observed = Line2D(noon, noon, color=OBSERVED, linewidth=1, marker="o", markersize=3.4, markeredgewidth=0)
-    observed.set_antialiased(False)  # the shades along a year's zigzag would be 40 % of the file
+    observed.set_antialiased(False)  # anti-aliasing a year's zigzag would take 40% of the file
 
     def update(airport: _AirportYear) -> tuple[Array, float, float]:
         band.set_verts(_boxes(noon - 0.5, noon + 0.5, airport.lower, airport.upper))
         expected.set_ydata(airport.expected)
         observed.set_ydata(airport.observed)
-        # The band of a day with few flights may be wider than anything that happened: it is cut rather than followed.
+        # The band of a day with few flights may be very wide: the axis does not include all of it.
         reach = np.nanquantile(airport.upper, 0.9) if np.isfinite(airport.upper).any() else np.nan
         values = np.concatenate([airport.observed, airport.expected, [reach]])
         high, low = float(np.nanmax(values, initial=10.0)), float(np.nanmin(values, initial=0.0))
@@ -341,11 +341,11 @@ _SERIES = dict(zip(KINDS, (_flight_bars, _delay_lines), strict=True))
 
 @functools.lru_cache(maxsize=len(KINDS))
 def _sheet(kind: str, year: int) -> _Sheet:
-    """The canvas of a kind and year with what its airports share on it; the user's own style does not reach it."""
+    """Return the canvas of a kind and year with the artists that its airports share; ignores the user's style."""
     length = dt.date(year, 12, 31).timetuple().tm_yday
     right = _LEFT_PX + length * _DAY_PX
     with _own_style():
-        figure = Figure(figsize=(WIDTH_PX / 72, HEIGHT_PX / 72), dpi=72, facecolor=PAPER)  # so a point is a pixel
+        figure = Figure(figsize=(WIDTH_PX / 72, HEIGHT_PX / 72), dpi=72, facecolor=PAPER)  # 1 point = 1 pixel
         canvas: Any = FigureCanvasAgg(figure)
         frame = (_LEFT_PX / WIDTH_PX, _BOTTOM_PX / HEIGHT_PX, (right - _LEFT_PX) / WIDTH_PX, _TALL_PX / HEIGHT_PX)
         axes = figure.add_axes(frame, xlim=(0, length), facecolor=PAPER)
@@ -376,14 +376,14 @@ def _sheet(kind: str, year: int) -> _Sheet:
 
 @contextlib.contextmanager
 def _own_style() -> Iterator[None]:
-    """Matplotlib's defaults for what is made within, whatever style the user has set."""
+    """Use Matplotlib's default style inside the context, whatever style the user has set."""
     with mpl.rc_context():
         mpl.rcdefaults()
         yield
 
 
 def _dress(axes: Axes, year: int) -> None:
-    """Frame, grid, months and the label of the x axis."""
+    """Draw the frame, the grid, the months and the label of the x axis."""
     firsts = [dt.date(year, month, 1) for month in range(1, 13)] + [dt.date(year + 1, 1, 1)]
     edges = [(first - firsts[0]).days for first in firsts]
     axes.spines[["top", "right"]].set_visible(False)
@@ -397,12 +397,12 @@ def _dress(axes: Axes, year: int) -> None:
     axes.tick_params(axis="y", length=0, labelsize=20, labelcolor=INK, pad=7, grid_color=GRID, grid_linewidth=1)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.grid(True)
-    axes.yaxis.get_major_ticks(8)  # made here, in our style, and not when a figure first needs so many
+    axes.yaxis.get_major_ticks(8)  # create the ticks now, in our style, instead of when a figure first needs them
     axes.set_xlabel(f"local date in {year}", fontsize=18, color=INK, labelpad=2)
 
 
 def _common_keys() -> dict[str, Any]:
-    """Legend handles of what both kinds show."""
+    """Return the legend handles that both kinds of figures use."""
 
     def dot(shape: str, size: float, fill: str, edge: str) -> Line2D:
         return Line2D([], [], ls="", marker=shape, markersize=size, markerfacecolor=fill, markeredgecolor=edge)
@@ -414,7 +414,7 @@ def _common_keys() -> dict[str, Any]:
 
 
 def _show_legend(sheet: _Sheet, labels: list[str]) -> None:
-    """Put the legend's strip on the canvas, which must hold the bare background."""
+    """Draw the legend on the canvas, which must contain only the background."""
     pixels = sheet.legend_pixels.get(tuple(labels))
     if pixels:
         sheet.canvas.restore_region(pixels)
@@ -442,7 +442,7 @@ def _show_legend(sheet: _Sheet, labels: list[str]) -> None:
 
 
 def _png(rgba: Array) -> bytes:
-    """Encode pixels of shape (height, width, 4) as a PNG with the colours of `_palette`: 40% of the size in RGB."""
+    """Encode pixels of shape (height, width, 4) as a PNG with the colours of `_palette`, 40% of the size in RGB."""
     out = io.BytesIO()
     image = Image.fromarray(rgba).convert("RGB").quantize(palette=_palette(), dither=Image.Dither.NONE)
     image.save(out, "png", compress_level=6)
@@ -451,7 +451,7 @@ def _png(rgba: Array) -> bytes:
 
 @functools.cache
 def _palette() -> Image.Image:
-    """The colours of the figures, and 216 evenly spaced ones for anti-aliased edges, as a PIL image."""
+    """Return a PIL image with the colours of the figures and 216 evenly spaced ones for anti-aliased edges."""
     marks = [mark.colour for mark in MARKS.values()]
     solid = [PAPER, INK, GRID, DEPARTED, CANCELLED, EXPECTED, BAND, OBSERVED, NO_FLIGHTS, HATCH, NOT_JUDGED, *marks]
     colours = [*map(ImageColor.getrgb, solid), *itertools.product(range(0, 256, 51), repeat=3)]

@@ -1,12 +1,12 @@
-"""Years of flights into bronze, whole or not at all.
+"""Load years of flights into bronze, each year completely or not at all.
 
-bronze    a CSV of a person or of a fetch becomes the year's file
-fetch     a year from the Bureau or from Kaggle, as it is published now
-record    where the year's CSV was fetched from, beside it in the lake
-bts       the Bureau's months, from its server or a folder, and the year's CSV made from them
-kaggle    Kaggle's years
-download  one file over HTTP
-archive   a zip that holds one CSV
+bronze    copy a CSV into bronze as the year's file
+fetch     fetch a year from the Bureau or from Kaggle
+record    the JSON record of a fetch, next to the CSV in bronze
+bts       get the Bureau's months from its server or a folder, and write the year's CSV
+kaggle    download a year from Kaggle
+download  download one file over HTTP
+archive   read a zip that contains one CSV
 """
 
 SOURCES = ("bts", "kaggle")

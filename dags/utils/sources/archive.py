@@ -1,4 +1,4 @@
-"""A zip that holds one CSV, read as a stream and checked to its last byte. What the CSV must say is its reader's."""
+"""Read the single CSV of a zip as a stream and check its CRC. Callers check the content."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from typing import IO
 from utils.errors import DelaywatchError, InvalidInput
 
 CHUNK = 1 << 20  # bytes of text in memory at a time
-# Of text, which zipfile reads no further than the zip says; the Bureau's months have 0.3 GB, Kaggle's years 0.9.
+# Unpacked size; zipfile stops at the size that the zip declares. A Bureau month has 0.3 GB, a Kaggle year 0.9 GB.
 LARGEST_BYTES = 4 << 30
-PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others may ask for gigabytes of memory
+PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # other methods may need gigabytes of memory
 
 
 def is_zip(path: Path) -> bool:
-    """Whether the file begins as zips do."""
+    """Return True if the file begins like a zip."""
     with path.open("rb") as file:
         return file.read(4) == b"PK\3\4"
 
 
 def first_words(path: Path) -> str:
-    """How the file begins, fit for a sentence."""
+    """Return the quoted beginning of the file's first line, for a message."""
     with path.open("rb") as file:
         return repr(file.read(60).decode("ascii", errors="replace").strip().split("\n")[0])
 
 
 @contextmanager
 def open_csv(path: Path, url: str, damaged: type[DelaywatchError] = InvalidInput) -> Iterator[IO[bytes]]:
-    """The text of the one CSV in the zip; its length and CRC are checked when a reader reaches its end.
+    """Yield the text of the only CSV in the zip; zipfile checks length and CRC when the end is reached.
 
-    Nothing is unpacked under the name that the zip gives. Raises InvalidInput, which calls the file `url`, for a file
-    that is not a zip, holds no or several CSVs, or unpacks to too much; `damaged` for a zip that is cut or has a wrong
-    CRC, Unavailable if the download may have damaged it.
+    No file is unpacked to disk. url: the name of the zip in errors. Raises InvalidInput if the file is not a zip, does
+    not contain exactly one CSV, or is too large; `damaged` if the zip is cut or has a wrong CRC (pass Unavailable if
+    the download may have damaged it).
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [one for one in archive.infolist() if one.filename.lower().endswith(".csv")]
+            members = [member for member in archive.infolist() if member.filename.lower().endswith(".csv")]
             if len(members) != 1:
                 raise InvalidInput(f"{url} holds {len(members)} CSV files instead of one; look into it by hand.")
             if members[0].file_size > LARGEST_BYTES or members[0].compress_type not in PACKINGS:
@@ -49,7 +49,7 @@ def open_csv(path: Path, url: str, damaged: type[DelaywatchError] = InvalidInput
                 )
             with archive.open(members[0]) as text:
                 yield text
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # RuntimeError: encrypted
         if is_zip(path):
             raise damaged(f"{url} is a damaged zip ({error}); download it again.") from None
         raise InvalidInput(
@@ -59,6 +59,6 @@ def open_csv(path: Path, url: str, damaged: type[DelaywatchError] = InvalidInput
 
 
 def chunks(text: IO[bytes]) -> Iterator[bytes]:
-    """The text piece by piece, to its end."""
+    """Yield the text in chunks of CHUNK bytes."""
     while data := text.read(CHUNK):
         yield data

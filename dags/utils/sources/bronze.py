@@ -1,6 +1,6 @@
-"""Local CSV files into bronze: which file may be the year's, and what it may replace.
+"""Copy local CSV files into bronze; check that the file is valid for the year and may replace an existing file.
 
-Which rows silver can use is decided by `layers`.
+`layers` decides which rows are usable.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from utils.storage.folder import FolderSource
 from utils.storage.lake import Lake
 from utils.storage.parquet import write_parquet
 
-MAX_LOST_SHARE = 0.05  # of a month's flights that a newer file may lack; the Bureau's revisions change far fewer
+MAX_LOST_SHARE = 0.05  # of a month's flights that a newer file may lack; revisions by the Bureau change far fewer
 
-Progress = Callable[[int, int], None]  # bytes that were read, all bytes
+Progress = Callable[[int, int], None]  # bytes read, total bytes
 
 log = logging.getLogger(__name__)
 
 
 def check_csv(path: Path, year: int, shown_as: str | None = None) -> None:
-    """Refuse a local file that cannot be the year's CSV, by its first lines; see ingest.glance."""
+    """Raise InvalidInput if the first lines show that the file is not the year's CSV; see ingest.glance."""
     with closing(_local_file(path, shown_as or str(path))) as source:
         ingest.glance(source, keys.check_year(year))
 
@@ -45,14 +45,13 @@ def put_bronze(
     before_upload: Callable[[], object] = lambda: None,
     progress: Progress | None = None,
 ) -> str:
-    """Copy a CSV, whose name ends in .gz if it is compressed, into bronze as the year's file, and return its key.
+    """Copy a CSV (plain, or gzip if its name ends in .gz) into bronze as the year's file; return its key.
 
-    The same bytes again change nothing. Another file is replaced only with `replace`, and only after a whole pass by
-    the rules of silver; one that has flights which the new file lacks, only with `allow_fewer`. The new file is
-    complete before the old one goes. A process that is killed in between leaves the old file, or both forms of the
-    year, .csv and .csv.gz, which no step reads before this is called again.
-    shown_as: what errors call the file. before_upload: called when nothing but the store can fail any more.
-    Raises InvalidInput, with bronze unchanged, when the file cannot be the year's, or may not replace the old one.
+    Equal bytes change nothing. Replacing a different file requires `replace` and a full pass with the rules of silver;
+    if the new file lacks flights, also `allow_fewer`. The new file is complete before the old one is deleted. A killed
+    process leaves the old file, or both .csv and .csv.gz, which all steps refuse until this function runs again.
+    shown_as: the name of the file in errors. before_upload: called after all checks, just before the upload.
+    Raises InvalidInput, with bronze unchanged, if the file is not valid for the year or may not replace the old file.
     """
     lake = Lake(settings)
     plain, compressed = keys.bronze_keys(keys.check_year(year))
@@ -90,7 +89,7 @@ def _already_there(lake: Lake, old_keys: list[str], source: FolderSource) -> Inv
 def _ingest(
     source: FolderSource, year: int, folder: Path, threads: int, progress: Progress | None
 ) -> ingest.IngestedYear:
-    """Pass over the whole file by the rules of silver. Raises as ingest.ingest_year, and Unavailable without memory."""
+    """Ingest the whole file to check it. Raises the errors of ingest.ingest_year, and Unavailable if out of memory."""
     try:
         return ingest.ingest_year(source, year, folder, threads, write_parquet, progress)
     except MemoryError as error:
@@ -98,7 +97,7 @@ def _ingest(
 
 
 def _refuse_fewer(lake: Lake, year: int, old_keys: list[str], ingested: ingest.IngestedYear) -> None:
-    """Raise InvalidInput if a new file of the year lacks flights that silver has, as a file that was cut does."""
+    """Raise InvalidInput if the new file lacks flights that silver has, for example because it was cut."""
     if not lake.has(keys.manifest_key(year)):
         return
     old, new = lake.read_quality(year), quality.report(year, old_keys[0], ingested)
@@ -110,11 +109,11 @@ def _refuse_fewer(lake: Lake, year: int, old_keys: list[str], ingested: ingest.I
 
 
 def lost_flights(old: Mapping[str, int], new: Mapping[str, int]) -> str:
-    """Return what a newer version of a year lacks, in words: months, or many flights of one; empty if nothing.
+    """Return in words the months, or the flights of a month, that the newer version lacks; empty if complete.
 
-    old, new: flights by the number of the month; a month without flights may be absent.
+    old, new: flights by month number; months without flights may be absent.
     """
-    before = {month: flights for month, flights in sorted(old.items(), key=lambda one: int(one[0])) if flights}
+    before = {month: flights for month, flights in sorted(old.items(), key=lambda item: int(item[0])) if flights}
     gone = [calendar.month_name[int(month)] for month in before if not new.get(month)]
     if gone:
         return f"{wording.listed(gone)} {'is' if len(gone) == 1 else 'are'} gone"
@@ -125,7 +124,7 @@ def lost_flights(old: Mapping[str, int], new: Mapping[str, int]) -> str:
 
 
 def _local_file(path: Path, name: str) -> FolderSource:
-    """Return the file at `path`, opened. Raises an error by kind when it is no regular file or cannot be read."""
+    """Open the file. Raises InvalidInput if it is not a regular file, or the error of `cannot_read`."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise InvalidInput(f"{path} is not a file; give the path of the year's .csv or .csv.gz.")

@@ -1,8 +1,7 @@
-"""The Bureau of Transportation Statistics' monthly zips of on-time performance, and the year's CSV made from them.
+"""Get the monthly on-time zips of the Bureau of Transportation Statistics and write the year's CSV from them.
 
-Each zip holds one CSV of 109 named columns and a readme. The months come from the Bureau's server or from a folder,
-where they are found by their content and not by their names. `download` transfers files and knows nothing of flights;
-`fetch` writes into bronze.
+Each zip contains a CSV of 109 named columns and a readme. Months come from the Bureau's server or from a folder, where
+they are recognised by content, not by file name. `download` transfers files; `fetch` writes into bronze.
 """
 
 from __future__ import annotations
@@ -29,14 +28,13 @@ from utils.sources import archive
 from utils.sources.download import Client, File, Progress, Version
 
 FIRST_MONTH = (1987, 10)
-PUBLISHED_WITHIN_DAYS = 183  # of a month's end; a month that is missing longer does not come by waiting
-BLOCK_BYTES = 1 << 19  # of a month's text that Arrow parses at a time; it reads up to 32 of them ahead
-MAX_LISTED = 5  # files in an error
-NAME = "On_Time_Reporting_Carrier_On_Time_Performance_1987_present_{year}_{month}.zip"  # the month without a zero
+PUBLISHED_WITHIN_DAYS = 183  # after the end of a month; later, waiting does not help
+BLOCK_BYTES = 1 << 19  # per parse step of Arrow, which reads up to 32 blocks ahead
+MAX_LISTED = 5  # skipped files named in an error
+NAME = "On_Time_Reporting_Carrier_On_Time_Performance_1987_present_{year}_{month}.zip"  # month without leading zero
 
-# Bronze column: its name in the zips. Kaggle's files have the names that the Bureau's form for single columns gives.
-# There OP_CARRIER is the IATA code; the "unique" one, Reporting_Airline, is OP_UNIQUE_CARRIER, where a carrier whose
-# code went to another one later has a number: "PA (1)".
+# Bronze column: column in the zips. Kaggle's names are those of the Bureau's download form, in which OP_CARRIER is the
+# IATA code. Reporting_Airline is OP_UNIQUE_CARRIER, which numbers carriers whose code was reused later: "PA (1)".
 COLUMNS: Mapping[str, str] = {
     "FL_DATE": "FlightDate",
     "OP_CARRIER": "IATA_CODE_Reporting_Airline",
@@ -72,12 +70,12 @@ log = logging.getLogger(__name__)
 
 
 def months(year: int) -> list[int]:
-    """The months of the year that the Bureau has or will have, ascending: all of them but in 1987."""
+    """Return the months of the year in the Bureau's data, ascending: all, except in 1987."""
     return [month for month in range(1, 13) if (year, month) >= FIRST_MONTH]
 
 
 def month_url(base: str, year: int, month: int) -> str:
-    """Where the month's zip is, below the address `base`."""
+    """Return the URL of the month's zip below `base`."""
     return f"{base}/{NAME.format(year=year, month=month)}"
 
 
@@ -91,31 +89,31 @@ def download(
     today: date,
     progress: Progress | None = None,
 ) -> dict[int, File]:
-    """Return the zips of the year by month, ascending, each checked to its last byte, in `folder`.
+    """Download the zips of the year into `folder`, check their CRC and return them by month, ascending.
 
-    The last month comes first: while the Bureau has not published it, nothing else is asked of it. Raises Missing for a
-    month that is not there; with so_far, only when a later one is.
+    The last month is requested first: if it is not published yet, no other request is sent. Raises Missing for a
+    missing month; with so_far, only if a later month is available.
     """
-    found: dict[int, File] = {}
+    files: dict[int, File] = {}
     for month in reversed(months(year)):
         url = month_url(base, year, month)
 
         def check(path: Path, url: str = url) -> None:
             with open_month(path, url, Unavailable) as text:
-                deque(archive.chunks(text), maxlen=0)  # to the end, where the CRC is checked
+                deque(archive.chunks(text), maxlen=0)  # zipfile checks the CRC at the end
 
         file = client.download(url, folder / f"{year}-{month:02}.zip", check, progress)
         if file:
-            found[month] = file
-        elif found or not so_far:
-            raise _not_there(url, year, month, later=min(found, default=None), today=today)
-    if not found:
+            files[month] = file
+        elif files or not so_far:
+            raise _not_there(url, year, month, later=min(files, default=None), today=today)
+    if not files:
         raise Missing(f"There is no month of {year} at {base}; choose a year that is, or correct DELAYWATCH_BTS_URL.")
-    return dict(sorted(found.items()))
+    return dict(sorted(files.items()))
 
 
 def _not_there(url: str, year: int, month: int, *, later: int | None, today: date) -> Missing:
-    """Return the error for a month that the server answers with 404, by how long ago the month ended."""
+    """Return the error for a month that the server answers with 404; the message depends on the month's age."""
     name = f"{calendar.month_name[month]} {year}"
     by_hand = (
         "correct DELAYWATCH_BTS_URL if the address has changed, or download the months in a browser and give their "
@@ -123,49 +121,49 @@ def _not_there(url: str, year: int, month: int, *, later: int | None, today: dat
     )
     end = date(year, month, calendar.monthrange(year, month)[1])
     if later is not None:
-        what = f"although {calendar.month_name[later]} is; fetch again later (what is here is kept), {by_hand}"
+        when = f"although {calendar.month_name[later]} is; fetch again later (what is here is kept), {by_hand}"
     elif end >= today:
-        what = f"and {name} is not over yet; fetch the months that are there with --so-far"
+        when = f"and {name} is not over yet; fetch the months that are there with --so-far"
     elif (today - end).days <= PUBLISHED_WITHIN_DAYS:
-        what = (
+        when = (
             f"yet; the Bureau publishes a month some two months after its end. Wait for {name}, or fetch the months "
             "that are there with --so-far"
         )
     else:
-        what = f"although {name} ended on {end}, so the Bureau does not offer it there (any more); {by_hand}"
-    return Missing(f"{url} is not there {what}.")
+        when = f"although {name} ended on {end}, so the Bureau does not offer it there (any more); {by_hand}"
+    return Missing(f"{url} is not there {when}.")
 
 
 def write_csv(files: Mapping[int, File], year: int, to: Path, *, are_downloads: bool = False) -> dict[int, int]:
-    """Write the months' flights in their order as one CSV of the 28 columns of the Kaggle files; return their counts.
+    """Write the flights in the order of `files` as one CSV with the 28 Kaggle columns; return flights by month.
 
-    Every value stays as the Bureau wrote it ("0659" for a time, "-3.00" for a delay), null is empty. What a year's
-    flights do not have (taxi times before 1995, causes before June 2003) is null in the zips and stays so.
-    are_downloads: a bad file is deleted, so that the next fetch downloads it again.
-    Raises InvalidInput for a zip that does not hold the flights of its month; OSError when the disk is full.
+    Values are copied unchanged ("0659" for a time, "-3.00" for a delay); null is an empty field. Columns without data
+    (taxi times before 1995, causes before June 2003) are null.
+    are_downloads: delete a bad file, so that the next fetch downloads it again.
+    Raises InvalidInput if a zip does not contain the flights of its month, OSError if the disk is full.
     """
     rows: dict[int, int] = {}
     with to.open("wb") as file:
         file.write(",".join(_BRONZE.names).encode() + b"\n")
-        options = pa_csv.WriteOptions(include_header=False, quoting_style="none")  # a comma in a value is an error
+        options = pa_csv.WriteOptions(include_header=False, quoting_style="none")  # values with commas raise an error
         with pa_csv.CSVWriter(file, _BRONZE, write_options=options) as writer:
-            for month, one in files.items():
+            for month, source in files.items():
                 try:
-                    rows[month] = _write_month(writer, one, f"{year}-{month:02}-")
+                    rows[month] = _write_month(writer, source, f"{year}-{month:02}-")
                 except (DelaywatchError, pa.ArrowInvalid) as error:
                     if are_downloads:
-                        one.path.unlink(missing_ok=True)
+                        source.path.unlink(missing_ok=True)
                     if isinstance(error, DelaywatchError):
                         raise
                     raise InvalidInput(
-                        f"{one.url} holds a line that is no flight ({str(error)[:200]}); look into it by hand, or "
+                        f"{source.url} holds a line that is no flight ({str(error)[:200]}); look into it by hand, or "
                         "fetch again later."
                     ) from None
     return rows
 
 
 def _write_month(writer: pa_csv.CSVWriter, file: File, days: str) -> int:
-    """Write the month's flights, whose dates must begin with `days`, and count them. Raises ArrowInvalid as well."""
+    """Write the month's flights, whose dates must begin with `days`; return their number. May raise ArrowInvalid."""
     rows = 0
     with open_month(file.path, file.url) as text:
         reader = pa_csv.open_csv(
@@ -194,10 +192,10 @@ def _write_month(writer: pa_csv.CSVWriter, file: File, days: str) -> int:
 
 @contextmanager
 def open_month(path: Path, name: str, damaged: type[DelaywatchError] = InvalidInput) -> Iterator[IO[bytes]]:
-    """Open the month's text, header first; a file whose name ends in .csv is taken for unpacked text if it is no zip.
+    """Yield the month's CSV text from a zip, or from an unpacked .csv file.
 
-    Raises an error by kind, which calls the file `name`, when it cannot be read, columns are missing or the zip is not
-    sound.
+    name: the name of the file in errors. damaged: the error class for a damaged zip. Raises InvalidInput if columns are
+    missing, or the errors of `cannot_read` and `archive.open_csv`.
     """
     try:
         is_plain = not archive.is_zip(path) and path.suffix.lower() == ".csv"
@@ -217,7 +215,7 @@ def open_month(path: Path, name: str, damaged: type[DelaywatchError] = InvalidIn
 
 
 def month_of(path: Path) -> tuple[int, int]:
-    """Return year and month of the first flight. Raises InvalidInput when the file is no month of the Bureau."""
+    """Return year and month of the first flight. Raises InvalidInput if the file is not a month of the Bureau."""
     with open_month(path, str(path)) as text:
         names, first = _fields(text.readline(1 << 16)), _fields(text.readline(1 << 16))
     flight = dict(zip(names, first, strict=False))
@@ -233,28 +231,28 @@ def month_of(path: Path) -> tuple[int, int]:
 
 
 def months_in(folder: Path, year: int, *, so_far: bool) -> dict[int, File]:
-    """Return the files of the year's months by month, ascending.
+    """Return the files of the year in `folder` by month, ascending.
 
-    A file that is not a month of the Bureau is skipped with a warning. Raises Missing for a month that is not there
-    (with so_far, only when a later one is), and InvalidInput when two different files hold the same month.
+    Skips files that are not months of the Bureau, with a warning. Raises Missing for a missing month (with so_far, only
+    if a later month exists), and InvalidInput if two files contain different versions of a month.
     """
     by_month, skipped = _files_by_month(folder)
-    found = {month: paths for (of_year, month), paths in sorted(by_month.items()) if of_year == year}
-    expected = [month for month in months(year) if not so_far or month <= max(found, default=0)]
-    missing = [f"{calendar.month_name[month]} {year}" for month in expected if month not in found]
-    if missing or not found:
-        years = sorted({of_year for of_year, _ in by_month})
-        lacks = wording.listed(missing) if found else f"month of {year}"
-        there = f"; its months are of {wording.listed(years)}" if years and not found else ""
+    month_paths = {month: paths for (file_year, month), paths in sorted(by_month.items()) if file_year == year}
+    expected = [month for month in months(year) if not so_far or month <= max(month_paths, default=0)]
+    missing = [f"{calendar.month_name[month]} {year}" for month in expected if month not in month_paths]
+    if missing or not month_paths:
+        years = sorted({file_year for file_year, _ in by_month})
+        lacks = wording.listed(missing) if month_paths else f"month of {year}"
+        others = f"; its months are of {wording.listed(years)}" if years and not month_paths else ""
         raise Missing(
-            f"{folder} has no {lacks}{there}{_listed(skipped)}; download what is missing from the Bureau"
-            f"{'' if so_far or not found else ', or take the first months of the year with --so-far'}."
+            f"{folder} has no {lacks}{others}{_listed(skipped)}; download what is missing from the Bureau"
+            f"{'' if so_far or not month_paths else ', or take the first months of the year with --so-far'}."
         )
-    return {month: _only(paths, calendar.month_name[month], year) for month, paths in found.items()}
+    return {month: _only(paths, calendar.month_name[month], year) for month, paths in month_paths.items()}
 
 
 def _files_by_month(folder: Path) -> tuple[dict[tuple[int, int], list[Path]], list[str]]:
-    """Return the files by year and month, and the names of the zips and CSVs that were skipped."""
+    """Return the files by year and month, and the names of skipped zips and CSVs."""
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".zip", ".csv"))
     except OSError as error:
@@ -278,7 +276,7 @@ def _listed(skipped: list[str]) -> str:
 
 
 def _only(paths: list[Path], month: str, year: int) -> File:
-    """Return the first of the files, which may be a zip and its unpacked CSV; raise InvalidInput for two versions."""
+    """Return the first of the files. Raises InvalidInput unless all contain the same text (zipped or unpacked)."""
     first, *others = paths
     if others:
         text = _text_hash(first)

@@ -1,7 +1,7 @@
-"""One file over HTTP to a local path: tried again with patience, whole or not at all, its hash kept beside it.
+"""Download one file over HTTP to a local path, with retries, completely or not at all.
 
-Knows nothing of flights. What a file must hold is the caller's to check, who passes that check in. A file is kept under
-its path with `<name>.json` beside it; until it is complete it is `<name>.part`.
+The caller passes a function that checks the content. An incomplete file is called `<name>.part`. A complete file has
+its own name and a record `<name>.json` with version and SHA-256.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ CHUNK = 1 << 18  # bytes in memory at a time
 BUSY = (429, 500, 502, 503, 504)
 RESUME = "fetch again; files that are complete are kept"
 
-Progress = Callable[[str, int, int | None], None]  # the file's name, its bytes that are here, all of its bytes
+Progress = Callable[[str, int, int | None], None]  # file name, bytes received, total bytes
 
 log = logging.getLogger(__name__)
-logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # its warnings show signed addresses of redirects
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # its warnings contain signed URLs
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a server is waited for, and how often it is asked again."""
+    """Timeouts and retries."""
 
     connect_s: float = 10
-    silence_s: float = 60  # between two bytes
-    tries: int = 6  # of one file, the first included
-    pause_s: float = 2  # before the third try, twice as long before each further one
-    longest_pause_s: float = 120  # also when the server asks for a longer one (Retry-After)
+    silence_s: float = 60  # between two received bytes
+    tries: int = 6  # per file, including the first try
+    pause_s: float = 2  # before the third try; doubles with each further try
+    longest_pause_s: float = 120  # also limits Retry-After
 
     def retry(self) -> Retry:
-        """Return the same as urllib3 takes it; a certificate or an address that is wrong is not tried again."""
+        """Return the urllib3 equivalent. Certificate errors and invalid URLs are not retried."""
         return Retry(
             total=self.tries - 1,
             other=0,
@@ -65,22 +65,22 @@ class Patience:
 
 @dataclass(frozen=True)
 class Version:
-    """The version of the file at one address, as the server names it; any field may be empty."""
+    """The version of a remote file from the response headers; any field may be empty."""
 
     etag: str = ""
     last_modified: str = ""
     bytes: int | None = None
-    md5: str = field(default="", compare=False)  # hexadecimal; sent by Google's storage, which serves for Kaggle
+    md5: str = field(default="", compare=False)  # hexadecimal; sent by Google Cloud Storage, which Kaggle uses
 
     @property
     def is_known(self) -> bool:
-        """Whether a later request can show that the file is still the same."""
+        """True if a later request can detect a changed file."""
         return bool(self.etag or self.last_modified or self.bytes)
 
 
 @dataclass(frozen=True)
 class File:
-    """A complete file and where it came from."""
+    """A complete local file and its origin."""
 
     path: Path
     url: str
@@ -89,66 +89,63 @@ class File:
     sha256: str
 
     def record(self) -> dict[str, Any]:
-        """All but the path, JSON-ready."""
+        """Return all fields except the path, JSON-ready."""
         return {"url": self.url, "version": asdict(self.version), "bytes": self.bytes, "sha256": self.sha256}
 
 
 class _Session(requests.Session):
-    """Follows redirects within the web, and none from an encrypted connection to a plain one."""
+    """A session that follows redirects to http and https, but not from https to http."""
 
     @override
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         target = super().get_redirect_target(resp)
         if target is not None:
-            here, there = (urlsplit(url).scheme for url in (resp.url, urljoin(resp.url, target)))
-            if there != "https" and (there, here) != ("http", "http"):
+            from_scheme, to_scheme = (urlsplit(url).scheme for url in (resp.url, urljoin(resp.url, target)))
+            if to_scheme != "https" and (to_scheme, from_scheme) != ("http", "http"):
                 resp.close()
                 raise InvalidInput(
-                    f"{urlsplit(resp.url).netloc} leads from {here}:// to {there}://, where anybody could have put the "
-                    "file; nothing was fetched, correct the variable that names the host."
+                    f"{urlsplit(resp.url).netloc} leads from {from_scheme}:// to {to_scheme}://, where anybody could "
+                    "have put the file; nothing was fetched, correct the variable that names the host."
                 )
         return target
 
 
 class Client:
-    """Asks servers for files, one at a time. Raises Unavailable when the same request may succeed later, else
-    InvalidInput.
-    """
+    """Download files, one at a time. Methods raise Unavailable if a later try may succeed, else InvalidInput."""
 
     def __init__(self, patience: Patience, auth: AuthBase | None = None) -> None:
-        """`auth` goes to the host that is asked and, by requests' own rule, to no other one that it redirects to."""
+        """Send `auth` to the requested host; requests does not forward it to other hosts on redirects."""
         self._patience, self._session = patience, _Session()
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=patience.retry()))
         self._session.auth = auth
-        # Lengths are those of the file itself, hence no compression on the way.
+        # No compression in transit, so that Content-Length is the size of the file.
         self._session.headers.update({"User-Agent": f"delaywatch/{__version__}", "Accept-Encoding": "identity"})
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
         self._session.close()
 
     def version(self, url: str) -> Version | None:
-        """Return what the server has at `url` now, None when it has nothing there; the file itself stays there.
+        """Return the current version of the file at `url`, or None on 404, without downloading the body.
 
-        A server that does not answer HEAD in full, as one whose signed addresses are for GET alone, is asked by GET,
-        and the connection is closed.
+        If HEAD fails or gives no size (signed URLs may allow only GET), send a GET and close the connection.
         """
         with self._answer("HEAD", url) as answer:
             if answer.status_code == 404:
                 return None
-            if answer.status_code == 200 and (found := _version(answer)).bytes is not None:
-                return found
+            if answer.status_code == 200 and (head_version := _version(answer)).bytes is not None:
+                return head_version
         with self._answer("GET", url) as answer:
             return None if answer.status_code == 404 else _version(answer)
 
     def download(
         self, url: str, to: Path, check: Callable[[Path], None], progress: Progress | None = None
     ) -> File | None:
-        """Return the file at `url` as the local file `to`; None when the server has nothing there.
+        """Download `url` to the local file `to` and return it; return None on 404.
 
-        A file that an earlier call left in `to` is returned if the server still has that version. check: raises if the
-        content is wrong; the file is deleted then. Raises OSError if the file cannot be written.
+        A file that an earlier call left in `to` is returned if the server still has the same version. check: raises if
+        the content is wrong; the file is then deleted. Raises OSError if the file cannot be written.
         """
         kept, retry = _kept(url, to), self._patience.retry()
         while True:
@@ -168,7 +165,7 @@ class Client:
             retry.sleep()
 
     def _next_try(self, retry: Retry, url: str, error: HTTPError) -> Retry:
-        """Return what is left of the tries after one whose body broke off. Raises Unavailable after the last one."""
+        """Return the remaining tries after a broken download. Raises Unavailable after the last try."""
         try:
             return retry.increment("GET", url, error=error)
         except (MaxRetryError, HTTPError):
@@ -178,9 +175,9 @@ class Client:
 
     @contextmanager
     def _answer(self, method: str, url: str) -> Iterator[requests.Response]:
-        """Yield an answer, its body still to be read: to GET 200 or 404, to HEAD any but a BUSY one."""
+        """Yield an answer with unread body: status 200 or 404 for GET, any status except BUSY for HEAD."""
         host = urlsplit(url).netloc
-        if "@" in host:  # addresses stand in messages and in records
+        if "@" in host:  # messages and records contain URLs
             raise InvalidInput(
                 "The address to fetch from has a user or a password in it; put them into ~/.netrc and leave the host."
             )
@@ -188,7 +185,7 @@ class Client:
         try:
             answer = self._session.request(method, url, stream=True, timeout=timeout)
         except requests.RequestException as error:
-            raise _request_error(url, error) from None  # its text may hold the signed address of a redirect
+            raise _request_error(url, error) from None  # its text may contain the signed URL of a redirect
         with answer:
             if answer.status_code in BUSY or (method == "GET" and answer.status_code not in (200, 404)):
                 raise self._refusal(url, answer)
@@ -204,7 +201,7 @@ class Client:
                 f"{host} refuses {url} ({code}); see that the token is right and that this account or address may have "
                 "the file."
             )
-        if answer.status_code in (401, 403):  # no login was sent, so the server or a proxy refuses this address
+        if answer.status_code in (401, 403):  # without a login, the server or a proxy refuses this IP address
             return InvalidInput(
                 f"{host} answers {code} to {url}; it may block this address or automatic downloads. Download the zips "
                 "in a browser and read them with `fetch --source bts --from FOLDER`."
@@ -213,7 +210,7 @@ class Client:
 
 
 def _request_error(url: str, error: requests.RequestException) -> DelaywatchError:
-    """Return the error for a request that got no answer."""
+    """Return the error for a request without an answer."""
     host = urlsplit(url).netloc
     if isinstance(error, requests.exceptions.SSLError):
         return InvalidInput(
@@ -235,21 +232,21 @@ def _request_error(url: str, error: requests.RequestException) -> DelaywatchErro
 def _receive(
     answer: requests.Response, part: Path, version: Version, progress: Callable[[int, int | None], object]
 ) -> None:
-    """Write the answer's body to `part`. Raises urllib3's HTTPError when it ends early or the server falls silent."""
-    here = 0
+    """Write the body to `part`. Raises urllib3's HTTPError if the body ends early or times out."""
+    received = 0
     try:
         with part.open("wb") as file:
             for data in answer.raw.stream(CHUNK, decode_content=False):
                 file.write(data)
-                here += len(data)
-                progress(here, version.bytes)
+                received += len(data)
+                progress(received, version.bytes)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
 
 
 def _complete(file: File, part: Path, check: Callable[[Path], None]) -> File:
-    """Put the complete `part` in its place, with its record. A file that fails its checks is not kept."""
+    """Check `part`, rename it to its final path and write its record. Deletes a file that fails its checks."""
     try:
         if file.version.md5 and _digest(part, "md5") != file.version.md5:
             raise Unavailable(f"{file.url} arrived damaged (MD5); fetch again.")
@@ -267,11 +264,11 @@ def _record_path(path: Path) -> Path:
 
 
 def _kept(url: str, to: Path) -> File | None:
-    """Return the complete file that an earlier call left in `to`, if it is from `url` and its bytes are as recorded."""
+    """Return the file that an earlier call left in `to`, if it came from `url` and matches its record."""
     try:
         record = json.loads(_record_path(to).read_bytes())
         version, from_url, sha256 = Version(**record["version"]), record["url"], record["sha256"]
-    except (FileNotFoundError, ValueError, TypeError, KeyError):  # not there, half written, of another release
+    except (FileNotFoundError, ValueError, TypeError, KeyError):  # missing, incomplete, or from another release
         return None
     if from_url != url or not to.is_file() or _digest(to, "sha256") != sha256:
         return None
@@ -284,7 +281,7 @@ def _digest(path: Path, algorithm: str) -> str:
 
 
 def _version(answer: requests.Response) -> Version:
-    """Return the version of the file in the answer."""
+    """Return the version of the file from the headers."""
     headers = answer.headers
     length = headers.get("Content-Length")
     size = int(length) if length and length.isdecimal() else None
@@ -303,7 +300,7 @@ def _md5_of(headers: Any) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost words of an error that libraries have wrapped in each other."""
+    """Return the last part of the message of the innermost wrapped error."""
     inner: Any = error
     while isinstance(
         cause := getattr(inner, "reason", None) or next((a for a in inner.args if isinstance(a, Exception)), None),

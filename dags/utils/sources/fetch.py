@@ -1,7 +1,7 @@
-"""A year as the Bureau or Kaggle publishes it now into bronze, whole or not at all.
+"""Fetch the current version of a year from the Bureau or from Kaggle into bronze, completely or not at all.
 
-Files that were fetched are kept in scratch space until the whole year is in bronze, so that a fetch which failed on the
-way does not ask for them again. `bts` and `kaggle` are the sources, `bronze` decides what the CSV may replace.
+Downloaded files stay in scratch space until the whole year is in bronze, so a fetch after a failure does not download
+them again. `bts` and `kaggle` are the sources; `bronze` decides whether the CSV may replace an existing file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Fetch:
-    """One year from one source, and the choices of the person who asked for it; see `into_bronze`."""
+    """The arguments of one fetch; see `into_bronze`."""
 
     settings: Settings
     year: int
@@ -43,7 +43,7 @@ class _Fetch:
 
     @property
     def scratch(self) -> Path:
-        """Where its files wait."""
+        """The folder for downloaded files."""
         return self.settings.scratch / "delaywatch-fetch" / f"{self.source}-{self.year}"
 
 
@@ -59,14 +59,15 @@ def into_bronze(
     progress: Progress | None = None,
     patience: Patience | None = None,
 ) -> str:
-    """Put the year as the source has it now into bronze, at once, and return its key.
+    """Fetch the current version of the year, replace the year's file in bronze atomically and return its key.
 
-    A year that an earlier fetch wrote and that the source has not changed since is not fetched again. A newer version
-    of it takes its place; a file of another source or of a person, or one with more flights, only with `replace`.
-    folder: the Bureau's months that were downloaded by hand; then the network is not used. so_far: also a year of the
-    Bureau whose last months are not published yet. today: None: the present day. patience: with servers.
-    Raises an error by kind, and leaves bronze as it was, when the source does not have the year, a file of it does not
-    come through whole, or the file in bronze must not be replaced.
+    A whole year from an earlier fetch is skipped if the source has not changed. A newer version replaces it. Replacing
+    a file from another source or from a person, or a file with more flights, requires `replace`.
+    folder: months of the Bureau that were downloaded by hand; then the network is not used. so_far: accept a year of
+    the Bureau whose last months are not published yet. today: default is the current date in UTC. patience: timeouts
+    and retries.
+    Raises a DelaywatchError, with bronze unchanged, if the source does not have the year, a file is incomplete, or the
+    file in bronze must not be replaced.
     """
     _check(year, source)
     today = today or datetime.now(UTC).date()
@@ -86,7 +87,7 @@ def into_bronze(
 
 
 def is_published(settings: Settings, year: int, source: str = "bts", patience: Patience | None = None) -> bool:
-    """Whether the source has the last file of the whole year. Raises Unavailable when it does not answer."""
+    """Return True if the source has the last file of the year. Raises Unavailable if it does not answer."""
     _check(year, source)
     if source == "bts":
         url = bts.month_url(settings.bts_url, year, bts.months(year)[-1])
@@ -111,7 +112,7 @@ def _client(settings: Settings, source: str, patience: Patience | None) -> Itera
 
 @contextmanager
 def _alone(folder: Path, year: int) -> Iterator[None]:
-    """Create the folder for this process alone. Raises Busy when another one fetches there."""
+    """Create and lock the folder. Raises Busy if another process holds the lock."""
     create_private(folder.parent)
     folder.mkdir(exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
@@ -119,12 +120,15 @@ def _alone(folder: Path, year: int) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise Busy(f"Another run is fetching {year}; wait until it has ended.") from error
-        folder.mkdir(exist_ok=True)  # the one that had the lock may have been done with it
+        folder.mkdir(exist_ok=True)  # the previous holder of the lock may have deleted it
         yield
 
 
 def _fetch(wanted: _Fetch, lake: Lake, client: Client, folder: Path | None) -> None:
-    """Write the year's CSV in scratch space and put it into bronze; then remove what waited there."""
+    """Write the year's CSV in scratch space and put it into bronze.
+
+    Deletes the CSV at the end, and the downloads if the year is whole.
+    """
     csv = wanted.scratch / f"{wanted.year}.csv"
     try:
         files = bts.months_in(folder, wanted.year, so_far=wanted.so_far) if folder else _download(wanted, client)
@@ -137,7 +141,7 @@ def _fetch(wanted: _Fetch, lake: Lake, client: Client, folder: Path | None) -> N
 
 
 def _download(wanted: _Fetch, client: Client) -> dict[int, File]:
-    """Return the year's files by month; Kaggle's single file as month 0."""
+    """Download the year's files; return them by month, Kaggle's single file as month 0."""
     settings, year, scratch = wanted.settings, wanted.year, wanted.scratch
     if wanted.source == "kaggle":
         return {0: kaggle.download(client, settings.kaggle_url, year, scratch, wanted.progress)}
@@ -147,7 +151,7 @@ def _download(wanted: _Fetch, client: Client) -> dict[int, File]:
 
 
 def _write_csv(wanted: _Fetch, files: dict[int, File], csv: Path, *, are_downloads: bool) -> record.Record:
-    """Write `csv` from the files, and return the record of both."""
+    """Write `csv` from the files; return the record of the CSV and the files."""
     year, rows, is_whole = wanted.year, dict[int, int](), True
     if wanted.source == "bts":
         rows = bts.write_csv(files, year, csv, are_downloads=are_downloads)
@@ -172,7 +176,7 @@ def _write_csv(wanted: _Fetch, files: dict[int, File], csv: Path, *, are_downloa
 
 
 def _put(wanted: _Fetch, lake: Lake, csv: Path, fetched: record.Record) -> None:
-    """Write CSV and record into bronze in an order in which a cut between them lets no part of a year pass as whole."""
+    """Write CSV and record into bronze, in an order in which an interruption never marks a partial year as whole."""
     year, replace = wanted.year, wanted.replace
     before = record.read(lake, year)
     if before and not replace:
@@ -184,7 +188,9 @@ def _put(wanted: _Fetch, lake: Lake, csv: Path, fetched: record.Record) -> None:
             )
 
     def write_record() -> None:
-        if not fetched["is_whole"]:  # a CSV without a fitting record counts as whole; this one fits the older part, too
+        if not fetched[
+            "is_whole"
+        ]:  # a CSV without a matching record counts as whole; this record matches old and new CSV
             record.write(lake, year, {**fetched, "bytes_before": record.unfinished_bytes(lake, year)})
 
     put_bronze(
@@ -199,9 +205,10 @@ def _put(wanted: _Fetch, lake: Lake, csv: Path, fetched: record.Record) -> None:
 
 
 def _is_current(wanted: _Fetch, lake: Lake, client: Client) -> bool:
-    """Whether bronze has the whole year from this source, which has changed none of its files since.
+    """Return True if bronze has the whole year from this source and no file at the source has changed since.
 
-    Whoever may write into bronze may write the record too, so no other host is asked, or shown the token, than ours.
+    Everyone with write access to bronze can write the record, so requests go only to the configured host; otherwise the
+    token could leak.
     """
     known = record.of_csv(lake, wanted.year)
     if known is None or known["source"] != wanted.source or not known["is_whole"]:

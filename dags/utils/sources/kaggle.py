@@ -1,6 +1,6 @@
-"""A year of Kaggle's "Airline Delay and Cancellation Data, 2009 - 2018", with the user's own token.
+"""Download a year of Kaggle's "Airline Delay and Cancellation Data, 2009 - 2018" with the user's token.
 
-The file is taken as it is; Kaggle sends it plain or zipped.
+The CSV is not changed. Kaggle sends it plain or zipped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DATASET = "yuanyuwendymu/airline-delay-and-cancellation-data-2009-2018"
 
 
 class _Bearer(AuthBase):
-    """Kaggle's newer tokens, which are one word."""
+    """Authentication with an API token, Kaggle's newer kind of token."""
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -34,11 +34,11 @@ class _Bearer(AuthBase):
 
 
 def auth(token_file: Path) -> AuthBase:
-    """What the token says to Kaggle: a kaggle.json with user name and key, or an API token alone.
+    """Return the authentication from the token file: a kaggle.json with user name and key, or an API token.
 
-    Raises Missing, or InvalidInput without a word of its content when the file is neither.
+    Raises Missing, or InvalidInput if the file is neither; messages never contain its content.
     """
-    with suppress(RuntimeError):  # this user has no home; then there is no file of this name either
+    with suppress(RuntimeError):  # the user has no home; the file is then missing too
         token_file = token_file.expanduser()
     try:
         text = token_file.read_text(encoding="utf-8").strip()
@@ -57,8 +57,8 @@ def auth(token_file: Path) -> AuthBase:
     if re.fullmatch(r"[\w.~+/=-]+", text):
         return _Bearer(text)
     try:
-        found = json.loads(text)
-        return HTTPBasicAuth(str(found["username"]), str(found["key"]))
+        token = json.loads(text)
+        return HTTPBasicAuth(str(token["username"]), str(token["key"]))
     except (ValueError, TypeError, KeyError):
         raise InvalidInput(
             f"The Kaggle token {token_file} is neither a kaggle.json with username and key nor an API token alone; "
@@ -67,34 +67,34 @@ def auth(token_file: Path) -> AuthBase:
 
 
 def year_url(base: str, year: int) -> str:
-    """Where Kaggle's API at `base` has the year."""
+    """Return the URL of the year in Kaggle's API at `base`."""
     return f"{base}/datasets/download/{DATASET}/{year}.csv"
 
 
 def download(client: Client, base: str, year: int, folder: Path, progress: Progress | None = None) -> File:
-    """The year as Kaggle sends it, in `folder`. Raises Missing when Kaggle does not have it."""
+    """Download the year into `folder`, plain or zipped. Raises Missing if Kaggle does not have the year."""
     url = year_url(base, year)
 
     def check(path: Path) -> None:
         if archive.is_zip(path):
             with archive.open_csv(path, url, Unavailable) as text:
-                deque(archive.chunks(text), maxlen=0)  # to the end, where the CRC is checked
+                deque(archive.chunks(text), maxlen=0)  # zipfile checks the CRC at the end
             return
         begins = archive.first_words(path)
         if "FL_DATE" not in begins:
             raise InvalidInput(f"{url} is no CSV of flights: it begins with {begins}; see whether the token is right.")
 
-    found = client.download(url, folder / f"kaggle-{year}", check, progress)
-    if found is None:
+    file = client.download(url, folder / f"kaggle-{year}", check, progress)
+    if file is None:
         raise Missing(
             f"Kaggle has no {year} ({url}); its dataset has 2009 to 2018. Look for other years at the Bureau: "
             "--source bts."
         )
-    return found
+    return file
 
 
 def write_csv(file: File, to: Path) -> None:
-    """Unpack the file to `to` if it is zipped, else copy it there. Raises OSError when the disk does not take it."""
+    """Unpack or copy the file to `to`. Raises OSError if the disk is full."""
     if not archive.is_zip(file.path):
         shutil.copyfile(file.path, to)
         return

@@ -1,7 +1,7 @@
-"""The record beside the year's CSV in bronze: source, size and SHA-256 of the CSV and of every file it was made from.
+"""The JSON record of a fetch, next to the year's CSV in bronze: source, size and SHA-256 of the CSV and of its files.
 
-A year whose last months are not published yet has a record that says so. A CSV without a record that fits it counts as
-whole: whoever put it there knows what it is.
+The record of a year whose last months are not published yet has `is_whole` false. A CSV without a matching record
+counts as a whole year, because a person put it there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Record = dict[str, Any]
 
 
 def has_whole_year(settings: Settings, year: int) -> bool:
-    """Whether bronze has the year, and not only as far as it was published when it was fetched."""
+    """Return True if bronze has the whole year, not only its first months."""
     lake = Lake(settings)
     return year in lake.bronze_years() and unfinished_bytes(lake, year) is None
 
@@ -31,25 +31,25 @@ def write(lake: Lake, year: int, record: Record) -> None:
 
 
 def of_csv(lake: Lake, year: int) -> Record | None:
-    """Return the record of the CSV that is there; None if it was not fetched or has been replaced."""
-    found = read(lake, year)
-    return found[0] if found and found[0]["bytes"] == found[1] else None
+    """Return the record of the current CSV; None if the CSV was not fetched or has been replaced."""
+    entry = read(lake, year)
+    return entry[0] if entry and entry[0]["bytes"] == entry[1] else None
 
 
 def unfinished_bytes(lake: Lake, year: int) -> int | None:
-    """Return the size of the year's CSV in bronze if it is known not to be whole, None if it is whole or nobody knows.
+    """Return the size of the year's CSV in bronze if a record says that it is not whole, else None.
 
-    It is known by the CSV's own record, or by that of a later part of the year whose CSV did not get there.
+    The record may belong to this CSV or to a later version of the year whose upload failed.
     """
-    found = read(lake, year)
-    if found is None:
+    entry = read(lake, year)
+    if entry is None:
         return None
-    record, size = found
+    record, size = entry
     return size if not record["is_whole"] and size in (record["bytes"], record.get("bytes_before")) else None
 
 
 def read(lake: Lake, year: int) -> tuple[Record, int] | None:
-    """Return the record beside the year's CSV, of that CSV or not, and the CSV's size; None unless both can be used."""
+    """Return the record, which may belong to another CSV, and the size of the CSV; None unless both are usable."""
     csv_key, data = keys.bronze_keys(year)[0], lake.store.get(keys.fetch_record_key(year))
     if data is None or not lake.has(csv_key):
         return None
@@ -63,12 +63,12 @@ def read(lake: Lake, year: int) -> tuple[Record, int] | None:
 
 
 def is_earlier_version(before: Record, size: int, after: Record) -> bool:
-    """Return whether the CSV in bronze, of `size` bytes, is one that an earlier fetch from the same source wrote."""
+    """Return True if the CSV of `size` bytes in bronze came from an earlier fetch of the same source."""
     return before["source"] == after["source"] and size in (before["bytes"], before.get("bytes_before"))
 
 
 def lost(before: Record, after: Record) -> str:
-    """Return what a newer version of the year lacks, in words; by the size of the file if months are not known."""
+    """Return in words which flights the newer version lacks; compare file sizes if months are unknown."""
     old = before.get("flights_by_month") or {}
     if not old and after["bytes"] < (1 - MAX_LOST_SHARE) * before["bytes"]:
         return f"the file has {after['bytes']:,} bytes instead of {before['bytes']:,}"

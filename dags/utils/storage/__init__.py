@@ -1,1 +1,1 @@
-"""The lake: its keys, its tables, and the folders and buckets that hold them."""
+"""The lake: keys, tables, and stores in folders and buckets."""

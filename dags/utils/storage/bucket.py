@@ -1,4 +1,4 @@
-"""A lake in an S3 bucket. What a fault of S3 asks of a person is `s3_faults`'."""
+"""A lake in an S3 bucket. `s3_faults` maps errors of S3 to messages."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from utils.settings import Settings
 from utils.storage.s3_faults import TRIES, s3_error
 from utils.storage.stores import Source, Store
 
-CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60  # of one try: until S3 takes the connection, and between two of its bytes
-# SeaweedFS sends ranges of this size at 230 MB/s, of 4 MiB at 95 MB/s, and a whole large object at 7 to 11 MB/s.
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60  # per try: to connect, and between two received bytes
+# SeaweedFS sends 16 MiB ranges at 230 MB/s, 4 MiB ranges at 95 MB/s, and whole large objects at 7 to 11 MB/s.
 RANGE_BYTES = 16 << 20
 CERTIFICATE_EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL
 NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}  # OpenSSL's reasons
 
 
 class BucketSource(Source):
-    """An S3 object, pinned to one ETag: a GET of another version is refused by the server (If-Match)."""
+    """An S3 object, pinned to one ETag: the server refuses a GET of another version (If-Match)."""
 
     is_remote = True
 
     def __init__(self, store: BucketStore, key: str, size: int, etag: str) -> None:
-        """An object of `size` bytes whose `etag` is as S3 wrote it, in quotes."""
+        """Pin the object of `size` bytes; `etag` includes the quotes, as S3 sends it."""
         self.key, self.size, self.etag, self._store = key, size, etag, store
 
     @override
@@ -62,20 +62,20 @@ class BucketSource(Source):
 
     @override
     def close(self) -> None:
-        """Nothing stays open between two reads."""
+        """Do nothing: no connection stays open between reads."""
 
 
 class BucketStore(Store):
-    """A lake in an S3 bucket or below a prefix of it, at AWS or at any endpoint that speaks S3."""
+    """A lake in an S3 bucket or below a prefix, at AWS or at any S3-compatible endpoint."""
 
     def __init__(self, settings: Settings, bucket: str, prefix: str = "") -> None:
-        """Remember where the lake is; the first request opens the connection. Use `lake.open_store`."""
+        """Store the location; the first request connects. Call `lake.open_store` instead."""
         self.bucket, self.prefix = bucket, prefix
         self._settings = settings
 
     @cached_property
     def client(self) -> Any:
-        """The boto3 client, created when it is first needed, inside `errors`; safe to use from threads."""
+        """The boto3 client, created on first use, inside `errors`. Thread-safe."""
         config = Config(
             connect_timeout=CONNECT_TIMEOUT_S,
             read_timeout=READ_TIMEOUT_S,
@@ -93,27 +93,27 @@ class BucketStore(Store):
                 aws_session_token=self._settings.aws_session_token,
                 config=config,
             )
-        except BotoCoreError:  # some of its classes are ValueErrors too; `errors` knows them
+        except BotoCoreError:  # some of its classes are also ValueErrors; `errors` converts them
             raise
-        except ValueError as error:  # an endpoint that is not a URL: botocore has no class of its own for it
+        except ValueError as error:  # the endpoint is not a URL; botocore has no class for this
             raise self._error("EndpointProviderError", doing="connecting") from error
 
     @property
     def _endpoint(self) -> str | None:
-        """The address of an S3 that is not AWS, as it was set or as the client found it in a file of AWS."""
+        """The URL of an S3 server other than AWS, from the settings or from an AWS configuration file; None at AWS."""
         if self._settings.aws_endpoint_url or "client" not in self.__dict__:
             return self._settings.aws_endpoint_url
-        found = str(self.client.meta.endpoint_url)
-        return None if _is_aws(found) else found
+        url = str(self.client.meta.endpoint_url)
+        return None if _is_aws(url) else url
 
     def where(self, key: str) -> dict[str, str]:
-        """Bucket and full key, as boto3 takes them."""
+        """Return bucket and full key as arguments of boto3."""
         return {"Bucket": self.bucket, "Key": f"{self.prefix}/{key}" if self.prefix else key}
 
     def content(self, key: str, start: int, end: int, etag: str | None = None) -> tuple[bytes, int, str]:
         """Return the object's bytes [start, end), its size and its ETag. Raises boto3's errors.
 
-        etag: the version that is wanted; the server refuses another one.
+        etag: the required version; the server refuses any other.
         """
         condition = {"IfMatch": etag} if etag else {}
         failures = 0
@@ -121,7 +121,7 @@ class BucketStore(Store):
             answer = self.client.get_object(**self.where(key), Range=f"bytes={start}-{end - 1}", **condition)
             try:
                 data = bytes(answer["Body"].read())
-            except (HTTPClientError, IncompleteReadError):  # boto3 itself tries again only before the first byte
+            except (HTTPClientError, IncompleteReadError):  # boto3 retries only before the first byte
                 failures += 1
                 if failures == TRIES:
                     raise
@@ -130,18 +130,18 @@ class BucketStore(Store):
                 return data, size, str(answer["ETag"])
 
     def head(self, key: str) -> dict[str, Any]:
-        """What S3 knows of the object without its bytes. Raises boto3's errors."""
+        """Return the metadata of the object. Raises boto3's errors."""
         try:
             return dict(self.client.head_object(**self.where(key)))
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") in ("400", "403"):
-                # An answer to HEAD has no body and so no reason, such as an expired token: one to GET has.
+                # An answer to HEAD has no body, so the reason (such as an expired token) needs a GET.
                 self.client.get_object(**self.where(key), Range="bytes=0-0")
             raise
 
     @contextmanager
     def errors(self, doing: str) -> Iterator[None]:
-        """Turn an error answer of S3, and a fault that keeps boto3 from asking it, into the error of `s3_faults`."""
+        """Convert error answers of S3 and errors of botocore to the errors of `s3_faults`."""
         try:
             yield
         except ClientError as error:
@@ -149,13 +149,13 @@ class BucketStore(Store):
             status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
             raise self._error(code, status, doing=doing) from error
         except BotoCoreError as error:
-            classes = [of_botocore.__name__ for of_botocore in type(error).__mro__]
+            classes = [parent.__name__ for parent in type(error).__mro__]
             if isinstance(error, SSLError):
                 classes.insert(0, _tls_fault(error))
             if isinstance(error, NoCredentialsError) and not self._endpoint:
                 classes.insert(0, "NoRole")
             raise self._error(*classes, doing=doing) from error
-        except RecursionError as error:  # botocore asks a server that redirects every request for a region, and again
+        except RecursionError as error:  # botocore loops if a server redirects every request for a region
             raise self._error("301", doing=doing) from error
 
     def _error(self, *codes: str, doing: str) -> DelaywatchError:
@@ -166,21 +166,21 @@ class BucketStore(Store):
         doing = "looking for the bucket"
         with self.errors(doing):
             try:
-                # A listing, as a HEAD of the bucket cannot tell a wrong key from one without rights.
+                # HEAD of the bucket does not distinguish a wrong key from missing rights; a listing does.
                 self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.where("")["Key"], MaxKeys=1)
             except self.client.exceptions.NoSuchBucket as error:
-                if _is_aws(self.client.meta.endpoint_url):  # its region, owner and policies are the operator's choice
+                if _is_aws(self.client.meta.endpoint_url):  # the operator chooses region, owner and policies
                     raise self._error("NoSuchBucket", doing=doing) from error
             else:
                 return False
         with self.errors("creating the bucket"):
             region = self.client.meta.region_name
-            # S3 wants the region spelled out unless it is the one that it had first.
+            # S3 requires the region, except for us-east-1, where it must be absent.
             where = {} if region in ("us-east-1", "aws-global") else {"LocationConstraint": region}
             try:
                 self.client.create_bucket(Bucket=self.bucket, **({"CreateBucketConfiguration": where} if where else {}))
             except (self.client.exceptions.BucketAlreadyOwnedByYou, self.client.exceptions.BucketAlreadyExists):
-                return False  # another process was first
+                return False  # another process created it
         return True
 
     @override
@@ -192,7 +192,7 @@ class BucketStore(Store):
                 return None
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") in ("416", "InvalidRange"):
-                    return b""  # an empty object has no range
+                    return b""  # an empty object has no ranges
                 raise
         if len(first) == size:
             return first
@@ -213,7 +213,7 @@ class BucketStore(Store):
 
     @override
     def put(self, key: str, data: bytes) -> None:
-        # The ETag of a plain PUT is the MD5 of its bytes; where it is not (KMS), the object is simply written again.
+        # The ETag of a plain PUT is the MD5 of the bytes. With KMS it is not, and the object is written again.
         if self._etag(key) == hashlib.md5(data, usedforsecurity=False).hexdigest():
             return
         with self.errors(f"writing {key}"):
@@ -229,7 +229,7 @@ class BucketStore(Store):
             file = path.open("rb")
         except OSError as error:
             raise cannot_read(path, error) from error
-        with file, self.errors(f"writing {key}"):  # upload_file would hide the ClientError in one of boto3's own
+        with file, self.errors(f"writing {key}"):  # upload_file would wrap the ClientError in an error of boto3
             self.client.upload_fileobj(file, *self.where(key).values())
 
     @override
@@ -254,7 +254,7 @@ class BucketStore(Store):
 
 
 def _tls_fault(error: SSLError) -> str:
-    """Return the name in `s3_faults` for a failed TLS handshake; botocore has one class for all of them."""
+    """Return the key in `s3_faults` for a failed TLS handshake; botocore uses one class for all causes."""
     fault: object = error.kwargs["error"]
     while isinstance(fault, BaseException) and not isinstance(fault, ssl.SSLError):
         fault = getattr(fault, "reason", None) or next(iter(fault.args), None)  # urllib3 wraps OpenSSL's error

@@ -1,4 +1,4 @@
-"""A lake in a local folder, local files that are read as objects of one, and the folder of a year's new files."""
+"""A lake in a local folder, local files as sources, and the staging folder and lock of a year."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from typing_extensions import override
 from utils.errors import Busy, InvalidInput, Missing, cannot_read, kind_of
 from utils.storage.stores import Source, Store
 
-STAGING = "_staging"  # files on their way in; readers of hive folders skip the underscore
+STAGING = "_staging"  # unfinished files; readers of hive folders skip names that begin with an underscore
 
 
 class FolderSource(Source):
-    """A local file, pinned by its inode, size and time of change."""
+    """A local file, pinned by inode, size and modification time."""
 
     etag = ""
     is_remote = False
@@ -36,8 +36,8 @@ class FolderSource(Source):
         self.size = self._pin[1]
 
     @staticmethod
-    def _fingerprint(found: os.stat_result) -> tuple[int, int, int]:
-        return found.st_ino, found.st_size, found.st_mtime_ns
+    def _fingerprint(status: os.stat_result) -> tuple[int, int, int]:
+        return status.st_ino, status.st_size, status.st_mtime_ns
 
     @override
     def read(self, start: int, end: int) -> bytes:
@@ -47,7 +47,7 @@ class FolderSource(Source):
     def still_the_same(self) -> bool:
         try:
             return self._fingerprint(self._path.stat()) == self._pin
-        except OSError:  # gone, or no longer ours to see
+        except OSError:  # deleted, or no permission any more
             return False
 
     @override
@@ -59,7 +59,7 @@ class FolderStore(Store):
     """A lake in a local folder."""
 
     def __init__(self, root: Path, variable: str = "DELAYWATCH_LAKE") -> None:
-        """Remember the folder, which the first `put` creates, and the variable that names it in errors."""
+        """Store the folder, created by the first `put`, and the name of its setting for error messages."""
         self.root, self._variable = root, variable
 
     def _errors(self, doing: str) -> AbstractContextManager[None]:
@@ -72,14 +72,14 @@ class FolderStore(Store):
         return path
 
     def own_path(self, key: str) -> Path:
-        """Where `key` is written and deleted; only reading follows a link of a person's that leads elsewhere.
+        """Return the path for writing and deleting `key`.
 
-        Raises InvalidInput when a link among the folders of `key` leads out of the lake.
+        Raises InvalidInput if a link among its folders leads out of the lake; only reads follow such links.
         """
         path = self._path(key)
         try:
             is_within = path.parent.resolve().is_relative_to(self.root.resolve())
-        except RuntimeError as error:  # pathlib's for links that lead in a circle
+        except RuntimeError as error:  # raised by pathlib for circular links
             raise InvalidInput(
                 f"Links on the way to {key} in the lake {self.root} lead in a circle; put a folder in their place."
             ) from error
@@ -116,7 +116,7 @@ class FolderStore(Store):
 
     @contextmanager
     def _beside(self, path: Path) -> Iterator[IO[bytes]]:
-        """Yield a new file in the staging folder that takes the place of `path` at the end; see `sweep`."""
+        """Yield a new file in the staging folder and rename it to `path` at the end; see `sweep`."""
         waiting = self._waiting()
         waiting.mkdir(parents=True, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,12 +132,12 @@ class FolderStore(Store):
                 raise
 
     def _waiting(self) -> Path:
-        """The folder of files that are being put."""
+        """Return the folder of files that are being written."""
         return self.own_path(f"{STAGING}/put/any").parent
 
     @staticmethod
     def _locked_file(folder: Path) -> IO[bytes]:
-        """A new file that `sweep` leaves alone. One that it took before the lock was there is given up for another."""
+        """Create a locked file, which `sweep` skips. Retry if `sweep` deleted the file before it was locked."""
         while True:
             file = tempfile.NamedTemporaryFile(dir=folder, delete=False)  # noqa: SIM115 - the caller closes it
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -147,14 +147,14 @@ class FolderStore(Store):
             file.close()
 
     def sweep(self) -> None:
-        """Remove files that were never put because their process was killed: nobody holds their lock any more."""
+        """Delete unlocked files, which killed processes have left."""
         for path in self._waiting().glob("*"):
             try:
                 with path.open("rb") as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     path.unlink(missing_ok=True)
             except (FileNotFoundError, BlockingIOError):
-                continue  # put by now, or being written
+                continue  # renamed already, or being written
 
     @override
     def adopt(self, path: Path, key: str) -> None:
@@ -190,8 +190,8 @@ class FolderStore(Store):
         folder = base if prefix.endswith("/") or not prefix else base.parent
         with self._errors(f"listing {prefix or 'it'}"):
             paths = [Path(at, name) for at, _, names in os.walk(folder, onerror=_unless_missing) for name in names]
-            found = [path.relative_to(self.root).as_posix() for path in paths if _is_file(path)]
-        return sorted(key for key in found if key.startswith(prefix))
+            all_keys = [path.relative_to(self.root).as_posix() for path in paths if _is_file(path)]
+        return sorted(key for key in all_keys if key.startswith(prefix))
 
     @override
     def open(self, key: str) -> FolderSource:
@@ -206,9 +206,9 @@ class FolderStore(Store):
 
 @contextmanager
 def folder_errors(root: Path, doing: str, variable: str = "DELAYWATCH_LAKE") -> Iterator[None]:
-    """Turn an OSError below `root` into the error that its errno asks for.
+    """Convert an OSError to a DelaywatchError by its errno.
 
-    doing: the work, in words. variable: names the folder in messages.
+    doing: the operation in words, for the message. variable: the name of the setting of the folder.
     """
     try:
         yield
@@ -237,10 +237,10 @@ def _message(error: OSError, root: Path, doing: str, variable: str) -> str:
 
 @contextmanager
 def staging(store: Store, uri: str, scratch: Path, year: int) -> Iterator[Path]:
-    """Yield a folder that is empty at first and removed at the end, and hold the lock of the year.
+    """Lock the year and yield an empty folder, which is deleted at the end.
 
-    In a `file://` lake it is inside the lake, so that `Store.adopt` is a rename; else it is in `scratch`. Raises Busy
-    when another process holds the year, Unavailable when the disk is full, InvalidInput when this user may not write.
+    The folder of a `file://` lake is inside the lake, so `Store.adopt` is a rename; else it is in `scratch`. Raises
+    Busy if another process holds the lock, Unavailable if the disk is full, InvalidInput without write permission.
     """
     if isinstance(store, FolderStore):
         base, keeper, variable = store.own_path(f"{STAGING}/any").parent, store, "DELAYWATCH_LAKE"
@@ -257,7 +257,7 @@ def staging(store: Store, uri: str, scratch: Path, year: int) -> Iterator[Path]:
             raise Busy(f"Another run is writing {year} into {uri}; wait until it has ended.") from error
         try:
             with folder_errors(keeper.root, f"writing the new files of {year}", variable):
-                shutil.rmtree(folder, ignore_errors=True)  # left by a killed run
+                shutil.rmtree(folder, ignore_errors=True)  # left over from a killed run
                 keeper.sweep()
                 folder.mkdir(parents=True)
                 yield folder
@@ -266,25 +266,25 @@ def staging(store: Store, uri: str, scratch: Path, year: int) -> Iterator[Path]:
 
 
 def _open_lock(base: Path, year: int, *, is_private: bool) -> IO[str]:
-    """Create the folder if it is missing, for this user alone if is_private, and open the lock file of the year in it.
+    """Create the folder if it is missing and open the year's lock file in it. Raises OSError.
 
-    Raises OSError.
+    is_private: create the folder with permissions for this user only.
     """
-    if is_private:  # the folder above it is the system's temporary folder, open to everybody
+    if is_private:  # the parent is the system's temporary folder, writable by all users
         create_private(base)
     else:
         base.mkdir(parents=True, exist_ok=True)
-    return (base / f"year={year}.lock").open("a")  # if it were a link, "w" would empty the file that it points to
+    return (base / f"year={year}.lock").open("a")  # mode "w" would truncate the target of a link
 
 
 def create_private(folder: Path) -> None:
-    """Create a folder for this user alone, if it is missing; its parents get the usual permissions.
+    """Create a folder with permissions for this user only, if it is missing; parents get default permissions.
 
-    Raises OSError, and InvalidInput when it is a link or belongs to another user, who could have put links into it.
+    Raises OSError, or InvalidInput if the folder is a link or belongs to another user, who could place links in it.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         raise InvalidInput(
             f"{folder} is a link or another user's, so nothing is put there; let DELAYWATCH_SCRATCH name a folder of "
             "your own."
@@ -292,7 +292,7 @@ def create_private(folder: Path) -> None:
 
 
 def _is_file(path: Path) -> bool:
-    # Path.is_file also says no where it was not allowed to look, or where a parent is a file.
+    # Path.is_file also returns False without permission, or if a parent is a file.
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except FileNotFoundError:

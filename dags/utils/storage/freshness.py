@@ -1,8 +1,8 @@
-"""What each gold table of a year was made from, compared with the files in the lake: missing, stale or current.
+"""The state of each gold table of a year: missing, stale or current.
 
-A table is current when it was made from exactly the file that is there now: airport-days from the sums of silver,
-verdicts from the airport-days, explanations from the verdicts of the published detector. Whether settings have changed
-since is not known here.
+A table is current if it was made from the source file that is in the lake now: airport-days from the sums of silver,
+verdicts from the airport-days, explanations from the verdicts of the published detector. Changed settings are not
+checked here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from utils.storage.parquet import content_hash, made_from
 
 
 class State(StrEnum):
-    """How a table relates to the file that it must be made from."""
+    """The state of a table relative to its source file."""
 
     MISSING = "missing"
     STALE = "stale"
@@ -31,13 +31,13 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class GoldTable:
-    """One table as it was when it was first looked at; its bytes are read once."""
+    """One gold table; its bytes are read once, on first use."""
 
     lake: Lake
     year: int
     key: str
-    step: str  # that writes it
-    source: str  # what it must be made from, in words
+    step: str  # the step that writes it
+    source: str  # name of the source in messages
     source_hash: Callable[[], str | None]
 
     @cached_property
@@ -53,12 +53,12 @@ class GoldTable:
 
     @cached_property
     def hash(self) -> str | None:
-        """The hash that tables made from this one carry; None if it is missing."""
+        """The content hash, which derived tables carry; None if the table is missing."""
         return None if self._data is None else content_hash(self._data)
 
     @cached_property
     def state(self) -> State:
-        """Raises Missing without the silver of the year, Damaged when a file cannot be read."""
+        """The state. Raises Missing if the year has no silver, Damaged if a file cannot be decoded."""
         if self._data is None:
             return State.MISSING
         source_hash = self.source_hash()
@@ -71,7 +71,7 @@ class GoldTable:
         return None if self._data is None else int(self._file.metadata.num_rows)
 
     def read(self, columns: list[str] | None = None) -> pa.Table:
-        """Return the table, or some of its columns. Raises Missing unless it is current, and Damaged."""
+        """Return the table, or some of its columns. Raises Missing if it is missing or stale, and Damaged."""
         again = f"run the {self.step} step of {self.year} again."
         if self.state is State.MISSING:
             raise Missing(f"{self.key} is not in {self.lake.uri}; {again}")
@@ -80,7 +80,7 @@ class GoldTable:
         return self.read_any(columns)
 
     def read_any(self, columns: list[str] | None = None) -> pa.Table:
-        """Return the table, which must be there, whether it is stale or current. Raises Damaged."""
+        """Return the table, stale or current; it must exist. Raises Damaged."""
         try:
             return self._file.read(columns=columns)
         except pa.ArrowInvalid as error:
@@ -92,23 +92,23 @@ class Gold:
     """The gold tables of one year."""
 
     airport_days: GoldTable
-    anomalies: dict[str, GoldTable]  # by detector: those that are there, and the published one
+    anomalies: dict[str, GoldTable]  # by detector: all that exist, and the published one
     explanations: dict[str, GoldTable]  # by name, all of keys.EXPLANATIONS
     published: GoldTable  # the verdicts that are explained
 
     @property
     def is_explained(self) -> bool:
-        """Whether reasons, factors and events are those of the published verdicts."""
+        """True if all explanations were made from the published verdicts."""
         return all(table.state is State.CURRENT for table in self.explanations.values())
 
     @property
     def needed(self) -> list[GoldTable]:
-        """Every table without which the year is not finished."""
+        """The tables that a finished year must have."""
         return [self.airport_days, self.published, *self.explanations.values()]
 
 
 def gold_of(lake: Lake, year: int, published: str) -> Gold:
-    """Return the gold tables of the year; `published` is the detector whose verdicts are explained."""
+    """Return the gold tables of the year; `published` names the detector whose verdicts are explained."""
 
     def table(key: str, step: str, source: str, source_hash: Callable[[], str | None]) -> GoldTable:
         return GoldTable(lake, year, key, step, source, source_hash)
@@ -127,5 +127,5 @@ def gold_of(lake: Lake, year: int, published: str) -> Gold:
 
 
 def joint_hash(params_hashes: Iterable[str]) -> str:
-    """Return one hash for the settings of all verdicts of a year, in the order of the detectors' names."""
+    """Return one hash (12 hex digits) of the parameter hashes, which must be sorted by detector name."""
     return content_hash("".join(params_hashes).encode())[:12]

@@ -1,8 +1,8 @@
-"""The lake: partitions of a year go in and out of the folder or bucket that `DELAYWATCH_LAKE` names.
+"""Read and write the partitions of the lake, a folder or bucket named by `DELAYWATCH_LAKE`.
 
-Knows tables; knows nothing of flights, detectors or SQL. A single file appears at once; silver appears with its
-manifest, which is written last and which `read_silver` follows. Gold and verdicts carry the hash of what they were made
-from; `freshness` compares it with what is there.
+The module handles tables, but not flights, detectors or SQL. Each file is replaced atomically. Silver is committed by
+its manifest, which is written last; `read_silver` reads only files in the manifest. Gold tables and verdicts carry the
+hash of their source; `freshness` compares it with the files in the lake.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from utils.storage.folder import FolderStore, staging
 from utils.storage.parquet import MADE_FROM, content_hash, encode, encode_json
 from utils.storage.stores import Source, SourceFile, Store
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # percent-encoded; settings refuse plain ones
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # after decoding; settings reject plain control characters
 _FOLDER_URL = re.compile(r"(?i:file)://(/.*)", re.DOTALL)
 _BUCKET_URL = re.compile(r"(?i:s3)://([^/]+)/?(.*)", re.DOTALL)
 
@@ -34,31 +34,31 @@ Manifest = dict[str, Any]
 
 
 class Damaged(InvalidInput):
-    """A file of the lake is not what its key says."""
+    """A file in the lake cannot be decoded."""
 
 
 class Lake:
-    """Partitions of one lake by year. Opens nothing before it is asked."""
+    """The partitions of one lake by year. Connections open on first use."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises InvalidInput when `settings.lake` names no store; see `open_store`."""
+        """Raises InvalidInput if `settings.lake` is not a valid URL; see `open_store`."""
         self.store: Store = open_store(settings)
         self.uri = settings.lake.rstrip("/")
         self._scratch = settings.scratch
 
     def prepare(self) -> bool:
-        """Check that objects can be listed, written, read and deleted, with one that is gone afterwards.
+        """Check that objects can be listed, written, read and deleted, with a temporary object.
 
-        Returns True if the folder or the bucket was created; at AWS a bucket is never created.
+        Create the folder or bucket if it is missing, but never a bucket at AWS. Return True if it was created.
         """
         is_new = self.store.create()
         key = keys.probe_key(secrets.token_hex(8))
         self.store.put(key, key.encode())
         try:
-            found = self.store.get(key)
+            content = self.store.get(key)
         finally:
             self.store.delete([key])
-        if found != key.encode():
+        if content != key.encode():
             raise InvalidInput(
                 f"{self.uri} gives back something else than was written a moment before; let DELAYWATCH_LAKE and "
                 "AWS_ENDPOINT_URL lead to the store itself, not to a cache in front of it."
@@ -66,30 +66,30 @@ class Lake:
         return is_new
 
     def bronze_years(self) -> list[int]:
-        """The years whose CSV is in bronze, ascending."""
+        """Return the years whose CSV is in bronze, ascending."""
         names = (key.removeprefix("01_bronze/") for key in self.store.list("01_bronze/"))
-        return sorted({int(found[1]) for name in names if (found := re.fullmatch(r"(\d{4})\.csv(\.gz)?", name))})
+        return sorted({int(match[1]) for name in names if (match := re.fullmatch(r"(\d{4})\.csv(\.gz)?", name))})
 
     def years(self) -> list[int]:
-        """The years of which any layer has something, ascending."""
-        found = {match[1] for key in self.store.list("") if (match := re.search(r"/year=(\d{4})/", key))}
-        return sorted({*self.bronze_years(), *map(int, found)})
+        """Return the years that have an object in any layer, ascending."""
+        names = {match[1] for key in self.store.list("") if (match := re.search(r"/year=(\d{4})/", key))}
+        return sorted({*self.bronze_years(), *map(int, names)})
 
     def has(self, key: str) -> bool:
-        """Whether there is something under exactly this key."""
+        """Return True if an object with exactly this key exists."""
         return self.store.has(key)
 
     def bronze_key(self, year: int) -> str:
-        """The key of the year's CSV.
+        """Return the key of the year's CSV.
 
-        Raises Missing, which names the years that are there, or InvalidInput when there are two files.
+        Raises Missing, which lists the available years, or InvalidInput if both .csv and .csv.gz exist.
         """
-        there = [key for key in self.store.list(f"01_bronze/{year}.csv") if key in keys.bronze_keys(year)]
-        if len(there) == 1:
-            return there[0]
-        if there:
+        files = [key for key in self.store.list(f"01_bronze/{year}.csv") if key in keys.bronze_keys(year)]
+        if len(files) == 1:
+            return files[0]
+        if files:
             raise InvalidInput(
-                f"Both {there[0]} and {there[1]} are in {self.uri}; remove one of them, or put the right file again "
+                f"Both {files[0]} and {files[1]} are in {self.uri}; remove one of them, or put the right file again "
                 f"with `python -m utils bronze --year {year} --from FILE --replace`."
             )
         years = ", ".join(map(str, self.bronze_years()))
@@ -99,25 +99,25 @@ class Lake:
         raise Missing(f"There is no {keys.bronze_keys(year)[0]} (or .csv.gz) in {self.uri}; {choice}.")
 
     def open_bronze(self, year: int) -> Source:
-        """The year's CSV as it is now; the caller closes it. Raises as `bronze_key` does."""
+        """Open the year's CSV; the caller closes it. Raises the errors of `bronze_key`."""
         return self.store.open(self.bronze_key(year))
 
     def holds(self, key: str, source: Source) -> bool:
-        """Return whether the object `key`, which must exist, has the bytes of `source`."""
+        """Return True if the object `key`, which must exist, has the same bytes as `source`."""
         step = 16 << 20
-        with closing(self.store.open(key)) as there:
-            return there.size == source.size and all(
-                there.read(at, at + step) == source.read(at, at + step) for at in range(0, source.size, step)
+        with closing(self.store.open(key)) as stored:
+            return stored.size == source.size and all(
+                stored.read(at, at + step) == source.read(at, at + step) for at in range(0, source.size, step)
             )
 
     @contextmanager
     def staging(self, year: int) -> Iterator[Path]:
-        """Yield a private local folder for one write of one year, and hold the year. Raises as `folder.staging`."""
+        """Lock the year and yield a private local folder for its new files. Raises the errors of `folder.staging`."""
         with staging(self.store, self.uri, self._scratch, year) as folder:
             yield folder
 
     def clear_staging(self, year: int) -> None:
-        """Remove what a killed run of the year left in the staging folder; does nothing while a run is writing."""
+        """Delete the staging files of a killed run of the year; do nothing while a run is writing."""
         with suppress(Busy), self.staging(year):
             pass
 
@@ -128,29 +128,29 @@ class Lake:
         manifest: Manifest,
         beside: Mapping[str, bytes] | None = None,
     ) -> None:
-        """Make `staged` (local file, name in the silver folder) the year's silver; the manifest names each of them.
+        """Replace the year's silver by `staged` (local file, name in the silver folder); the manifest names each file.
 
-        beside: objects by key that belong to this silver and keep their keys. They are written in their order between
-        the parts and the manifest, so that a commit which fails among them leaves a manifest that they do not fit. A
-        file that is there under its name in its full size is not written again: names carry the hash of the content.
+        beside: further objects of this silver by key, with fixed keys. They are written in their order after the parts
+        and before the manifest, so if the commit fails among them, they do not match the old manifest and readers
+        refuse them. Names contain the content hash, so a file with the same name and size is not written again.
         """
         folder = keys.silver_folder(year)
-        there = set(self.store.list(folder))
+        existing = set(self.store.list(folder))
         for path, name in staged:
-            if folder + name not in there or self._size(folder + name) != path.stat().st_size:
+            if folder + name not in existing or self._size(folder + name) != path.stat().st_size:
                 self.store.adopt(path, folder + name)
         for key, data in (beside or {}).items():
             self.store.put(key, data)
         self.store.put(keys.manifest_key(year), encode_json(manifest))
         kept = {folder + name for _, name in staged} | {keys.manifest_key(year)}
-        self.store.delete(sorted(there - kept))
+        self.store.delete(sorted(existing - kept))
 
     def _size(self, key: str) -> int:
         with closing(self.store.open(key)) as source:
             return source.size
 
     def manifest(self, year: int) -> Manifest:
-        """Return what the year's silver consists of. Raises Missing or Damaged."""
+        """Return the manifest of the year's silver. Raises Missing or Damaged."""
         key = keys.manifest_key(year)
         data = self.store.get(key)
         if data is None:
@@ -158,23 +158,23 @@ class Lake:
         try:
             manifest = json.loads(data)
             _ = manifest["parts"]
-        except (ValueError, KeyError, TypeError) as error:  # no JSON or no UTF-8, or another JSON
+        except (ValueError, KeyError, TypeError) as error:  # not JSON, not UTF-8, or JSON without parts
             raise Damaged(
                 f"{key} in {self.uri} is damaged; delete it and run the silver step of {year} again."
             ) from error
         return dict(manifest)
 
     def silver_parts(self, year: int) -> list[str]:
-        """Keys of the year's silver files, in the order of the CSV, as the manifest names them."""
+        """Return the keys of the silver files in the manifest, in the order of the CSV."""
         return [keys.silver_folder(year) + part["name"] for part in self.manifest(year)["parts"]]
 
     def read_silver(self, year: int, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """One table per row group, in the order of the CSV; `columns` of schemas.SILVER, all by default.
+        """Yield one table per row group, in the order of the CSV, with `columns` of schemas.SILVER (default: all).
 
-        Reads the bytes of one row group's columns at a time. Raises Missing or Damaged for a part.
+        Only the selected columns of one row group are in memory at a time. Raises Missing or Damaged.
         """
         for key in self.silver_parts(year):
-            if not self.store.has(key):  # `sweep` leaves the manifest
+            if not self.store.has(key):  # retention deletes parts and keeps the manifest
                 raise Missing(f"{key} is no longer in {self.uri}; run the silver step of {year} again.")
             with closing(self.store.open(key)) as source:
                 try:
@@ -185,9 +185,9 @@ class Lake:
                     raise self.damaged(key) from error
 
     def read_sums(self, year: int) -> pa.Table:
-        """Return the year's gold.SUMS, which the silver step computed while it wrote the parts.
+        """Return the year's gold.SUMS, computed by the silver step.
 
-        Raises Missing, also when the file is not the one that the manifest names, or Damaged.
+        Raises Damaged, or Missing if the file is absent or does not match the manifest.
         """
         sums, version = self.read_hashed(keys.sums_key(year))
         if version != self.manifest(year)["sums"]:
@@ -198,11 +198,11 @@ class Lake:
         return sums
 
     def read_table(self, key: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """The parquet file `key`, or some of its columns. Raises Missing or Damaged."""
+        """Read the parquet file `key`, or some of its columns. Raises Missing or Damaged."""
         return self.read_hashed(key, columns)[0]
 
     def read_hashed(self, key: str, columns: Sequence[str] | None = None) -> tuple[pa.Table, str]:
-        """What `read_table` reads, and the `content_hash` of the file's bytes."""
+        """Read like `read_table`; return the table and the `content_hash` of the file."""
         data = self.store.get(key)
         if data is None:
             raise Missing(
@@ -216,9 +216,9 @@ class Lake:
         return table, content_hash(data)
 
     def rows_and_first(self, key: str, column: str | None = None) -> tuple[int, str]:
-        """Return the number of rows of the parquet file `key` and the first value of a column, empty without one.
+        """Return the number of rows of the parquet file `key`, and the first value of `column` or an empty string.
 
-        Reads the file's footer and that column, and decodes one value, so that memory does not grow with the rows.
+        Reads only the footer and that column, and decodes one value, so memory does not grow with the rows.
         """
         with closing(self.store.open(key)) as source:
             try:
@@ -236,29 +236,28 @@ class Lake:
         return Damaged(f"{key} in {self.uri} is damaged; delete it and run the step that writes it again.")
 
     def write_table(self, key: str, table: pa.Table, made_from: str) -> str:
-        """Replace the parquet file `key`, which carries the hash of what it was made from, and return its key."""
+        """Write the parquet file `key` with `made_from`, the hash of its source, as metadata; return the key."""
         self.store.put(key, encode(table.replace_schema_metadata({MADE_FROM: made_from})))
         return key
 
     def read_airport_days(self, year: int) -> pa.Table:
-        """The year's gold, schemas.AIRPORT_DAYS. Raises Missing or Damaged."""
+        """Read the year's airport-days, schemas.AIRPORT_DAYS. Raises Missing or Damaged."""
         return self.read_table(keys.airport_days_key(year))
 
     def read_anomalies(self, year: int, detector: str) -> pa.Table:
-        """One detector's verdicts, schemas.ANOMALIES. Raises Missing or Damaged."""
+        """Read one detector's verdicts, schemas.ANOMALIES. Raises Missing or Damaged."""
         return self.read_table(keys.anomalies_key(year, detector))
 
     def detectors_of(self, year: int) -> list[str]:
-        """Names of the detectors whose verdicts of the year are in gold."""
+        """Return the names of the detectors with verdicts of the year in gold."""
         pattern = re.compile(rf"03_gold/anomalies/detector=(\w+)/year={year}/anomalies\.parquet")
-        found = map(pattern.fullmatch, self.store.list("03_gold/anomalies/"))
-        return sorted(match[1] for match in found if match)
+        matches = map(pattern.fullmatch, self.store.list("03_gold/anomalies/"))
+        return sorted(match[1] for match in matches if match)
 
     def read_quality(self, year: int) -> dict[str, Any]:
-        """The year's quality report, as the silver step made it.
+        """Read the year's quality report, as the silver step wrote it.
 
-        Raises Missing, also when it is not the report that the manifest names, as after a silver step that ended
-        half-way.
+        Raises Missing if the report is absent or does not match the manifest, as after an interrupted silver step.
         """
         manifest, data = self.manifest(year), self.store.get(keys.quality_key(year))
         if data is None:
@@ -273,9 +272,9 @@ class Lake:
     def replace_plots(
         self, year: int, plots: Iterable[tuple[str, str, bytes]], each: Callable[[], None] | None = None
     ) -> int:
-        """Write every (origin, name, png), then remove the plots of origins that are no longer there.
+        """Write every (origin, name, png), then delete all other plots of the year.
 
-        Calls `each` after every plot and returns how many there were.
+        Calls `each` after every plot. Returns the number of plots.
         """
         stale = {key for key in self.store.list(keys.plots_folder(year)) if key.endswith(".png")}
         count = 0
@@ -290,19 +289,19 @@ class Lake:
         return count
 
     def read_plots(self, year: int) -> Iterator[tuple[str, str, bytes]]:
-        """Every (origin, name, png) of the year, by key."""
+        """Yield every (origin, name, png) of the year, sorted by key."""
         for key in self.store.list(keys.plots_folder(year)):
-            if found := re.fullmatch(rf"{keys.plots_folder(year)}origin=([^/]+)/(\w+)\.png", key):
+            if match := re.fullmatch(rf"{keys.plots_folder(year)}origin=([^/]+)/(\w+)\.png", key):
                 data = self.store.get(key)
                 if data is not None:
-                    yield found[1], found[2], data
+                    yield match[1], match[2], data
 
 
 def open_store(settings: Settings) -> Store:
     """Return the store at `settings.lake`: `file:///folder` or `s3://bucket[/prefix]`.
 
-    The path of a file URL is percent-decoded, as in every file URL; bucket and prefix are taken literally, as AWS does.
-    Raises InvalidInput for another URL, and for a name that another program would cut or read differently.
+    The path of a file URL is percent-decoded; bucket and prefix are used literally, as AWS does. Raises InvalidInput
+    for any other URL, and for names with # or ?, which other programs would cut.
     """
     lake = settings.lake
     folder, bucket = _FOLDER_URL.fullmatch(lake), _BUCKET_URL.fullmatch(lake)
@@ -315,7 +314,7 @@ def open_store(settings: Settings) -> Store:
     if folder:
         return FolderStore(_decoded(folder[1], lake))
     if bucket:
-        # boto3 takes 30 MB, which a lake in a folder does not need.
+        # Imported here, because boto3 uses 30 MB that a lake in a folder does not need.
         from utils.storage.bucket import BucketStore
 
         return BucketStore(settings, bucket[1], bucket[2].strip("/"))
@@ -325,7 +324,7 @@ def open_store(settings: Settings) -> Store:
 
 
 def _decoded(path: str, lake: str) -> Path:
-    """Return the folder that the path of a file URL names. Raises InvalidInput for a % that encodes nothing."""
+    """Return the percent-decoded path of a file URL. Raises InvalidInput for an invalid % escape."""
     try:
         decoded = unquote(path, errors="strict")
         is_encoded = not re.search("%(?![0-9A-Fa-f]{2})", path) and not _CONTROL.search(decoded)

@@ -1,6 +1,6 @@
-"""Tables and JSON as the bytes of a file: the same value always gives the same bytes, which their hash names.
+"""Encode tables and JSON deterministically: equal values give equal bytes, and so equal hashes.
 
-Knows no key and no store.
+Independent of keys and stores.
 """
 
 from __future__ import annotations
@@ -11,15 +11,22 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-PRUNED_BY = ("origin", "dest", "fl_date", "op_carrier", "cancelled", "is_anomaly")  # readers skip row groups by these
-MADE_FROM = b"made_from"  # in the metadata of a parquet file's schema: the hash of what its rows were made from
+PRUNED_BY = (
+    "origin",
+    "dest",
+    "fl_date",
+    "op_carrier",
+    "cancelled",
+    "is_anomaly",
+)  # columns with statistics, by which readers skip row groups
+MADE_FROM = b"made_from"  # key in the schema metadata: hash of the source of the table
 
 
 def write_parquet(table: pa.Table, to: pa.NativeFile | str, row_group_rows: int = 1 << 18) -> None:
-    """Write parquet with zstd level 1 to a path or an open Arrow file; the same table always gives the same bytes.
+    """Write parquet with zstd level 1 to a path or an open Arrow file. Equal tables give equal bytes.
 
-    Whole numbers are delta-packed, which writes a quarter faster than dictionaries; tests read it with DuckDB and
-    pyarrow.dataset.
+    Integers are delta-packed, which is a quarter faster to write than dictionaries. Tests read the files with DuckDB
+    and pyarrow.dataset.
     """
     whole = [field.name for field in table.schema if pa.types.is_integer(field.type)]
     pq.write_table(
@@ -35,23 +42,23 @@ def write_parquet(table: pa.Table, to: pa.NativeFile | str, row_group_rows: int 
 
 
 def encode(table: pa.Table) -> bytes:
-    """The bytes of a parquet file, as `write_parquet` makes them."""
+    """Return the bytes that `write_parquet` writes."""
     sink = pa.BufferOutputStream()
     write_parquet(table, sink)
     return bytes(sink.getvalue())
 
 
 def encode_json(value: object) -> bytes:
-    """JSON for people: indented, UTF-8; the same value always gives the same bytes."""
+    """Return indented JSON in UTF-8. Equal values give equal bytes."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def content_hash(data: bytes) -> str:
-    """SHA-256 in hexadecimal."""
+    """Return the SHA-256 in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def made_from(schema: pa.Schema) -> str | None:
-    """The hash of what a table that `Lake.write_table` wrote was made from; None when its schema does not say."""
+    """Return the source hash that `Lake.write_table` stored in the schema; None if there is none."""
     value = (schema.metadata or {}).get(MADE_FROM)
     return value.decode() if value else None

@@ -1,6 +1,4 @@
-"""What a fault of S3 asks of a person, and whether it may pass: a table of error codes, HTTP statuses and botocore's
-classes.
-"""
+"""Map S3 error codes, HTTP statuses and botocore's classes to Delaywatch errors and messages."""
 
 from __future__ import annotations
 
@@ -9,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from utils.errors import DelaywatchError, InvalidInput, Missing, Unavailable
 from utils.settings import Settings
 
-TRIES = 4  # of one request to S3, the first included
+TRIES = 4  # per request to S3, including the first try
 
-MAY_PASS = {"408", "409", "425", "429"}  # statuses of a client's fault that a later try may not get
+MAY_PASS = {"408", "409", "425", "429"}  # 4xx statuses that may not occur again on a later try
 
-Fault = tuple[type[DelaywatchError], str]  # the message may use the names that `s3_error` fills in
+Fault = tuple[type[DelaywatchError], str]  # `s3_error` fills in the names in braces
 
 _NO_ANSWER = Unavailable, "S3{at} does not answer while {doing}; start it or correct AWS_ENDPOINT_URL."
 _BROKEN = Unavailable, "S3{at} broke the connection while {doing}; run the step again."
@@ -50,7 +48,7 @@ _ELSEWHERE = (
 )
 
 FAULTS: Mapping[str, Fault] = {
-    # Classes of botocore, when there is no answer.
+    # Classes of botocore, for requests without an answer.
     "ConnectionError": _NO_ANSWER,
     "ReadTimeoutError": _NO_ANSWER,
     "HTTPClientError": _BROKEN,
@@ -59,7 +57,7 @@ FAULTS: Mapping[str, Fault] = {
         InvalidInput,
         "The certificate of S3{at} has expired; renew it there, then run the step again.",
     ),
-    "SSLError": _BROKEN,  # a server or load balancer that restarts ends handshakes
+    "SSLError": _BROKEN,  # a restarting server or load balancer aborts handshakes
     "CertificateUnknown": _TLS,
     "NoTls": _TLS,
     "EndpointProviderError": (
@@ -70,7 +68,7 @@ FAULTS: Mapping[str, Fault] = {
         InvalidInput,
         "{region} is no region of S3; correct AWS_DEFAULT_REGION or aws_default.",
     ),
-    # At AWS keys may come from the role of the machine, whose metadata service does not always answer.
+    # At AWS the machine's role may provide keys; the metadata service does not always answer.
     "NoRole": (
         Unavailable,
         "No S3 credentials for {lake}; give this machine a role that may use the bucket, or " + _KEYS,
@@ -118,7 +116,7 @@ FAULTS: Mapping[str, Fault] = {
     "ServiceUnavailable": _BUSY,
     "InternalError": _BUSY,
     "RequestTimeout": _BUSY,
-    # HTTP statuses: an answer to HEAD has nothing else.
+    # HTTP statuses; answers to HEAD have no error code.
     "301": _ELSEWHERE,
     "403": _DENIED,
     "404": _GONE,
@@ -132,10 +130,10 @@ FAULTS: Mapping[str, Fault] = {
 
 
 def s3_error(codes: Sequence[str], settings: Settings, endpoint: str | None, doing: str) -> DelaywatchError:
-    """Return the error for a fault that `codes` name, narrowest first.
+    """Return the error for the first known code.
 
-    codes: an error code of S3 and the HTTP status, or classes of botocore. endpoint: the address of an S3 that is not
-    AWS. doing: the request, in words.
+    codes: S3 error code and HTTP status, or botocore classes, most specific first. endpoint: the address of an S3
+    server other than AWS. doing: the request in words, for the message.
     """
     is_refused = any(code.isdigit() and 400 <= int(code) < 500 and code not in MAY_PASS for code in codes)
     kind, message = next((FAULTS[code] for code in codes if code in FAULTS), _REFUSED if is_refused else _UNKNOWN)

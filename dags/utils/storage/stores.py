@@ -1,7 +1,6 @@
-"""Objects by key below one root: the protocol of a folder and of a bucket.
+"""The protocols of a store, which holds objects by key below one root, and of an open object.
 
-Which keys there are is in `keys`, what they hold in `lake`; how bytes reach a folder is in `folder`, how they reach a
-bucket in `bucket`.
+`folder` and `bucket` implement them. `keys` builds keys; `lake` defines the content of objects.
 """
 
 from __future__ import annotations
@@ -16,59 +15,59 @@ from typing_extensions import override
 
 
 class Source(Protocol):
-    """One object of the lake, pinned to the version that was there when it was opened; safe to read from threads."""
+    """An open object, pinned to the version at the time of opening. Reading is thread-safe."""
 
     key: str
     size: int  # bytes
-    etag: str  # names the version; empty where the store has none and the content's hash must do
-    is_remote: bool  # each read is a request that costs as much as megabytes: read much at once
+    etag: str  # version; empty if the store has no ETags, then use the content hash
+    is_remote: bool  # if True, each read is an expensive request: read megabytes at once
 
     def read(self, start: int, end: int) -> bytes:
-        """The bytes [start, end), fewer where the object ends before."""
+        """Return the bytes [start, end), fewer if the object ends earlier."""
 
     def still_the_same(self) -> bool:
-        """Whether the key still holds the version that was opened."""
+        """Return True if the key still holds the opened version."""
 
     def close(self) -> None:
-        """Give back what the source holds open; it cannot be read afterwards."""
+        """Release the resources of the source; it cannot be read afterwards."""
 
 
 class Store(Protocol):
-    """Objects by key below one root. A fault raises InvalidInput, Missing or Unavailable."""
+    """Objects by key below one root. Methods raise InvalidInput, Missing or Unavailable."""
 
     def create(self) -> bool:
         """Create the root if it is missing and Delaywatch may create it. Return True if it was created."""
 
     def get(self, key: str) -> bytes | None:
-        """The whole object, None when there is none."""
+        """Return the whole object, or None if it does not exist."""
 
     def put(self, key: str, data: bytes) -> None:
-        """Make `data` the object: a reader sees the old bytes or the new ones. Equal bytes may stay unwritten."""
+        """Replace the object by `data` atomically. A store may skip writing equal bytes."""
 
     def adopt(self, path: Path, key: str) -> None:
-        """Make the local file the object, at once. The store may move the file: the caller is done with it."""
+        """Replace the object by the local file atomically. The store may move the file."""
 
     def upload(self, path: Path, key: str) -> None:
-        """Make a copy of the local file the object, at once, whatever the file's size; the file stays."""
+        """Replace the object by a copy of the local file atomically. The file may be of any size and is kept."""
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove the objects; a key without one is no fault."""
+        """Delete the objects; ignore keys that do not exist."""
 
     def has(self, key: str) -> bool:
-        """Whether there is an object under exactly this key."""
+        """Return True if an object with exactly this key exists."""
 
     def list(self, prefix: str) -> list[str]:
-        """Every key that starts with `prefix`, sorted."""
+        """Return the keys that start with `prefix`, sorted."""
 
     def open(self, key: str) -> Source:
-        """The object, which must exist, pinned to its present version; the caller closes it."""
+        """Open the current version of the object, which must exist; the caller closes it."""
 
 
 class SourceFile(io.RawIOBase):
-    """A source as a file to seek in, which is what pyarrow reads parquet from; closing it leaves the source open."""
+    """A seekable file over a source, for pyarrow's parquet reader. Closing it does not close the source."""
 
     def __init__(self, source: Source) -> None:
-        """Stand at the first byte."""
+        """Start at the first byte."""
         super().__init__()
         self._source, self._at = source, 0
 

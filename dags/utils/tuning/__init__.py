@@ -1,1 +1,1 @@
-"""Comparing detectors and proposing settings, for notebooks and benchmarks; no run of the DAG imports it."""
+"""Comparison of detectors and proposals of settings, for notebooks and benchmarks; not imported by the DAG."""

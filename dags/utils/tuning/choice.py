@@ -1,4 +1,4 @@
-"""What a notebook is about: the year, airport, event and detectors that its reader asked for, else the natural ones.
+"""What a notebook shows: the requested year, airport, event and detectors, or defaults.
 
 Pure. Raises Missing for a year, airport, event or detector that does not exist.
 """
@@ -15,14 +15,14 @@ from utils.errors import Missing
 from utils.reporting import pages, wording
 
 T = TypeVar("T", int, str)
-NAMED = 8  # so many are listed; of more, those that are close in spelling
+NAMED = 8  # list at most this many; beyond that, only close matches
 
 
 def year(status: Iterable[Mapping[str, Any]], lake: str, asked: int | None = None) -> int:
-    """The year asked for, else the newest one that is finished, which means that it has its page.
+    """Return the requested year, or the newest finished year. A year is finished if its year page exists.
 
-    status: as `status.status` gives it. lake: how to call the lake in a sentence. Raises Missing when that
-    year, or any, is not finished.
+    status: the result of `status.status`. lake: the lake's name for messages. Raises Missing if the requested year is
+    not finished, or no year is.
     """
     finished = [int(one["year"]) for one in status if one["has_page"]]
     if not finished:
@@ -31,19 +31,19 @@ def year(status: Iterable[Mapping[str, Any]], lake: str, asked: int | None = Non
 
 
 def airport(days: pd.DataFrame, asked: str | None = None) -> str:
-    """The airport asked for, else the one with the most flights. days: AIRPORT_DAYS, at least one."""
+    """Return the requested airport, or the one with the most flights. days: AIRPORT_DAYS, at least one row."""
     flights = days.groupby("origin")["scheduled"].sum()
     return str(flights.idxmax()) if asked is None else _known(asked, list(flights.index), "airport", "these days")
 
 
 def detectors(judged: Sequence[str], asked: Sequence[str] | None = None) -> list[str]:
-    """The detectors asked for, in their order, else all that have judged the year."""
-    wanted = judged if asked is None else asked
-    return [_known(name, judged, "detector", "the verdicts of this year") for name in wanted]
+    """Return the requested detectors in their order, or all that have judged the year."""
+    chosen = judged if asked is None else asked
+    return [_known(name, judged, "detector", "the verdicts of this year") for name in chosen]
 
 
 def event(events: pd.DataFrame, asked: str | None = None) -> pd.Series:
-    """The event asked for by its event_id, else the largest one, as a row of EVENTS."""
+    """Return the event with the requested event_id, or the largest one, as a row of EVENTS."""
     if events.empty:
         raise Missing("This year has no event, because no airport-day is flagged; choose another year.")
     if asked is None:
@@ -55,8 +55,8 @@ def event(events: pd.DataFrame, asked: str | None = None) -> pd.Series:
 def day_instead(days: pd.DataFrame, verdicts: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the airport-day with the highest score as an event, for a year without flags: EVENTS and EVENT_DAYS.
 
-    days: AIRPORT_DAYS; verdicts: ANOMALIES, whose dates are those of `days`. Only the columns are filled that an
-    unflagged day has: there is no severity and no place.
+    days: AIRPORT_DAYS; verdicts: ANOMALIES with the dates of `days`. The severity is 0 and the place is missing,
+    because the day is not flagged.
     """
     scored = verdicts.dropna(subset="score")
     if scored.empty:

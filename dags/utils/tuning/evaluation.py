@@ -1,16 +1,16 @@
-"""How good verdicts are: labels that no detector made, rankings against them, measures, and their intervals. Pure.
+"""Evaluate verdicts: labels independent of any detector, rankings, measures and their intervals. Pure.
 
-Labels come from three places. *Split halves*: the flights of a year fall into two halves, a detector judges one and the
-worst days of the other are the truth. *Neighbours*: the truth of an airport is the worst days of the airports around
-it. *Planted truth*: a made-up year whose abnormal days are known. In notebook 03 on a user's own year:
+Labels have three sources. *Split halves*: the flights of a year are split into two halves; a detector judges one half,
+and the worst days of the other half are the truth. *Neighbours*: the truth of an airport is the worst days of the
+airports around it. *Planted truth*: a synthetic year with known abnormal days. In notebook 03, on a user's own year:
 
     one, other = evaluation.halves(lake.read_silver(2018), 2018)
     ranking = evaluation.ranked(evaluation.worst_days(other), detectors.run("delaywatch", one).to_pandas())
     print(evaluation.bootstrap(ranking, evaluation.average_precision))
 
-*Labels* are a frame with `origin`, `fl_date` and `is_abnormal`, one row per airport-day; `ranked` adds what a detector
-said and makes it a *ranking*. Which years there are, who is compared and how it is printed is the business of
-benchmarks/detectors.py. How a day comes about is gold's.
+*Labels* are a frame with `origin`, `fl_date` and `is_abnormal`, one row per airport-day. `ranked` adds a detector's
+scores and flags, which makes it a *ranking*. benchmarks/detectors.py chooses the years and the detectors and prints the
+results; gold computes the days.
 """
 
 from __future__ import annotations
@@ -31,29 +31,28 @@ Floats = npt.NDArray[np.float64]
 Measure = Callable[[pd.DataFrame, Floats | None], Floats]
 
 METRIC = "mean_effective_delay_min"
-MIN_FLIGHTS = 5  # a day with fewer gives no label: its mean says little
-PLANTED = ("storm", "strong", "moderate", "traffic_drop")  # kinds of a truth file that a detector should find
-BACKGROUND = "background"  # as bad as a planted day without having been planted: three robust sigmas or more
-NEUTRAL = ("gap",)  # without flights
-ORDINARY = ("short_presence",)  # an airport served for some weeks: nothing is wrong with its days
-FLAGS_PER_YEAR = 5.0  # of one airport: what a person has time to look at
-TINY_FLIGHTS, HUB_FLIGHTS = 10, 200  # a day; half of a tiny airport's flights are too few for a verdict
+MIN_FLIGHTS = 5  # days with fewer flights get no label: their mean is too noisy
+PLANTED = ("storm", "strong", "moderate", "traffic_drop")  # kinds of a truth file that a detector should flag
+BACKGROUND = "background"  # as bad as a planted day but not planted: three robust sigmas or more
+NEUTRAL = ("gap",)  # days without flights
+ORDINARY = ("short_presence",)  # an airport served for some weeks: its days are normal
+FLAGS_PER_YEAR = 5.0  # per airport: what a person has time to look at
+TINY_FLIGHTS, HUB_FLIGHTS = 10, 200  # flights per day; half of a tiny airport's flights are too few for a verdict
 INTERVAL = 0.95
-FEW_AIRPORTS, BLOCK_DAYS = 20, 14  # with fewer airports, an interval needs resampled blocks of days too
+FEW_AIRPORTS, BLOCK_DAYS = 20, 14  # with fewer airports than this, the bootstrap also resamples blocks of days
 DAYS_PER_YEAR = 365.25
 _KEY = ["origin", "fl_date"]
-_CHUNK = 2_000_000  # weights at a time, 16 MB
+_CHUNK = 2_000_000  # weights per chunk, 16 MB
 
 
 # Labels
 
 
 def halves(tables: Iterable[pa.Table], year: int, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The airport-days (schemas.AIRPORT_DAYS) of each half of a year of silver, given table by table.
+    """Return the airport-days (schemas.AIRPORT_DAYS) of each half of a year of silver tables.
 
-    A hash of the flight's natural key decides in which half it is, so every flight is in exactly one, whatever the
-    order of the rows and of the tables; another `seed` gives another split. Raises InvalidInput when a half stays
-    empty.
+    A hash of the flight's natural key and `seed` assigns each flight to one half, whatever the order of rows and
+    tables. Raises InvalidInput if a half is empty.
     """
     sums = gold.DaySums(year), gold.DaySums(year)
     for flights in tables:
@@ -70,7 +69,10 @@ def halves(tables: Iterable[pa.Table], year: int, seed: int = 0) -> tuple[pd.Dat
 def worst_days(
     days: pd.DataFrame, share: float = 0.02, metric: str = METRIC, min_flights: int = MIN_FLIGHTS
 ) -> pd.DataFrame:
-    """Labels: of each airport's days with `min_flights` flights, the `share` (rounded up) with the highest `metric`."""
+    """Label the `share` (rounded up) of each airport's days with the highest `metric`.
+
+    Only days with at least `min_flights` flights are labelled.
+    """
     counted = days[(days["scheduled"] >= min_flights) & days[metric].notna()]
     is_worst = counted.groupby("origin")[metric].transform(lambda values: _is_worst(values, share)).astype(np.bool_)
     return _labels(counted, is_worst)
@@ -79,7 +81,7 @@ def worst_days(
 def networks_worst_days(
     days: pd.DataFrame, share: float = 0.02, metric: str = METRIC, min_flights: int = MIN_FLIGHTS
 ) -> pd.DataFrame:
-    """Labels as those of `worst_days`, the `share` being of all airports' days together: many are of the same few."""
+    """Label the `share` of all airports' days together with the highest `metric`; a few airports get most of them."""
     counted = days[(days["scheduled"] >= min_flights) & days[metric].notna()]
     return _labels(counted, _is_worst(counted[metric], share))
 
@@ -91,13 +93,13 @@ def neighbours_worst_days(
     metric: str = METRIC,
     min_flights: int = MIN_FLIGHTS,
 ) -> pd.DataFrame:
-    """Labels of each airport from the others of its area: their worst `share` of days, `metric` weighted by flights.
+    """Label each airport's days by the other airports of its area: their worst `share` of days, weighted by flights.
 
-    An airport's own flights have no part in its labels. An area of which `days` has fewer than two airports gives
-    none; an airport belongs to at most one area.
+    An airport's own flights do not enter its labels. Areas with fewer than two airports in `days` give no labels; an
+    airport belongs to at most one area.
     """
     counted = days[(days["scheduled"] >= min_flights) & days[metric].notna()]
-    found = [_labels(counted.iloc[:0], pd.Series(dtype=np.bool_))]
+    labels = [_labels(counted.iloc[:0], pd.Series(dtype=np.bool_))]
     for area in areas:
         of_area = counted[counted["origin"].isin(area)]
         for airport in sorted(of_area["origin"].unique()):
@@ -106,40 +108,40 @@ def neighbours_worst_days(
             theirs = minutes / others.groupby("fl_date")["scheduled"].sum()
             own = of_area[(of_area["origin"] == airport) & of_area["fl_date"].isin(theirs.index)]
             if len(own):
-                found.append(_labels(own, _is_worst(own["fl_date"].map(theirs), share)))
-    return pd.concat(found, ignore_index=True)
+                labels.append(_labels(own, _is_worst(own["fl_date"].map(theirs), share)))
+    return pd.concat(labels, ignore_index=True)
 
 
 def planted_days(days: pd.DataFrame, truth: pd.DataFrame, *, is_background_abnormal: bool = True) -> pd.DataFrame:
-    """Labels of a made-up year from its truth file (`date`, `origin`, `kind`, `event`; see benchmarks/make_year.py).
+    """Return the labels of a synthetic year from its truth file (`date`, `origin`, `kind`, `event`).
 
-    Days of a kind of PLANTED are abnormal, and those of the BACKGROUND too: the year has days of its own that are as
-    bad. Without `is_background_abnormal` the latter do not count (`is_counted`): flagging them is neither right nor
-    wrong. Days of NEUTRAL never count, all others are normal. Two columns more: `kind`, and `event` of the storms.
-    Raises InvalidInput for a kind that is not known and for a planted day that the year does not have.
+    benchmarks/make_year.py writes the truth file. Days of a kind in PLANTED are abnormal. BACKGROUND days, as bad but
+    not planted, are abnormal too, or do not count (`is_counted`) without `is_background_abnormal`: flagging them is
+    neither right nor wrong. Days of NEUTRAL never count; all others are normal. Two more columns: `kind`, and the
+    `event` of storms. Raises InvalidInput for an unknown kind and for a planted day that the year does not have.
     """
     abnormal = {*PLANTED, BACKGROUND} if is_background_abnormal else {*PLANTED}
     left_out = {*NEUTRAL, BACKGROUND} - abnormal
     unknown = sorted(set(truth["kind"]) - {*PLANTED, BACKGROUND, *NEUTRAL, *ORDINARY})
     if unknown:
         raise InvalidInput(f"The truth file has the kind {unknown[0]}, which the evaluation does not know.")
-    known = truth[["origin", "kind", "event"]].assign(fl_date=pd.to_datetime(truth["date"]))
+    truth_days = truth[["origin", "kind", "event"]].assign(fl_date=pd.to_datetime(truth["date"]))
     flown = days.loc[days["scheduled"] > 0, _KEY].assign(fl_date=pd.to_datetime(days["fl_date"]))
-    found = flown.merge(known, on=_KEY, how="left", validate="one_to_one")
-    if int(found["kind"].isin(PLANTED).sum()) != int(known["kind"].isin(PLANTED).sum()):
+    joined = flown.merge(truth_days, on=_KEY, how="left", validate="one_to_one")
+    if int(joined["kind"].isin(PLANTED).sum()) != int(truth_days["kind"].isin(PLANTED).sum()):
         raise InvalidInput("The truth file plants days that the year does not have; give the two of one run.")
-    events = found["event"].where(found["kind"] == "storm")
-    labels = _labels(found, found["kind"].isin(abnormal)).assign(is_counted=~found["kind"].isin(left_out))
-    return labels.assign(kind=found["kind"], event=events)
+    events = joined["event"].where(joined["kind"] == "storm")
+    labels = _labels(joined, joined["kind"].isin(abnormal)).assign(is_counted=~joined["kind"].isin(left_out))
+    return labels.assign(kind=joined["kind"], event=events)
 
 
 def sizes(
     days: pd.DataFrame, tiny_flights: float = TINY_FLIGHTS, hub_flights: float = HUB_FLIGHTS
 ) -> dict[str, frozenset[str]]:
-    """Airports by their scheduled flights a day.
+    """Group airports by scheduled flights per day.
 
-    `tiny` have less than `tiny_flights`; `small`, `medium` and `large` are the thirds of the others; `hubs` are those
-    of the thirds that have `hub_flights` or more. A group may be empty.
+    `tiny` have fewer than `tiny_flights`; `small`, `medium` and `large` are the thirds of the others; `hubs` are the
+    airports of the thirds with at least `hub_flights`. A group may be empty.
     """
     flights = days.groupby("origin")["scheduled"].mean().sort_index().sort_values(kind="stable")
     ordered = flights[flights >= tiny_flights]
@@ -156,16 +158,16 @@ def sizes(
 
 
 def ranked(labels: pd.DataFrame, verdicts: pd.DataFrame, flags_per_year: float = FLAGS_PER_YEAR) -> pd.DataFrame:
-    """The labelled days with what a detector said of them: `labels` with the columns `score` and `flag`.
+    """Join labels with a detector's verdicts: `labels` with the columns `score` and `flag`.
 
-    verdicts: `origin`, `fl_date`, `score`, higher = more abnormal. A day that has no score ranks below all others, so
-    that keeping silent gains nothing. `flag` is 1 for the highest scores of all airports together, as many as
-    `flags_per_year` for each airport-year of labelled days; days that tie for the last flags share them, so that no
-    order of rows decides. A day without a score gets none. Days that do not count (`is_counted` is there and false) may
-    use up flags, and are then left out.
+    verdicts: `origin`, `fl_date`, `score`, higher = more abnormal. Days without a score rank last, so leaving days out
+    gains nothing. `flag` is 1 for the highest scores of all airports together, `flags_per_year` for each airport-year
+    of labelled days; days that tie at the threshold share the remaining flags equally, so the order of rows does not
+    matter. Days without a score get 0. Days that do not count (`is_counted` is False) may use up flags and are then
+    dropped.
     """
-    said = verdicts[[*_KEY, "score"]].assign(fl_date=pd.to_datetime(verdicts["fl_date"]))
-    ranking = labels.merge(said, on=_KEY, how="left", validate="one_to_one")
+    scores = verdicts[[*_KEY, "score"]].assign(fl_date=pd.to_datetime(verdicts["fl_date"]))
+    ranking = labels.merge(scores, on=_KEY, how="left", validate="one_to_one")
     score = ranking["score"].to_numpy(dtype=np.float64, na_value=np.nan)
     ranking["score"] = np.where(np.isnan(score), -np.inf, score)
     ranking["flag"] = _flags(ranking["score"].to_numpy(), flags_per_year * len(ranking) / DAYS_PER_YEAR)
@@ -175,39 +177,46 @@ def ranked(labels: pd.DataFrame, verdicts: pd.DataFrame, flags_per_year: float =
 
 
 def confirmed(ranking: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """`ranking` with the flags of `other` as its truth: the same detector's on the other half, or another detector's.
+    """Return `ranking` with the flags of `other` as the truth.
 
-    Its `precision` is the share of flags that the other confirms. That says that flags are no chance, not that they are
-    right: who always flags Fridays is always confirmed.
+    other: the ranking of the same detector on the other half, or of another detector. The result's `precision` is the
+    share of flags that `other` confirms. It shows that flags are not random, not that they are right: a detector that
+    flags every Friday is always confirmed.
     """
     flags = ranking[_KEY].merge(other[[*_KEY, "flag"]], on=_KEY, how="left", validate="one_to_one")["flag"]
     return ranking.assign(is_abnormal=flags.fillna(0.0).to_numpy())
 
 
 def curve(ranking: pd.DataFrame) -> pd.DataFrame:
-    """`score`, `precision` and `recall` of flagging every day from that score on, highest score first."""
+    """Return `score`, `precision` and `recall` at each threshold, highest score first."""
     score, is_abnormal = np.sort(_numbers(ranking, "score"))[::-1], _numbers(ranking, "is_abnormal")
     ends = np.flatnonzero(np.append(score[1:] != score[:-1], True)[: len(score)])
-    found = is_abnormal[np.argsort(-_numbers(ranking, "score"), kind="stable")].cumsum()[ends]
+    true_positives = is_abnormal[np.argsort(-_numbers(ranking, "score"), kind="stable")].cumsum()[ends]
     with np.errstate(invalid="ignore"):
-        return pd.DataFrame({"score": score[ends], "precision": found / (ends + 1), "recall": found / found[-1:]})
+        return pd.DataFrame(
+            {
+                "score": score[ends],
+                "precision": true_positives / (ends + 1),
+                "recall": true_positives / true_positives[-1:],
+            }
+        )
 
 
-# Measures. `weights`, of the shape (..., rows), say how often each day counts; the result has the shape (...).
+# Measures. `weights`, shape (..., rows), give how often each day counts; the result has the shape (...).
 
 
 def average_precision(ranking: pd.DataFrame, weights: Floats | None = None) -> Floats:
-    """Mean precision over the abnormal days, each at its own score; ties count as one step. NaN without such days.
+    """Return the mean precision at the scores of the abnormal days; ties are one step. NaN without abnormal days.
 
-    It is what scikit-learn calls average_precision_score: 1 for a perfect ranking, about the share of abnormal days for
-    a random one. Only the order of the scores matters.
+    Equal to scikit-learn's average_precision_score: 1 for a perfect ranking, about the share of abnormal days for a
+    random one. Depends only on the order of the scores.
     """
     score, is_abnormal = _numbers(ranking, "score"), _numbers(ranking, "is_abnormal")
     weights = _ones(ranking) if weights is None else weights
-    if (score[1:] > score[:-1]).any():  # not needed, and not cheap, for the sorted ranking of a bootstrap
+    if (score[1:] > score[:-1]).any():  # the ranking of a bootstrap is already sorted, and sorting is slow
         order = np.argsort(-score, kind="stable")
         score, is_abnormal, weights = score[order], is_abnormal[order], weights[..., order]
-    # Precision is wanted at the scores of abnormal days only, so all days from one such score to the next are one step.
+    # Precision is needed only at scores of abnormal days, so all days from one such score to the next are one step.
     steps = np.unique(score[is_abnormal > 0])[::-1]
     if not len(steps):
         return np.full(weights.shape[:-1], np.nan)
@@ -216,13 +225,13 @@ def average_precision(ranking: pd.DataFrame, weights: Floats | None = None) -> F
     days = np.add.reduceat(weights[..., : last[-1]], starts, axis=-1).cumsum(axis=-1)
     where = np.flatnonzero(is_abnormal > 0)
     gained = np.add.reduceat(weights[..., where] * is_abnormal[where], np.searchsorted(where, starts), axis=-1)
-    found = gained.cumsum(axis=-1)
-    precisions = np.divide(gained * found, days, out=np.zeros_like(found), where=days > 0)
-    return _share(precisions.sum(axis=-1), found[..., -1])
+    true_positives = gained.cumsum(axis=-1)
+    precisions = np.divide(gained * true_positives, days, out=np.zeros_like(true_positives), where=days > 0)
+    return _share(precisions.sum(axis=-1), true_positives[..., -1])
 
 
 def average_precision_within(ranking: pd.DataFrame, weights: Floats | None = None) -> Floats:
-    """Mean of the airports' own average precision, for sets whose airports are not one network."""
+    """Return the mean of the average precision of each airport, for airports that are not one network."""
     weights = _ones(ranking) if weights is None else weights
     total, weight = np.zeros(weights.shape[:-1]), np.zeros(weights.shape[:-1])
     for rows in ranking.groupby("origin").indices.values():
@@ -233,23 +242,23 @@ def average_precision_within(ranking: pd.DataFrame, weights: Floats | None = Non
 
 
 def precision(ranking: pd.DataFrame, weights: Floats | None = None) -> Floats:
-    """Share of the flags that are right. NaN without flags."""
+    """Return the share of flags that are right. NaN without flags."""
     flag, is_abnormal = _numbers(ranking, "flag"), _numbers(ranking, "is_abnormal")
     weights = _ones(ranking) if weights is None else weights
     return _share(weights @ (flag * is_abnormal), weights @ flag)
 
 
 def recall(ranking: pd.DataFrame, weights: Floats | None = None) -> Floats:
-    """Share of the abnormal days that are flagged. NaN without such days."""
+    """Return the share of abnormal days that are flagged. NaN without abnormal days."""
     flag, is_abnormal = _numbers(ranking, "flag"), _numbers(ranking, "is_abnormal")
     weights = _ones(ranking) if weights is None else weights
     return _share(weights @ (flag * is_abnormal), weights @ is_abnormal)
 
 
 def events_seen(ranking: pd.DataFrame, share: float = 0.5) -> tuple[int, int]:
-    """How many events of the column `event` are seen, and how many there are.
+    """Return the number of detected events and of all events in the column `event`.
 
-    An event is seen when `share` of its airports have a flag on one of its days.
+    An event is detected if at least `share` of its airports have a flag on one of its days.
     """
     of_event = ranking[ranking["event"].notna()]
     airports = of_event.groupby(["event", "origin"])["flag"].max() >= 0.5
@@ -262,7 +271,7 @@ def events_seen(ranking: pd.DataFrame, share: float = 0.5) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured value with its interval and the resampled values behind it."""
+    """A measured value, its interval and the resampled values."""
 
     value: float
     low: float
@@ -270,11 +279,11 @@ class Estimate:
     resampled: Floats
 
     def __str__(self) -> str:
-        """As in `0.46 (0.43-0.49)`; `-` when there is nothing to measure."""
+        """Format as `0.46 (0.43-0.49)`; `-` if the value is NaN."""
         return "-" if np.isnan(self.value) else f"{self.value:.2f} ({self.low:.2f}-{self.high:.2f})"
 
     def ratio(self, other: Estimate) -> Estimate:
-        """How many times `other` this is. Pair by pair: both must come from the same days, replicates and seed."""
+        """Return the ratio to `other`, paired: both must use the same days, replicates and seed."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return _estimate(float(np.divide(self.value, other.value)), self.resampled / other.resampled)
 
@@ -282,12 +291,12 @@ class Estimate:
 def bootstrap(
     ranking: pd.DataFrame, measure: Measure, *, block_days: int | None = None, replicates: int = 400, seed: int = 0
 ) -> Estimate:
-    """Return `measure` of the ranking and the middle 95% of its values when the airports are resampled.
+    """Return `measure` of the ranking with a 95% percentile interval from resampled airports.
 
-    With `block_days` the calendar's blocks of that many days are resampled too, independently, and a day counts the
-    product (the pigeonhole bootstrap of Owen, 2007): the choice for few airports, and for neighbours, who share their
-    storms. The flags stay as they are. The interval is widened to its estimate where it would not contain it, as
-    percentiles of a skewed measure may. Raises InvalidInput when there is only one thing to draw.
+    With `block_days`, blocks of that many calendar days are resampled too, independently, and the weight of a day is
+    the product (the pigeonhole bootstrap of Owen, 2007). Use it for few airports, and for neighbours, which share their
+    storms. The flags are not recomputed. The interval is widened to contain the estimate, which percentiles of a skewed
+    measure may miss. Raises InvalidInput if only one unit can be drawn.
     """
     ranking = ranking.sort_values("score", ascending=False, kind="stable")
     random = np.random.default_rng(seed)
@@ -308,7 +317,7 @@ def bootstrap(
 def _draws(
     units: pd.Series, replicates: int, random: np.random.Generator
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.intp]]:
-    """How often each unit is drawn (replicates × units), and the place of each row's unit."""
+    """Return how often each unit is drawn (replicates × units), and the position of each row's unit."""
     places, names = pd.factorize(units, sort=True)
     times = random.multinomial(len(names), np.full(len(names), 1 / max(1, len(names))), size=replicates)
     return times.astype(np.float64), np.asarray(places, dtype=np.intp)
@@ -328,13 +337,13 @@ def _labels(days: pd.DataFrame, is_abnormal: pd.Series) -> pd.DataFrame:
 
 
 def _is_worst(values: pd.Series, share: float) -> pd.Series:
-    """Whether each value is among the highest `share`, rounded up; all that tie with the last of them are."""
+    """Return True for the highest `share` of values, rounded up, including all ties with the last one."""
     is_worst: pd.Series = values.rank(ascending=False, method="min") <= np.ceil(share * len(values))
     return is_worst
 
 
 def _flags(score: Floats, budget: float) -> Floats:
-    """1 for scores that the budget covers, the rest of it shared by those that tie for the last place, else 0."""
+    """Return 1 for scores within the budget, equal fractions for ties at its threshold, else 0."""
     is_scored = score > -np.inf
     budget = min(budget, float(is_scored.sum()))
     if not budget:

@@ -1,7 +1,7 @@
-"""A proposal: other settings of one detector. What they would cost on a year's flights, and the file that says them.
+"""Propose other settings of one detector: their effect on a year of flights, and the changed detectors.yaml.
 
-detectors.yaml is never replaced: a person looks at the proposal and commits it. How quality is measured is
-`evaluation`'s, what a parameter may be is the detectors'.
+detectors.yaml is never replaced: a person reviews and commits the proposal. `evaluation` has the measures, the
+detectors have the valid parameters.
 """
 
 from __future__ import annotations
@@ -30,44 +30,46 @@ from utils.tuning.evaluation import Estimate
 _KEY = ["origin", "fl_date"]
 
 
-# What it costs
+# Effect
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one setting gives: how many flags, and how many of them are right by the other half of the flights."""
+    """The effect of one setting: number of flags, and how many are right by the other half of the flights."""
 
     flags: int
-    flags_per_year: float  # of one airport
-    precision: Estimate  # of the flags from one half: are they among the other half's worst days?
-    recall: Estimate  # of the other half's worst days: are they flagged from this half?
-    right: int  # flags that somebody called right
+    flags_per_year: float  # per airport
+    precision: Estimate  # share of one half's flags that are among the other half's worst days
+    recall: Estimate  # share of the other half's worst days that this half flags
+    right: int  # flags with the feedback `right`
     wrong: int
 
 
 def own_flags(labels: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """`evaluation.ranked` with the flags that the detector's own settings set, instead of a budget of flags.
+    """Return `evaluation.ranked` with the flags of the detector's own settings instead of a budget of flags.
 
     A labelled day without a verdict has no flag.
     """
-    said = verdicts.loc[verdicts["is_anomaly"].eq(True), _KEY].assign(flag=1.0)
-    said["fl_date"] = pd.to_datetime(said["fl_date"])
+    flags = verdicts.loc[verdicts["is_anomaly"].eq(True), _KEY].assign(flag=1.0)
+    flags["fl_date"] = pd.to_datetime(flags["fl_date"])
     ranking = evaluation.ranked(labels, verdicts).drop(columns="flag")
-    return ranking.merge(said, on=_KEY, how="left", validate="one_to_one").fillna({"flag": 0.0})
+    return ranking.merge(flags, on=_KEY, how="left", validate="one_to_one").fillna({"flag": 0.0})
 
 
 def cost(
     verdicts: pd.DataFrame, on_half: pd.DataFrame, labels: pd.DataFrame, feedback: pd.DataFrame, replicates: int = 400
 ) -> Cost:
-    """What a setting costs: its verdicts on all flights and on one half, against labels from the other half.
+    """Return the effect of a setting from its verdicts on all flights and on one half, with labels from the other half.
 
-    verdicts, on_half: ANOMALIES with the setting, of all flights and of one of `evaluation.halves`; labels:
-    `evaluation.worst_days` of the other; feedback: rows of FEEDBACK. With half of the flights a detector is less sure,
-    so it flags somewhat less there than in `flags`.
+    verdicts, on_half: ANOMALIES with the setting, on all flights and on one of `evaluation.halves`; labels:
+    `evaluation.worst_days` of the other half; feedback: rows of FEEDBACK. A detector has more noise on half of the
+    flights, so it flags fewer days there than in `flags`.
     """
     flagged = verdicts[verdicts["is_anomaly"].eq(True)]
-    said = feedback.assign(fl_date=pd.to_datetime(feedback["fl_date"]))
-    opinions = flagged[_KEY].assign(fl_date=pd.to_datetime(flagged["fl_date"])).merge(said, on=_KEY)["opinion"]
+    dated_feedback = feedback.assign(fl_date=pd.to_datetime(feedback["fl_date"]))
+    opinions = (
+        flagged[_KEY].assign(fl_date=pd.to_datetime(flagged["fl_date"])).merge(dated_feedback, on=_KEY)["opinion"]
+    )
     ranking = own_flags(labels, on_half)
     has_few_airports = ranking["origin"].nunique() < evaluation.FEW_AIRPORTS
     block_days = evaluation.BLOCK_DAYS if has_few_airports else None
@@ -86,20 +88,20 @@ def cost(
     )
 
 
-# How it is written
+# Changed file
 
 
 def text(path: Path, detector: str, changed: Mapping[str, object]) -> str:
-    """What `path`, a file like dags/detectors.yaml, would be with `changed` among the parameters of `detector`.
+    """Return the text of `path`, a file like dags/detectors.yaml, with the parameters `changed` of `detector`.
 
-    Only the changed values differ: comments, order and spelling of all else stay, also a comment that the new value
-    makes untrue, so whoever changes a value reads what stands beside it. A parameter that the file does not have goes
-    to the top of its block, a block that it does not have to the end of the file. Raises InvalidInput for an unknown
-    detector or parameter, an impossible value, a file that cannot be used and one that only a person can change.
+    Only the changed values differ: comments, order and spelling stay. A comment may become wrong, so review the lines
+    near a changed value. A parameter that the file does not have is inserted at the top of its block, a new block at
+    the end of the file. Raises InvalidInput for an unknown detector or parameter, an invalid value, an invalid file,
+    and a file that cannot be edited without other changes.
     """
-    now = detectors.read_settings(path).get(detector, {})
-    wanted = detectors.parameters(detector, {**now, **changed})
-    differing = {name: _plain(wanted[name]) for name in changed if wanted[name] != now[name]}
+    current = detectors.read_settings(path).get(detector, {})
+    new = detectors.parameters(detector, {**current, **changed})
+    differing = {name: _plain(new[name]) for name in changed if new[name] != current[name]}
     before = path.read_text(encoding="utf-8")
     if not differing:
         return before
@@ -113,7 +115,8 @@ def text(path: Path, detector: str, changed: Mapping[str, object]) -> str:
 def write(text: str, name: str, folders: Sequence[Path]) -> Path:
     """Write a proposal into the first of the folders where this user may create the file, and return its path.
 
-    In the stack Jupyter may be another user than the owner of notebooks/. Raises InvalidInput if no folder works.
+    In the stack, Jupyter may run as another user than the owner of notebooks/. Raises InvalidInput if no folder is
+    writable.
     """
     refused = []
     for folder in folders:
@@ -130,13 +133,13 @@ def write(text: str, name: str, folders: Sequence[Path]) -> Path:
 
 
 def _edited(before: str, detector: str, differing: Mapping[str, object]) -> str | None:
-    """Return the text with other values of a detector, or None where that would change anything else."""
+    """Return the text with changed values of a detector, or None if the edit would change anything else."""
     root, yaml = _round_trip(before)
-    if root is None:  # nothing but comments, which ruamel.yaml does not keep
+    if root is None:  # only comments, which ruamel.yaml does not keep
         return f"{before.rstrip()}\n\n{_written(yaml, {detector: dict(differing)})}".lstrip()
     if _written(yaml, root).rstrip() != before.rstrip():
         return None
-    meant = {**copy.deepcopy(root), detector: {**(root.get(detector) or {}), **differing}}
+    expected = {**copy.deepcopy(root), detector: {**(root.get(detector) or {}), **differing}}
     if not root.get(detector):
         root[detector] = CommentedMap()
     block = root[detector]
@@ -144,15 +147,15 @@ def _edited(before: str, detector: str, differing: Mapping[str, object]) -> str 
         if name not in block:
             block.insert(0, name, value)
         elif isinstance(value, list):
-            block[name][:] = value  # a list keeps its style and its comments
+            block[name][:] = value  # keeps the style and the comments of the list
         else:
             block[name] = value
     after = _written(yaml, root)
-    return after if _round_trip(after)[0] == meant else None
+    return after if _round_trip(after)[0] == expected else None
 
 
 def _round_trip(text: str) -> tuple[Any, YAML]:
-    """Return what a YAML file says, and the writer that keeps its comments, quotes and indent."""
+    """Return the parsed YAML file, and a writer that keeps its comments, quotes and indent."""
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, sys.maxsize
     root, indent, _ = load_yaml_guess_indent(text, yaml=yaml)
@@ -167,7 +170,7 @@ def _written(yaml: YAML, root: Any) -> str:
 
 
 def _plain(value: Parameter) -> object:
-    """Return the value as detectors.yaml spells it: a list on one line, whole numbers without a fraction."""
+    """Return the value as written in detectors.yaml: a list on one line, whole numbers without a fraction."""
     if isinstance(value, tuple):
         numbers = CommentedSeq([_plain(item) for item in value])
         numbers.fa.set_flow_style()

@@ -1,1 +1,1 @@
-"""What detectors share; no detector lives here, and `NAMES` skips this folder."""
+"""Helpers for all detectors; `NAMES` skips this folder."""

@@ -1,7 +1,7 @@
-"""What is expected of a day, estimated from its history: season, weekday, holidays, and a level that has moved.
+"""Seasonal baseline of a series: season, weekday, holidays, and shifts of the level.
 
-Everything is a matrix of days × airports on a scale of the detector's choice, NaN on days that are not used for
-fitting. How far from its expectation a day may be is decided by the detector.
+All matrices are days × airports on a scale that the detector chooses, NaN on days that are not used for fitting. The
+detector decides how large a residual may be.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import pandas as pd
 
 from utils.detectors.shared.verdicts import Flags, Floats
 
-RUSH_DAYS = 3  # on either side of a holiday
+RUSH_DAYS = 3  # before and after a holiday
 TURN_OF_THE_YEAR = (12, 20), (1, 4)  # first and last (month, day)
-# A median of weeks that is off by less than this many spreads is weather; by more, a new level that is wholly followed.
+# A median residual of some weeks below this many spreads is weather; a larger one is a new level and is followed.
 MOVED_SPREADS, FOLLOWED_SPREADS = 1.5, 2.5
-NOW_DAYS = 7  # before a day, in a report also after it: what the airport is like now
-STEP_PER_SPREAD = 2 / np.sqrt(np.pi)  # mean step from one value to the next of a normal series without memory
+NOW_DAYS = 7  # window of the current level: days before a day, in a report also after it
+STEP_PER_SPREAD = 2 / np.sqrt(np.pi)  # mean absolute difference of successive values of white noise
 
 
 @dataclass(frozen=True)
 class History:
-    """What a day may be compared with: the whole year for a report, only the days before it for an alert."""
+    """The days that a day is compared with: the whole year for a report, only earlier days for an alert."""
 
     past_only: bool
 
     def total(self, values: Floats | Flags, every: int = 1) -> Floats:
-        """Sum, for each day of days × airports, over its history; with `every=7` only over the same weekday."""
+        """Return the sum over each day's history, days × airports; with `every=7` only over the same weekday."""
         n_days, n_airports = values.shape
         periods = np.zeros((-(-n_days // every) * every, n_airports))
         periods[:n_days] = values
@@ -38,31 +38,31 @@ class History:
         return np.broadcast_to(before, periods.shape).reshape(-1, n_airports)[:n_days]
 
     def mean(self, values: Floats) -> Floats:
-        """Mean over each day's history; NaN where that is empty."""
+        """Return the mean over each day's history; NaN for an empty history."""
         count = self.total(np.isfinite(values))
         return np.where(count > 0, self.total(np.nan_to_num(values)) / np.maximum(count, 1.0), np.nan)
 
     def spread(self, values: Floats) -> Floats:
-        """Standard deviation from the steps between days, whatever the level does; NaN without any step."""
+        """Return the standard deviation from day-to-day differences, robust to level shifts; NaN without any."""
         steps: Floats = np.abs(np.diff(values, axis=0, prepend=np.nan))
         return self.mean(steps / STEP_PER_SPREAD)
 
     def median(self, values: Floats) -> Floats:
-        """Median over each day's history; NaN where that is empty."""
+        """Return the median over each day's history; NaN for an empty history."""
         frame = pd.DataFrame(values)
         if self.past_only:
             return frame.shift(1).expanding(min_periods=1).median().to_numpy()
         return np.broadcast_to(frame.median().to_numpy(), values.shape)
 
     def near_median(self, values: Floats, window_days: int) -> Floats:
-        """Median over the window around each day, or the one before it; NaN where that is empty."""
+        """Return the median over the window around, or before, each day; NaN for an empty window."""
         frame = pd.DataFrame(values).shift(1) if self.past_only else pd.DataFrame(values)
         return frame.rolling(window_days, min_periods=1, center=not self.past_only).median().to_numpy()
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The settings of an expectation; the docstring of `delaywatch` describes them."""
+    """Settings of the baseline; the docstring of `delaywatch` describes them."""
 
     history: History
     season_days: int
@@ -70,23 +70,23 @@ class Baseline:
     weekday_weeks: float
     holiday_days: float
     shift_days: int
-    airports: int  # `Calendar.airports`: columns that the nation's effects are fitted on
+    airports: int  # `Calendar.airports`: first columns, which national effects are fitted on
 
     def expected(self, train: Floats, dates: pd.DatetimeIndex) -> Floats:
-        """Return what is expected of each day, also of those that are NaN in `train`; NaN without any history."""
+        """Return the expected value of each day, also of days that are NaN in `train`; NaN without any history."""
         expected = self._season(train)
         expected = expected + self._weekday_effect(train - expected)
         expected = expected + self._holiday_effect(train - expected, dates)
         return expected + self._shift(train - expected)
 
     def _season(self, train: Floats) -> Floats:
-        """Some parts of the season's median, the rest of all days': one summer of storms makes no habit."""
+        """Return the seasonal median, shrunk towards that of all days: one stormy summer is not a season."""
         always = self.history.median(train)
         near = self.history.near_median(train, self.season_days)
         return always + self.season_weight * np.nan_to_num(near - always)
 
     def _weekday_effect(self, error: Floats) -> Floats:
-        """Mean error of the weekday: the airport's shrunk towards the nation's, the nation's towards 0."""
+        """Return the weekday's mean residual: the airport's shrunk towards the national one, that towards 0."""
         total = self.history.total(np.nan_to_num(error), every=7)
         weeks = self.history.total(np.isfinite(error), every=7)
         pooled_weeks = weeks + self.weekday_weeks * (weeks > 0)
@@ -95,10 +95,10 @@ class Baseline:
         return effect
 
     def _holiday_effect(self, error: Floats, dates: pd.DatetimeIndex) -> Floats:
-        """Median error of the nation on days of the same kind, shrunk towards 0: days × 1.
+        """Return the national median residual on days of the same kind, shrunk towards 0: days × 1.
 
-        A year has too few such days to ask each airport, and the median keeps one storm at Christmas from becoming a
-        habit.
+        A year has too few holidays to fit each airport, and the median keeps one storm at Christmas from becoming a
+        holiday effect.
         """
         airports = self._nation(np.isfinite(error))
         nation = np.where(airports > 0, self._nation(np.nan_to_num(error)) / np.maximum(airports, 1.0), np.nan)
@@ -110,18 +110,19 @@ class Baseline:
         return effect
 
     def _shift(self, error: Floats) -> Floats:
-        """How far the level has moved: the median error of the last weeks, where that is too much to be weather.
+        """Return the shift of the level: the median residual of the last weeks if it is too large for weather, else 0.
 
-        The first weeks of a new level stand out, the later ones do not. So that the level is back on the day on which
-        the airport is, the median of the days at hand counts where it is the smaller one.
+        Only the first weeks of a new level have large residuals. To return to the old level on the same day as the
+        airport, the shift is the median residual of the current days where that is smaller.
         """
         weeks = pd.DataFrame(error).shift(1).rolling(self.shift_days, min_periods=-(-self.shift_days // 2))
         moved = weeks.median().to_numpy()
         spread = np.maximum(self.history.spread(error), np.finfo(float).eps)
-        airports = (np.abs(moved) > MOVED_SPREADS * spread).any(axis=0)  # mostly none: the next median costs little
+        # Mostly none, which makes the next median cheap.
+        airports = (np.abs(moved) > MOVED_SPREADS * spread).any(axis=0)
         moved, spread = moved[:, airports], spread[:, airports]
         now = self.history.near_median(error[:, airports], NOW_DAYS if self.history.past_only else 2 * NOW_DAYS + 1)
-        least = np.median([np.zeros_like(now), moved, now], axis=0)  # the one nearer to 0, and 0 where they disagree
+        least = np.median([np.zeros_like(now), moved, now], axis=0)  # the one nearer to 0, and 0 where the signs differ
         part = np.clip((np.abs(least) / spread - MOVED_SPREADS) / (FOLLOWED_SPREADS - MOVED_SPREADS), 0.0, 1.0)
         shift = np.zeros(error.shape)
         shift[:, airports] = np.nan_to_num(part * least)
@@ -138,7 +139,7 @@ def over_airports(values: Floats | Flags, airports: int) -> Floats:
 
 
 def _kinds_of_holidays(dates: pd.DatetimeIndex) -> tuple[Flags, ...]:
-    """Which dates are a federal holiday of the USA, around the turn of the year, or near another one: days × 1 each."""
+    """Return three masks, days × 1 each: US federal holidays, the turn of the year, and days near another holiday."""
     years = range(dates[0].year - 1, dates[-1].year + 2)
     known = pd.DatetimeIndex(sorted(holidays.country_holidays("US", years=years, observed=False)))
     apart_days = np.abs(dates.to_numpy()[:, None] - known.to_numpy()).min(axis=1) / np.timedelta64(1, "D")

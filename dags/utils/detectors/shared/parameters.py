@@ -1,7 +1,6 @@
-"""The base of every detector's parameter model: strict types, and a sentence for a value that cannot be.
+"""Base class of the detectors' parameter models: strict types, and readable errors for invalid values.
 
-Which parameters there are, their bounds and defaults, is decided in the module of each detector; types that several of
-them use are here.
+Each detector's module defines its parameters, bounds and defaults. Types that several detectors use are here.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from utils.errors import InvalidInput
 
 
 class Parameters(BaseModel):
-    """Parameters of one detector. Nothing is converted, except a whole number that stands for a fraction."""
+    """Parameters of one detector. Types are strict, except that a whole number is accepted as a float."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
     def checked(cls, detector: str, given: Mapping[str, object]) -> Self:
-        """Return the parameters with the defaults for those that are not in `given`.
+        """Return the parameters, with defaults for those that are not in `given`.
 
-        Raises InvalidInput that names the detector, the parameter, its value and the values that it may have.
+        Raises InvalidInput with the detector, the parameter, its value and the allowed values.
         """
         try:
             return cls.model_validate({**given})
@@ -37,7 +36,7 @@ class Parameters(BaseModel):
 
     @classmethod
     def table(cls) -> list[dict[str, object]]:
-        """Return one row per parameter for people: its name, default, allowed values and meaning."""
+        """Return one row per parameter: its name, default, allowed values and meaning."""
         return [
             {
                 "parameter": name,
@@ -61,7 +60,7 @@ def _ascending(levels: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value  # a list is what YAML has
+    return tuple(value) if isinstance(value, list) else value  # YAML gives lists
 
 
 _Level = TypeVar("_Level")
@@ -70,7 +69,7 @@ Levels = Annotated[tuple[_Level, _Level, _Level], BeforeValidator(_tuple), After
 
 
 def _allowed(schema: Mapping[str, Any]) -> str:
-    """Return the values that the JSON schema of a parameter allows: `a whole number from 2 to 366`."""
+    """Return the values that the JSON schema of a parameter allows, in words: `a whole number from 2 to 366`."""
     if schema["type"] == "boolean":
         return "true or false"
     if schema["type"] == "array":

@@ -1,6 +1,6 @@
-"""What the detectors share: airport days as a calendar of days × airports, and verdicts on its days as rows.
+"""Helpers for all detectors: airport days as a calendar of days × airports, and verdicts as rows.
 
-No method and no default is here: what is abnormal, and by how much, is decided in the module of each detector.
+Methods and defaults are in the module of each detector.
 """
 
 from __future__ import annotations
@@ -23,43 +23,43 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Calendar:
-    """Where each row of `days` lies in a gapless matrix with one row per calendar day and one column per airport.
+    """Position of each row of `days` in a gapless matrix with one row per calendar day and one column per airport.
 
-    Days and airports are in ascending order whatever the order of the rows, so that a sum over them, and with it every
-    verdict, is the same to the last bit however the rows are shuffled.
+    Days and airports are in ascending order whatever the order of the rows, so that every sum, and so every verdict, is
+    bit-identical when the rows are shuffled.
 
-    An airport with days that are `is_expected` has a second column, after those of all airports. In the first column
-    these days are used for fitting, and what a detector fits over several airports is fitted on first columns alone; in
-    the second they are not, and the airport's verdicts are read from it. So feedback on one airport changes no verdict
-    of another.
+    An airport with `is_expected` days has a second column, placed after the first columns of all airports. Its expected
+    days are in the train mask of the first column and not in that of the second, and the airport's verdicts are read
+    from the second. Values that are fitted over several airports use first columns only. So feedback on one airport
+    changes no verdict of another airport.
     """
 
     days: pd.DataFrame
     row: npt.NDArray[np.intp]
     column: npt.NDArray[np.intp]
     airports: int
-    shape: tuple[int, int]  # days, then first and second columns
-    with_feedback: npt.NDArray[np.intp]  # the first columns that have a second one, in the order of these
+    shape: tuple[int, int]  # days, then number of first and second columns
+    with_feedback: npt.NDArray[np.intp]  # the first columns that have a second one, in the order of the second ones
 
     def numbers(self, name: str) -> Floats:
-        """The column `name` as days × airports; NaN where the value or the whole row is missing."""
+        """Return the column `name` as days × airports; NaN where the value or the row is missing."""
         values = _column(self.days, name).to_numpy(dtype=np.float64, na_value=np.nan)
         return self._matrix(values, np.full((self.shape[0], self.airports), np.nan))
 
     def excluded(self) -> Flags:
-        """Days × airports: which days are not used for fitting."""
+        """Return the days that are not used for fitting, as days × airports."""
         excluded = self._flags("is_excluded")
         excluded[:, self.airports :] |= self._flags("is_expected")[:, self.airports :]
         return excluded
 
     def rows(self, matrix: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        """The values of a days × airports matrix (or of what broadcasts to it) in the order of the rows of `days`."""
+        """Return a matrix of (or broadcast to) days × airports as one value per row of `days`, in their order."""
         judged_in = np.arange(self.airports)
         judged_in[self.with_feedback] = np.arange(self.airports, self.shape[1])
         return np.broadcast_to(matrix, self.shape)[self.row, judged_in[self.column]]
 
     def _flags(self, name: str) -> Flags:
-        """The column `name` as days × airports; False where the value, the whole row or the whole column is missing."""
+        """Return the column `name` as days × airports; False where the value, the row or the column is missing."""
         return self._matrix(_booleans(self.days, name), np.zeros((self.shape[0], self.airports), dtype=np.bool_))
 
     def _matrix(self, values: npt.NDArray[Any], matrix: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -68,10 +68,10 @@ class Calendar:
 
 
 def calendar(days: pd.DataFrame) -> Calendar:
-    """Lay out `days` (columns of AIRPORT_DAYS, one row per airport and day, any order, any index).
+    """Create the calendar of `days` (columns of AIRPORT_DAYS, one row per airport and day, any order, any index).
 
-    Raises Missing when there are no days, and InvalidInput when an airport has two rows for one day or a row lacks its
-    airport or date.
+    Raises Missing if `days` is empty, and InvalidInput if an airport has two rows for one day or a row has no airport
+    or no date.
     """
     origins, dates = _column(days, "origin"), pd.to_datetime(_column(days, "fl_date"))
     if not len(days):
@@ -94,7 +94,7 @@ def calendar(days: pd.DataFrame) -> Calendar:
 
 
 def _booleans(days: pd.DataFrame, name: str) -> Flags:
-    """An optional column; False where the value is missing."""
+    """Return an optional column; False where the value or the column is missing."""
     return days[name].to_numpy(dtype=np.bool_, na_value=False) if name in days else np.zeros(len(days), dtype=np.bool_)
 
 
@@ -105,12 +105,12 @@ def _column(days: pd.DataFrame, name: str) -> pd.Series:
 
 
 def usable(where: Calendar, metric: str, min_flights: int) -> Flags:
-    """Days × airports: at least `min_flights` flights were scheduled and `metric` has a value."""
+    """Return the days with at least `min_flights` scheduled flights and a value of `metric`, as days × airports."""
     return (where.numbers("scheduled") >= min_flights) & np.isfinite(where.numbers(metric))
 
 
 def severities(score: Floats, levels: Sequence[float]) -> npt.NDArray[np.int16]:
-    """How many of the ascending `levels` each score reaches; a missing score reaches none."""
+    """Return how many of the ascending `levels` each score reaches; 0 for a missing score."""
     reached: npt.NDArray[np.int16] = np.sum([score >= level for level in levels], axis=0, dtype=np.int16)
     return reached
 
@@ -127,11 +127,10 @@ def verdicts(
     severity: npt.NDArray[np.int16],
     direction: npt.NDArray[np.str_],
 ) -> pd.DataFrame:
-    """One verdict per row of `where.days`, in their order and with their index: ANOMALIES without `params_hash`.
+    """Return one verdict per row of `where.days`, with their order and index: ANOMALIES without `params_hash`.
 
     All matrices are days × airports or broadcast to it. Days that are not `judged` keep only their observed value;
-    their status says whether nothing was scheduled (`no_flights`) or there was too little to judge by
-    (`insufficient_data`).
+    their status is `no_flights` if nothing was scheduled, else `insufficient_data`.
     """
     judged_rows = where.rows(judged).astype(np.bool_)
     severity_rows = np.where(judged_rows, where.rows(severity), 0).astype(np.int16)
@@ -155,10 +154,10 @@ def verdicts(
 
 @dataclass(frozen=True)
 class Band:
-    """What is expected of each day and its spread on either side, in units of the metric, and which days are judged.
+    """Expected value of each day, its spread below and above in units of the metric, and which days are judged.
 
-    All are days × airports or broadcast to it. Where a spread is 0, the score is the error in units of the metric;
-    give a floor if that would flag an airport whose days are all alike.
+    All are days × airports or broadcast to it. Where a spread is 0, the score is the residual in units of the metric;
+    set a minimum spread if an airport with equal days should not be flagged.
     """
 
     expected: Floats
@@ -167,10 +166,10 @@ class Band:
     judged: Flags
 
     def verdicts(self, where: Calendar, metric: str, levels: Sequence[float], late_only: bool = False) -> pd.DataFrame:
-        """Return the verdicts with the score error / spread. `lower` and `upper` are `levels[0]` spreads away.
+        """Return the verdicts with the score residual / spread. `lower` and `upper` are `levels[0]` spreads away.
 
         levels: the scores from which a day is mild, strong and extreme. late_only: the score keeps the sign of the
-        error, so days below the band are not flagged.
+        residual, so days below the band are not flagged.
         """
         error = where.numbers(metric) - self.expected
         spread = np.where(error > 0, self.above, self.below)
@@ -196,7 +195,10 @@ def _status(where: Calendar, judged_rows: Flags) -> npt.NDArray[np.str_]:
 
 
 def table(verdicts: pd.DataFrame, what: str) -> pa.Table:
-    """Return verdicts as a table with exactly `schemas.ANOMALIES`, by origin and fl_date; errors call it `what`."""
+    """Return the verdicts as a table with exactly `schemas.ANOMALIES`, by origin and fl_date.
+
+    what: the name of the table in error messages.
+    """
     ordered = verdicts.sort_values(["origin", "fl_date"])
-    found = pa.Table.from_pandas(ordered, schema=schemas.ANOMALIES, preserve_index=False).replace_schema_metadata(None)
-    return schemas.check(found, schemas.ANOMALIES, what)
+    rows = pa.Table.from_pandas(ordered, schema=schemas.ANOMALIES, preserve_index=False).replace_schema_metadata(None)
+    return schemas.check(rows, schemas.ANOMALIES, what)
