@@ -43,7 +43,7 @@ MAIL_ADDRESSES = {"recipients", "sender", "email"}  # an @ in any other value ma
 
 
 def cores() -> int:
-    """Return the number of CPUs that this process may use, within the CPU affinity if the system has it."""
+    """Return the number of CPUs in this process's affinity, or of all CPUs if the system does not report it."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,7 +1,7 @@
 """The health page: serve `ok` or `problem` over HTTP, without internal details.
 
 The checks come from the caller. They run in the main thread and not per request, so that frequent requests cost
-nothing. An outdated result counts as `problem`, because the checks hang.
+nothing. An outdated result counts as `problem`, because it means that a check hangs.
 """
 
 from __future__ import annotations
