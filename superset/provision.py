@@ -1,14 +1,14 @@
-"""Makes Superset ready, in one process: tables, roles, the user admin, and the assets. Doing it twice changes nothing.
+"""Prepare Superset in one process: tables, roles, the user admin, and the assets. Idempotent.
 
-    python provision.py                     everything; the password of an admin who is there already stays as it is
-    python provision.py --reset-password    only give admin the password in /run/delaywatch/admin_password
-    python provision.py --reencrypt         only encrypt with the new secret_key what the old one has encrypted
+    python provision.py                     everything; the password of an existing admin stays as it is
+    python provision.py --reset-password    only set admin's password to the one in /run/delaywatch/admin_password
+    python provision.py --reencrypt         only re-encrypt values of the old secret_key with the new one
 
-The assets go through the assets API, which overwrites what has the same UUID. What an analyst made is left alone.
+The assets API imports the assets; it overwrites those with the same UUID. Assets of analysts stay.
 """
 
-# It runs in Superset's image, whose packages are not in this repository's environment and can be imported only when
-# there is an application.
+# Runs in Superset's image. Its packages are not in this repository's environment, and some can be imported only after
+# the application exists.
 # mypy: disable-error-code="attr-defined, import-not-found, import-untyped"
 # ruff: noqa: PLC0415, T201
 
