@@ -51,13 +51,13 @@ def main() -> int:
     parser.add_argument(
         "--reencrypt", action="store_true", help="only encrypt anew what /run/delaywatch/previous_secret_key opens"
     )
-    asked = parser.parse_args()
+    options = parser.parse_args()
     try:
         ask(url_of("database_url"), "Superset's own database", "SELECT 1")
-        if asked.reset_password:
+        if options.reset_password:
             with superset().app_context():
                 reset_password()
-        elif asked.reencrypt:
+        elif options.reencrypt:
             with superset().app_context():
                 reencrypt()
         else:
@@ -101,7 +101,7 @@ def url_of(name: str) -> URL:
         ) from None
 
 
-def ask(url: URL, what: str, question: str) -> tuple[Any, ...]:
+def ask(url: URL, database: str, question: str) -> tuple[Any, ...]:
     """Return the first row of a query. Raises ProvisionError if the database cannot be reached or rejects the login."""
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool, connect_args={"connect_timeout": 10})
     try:
@@ -111,7 +111,7 @@ def ask(url: URL, what: str, question: str) -> tuple[Any, ...]:
         message = str(error.orig).strip().splitlines()[0]
         place = f"{url.database} at {url.host}:{url.port or 5432}"
         raise ProvisionError(
-            f"{what} ({place}) cannot be used: {message}; start it, or correct its login or address."
+            f"{database} ({place}) cannot be used: {message}; start it, or correct its login or address."
         ) from None
 
 
@@ -245,10 +245,10 @@ def make_analysts() -> None:
 
     (uuid,) = (database["uuid"] for database in bundle.read(ASSETS)["databases"].values())
     warehouse = db.session.query(Database).filter_by(uuid=uuid).one()
-    wanted = [security_manager.add_permission_view_menu("database_access", warehouse.perm)]
-    wanted += [right for name in ("Gamma", "sql_lab") for right in security_manager.find_role(name).permissions]
+    permissions = [security_manager.add_permission_view_menu("database_access", warehouse.perm)]
+    permissions += [right for name in ("Gamma", "sql_lab") for right in security_manager.find_role(name).permissions]
     analyst = security_manager.add_role(ANALYST)
-    analyst.permissions += [right for right in dict.fromkeys(wanted) if right not in analyst.permissions]
+    analyst.permissions += [right for right in dict.fromkeys(permissions) if right not in analyst.permissions]
     db.session.commit()
 
 
