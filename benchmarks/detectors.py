@@ -71,14 +71,15 @@ def measure(verdicts: measurements.Verdicts) -> Result:
     return measurements.measure(verdicts, BENCH)
 
 
-def years(given: argparse.Namespace, data: Path | None, fork: ForkContext) -> list[trials.Trial]:
+def years(options: argparse.Namespace, data: Path | None, fork: ForkContext) -> list[trials.Trial]:
     """Create all years of the comparison, in parallel."""
     with ProcessPoolExecutor(cores(), mp_context=fork) as pool:
         made: list[Future[trials.Trial]] = [
-            pool.submit(trials.planted, seed, given.airports, given.rows, given.anomalies) for seed in given.seeds
+            pool.submit(trials.planted, seed, options.airports, options.rows, options.anomalies)
+            for seed in options.seeds
         ]
-        real = [pool.submit(trials.of_file, path, given.cut) for path in trials.files(data)] if data else []
-        return [year.result() for year in [*(real or [pool.submit(trials.of_package, given.cut)]), *made]]
+        real = [pool.submit(trials.of_file, path, options.cut) for path in trials.files(data)] if data else []
+        return [year.result() for year in [*(real or [pool.submit(trials.of_package, options.cut)]), *made]]
 
 
 def compare(contestants: Sequence[str], fork: ForkContext) -> dict[str, Result]:
@@ -91,10 +92,10 @@ def compare(contestants: Sequence[str], fork: ForkContext) -> dict[str, Result]:
     jobs = [(contestant, *part) for part in parts for contestant in contestants]
     with ProcessPoolExecutor(cores(), mp_context=fork) as pool:
         judged = dict(zip(jobs, pool.map(judge_timed, *zip(*jobs, strict=True)), strict=True))
-        tell("judged")
+        print_progress("judged")
         verdicts = [{part: judged[contestant, *part][0] for part in parts} for contestant in contestants]
         results = dict(zip(contestants, pool.map(measure, verdicts), strict=True))
-        tell("measured")
+        print_progress("measured")
     timed = [part for part in parts if BENCH.trials[part[0]].truth is not None] or parts
     days = sum(len(BENCH.trials[trial].parts[part]) for trial, part in timed)
     for contestant, result in results.items():
@@ -102,9 +103,9 @@ def compare(contestants: Sequence[str], fork: ForkContext) -> dict[str, Result]:
     return results
 
 
-def tell(what: str, begun: float = time.perf_counter()) -> None:
+def print_progress(progress: str, started_at: float = time.perf_counter()) -> None:
     """Print progress to stderr."""
-    print(f"{time.perf_counter() - begun:6.0f} s  {what}", file=sys.stderr, flush=True)
+    print(f"{time.perf_counter() - started_at:6.0f} s  {progress}", file=sys.stderr, flush=True)
 
 
 def arguments(contestants: Sequence[str]) -> argparse.Namespace:
@@ -124,10 +125,10 @@ def arguments(contestants: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--replicates", type=int, default=400, help="bootstrap samples")
     parser.add_argument("--only", nargs="+", choices=contestants, metavar="NAME", help=f"of {', '.join(contestants)}")
     parser.add_argument("--out", type=Path, help="the page (default: benchmarks/detectors.md; with --only none)")
-    given = parser.parse_args()
-    if given.data and not (given.data.is_dir() and trials.files(given.data)):
-        parser.error(f"{given.data} is no folder with <area>/<year>.csv or .csv.gz; give one that is.")
-    return given
+    options = parser.parse_args()
+    if options.data and not (options.data.is_dir() and trials.files(options.data)):
+        parser.error(f"{options.data} is no folder with <area>/<year>.csv or .csv.gz; give one that is.")
+    return options
 
 
 def main() -> None:
@@ -135,16 +136,16 @@ def main() -> None:
     global BENCH  # noqa: PLW0603
     started = time.perf_counter()
     everybody = [*detectors.NAMES, *outsiders.outsiders()]
-    given = arguments(everybody)
+    options = arguments(everybody)
     fork = multiprocessing.get_context("fork")
-    data = given.data or (DATA if DATA.is_dir() else None)
-    BENCH = measurements.bench(years(given, data, fork), data / "events.csv" if data else None, given.replicates)
-    tell(f"{len(BENCH.trials)} years are ready")
-    results: Mapping[str, Result] = compare(given.only or everybody, fork)
+    data = options.data or (DATA if DATA.is_dir() else None)
+    BENCH = measurements.bench(years(options, data, fork), data / "events.csv" if data else None, options.replicates)
+    print_progress(f"{len(BENCH.trials)} years are ready")
+    results: Mapping[str, Result] = compare(options.only or everybody, fork)
     print(detectors_page.summary(results))
-    if out := given.out or (None if given.only else PAGE):
+    if out := options.out or (None if options.only else PAGE):
         out.write_text(detectors_page.page(results, BENCH, time.perf_counter() - started), encoding="utf-8")
-        tell(f"{out} is written")
+        print_progress(f"{out} is written")
 
 
 if __name__ == "__main__":

@@ -69,9 +69,9 @@ def main() -> None:
     parser.add_argument("--flights", type=int, default=600_000, help="of the month; a busy one has so many")
     parser.add_argument("--rounds", type=int, default=3, help="medians are printed")
     parser.add_argument("--run", nargs=3, metavar=("NAME", "ZIP", "OUT"), help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.run:
-        name, package, out = given.run
+    options = parser.parse_args()
+    if options.run:
+        name, package, out = options.run
         CONTESTANTS[name](Path(package), Path(out))
         return
 
@@ -79,12 +79,12 @@ def main() -> None:
     try:
         package = folder / "month.zip"
         # In a process of its own, because a child's peak memory starts at the size of its parent.
-        maker = multiprocessing.get_context("spawn").Process(target=make_month, args=(package, given.flights))
+        maker = multiprocessing.get_context("spawn").Process(target=make_month, args=(package, options.flights))
         maker.start()
         maker.join()
         out = {name: folder / f"{name}.csv" for name in CONTESTANTS}
         costs: dict[str, list[Cost]] = {name: [] for name in CONTESTANTS}
-        for _ in range(given.rounds):
+        for _ in range(options.rounds):
             for name, rounds in costs.items():
                 rounds.append(cost(__file__, name, package, out[name]))
         written = [path.read_bytes() for path in out.values()]
@@ -92,7 +92,7 @@ def main() -> None:
         lines = written[0].count(b"\n") - 1
     finally:
         shutil.rmtree(folder)
-    print(f"{lines:,} flights, equal files of {len(written[0]) / 1e6:,.0f} MB; medians of {given.rounds}")
+    print(f"{lines:,} flights, equal files of {len(written[0]) / 1e6:,.0f} MB; medians of {options.rounds}")
     show(costs)
 
 

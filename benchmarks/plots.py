@@ -98,13 +98,13 @@ def main() -> None:
     parser.add_argument("--plots", type=int, default=660)
     parser.add_argument("--sample", type=int, default=24, help="figures that pyplot draws")
     parser.add_argument("--workers", type=int, default=psutil.cpu_count() or 1)
-    given = parser.parse_args()
+    options = parser.parse_args()
     plt.switch_backend("agg")
-    days, verdicts = made_up_year(given.plots // 2)
+    days, verdicts = made_up_year(options.plots // 2)
     process = psutil.Process()
 
     by_origin = dict(iter(days.groupby("origin"))), dict(iter(verdicts.groupby("origin")))
-    chosen = list(by_origin[0])[:: max(1, len(by_origin[0]) * 2 // given.sample)]
+    chosen = list(by_origin[0])[:: max(1, len(by_origin[0]) * 2 // options.sample)]
     naive_flights(by_origin[0][chosen[0]], by_origin[1][chosen[0]])  # load imports and fonts
     took = []
     for origin in chosen:
@@ -117,8 +117,8 @@ def main() -> None:
     before = process.memory_info().rss
     start, cpu = time.perf_counter(), os.times()
     sizes, children, own = [], [], []
-    tenth = max(1, given.plots // 10)
-    for number, (_, _, png) in enumerate(plots.render_year(days, verdicts, YEAR, given.workers)):
+    tenth = max(1, options.plots // 10)
+    for number, (_, _, png) in enumerate(plots.render_year(days, verdicts, YEAR, options.workers)):
         sizes.append(len(png))
         if number % tenth == tenth - 1:
             own.append(process.memory_info().rss)
@@ -128,7 +128,7 @@ def main() -> None:
     ours_ms = 1000 * wall / len(sizes)
     mib = 1 << 20
     median, largest = statistics.median(sizes) / 1024, max(sizes) / 1024
-    print(f"{len(sizes)} figures, {given.workers} workers: {wall:.1f} s wall, {used:.1f} s CPU, their start included")
+    print(f"{len(sizes)} figures, {options.workers} workers: {wall:.1f} s wall, {used:.1f} s CPU, their start included")
     print(
         f"pyplot      {naive_ms:7.1f} ms a figure (mean of {len(took)}; {naive_ms * len(sizes) / 1000:.0f} s for all)"
     )

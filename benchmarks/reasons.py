@@ -131,17 +131,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="medians are printed")
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "delaywatch-bench")
     parser.add_argument("--run", nargs=3, metavar=("NAME", "LAKE", "OUT"), help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.run:
-        name, lake, out = given.run
+    options = parser.parse_args()
+    if options.run:
+        name, lake, out = options.run
         CONTESTANTS[name](settings_of(Path(lake)), Path(out))
         return
 
     from utils.pipeline import detect, refine
 
-    given.scratch.mkdir(parents=True, exist_ok=True)
-    csv = make_year(given.scratch, given.rows)
-    lake = Path(tempfile.mkdtemp(dir=given.scratch))
+    options.scratch.mkdir(parents=True, exist_ok=True)
+    csv = make_year(options.scratch, options.rows)
+    lake = Path(tempfile.mkdtemp(dir=options.scratch))
     try:
         (lake / "01_bronze").mkdir()
         os.link(csv, lake / "01_bronze" / f"{YEAR}.csv")
@@ -151,13 +151,13 @@ def main() -> None:
         detect.write_anomalies(settings, YEAR, DETECTOR)
         out = {name: lake / f"{name}.parquet" for name in CONTESTANTS}
         costs: dict[str, list[Cost]] = {name: [] for name in CONTESTANTS}
-        for _ in range(given.rounds):
+        for _ in range(options.rounds):
             for name, rounds in costs.items():
                 rounds.append(cost(__file__, name, lake, out[name]))
         parts = check_equal(*out.values())
     finally:
         shutil.rmtree(lake)
-    print(f"{given.rows:,} flights, {parts:,} parts of flagged days, equal; medians of {given.rounds}")
+    print(f"{options.rows:,} flights, {parts:,} parts of flagged days, equal; medians of {options.rounds}")
     show(costs)
 
 

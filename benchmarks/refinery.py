@@ -184,16 +184,16 @@ def main() -> None:
         "--scratch", type=Path, default=Path(tempfile.gettempdir()) / "delaywatch-bench", help="holds the made year"
     )
     parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.run:
-        name, csv, out = given.run
+    options = parser.parse_args()
+    if options.run:
+        name, csv, out = options.run
         CONTESTANTS[name](Path(csv), Path(out))
         return
-    given.scratch.mkdir(parents=True, exist_ok=True)
-    csv = make_year(given.scratch, given.rows)
-    compare(csv, given.only, given.rounds, given.scratch, "quiet")
+    options.scratch.mkdir(parents=True, exist_ok=True)
+    csv = make_year(options.scratch, options.rows)
+    compare(csv, options.only, options.rounds, options.scratch, "quiet")
     with busy_process():
-        compare(csv, given.only, given.rounds, given.scratch, "beside one busy process")
+        compare(csv, options.only, options.rounds, options.scratch, "beside one busy process")
 
 
 if __name__ == "__main__":

@@ -94,14 +94,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=7_000_000)
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "delaywatch-bench")
     parser.add_argument("--beside", type=Path, metavar="TREE", help="another checkout, which runs first")
-    given = parser.parse_args()
-    given.scratch.mkdir(parents=True, exist_ok=True)
-    csv = make_year(given.scratch, given.rows)
-    costs = {tree: run_tree(tree.resolve(), csv, given.scratch) for tree in filter(None, (given.beside, ROOT))}
+    options = parser.parse_args()
+    options.scratch.mkdir(parents=True, exist_ok=True)
+    csv = make_year(options.scratch, options.rows)
+    costs = {tree: run_tree(tree.resolve(), csv, options.scratch) for tree in filter(None, (options.beside, ROOT))}
     for tree, (first, again) in costs.items():
         print(f"{tree}\n  first  {first}\n  again  {again}")
-    if given.beside:
-        pairs = zip(costs[ROOT], costs[given.beside], strict=True)
+    if options.beside:
+        pairs = zip(costs[ROOT], costs[options.beside], strict=True)
         print(
             "ratio of wall, first and again: " + ", ".join(f"{one.wall_s / other.wall_s:.2f}" for one, other in pairs)
         )

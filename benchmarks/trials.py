@@ -64,8 +64,8 @@ def is_tuned(trial: str, origin: str) -> bool:
 
 def files(folder: Path) -> list[Path]:
     """Return the years of a folder, every `<area>/<year>.csv` or `.csv.gz`, largest first."""
-    found = [path for path in folder.glob("*/*.csv*") if re.fullmatch(r"\d{4}\.csv(\.gz)?", path.name)]
-    return sorted(found, key=lambda path: (-path.stat().st_size, path))
+    paths = [path for path in folder.glob("*/*.csv*") if re.fullmatch(r"\d{4}\.csv(\.gz)?", path.name)]
+    return sorted(paths, key=lambda path: (-path.stat().st_size, path))
 
 
 def of_file(path: Path, cut: int = 0) -> Trial:

@@ -228,7 +228,7 @@ def main() -> None:
     parser.add_argument("--airports", type=int, default=330)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--years", type=int, default=10, help="years in the warehouse of part 2")
-    given = parser.parse_args()
+    options = parser.parse_args()
 
     folder = Path(tempfile.mkdtemp(prefix="delaywatch-bench-"))
     server = get_server(folder, cleanup_mode="delete")
@@ -239,16 +239,16 @@ def main() -> None:
                 connection.execute(sa.text(f"CREATE DATABASE {name}"))
             version = connection.execute(sa.text("SHOW server_version")).scalar_one()
         print(
-            f"{given.airports * 365:,} airport-days, Postgres {version}, pandas {pd.__version__}, "
-            f"{cores()} cores, medians of {given.rounds} rounds"
+            f"{options.airports * 365:,} airport-days, Postgres {version}, pandas {pd.__version__}, "
+            f"{cores()} cores, medians of {options.rounds} rounds"
         )
 
         def url(name: str) -> str:
             return base.set(database=name).render_as_string(hide_password=False)
 
-        took = measure(url, given.airports, given.rounds)
+        took = measure(url, options.airports, options.rounds)
         plain = sa.make_url(url("years")).set(drivername="postgresql").render_as_string(hide_password=False)
-        of_years = measure_years(plain, given.airports, given.years, given.rounds)
+        of_years = measure_years(plain, options.airports, options.years, options.rounds)
     finally:
         server.cleanup()
 
@@ -259,7 +259,7 @@ def main() -> None:
     is_met = median["to_sql"] >= TARGET * max(median["changed"], median["fresh"], median["unchanged"])
     print(f"target 1/{TARGET} or better in every case: {'met' if is_met else 'missed'}")
     year = {case: statistics.median(times) for case, times in of_years.items()}
-    print(f"a year with six detectors among {given.years}: a fresh one {year['fresh MERGE']:.1f} s")
+    print(f"a year with six detectors among {options.years}: a fresh one {year['fresh MERGE']:.1f} s")
     for case, target_s in (("changed", MAX_CHANGED_S), ("unchanged", MAX_UNCHANGED_S)):
         merge, three = year[f"{case} MERGE"], year[f"{case} three"]
         print(

@@ -130,8 +130,8 @@ def _run(progress: _Progress, folder: Path, year: int, csv: Path | None) -> tupl
 
 
 def _fail(error: DelaywatchError) -> NoReturn:
-    told = "\n".join([str(error), *getattr(error, "__notes__", ())])
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"\n[bold red]Stopped:[/] {escape(told)}")
+    message = "\n".join([str(error), *getattr(error, "__notes__", ())])
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"\n[bold red]Stopped:[/] {escape(message)}")
     sys.exit(1)
 
 

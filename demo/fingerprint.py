@@ -19,11 +19,11 @@ Fingerprints = dict[str, str]
 
 def of_lake(lake: Path) -> Fingerprints:
     """Return the SHA-256 of every file of silver, gold and plots, by key."""
-    found = {}
+    fingerprints = {}
     for path in sorted(path for layer in LAYERS for path in (lake / layer).rglob("*") if path.is_file()):
         with path.open("rb") as file:
-            found[path.relative_to(lake).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+            fingerprints[path.relative_to(lake).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return fingerprints
 
 
 def of_warehouse(url: str) -> Fingerprints:
@@ -32,12 +32,12 @@ def of_warehouse(url: str) -> Fingerprints:
     try:
         with connection.cursor() as cursor:
             cursor.execute(TABLES)
-            found = {}
+            fingerprints = {}
             for (table,) in cursor.fetchall():
                 cursor.execute(sql.SQL(ROW_VERSIONS).format(sql.Identifier(table)))
                 rows, versions = cursor.fetchone() or (0, "")
-                found[f"flights.{table}"] = f"{rows} rows {versions}"
-            return found
+                fingerprints[f"flights.{table}"] = f"{rows} rows {versions}"
+            return fingerprints
     finally:
         connection.close()
 

@@ -132,5 +132,5 @@ def show_changes(console: Console, changed: Sequence[str] | None) -> None:
         )
     else:
         tables = [name for name in changed if name.startswith("flights.")]
-        told = [f"{len(changed) - len(tables):,} files of the lake", *tables]
-        console.print(f"\n[bold]Changed[/] against the run before: {', '.join(told)}.")
+        names = [f"{len(changed) - len(tables):,} files of the lake", *tables]
+        console.print(f"\n[bold]Changed[/] against the run before: {', '.join(names)}.")

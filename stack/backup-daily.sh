@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The daily backup: writes one with stack/backup.sh, copies it to DELAYWATCH_BACKUP and keeps the newest 7 in both places.
-# cron calls this every hour (stack/backup-timer.sh), so a host that was off and a copy that failed are tried again soon. It
-# does nothing if the last copy is less than a day old, unless it is called with --now.
+# The daily backup: creates one with stack/backup.sh, copies it to DELAYWATCH_BACKUP and keeps the newest 7 in both places.
+# cron runs this every hour (stack/backup-timer.sh), so a backup is retried soon after a failed copy or when the host was
+# off. It does nothing if the last copy is less than a day old, unless it is called with --now.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
 umask 077

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Adds a crontab line that runs stack/backup-daily.sh every hour, or removes it if DELAYWATCH_BACKUP is empty:
-# backup-timer.sh [off]. `make up` calls it, and copies the first backup at once, so that a wrong place is seen immediately.
+# Add a crontab line that runs stack/backup-daily.sh every hour, or remove it if DELAYWATCH_BACKUP is empty:
+# backup-timer.sh [off]. `make up` calls it and copies the first backup at once, which shows a wrong destination immediately.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Writes one file to backups/ with everything that cannot be created again: secrets, roles, the three databases and a local
-# lake: backup.sh [PREFIX OF ITS NAME]. The stack keeps running; a run of the DAG that is under way has to be repeated after a
-# restore. Not in it: a lake and a warehouse elsewhere, .env, certificates of your own, the logs of tasks. It holds every
-# secret: keep it as you keep a password.
+# Write one file to backups/ with everything that cannot be created again: secrets, roles, the three databases and a local
+# lake: backup.sh [PREFIX OF ITS NAME]. The stack keeps running; a DAG run that is in progress must be repeated after a
+# restore. Not included: an external lake or warehouse, .env, your own certificates, task logs. The file contains every
+# secret: protect it like a password.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
 umask 077

@@ -67,12 +67,12 @@ def write(handed: Path, table: Mapping[str, Mapping[str, Content]]) -> tuple[lis
         raise Missing(f"There is no {', '.join(missing)}; docker-compose.yaml must mount the services' volumes there.")
     written, removed = [], []
     for service, contents in table.items():
-        wanted = {name: content for name, content in contents.items() if content is not None}
-        for name, content in wanted.items():
+        present = {name: content for name, content in contents.items() if content is not None}
+        for name, content in present.items():
             if put(handed / service / name, content if isinstance(content, bytes) else content.encode(), READABLE):
                 written.append(f"{service}/{name}")
         for path in sorted((handed / service).iterdir()):
-            if path.name not in wanted and not path.is_dir():
+            if path.name not in present and not path.is_dir():
                 path.unlink()
                 removed.append(f"{service}/{path.name}")
     return written, removed

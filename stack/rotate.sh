@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# New values for generated secrets: rotate.sh NAME..., or all; without a name it lists them. The stack restarts with the
-# new ones, and the old ones are dropped when all that was made with them has taken the new ones. `make up` goes on with
-# one that was interrupted. infra-notes/secrets.md says what each is.
+# Rotate generated secrets: rotate.sh NAME..., or all; without a name it lists them. The stack restarts with the new
+# values; the old ones are deleted when all data and programs use the new ones. `make up` continues an interrupted
+# rotation. infra-notes/secrets.md describes each secret.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
 

@@ -4,7 +4,7 @@ Superset has `re-encrypt-secrets` for this, but in 6.1.0 it looks for columns in
 success.
 """
 
-# It runs in Superset's image, as provision.py does.
+# Runs in Superset's image, as provision.py does.
 # mypy: disable-error-code="import-not-found, import-untyped"
 # ruff: noqa: PLC0415
 

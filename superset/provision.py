@@ -1,14 +1,14 @@
-"""Makes Superset ready, in one process: tables, roles, the user admin, and the assets. Doing it twice changes nothing.
+"""Prepare Superset in one process: tables, roles, the user admin, and the assets. Idempotent.
 
-    python provision.py                     everything; the password of an admin who is there already stays as it is
-    python provision.py --reset-password    only give admin the password in /run/delaywatch/admin_password
-    python provision.py --reencrypt         only encrypt with the new secret_key what the old one has encrypted
+    python provision.py                     everything; the password of an existing admin stays as it is
+    python provision.py --reset-password    only set admin's password to the one in /run/delaywatch/admin_password
+    python provision.py --reencrypt         only re-encrypt values of the old secret_key with the new one
 
-The assets go through the assets API, which overwrites what has the same UUID. What an analyst made is left alone.
+The assets API imports the assets; it overwrites those with the same UUID. Assets of analysts stay.
 """
 
-# It runs in Superset's image, whose packages are not in this repository's environment and can be imported only when
-# there is an application.
+# Runs in Superset's image. Its packages are not in this repository's environment, and some can be imported only after
+# the application exists.
 # mypy: disable-error-code="attr-defined, import-not-found, import-untyped"
 # ruff: noqa: PLC0415, T201
 
@@ -51,13 +51,13 @@ def main() -> int:
     parser.add_argument(
         "--reencrypt", action="store_true", help="only encrypt anew what /run/delaywatch/previous_secret_key opens"
     )
-    asked = parser.parse_args()
+    options = parser.parse_args()
     try:
         ask(url_of("database_url"), "Superset's own database", "SELECT 1")
-        if asked.reset_password:
+        if options.reset_password:
             with superset().app_context():
                 reset_password()
-        elif asked.reencrypt:
+        elif options.reencrypt:
             with superset().app_context():
                 reencrypt()
         else:
@@ -101,7 +101,7 @@ def url_of(name: str) -> URL:
         ) from None
 
 
-def ask(url: URL, what: str, question: str) -> tuple[Any, ...]:
+def ask(url: URL, database: str, question: str) -> tuple[Any, ...]:
     """Return the first row of a query. Raises ProvisionError if the database cannot be reached or rejects the login."""
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool, connect_args={"connect_timeout": 10})
     try:
@@ -111,7 +111,7 @@ def ask(url: URL, what: str, question: str) -> tuple[Any, ...]:
         message = str(error.orig).strip().splitlines()[0]
         place = f"{url.database} at {url.host}:{url.port or 5432}"
         raise ProvisionError(
-            f"{what} ({place}) cannot be used: {message}; start it, or correct its login or address."
+            f"{database} ({place}) cannot be used: {message}; start it, or correct its login or address."
         ) from None
 
 
@@ -245,10 +245,10 @@ def make_analysts() -> None:
 
     (uuid,) = (database["uuid"] for database in bundle.read(ASSETS)["databases"].values())
     warehouse = db.session.query(Database).filter_by(uuid=uuid).one()
-    wanted = [security_manager.add_permission_view_menu("database_access", warehouse.perm)]
-    wanted += [right for name in ("Gamma", "sql_lab") for right in security_manager.find_role(name).permissions]
+    permissions = [security_manager.add_permission_view_menu("database_access", warehouse.perm)]
+    permissions += [right for name in ("Gamma", "sql_lab") for right in security_manager.find_role(name).permissions]
     analyst = security_manager.add_role(ANALYST)
-    analyst.permissions += [right for right in dict.fromkeys(wanted) if right not in analyst.permissions]
+    analyst.permissions += [right for right in dict.fromkeys(permissions) if right not in analyst.permissions]
     db.session.commit()
 
 

@@ -62,16 +62,16 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     An airport with fewer than `min_days` days for fitting is not judged. With `past_only` the first `burn_in_days` and
     all days before `min_days` days were used are not judged, and later days cannot change a verdict.
     """
-    where = calendar(days)
-    known = usable(where, METRIC, params.min_flights)
-    delay = where.numbers(METRIC)
-    forecast, judged = _forecasts(delay, known, known & ~where.excluded(), params)
+    grid = calendar(days)
+    known = usable(grid, METRIC, params.min_flights)
+    delay = grid.numbers(METRIC)
+    forecast, judged = _forecasts(delay, known, known & ~grid.excluded(), params)
     quantile = (1 + params.level) / 2
     gaussian = float(special.ndtri(quantile))
     students = special.stdtrit(np.maximum(forecast.days - 1, 1), quantile)
     spread = np.maximum(forecast.spread * students / gaussian, MIN_SPREAD_MIN)
     band = Band(forecast.expected, spread, spread, judged)
-    return band.verdicts(where, METRIC, (gaussian, gaussian + 1, gaussian + 2), params.late_only)
+    return band.verdicts(grid, METRIC, (gaussian, gaussian + 1, gaussian + 2), params.late_only)
 
 
 @dataclass(frozen=True)

@@ -101,10 +101,10 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     with np.errstate(invalid="ignore", divide="ignore"):  # days without history give 0 / 0; they are not judged
         expected, sigma, z = _z_scores(series, history, params)
         score = return_period_days(z)
-        is_closed = series.where.numbers("cancelled") >= params.closure_share * series.flights
+        is_closed = series.grid.numbers("cancelled") >= params.closure_share * series.flights
     reach = z_of(params.levels[0]) * sigma
     return verdicts(
-        series.where,
+        series.grid,
         metric=METRIC,
         judged=_judged(series, history, params) & np.isfinite(score),
         expected=_minutes(expected),
@@ -132,7 +132,7 @@ def expectations(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
         "expected_effective_delay_min": _minutes(delay),
         "expected_disrupted_share": np.clip(disrupted / series.flights, 0.0, 1.0),
     }
-    rows = {name: series.where.rows(np.where(judged, values, np.nan)) for name, values in columns.items()}
+    rows = {name: series.grid.rows(np.where(judged, values, np.nan)) for name, values in columns.items()}
     return pd.DataFrame(rows, index=days.index)
 
 
@@ -155,7 +155,7 @@ def z_of(period_days: float) -> float:
 class _Series:
     """The two series of a year, days × airports; NaN where too few flights were scheduled."""
 
-    where: Calendar
+    grid: Calendar
     dates: pd.DatetimeIndex
     is_known: Flags
     train_mask: Flags
@@ -168,17 +168,17 @@ class _Series:
 
 
 def _series(days: pd.DataFrame, min_flights: int) -> _Series:
-    where = calendar(days)
-    is_known = usable(where, METRIC, min_flights)
-    flights = np.where(is_known, where.numbers("scheduled"), np.nan)
-    disrupted = np.minimum(where.numbers("disrupted"), flights)
+    grid = calendar(days)
+    is_known = usable(grid, METRIC, min_flights)
+    flights = np.where(is_known, grid.numbers("scheduled"), np.nan)
+    disrupted = np.minimum(grid.numbers("disrupted"), flights)
     return _Series(
-        where,
-        dates=pd.date_range(pd.to_datetime(days["fl_date"]).min(), periods=where.shape[0]),
+        grid,
+        dates=pd.date_range(pd.to_datetime(days["fl_date"]).min(), periods=grid.shape[0]),
         is_known=is_known,
-        train_mask=is_known & ~where.excluded(),
+        train_mask=is_known & ~grid.excluded(),
         flights=flights,
-        delay=np.sqrt(np.maximum(np.where(is_known, where.numbers(METRIC), np.nan) + DELAY_SHIFT_MIN, 0.0)),
+        delay=np.sqrt(np.maximum(np.where(is_known, grid.numbers(METRIC), np.nan) + DELAY_SHIFT_MIN, 0.0)),
         share=np.arcsin(np.sqrt((disrupted + 0.375) / (flights + 0.75))),
     )
 
@@ -191,7 +191,7 @@ def _baseline(series: _Series, history: History, params: Parameters) -> Baseline
         weekday_weeks=params.weekday_weeks,
         holiday_days=params.holiday_days,
         shift_days=params.shift_days,
-        airports=series.where.airports,
+        airports=series.grid.airports,
     )
 
 
@@ -206,7 +206,7 @@ def _z_scores(series: _Series, history: History, params: Parameters) -> tuple[Fl
 
     def deviation(error: Floats, noise: Floats, least_spread: float) -> Floats:
         train_error = np.where(series.train_mask, error, np.nan)
-        variance = _spread_variance(train_error, noise, history, params.spread_days, series.where.airports)
+        variance = _spread_variance(train_error, noise, history, params.spread_days, series.grid.airports)
         return np.sqrt(np.maximum(variance, least_spread**2) + noise)
 
     expected = series.expected(series.delay, baseline)
@@ -227,7 +227,7 @@ def _minutes(delay_scale: Floats) -> Floats:
 
 def _flight_variance(series: _Series, history: History, prior_flights: float) -> Floats:
     """Return the variance among one day's flights, shrunk towards the airport's by `prior_flights` flights."""
-    variance = series.where.numbers("std_effective_delay_min") ** 2
+    variance = series.grid.numbers("std_effective_delay_min") ** 2
     freedom = np.where(np.isfinite(variance) & series.is_known, series.flights - 1, 0.0)
     squares = np.where(freedom > 0, variance * freedom, 0.0)
     train_freedom = history.total(freedom * series.train_mask)

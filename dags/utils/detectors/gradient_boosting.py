@@ -69,22 +69,22 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     neither are airports with fewer than `min_days` such days. A day is judged if at least half of `min_days` outside
     its fold are used. `is_excluded` days are judged, and used neither for fitting nor in a feature.
     """
-    where = calendar(days)
+    grid = calendar(days)
     levels = params.threshold, params.threshold + 2, params.threshold + 4
-    return _predictions(where, params).verdicts(where, METRIC, levels, params.late_only)
+    return _predictions(grid, params).verdicts(grid, METRIC, levels, params.late_only)
 
 
-def _predictions(where: Calendar, params: Parameters) -> Band:
+def _predictions(grid: Calendar, params: Parameters) -> Band:
     """Predict the days of each fold by trees that are fitted on the other folds."""
-    known = usable(where, METRIC, params.min_flights)
-    train_mask = known & ~where.excluded()
+    known = usable(grid, METRIC, params.min_flights)
+    train_mask = known & ~grid.excluded()
     has_days = train_mask.sum(axis=0) >= params.min_days
     train_mask &= has_days
-    delay = where.numbers(METRIC)
+    delay = grid.numbers(METRIC)
     past = np.where(train_mask, delay, np.nan)
-    about_date = _calendar_features(where)
-    judged = np.zeros(where.shape, dtype=np.bool_)
-    expected, below, above = (np.full(where.shape, np.nan) for _ in range(3))
+    about_date = _calendar_features(grid)
+    judged = np.zeros(grid.shape, dtype=np.bool_)
+    expected, below, above = (np.full(grid.shape, np.nan) for _ in range(3))
     for is_test, is_train in _folds(len(past), params.folds, params.block_days):
         trained = train_mask & is_train[:, None]
         tested = known & is_test[:, None] & has_days & (trained.sum(axis=0) >= params.min_days / 2)
@@ -92,10 +92,10 @@ def _predictions(where: Calendar, params: Parameters) -> Band:
             continue
         median, spread = _usual(np.where(trained, delay, np.nan))
         relative = (past - median) / spread
-        about_airport = _airport_features(where, trained, median, spread)
-        network = _network_features(relative, trained, where, params.same_day_network)
+        about_airport = _airport_features(grid, trained, median, spread)
+        network = _network_features(relative, trained, grid, params.same_day_network)
         features = np.stack([*about_airport, *about_date, *_lag_features(relative), *network], axis=2)
-        trained[:, where.airports :] = False  # see Calendar: feedback does not change the trees
+        trained[:, grid.airports :] = False  # see Calendar: feedback does not change the trees
         middle, *tails = _predict(features, len(about_airport), relative, trained, tested, params)
         airport = np.nonzero(tested)[1]
         expected[tested] = middle * spread[airport] + median[airport]
@@ -159,26 +159,26 @@ def _usual(trained: Floats) -> tuple[Floats, Floats]:
     return median, np.maximum(spread, MIN_SPREAD_MIN)
 
 
-def _calendar_features(where: Calendar) -> list[Floats]:
+def _calendar_features(grid: Calendar) -> list[Floats]:
     """Return weekday, day of the year and days from the nearest federal holiday, as days × airports."""
-    first = pd.to_datetime(where.days["fl_date"]).min()
-    dates = pd.date_range(first, periods=where.shape[0])
+    first = pd.to_datetime(grid.days["fl_date"]).min()
+    dates = pd.date_range(first, periods=grid.shape[0])
     celebrated = holidays.country_holidays("US", years=range(dates[0].year - 1, dates[-1].year + 2))
     distance = (dates.to_numpy()[:, None] - pd.to_datetime(sorted(celebrated)).to_numpy()) / np.timedelta64(1, "D")
     nearest = distance[np.arange(len(dates)), np.abs(distance).argmin(axis=1)]
     columns = (dates.day_of_week.to_numpy(), dates.day_of_year.to_numpy(), np.clip(nearest, -7, 7))
-    return [np.broadcast_to(column.astype(np.float64)[:, None], where.shape) for column in columns]
+    return [np.broadcast_to(column.astype(np.float64)[:, None], grid.shape) for column in columns]
 
 
-def _airport_features(where: Calendar, trained: Flags, median: Floats, spread: Floats) -> list[Floats]:
+def _airport_features(grid: Calendar, trained: Flags, median: Floats, spread: Floats) -> list[Floats]:
     """Return scheduled flights, their ratio to the mean of the train days, and the airport's median and spread."""
-    flights = where.numbers("scheduled")
+    flights = grid.numbers("scheduled")
     usual = np.nansum(flights, axis=0, where=trained) / np.maximum(trained.sum(axis=0), 1)
     return [
         flights,
         flights / np.maximum(usual, 1.0),
-        np.broadcast_to(median, where.shape),
-        np.broadcast_to(spread, where.shape),
+        np.broadcast_to(median, grid.shape),
+        np.broadcast_to(spread, grid.shape),
     ]
 
 
@@ -191,7 +191,7 @@ def _lag_features(relative: Floats) -> list[Floats]:
     return [week[0], week[1], week[-1], mean]
 
 
-def _network_features(relative: Floats, trained: Flags, where: Calendar, same_day: bool) -> list[Floats]:
+def _network_features(relative: Floats, trained: Flags, grid: Calendar, same_day: bool) -> list[Floats]:
     """Return the mean delay of the other airports, and of airports with similar days, on the day before.
 
     An airport's weight is the fourth power of its correlation on the train days. No airport enters its own means. All
@@ -201,7 +201,7 @@ def _network_features(relative: Floats, trained: Flags, where: Calendar, same_da
     value = np.where(is_known, np.clip(relative, -3.0, 6.0), 0.0)  # limits the weight of one extreme airport
     basis = np.where(trained, value, 0.0)
     size = np.sqrt(np.maximum((basis**2).sum(axis=0), 1e-9))
-    first, second = slice(where.airports), slice(where.airports, None)
+    first, second = slice(grid.airports), slice(grid.airports, None)
     sources, weight_of_day = value[:, first], is_known[:, first].astype(np.float64)
 
     def means(columns: slice, own: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
@@ -215,7 +215,7 @@ def _network_features(relative: Floats, trained: Flags, where: Calendar, same_da
         return network_means[0], network_means[1]
 
     # Two products, because the size of a matrix may change the last bit of every sum in it.
-    of_first, of_second = means(first, np.arange(where.airports)), means(second, where.with_feedback)
+    of_first, of_second = means(first, np.arange(grid.airports)), means(second, grid.with_feedback)
     both = [np.concatenate(pair, axis=1) for pair in zip(of_first, of_second, strict=True)]
     return [*(_before(mean, 1) for mean in both), *(both if same_day else [])]
 

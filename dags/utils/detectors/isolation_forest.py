@@ -39,14 +39,14 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     `min_days` such days are not judged. `is_excluded` days are scored by the forest and the threshold of the other
     days. Every airport's forest starts from `random_state`, so airports do not influence each other.
     """
-    where = calendar(days)
-    known = usable(where, METRIC, params.min_flights)
-    train_mask = known & ~where.excluded()
+    grid = calendar(days)
+    known = usable(grid, METRIC, params.min_flights)
+    train_mask = known & ~grid.excluded()
     judged = known & (train_mask.sum(axis=0) >= params.min_days)
-    delay = where.numbers(METRIC)
-    score = np.full(where.shape, np.nan)
-    flagged = np.zeros(where.shape, dtype=np.bool_)
-    expected, lower, upper = (np.full(where.shape[1], np.nan) for _ in range(3))
+    delay = grid.numbers(METRIC)
+    score = np.full(grid.shape, np.nan)
+    flagged = np.zeros(grid.shape, dtype=np.bool_)
+    expected, lower, upper = (np.full(grid.shape[1], np.nan) for _ in range(3))
     for airport in np.flatnonzero(judged.any(axis=0)):
         at = judged[:, airport]
         values, usual = delay[at, airport], train_mask[at, airport]
@@ -57,7 +57,7 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
         unflagged = values[usual & ~beyond]
         lower[airport], upper[airport] = unflagged.min(), unflagged.max()
     return verdicts(
-        where,
+        grid,
         metric=METRIC,
         judged=judged,
         expected=expected,

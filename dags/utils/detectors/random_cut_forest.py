@@ -55,12 +55,12 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     than `min_days` points are not judged. `is_excluded` days are scored in trees in which they displace no other day.
     Each airport's forest starts from `random_state`, so airports do not influence each other.
     """
-    where = calendar(days)
-    known = usable(where, METRIC, params.min_flights)
-    train_mask = known & ~where.excluded()
-    delay = where.numbers(METRIC)
+    grid = calendar(days)
+    known = usable(grid, METRIC, params.min_flights)
+    train_mask = known & ~grid.excluded()
+    delay = grid.numbers(METRIC)
     displacement, judged = _scores(delay, known, train_mask, params)
-    expected = np.full(where.shape[1], np.nan)
+    expected = np.full(grid.shape[1], np.nan)
     has_usual = train_mask.any(axis=0)
     expected[has_usual] = np.nanmedian(np.where(train_mask, delay, np.nan)[:, has_usual], axis=0)
     is_late = delay > expected
@@ -68,7 +68,7 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     severity = severities(score, params.levels)
     within = judged & train_mask & (severity == 0)
     return verdicts(
-        where,
+        grid,
         metric=METRIC,
         judged=judged,
         expected=expected,

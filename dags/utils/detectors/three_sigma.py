@@ -28,13 +28,13 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     `min_flights` scheduled flights are neither judged nor used for fitting; airports with fewer than `min_days` such
     days are not judged. `is_excluded` days are judged and not used for mean and deviation.
     """
-    where = calendar(days)
-    known = usable(where, METRIC, params.min_flights)
-    train_mask = known & ~where.excluded()
-    delay = np.where(known, where.numbers(METRIC), 0.0)
+    grid = calendar(days)
+    known = usable(grid, METRIC, params.min_flights)
+    train_mask = known & ~grid.excluded()
+    delay = np.where(known, grid.numbers(METRIC), 0.0)
     count = train_mask.sum(axis=0)
     mean = delay.sum(axis=0, where=train_mask) / np.maximum(count, 1)
     deviation = np.where(known, delay - mean, 0.0)
     sigma = np.sqrt((deviation**2).sum(axis=0, where=train_mask) / np.maximum(count - 1, 1))
     levels = params.threshold, params.threshold + 1, params.threshold + 2
-    return Band(mean, sigma, sigma, known & (count >= params.min_days)).verdicts(where, METRIC, levels)
+    return Band(mean, sigma, sigma, known & (count >= params.min_days)).verdicts(grid, METRIC, levels)

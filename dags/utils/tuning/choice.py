@@ -24,7 +24,7 @@ def year(status: Iterable[Mapping[str, Any]], lake: str, asked: int | None = Non
     status: the result of `status.status`. lake: the lake's name for messages. Raises Missing if the requested year is
     not finished, or no year is.
     """
-    finished = [int(one["year"]) for one in status if one["has_page"]]
+    finished = [int(row["year"]) for row in status if row["has_page"]]
     if not finished:
         raise Missing(f"{lake} has no finished year yet; run one with the DAG flight_anomalies in Airflow.")
     return max(finished) if asked is None else _known(asked, finished, "finished year", lake)

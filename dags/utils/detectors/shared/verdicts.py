@@ -104,9 +104,9 @@ def _column(days: pd.DataFrame, name: str) -> pd.Series:
     return days[name]
 
 
-def usable(where: Calendar, metric: str, min_flights: int) -> Flags:
+def usable(grid: Calendar, metric: str, min_flights: int) -> Flags:
     """Return the days with at least `min_flights` scheduled flights and a value of `metric`, as days × airports."""
-    return (where.numbers("scheduled") >= min_flights) & np.isfinite(where.numbers(metric))
+    return (grid.numbers("scheduled") >= min_flights) & np.isfinite(grid.numbers(metric))
 
 
 def severities(score: Floats, levels: Sequence[float]) -> npt.NDArray[np.int16]:
@@ -116,7 +116,7 @@ def severities(score: Floats, levels: Sequence[float]) -> npt.NDArray[np.int16]:
 
 
 def verdicts(
-    where: Calendar,
+    grid: Calendar,
     *,
     metric: str,
     judged: Flags,
@@ -127,29 +127,29 @@ def verdicts(
     severity: npt.NDArray[np.int16],
     direction: npt.NDArray[np.str_],
 ) -> pd.DataFrame:
-    """Return one verdict per row of `where.days`, with their order and index: ANOMALIES without `params_hash`.
+    """Return one verdict per row of `grid.days`, with their order and index: ANOMALIES without `params_hash`.
 
     All matrices are days × airports or broadcast to it. Days that are not `judged` keep only their observed value;
     their status is `no_flights` if nothing was scheduled, else `insufficient_data`.
     """
-    judged_rows = where.rows(judged).astype(np.bool_)
-    severity_rows = np.where(judged_rows, where.rows(severity), 0).astype(np.int16)
+    judged_rows = grid.rows(judged).astype(np.bool_)
+    severity_rows = np.where(judged_rows, grid.rows(severity), 0).astype(np.int16)
     is_anomaly = severity_rows > 0
-    direction_rows = where.rows(direction).astype(object)
+    direction_rows = grid.rows(direction).astype(object)
     direction_rows[~is_anomaly] = None
     figures = {"expected": expected, "lower": lower, "upper": upper, "score": score}
     columns = {
-        "origin": where.days["origin"].to_numpy(),
-        "fl_date": where.days["fl_date"].to_numpy(),
+        "origin": grid.days["origin"].to_numpy(),
+        "fl_date": grid.days["fl_date"].to_numpy(),
         "metric": metric,
-        "observed": where.rows(where.numbers(metric)).astype(np.float32),
-        **{name: np.where(judged_rows, where.rows(of), np.nan).astype(np.float32) for name, of in figures.items()},
+        "observed": grid.rows(grid.numbers(metric)).astype(np.float32),
+        **{name: np.where(judged_rows, grid.rows(of), np.nan).astype(np.float32) for name, of in figures.items()},
         "is_anomaly": is_anomaly,
-        "direction": pd.Series(direction_rows, index=where.days.index, dtype=object),
+        "direction": pd.Series(direction_rows, index=grid.days.index, dtype=object),
         "severity": severity_rows,
-        "status": _status(where, judged_rows),
+        "status": _status(grid, judged_rows),
     }
-    return pd.DataFrame(columns, index=where.days.index)
+    return pd.DataFrame(columns, index=grid.days.index)
 
 
 @dataclass(frozen=True)
@@ -165,19 +165,19 @@ class Band:
     above: Floats
     judged: Flags
 
-    def verdicts(self, where: Calendar, metric: str, levels: Sequence[float], late_only: bool = False) -> pd.DataFrame:
+    def verdicts(self, grid: Calendar, metric: str, levels: Sequence[float], late_only: bool = False) -> pd.DataFrame:
         """Return the verdicts with the score residual / spread. `lower` and `upper` are `levels[0]` spreads away.
 
         levels: the scores from which a day is mild, strong and extreme. late_only: the score keeps the sign of the
         residual, so days below the band are not flagged.
         """
-        error = where.numbers(metric) - self.expected
+        error = grid.numbers(metric) - self.expected
         spread = np.where(error > 0, self.above, self.below)
         score = error / np.where(spread > 0, spread, 1.0)
         if not late_only:
             score = np.abs(score)
         return verdicts(
-            where,
+            grid,
             metric=metric,
             judged=self.judged,
             expected=self.expected,
@@ -189,8 +189,8 @@ class Band:
         )
 
 
-def _status(where: Calendar, judged_rows: Flags) -> npt.NDArray[np.str_]:
-    without_flights = where.rows(where.numbers("scheduled")) == 0
+def _status(grid: Calendar, judged_rows: Flags) -> npt.NDArray[np.str_]:
+    without_flights = grid.rows(grid.numbers("scheduled")) == 0
     return np.where(judged_rows, "ok", np.where(without_flights, "no_flights", "insufficient_data"))
 
 
