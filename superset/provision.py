@@ -69,7 +69,7 @@ def main() -> int:
 
 
 def provision() -> None:
-    """Bring Superset's own database to this release's state."""
+    """Migrate Superset's own database, create roles and users, and import the dashboards."""
     warehouse = url_of("warehouse_url")
     check_warehouse(warehouse)
     (detectors,) = ask(warehouse, "The warehouse", bundle.DETECTORS)

@@ -29,7 +29,7 @@ def prepare(settings: Settings, reader: tuple[str, str] | None, tell: Callable[[
     tell(f"Lake {lake.uri}: {'made, ' if is_new else ''}can be listed, written, read and deleted from.")
     with closing(DBHandler(settings.warehouse)) as warehouse:
         is_new = warehouse.create()
-        tell(f"Tables in the {warehouse}: {'brought to' if is_new else 'already at'} this release's state.")
+        tell(f"Tables in the {warehouse}: {'created or migrated' if is_new else 'already up to date'}.")
         is_new = warehouse.publish_view(detectors.NAMES, detectors.PUBLISHED)
         names = ", ".join(detectors.NAMES)
         tell(f"View {SCHEMA}.{VIEW}: {'published' if is_new else 'already there'} with the detectors {names}.")
