@@ -88,10 +88,10 @@ test: $(INSTALLED) ## All tests but the slow ones
 	@$(RUN) -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not e2e"
 
 test-slow: $(INSTALLED) ## The tests that start a scheduler or take minutes
-	@$(RUN) -m pytest -m "slow and not e2e" --ignore=tests/faults --ignore=tests/security # those are test-faults
+	@$(RUN) -m pytest -m "slow and not e2e and not faults and not security"
 
 test-faults: $(INSTALLED) ## Stores, Airflow and host that fail under a run, hostile input: all of it, in minutes
-	@$(RUN) -m pytest tests/faults tests/security
+	@$(RUN) -m pytest -m "faults or security"
 
 test-e2e: $(INSTALLED) ## The stack in containers, used through TLS by a browser; needs Docker
 	@tests/e2e/run.sh -m "e2e and not slow" $(RUN)

@@ -24,8 +24,8 @@ DISTINCT = 20_000  # distinct flights; repeating them does not affect the time o
 
 def make_month(to: Path, flights: int) -> None:
     """Write a zip in the Bureau's layout with at least `flights` flights of July 2015."""
-    from tests.bronze import flight
-    from tests.bureau import month_csv, zip_of
+    from tests.builders import flight
+    from tests.servers.bureau import month_csv, zip_of
 
     rows = [
         flight(FL_DATE=f"{YEAR}-{MONTH:02}-{n % 31 + 1:02}", OP_CARRIER_FL_NUM=str(n % 9000 + 1))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from tests.bronze import csv_of, flight, year_of_flights
+from tests.builders import csv_of, flight, year_of_flights
 from tests.conftest import sql
 from utils.pipeline import detect, plots, publish, refine
 from utils.settings import Settings

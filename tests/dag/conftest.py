@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from demo import airflow_home
-from tests.bronze import csv_of, year_of_flights
+from tests.builders import csv_of, year_of_flights
 
 STORM = "2015-01-27"  # Boston cancels three flights of four
 

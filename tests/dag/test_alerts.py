@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from demo.airflow_home import DAGS
-from tests.bureau import Bureau, serving
-from tests.receivers import webhook
+from tests.servers.bureau import Bureau, serving
+from tests.servers.receivers import webhook
 from tests.steps import YEAR
 from utils.storage import keys
 

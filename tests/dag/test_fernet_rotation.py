@@ -19,7 +19,7 @@ from cryptography.fernet import Fernet, InvalidToken
 
 from tests.conftest import sql
 from tests.dag.processes import wait_until
-from tests.stack.volumes import Volumes
+from tests.integration.stack.volumes import Volumes
 
 AIRFLOW = (sys.executable, "-m", "airflow")
 STORE = """

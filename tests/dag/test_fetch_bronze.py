@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from demo.airflow_home import DAGS
-from tests.bronze import flight
-from tests.bureau import Bureau, month_path, serving, year_of_zips
+from tests.builders import flight
+from tests.servers.bureau import Bureau, month_path, serving, year_of_zips
 from utils.errors import DelaywatchError
 from utils.settings import Settings
 from utils.sources.fetch import into_bronze

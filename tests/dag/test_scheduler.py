@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.bronze import csv_of, year_of_flights
+from tests.builders import csv_of, year_of_flights
 from tests.conftest import sql
 from tests.dag.processes import ScratchAirflow, wait_until
-from tests.receivers import Hook, webhook
+from tests.servers.receivers import Hook, webhook
 
 
 @pytest.fixture

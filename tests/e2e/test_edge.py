@@ -24,8 +24,8 @@ from typing import Any
 
 import pytest
 
-from tests.certificates import self_signed
 from tests.e2e.installation import free_ports, wait_until
+from tests.servers.certificates import self_signed
 
 pytestmark = pytest.mark.e2e
 

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.airport_days import judged, of_delays, on
+from tests.builders import days_of_delays as of_delays
+from tests.builders import run_detector as judged
+from tests.builders import verdict_on as on
 
 Delays = npt.NDArray[np.float64]  # minutes, days × airports
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bronze import HEADER, Flight, cancelled, flight
-from tests.bureau import LAYOUT, bureau_line, month_csv, zip_of
+from tests.builders import HEADER, Flight, cancelled, flight
+from tests.servers.bureau import LAYOUT, bureau_line, month_csv, zip_of
 from utils import schemas
 from utils.errors import InvalidInput
 from utils.layers import silver

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bronze import cancelled, csv_of, flight
+from tests.builders import cancelled, csv_of, flight
 from utils.layers import columns
 
 KINDS = [(pa.int16(), st.integers(-5, 5)), (pa.int64(), st.integers(-(2**60), 2**60)), (pa.bool_(), st.booleans())]

@@ -19,18 +19,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.airport_days import (
-    GROUNDED,
-    SPIKE,
-    eventful_year,
-    flights_of_a_year,
-    gold,
-    judged,
-    new_york_2013,
-    of,
-    of_delays,
-    on,
-)
+from tests.builders import GROUNDED, SPIKE, eventful_year, new_york_2013
+from tests.builders import airport_days as gold
+from tests.builders import days_of_delays as of_delays
+from tests.builders import of_airport as of
+from tests.builders import ordinary_year as flights_of_a_year
+from tests.builders import run_detector as judged
+from tests.builders import verdict_on as on
 from utils import detectors, schemas
 from utils.errors import DelaywatchError, InvalidInput, Missing
 
@@ -732,7 +727,7 @@ def detect(days, params):
 ASKED_OF_NEWCOMER = """
 import json, sys
 from pathlib import Path
-from tests.airport_days import SPIKE, eventful_year
+from tests.builders import SPIKE, eventful_year
 from utils import detectors
 
 settings = detectors.read_settings(Path(sys.argv[1]))

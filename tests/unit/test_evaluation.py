@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from tests.bronze import Flight, cancelled, csv_of, flight, year_of_flights
+from tests.builders import Flight, cancelled, csv_of, flight, year_of_flights
 from utils.errors import DelaywatchError
 from utils.layers import gold, silver
 from utils.tuning import evaluation

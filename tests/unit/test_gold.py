@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bronze import HEADER, Flight, cancelled, csv_of, flight
+from tests.builders import HEADER, Flight, cancelled, csv_of, flight
 from utils import schemas
 from utils.layers import gold, silver
 

@@ -7,7 +7,11 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import IsolationForest
 
-from tests.airport_days import flights_of_a_year, gold, judged, of, of_delays
+from tests.builders import airport_days as gold
+from tests.builders import days_of_delays as of_delays
+from tests.builders import of_airport as of
+from tests.builders import ordinary_year as flights_of_a_year
+from tests.builders import run_detector as judged
 from utils import detectors
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.airport_days import judged, of_delays, on
+from tests.builders import days_of_delays as of_delays
+from tests.builders import run_detector as judged
+from tests.builders import verdict_on as on
 
 Numbers = npt.NDArray[np.float64]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.bronze import HEADER, ON_TIME, Flight, cancelled, csv_of, flight, line
+from tests.builders import HEADER, ON_TIME, Flight, cancelled, csv_of, flight, line
 from utils import schemas
 from utils.analysis import attribution
 from utils.errors import InvalidInput

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.airport_days import SPIKE, flights_of_a_year, gold, judged, on
+from tests.builders import SPIKE
+from tests.builders import airport_days as gold
+from tests.builders import ordinary_year as flights_of_a_year
+from tests.builders import run_detector as judged
+from tests.builders import verdict_on as on
 from utils import detectors
 
 
