@@ -59,7 +59,7 @@ def test_the_sums_beside_silver_are_those_of_silver(lake_settings: Settings) -> 
     lake.store.put(BRONZE_KEY, BRONZE)
     refine.write_silver(lake_settings, YEAR)
 
-    assert gold.sums_of(lake.read_silver(YEAR), YEAR).equals(lake.read_sums(YEAR))
+    assert gold.year_sums(lake.read_silver(YEAR), YEAR).equals(lake.read_sums(YEAR))
 
 
 def test_sums_of_another_silver_are_refused_by_the_gold_step(lake_settings: Settings) -> None:
