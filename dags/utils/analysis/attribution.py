@@ -54,7 +54,7 @@ EXPECTED_COLUMNS = ("expected_effective_delay_min", "expected_disrupted_share")
 # airport, which gives 80 flights; cancellations give 70, destinations 70, and more where flights of a day fail
 # together.
 PRIOR_FLIGHTS = 100
-MOST = {"destination": 10}  # parts kept per day, farthest from usual first; all carriers and causes are kept
+MAX_PARTS = {"destination": 10}  # parts kept per day, farthest from usual first; all carriers and causes are kept
 MERGE_ROWS = 1 << 20  # number of rows of partial sums that triggers a merge
 
 CAUSE_WORDS = {
@@ -102,7 +102,7 @@ def explain(
     parts = {name: _weighed(parts[name]) for name in schemas.FACTOR_DIMENSIONS}
     reasons = _reasons(sums["day"], rates, parts, groups)
     kept = pd.concat(
-        [frame[frame["rank"] < MOST.get(name, len(frame))].assign(dimension=name) for name, frame in parts.items()]
+        [frame[frame["rank"] < MAX_PARTS.get(name, len(frame))].assign(dimension=name) for name, frame in parts.items()]
     )
     factors = kept.join(groups.flagged[["origin", "fl_date"]], on="day")
     factors = factors.sort_values(["origin", "fl_date", "dimension", "name"])

@@ -22,8 +22,8 @@ from utils import yaml_file
 from utils.errors import InvalidInput
 
 FIELDS = ("airports", "first", "last", "note")
-EVERYWHERE = "all"
-LONGEST = timedelta(days=366)  # maximum length of an incident; a longer one is probably a typing error
+ALL_AIRPORTS = "all"
+MAX_LENGTH = timedelta(days=366)  # maximum length of an incident; a longer one is probably a typing error
 
 
 @dataclass(frozen=True)
@@ -96,21 +96,21 @@ def _incident(path: Path, block: Any, line: int) -> Incident:
     airports = _airports(path, given["airports"], lines["airports"])
     days = {name: _date(path, name, given[name], lines[name]) for name in ("first", "last") if name in given}
     first, last = days["first"], days.get("last", days["first"])
-    if not timedelta(0) <= last - first < LONGEST:
+    if not timedelta(0) <= last - first < MAX_LENGTH:
         how = "ends before it begins" if last < first else f"lasts {(last - first).days + 1:,} days"
         raise InvalidInput(
             f"{path}, line {lines['last']}: the incident {how}, from {first} to {last}; correct first or last, which "
-            f"may be {LONGEST.days} days in all."
+            f"may be {MAX_LENGTH.days} days in all."
         )
     return Incident(airports, first, last, _note(path, given["note"], lines["note"]))
 
 
 def _airports(path: Path, given: Any, line: int) -> frozenset[str] | None:
-    if given == EVERYWHERE:
+    if given == ALL_AIRPORTS:
         return None
     if not isinstance(given, list) or not given:
         raise InvalidInput(
-            f"{path}, line {line}: airports is {given!r}; it must be {EVERYWHERE}, or a list such as [JFK, LGA]."
+            f"{path}, line {line}: airports is {given!r}; it must be {ALL_AIRPORTS}, or a list such as [JFK, LGA]."
         )
     for number, code in enumerate(given):
         if not isinstance(code, str) or not re.fullmatch("[A-Z0-9]{3}", code):

@@ -15,7 +15,7 @@ from utils.errors import Missing
 from utils.reporting import pages, wording
 
 T = TypeVar("T", int, str)
-NAMED = 8  # list at most this many; beyond that, only close matches
+MAX_LISTED = 8  # list at most this many; beyond that, only close matches
 
 
 def year(status: Iterable[Mapping[str, Any]], lake: str, asked: int | None = None) -> int:
@@ -52,7 +52,7 @@ def event(events: pd.DataFrame, asked: str | None = None) -> pd.Series:
     return events[events["event_id"] == asked].iloc[0]
 
 
-def day_instead(days: pd.DataFrame, verdicts: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def most_unusual_day(days: pd.DataFrame, verdicts: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the airport-day with the highest score as an event, for a year without flags: EVENTS and EVENT_DAYS.
 
     days: AIRPORT_DAYS; verdicts: ANOMALIES with the dates of `days`. The severity is 0 and the place is missing,
@@ -78,7 +78,7 @@ def _known(asked: T, known: Sequence[T], what: str, where: str) -> T:
     if asked in known:
         return asked
     names = [str(name) for name in sorted(known)]
-    if len(names) <= NAMED:
+    if len(names) <= MAX_LISTED:
         hint = f"there {'is' if len(names) == 1 else 'are'} {wording.listed(names)}"
     elif close := get_close_matches(str(asked), names):
         hint = f"close to it {'is' if len(close) == 1 else 'are'} {wording.listed(close)}"
