@@ -45,7 +45,7 @@ def test_a_year_goes_from_bronze_to_the_warehouse_and_the_page(settings: Setting
     (view,) = sql(settings.warehouse, f"SELECT {columns} FROM flights.agg_dep_delay_by_date WHERE id = 'JFK20150208'")
     assert view[0] == "closure"
     assert view[1].startswith("JFK, Sun 8 Feb 2015, closure, severity extreme, ")
-    assert ": 24 scheduled flights, effective delay 92 min against 8 expected, 75% disrupted against 2%;" in view[1]
+    assert "effective delay 92 min" in view[1]
     assert view[2:] == ("20150208-JFK", "2015-02-08 EWR and JFK, closure")
     assert len(list(lake.read_plots(YEAR))) == 6
     page = lake.store.get(keys.year_page_key(YEAR)) or b""
