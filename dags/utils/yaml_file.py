@@ -68,9 +68,9 @@ def read(path: Path, like: str, *, as_text: bool = False) -> Any:
         return yaml.load(text)
     except MarkedYAMLError as error:
         where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InvalidInput(f"{path}{where}: this is not plain YAML ({error.problem}); correct it.") from error
+        raise InvalidInput(f"{path}{where} is not plain YAML ({error.problem}); correct it.") from error
     except RecursionError:
-        raise InvalidInput(f"{path} is nested too deeply; give a file like {like}.") from None
+        raise InvalidInput(f"{path} is nested too deeply; use the form of {like}.") from None
     except YAMLError as error:
         reason = str(error).splitlines()[0]
         raise InvalidInput(f"{path} is not plain YAML ({reason}); save it as text.") from error

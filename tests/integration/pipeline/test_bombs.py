@@ -140,7 +140,7 @@ def unpacked(path: Path) -> bytes:
 def test_a_zip_of_more_than_a_year_can_have_is_refused_before_it_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "LARGEST_BYTES", 10 * MB)  # packing 4 GB would take a minute
+    monkeypatch.setattr(archive, "MAX_BYTES", 10 * MB)  # packing 4 GB would take a minute
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
         bomb.writestr("2015.csv", bytes(10 * MB + 1))
