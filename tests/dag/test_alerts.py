@@ -87,7 +87,7 @@ def test_a_failed_run_is_told_with_its_step_its_sentence_and_its_log(
     text = told(failed_run, tmp_path, monkeypatch)
 
     assert text.startswith("*Delaywatch 1999: wait_for_bronze failed*\n")
-    assert "There is no 01_bronze/1999.csv" in text
+    assert "01_bronze/1999.csv (or .csv.gz) is not in" in text
     assert f"/dags/flight_anomalies/runs/{failed_run.run_id.replace(':', '%3A').replace('+', '%2B')}" in text
     assert "/tasks/wait_for_bronze?try_number=1" in text
 
@@ -118,7 +118,7 @@ def test_a_year_that_could_not_be_fetched_is_told_with_the_name_of_the_dag(
 
     assert text.startswith("*Delaywatch 2016: fetch failed*\n")
     assert f"The step fetch of the run {run.run_id} of fetch_bronze failed." in text
-    assert "_2016_12.zip is not there" in text
+    assert "_2016_12.zip is not published" in text
 
 
 def test_a_sweep_that_failed_is_told_with_the_name_of_the_dag(

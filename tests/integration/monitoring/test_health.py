@@ -74,8 +74,8 @@ def test_a_year_that_never_came_is_a_problem_that_names_what_is_there(done: Sett
     missed = found(done, now=datetime(YEAR + 2, 9, 1, tzinfo=UTC))["bronze"]
 
     assert not missed.is_well
-    assert f"There is no 01_bronze/{YEAR + 1}.csv" in missed.sentence
-    assert f"choose a year that is there: {YEAR}" in missed.sentence
+    assert f"01_bronze/{YEAR + 1}.csv (or .csv.gz) is not in" in missed.sentence
+    assert f"choose another year: {YEAR}" in missed.sentence
 
 
 def test_the_year_that_must_be_there_can_be_named(done: Settings) -> None:

@@ -94,7 +94,7 @@ def test_reasons_of_other_verdicts_are_refused(done: Settings, settings_file: Pa
     settings_file.write_text(DETECTORS_FILE.read_text().replace("past_only: false", "past_only: true"))
     detect.write_anomalies(done, YEAR, "delaywatch")
 
-    told = r"anomaly_reasons\.parquet in .* was made from another file of verdicts .*; run the explain step of 2015"
+    told = r"anomaly_reasons\.parquet in .* is stale.*; run the explain step of 2015"
     with pytest.raises(Missing, match=told):
         STEPS[step](done)
     assert rows(done) == before

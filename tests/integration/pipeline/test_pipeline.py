@@ -204,5 +204,5 @@ def test_a_warehouse_that_lost_rows_is_not_published(done: Settings, lost: str, 
 
 @pytest.mark.parametrize("year", [1886, 1986, 2101, 3000])
 def test_a_year_without_such_flights_is_refused(year: int) -> None:
-    with pytest.raises(DelaywatchError, match=f"{year} is not a year of this dataset"):
+    with pytest.raises(DelaywatchError, match=f"{year} is not in this dataset"):
         keys.check_year(year)
