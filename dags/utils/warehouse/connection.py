@@ -217,7 +217,7 @@ class Postgres:
         finally:
             connection.close()
 
-    def lets_in(self, login: str, password: str) -> bool:
+    def accepts_password(self, login: str, password: str) -> bool:
         """Return True if `login` can connect and the server checked this password."""
         url = self.url.difference_update_query(["user", "password"]).set(username=login, password=password)
         try:

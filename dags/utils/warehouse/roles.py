@@ -110,7 +110,7 @@ def _make(server: Postgres, cursor: psycopg2.extensions.cursor, login: str, pass
             "the reader."
         )
     statements = _statements(login, database, role)
-    if is_new or not server.lets_in(login, password):
+    if is_new or not server.accepts_password(login, password):
         verifier = psycopg2.extensions.encrypt_password(password, login, cursor.connection, "scram-sha-256")
         statements.append(SQL("ALTER ROLE {} PASSWORD {}").format(Identifier(login), Literal(verifier)))
     for statement in statements:
