@@ -37,7 +37,9 @@ def prepare(settings: Settings, reader: tuple[str, str] | None, report: Callable
         if reader:
             login, password = reader
             is_new = warehouse.create_reader(login, password)
-            report(f"Login {login}: {'created or corrected' if is_new else 'already up to date'}; it can only read {SCHEMA}.")
+            report(
+                f"Login {login}: {'created or corrected' if is_new else 'already up to date'}; it can only read {SCHEMA}."
+            )
 
 
 def check_warehouse(settings: Settings) -> None:
