@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 def prepare(settings: Settings, reader: tuple[str, str] | None, report: Callable[[str], None] = log.info) -> None:
     """Create what is missing of lake, tables, view and read-only login.
 
-    reader: login and password, or None. report: called with one line after each part is ready. Raises DelaywatchError at
-    the first failure; a second call continues from there.
+    reader: login and password, or None. report: called with one line after each part is ready. Raises DelaywatchError
+    at the first failure; a second call continues from there.
     """
     inputs.detector_settings()  # an error in these files would fail every run, so report it now
     exclusions.read(inputs.INCIDENTS_FILE)
@@ -38,7 +38,8 @@ def prepare(settings: Settings, reader: tuple[str, str] | None, report: Callable
             login, password = reader
             is_new = warehouse.create_reader(login, password)
             report(
-                f"Login {login}: {'created or corrected' if is_new else 'already up to date'}; it can only read {SCHEMA}."
+                f"Login {login}: {'created or corrected' if is_new else 'already up to date'}; it can only read "
+                f"{SCHEMA}."
             )
 
 

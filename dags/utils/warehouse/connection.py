@@ -35,7 +35,8 @@ OPTIONS = "Postgres rejects one of the options {options}; correct the part after
 ENCODED = "@ : / ? # % in user and password as %40 %3A %2F %3F %23 %25"
 LOST = (
     Unavailable,
-    "The connection to the {place} was lost while {doing}. Each year there is complete, old or new; run the step again.",
+    "The connection to the {place} was lost while {doing}. Each year there is complete, old or new; run the step "
+    "again.",
 )
 # (pattern of libpq's text for a failed connection, class of the error, message). The first match wins: libpq reports
 # every attempt, one per address and with and without TLS.
@@ -82,7 +83,8 @@ CONNECTING: tuple[tuple[str, Kind, str], ...] = (
         # A container's name only resolves while it runs, so it may be unknown while the database restarts.
         "could not translate host name",
         Unavailable,
-        "The host of the {place} is unknown; if it is a container, start it (`make up`), or else correct it in the URL.",
+        "The host of the {place} is unknown; if it is a container, start it (`make up`), or else correct it in the "
+        "URL.",
     ),
     (
         "Connection refused|No such file or directory|timeout expired|timed out|No route to host|unreachable",
@@ -95,8 +97,8 @@ NOT_CONNECTED = "Cannot connect to the {place} ({first}); correct the warehouse 
 
 CHANGED_BY_HAND = (
     InvalidInput,
-    "The tables of the {place} differ from those of this release, so {doing} failed ({first}). Undo the manual changes, "
-    "or rebuild the tables: `ALTER SCHEMA flights RENAME TO flights_old`, `python -m utils prepare`, "
+    "The tables of the {place} differ from those of this release, so {doing} failed ({first}). Undo the manual "
+    "changes, or rebuild the tables: `ALTER SCHEMA flights RENAME TO flights_old`, `python -m utils prepare`, "
     "`INSERT INTO flights.feedback SELECT * FROM flights_old.feedback`, the same for flights.runs, and "
     "`python -m utils upsert` for every year.",
 )
@@ -107,7 +109,8 @@ FAILING: dict[str, tuple[Kind, str]] = {
     "08": LOST,
     "22": (
         InvalidInput,
-        "The {place} cannot store a value while {doing} ({first}). Nothing was changed; run the year's earlier steps again.",
+        "The {place} cannot store a value while {doing} ({first}). Nothing was changed; run the year's earlier steps "
+        "again.",
     ),
     "23": (
         InvalidInput,
@@ -119,8 +122,8 @@ FAILING: dict[str, tuple[Kind, str]] = {
     ),
     "25006": (
         Unavailable,
-        "The {place} is read-only for user {user}, so {doing} failed; wait until the failover has ended, or use a login "
-        "that can write, on the primary.",
+        "The {place} is read-only for user {user}, so {doing} failed; wait until the failover has ended, or use a "
+        "login that can write, on the primary.",
     ),
     "2BP01": (
         InvalidInput,
@@ -153,7 +156,8 @@ FAILING: dict[str, tuple[Kind, str]] = {
     ),
     "53100": (
         Unavailable,
-        "The disk of the {place} is full, so {doing} failed. Nothing was changed; free some space and run the step again.",
+        "The disk of the {place} is full, so {doing} failed. Nothing was changed; free some space and run the step "
+        "again.",
     ),
     "55P03": (
         Busy,
@@ -161,8 +165,8 @@ FAILING: dict[str, tuple[Kind, str]] = {
     ),
     "57014": (
         Unavailable,
-        "The {place} cancelled {doing} ({first}). Nothing was changed; raise statement_timeout if it is the reason, and "
-        "run the step again.",
+        "The {place} cancelled {doing} ({first}). Nothing was changed; raise statement_timeout if it is the reason, "
+        "and run the step again.",
     ),
     "57P": LOST,
     "58": FAILED,

@@ -85,8 +85,8 @@ _table(
         "delayed_15": "flights that departed 15 minutes late or more",
         "delayed_60": "flights that departed 60 minutes late or more",
         "disrupted": "flights that departed more than 60 minutes late, or were cancelled",
-        "mean_effective_delay_min": "effective delay: mean departure delay of scheduled flights, minutes; a flight counts "
-        "at most 120, a cancelled flight 120",
+        "mean_effective_delay_min": "effective delay: mean departure delay of scheduled flights, minutes; a flight "
+        "counts at most 120, a cancelled flight 120",
         "std_effective_delay_min": "standard deviation of the effective delay, minutes",
         "max_dep_delay_min": "longest departure delay, minutes",
         "carrier_min": "minutes of arrival delay caused by the carrier",
@@ -211,10 +211,13 @@ _table(
         "severity": "highest severity of the days in the event: 1 mild, 2 strong, 3 extreme",
         "scheduled": "flights scheduled to depart on the airport-days of the event",
         "cancelled": "flights cancelled on the airport-days of the event",
-        "mean_effective_delay_min": "effective delay over the scheduled flights of the event, minutes; see airport_days",
+        "mean_effective_delay_min": "effective delay over the scheduled flights of the event, minutes; see "
+        "airport_days",
         "worst_origin": "airport of the worst airport-day, IATA code",
-        "latitude": "centre of the event, weighted by flights, degrees; null if the position of every airport is unknown",
-        "longitude": "centre of the event, weighted by flights, degrees; null if the position of every airport is unknown",
+        "latitude": "centre of the event, weighted by flights, degrees; null if the position of every airport is "
+        "unknown",
+        "longitude": "centre of the event, weighted by flights, degrees; null if the position of every airport is "
+        "unknown",
     },
     checks={
         "events_have_names": "name <> ''",
@@ -239,8 +242,8 @@ _table(
     "Feedback of people on airport-days, one row per day; runs read this table and never write it",
     columns={
         **DAY,
-        "opinion": "expected (the cause was known in advance; the day is not used for fitting), wrong (a false alarm) or "
-        "right (a true alarm)",
+        "opinion": "expected (the cause was known in advance; the day is not used for fitting), wrong (a false alarm) "
+        "or right (a true alarm)",
         "note": "free text; may be empty",
         "author": "name of the person",
         "given_at": "time at which the person gave the feedback",
@@ -302,8 +305,8 @@ DETECTOR_FEEDBACK = """
     ) AS counted
 """
 DETECTOR_FEEDBACK_COMMENTS = {
-    "VIEW flights.detector_feedback": "One row per year and detector that scored a day with feedback: how often feedback "
-    "confirms the detector",
+    "VIEW flights.detector_feedback": "One row per year and detector that scored a day with feedback: how often "
+    "feedback confirms the detector",
     "COLUMN flights.detector_feedback.year": "calendar year of the days",
     "COLUMN flights.detector_feedback.detector": "name of the detector",
     "COLUMN flights.detector_feedback.right_flags": "flagged days with the feedback right",

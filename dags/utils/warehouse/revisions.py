@@ -49,7 +49,8 @@ def create(server: Postgres) -> bool:
     if state.revision not in {None, *known}:
         raise InvalidInput(
             f"The tables of the {server.place} are at revision {state.revision}, which this release does not know (its "
-            f"newest is {known[0]}); install the release that migrated them, or restore the backup from before its upgrade."
+            f"newest is {known[0]}); install the release that migrated them, or restore the backup from before its "
+            "upgrade."
         )
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))

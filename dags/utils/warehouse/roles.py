@@ -62,8 +62,8 @@ def create_reader(server: Postgres, login: str, password: str) -> bool:
         has_groups, user, database = cursor.fetchone() or (False, "", "")
         if not has_groups:
             raise Missing(
-                f"The {server.place} lacks the role flights_reader; run `python -m utils prepare` with a login that may "
-                "create roles."
+                f"The {server.place} lacks the role flights_reader; run `python -m utils prepare` with a login that "
+                "may create roles."
             )
         before = _login(cursor, login)
         try:
@@ -78,8 +78,8 @@ def create_reader(server: Postgres, login: str, password: str) -> bool:
         if made and not made.connects:  # GRANT without the right to grant gives only a warning
             grant = SQL("GRANT CONNECT ON DATABASE {} TO flights_reader").format(Identifier(database))
             raise InvalidInput(
-                f"User {user} may not grant the reader {login} a connection to the {server.place}; let an administrator "
-                f"run `{grant.as_string(cursor)};` and run the step again."
+                f"User {user} may not grant the reader {login} a connection to the {server.place}; let an "
+                f"administrator run `{grant.as_string(cursor)};` and run the step again."
             )
     return is_changed
 
@@ -88,8 +88,8 @@ def _check(login: str, password: str) -> None:
     """Raise InvalidInput for an invalid name or password."""
     if not re.fullmatch(r"(?!pg_)[A-Za-z_][A-Za-z0-9_-]{0,62}", login) or login in {"public", "none"}:
         raise InvalidInput(
-            f"The reader name {login!r} is not valid; use up to 63 letters, digits, _ and -, and begin with a letter or _, "
-            "but not with pg_."
+            f"The reader name {login!r} is not valid; use up to 63 letters, digits, _ and -, and begin with a letter "
+            "or _, but not with pg_."
         )
     if not password or "\0" in password:
         raise InvalidInput(f"The password of the reader {login} is empty or contains a null byte; choose another one.")
