@@ -30,8 +30,8 @@ def sweep(
         return
     needs_lake = bool(watch.keep_plots_years or watch.keep_silver_years)
     settings = settings_of(lake, needs_lake=needs_lake, needs_warehouse=False)
-    sweepings = retention.sweep(settings, watch, datetime.now(UTC), dry_run)
-    for sweeping in sweepings:
-        say(f"{'Kept' if sweeping.why_not else 'Would go' if dry_run else 'Gone'}: {sweeping}")
-    if not sweepings:
+    groups = retention.sweep(settings, watch, datetime.now(UTC), dry_run)
+    for group in groups:
+        say(f"{'Kept' if group.kept_because else 'Would go' if dry_run else 'Gone'}: {group}")
+    if not groups:
         say("Nothing is old enough to go.")

@@ -26,9 +26,9 @@ from utils.storage.lake import Lake
 from utils.warehouse.airflow import last_ended, under_way
 from utils.warehouse.years import WarehouseYear, finished_years
 
-PATIENCE = timedelta(days=180)  # timeout of the scheduled run's wait for its file, see `flight_anomalies`
-LEAST_FREE_SHARE, LEAST_FREE_BYTES = 0.1, 2 << 30  # of a disk; a year of silver and gold takes 0.4 GB
-LEAST_CERTIFICATE_DAYS = 14  # Let's Encrypt's renewal is due 30 days before the end
+MAX_FILE_WAIT = timedelta(days=180)  # timeout of the scheduled run's wait for its file, see `flight_anomalies`
+MIN_FREE_SHARE, MIN_FREE_BYTES = 0.1, 2 << 30  # of a disk; a year of silver and gold takes 0.4 GB
+MIN_CERTIFICATE_DAYS = 14  # Let's Encrypt's renewal is due 30 days before the end
 MAX_BACKUP_AGE = timedelta(days=2)  # the backup runs daily and is retried hourly
 
 
@@ -78,7 +78,7 @@ def _bronze(settings: Settings, watch: WatchSettings, today: date) -> Iterator[F
     if year in lake.bronze_years():
         yield Finding("bronze", True, f"{lake.bronze_key(year)} is in {lake.uri}.")
         return
-    end = date(year + 1, 1, 1) + PATIENCE
+    end = date(year + 1, 1, 1) + MAX_FILE_WAIT
     if watch.expected_year is None and today < end:
         yield Finding("bronze", True, f"01_bronze/{year}.csv is not there yet; the run of {year} waits until {end}.")
         return
@@ -168,7 +168,7 @@ def _disks(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
         seen.add(device)
         share = usage.free / usage.total
         free = f"{usage.free / 1e9:,.1f} GB ({share:.0%}) are free on the disk of {existing}"
-        if share < LEAST_FREE_SHARE or usage.free < LEAST_FREE_BYTES:
+        if share < MIN_FREE_SHARE or usage.free < MIN_FREE_BYTES:
             yield Finding("disk", False, f"Only {free}; see `python -m utils sweep --dry-run`, or enlarge it.")
         else:
             yield Finding("disk", True, f"{free}.")
@@ -189,7 +189,7 @@ def _certificate(path: Path | None, now: datetime) -> Iterator[Finding]:
         yield Finding(
             "certificate", False, f"The certificate expired on {end:%Y-%m-%d}; renew it, see nginx/README.md."
         )
-    elif days < LEAST_CERTIFICATE_DAYS:
+    elif days < MIN_CERTIFICATE_DAYS:
         left = wording.count(days, "day")
         yield Finding("certificate", False, f"The certificate ends on {end:%Y-%m-%d}, {left} left; renew it.")
     else:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEVERE = len(SEVERITIES) - 1  # extreme only: every year has many strong events, which the year page lists
-TOP = 10  # new severe events with their own line; the others are only counted
-MAX_LINE = 600  # characters: an exception may contain a whole file
+MAX_LISTED_EVENTS = 10  # new severe events with their own line; the others are only counted
+MAX_LINE_LENGTH = 600  # characters: an exception may contain a whole file
 
 # Record of a year's messages: {"warnings": [sentence, ...], "days": [["JFK", "2013-02-08"], ...]}. `days` has the days
 # of severe events. Days identify an event, because settings or a corrected file may change its name.
@@ -92,9 +92,9 @@ def _event_lines(events: pd.DataFrame) -> list[str]:
     lines = [
         f"- {row['name']}: {wording.count(row['scheduled'], 'flight')}, "
         f"{wording.cancelled(row['cancelled'], row['scheduled']) if row['scheduled'] else 'none scheduled'}"
-        for row in largest_events(events, TOP).to_dict("records")
+        for row in largest_events(events, MAX_LISTED_EVENTS).to_dict("records")
     ]
-    return lines + ([f"- and {len(events) - TOP:,} more"] if len(events) > TOP else [])
+    return lines + ([f"- and {len(events) - MAX_LISTED_EVENTS:,} more"] if len(events) > MAX_LISTED_EVENTS else [])
 
 
 def failure_message(failure: Failure) -> Message:
@@ -113,4 +113,4 @@ def failure_message(failure: Failure) -> Message:
 
 def _clipped(sentence: str) -> str:
     line = " ".join(sentence.split())
-    return line if len(line) <= MAX_LINE else f"{line[: MAX_LINE - 1]}…"
+    return line if len(line) <= MAX_LINE_LENGTH else f"{line[: MAX_LINE_LENGTH - 1]}…"

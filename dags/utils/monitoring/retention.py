@@ -28,40 +28,40 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Sweepings:
-    """One group of objects to delete, or to keep for the reason `why_not`."""
+class SweepGroup:
+    """One group of objects to delete, or to keep for the reason `kept_because`."""
 
     what: str  # for example: pictures and page of 2009
     keys: list[str] = field(default_factory=list)  # in the lake
     files: list[Path] = field(default_factory=list)  # in the log folder
-    why_not: str | None = None
+    kept_because: str | None = None
 
     def __str__(self) -> str:
         """Return one line for messages."""
-        if self.why_not:
-            return f"{self.what}: stays, {self.why_not}"
+        if self.kept_because:
+            return f"{self.what}: stays, {self.kept_because}"
         return f"{self.what}: {wording.count(len(self.keys) + len(self.files), 'file')}"
 
 
-def sweep(settings: Settings, watch: WatchSettings, now: datetime, is_dry_run: bool = False) -> list[Sweepings]:
+def sweep(settings: Settings, watch: WatchSettings, now: datetime, is_dry_run: bool = False) -> list[SweepGroup]:
     """Delete data that is older than the settings keep. Return the deleted and the kept groups.
 
     now: timezone-aware. is_dry_run: delete nothing. The newest years in the lake are kept, independent of `now`. A year
     is kept while its silver is being written or its run is not finished. Raises DelaywatchError if a deletion fails.
     """
-    sweepings = list(_logs(watch, now))
+    groups = list(_logs(watch, now))
     if watch.keep_plots_years or watch.keep_silver_years:
         lake = Lake(settings)
         for what, year, old in _old(lake, watch):
-            with _held(lake, year) as why_not:
-                sweepings.append(Sweepings(what, why_not=why_not) if why_not else Sweepings(what, old))
-                if not is_dry_run and not why_not:
+            with _held(lake, year) as kept_because:
+                groups.append(SweepGroup(what, kept_because=kept_because) if kept_because else SweepGroup(what, old))
+                if not is_dry_run and not kept_because:
                     lake.store.delete(old)
     if not is_dry_run:
-        for sweeping in sweepings:
-            _remove(sweeping.files, watch.log_folder)
-            log.info("%s", sweeping)
-    return sweepings
+        for group in groups:
+            _remove(group.files, watch.log_folder)
+            log.info("%s", group)
+    return groups
 
 
 def _old(lake: Lake, watch: WatchSettings) -> Iterator[tuple[str, int, list[str]]]:
@@ -87,12 +87,12 @@ def _held(lake: Lake, year: int) -> Iterator[str | None]:
     """Lock the year's silver. Yield why nothing of the year may be deleted, or None."""
     try:
         with lake.staging(year):
-            yield _why_not(lake, year)
+            yield _reason_to_keep(lake, year)
     except Busy:
         yield "another run is writing it"
 
 
-def _why_not(lake: Lake, year: int) -> str | None:
+def _reason_to_keep(lake: Lake, year: int) -> str | None:
     """Return why the year's silver and plots must be kept (not recreatable, or a step needs them), or None."""
     if year not in lake.bronze_years():
         return "its bronze is not there, so it could not be made again"
@@ -107,7 +107,7 @@ def _why_not(lake: Lake, year: int) -> str | None:
 # --- logs -------------------------------------------------------------------------------------------------------------
 
 
-def _logs(watch: WatchSettings, now: datetime) -> Iterator[Sweepings]:
+def _logs(watch: WatchSettings, now: datetime) -> Iterator[SweepGroup]:
     """Yield the log files that were last written before the limit. Links are not followed and not deleted."""
     if not watch.keep_logs_days:
         return
@@ -126,7 +126,7 @@ def _logs(watch: WatchSettings, now: datetime) -> Iterator[Sweepings]:
     except OSError as error:
         raise _cannot(error, watch.log_folder) from error
     if files:
-        yield Sweepings(f"logs of more than {wording.count(watch.keep_logs_days, 'day')}", files=sorted(files))
+        yield SweepGroup(f"logs of more than {wording.count(watch.keep_logs_days, 'day')}", files=sorted(files))
 
 
 def _remove(files: list[Path], folder: Path | None) -> None:
