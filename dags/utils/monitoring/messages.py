@@ -75,9 +75,9 @@ def year_message(
     new, extreme = "new " if before else "", SEVERITIES[SEVERE]
     counts = [wording.count(len(new_events), f"{new}{extreme} event")] if len(new_events) or not before else []
     if new_warnings:
-        counts.append(wording.count(len(new_warnings), f"{new}warning") + " of quality")
+        counts.append(wording.count(len(new_warnings), f"{new}quality warning"))
     lines = [
-        f"The flights of {year} are done: {wording.count(len(events), 'event')} on "
+        f"The run of {year} is finished: {wording.count(len(events), 'event')} on "
         f"{wording.count(len(event_days), 'abnormal airport-day')}."
     ]
     if len(new_events):
@@ -101,12 +101,15 @@ def failure_message(failure: Failure) -> Message:
     """Return the message of a failed run: the step, its error, and the URL of its log."""
     year = f" {failure.year}" if failure.year else ""
     if failure.step is None:
-        return Message(f"Delaywatch{year}: the run failed", f"The run {failure.run} failed, none of its steps did.")
+        return Message(
+            f"Delaywatch{year}: the run failed",
+            f"The run {failure.run} failed, but none of its steps did; look at the run in Airflow.",
+        )
     reason = _clipped(failure.sentence) if failure.sentence else (
-        "It ended without a word: its process was killed, perhaps for lack of memory, or stopped by hand."
+        "It left no error message: its process was killed, perhaps because memory ran out, or stopped by hand."
     )  # fmt: skip
     lines = [f"The step {failure.step} of the run {failure.run} failed.", reason]
-    lines += [f"{wording.count(failure.others, 'other task')} of it failed too."] if failure.others else []
+    lines += [f"{wording.count(failure.others, 'other task')} of the run failed too."] if failure.others else []
     lines += ["", f"Log: {failure.log}"] if failure.log else []
     return Message(f"Delaywatch{year}: {failure.step} failed", "\n".join(lines))
 
