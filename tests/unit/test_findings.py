@@ -160,5 +160,5 @@ def test_a_step_that_ended_without_a_word_is_told_as_killed() -> None:
 def test_an_error_as_long_as_a_file_is_clipped_to_one_line() -> None:
     message = messages.failure_message(Failure("manual__1", 2013, "gold", "KeyError: " + "x\n" * 5000, None))
 
-    assert max(map(len, message.text.splitlines())) <= messages.MAX_LINE
+    assert max(map(len, message.text.splitlines())) <= messages.MAX_LINE_LENGTH
     assert len(message.text.splitlines()) == 2

@@ -101,7 +101,7 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
             }
         )
     flagged = int(verdicts[detectors.PUBLISHED]["is_anomaly"].sum())
-    log.info("%d: %d abnormal airport-days; year page %s", year, flagged, keys.year_page_key(year))
+    log.info("%d: %d flagged airport-days; wrote %s", year, flagged, keys.year_page_key(year))
     return keys.year_page_key(year)
 
 
@@ -123,7 +123,7 @@ def _check_warehouse_holds(
     ]
     if differing:
         raise Missing(
-            f"The warehouse does not hold the {year} of the lake ({'; '.join(differing)}); run the upsert step again."
+            f"Warehouse and gold differ in {year} ({'; '.join(differing)}); run the upsert step of {year} again."
         )
 
 
