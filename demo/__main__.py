@@ -90,9 +90,7 @@ def _year(text: str | None, csv: Path | None) -> int:
     if not text:
         named = re.match(r"\d{4}(?!\d)", csv.name) if csv else None
         if csv and not named:
-            raise InvalidInput(
-                f"The name of {csv} does not begin with its year; say which it is, for example YEAR=2018."
-            )
+            raise InvalidInput(f"The name of {csv} does not begin with its year; name the year, for example YEAR=2018.")
         text = named[0] if named else str(flights.YEAR)
     if not text.isdecimal():
         raise InvalidInput(f"{text!r} is not a year; write it with four digits, for example YEAR=2018.")

@@ -46,7 +46,9 @@ def main() -> int:
     """Run the command line; a ProvisionError is printed as one sentence with exit code 1."""
     parser = argparse.ArgumentParser(description="Prepare Superset: tables, roles, the user admin and dashboards.")
     parser.add_argument(
-        "--reset-password", action="store_true", help="only set admin's password to the one in /run/delaywatch/admin_password"
+        "--reset-password",
+        action="store_true",
+        help="only set admin's password to the one in /run/delaywatch/admin_password",
     )
     parser.add_argument(
         "--reencrypt", action="store_true", help="only re-encrypt values of /run/delaywatch/previous_secret_key"
@@ -214,7 +216,9 @@ def reset_password() -> None:
 
     admin = security_manager.find_user("admin")
     if admin is None:
-        raise ProvisionError("The user admin does not exist yet. Start the service superset-init without --reset-password.")
+        raise ProvisionError(
+            "The user admin does not exist yet. Start the service superset-init without --reset-password."
+        )
     security_manager.reset_password(admin.id, read_secret("admin_password"))
     print_line("Set the password of the user admin.")
 
