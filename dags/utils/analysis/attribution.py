@@ -167,15 +167,15 @@ class _Groups:
         origin = _dictionary(batch["origin"])
         place = {code: number for number, code in enumerate(self.codes)}
         airport = np.array([place.get(code, -1) for code in origin.dictionary.to_pylist()], np.int64)
-        airport = airport[columns.values(origin)]
-        day = columns.values(columns.one(batch["fl_date"])).astype(np.int64) - self.first_day
+        airport = airport[columns.to_numpy(origin)]
+        day = columns.to_numpy(columns.as_array(batch["fl_date"])).astype(np.int64) - self.first_day
         is_known = (airport >= 0) & (day >= 0) & (day < self.lookup.shape[1])
         if is_known.all():
             group: npt.NDArray[np.int32] = self.lookup[airport, day]
             is_known = group != _ABSENT
         if not is_known.all():
             lost = int(np.argmin(is_known))
-            code, date = origin[lost].as_py(), columns.one(batch["fl_date"])[lost].as_py()
+            code, date = origin[lost].as_py(), columns.as_array(batch["fl_date"])[lost].as_py()
             raise InvalidInput(
                 f"Silver has a flight from {code} on {date}, but gold has no such airport-day; run the gold and detect "
                 "steps of the year again."
@@ -184,7 +184,7 @@ class _Groups:
 
 
 def _dictionary(column: pa.ChunkedArray | pa.Array) -> pa.DictionaryArray:
-    array = columns.one(column)
+    array = columns.as_array(column)
     return array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
 
 
@@ -197,8 +197,8 @@ def _sums(flights: Iterator[pa.RecordBatch | pa.Table], groups: _Groups) -> dict
     for batch in flights:
         group = groups.of_flights(batch)
         is_used = group != _UNUSED
-        is_cancelled = columns.values(columns.one(batch["cancelled"]))
-        late_min = np.maximum(columns.values(columns.one(batch["dep_delay"])).astype(np.int64), 0)
+        is_cancelled = columns.to_numpy(columns.as_array(batch["cancelled"]))
+        late_min = np.maximum(columns.to_numpy(columns.as_array(batch["dep_delay"])).astype(np.int64), 0)
         measured = pa.table(
             {
                 "group": pa.array(group[is_used]),
