@@ -45,8 +45,8 @@ def generated_days(seed: int) -> pd.DataFrame:
             flights[FIRST_DAY + timedelta(days=number)] = delays.round()
         frames.append(airport_days(origin, flights))
     days = pd.concat(frames, ignore_index=True).sample(frac=0.97, random_state=seed)
-    days = pa.Table.from_pandas(days, schema=schemas.AIRPORT_DAYS, preserve_index=False).to_pandas()
-    return days.assign(is_excluded=rng.random(len(days)) < 0.05)
+    gold: pd.DataFrame = pa.Table.from_pandas(days, schema=schemas.AIRPORT_DAYS, preserve_index=False).to_pandas()
+    return gold.assign(is_excluded=rng.random(len(gold)) < 0.05)
 
 
 def few_trees(name: str) -> dict[str, int]:
@@ -84,7 +84,7 @@ def check_figures(name: str, days: pd.DataFrame, figures: dict[str, pd.DataFrame
 # All detectors
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, 10])
 @pytest.mark.parametrize("name", detectors.NAMES)
 def test_the_columns_of_every_detector_follow_their_definitions(name: str, seed: int) -> None:
     days = generated_days(seed)
@@ -95,8 +95,7 @@ def test_the_columns_of_every_detector_follow_their_definitions(name: str, seed:
     assert keys == sorted(zip(days["origin"], days["fl_date"], strict=True))
     assert set(verdicts["params_hash"].to_pylist()) == {detectors.params_hash(name, few_trees(name))}
     (metric,) = set(verdicts["metric"].to_pylist())
-    violations = duckdb.sql(
-        f"""
+    rules = f"""
         WITH day AS (FROM verdicts JOIN days USING (origin, fl_date)),
         figure AS (SELECT *, {metric} AS value, expected IS NULL OR score IS NULL OR lower IS NULL OR upper IS NULL
             AS has_gap, expected IS NULL AND score IS NULL AND lower IS NULL AND upper IS NULL AS is_empty FROM day)
@@ -114,8 +113,8 @@ def test_the_columns_of_every_detector_follow_their_definitions(name: str, seed:
             count_if(direction = 'early' AND observed >= expected) AS early,
         FROM figure
         """
-    ).to_df()
-    assert violations.T[0][lambda count: count > 0].to_dict() == {}
+    counts = duckdb.connect().register("days", days).register("verdicts", verdicts).sql(rules).to_df().iloc[0]
+    assert counts[counts > 0].to_dict() == {}
     assert {"ok", "no_flights", "insufficient_data"} == set(verdicts["status"].to_pylist())
     assert any(verdicts["is_anomaly"].to_pylist())
 
@@ -164,19 +163,22 @@ def test_isolation_forest_is_scikit_learns_for_each_airport() -> None:
     days = generated_days(1)
     delay = pivoted(days, "mean_dep_delay_min")
     known, train = masks(days, "mean_dep_delay_min")
-    figures = dict.fromkeys(("expected", "lower", "upper", "score"), delay * np.nan)
+    figures = {
+        name: pd.DataFrame(np.nan, delay.index, delay.columns) for name in ("expected", "lower", "upper", "score")
+    }
     flags = []
     for origin in delay:
-        values = delay.loc[known[origin], [origin]].to_numpy()
-        is_usual = train.loc[known[origin], origin].to_numpy()
+        is_known = known[origin].to_numpy()
+        values = delay[[origin]].to_numpy()[is_known]
+        is_usual = train[origin].to_numpy()[is_known]
         forest = IsolationForest(n_estimators=20, contamination=0.05, random_state=3).fit(values[is_usual])
         is_flagged = forest.predict(values) == -1
         unflagged = values[is_usual & ~is_flagged]
-        figures["score"].loc[known[origin], origin] = -forest.score_samples(values)
-        figures["expected"].loc[known[origin], origin] = np.median(values[is_usual])
-        figures["lower"].loc[known[origin], origin] = unflagged.min()
-        figures["upper"].loc[known[origin], origin] = unflagged.max()
-        flags += [(origin, day) for day, flag in zip(delay.index[known[origin]], is_flagged, strict=True) if flag]
+        figures["score"].loc[is_known, origin] = -forest.score_samples(values)
+        figures["expected"].loc[is_known, origin] = np.median(values[is_usual])
+        figures["lower"].loc[is_known, origin] = unflagged.min()
+        figures["upper"].loc[is_known, origin] = unflagged.max()
+        flags += [(origin, day) for day, flag in zip(delay.index[is_known], is_flagged, strict=True) if flag]
     params = {"n_estimators": 20, "contamination": 0.05, "random_state": 3}
 
     check_figures("isolation_forest", days, figures, **params)
@@ -198,7 +200,7 @@ def test_the_band_of_the_random_cut_forest_is_the_median_and_the_range_of_unflag
         "expected": (delay[train].median() + 0 * delay).where(known),
         "lower": (unflagged.min() + 0 * delay).where(known),
         "upper": (unflagged.max() + 0 * delay).where(known),
-        "score": pivoted(verdicts, "score").abs() * np.sign(delay - delay[train].median()).replace(0, -1),
+        "score": pivoted(verdicts, "score").abs() * (delay - delay[train].median()).gt(0).replace({True: 1, False: -1}),
     }
 
     check_figures("random_cut_forest", days, figures, **few_trees("random_cut_forest"))
@@ -347,7 +349,7 @@ class Delaywatch:
         self.minutes = pivoted(days, "mean_effective_delay_min").to_numpy()
         self.disrupted = pivoted(days, "disrupted").to_numpy()
         self.std = pivoted(days, "std_effective_delay_min").where(known).to_numpy()
-        self.delay = np.sqrt(self.minutes + 12)
+        self.delay = np.sqrt(np.maximum(self.minutes + 12, 0))
         self.share = np.arcsin(np.sqrt((self.disrupted + 0.375) / (self.flights + 0.75)))
 
     def by_day(self, value_of_day: object) -> Floats:
@@ -371,7 +373,7 @@ class Delaywatch:
 
         def season(day: int, history: Floats) -> Floats:
             always, near = median(train[history]), median(train[self.window(day, 91, 45)])
-            return always + 0.2 * np.nan_to_num(near - always)
+            return np.asarray(always + 0.2 * np.nan_to_num(near - always))
 
         expected = self.by_day(season)
         expected = expected + self.weekday(train - expected)
@@ -383,7 +385,7 @@ class Delaywatch:
             same = error[history[history % 7 == day % 7]]
             weeks, total = np.isfinite(same).sum(axis=0), np.nansum(same, axis=0)
             nation = total.sum() / max((weeks + 60 * (weeks > 0)).sum(), 1)
-            return (total + 60 * nation) / (weeks + 60)
+            return np.asarray((total + 60 * nation) / (weeks + 60))
 
         return self.by_day(effect)
 
@@ -414,7 +416,7 @@ class Delaywatch:
             now = np.nan_to_num(median(error[self.window(day, 7, 7)]))
             least = np.where(moved * now > 0, np.sign(now) * np.minimum(abs(moved), abs(now)), 0)
             with np.errstate(invalid="ignore", divide="ignore"):
-                return np.nan_to_num(least * np.clip(abs(least) / spread[day] - 1.5, 0, 1))
+                return np.asarray(np.nan_to_num(least * np.clip(abs(least) / spread[day] - 1.5, 0, 1)))
 
         return self.by_day(level)
 
@@ -431,11 +433,11 @@ class Delaywatch:
             own = np.nansum(weight * excess, axis=0) / np.maximum(weight.sum(axis=0), 1)
             own = np.maximum(own, 0)
             network = (n_days * own).sum() / max(n_days.sum(), 1)
-            return (n_days * own + 5 * network) / (n_days + 5)
+            return np.asarray((n_days * own + 5 * network) / (n_days + 5))
 
         return np.sqrt(np.maximum(self.by_day(variance), lowest**2) + noise)
 
-    def figures(self) -> dict[str, Floats]:
+    def figures(self) -> dict[str, pd.DataFrame]:
         delay, share = self.expected(self.delay), self.expected(self.share)
         freedom = np.where(np.isfinite(self.std), self.flights - 1, 0)
         squares = np.where(freedom > 0, self.std**2 * freedom, 0)
@@ -481,7 +483,7 @@ def median(values: Floats) -> Floats:
     return pd.DataFrame(values).median().to_numpy()
 
 
-@pytest.mark.parametrize(("seed", "past_only"), [(1, False), (2, False), (1, True)])
+@pytest.mark.parametrize(("seed", "past_only"), [(1, False), (10, False), (1, True)])
 def test_delaywatch_is_the_rarity_of_lateness_and_disruption_beyond_the_baseline(seed: int, past_only: bool) -> None:
     days = generated_days(seed)
     figures = Delaywatch(days, past_only=past_only).figures()
@@ -495,11 +497,11 @@ def test_delaywatch_is_the_rarity_of_lateness_and_disruption_beyond_the_baseline
         np.testing.assert_allclose(expected[column], reference, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_delaywatch_calls_a_flagged_day_a_closure_if_45_percent_of_the_flights_are_cancelled(seed: int) -> None:
-    verdicts = verdicts_of("delaywatch", seed).to_pandas()
+def test_delaywatch_calls_a_flagged_day_a_closure_if_45_percent_of_the_flights_are_cancelled() -> None:
+    verdicts = verdicts_of("delaywatch", 10).to_pandas()
 
-    flagged = generated_days(seed).merge(verdicts[verdicts["is_anomaly"]], on=["origin", "fl_date"])
+    flagged = generated_days(10).merge(verdicts[verdicts["is_anomaly"]], on=["origin", "fl_date"])
 
-    is_closure = flagged["cancelled"] * 100 >= flagged["scheduled"] * 45
-    assert flagged["direction"].tolist() == ["closure" if closed else "late" for closed in is_closure]
+    beyond = flagged["cancelled"] * 100 - flagged["scheduled"] * 45
+    assert flagged["direction"].tolist() == ["closure" if flights >= 0 else "late" for flights in beyond]
+    assert (beyond == 0).any()
