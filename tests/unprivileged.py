@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 NOBODY = 65534
@@ -20,3 +22,16 @@ def give(folder: Path) -> None:
 def close(path: Path) -> None:
     """Let nobody but root, or nobody at all, open the folder or file."""
     path.chmod(0o700 if os.geteuid() == 0 else 0)
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Run the block in this process as that user."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

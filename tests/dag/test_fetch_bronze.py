@@ -109,7 +109,7 @@ def test_a_scheduled_run_leaves_a_year_alone_that_is_there(fetching: Any, bureau
     assert done(fetching, "wait_for_publication") is True
     assert done(fetching, "fetch") == "01_bronze/2015.csv.gz"
 
-    assert bureau.asked == []
+    assert bureau.paths() == []
 
 
 def test_the_scheduled_run_that_waits_for_the_file_takes_the_whole_year_and_not_its_first_months(
