@@ -15,7 +15,13 @@ from tests.unprivileged import as_nobody, close, give
 from utils.pipeline import inputs
 
 # Loaded before the rights are dropped, because the interpreter's own folder may be closed too.
-for name in ("monitoring.health", "monitoring.notifications", "monitoring.retention", "pipeline.status", "sources.fetch"):
+for name in (
+    "monitoring.health",
+    "monitoring.notifications",
+    "monitoring.retention",
+    "pipeline.status",
+    "sources.fetch",
+):
     import_module(f"utils.{name}")
 
 NO_WAREHOUSE = "postgresql://nobody@127.0.0.1:1/nothing"
