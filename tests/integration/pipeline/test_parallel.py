@@ -68,7 +68,9 @@ def test_a_child_that_the_system_kills_makes_the_work_unavailable() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_children_end_with_a_caller_that_is_killed(number: signal.Signals) -> None:
-    script = IMPORTS + "import time\nlist(in_processes(time.sleep, [(60,)] * 4, 2, 'slept'))"
+    # A caller that starts in the background of a shell ignores SIGINT.
+    script = IMPORTS + "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    script += "list(in_processes(time.sleep, [(60,)] * 4, 2, 'slept'))"
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as caller:
         process = psutil.Process(caller.pid)
         wait_until(lambda: len(children(process)) == 2)
