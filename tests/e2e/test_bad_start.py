@@ -1,7 +1,7 @@
 """Starts that must fail: `make up` ends with one clear sentence and an exit code, and what was there before stays.
 
 Each has a clone and a Compose project of its own and stops before anything big has started. A machine of 4 GiB and a
-full disk are played in tests/integration/stack/test_setup_host.py.
+full disk are played in tests/integration/stack/test_setup.py.
 """
 
 from __future__ import annotations
