@@ -102,11 +102,12 @@ test-restarts: $(INSTALLED) ## Test the stack while containers restart during a 
 seeded-faults: $(INSTALLED) ## Check that the tests notice seeded faults; takes an hour; some of them: ONLY=silver
 	@$(RUN) tests/seeded_faults/run.py $(ONLY)
 
-check: $(INSTALLED) ## Lint code, format, types, import rules, shell, YAML, workflows and notebooks
+check: $(INSTALLED) ## Check lint, format, types, import rules, words, shell, YAML, workflows and notebooks
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
 	@PYTHONPATH=dags $(VENV)/bin/lint-imports
+	@git ls-files -z | xargs -0 $(VENV)/bin/codespell
 	@$(VENV)/bin/shellcheck $(SHELL_FILES)
 	@$(VENV)/bin/yamllint --strict .
 	@$(VENV)/bin/bandit --quiet --recursive --skip B105,B404,B603 dags stack superset demo # names of secrets, and what ruff looks at

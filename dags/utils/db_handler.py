@@ -157,7 +157,7 @@ class DBHandler:
         """
         unknown = sorted(set(run) - set(RUNS.names))
         if unknown or not {"run_id", "year"} <= set(run):
-            raise ValueError(f"a run has run_id and year, and of other columns only {RUNS.names}; unknown: {unknown}")
+            raise ValueError(f"a run needs run_id and year and may have {RUNS.names}; unknown: {unknown}")
         row = {name: Json(value) if name in TABLES["runs"].json_columns else value for name, value in run.items()}
         values = [name for name in row if name != "run_id"]
         statement = SQL(
@@ -229,7 +229,9 @@ class DBHandler:
 def _batch(name: str, frame: pd.DataFrame | pa.Table, within: Mapping[str, str]) -> Batch:
     table = TABLES[name]
     if not set(within) < set(table.key):
-        raise ValueError(f"{name} can be written within some columns of its key, not within {sorted(within)}")
+        raise ValueError(
+            f"{name}: `within` must name some, not all, of the key columns {table.key}, not {sorted(within)}"
+        )
     if table is feedback.FEEDBACK:
-        raise ValueError("feedback is given and withdrawn a day at a time, never upserted")
+        raise ValueError("feedback cannot be upserted; use give_feedback and withdraw_feedback")
     return Batch(table, frame, within)

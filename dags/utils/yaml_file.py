@@ -70,7 +70,7 @@ def read(path: Path, like: str, *, as_text: bool = False) -> Any:
         where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise InvalidInput(f"{path}{where}: this is not plain YAML ({error.problem}); correct it.") from error
     except RecursionError:
-        raise InvalidInput(f"{path} is nested too deeply; give a file like {like}.") from None
+        raise InvalidInput(f"{path} is nested too deeply; use the form of {like}.") from None
     except YAMLError as error:
         reason = str(error).splitlines()[0]
         raise InvalidInput(f"{path} is not plain YAML ({reason}); save it as text.") from error

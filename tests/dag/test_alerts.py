@@ -87,7 +87,7 @@ def test_a_failed_run_is_told_with_its_step_its_sentence_and_its_log(
     text = told(failed_run, tmp_path, monkeypatch)
 
     assert text.startswith("*Delaywatch 1999: wait_for_bronze failed*\n")
-    assert "There is no 01_bronze/1999.csv" in text
+    assert "01_bronze/1999.csv (or .csv.gz) is not in" in text
     assert f"/dags/flight_anomalies/runs/{failed_run.run_id.replace(':', '%3A').replace('+', '%2B')}" in text
     assert "/tasks/wait_for_bronze?try_number=1" in text
 
@@ -118,7 +118,7 @@ def test_a_year_that_could_not_be_fetched_is_told_with_the_name_of_the_dag(
 
     assert text.startswith("*Delaywatch 2016: fetch failed*\n")
     assert f"The step fetch of the run {run.run_id} of fetch_bronze failed." in text
-    assert "_2016_12.zip is not there" in text
+    assert "_2016_12.zip is not published" in text
 
 
 def test_a_sweep_that_failed_is_told_with_the_name_of_the_dag(
@@ -169,7 +169,7 @@ def test_several_failing_detectors_are_one_message(
 
     assert text.startswith("*Delaywatch 2015: detect ")
     assert "No Postgres answers at the warehouse nothing at 127.0.0.1:1" in text
-    assert "1 other task of it failed too." in text
+    assert "1 other task of the run failed" in text
 
 
 def test_a_dead_mail_server_is_one_sentence_in_the_processors_log(
@@ -180,7 +180,7 @@ def test_a_dead_mail_server_is_one_sentence_in_the_processors_log(
 
     log = tell_failure_of(failed_run, tmp_path / "processor.log")
 
-    assert "The mail server 127.0.0.1:1 did not take the message" in log
+    assert "The mail server 127.0.0.1:1 did not accept" in log
     assert "Traceback" not in log
 
 
@@ -209,7 +209,7 @@ def test_a_finished_year_is_told_once_and_a_dead_mail_server_does_not_fail_its_r
     assert f"/dags/flight_anomalies/runs/{run.run_id[:10]}" in text
     assert f"Lake: {lake.as_uri()}" in text
     assert (lake / keys.alerts_key(YEAR)).is_file()
-    assert "The mail server 127.0.0.1:1 did not take the message" in caplog.text
+    assert "The mail server 127.0.0.1:1 did not accept" in caplog.text
 
 
 def test_connections_of_airflow_say_where_messages_go(airflow: None, monkeypatch: pytest.MonkeyPatch) -> None:

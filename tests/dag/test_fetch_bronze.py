@@ -138,7 +138,7 @@ def test_a_run_by_hand_does_not_wait_for_a_year_that_is_not_published(
     fetching: Any, bureau: Bureau, bronze: Path
 ) -> None:
     assert done(fetching, "wait_for_publication", year=2016) is True
-    with pytest.raises(DelaywatchError, match=r"_2016_12\.zip is not there"):
+    with pytest.raises(DelaywatchError, match=r"_2016_12\.zip is not published"):
         done(fetching, "fetch", year=2016)
 
 

@@ -82,8 +82,8 @@ def test_a_year_without_a_file_fails_at_once_and_names_the_years_that_are_there(
         "clear_scratch": ("success", 1),
     }
     assert run.state == "failed"
-    assert "There is no 01_bronze/1999.csv" in (said := capfd.readouterr().out)
-    assert "choose a year that is there: 2015" in said
+    assert "01_bronze/1999.csv (or .csv.gz) is not in" in (said := capfd.readouterr().out)
+    assert "choose another year: 2015" in said
 
 
 def settings_of_a_run(year: int = 2018) -> tuple[Settings, int]:

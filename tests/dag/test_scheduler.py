@@ -73,4 +73,4 @@ def test_a_backfill_of_two_years_runs_them_at_once_while_a_scheduled_run_waits(
 
     (told,) = hook.texts[2:]
     assert told.startswith("*Delaywatch 1999: wait_for_bronze failed*")
-    assert "There is no 01_bronze/1999.csv" in told
+    assert "01_bronze/1999.csv (or .csv.gz) is not in" in told

@@ -26,15 +26,15 @@ def test_values_and_nulls_of_any_slice_are_those_of_the_column(
     values = data.draw(st.lists(st.none() | kind[1], max_size=24))
     column = pa.array(values, kind[0]).slice(start, length)
 
-    assert columns.valid(column).tolist() == [value is not None for value in column.to_pylist()]
-    assert columns.values(column).tolist() == [0 if value is None else value for value in column.to_pylist()]
+    assert columns.is_valid(column).tolist() == [value is not None for value in column.to_pylist()]
+    assert columns.to_numpy(column).tolist() == [0 if value is None else value for value in column.to_pylist()]
 
 
 @given(values=st.lists(st.integers(-5, 5), max_size=40), data=st.data())
 def test_a_column_made_from_numbers_holds_them(values: list[int], data: st.DataObject) -> None:
     null = np.array(data.draw(st.lists(st.booleans(), min_size=len(values), max_size=len(values))), bool)
 
-    made = columns.column(np.array(values, np.int64), pa.int16(), null)
+    made = columns.from_numpy(np.array(values, np.int64), pa.int16(), null)
 
     made.validate(full=True)
     assert made.to_pylist() == [None if is_null else value for value, is_null in zip(values, null, strict=True)]
@@ -44,19 +44,19 @@ def test_booleans_and_dates_make_the_round_trip() -> None:
     bits = np.array([True, False, True] * 5)
     days = np.array([0, 16436])
 
-    assert columns.column(bits, pa.bool_()).to_pylist() == bits.tolist()
-    assert columns.values(columns.column(days, pa.date32())).tolist() == days.tolist()
+    assert columns.from_numpy(bits, pa.bool_()).to_pylist() == bits.tolist()
+    assert columns.to_numpy(columns.from_numpy(days, pa.date32())).tolist() == days.tolist()
 
 
 def test_chunks_with_different_dictionaries_become_one_column() -> None:
     chunks = pa.chunked_array([pa.array(["JFK"]).dictionary_encode(), pa.array(["LGA", "JFK"]).dictionary_encode()])
 
-    assert columns.one(chunks).to_pylist() == ["JFK", "LGA", "JFK"]
+    assert columns.as_array(chunks).to_pylist() == ["JFK", "LGA", "JFK"]
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"))))
 def test_a_text_column_holds_its_words(words: list[str]) -> None:
-    made = columns.text(words)
+    made = columns.from_strings(words)
 
     made.validate(full=True)
     assert made.to_pylist() == words

@@ -186,7 +186,7 @@ def test_scattered_flags_across_a_country_are_not_chained_into_one_event(monkeyp
     found = find(scattered, place, place["origin"])
 
     assert len(found[0]) == len(scattered)
-    monkeypatch.setattr(events, "LEAST_SHARE", 0.0)
+    monkeypatch.setattr(events, "MIN_SHARE", 0.0)
     assert len(find(scattered, place, place["origin"])[0]) == 1  # so it is the share that keeps them apart
 
 
@@ -209,7 +209,7 @@ def test_one_airport_a_day_somewhere_near_the_last_one_is_not_a_season_long_even
     found = find(wandering, place, place["origin"])
 
     assert len(found[0]) == len(wandering)
-    monkeypatch.setattr(events, "LEAST_SHARE", 0.0)
+    monkeypatch.setattr(events, "MIN_SHARE", 0.0)
     assert len(find(wandering, place, place["origin"])[0]) == 1
 
 

@@ -52,8 +52,8 @@ def test_the_first_message_of_a_year_tells_extreme_events_and_warnings_and_where
         "The flights of 2013 are done: 3 events on 5 abnormal airport-days.\n"
         "\n"
         "Extreme events, largest first:\n"
-        "- LGA 2013-02-08, closure: 100 flights, 57 % cancelled\n"
-        "- EWR 2013-03-08, closure: 100 flights, 57 % cancelled\n"
+        "- LGA 2013-02-08, closure: 100 flights, 57% cancelled\n"
+        "- EWR 2013-03-08, closure: 100 flights, 57% cancelled\n"
         "\n"
         "Quality of the file:\n"
         f"- {OCTOBER}\n"
@@ -160,5 +160,5 @@ def test_a_step_that_ended_without_a_word_is_told_as_killed() -> None:
 def test_an_error_as_long_as_a_file_is_clipped_to_one_line() -> None:
     message = messages.failure_message(Failure("manual__1", 2013, "gold", "KeyError: " + "x\n" * 5000, None))
 
-    assert max(map(len, message.text.splitlines())) <= messages.MAX_LINE
+    assert max(map(len, message.text.splitlines())) <= messages.MAX_LINE_LENGTH
     assert len(message.text.splitlines()) == 2

@@ -26,7 +26,7 @@ def silver_of(*rows: Flight) -> pa.Table:
 
 
 def airport_days(*rows: Flight) -> pa.Table:
-    return gold.airport_days(gold.sums_of([silver_of(*rows)], YEAR), YEAR)
+    return gold.airport_days(gold.year_sums([silver_of(*rows)], YEAR), YEAR)
 
 
 def only_day(*rows: Flight) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def test_a_flight_after_midnight_belongs_to_the_day_of_its_schedule() -> None:
 
 
 def test_gold_of_no_flights_is_an_empty_table_with_its_types() -> None:
-    assert gold.airport_days(gold.sums_of([], YEAR), YEAR).schema == schemas.AIRPORT_DAYS
+    assert gold.airport_days(gold.year_sums([], YEAR), YEAR).schema == schemas.AIRPORT_DAYS
 
 
 _rows = st.lists(
@@ -145,12 +145,12 @@ _rows = st.lists(
 def test_neither_the_order_nor_the_cut_of_the_flights_changes_the_sums(
     rows: list[Flight], cuts: list[int], order: Any
 ) -> None:
-    whole = gold.sums_of([silver_of(*rows)], YEAR)
+    whole = gold.year_sums([silver_of(*rows)], YEAR)
     shuffled = order.sample(rows, len(rows))
     edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
     pieces = [silver_of(*shuffled[start:end]) for start, end in pairwise(edges)]
 
-    assert gold.sums_of(pieces, YEAR).equals(whole)
+    assert gold.year_sums(pieces, YEAR).equals(whole)
 
 
 @given(rows=_rows)

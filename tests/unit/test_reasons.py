@@ -83,7 +83,7 @@ class Found(NamedTuple):
 def frames(
     flights: list[Flight], flags: Mapping[tuple[str, dt.date], str]
 ) -> tuple[pa.Table, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Silver, gold, verdicts with the given directions, and expectations of 10 minutes and 5 %."""
+    """Silver, gold, verdicts with the given directions, and expectations of 10 minutes and 5%."""
     table = silver(flights)
     days = gold.airport_days(gold.day_sums(table), 2013).to_pandas()
     verdicts = days[["origin", "fl_date"]].copy()
@@ -185,7 +185,7 @@ def test_an_airport_without_an_ordinary_flight_has_no_usual() -> None:
     assert found.factors[["usual_delay_min", "excess_cancelled"]].isna().all(axis=None)
     assert found.reason["sentence"] == (
         "JFK, Sat 9 Feb 2013, late, severity strong, once in 210 days: 2 scheduled flights, effective delay 100 min "
-        "against 10 expected, 100 % disrupted against 5 %."
+        "against 10 expected, 100% disrupted against 5%."
     )
 
 
@@ -246,7 +246,7 @@ def test_a_year_with_codes_alone_tells_the_cause_of_the_cancellations_alone() ->
     assert pd.isna(found.part("cause", "weather")["delay_min"])
     assert found.reason["top_cause"] == "weather"
     assert (
-        "; 1 cancellation and 70 minutes of delay more than usual: 100 % of the cancellations by weather."
+        "; 1 cancellation and 70 minutes of delay more than usual: 100% of the cancellations by weather."
         in (found.reason["sentence"])
     )
 
@@ -276,8 +276,8 @@ def test_the_sentence_names_the_cause_the_carrier_and_the_destination_that_stand
 
     assert found.reason["sentence"] == (
         "JFK, Sat 9 Feb 2013, closure, severity strong, once in 210 days: 20 scheduled flights, effective delay 33 min "
-        "against 10 expected, 30 % disrupted against 5 %; 4 cancellations and 80 minutes of delay more than usual: "
-        "100 % by weather, 100 % at UA with 40 % of the flights, 76 % to ORD with 20 % of the flights."
+        "against 10 expected, 30% disrupted against 5%; 4 cancellations and 80 minutes of delay more than usual: "
+        "100% by weather, 100% at UA with 40% of the flights, 76% to ORD with 20% of the flights."
     )
 
 
@@ -334,7 +334,7 @@ def test_no_carrier_is_named_if_all_have_the_same_rates(delays: list[int | None]
     assert carrier_named(storm) is None
 
 
-@pytest.mark.parametrize(("weather_min", "named"), [(61, "46 % by weather"), (31, "spread over causes")])
+@pytest.mark.parametrize(("weather_min", "named"), [(61, "46% by weather"), (31, "spread over causes")])
 def test_a_cause_is_named_if_it_is_further_above_its_usual_minutes_than_the_others(
     weather_min: int, named: str
 ) -> None:
@@ -369,7 +369,7 @@ def test_trouble_that_hits_all_alike_is_said_to_be_spread() -> None:
 def test_the_only_carrier_to_the_only_place_is_not_worth_a_word() -> None:
     found = explain([*ordinary(), Flight(delay=61)])
 
-    assert found.reason["sentence"].endswith("100 % disrupted against 5 %; 61 minutes of delay more than usual.")
+    assert found.reason["sentence"].endswith("100% disrupted against 5%; 61 minutes of delay more than usual.")
     assert found.reason["top_carrier"] == "UA"
 
 
@@ -379,7 +379,7 @@ def test_nothing_exceeds_on_a_day_that_is_abnormally_early() -> None:
     assert found.reasons[["top_cause", "top_carrier", "top_destination"]].isna().all(axis=None)
     assert found.reason["sentence"].endswith(
         ", early, severity strong, once in 210 days: 1 scheduled flight, effective delay -30 min against 10 expected, "
-        "0 % disrupted against 5 %."
+        "0% disrupted against 5%."
     )
 
 
@@ -388,7 +388,7 @@ def test_a_day_without_expectation_is_told_without_it() -> None:
 
     found, _ = attribution.explain(iter([table]), days, verdicts, expected * np.nan)
 
-    assert ": 1 scheduled flight, effective delay 61 min, 100 % disrupted; 61 minutes" in found["sentence"][0].as_py()
+    assert ": 1 scheduled flight, effective delay 61 min, 100% disrupted; 61 minutes" in found["sentence"][0].as_py()
 
 
 # What goes in

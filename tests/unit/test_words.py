@@ -23,11 +23,11 @@ def test_counts_have_their_plural_and_thousands() -> None:
 
 
 def test_a_share_is_never_rounded_down_to_nothing() -> None:
-    assert [wording.share(part) for part in (0, 0.004, 0.01, 0.384, 1)] == ["0 %", "under 1 %", "1 %", "38 %", "100 %"]
+    assert [wording.share(part) for part in (0, 0.004, 0.01, 0.384, 1)] == ["0%", "under 1%", "1%", "38%", "100%"]
     assert [wording.cancelled(n, 1_000) for n in (0, 4, 520)] == [
         "none cancelled",
-        "under 1 % cancelled",
-        "52 % cancelled",
+        "under 1% cancelled",
+        "52% cancelled",
     ]
 
 
@@ -39,7 +39,7 @@ def test_a_list_ends_with_and() -> None:
 @pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan")])
 def test_a_missing_figure_is_a_dash(missing: object) -> None:
     assert wording.percent(missing) == wording.minutes(missing) == "–"
-    assert (wording.percent(0.05), wording.minutes(15)) == ("5.0 %", "15.0")
+    assert (wording.percent(0.05), wording.minutes(15)) == ("5.0%", "15.0")
 
 
 def test_a_flag_is_named_with_its_severity() -> None:

@@ -269,9 +269,9 @@ def _figures(plots: Iterable[tuple[str, str, bytes]], origins: list[str], year: 
     figures: dict[str, list[dict[str, Any]]] = {origin: [] for origin in origins}
     for origin, kind, png in plots:
         if origin not in figures:
-            raise InvalidInput(f"There is a figure of {origin}, which has no days in {year}; run plot again.")
+            raise InvalidInput(f"The figure of {origin} has no days in {year}; run plot again.")
         if kind not in FIGURES:
-            raise InvalidInput(f"There is a figure {kind} of {origin} that this page cannot show; remove it.")
+            raise InvalidInput(f"The figure {kind} of {origin} is unknown to this page; remove it.")
         figures[origin].append(_figure(origin, year, kind, png))
     for shown in figures.values():
         shown.sort(key=lambda figure: list(FIGURES).index(figure["kind"]))

@@ -20,7 +20,7 @@ from utils.monitoring.channels import post, send_mail
 from utils.monitoring.messages import Message
 from utils.settings import AlertSettings, Settings, WatchSettings
 from utils.sources import kaggle
-from utils.sources.download import Client, Patience
+from utils.sources.download import Client, RetryPolicy
 from utils.storage.lake import Lake
 
 pytestmark = pytest.mark.security
@@ -81,7 +81,7 @@ def token(tmp_path: Path) -> object:
 
 
 def client(tmp_path: Path) -> Client:
-    return Client(Patience(), kaggle.auth(tmp_path / "token"))
+    return Client(RetryPolicy(), kaggle.auth(tmp_path / "token"))
 
 
 def lake(tmp_path: Path) -> Lake:
@@ -146,7 +146,7 @@ def mail_server_is_down() -> None:
 
 def kaggle_refuses(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(HUSH)
-    with serving(Bureau()) as bureau, closing(Client(Patience(tries=1), kaggle.auth(tmp_path / "token"))) as asking:
+    with serving(Bureau()) as bureau, closing(Client(RetryPolicy(tries=1), kaggle.auth(tmp_path / "token"))) as asking:
         bureau.always["/2015.csv"] = Answer(401)
         asking.version(f"{bureau.url}/2015.csv")
 

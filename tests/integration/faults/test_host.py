@@ -111,7 +111,7 @@ def test_a_disk_that_fills_in_a_step_costs_no_object_and_once_there_is_space_the
     assert found.tries
     for told, there in found.tries:
         assert told.startswith(f"No space left on the disk of {tmp_path}/disk/lake while ")
-        assert told.endswith("; free some space and run the step again, what was there before is untouched.")
+        assert "free some space" in told
         assert {key for key, data in there.items() if data not in (found.before.get(key), untouched.get(key))} == set()
         assert found.before.keys() & untouched.keys() <= there.keys()
     assert found.after == untouched

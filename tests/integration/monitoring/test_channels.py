@@ -18,7 +18,7 @@ from utils.monitoring.channels import deliver
 from utils.monitoring.messages import Message
 from utils.settings import AlertSettings
 
-MESSAGE = Message("Delaywatch 2013: 1 extreme event", "LGA & JFK, <closure>:\n- 57 % cancelled – and more\n.\nThe end")
+MESSAGE = Message("Delaywatch 2013: 1 extreme event", "LGA & JFK, <closure>:\n- 57% cancelled – and more\n.\nThe end")
 OPS, BOSS = "ops@here.org", "boss@here.org"
 
 
@@ -164,7 +164,7 @@ def test_a_webhook_gets_what_slack_takes_with_its_three_characters_escaped() -> 
 
     assert faults == {"webhook": None}
     assert hook.texts == [
-        "*Delaywatch 2013: 1 extreme event*\nLGA &amp; JFK, &lt;closure&gt;:\n- 57 % cancelled – and more\n.\nThe end"
+        "*Delaywatch 2013: 1 extreme event*\nLGA &amp; JFK, &lt;closure&gt;:\n- 57% cancelled – and more\n.\nThe end"
     ]
 
 

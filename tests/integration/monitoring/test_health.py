@@ -27,7 +27,7 @@ from utils.cli import app as cli
 from utils.errors import DelaywatchError
 from utils.monitoring import health, health_page
 from utils.monitoring.health import Finding
-from utils.monitoring.health_page import Word
+from utils.monitoring.health_page import HealthStatus
 from utils.pipeline import refine
 from utils.settings import Settings, WatchSettings
 from utils.storage.keys import anomalies_key
@@ -74,8 +74,8 @@ def test_a_year_that_never_came_is_a_problem_that_names_what_is_there(done: Sett
     missed = found(done, now=datetime(YEAR + 2, 9, 1, tzinfo=UTC))["bronze"]
 
     assert not missed.is_well
-    assert f"There is no 01_bronze/{YEAR + 1}.csv" in missed.sentence
-    assert f"choose a year that is there: {YEAR}" in missed.sentence
+    assert f"01_bronze/{YEAR + 1}.csv (or .csv.gz) is not in" in missed.sentence
+    assert f"choose another year: {YEAR}" in missed.sentence
 
 
 def test_the_year_that_must_be_there_can_be_named(done: Settings) -> None:
@@ -342,7 +342,7 @@ finally:  # not getrusage's, which a process inherits from the one that started 
 
 
 @contextmanager
-def page(word: Word) -> Iterator[int]:
+def page(word: HealthStatus) -> Iterator[int]:
     with health_page.server("127.0.0.1", 0, word) as listening:
         threading.Thread(target=listening.serve_forever, args=[0.02], daemon=True).start()
         yield listening.server_address[1]
@@ -359,12 +359,12 @@ def asked(port: int, path: str = "/health", method: str = "GET") -> tuple[int, s
 
 
 def test_the_page_is_one_word_and_tells_outsiders_nothing_else() -> None:
-    word = Word()
+    word = HealthStatus()
     with page(word) as port:
         before = asked(port)
-        word.look(lambda: {"word": "ok", "findings": []})
+        word.update(lambda: {"word": "ok", "findings": []})
         well = asked(port)
-        word.look(lambda: {"word": "problem", "findings": [{"is_well": False, "sentence": "secret place"}]})
+        word.update(lambda: {"word": "problem", "findings": [{"is_well": False, "sentence": "secret place"}]})
         unwell = asked(port)
 
     assert [(status, text) for status, text, _ in (before, well, unwell)] == [
@@ -375,8 +375,8 @@ def test_the_page_is_one_word_and_tells_outsiders_nothing_else() -> None:
 
 
 def test_the_page_answers_head_and_knows_no_other_path() -> None:
-    word = Word()
-    word.look(lambda: {"word": "ok", "findings": []})
+    word = HealthStatus()
+    word.update(lambda: {"word": "ok", "findings": []})
     with page(word) as port:
         assert asked(port, method="HEAD")[:2] == (200, "")
         assert asked(port, "/health?verbose")[:2] == (200, "ok\n")
@@ -384,8 +384,8 @@ def test_the_page_answers_head_and_knows_no_other_path() -> None:
 
 
 def test_a_word_that_has_grown_old_is_a_problem() -> None:
-    word = Word(stale_s=0.05)
-    word.look(lambda: {"word": "ok", "findings": []})
+    word = HealthStatus(stale_s=0.05)
+    word.update(lambda: {"word": "ok", "findings": []})
 
     time.sleep(0.1)
 
@@ -393,18 +393,18 @@ def test_a_word_that_has_grown_old_is_a_problem() -> None:
 
 
 def test_a_look_that_cannot_even_begin_is_a_problem() -> None:
-    word = Word()
+    word = HealthStatus()
 
     def unset() -> dict[str, object]:
         raise DelaywatchError("DELAYWATCH_LAKE is not set")
 
-    word.look(unset)
+    word.update(unset)
 
     assert str(word) == "problem"
 
 
 def test_the_command_serves_the_word_until_it_is_ended(done: Settings) -> None:
-    with health_page.server("127.0.0.1", 0, Word()) as taken:
+    with health_page.server("127.0.0.1", 0, HealthStatus()) as taken:
         port = taken.server_address[1]  # free as soon as this is closed
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "dags")}
     environment |= {"DELAYWATCH_LAKE": done.lake, "DELAYWATCH_WAREHOUSE": done.warehouse}
@@ -426,5 +426,5 @@ def test_the_command_serves_the_word_until_it_is_ended(done: Settings) -> None:
 
 @pytest.mark.parametrize("address", ["8095", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:99999", "127.0.0.1:x"])
 def test_an_address_that_is_none_is_refused(address: str) -> None:
-    with pytest.raises(DelaywatchError, match="is no address to listen on"):
+    with pytest.raises(DelaywatchError, match="is not an address to listen on"):
         health_page.serve(address, lambda: {"word": "ok", "findings": []})

@@ -179,7 +179,7 @@ def test_a_bucket_gives_the_same_year_as_a_folder_and_is_asked_for_each_byte_onc
     assert [part.sha256 for part in bucket.parts] == [part.sha256 for part in folder.parts]
     assert (bucket.sha256, bucket.rows_read) == (folder.sha256, folder.rows_read)
     header, *others = requests
-    assert header < 3 * silver.LONGEST_LINE_BYTES
+    assert header < 3 * silver.MAX_LINE_BYTES
     assert sum(others) < 1.1 * len(data)
 
 

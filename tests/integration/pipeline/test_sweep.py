@@ -125,7 +125,7 @@ def test_a_year_with_a_step_still_to_come_stays(two_years: Settings) -> None:
 
     found = sweep(two_years, KEEP_ONE, NOW)
 
-    assert [one.why_not for one in found] == ["its run has not come to its end"] * 2
+    assert [one.kept_because for one in found] == ["its run has not come to its end"] * 2
 
 
 def test_new_gold_without_new_verdicts_keeps_the_year(two_years: Settings) -> None:
@@ -136,7 +136,7 @@ def test_new_gold_without_new_verdicts_keeps_the_year(two_years: Settings) -> No
 
     found = sweep(two_years, KEEP_ONE, NOW)
 
-    assert [one.why_not for one in found] == ["a step of it is still to come"] * 2
+    assert [one.kept_because for one in found] == ["a step of it is still to come"] * 2
 
 
 def test_a_year_without_bronze_stays_because_it_could_not_be_made_again(two_years: Settings) -> None:
@@ -144,7 +144,7 @@ def test_a_year_without_bronze_stays_because_it_could_not_be_made_again(two_year
 
     found = sweep(two_years, KEEP_ONE, NOW)
 
-    assert [one.why_not for one in found] == ["its bronze is not there, so it could not be made again"] * 2
+    assert [one.kept_because for one in found] == ["its bronze is not there, so it could not be made again"] * 2
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def test_a_bucket_is_swept_as_a_folder_is(two_years: Settings, bucket_settings: 
 
     found = sweep(bucket, KEEP_ONE, NOW)
 
-    assert [one.why_not for one in found] == [None, None]
+    assert [one.kept_because for one in found] == [None, None]
     assert not any(f"04_plots/year={YEAR}/" in key for key in files(bucket))
 
 

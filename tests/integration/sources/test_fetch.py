@@ -26,12 +26,12 @@ from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailab
 from utils.pipeline import refine
 from utils.settings import Settings
 from utils.sources import fetch, record
-from utils.sources.download import Patience
+from utils.sources.download import RetryPolicy
 from utils.storage.folder import FolderStore
 from utils.storage.keys import year_page_key
 from utils.storage.lake import Lake
 
-QUICK = Patience(connect_s=5, silence_s=5, tries=3, pause_s=0.01, longest_pause_s=0.02)
+QUICK = RetryPolicy(connect_timeout_s=5, read_timeout_s=5, tries=3, pause_s=0.01, max_pause_s=0.02)
 KAGGLES = "/api/v1/datasets/download/yuanyuwendymu/airline-delay-and-cancellation-data-2009-2018/2015.csv"
 EVERY_MONTH = [flight(FL_DATE=f"2015-{month:02}-04") for month in range(1, 13)]
 
@@ -56,7 +56,7 @@ def settings(folder_settings: Settings, bureau: Bureau, tmp_path: Path) -> Setti
 
 
 def into_bronze(settings: Settings, year: int = 2015, source: str = "bts", **options: Any) -> str:
-    return fetch.into_bronze(settings, year, source, patience=QUICK, **options)
+    return fetch.into_bronze(settings, year, source, policy=QUICK, **options)
 
 
 def refusal(settings: Settings, year: int = 2015, source: str = "bts", **options: Any) -> DelaywatchError:
@@ -662,9 +662,9 @@ def test_kaggle_is_not_asked_without_a_token(settings: Settings, bureau: Bureau)
 
 
 def test_a_year_is_published_when_its_last_month_is(settings: Settings, bureau: Bureau) -> None:
-    assert fetch.is_published(settings, 2015, patience=QUICK)
-    assert not fetch.is_published(settings, 2016, patience=QUICK)
-    assert fetch.is_published(settings, 2015, "kaggle", patience=QUICK)
+    assert fetch.is_published(settings, 2015, policy=QUICK)
+    assert not fetch.is_published(settings, 2016, policy=QUICK)
+    assert fetch.is_published(settings, 2015, "kaggle", policy=QUICK)
     assert bureau.paths() == [month_path(2015, 12), month_path(2016, 12), KAGGLES]
 
 

@@ -15,9 +15,9 @@ import pytest
 
 from tests.servers.bureau import Answer, Bureau, serving
 from utils.errors import DelaywatchError, InvalidInput, Unavailable
-from utils.sources.download import Client, File, Patience
+from utils.sources.download import Client, File, RetryPolicy
 
-QUICK = Patience(connect_s=5, silence_s=5, tries=4, pause_s=0.01, longest_pause_s=0.02)
+QUICK = RetryPolicy(connect_timeout_s=5, read_timeout_s=5, tries=4, pause_s=0.01, max_pause_s=0.02)
 FILE = Random(1).randbytes(300_000)
 PATH = "/month.zip"
 
@@ -33,14 +33,14 @@ def accept(_: Path) -> None:
     """Take every file as it is."""
 
 
-def download(bureau: Bureau, to: Path, patience: Patience = QUICK) -> File | None:
-    with closing(Client(patience)) as client:
+def download(bureau: Bureau, to: Path, policy: RetryPolicy = QUICK) -> File | None:
+    with closing(Client(policy)) as client:
         return client.download(bureau.url + PATH, to, accept)
 
 
-def refusal(bureau: Bureau, to: Path, patience: Patience = QUICK) -> DelaywatchError:
+def refusal(bureau: Bureau, to: Path, policy: RetryPolicy = QUICK) -> DelaywatchError:
     with pytest.raises(DelaywatchError) as caught:
-        download(bureau, to, patience)
+        download(bureau, to, policy)
     return caught.value
 
 
@@ -107,7 +107,7 @@ def test_a_long_wait_that_a_server_asks_for_is_not_endless(bureau: Bureau, tmp_p
 def test_a_file_that_breaks_off_is_fetched_again_as_a_whole(bureau: Bureau, tmp_path: Path, fault: Answer) -> None:
     bureau.order(PATH, fault, fault)
 
-    found = download(bureau, tmp_path / "month.zip", dataclasses.replace(QUICK, silence_s=0.5))
+    found = download(bureau, tmp_path / "month.zip", dataclasses.replace(QUICK, read_timeout_s=0.5))
 
     assert found is not None
     assert (tmp_path / "month.zip").read_bytes() == FILE

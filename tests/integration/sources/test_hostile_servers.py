@@ -23,12 +23,12 @@ from tests.servers.bureau import Answer, Bureau, serving
 from utils.errors import DelaywatchError, Unavailable
 from utils.settings import Settings
 from utils.sources import fetch
-from utils.sources.download import Client, Patience
+from utils.sources.download import Client, RetryPolicy
 from utils.storage.lake import Lake
 
 pytestmark = pytest.mark.security
 
-QUICK = Patience(connect_s=5, silence_s=5, tries=2, pause_s=0.01, longest_pause_s=0.02)
+QUICK = RetryPolicy(connect_timeout_s=5, read_timeout_s=5, tries=2, pause_s=0.01, max_pause_s=0.02)
 PATH = "/month.zip"
 KAGGLES = "/api/v1/datasets/download/yuanyuwendymu/airline-delay-and-cancellation-data-2009-2018/2015.csv"
 YEAR = csv_of([flight(FL_DATE=f"2015-{month:02}-04") for month in range(1, 13)])
@@ -164,11 +164,11 @@ def forge(settings: Settings, url: str) -> None:
 
 
 def test_a_forged_record_sends_the_token_to_nobody_else(settings: Settings, bureau: Bureau, other: Bureau) -> None:
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    fetch.into_bronze(settings, 2015, "kaggle", policy=QUICK)
     forge(settings, f"{other.url}/steal")
     bureau.asked.clear()
 
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    fetch.into_bronze(settings, 2015, "kaggle", policy=QUICK)
 
     assert other.asked == []
     assert bureau.paths() == [KAGGLES]  # fetched anew
@@ -176,21 +176,21 @@ def test_a_forged_record_sends_the_token_to_nobody_else(settings: Settings, bure
 
 
 def test_an_address_that_only_begins_like_ours_is_not_asked(settings: Settings, bureau: Bureau) -> None:
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    fetch.into_bronze(settings, 2015, "kaggle", policy=QUICK)
     forge(settings, f"{bureau.url}/api/v1.evil.example/2015.csv")
     bureau.asked.clear()
 
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    fetch.into_bronze(settings, 2015, "kaggle", policy=QUICK)
 
     assert bureau.paths() == [KAGGLES]
 
 
 @pytest.mark.parametrize("record", [b"", b"{", b"[]", b'{"bytes": 1}', b"\xff"])
 def test_a_damaged_record_is_no_record(settings: Settings, bureau: Bureau, record: bytes) -> None:
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    fetch.into_bronze(settings, 2015, "kaggle", policy=QUICK)
     Lake(settings).store.put(RECORD_KEY, record)
 
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    fetch.into_bronze(settings, 2015, "kaggle", policy=QUICK)
 
     assert json.loads(Lake(settings).store.get(RECORD_KEY) or b"")["is_whole"] is True
 
@@ -198,10 +198,10 @@ def test_a_damaged_record_is_no_record(settings: Settings, bureau: Bureau, recor
 def test_the_token_is_in_no_record_and_in_no_file_that_is_kept(settings: Settings, bureau: Bureau) -> None:
     bureau.order(KAGGLES, Answer(cut_after=20))
     with pytest.raises(DelaywatchError, match="broke off"):
-        fetch.into_bronze(settings, 2015, "kaggle", patience=replace(QUICK, tries=1))
+        fetch.into_bronze(settings, 2015, "kaggle", policy=replace(QUICK, tries=1))
     kept = [path.read_bytes() for path in settings.scratch.rglob("*") if path.is_file()]
 
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    fetch.into_bronze(settings, 2015, "kaggle", policy=QUICK)
 
     store = Lake(settings).store
     written = b"".join([*kept, *(store.get(key) or b"" for key in store.list(""))])

@@ -22,9 +22,9 @@ SCRIPT = "<script>alert(1)</script>"
 @pytest.fixture
 def health() -> Iterator[int]:
     """The port of a health page that knows a secret sentence and tells the word alone."""
-    word = health_page.Word()
-    word.look(lambda: {"word": "problem", "findings": [{"is_well": False, "sentence": "The secret is h4sh."}]})
-    with health_page.server("127.0.0.1", 0, word) as server:
+    status = health_page.HealthStatus()
+    status.update(lambda: {"word": "problem", "findings": [{"is_well": False, "sentence": "The secret is h4sh."}]})
+    with health_page.server("127.0.0.1", 0, status) as server:
         threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
         yield server.server_address[1]
         server.shutdown()

@@ -78,9 +78,9 @@ def test_a_source_reads_ranges_of_the_version_that_it_opened(lake: Lake) -> None
     source = lake.open_bronze(2015)
 
     assert (source.read(2, 5), source.read(8, 99), source.size) == (b"234", b"89", 10)
-    assert source.still_the_same()
+    assert source.is_unchanged()
     lake.store.put("01_bronze/2015.csv", b"abcdefghijk")
-    assert not source.still_the_same()
+    assert not source.is_unchanged()
     source.close()
 
 

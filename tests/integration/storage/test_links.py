@@ -14,7 +14,7 @@ from utils.errors import DelaywatchError
 from utils.pipeline import refine
 from utils.settings import Settings
 from utils.sources import fetch
-from utils.sources.download import Patience
+from utils.sources.download import RetryPolicy
 from utils.storage.folder import FolderStore
 from utils.storage.lake import Lake
 
@@ -204,6 +204,6 @@ def test_what_is_fetched_waits_in_no_folder_of_somebody_else(settings: Settings,
     with serving(Bureau()) as bureau:
         asking = settings.replace(bts_url=f"{bureau.url}/PREZIP")
         with pytest.raises(DelaywatchError, match="is a link or another user's"):
-            fetch.into_bronze(asking, 2015, patience=Patience(tries=1))
+            fetch.into_bronze(asking, 2015, policy=RetryPolicy(tries=1))
 
     assert content(elsewhere) == before

@@ -82,7 +82,7 @@ def raw(engine: Engine) -> list[tuple[Any, ...]]:
 
 
 def test_all_that_the_old_key_opened_the_new_one_opens_and_the_old_one_no_more(engine: Engine) -> None:
-    count = encryption.renew(engine, OLD, NEW)
+    count = encryption.reencrypt(engine, OLD, NEW)
 
     assert count == 4
     assert opened(engine, NEW) == SECRETS
@@ -91,10 +91,10 @@ def test_all_that_the_old_key_opened_the_new_one_opens_and_the_old_one_no_more(e
 
 
 def test_a_second_time_changes_no_byte(engine: Engine) -> None:
-    encryption.renew(engine, OLD, NEW)
+    encryption.reencrypt(engine, OLD, NEW)
     before = raw(engine)
 
-    assert encryption.renew(engine, OLD, NEW) == 0
+    assert encryption.reencrypt(engine, OLD, NEW) == 0
     assert raw(engine) == before
 
 
@@ -105,7 +105,7 @@ def test_a_value_that_somebody_stored_with_the_new_key_meanwhile_stays(engine: E
     url = engine.url.render_as_string(hide_password=False)
     sql(url, f"UPDATE test_dbs SET password = '{sealed.decode()}' WHERE id = 1")
 
-    assert encryption.renew(engine, OLD, NEW) == 3
+    assert encryption.reencrypt(engine, OLD, NEW) == 3
 
     assert opened(engine, NEW) == SECRETS | {1: ("just-now-entered-and-long-enough", None)}
 
@@ -118,8 +118,8 @@ def test_a_value_that_neither_key_opens_is_named_and_nothing_is_changed(engine: 
     sql(url, f"UPDATE test_dbs SET extra = '{sealed.decode()}' WHERE id = 2")
     before = raw(engine)
 
-    with pytest.raises(encryption.UnreadableError, match=r"opens test_dbs\.extra of id 2 in Superset's own database"):
-        encryption.renew(engine, OLD, NEW)
+    with pytest.raises(encryption.DecryptionError, match=r"opens test_dbs\.extra of id 2 in Superset's own database"):
+        encryption.reencrypt(engine, OLD, NEW)
 
     assert raw(engine) == before
 
@@ -128,4 +128,4 @@ def test_a_database_without_secrets_is_no_reason_to_stop(engine: Engine) -> None
     url = engine.url.render_as_string(hide_password=False)
     sql(url, "TRUNCATE test_dbs, test_tunnels")
 
-    assert encryption.renew(engine, OLD, NEW) == 0
+    assert encryption.reencrypt(engine, OLD, NEW) == 0

@@ -59,7 +59,7 @@ def test_secrets_come_from_files_alone() -> None:
     for name in ("SECRET_KEY", "SQLALCHEMY_DATABASE_URI"):
         value = settings()[name]
         assert isinstance(value, ast.Call)
-        assert ast.unparse(value.func) == "handed"
+        assert ast.unparse(value.func) == "read_secret"
     assert not re.search(r"^(ARG|ENV .*(KEY|PASSWORD|SECRET|TOKEN))", DOCKERFILE, re.MULTILINE)
 
 

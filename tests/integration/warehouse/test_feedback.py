@@ -435,7 +435,7 @@ def test_the_commands_to_run_next_are_shown_only_if_a_verdict_may_change(handler
     [
         (["JKF", "2013-02-08", "right"], "has no airport JKF; did you mean JFK?"),
         (["JFK", "2013-02-30", "right"], "2013-02-30 is not a day; write it like 2013-02-08, after the airport."),
-        (["JFK", "9999-12-31", "right"], "9999 is not a year of this dataset; choose one from 1987 to 2100."),
+        (["JFK", "9999-12-31", "right"], "9999 is not in this dataset"),
         (["JFK", "2013-02-08", "maybe"], "There is no opinion 'maybe'; choose expected, wrong or right."),
         (["JFK", "2013-02-08"], "What was JFK on 2013-02-08? Add one of expected, wrong, right; or --withdraw"),
         (["JFK"], "Feedback is on a day of an airport; name both, such as JFK 2013-02-08."),

@@ -152,7 +152,7 @@ def test_a_wrong_s3_key_ends_before_the_warehouse_is_touched(checking_keys: Sett
 
     told = error_of(prepare(settings))
 
-    assert "refuses the secret key" in told
+    assert "secret key" in told
     assert "wrong-and-secret" not in told
     assert sql(empty_database, "SELECT to_regnamespace('flights')") == [(None,)]
 
@@ -196,7 +196,7 @@ def test_a_mistake_in_detectors_yaml_is_told_before_anything_is_made(
     (tmp_path / "detectors.yaml").write_text("three_sigmas: {}\n")
     monkeypatch.setattr(inputs, "DETECTORS_FILE", tmp_path / "detectors.yaml")
 
-    with pytest.raises(DelaywatchError, match="there is no detector three_sigmas"):
+    with pytest.raises(DelaywatchError, match="three_sigmas"):
         pipeline.prepare(folder_settings.replace(warehouse=empty_database), None)
 
     assert sql(empty_database, "SELECT to_regnamespace('flights')") == [(None,)]
