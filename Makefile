@@ -102,7 +102,7 @@ test-restarts: $(INSTALLED) ## The stack again, with containers restarted under 
 seeded-faults: $(INSTALLED) ## Break the code in many ways and see that a test notices each, in most of an hour; some of them: ONLY=silver
 	@$(RUN) tests/seeded_faults/run.py $(ONLY)
 
-check: $(INSTALLED) ## Lint, format, types, import rules, shell, YAML, workflows, known dangers, notebooks
+check: $(INSTALLED) ## Lint, format, types, import rules, shell, YAML, workflows, CloudFormation, known dangers, notebooks
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
@@ -112,6 +112,7 @@ check: $(INSTALLED) ## Lint, format, types, import rules, shell, YAML, workflows
 	@$(VENV)/bin/bandit --quiet --recursive --skip B105,B404,B603 dags stack superset demo # names of secrets, and what ruff looks at
 	@$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yaml
 	@$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(VENV)/bin/cfn-lint --include-checks I -- infra-notes/cloudformation/*.yaml
 	@$(VENV)/bin/zizmor --offline --quiet --no-progress --persona=auditor .github
 	@for notebook in notebooks/*.ipynb; do [ ! -e "$$notebook" ] || $(VENV)/bin/nbstripout --verify "$$notebook" || exit 1; done
 
