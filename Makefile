@@ -102,11 +102,12 @@ test-restarts: $(INSTALLED) ## The stack again, with containers restarted under 
 seeded-faults: $(INSTALLED) ## Break the code in many ways and see that a test notices each, in most of an hour; some of them: ONLY=silver
 	@$(RUN) tests/seeded_faults/run.py $(ONLY)
 
-check: $(INSTALLED) ## Lint, format, types, import rules, shell, YAML, workflows, known dangers, notebooks
+check: $(INSTALLED) ## Lint, format, types, import rules, words, shell, YAML, workflows, known dangers, notebooks
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
 	@PYTHONPATH=dags $(VENV)/bin/lint-imports
+	@git ls-files -z | xargs -0 $(VENV)/bin/codespell
 	@$(VENV)/bin/shellcheck $(SHELL_FILES)
 	@$(VENV)/bin/yamllint --strict .
 	@$(VENV)/bin/bandit --quiet --recursive --skip B105,B404,B603 dags stack superset demo # names of secrets, and what ruff looks at
@@ -124,7 +125,7 @@ bench: $(INSTALLED) ## Every benchmark but the stack's, side by side with what i
 bench-detectors: $(BENCH_INSTALLED) ## Quality of every detector beside PyOD and STL, in minutes; real years of your own: DATA=folder
 	@PYTHONPATH=dags $(BENCH_VENV)/bin/python benchmarks/detectors.py $(if $(DATA),--data "$(DATA)")
 
-lock: $(INSTALLED) ## Resolve requirements/*.in into the locks anew
+lock: $(INSTALLED) ## Resolve requirements/*.in into the locks again
 	@for name in airflow jupyter dev bench uv; do $(LOCK) --upgrade "requirements/$$name.in" -o "requirements/$$name.txt" || exit 1; done
 	@$(LOCK) --upgrade --no-deps requirements/flights.in -o requirements/flights.txt
 	@$(LOCK) --upgrade superset/requirements.in -o superset/requirements.txt

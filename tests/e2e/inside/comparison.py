@@ -73,7 +73,7 @@ def report(table: str, gold: pa.Table, key: tuple[str, ...]) -> dict[str, Any]:
         "rows of postgres": len(here),
         "columns of gold": sorted(gold.column_names),
         "columns of postgres": sorted(columns),
-        "keys of one side alone": sorted(there.keys() ^ here.keys())[:10],
+        "keys of one side": sorted(there.keys() ^ here.keys())[:10],
         "differing values": differing[:10],
     }
 
