@@ -113,7 +113,14 @@ def test_the_columns_of_every_detector_follow_their_definitions(name: str, seed:
             count_if(direction = 'early' AND observed >= expected) AS early,
         FROM figure
         """
-    counts = duckdb.connect().register("days", days).register("verdicts", verdicts).sql(rules).to_df().iloc[0]
+    counts = (
+        duckdb.connect(config={"threads": 1})
+        .register("days", days)
+        .register("verdicts", verdicts)
+        .sql(rules)
+        .to_df()
+        .iloc[0]
+    )
     assert counts[counts > 0].to_dict() == {}
     assert {"ok", "no_flights", "insufficient_data"} == set(verdicts["status"].to_pylist())
     assert any(verdicts["is_anomaly"].to_pylist())
