@@ -161,8 +161,8 @@ def leave_half_a_file(_: Bureau, target: Path) -> None:
     target.with_name("month.zip.part").write_bytes(b"half")
 
 
-def damage_record(text: str) -> Callable[[Bureau, Path], None]:
-    return lambda _, target: target.with_name("month.zip.json").write_text(text) and None
+def damage_record(text: str) -> Callable[[Bureau, Path], object]:
+    return lambda _, target: target.with_name("month.zip.json").write_text(text)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def damage_record(text: str) -> Callable[[Bureau, Path], None]:
     [revise, damage_file, leave_half_a_file, *map(damage_record, ["", "{", "[]", '{"url": 1}', "\x00"])],
 )
 def test_a_kept_file_that_is_not_the_servers_version_is_downloaded_again(
-    bureau: Bureau, target: Path, change: Callable[[Bureau, Path], None]
+    bureau: Bureau, target: Path, change: Callable[[Bureau, Path], object]
 ) -> None:
     download(bureau.url + PATH, target)
     change(bureau, target)
