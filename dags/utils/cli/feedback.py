@@ -98,7 +98,9 @@ def _give(handler: DBHandler, airport: str, day: date, opinion: str, note: str, 
 def _withdraw(handler: DBHandler, airport: str, day: date) -> None:
     before = _opinion(handler, airport, day)
     if not handler.withdraw_feedback(airport, day):
-        raise Missing(f"{airport} {day} has no feedback to withdraw; `python -m utils feedback` lists all feedback.")
+        raise Missing(
+            f"{airport} {day} has no feedback to withdraw; list all feedback with `python -m utils feedback`."
+        )
     say(f"{airport} {day}: {before} is withdrawn.")
     _suggest_next(airport, day, is_fit_changed=before == "expected")
 

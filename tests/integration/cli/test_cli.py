@@ -124,9 +124,9 @@ def test_bronze_puts_a_file_into_the_lake_as_it_is(lake: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b"", "is empty; give the CSV of 2015"),
+        (b"", "is empty"),
         (b"a,b\n1,2\n", "lacks the columns FL_DATE"),
-        (csv_of([]), "has a header and no rows"),
+        (csv_of([]), "has a header but no rows"),
         (csv_of(year_of_flights(2016, {"JFK": 1})), "FL_DATE is '2016-01-01' in line 2"),
     ],
     ids=["empty", "wrong header", "no flights", "another year"],
