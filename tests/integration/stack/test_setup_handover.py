@@ -7,11 +7,8 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -23,13 +20,13 @@ from botocore.credentials import SharedCredentialProvider
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import make_url
-from typing_extensions import override
 
 from stack import handover, vault
 from stack.certificate import Certificate
 from stack.settings import StackSettings
 from tests.conftest import at
 from tests.integration.stack.volumes import ROOT, Volumes
+from tests.servers.receivers import WebServer
 
 # Prints one JSON line about airflow.cfg and connections.json, sends a metric, then answers each connection URI of stdin
 # with its parts as the server and as a task read it. SUPERVISOR_COMMS makes Airflow believe that it runs in a task.
@@ -48,7 +45,7 @@ from opentelemetry import metrics
 
 def parts(connection):
     names = ("conn_type", "login", "password", "host", "port", "schema", "extra_dejson")
-    return {name: getattr(connection, name) for name in names if getattr(connection, name)}
+    return [getattr(connection, name) for name in names]
 
 ensure_secrets_loaded()
 names = ["warehouse", "aws_default"]
@@ -71,11 +68,11 @@ READER = "passwordOfTheReader"
 
 
 class Airflow(NamedTuple):
-    """A process of Airflow. answer: its first line. metrics: paths and bodies that its collector has received."""
+    """A process of Airflow. answer: its first line. collector: the server that gets its metrics."""
 
     process: subprocess.Popen[str]
     answer: dict[str, Any]
-    metrics: list[tuple[str, bytes]]
+    collector: WebServer
     volumes: Volumes
 
     def read(self, uri: str) -> Any:
@@ -94,7 +91,9 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
     handed, home = volumes.path("handed/airflow"), volumes.path("home")
     services = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]
     environment = services["airflow-scheduler"]["environment"]
-    with collector() as (url, received):
+    with WebServer("127.0.0.1", 0) as collector:
+        collector.expect_request("/v1/metrics").respond_with_data()
+        url = collector.url_for("")
         volumes.setup(DELAYWATCH_LOGS="s3://delaywatch/logs", DELAYWATCH_METRICS=url)
         cfg = volumes.read("handed/airflow/airflow.cfg").replace(handover.MOUNT, str(handed))
         environ = {
@@ -108,34 +107,12 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
                 "${DELAYWATCH_METRICS:-}", url
             ),
         }
-        command = [sys.executable, "-c", AIRFLOW]
-        with subprocess.Popen(
-            command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as process:
+        command, pipe = [sys.executable, "-c", AIRFLOW], subprocess.PIPE
+        with subprocess.Popen(command, env=environ, stdin=pipe, stdout=pipe, text=True) as process:
             assert process.stdin
             assert process.stdout
-            yield Airflow(process, json.loads(process.stdout.readline()), received, volumes)
+            yield Airflow(process, json.loads(process.stdout.readline()), collector, volumes)
             process.stdin.close()
-
-
-@contextmanager
-def collector() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
-    """Serve as an OpenTelemetry collector. Yield its URL, and the paths and bodies that it receives."""
-    received: list[tuple[str, bytes]] = []
-
-    class Collector(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-        @override
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", received
-        server.shutdown()
 
 
 def service_files(**environ: str) -> dict[str, dict[str, str]]:
@@ -156,21 +133,12 @@ def test_airflow_reads_its_connections_as_server_and_in_a_task(airflow: Airflow)
     read = airflow.volumes.read
 
     assert airflow.answer["server"] == {
-        "warehouse": {
-            "conn_type": "postgres",
-            "login": "delaywatch",
-            "password": read("secrets/warehouse_password"),
-            "host": "postgres",
-            "port": 5432,
-            "schema": "warehouse",
-        },
-        "aws_default": {
-            "conn_type": "aws",
-            "login": read("secrets/s3_access_key"),
-            "password": read("secrets/s3_secret_key"),
-            "extra_dejson": {"region_name": "us-east-1", "endpoint_url": "http://s3:8333"},
-        },
-    }
+        "warehouse": ["postgres", "delaywatch", read("secrets/warehouse_password"), "postgres", 5432, "warehouse", {}],
+        "aws_default": [
+            "aws", read("secrets/s3_access_key"), read("secrets/s3_secret_key"), None, None, None,
+            {"region_name": "us-east-1", "endpoint_url": "http://s3:8333"},
+        ],
+    }  # fmt: skip
     assert airflow.answer["task"] == airflow.answer["server"]
     assert airflow.answer["s3"] == "http://s3:8333"
 
@@ -184,8 +152,9 @@ def test_airflow_writes_its_logs_to_the_bucket_of_env(airflow: Airflow) -> None:
 
 
 def test_airflow_sends_metrics_only_if_env_names_a_collector(airflow: Airflow, started: Volumes) -> None:
-    assert {path for path, _ in airflow.metrics} == {"/v1/metrics"}
-    assert any(b"counted_by_a_test" in body and b"delaywatch" in body for _, body in airflow.metrics)
+    bodies = [request.get_data() for request, _ in airflow.collector.log if request.path == "/v1/metrics"]
+
+    assert any(b"counted_by_a_test" in body and b"delaywatch" in body for body in bodies)
     assert "otel_on" not in started.read("handed/airflow/airflow.cfg")
 
 
@@ -198,15 +167,7 @@ def test_any_password_of_a_warehouse_reaches_airflow_and_readers_get_the_same_da
 
     files = service_files(DELAYWATCH_WAREHOUSE=url)
 
-    expected = {
-        "conn_type": "postgres",
-        "login": "loader",
-        "password": password,
-        "host": "rds.example.com",
-        "port": 5433,
-        "schema": "flights",
-        "extra_dejson": {"sslmode": "require"},
-    }
+    expected = ["postgres", "loader", password, "rds.example.com", 5433, "flights", {"sslmode": "require"}]
     assert airflow.read(json.loads(files["airflow"]["connections.json"])["warehouse"]) == [expected, expected]
     assert files["jupyter"]["warehouse_url"] == at(url, username="delaywatch_reader", password=READER)
     assert make_url(files["superset"]["warehouse_url"]).drivername == "postgresql+psycopg2"

@@ -77,10 +77,6 @@ def test_an_import_restores_the_same_stack(started: Volumes, packed: bytes, volu
     assert {path.stat().st_mode & 0o777 for path in volumes.path("secrets").iterdir()} == {0o600}
 
 
-def test_two_exports_have_the_same_bytes(started: Volumes, packed: bytes) -> None:
-    assert started.run("export").raw == packed
-
-
 def test_export_before_the_first_start_is_refused(volumes: Volumes) -> None:
     outcome = volumes.run("export")
 
