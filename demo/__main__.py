@@ -90,9 +90,7 @@ def _year(text: str | None, csv: Path | None) -> int:
     if not text:
         named = re.match(r"\d{4}(?!\d)", csv.name) if csv else None
         if csv and not named:
-            raise InvalidInput(
-                f"The name of {csv} does not begin with its year; say which it is, for example YEAR=2018."
-            )
+            raise InvalidInput(f"The name of {csv} does not begin with its year; name the year, for example YEAR=2018.")
         text = named[0] if named else str(flights.YEAR)
     if not text.isdecimal():
         raise InvalidInput(f"{text!r} is not a year; write it with four digits, for example YEAR=2018.")
@@ -114,7 +112,7 @@ def _run(progress: _Progress, folder: Path, year: int, csv: Path | None) -> tupl
     with warehouse.running(folder) as url:
         data = warehouse.data_folder(folder)
         progress.ended(note="" if data.is_relative_to(folder) else f"in {data}, as it cannot live in {folder}")
-        before = fingerprint.of_lake(lake) | fingerprint.of_warehouse(url)
+        before = fingerprint.hash_files(lake) | fingerprint.hash_tables(url)
         progress.started("start Airflow")
         with _output_to(log):
             airflow_home.enter(folder / "airflow", lake.as_uri(), url)
@@ -125,7 +123,7 @@ def _run(progress: _Progress, folder: Path, year: int, csv: Path | None) -> tupl
             except DelaywatchError as error:
                 error.add_note(f"All that Airflow said is in {log}.")
                 raise
-        after = fingerprint.of_lake(lake) | fingerprint.of_warehouse(url)
+        after = fingerprint.hash_files(lake) | fingerprint.hash_tables(url)
     return Lake(Settings(lake=lake.as_uri(), warehouse=url)), fingerprint.changed(before, after) if before else None
 
 

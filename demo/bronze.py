@@ -32,7 +32,7 @@ def use_own_file(lake: Path, year: int, csv: Path) -> str:
     except OSError:
         is_file = True  # not readable for this user; `check_csv` raises the error
     if not is_file:
-        raise Missing(f"There is no file {csv}; give the path of a CSV, for example CSV=~/Downloads/{year}.csv.")
+        raise Missing(f"The file {csv} does not exist; give the path of a CSV, for example CSV=~/Downloads/{year}.csv.")
     plain, compressed = bronze_keys(year)
     key = next(
         (key for key, ending in ((plain, ".csv"), (compressed, ".csv.gz")) if csv.name.lower().endswith(ending)), None

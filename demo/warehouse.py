@@ -166,6 +166,6 @@ def psql(root: Path, arguments: Sequence[str]) -> int:
     """
     data = data_folder(root)
     if not data.is_dir():
-        raise Missing(f"There is no database in {root} yet; run `make demo` first.")
+        raise Missing(f"The folder {root} has no database yet; run `make demo` first.")
     with running(root) as url:
         return subprocess.run([_programs(data) / "psql", "--no-psqlrc", url, *arguments], check=False).returncode

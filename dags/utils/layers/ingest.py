@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 MAX_REJECTED_SHARE = 0.01
 MAX_UNKNOWN_CODE_SHARE = 0.01  # of the cancelled flights
 MAX_EXAMPLES = 3  # rejection reasons listed in a message
-GLANCE_LINES = 100
+MAX_FIRST_LINES = 100
 SAMPLE_BYTES, SAMPLE_EVERY_BYTES = 1 << 13, 1 << 16  # sample the first 8 KB of every 64 KB
 MIN_DOUBTFUL_SHARE = MAX_REJECTED_SHARE / 2  # rejected rows in a sample
 
@@ -113,7 +113,7 @@ class IngestedYear:
 # --- before the pass ------------------------------------------------------------------------------------------------
 
 
-def glance(source: Source, year: int) -> None:
+def check_first_lines(source: Source, year: int) -> None:
     """Check quickly, by the header and the first rows, that the file can be the CSV of `year`.
 
     Raises InvalidInput if the file is empty, has the wrong header or its first rows contain no flight of the year.
@@ -124,7 +124,7 @@ def glance(source: Source, year: int) -> None:
     try:
         header = reader.read_header()
         block = next(reader.next_part() or iter(()), b"")
-        begin = b"".join(block.splitlines(keepends=True)[:GLANCE_LINES])
+        begin = b"".join(block.splitlines(keepends=True)[:MAX_FIRST_LINES])
         refined = silver.refine(begin, header, year, joins_lines=True)
     except silver.ZeroBytesError as error:
         raise _zero_bytes(source) from error
@@ -390,7 +390,7 @@ class _Pass:
         rejected, tallies = collected.rejected(), collected.tallies()
         _check_rows(collected, rejected, self.source.key)
         _check_codes(collected, tallies, self.source.key)
-        if not self.source.still_the_same():
+        if not self.source.is_unchanged():
             raise Unavailable(
                 f"{self.source.key} changed while it was read; run the step again when its upload has ended."
             )

@@ -96,8 +96,8 @@ def test_a_file_of_another_year_ends_with_one_sentence_and_the_place_of_the_log(
     ("arguments", "sentence"),
     [
         (["--year", "abc"], "'abc' is not a year"),
-        (["--year", "1886"], "choose one from 1987 to 2100"),
-        (["--year", "2018"], "There is no 01_bronze/2018.csv"),
+        (["--year", "1886"], "from 1987 to 2100"),
+        (["--year", "2018"], "01_bronze/2018.csv (or .csv.gz) is not in"),
         (["--csv", "/nowhere/2018.csv"], "There is no file /nowhere/2018.csv"),
         (["--csv", __file__, "--year", "2018"], "neither .csv nor .csv.gz"),
         (["--csv", __file__], "does not begin with its year"),

@@ -119,21 +119,21 @@ def unpacked(path: Path) -> bytes:
         return b"".join(archive.chunks(text))
 
 
-def zip_of(path: Path, text: bytes, *, name: str = "2015.csv", packing: int = zipfile.ZIP_DEFLATED) -> Path:
-    with zipfile.ZipFile(path, "w", packing) as packed:
+def zip_of(path: Path, text: bytes, *, name: str = "2015.csv", method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as packed:
         packed.writestr(name, text)
     return path
 
 
 @pytest.mark.parametrize(
-    ("packing", "named"),
-    [(zipfile.ZIP_DEFLATED, "10,485,761 bytes"), (zipfile.ZIP_LZMA, "packing 14"), (zipfile.ZIP_BZIP2, "packing 12")],
+    ("method", "named"),
+    [(zipfile.ZIP_DEFLATED, "10,485,761 bytes"), (zipfile.ZIP_LZMA, "method 14"), (zipfile.ZIP_BZIP2, "method 12")],
 )
 def test_a_zip_that_may_need_too_much_is_refused_before_it_is_unpacked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packing: int, named: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: int, named: str
 ) -> None:
-    monkeypatch.setattr(archive, "LARGEST_BYTES", 10 * MB)  # writing 4 GB would take a minute
-    path = zip_of(tmp_path / "bomb.zip", bytes(10 * MB + 1), packing=packing)
+    monkeypatch.setattr(archive, "MAX_BYTES", 10 * MB)  # writing 4 GB would take a minute
+    path = zip_of(tmp_path / "bomb.zip", bytes(10 * MB + 1), method=method)
 
     with at_most(5 * MB), pytest.raises(InvalidInput, match=named):
         unpacked(path)
