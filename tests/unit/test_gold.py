@@ -11,7 +11,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.builders import CANCELLED, HEADER, Flight, csv_of, flight
@@ -133,7 +133,7 @@ def airport_days(pieces: Sequence[Sequence[Flight]]) -> pd.DataFrame:
     return pd.DataFrame(gold.airport_days(gold.year_sums(tables, YEAR), YEAR).to_pandas())
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, phases=set(Phase) - {Phase.explain})
 @given(rows=st.lists(flights, min_size=1, max_size=25), cuts=st.lists(st.integers(0, 25), max_size=3))
 @example(rows=[with_delay(600, minute, flight(FL_DATE="2016-02-28")) for minute in BOUNDARIES], cuts=[4])
 @example(rows=[with_delay(600, 30, flight(FL_DATE="2016-02-28")) for _ in range(3)], cuts=[])

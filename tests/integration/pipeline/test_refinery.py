@@ -386,7 +386,9 @@ def test_a_few_bad_rows_are_rejected_and_the_year_goes_on(tmp_path: Path, data: 
     assert ingested(data, tmp_path).rejected["reason"].to_pylist() == reasons
 
 
-def test_one_percent_of_unknown_cancellation_codes_is_counted_and_the_flights_stay(tmp_path: Path) -> None:
+def test_one_percent_of_unknown_cancellation_codes_is_counted_and_the_flights_stay(
+    tmp_path: Path, small_pieces: None
+) -> None:
     year = ingested(with_cancelled("snow"), tmp_path)
 
     assert (year.rows_kept, sum(year.sums["cancelled"].to_pylist())) == (399, 100)
