@@ -55,16 +55,14 @@ class Remote(FolderSource):
         return super().read(start, end)
 
 
+def packed(data: bytes, name: str) -> bytes:
+    return gzip.compress(data) if name.endswith("gz") else data
+
+
 def ingested(
     data: bytes, folder: Path, name: str = "2015.csv", threads: int = 2, source: type[FolderSource] = FolderSource
 ) -> ingest.IngestedYear:
-    """Ingest a file with the text `data`, compressed if its name ends in gz."""
-    return ingested_bytes(gzip.compress(data) if name.endswith("gz") else data, folder, name, threads, source)
-
-
-def ingested_bytes(
-    data: bytes, folder: Path, name: str, threads: int = 2, source: type[FolderSource] = FolderSource
-) -> ingest.IngestedYear:
+    """Write a file of these bytes and ingest it."""
     path, staging = folder / name, Path(mkdtemp(dir=folder))
     path.write_bytes(data)
     with closing(source(f"01_bronze/{name}", path)) as opened:
@@ -74,7 +72,7 @@ def ingested_bytes(
 def refusal(data: bytes, folder: Path, name: str = "2015.csv") -> str:
     """The message that refuses a file of these bytes."""
     with pytest.raises(InvalidInput, match=re.escape(name)) as error:
-        ingested_bytes(data, folder, name)
+        ingested(data, folder, name)
     return str(error.value)
 
 
@@ -135,7 +133,7 @@ def test_neither_the_order_of_rows_nor_the_cut_of_the_file_changes_the_year(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(csv_reader, "PIECE_BYTES", piece)
         patch.setattr(csv_reader, "PIECES_PER_PART", per_part)
-        shuffled = ingested(csv_of(rows), tmp_path, name, threads)
+        shuffled = ingested(packed(csv_of(rows), name), tmp_path, name, threads)
 
     assert sorted_rows(shuffled) == expected
     assert gold.airport_days(shuffled.sums, YEAR).equals(gold.airport_days(whole.sums, YEAR))
@@ -155,8 +153,8 @@ def test_threads_gzip_and_a_bucket_give_the_same_bytes_and_checksum(
     years = [
         ingested(data, tmp_path, threads=1),
         ingested(data, tmp_path, threads=4),
-        ingested(data, tmp_path, "2015.csv.gz"),
-        ingested_bytes(members, tmp_path, "2015.csv.gz"),
+        ingested(gzip.compress(data), tmp_path, "2015.csv.gz"),
+        ingested(members, tmp_path, "2015.csv.gz"),
         ingested(data, tmp_path, source=Remote),
     ]
 
@@ -183,7 +181,7 @@ def test_a_line_break_in_quotes_is_part_of_the_row_wherever_the_file_is_cut(
     lines = [line(row) for row in rows]
     lines[::17] = [text.removesuffix(",") + ',"two\nlines"' for text in lines[::17]]
 
-    year = ingested("\n".join([NAMES, *lines]).encode(), tmp_path, name)
+    year = ingested(packed("\n".join([NAMES, *lines]).encode(), name), tmp_path, name)
 
     assert (year.rows_read, year.rows_kept) == (200, 200)
     assert sorted_rows(year) == sorted_rows(ingested(csv_of(rows), tmp_path))
@@ -207,7 +205,7 @@ def test_a_repeated_header_is_rejected_wherever_the_file_is_cut(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(csv_reader, "PIECE_BYTES", piece)
         patch.setattr(csv_reader, "PIECES_PER_PART", 2)
-        year = ingested(data.encode(), tmp_path, name)
+        year = ingested(packed(data.encode(), name), tmp_path, name)
 
     assert year.rows_kept == 60
     assert [(row["line"], row["reason"]) for row in year.rejected.to_pylist()] == [
@@ -432,7 +430,7 @@ def test_a_second_header_with_other_columns_is_refused_with_its_line(
     rows = some_rows(200)
     data = csv_of(rows[:100]) + csv_of(rows[100:], [column for column in HEADER if column != "DEST"])
 
-    message = refusal(gzip.compress(data) if name.endswith("gz") else data, tmp_path, name)
+    message = refusal(packed(data, name), tmp_path, name)
 
     assert "line 102" in message
     assert "DEST" in message
@@ -447,7 +445,7 @@ def test_zero_bytes_are_refused_with_their_line_and_number(
 ) -> None:
     data = GOOD[:start] + bytes(zeros) + GOOD[start + zeros :]
 
-    message = refusal(gzip.compress(data) if name.endswith("gz") else data, tmp_path, name)
+    message = refusal(packed(data, name), tmp_path, name)
 
     assert f"{zeros:,} zero byte" in message
     assert f"line {line_number or GOOD.count(bytes([10]), 0, start) + 1}," in message
@@ -456,19 +454,19 @@ def test_zero_bytes_are_refused_with_their_line_and_number(
 # --- files of another kind --------------------------------------------------------------------------------------------
 
 
-def zipped(*names: str) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
+def zip_of(*names: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
         for name in names:
             archive.writestr(name, "text")
-    return packed.getvalue()
+    return file.getvalue()
 
 
-def tarred() -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        archive.addfile(tarfile.TarInfo("2015.csv"), io.BytesIO())
-    return packed.getvalue()
+def tar_of(name: str) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+    return file.getvalue()
 
 
 CSV = csv_of(some_rows(3))
@@ -476,10 +474,10 @@ OTHER_FILES: Mapping[str, Sequence[bytes]] = {
     "bzip2": [bz2.compress(CSV)],
     "xz": [lzma.compress(CSV)],
     "zstd": [pa.compress(CSV, "zstd", asbytes=True)],
-    "zip archive": [zipped("2015.csv")],
-    "an Excel workbook": [zipped("[Content_Types].xml", "_rels/.rels", "xl/workbook.xml")],
+    "zip archive": [zip_of("2015.csv")],
+    "an Excel workbook": [zip_of("[Content_Types].xml", "_rels/.rels", "xl/workbook.xml")],
     "an old Excel workbook": [b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)],
-    "OpenDocument": [zipped("content.xml") + b"application/vnd.oasis.opendocument.spreadsheet"],
+    "OpenDocument": [zip_of("content.xml") + b"application/vnd.oasis.opendocument.spreadsheet"],
     "parquet": [b"PAR1\x15\x04" + bytes(90) + b"PAR1"],
     "UTF-16": [
         CSV.decode().encode("utf-16"),
@@ -490,7 +488,7 @@ OTHER_FILES: Mapping[str, Sequence[bytes]] = {
     "HTML": [b"\n<!DOCTYPE html>\n<title>Log in</title>"],
     "Git LFS": [b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"],
     "JSON": [b'{"flights": []}', b'[\n{"FL_DATE": 1}]'],
-    "tar archive": [tarred()],
+    "tar archive": [tar_of("2015.csv")],
 }
 
 
