@@ -188,6 +188,8 @@ def test_an_impossible_delay_of_a_cancelled_flight_becomes_null() -> None:
 
 @given(planned=st.integers(0, 1439), delay=st.integers(-360, 1079), writes_2400=st.booleans())
 @example(planned=0, delay=0, writes_2400=True)
+@example(planned=0, delay=-360, writes_2400=False)
+@example(planned=0, delay=1079, writes_2400=False)
 def test_a_missing_delay_is_computed_from_both_times_across_midnight(
     planned: int, delay: int, writes_2400: bool
 ) -> None:

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
+from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,6 +35,7 @@ from utils.storage.parquet import write_parquet
 
 YEAR = 2015
 NAMES = ",".join(HEADER)
+HEADER_LINE = f"{NAMES}\n".encode()
 FILES = ["2015.csv", "2015.csv.gz"]
 
 
@@ -48,7 +50,7 @@ class Remote(FolderSource):
     """A file that is read like an object in a bucket; records the size of each request."""
 
     is_remote = True
-    requests: list[int]
+    requests: ClassVar[list[int]] = []
 
     def read(self, start: int, end: int) -> bytes:
         self.requests.append(min(end, self.size) - start)
@@ -97,6 +99,9 @@ def whole_year() -> list[Flight]:
 def some_rows(count: int = 300, seed: int = 1) -> list[Flight]:
     return Random(seed).sample(whole_year(), count)
 
+
+GOOD = csv_of(some_rows(299))
+PACKED = gzip.compress(GOOD)
 
 # --- ways to read a file ----------------------------------------------------------------------------------------------
 
@@ -147,7 +152,7 @@ def test_threads_gzip_and_a_bucket_give_the_same_bytes_and_checksum(
     lines = csv_of(some_rows(600)).splitlines(keepends=True)
     data = b"".join([*lines[:300], b"x" * 9000 + b"\n", *lines[300:]])  # one line is longer than pieces
     monkeypatch.setattr(csv_reader, "_PEEK_BYTES", 64)  # shorter than some lines
-    monkeypatch.setattr(Remote, "requests", [], raising=False)
+    monkeypatch.setattr(Remote, "requests", [])
     members = gzip.compress(data[:5000]) + gzip.compress(data[5000:]) + b"\0" * 512
 
     years = [
@@ -165,6 +170,16 @@ def test_threads_gzip_and_a_bucket_give_the_same_bytes_and_checksum(
     header, *others = Remote.requests
     assert header < 3 * silver.MAX_LINE_BYTES
     assert sum(others) < 1.1 * len(data)
+
+
+def test_threads_may_end_their_parts_of_an_object_in_any_order(tmp_path: Path, small_pieces: None) -> None:
+    path = tmp_path / "2015.csv"
+    path.write_bytes(GOOD)
+    with closing(Remote(path.name, path)) as source, closing(csv_reader.RangeReader(source, HEADER_LINE, 2)) as reader:
+        parts = list(iter(reader.next_part, None))
+        texts = [b"".join(blocks) for blocks in reversed(parts)]
+
+    assert HEADER_LINE + b"".join(reversed(texts)) == GOOD
 
 
 def test_the_checksum_changes_with_the_text(tmp_path: Path) -> None:
@@ -328,9 +343,6 @@ def test_two_versions_of_a_month_are_refused_and_a_few_differing_rows_dropped(
 
 
 # --- refused files ----------------------------------------------------------------------------------------------------
-
-GOOD = csv_of(some_rows(299))
-PACKED = gzip.compress(GOOD)
 
 
 def with_cancelled(*codes: str) -> bytes:
