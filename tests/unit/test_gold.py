@@ -130,7 +130,7 @@ def airport_days(pieces: Sequence[Sequence[Flight]]) -> pd.DataFrame:
         refined = silver.refine(csv_of(rows).split(b"\n", 1)[1], header, YEAR)
         assert refined.flights.num_rows == len(rows)
         tables.append(refined.flights)
-    return gold.airport_days(gold.year_sums(tables, YEAR), YEAR).to_pandas()
+    return pd.DataFrame(gold.airport_days(gold.year_sums(tables, YEAR), YEAR).to_pandas())
 
 
 @settings(max_examples=40)

@@ -50,8 +50,8 @@ def flagged(fl_date: str, direction: str, severity: int = 2) -> Frames:
     """A year with one flagged day."""
     days, verdicts = airport_year()
     is_day = verdicts["fl_date"] == dt.date.fromisoformat(fl_date)
-    verdicts.loc[is_day, ["is_anomaly", "direction", "severity", "observed"]] = [True, direction, severity, 80.0]
-    return days, verdicts
+    changes = {"is_anomaly": True, "direction": direction, "severity": severity, "observed": 80.0}
+    return days, verdicts.assign(**{name: verdicts[name].mask(is_day, value) for name, value in changes.items()})
 
 
 def not_judged(frames: Frames, status: str) -> Frames:
@@ -96,13 +96,13 @@ def test_the_bytes_depend_only_on_the_rows(draw: Draw) -> None:
     """Not on figures drawn before, on the style of the user or on the type of the dates."""
     days, verdicts = flagged("2013-07-01", "late")
     first = draw(days, verdicts, 2013)
-    stamped = [frame.assign(fl_date=pd.to_datetime(frame["fl_date"])) for frame in (days, verdicts)]
+    stamped_days, stamped = (frame.assign(fl_date=pd.to_datetime(frame["fl_date"])) for frame in (days, verdicts))
 
     with mpl.rc_context({"axes.facecolor": "black", "font.size": 30, "text.color": "white", "savefig.dpi": 300}):
         before = dict(mpl.rcParams)
         for other in DRAW.values():
             other(*airport_year("LGA", "2014-06-01", "2014-06-03", flights=2), 2014)
-        second = draw(*stamped, 2013)
+        second = draw(stamped_days, stamped, 2013)
         after = dict(mpl.rcParams)
 
     assert second == first

@@ -228,9 +228,9 @@ def test_equal_days_are_ordered_by_date_and_airport_in_any_order_of_rows() -> No
 @pytest.mark.parametrize("year", [calm(), frames((day(), verdict(direction="early", severity=3, score=9.0)))])
 def test_calm_and_early_days_are_not_among_the_worst(year: Frames) -> None:
     for rank in (pages.worst_days, pages.worst_airport_days):
-        worst = rank(*year, 5)  # type: ignore[operator]
+        worst = rank(*year, 5)
         assert worst.empty
-        assert list(worst) == list(rank(*storm(), 5))  # type: ignore[operator]
+        assert list(worst) == list(rank(*storm(), 5))
 
 
 def test_stored_verdicts_are_ranked_like_verdicts_in_python() -> None:

@@ -56,7 +56,7 @@ def test_the_sums_of_the_pass_equal_the_sums_of_silver(folder_settings: Settings
     lake.store.put(BRONZE_KEY, BRONZE)
     refine.write_silver(folder_settings, YEAR)
 
-    assert gold.sums_of(lake.read_silver(YEAR), YEAR).equals(lake.read_sums(YEAR))
+    assert gold.year_sums(lake.read_silver(YEAR), YEAR).equals(lake.read_sums(YEAR))
 
 
 def airports_compared(settings: Settings, year: int) -> tuple[object, object]:
