@@ -53,11 +53,6 @@ def in_order(rows: pa.Table, table: str = "airport_days") -> list[Row]:
     return sorted(rows.to_pylist(), key=lambda row: [row[name] for name in TABLES[table].key])
 
 
-def full_airport_day() -> Row:
-    names = schemas.AIRPORT_DAYS.names[2:]
-    return airport_day_row(**{name: 100 - number for number, name in enumerate(names)})
-
-
 # --- the rows after an upsert -----------------------------------------------------------------------------------------
 
 FRAMES = st.dictionaries(
@@ -102,7 +97,7 @@ def test_the_year_becomes_the_new_rows_and_equal_rows_are_neither_written_nor_lo
 
 
 FULL: dict[str, Row] = {
-    "airport_days": full_airport_day(),
+    "airport_days": airport_day_row() | {name: 99 - n for n, name in enumerate(schemas.AIRPORT_DAYS.names[2:])},
     "anomalies": verdict_row("three_sigma", observed=60, expected=10.5, lower=-5, upper=25, **LATE),
     "anomaly_reasons": reason_row(
         scheduled=214, effective_delay_min=61.5, expected_effective_delay_min=18.25, disrupted_share=0.375,

@@ -211,7 +211,8 @@ def test_precision_is_the_share_of_right_among_flags_with_right_or_wrong(
         counts = handler.detector_feedback(2013).set_index("detector")
 
     assert set(counts.index) == (set(DETECTORS) if airports else set())
-    for name, row in counts.iterrows():
+    for name in counts.index:
+        row = counts.loc[name]
         flags = [airport["opinion"] for airport in airports if airport[name]]
         right, wrong = flags.count("right"), flags.count("wrong")
         missed = sum(airport["opinion"] == "right" for airport in airports) - right
