@@ -52,7 +52,7 @@ class Server:
         return Path(f"/proc/{self._process.pid}/root{self.small_disk}") / name
 
     def start(self, small_disk_bytes: int | None = None) -> None:
-        """Start the server and wait until it answers. small_disk_bytes: mount a disk of this size for it, which needs root."""
+        """Start the server and wait until it answers. small_disk_bytes: mount a disk of this size (needs root)."""
         line = [str(self._program), "-D", str(self.folder / "data"), "-k", str(self.folder / "data"), "-h", ""]
         line += ["-c", "fsync=off"]  # the data need not survive a power cut
         user = self.user

@@ -10,10 +10,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
-import psycopg2
 import pytest
 
 from tests.conftest import at, database_of, sql
@@ -22,7 +20,7 @@ from tests.servers.postgres import Server
 from tests.servers.proxy import Proxy
 from tests.steps import STEPS, files, rows
 from utils.db_handler import DBHandler
-from utils.errors import Busy, InvalidInput, Unavailable
+from utils.errors import InvalidInput, Unavailable
 from utils.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -34,7 +32,6 @@ FIRST_COPY, LAST_TABLE, LAST_MERGE, COMMIT = (
     b"COMMIT",
 )
 Check = Callable[[], None]
-STEPS_WITH_WAREHOUSE = ("detect", "explain", "upsert", "publish")
 
 
 @pytest.fixture
@@ -76,14 +73,6 @@ def during_upsert(proxy: Proxy, plan: Callable[[], None]) -> None:
     proxy.before(b"CREATE TEMPORARY TABLE batch", plan)
 
 
-def wait_less(monkeypatch: pytest.MonkeyPatch, **seconds: int) -> None:
-    """Shorten the timeouts of DBHandler."""
-    defaults = DBHandler.__init__.__kwdefaults__ or {}
-    assert set(seconds) <= set(defaults)
-    for name, value in seconds.items():
-        monkeypatch.setitem(defaults, name, value)
-
-
 # --- the server or the connection fails -------------------------------------------------------------------------------
 
 
@@ -116,7 +105,7 @@ def test_a_fault_in_the_upsert_changes_no_row_of_any_table(
     check_recovery()
 
 
-def test_after_a_commit_without_an_answer_the_next_run_writes_nothing(
+def test_a_commit_without_an_answer_is_not_repeated(
     settings: Settings, database: str, proxy: Proxy, expected_rows: dict[str, object]
 ) -> None:
     during_upsert(proxy, lambda: proxy.cut(COMMIT, after=0))
@@ -132,38 +121,20 @@ def test_after_a_commit_without_an_answer_the_next_run_writes_nothing(
     assert rows(past_proxy) == written
 
 
-@pytest.mark.parametrize("step", STEPS_WITH_WAREHOUSE)
-def test_a_server_that_refuses_connections_is_named(
-    settings: Settings, proxy: Proxy, check_recovery: Check, step: str
+@pytest.mark.parametrize(
+    ("step", "fault"),
+    [("detect", "refuse"), ("explain", "refuse"), ("upsert", "refuse"), ("publish", "refuse"), ("upsert", "hang")],
+)
+def test_a_server_that_does_not_answer_is_named(
+    settings: Settings, proxy: Proxy, check_recovery: Check, monkeypatch: pytest.MonkeyPatch, step: str, fault: str
 ) -> None:
-    proxy.refuse()
+    monkeypatch.setitem(DBHandler.__init__.__kwdefaults__ or {}, "connect_timeout_s", 2)
+    proxy.refuse() if fault == "refuse" else proxy.hang(b"application_name\0delaywatch")
 
     with pytest.raises(Unavailable, match=f"127.0.0.1:{proxy.port}"):
         STEPS[step](settings)
 
     check_recovery()
-
-
-def test_a_server_that_never_answers_is_named(
-    settings: Settings, proxy: Proxy, check_recovery: Check, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wait_less(monkeypatch, connect_timeout_s=2)
-    proxy.hang(b"application_name\0delaywatch")
-
-    with pytest.raises(Unavailable, match=f"127.0.0.1:{proxy.port}"):
-        STEPS["upsert"](settings)
-
-    check_recovery()
-
-
-def test_a_slow_connection_is_not_an_error(
-    settings: Settings, proxy: Proxy, database: str, expected_rows: dict[str, object]
-) -> None:
-    proxy.trickle(b"application_name\0delaywatch", bytes_per_s=20_000)
-
-    STEPS["upsert"](settings)
-
-    assert without_xmin(rows(settings.replace(warehouse=database))) == expected_rows
 
 
 @pytest.mark.parametrize("direction", ["both", "ours"])
@@ -188,27 +159,6 @@ def test_a_network_that_drops_packets_is_noticed(
 
 
 # --- the server answers with an error ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "lock",
-    [
-        "LOCK TABLE flights.bronze_quality IN SHARE MODE",
-        "LOCK TABLE flights.airport_days",
-        "SELECT * FROM flights.airport_days FOR UPDATE",
-    ],
-)
-def test_a_lock_of_another_session_is_busy(
-    settings: Settings, database: str, check_recovery: Check, monkeypatch: pytest.MonkeyPatch, lock: str
-) -> None:
-    wait_less(monkeypatch, lock_timeout_s=1)
-    with closing(psycopg2.connect(database)) as other, other.cursor() as cursor:
-        cursor.execute(lock)
-
-        with pytest.raises(Busy, match="for more than 1 s"):
-            STEPS["upsert"](settings)
-
-    check_recovery()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A DAG run with connections and a variable from Secrets Manager (moto) only, configured as host.sh does on AWS.
 
-Takes a minute: `PYTHONPATH=dags .venv/bin/python -m pytest -o addopts= tests/integration/pipeline/test_secrets_manager.py`.
+Takes a minute: `.venv/bin/python -m pytest -m slow tests/integration/pipeline/test_secrets_manager.py`.
 """
 
 from __future__ import annotations
