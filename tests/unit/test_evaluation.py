@@ -90,7 +90,7 @@ def labelled_scores(draw: st.DrawFn) -> tuple[list[bool], list[int]]:
 @given(seed=st.integers(0, 2**32), cut=st.integers(0, 200))
 def test_every_flight_is_in_exactly_one_half(flights: pa.Table, seed: int, cut: int) -> None:
     added = ["scheduled", "cancelled", "disrupted", "departed", "delayed_15", "weather_min", "cancelled_weather"]
-    whole = gold.airport_days(gold.sums_of([flights], YEAR), YEAR).to_pandas(date_as_object=False)
+    whole = gold.airport_days(gold.year_sums([flights], YEAR), YEAR).to_pandas(date_as_object=False)
 
     parts = evaluation.halves([flights.slice(0, cut), flights.slice(cut)], YEAR, seed)
 

@@ -128,7 +128,7 @@ def _behind(lake: Lake, year: int, finished: WarehouseYear | None) -> str | None
         return "another file"
     rows = {"airport_days": lake.rows_and_first(keys.airport_days_key(year))[0]}
     hashes = []
-    for name in lake.detectors_of(year):
+    for name in lake.detectors_with_verdicts(year):
         count, params_hash = lake.rows_and_first(keys.anomalies_key(year, name), "params_hash")
         rows[f"anomalies of {name}"] = count
         hashes += [params_hash] if count else []
