@@ -50,12 +50,12 @@ log_in() {
 STATES= # a line NAME STATE for each of our stacks that exists
 
 look_at() { # look_at STACK...
-    local stack said
+    local stack answer
     for stack in "$@"; do
-        if said=$(aws cloudformation describe-stacks --stack-name "$stack" --query 'Stacks[0].StackStatus' --output text 2>&1); then
-            STATES+="$stack $said"$'\n'
-        elif [[ $said != *"does not exist"* ]]; then
-            fail "could not read the state of the stack $stack; check your rights and the network. AWS says: ${said##*$'\n'}"
+        if answer=$(aws cloudformation describe-stacks --stack-name "$stack" --query 'Stacks[0].StackStatus' --output text 2>&1); then
+            STATES+="$stack $answer"$'\n'
+        elif [[ $answer != *"does not exist"* ]]; then
+            fail "could not read the state of the stack $stack; check your rights and the network. AWS says: ${answer##*$'\n'}"
         fi
     done
 }
@@ -135,7 +135,7 @@ upload() { # upload BUCKET: upload the checked-out commit as an archive and prin
 }
 
 on_host() { # on_host HOST COMMAND: run it, wait, print its output; fail if it fails
-    local id said status why waited=0
+    local id answer status why waited=0
     why=$(mktemp)
     # shellcheck disable=SC2064
     trap "rm -f '$why'" EXIT
@@ -143,19 +143,19 @@ on_host() { # on_host HOST COMMAND: run it, wait, print its output; fail if it f
         --parameters "commands=[\"$2\"],executionTimeout=[\"$PATIENCE_S\"]" --query Command.CommandId --output text) ||
         fail "the host $1 accepts no commands; check that it runs and reaches AWS."
     while :; do
-        said=$(aws ssm get-command-invocation --command-id "$id" --instance-id "$1" \
+        answer=$(aws ssm get-command-invocation --command-id "$id" --instance-id "$1" \
             --query '[Status, StandardOutputContent, StandardErrorContent]' --output text 2>"$why") || {
             grep -q InvocationDoesNotExist "$why" || # AWS needs a moment until it knows the command
                 fail "could not read the result of \`$2\` on the host (command $id); it may still run. AWS says: $(tail -n 1 "$why")"
-            said=Pending
+            answer=Pending
         }
-        status=${said%%[[:space:]]*}
+        status=${answer%%[[:space:]]*}
         case $status in Pending | InProgress | Delayed) ;; *) break ;; esac
         [ "$waited" -lt "$PATIENCE_S" ] || fail "\`$2\` did not end on the host within $PATIENCE_S seconds; look at command $id in Systems Manager."
         sleep "$POLL_S"
         waited=$((waited + POLL_S))
     done
-    printf '%s\n' "${said#"$status"}"
+    printf '%s\n' "${answer#"$status"}"
     [ "$status" = Success ] || fail "\`$2\` ended as $status on the host; its output above has the reason."
 }
 

@@ -178,15 +178,15 @@ install_packages() {
 }
 
 install_agent() { # the CloudWatch agent, which measures disk and memory
-    local at="https://amazoncloudwatch-agent-$REGION.s3.$REGION.amazonaws.com" work said
+    local at="https://amazoncloudwatch-agent-$REGION.s3.$REGION.amazonaws.com" work status
     work=$(mktemp -d)
     if [ ! -x "$AGENT" ]; then
         curl -fsS -o "$work/agent.deb" "$at/ubuntu/amd64/latest/amazon-cloudwatch-agent.deb"
         curl -fsS -o "$work/agent.deb.sig" "$at/ubuntu/amd64/latest/amazon-cloudwatch-agent.deb.sig"
         curl -fsS -o "$work/agent.gpg" https://amazoncloudwatch-agent.s3.amazonaws.com/assets/amazon-cloudwatch-agent.gpg
         gpg --homedir "$work" --quiet --import "$work/agent.gpg"
-        said=$(gpg --homedir "$work" --status-fd 1 --verify "$work/agent.deb.sig" "$work/agent.deb" 2>/dev/null) || true
-        grep -q "^\[GNUPG:\] VALIDSIG .*$AGENT_KEY" <<<"$said" ||
+        status=$(gpg --homedir "$work" --status-fd 1 --verify "$work/agent.deb.sig" "$work/agent.deb" 2>/dev/null) || true
+        grep -q "^\[GNUPG:\] VALIDSIG .*$AGENT_KEY" <<<"$status" ||
             fail "the CloudWatch agent from $at is not signed with AWS's key $AGENT_KEY and was not installed; check the source."
         dpkg --install "$work/agent.deb"
     fi
