@@ -1,7 +1,4 @@
-"""A small disk or little memory for one forked process.
-
-Root is needed to mount the disk and to set the kernel's memory limit.
-"""
+"""Calls in a forked process, and a small disk for one. Root is needed to mount the disk."""
 
 from __future__ import annotations
 
@@ -11,8 +8,7 @@ import multiprocessing.connection
 import os
 import resource
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,7 +16,6 @@ from typing import TypeVar
 import pytest
 
 CLONE_NEWNS = 0x00020000  # <linux/sched.h>: a mount namespace
-CGROUPS = Path("/sys/fs/cgroup/memory")  # version 1
 
 Result = TypeVar("Result")
 
@@ -42,9 +37,6 @@ def forked(call: Callable[[], Result]) -> tuple[Result | None, int | None]:
         result = None
     process.join()
     return result, process.exitcode
-
-
-# --- disk -------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -84,30 +76,3 @@ def with_small_disk(folder: Path, size: int, call: Callable[[Disk], Result]) -> 
     assert exit_code == 0
     assert result is not None
     return result
-
-
-# --- memory -----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def memory_group(name: str) -> Iterator[Path]:
-    """A control group of the kernel for `within`."""
-    if not (CGROUPS / "memory.limit_in_bytes").exists() or os.geteuid():
-        pytest.skip("this user has no control group of version 1 to limit memory with")
-    group = CGROUPS / name
-    group.mkdir()
-    try:
-        yield group
-    finally:
-        group.rmdir()
-
-
-def within(group: Path, limit: int, call: Callable[[], object]) -> int | None:
-    """Call in a process that the kernel kills if it uses more than `limit` bytes; return its exit code."""
-
-    def confined() -> None:
-        (group / "memory.limit_in_bytes").write_text(str(limit))
-        (group / "cgroup.procs").write_text(str(os.getpid()))
-        call()
-
-    return forked(confined)[1]

@@ -6,7 +6,7 @@ import errno
 import json
 import logging
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError, InvalidInput, Unavailable
 from utils.monitoring.channels import post, send_mail
 from utils.monitoring.messages import Message
-from utils.settings import AlertSettings, EnvFile, Settings, WatchSettings, is_secret, variable_of
+from utils.settings import AlertSettings, EnvFile, Settings, is_secret, variable_of
 from utils.sources import kaggle
 from utils.sources.download import Client, Patience
 from utils.storage.lake import Lake
@@ -132,129 +132,95 @@ def test_a_password_in_another_url_is_not_shown(variable: str) -> None:
 # --- representations --------------------------------------------------------------------------------------------------
 
 
-def all_secrets(_: Path) -> EnvFile:
+def all_secrets() -> EnvFile:
     values: dict[str, Any] = {name: HUSH for name, field in EnvFile.model_fields.items() if is_secret(field)}
     values |= {"smtp": f"smtp://u:{HUSH}@h", "webhook": f"https://h/{HUSH}", "warehouse": URL, "reader": URL}
     return EnvFile(**{**values, "secrets_backend_kwargs": json.dumps({"key": HUSH}), "lake": ""})
 
 
-def stack_settings(_: Path) -> StackSettings:
-    names = (
-        "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "DELAYWATCH_ADMIN_PASSWORD", "DELAYWATCH_JUPYTER_TOKEN",
-    )  # fmt: skip
-    outside = {"DELAYWATCH_LAKE": "s3://lake", "AWS_DEFAULT_REGION": "eu-central-1", "DELAYWATCH_WAREHOUSE": URL}
-    return StackSettings.from_environment(dict.fromkeys(names, HUSH) | outside | {"DELAYWATCH_READER": URL})
+def stack_settings() -> StackSettings:
+    keys = dict.fromkeys(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "DELAYWATCH_ADMIN_PASSWORD"], HUSH)
+    urls = {"DELAYWATCH_LAKE": "s3://lake", "DELAYWATCH_WAREHOUSE": URL, "DELAYWATCH_READER": URL}
+    return StackSettings.from_environment(keys | urls | {"AWS_DEFAULT_REGION": "eu-central-1"})
 
 
-def airflow_database(folder: Path) -> WatchSettings:
-    (folder / "url").write_text(URL)
-    return WatchSettings.from_environment({"DELAYWATCH_AIRFLOW_DATABASE_FILE": str(folder / "url")})
-
-
-def warehouse(_: Path) -> DBHandler:
-    return DBHandler(URL)
-
-
-def lake(_: Path) -> Lake:
-    return Lake(Settings(lake="s3://lake", warehouse=URL, aws_access_key_id="a", aws_secret_access_key=HUSH))
-
-
-def kaggle_client(folder: Path) -> list[object]:
-    token = kaggle.auth(folder / "token")
-    return [token, Client(Patience(), token)]
+S3 = Settings(lake="s3://lake", warehouse=URL, aws_access_key_id="a", aws_secret_access_key=HUSH, aws_region="x-1")
 
 
 @pytest.mark.parametrize(
     "make",
-    [all_secrets, stack_settings, airflow_database, warehouse, lake, kaggle_client],
-    ids=lambda make: make.__name__,
+    [
+        pytest.param(lambda _: all_secrets(), id="settings"),
+        pytest.param(lambda _: stack_settings(), id="settings of the stack"),
+        pytest.param(lambda _: [handler := DBHandler(URL), vars(handler)], id="warehouse"),
+        pytest.param(lambda _: Lake(S3), id="lake"),
+        pytest.param(kaggle.auth, id="token"),
+        pytest.param(lambda token: Client(Patience(), kaggle.auth(token)), id="client"),
+    ],
 )
 def test_a_representation_shows_no_secret(tmp_path: Path, make: Callable[[Path], object]) -> None:
     (tmp_path / "token").write_text(HUSH)
 
-    secret = make(tmp_path)
+    secret = make(tmp_path / "token")
 
-    assert HUSH not in f"{secret!r} {secret} {[secret]} {vars(secret) if isinstance(secret, DBHandler) else ''}"
+    assert HUSH not in f"{secret!r} {secret}"
 
 
 # --- tracebacks -------------------------------------------------------------------------------------------------------
 
 
-def warehouse_is_down(_: Path) -> None:
-    with closing(DBHandler(f"postgresql://loader:{HUSH}@127.0.0.1:1/warehouse")) as handler:
-        handler.read("runs")
+def by_mail(address: str) -> AlertSettings:
+    return AlertSettings(recipients=("ops@here.org",), smtp=f"smtp://me:{HUSH}@{address}")
 
 
-def warehouse_url_is_invalid(_: Path) -> None:
-    DBHandler(f"postgresql://loader:{HUSH}@host:many/warehouse")
-
-
-def lake_is_down(_: Path) -> None:
-    keys = {"aws_access_key_id": "a", "aws_secret_access_key": HUSH, "aws_session_token": HUSH}
-    settings = Settings(lake="s3://lake", warehouse="", aws_region="us-east-1", **keys)  # type: ignore[arg-type]
-    Lake(settings.replace(aws_endpoint_url="http://127.0.0.1:1")).prepare()
-
-
-def webhook_refuses(_: Path) -> None:
+def webhook_refuses() -> None:
     with webhook(status=404) as hook:
         post(MESSAGE, f"{hook.url}/{HUSH}")
 
 
-def webhook_is_down(_: Path) -> None:
-    post(MESSAGE, f"http://127.0.0.1:1/services/{HUSH}")
-
-
-def mail_server_refuses(_: Path) -> None:
+def mail_server_refuses() -> None:
     with mail_server(password="another") as server:
-        send_mail(MESSAGE, AlertSettings(recipients=("ops@here.org",), smtp=f"smtp://me:{HUSH}@{server.address}"))
+        send_mail(MESSAGE, by_mail(server.address))
 
 
-def mail_server_is_down(_: Path) -> None:
-    send_mail(MESSAGE, AlertSettings(recipients=("ops@here.org",), smtp=f"smtp://me:{HUSH}@127.0.0.1:1"))
-
-
-def kaggle_refuses(folder: Path) -> None:
-    (folder / "token").write_text(HUSH)
-    with serving(Bureau()) as bureau, closing(Client(Patience(tries=1), kaggle.auth(folder / "token"))) as client:
+def kaggle_refuses(token: Path) -> None:
+    token.write_text(HUSH)
+    with serving(Bureau()) as bureau, closing(Client(Patience(tries=1), kaggle.auth(token))) as client:
         bureau.always["/2015.csv"] = Answer(401)
         client.version(f"{bureau.url}/2015.csv")
-
-
-def kaggle_token_is_invalid(folder: Path) -> None:
-    (folder / "token").write_text(f'{{"key": "{HUSH}"')
-    kaggle.auth(folder / "token")
-
-
-def stack_setting_is_invalid(_: Path) -> None:
-    StackSettings.from_environment({"DELAYWATCH_WAREHOUSE": f"postgresql://loader:{HUSH}@host:many/warehouse"})
 
 
 @pytest.mark.parametrize(
     "fail",
     [
-        warehouse_is_down, warehouse_url_is_invalid, lake_is_down, webhook_refuses, webhook_is_down,
-        mail_server_refuses, mail_server_is_down, kaggle_refuses, kaggle_token_is_invalid, stack_setting_is_invalid,
+        pytest.param(lambda _: DBHandler(URL.replace("host", "127.0.0.1:1")).read("runs"), id="warehouse is down"),
+        pytest.param(lambda _: DBHandler(URL.replace("host", "host:many")), id="warehouse URL is invalid"),
+        pytest.param(lambda _: Lake(S3.replace(aws_endpoint_url="http://127.0.0.1:1")).prepare(), id="lake is down"),
+        pytest.param(lambda _: webhook_refuses(), id="webhook refuses"),
+        pytest.param(lambda _: post(MESSAGE, f"http://127.0.0.1:1/services/{HUSH}"), id="webhook is down"),
+        pytest.param(lambda _: mail_server_refuses(), id="mail server refuses"),
+        pytest.param(lambda _: send_mail(MESSAGE, by_mail("127.0.0.1:1")), id="mail server is down"),
+        pytest.param(kaggle_refuses, id="Kaggle refuses"),
+        pytest.param(kaggle.auth, id="token is invalid"),
     ],
-    ids=lambda fail: fail.__name__,
-)  # fmt: skip
+)
 def test_an_error_shows_no_secret_in_its_traceback_or_log(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, fail: Callable[[Path], None]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, fail: Callable[[Path], object]
 ) -> None:
     """Airflow logs an exception with its causes, and libraries put URLs into theirs."""
     caplog.set_level(logging.INFO)
+    (tmp_path / "token").write_text(f'{{"key": "{HUSH}"')
 
     with pytest.raises(DelaywatchError) as error:
-        fail(tmp_path)
+        fail(tmp_path / "token")
 
     assert HUSH not in shown_by(error.value) + caplog.text
 
 
-def shown_by(error: BaseException) -> str:
+def shown_by(error: BaseException | None) -> str:
     """The text of a traceback without its lines of code, which here are those of this test."""
-
-    def chain(cause: BaseException | None) -> Iterator[BaseException]:
-        while cause:
-            yield cause
-            cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
-
-    return "".join(line for cause in chain(error) for line in traceback.format_exception_only(cause)) + repr(error)
+    text = ""
+    while error:
+        text += repr(error) + "".join(traceback.format_exception_only(error))
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return text

@@ -1,4 +1,4 @@
-"""A host that fails in the middle of a step: a killed process, a full disk, too little memory, two runs at once.
+"""A host that fails in the middle of a step: a killed process, a full disk, two runs at once.
 
 Every object of the lake stays in its old or its new version, the warehouse changes in one transaction, and the next run
 gives the same result as a run without a failure. `tests/e2e/test_reboot.py` restarts a whole host.
@@ -8,18 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from demo.airflow_home import DAGS
 from tests.conftest import fresh
 from tests.servers import machine
 from tests.servers.machine import Disk
@@ -32,7 +28,7 @@ from utils.storage.lake import Lake
 pytestmark = pytest.mark.faults
 
 MB = 1 << 20
-GROWTH = 1.7  # of time, room or memory from one attempt to the next, so that a step fails at many places
+GROWTH = 1.7  # of time or room from one attempt to the next, so that a step fails at many places
 NAMES = list(STEPS)
 
 Step = Callable[[], object]
@@ -141,50 +137,6 @@ def test_a_full_disk_loses_nothing(settings: Settings, expected: State, tmp_path
         return True
 
     machine.with_small_disk(tmp_path / "disk", 64 * MB, run)
-
-
-@steps()
-def test_a_step_that_the_kernel_kills_for_its_memory_loses_nothing(
-    settings: Settings, expected: State, step: str
-) -> None:
-    with machine.memory_group(f"delaywatch-test-{os.getpid()}") as group:
-
-        def allow_ever_more_memory(call: Step) -> Attempts:
-            limit = 2 * MB
-            while exit_code := machine.within(group, limit, call):
-                assert exit_code == -signal.SIGKILL
-                yield
-                limit = int(limit * GROWTH)
-
-        check_survival(settings, step, expected, allow_ever_more_memory)
-
-
-# The command line in a process that may use 25 MiB more address space than its libraries do; silver needs 30.
-CONFINED = """
-import resource, psutil
-from utils.pipeline import refine
-from utils.cli.app import app
-limit = psutil.Process().memory_info().vms + (25 << 20)
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-app()
-"""
-
-
-@pytest.mark.slow
-def test_a_step_that_is_refused_memory_names_the_year_and_keeps_the_old_one(settings: Settings) -> None:
-    before = files(settings)
-
-    done = subprocess.run(
-        [sys.executable, "-c", CONFINED, "silver", "--year", str(YEAR), "--lake", settings.lake],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(DAGS)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert done.returncode == 1
-    assert f"Out of memory while processing {YEAR}" in done.stderr
-    assert files(settings) == before
 
 
 def write_silver_or_find_it_busy(settings: Settings) -> str:

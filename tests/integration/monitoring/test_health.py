@@ -23,12 +23,11 @@ import pytest
 from tests import command
 from tests.conftest import sql, wait_until
 from tests.servers.certificates import self_signed
-from tests.steps import BRONZE_KEY, OTHER_BRONZE, YEAR
+from tests.steps import BRONZE_KEY, YEAR
 from utils.errors import DelaywatchError, InvalidInput
 from utils.monitoring import health, health_page
 from utils.monitoring.health import Finding
 from utils.monitoring.health_page import HealthStatus
-from utils.pipeline import refine
 from utils.settings import Settings, WatchSettings
 from utils.storage.keys import anomalies_key
 from utils.storage.lake import Lake
@@ -115,13 +114,6 @@ def test_a_warehouse_that_differs_from_the_lake_is_a_problem(done: Settings, cha
 
     assert not warehouse.is_well
     assert f"--year {YEAR}" in warehouse.sentence
-
-
-def test_new_silver_that_is_not_published_is_a_problem(done: Settings) -> None:
-    Lake(done).store.put(BRONZE_KEY, OTHER_BRONZE)
-    refine.write_silver(done, YEAR)
-
-    assert problems(done) == ["warehouse"]
 
 
 def test_a_warehouse_is_well_while_a_run_updates_it(done: Settings) -> None:

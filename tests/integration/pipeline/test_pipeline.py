@@ -10,7 +10,7 @@ from tests.builders import csv_of, flight, year_of_flights
 from tests.conftest import sql
 from tests.steps import BRONZE, BRONZE_KEY, CLOSED, OTHER_BRONZE, STEPS, YEAR, detectors_in, everything, files, run
 from utils.db_handler import DBHandler
-from utils.errors import InvalidInput
+from utils.errors import InvalidInput, Unavailable
 from utils.layers import gold
 from utils.pipeline import refine
 from utils.settings import Settings
@@ -118,6 +118,19 @@ def test_a_broken_file_leaves_the_year_as_it_was(done: Settings, kind: str) -> N
     with pytest.raises(InvalidInput, match=BRONZE_KEY):
         refine.write_silver(done, YEAR)
     assert files(done) == before
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_without_enough_memory_is_unavailable(
+    done: Settings, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Lake, "__init__", fail)
+
+    with pytest.raises(Unavailable, match=str(YEAR)):
+        STEPS[step](done)
 
 
 def test_a_doubled_and_a_missing_month_reach_the_warehouse(settings: Settings) -> None:

@@ -53,15 +53,6 @@ def test_silver_flights_plots_and_page_of_the_older_year_are_deleted_and_nothing
     assert sweep(two_years, KEEP_ONE, NOW) == []
 
 
-def test_a_bucket_is_swept_like_a_folder(two_years: Settings, bucket_settings: Settings) -> None:
-    for key, data in files(two_years).items():
-        Lake(bucket_settings).store.put(key, data or b"")
-
-    sweep(bucket_settings, KEEP_ONE, NOW)
-
-    assert files(bucket_settings) == {key: data for key, data in files(two_years).items() if not is_swept(key)}
-
-
 def test_gold_verdicts_page_and_warehouse_of_a_swept_year_can_be_recreated_without_flights(two_years: Settings) -> None:
     before = files(two_years)
     sweep(two_years, KEEP_ONE, NOW)

@@ -16,7 +16,7 @@ import psycopg2.extensions
 import pytest
 
 from tests.builders import airport_day_row, airport_days_table
-from tests.conftest import at, database_of, fresh, sql, sql_in, wait_until
+from tests.conftest import at, database_of, sql, sql_in, wait_until
 from tests.integration.conftest import refusal
 from tests.statements import before_each_statement
 from utils.db_handler import TABLES, DBHandler
@@ -42,27 +42,8 @@ def bare_server(new_server: str) -> Iterator[str]:
     sql(new_server, *(f'DROP ROLE IF EXISTS "{role}"' for role in roles))
 
 
-@pytest.fixture
-def second_database(postgres: str) -> Iterator[str]:
-    """Another database without tables."""
-    yield from fresh(postgres, "template1")
-
-
-def test_creating_twice_changes_nothing(empty_database: str) -> None:
-    catalogue = "SELECT oid, xmin, relname FROM pg_class WHERE relnamespace = 'flights'::regnamespace ORDER BY 1"
-    created = DBHandler(empty_database).create()
-    before = sql(empty_database, catalogue)
-
-    created_again = DBHandler(empty_database).create()
-
-    assert (created, created_again) == (True, False)
-    assert sql(empty_database, catalogue) == before
-
-
-def test_three_processes_create_the_tables_of_two_databases_at_once_as_the_master_user_of_rds(
-    bare_server: str,
-) -> None:
-    """The master user is not a superuser; it may create roles and owns its databases."""
+def test_three_processes_prepare_two_databases_at_once(bare_server: str) -> None:
+    """As on RDS: the master user is not a superuser; it may create roles and owns its databases."""
     sql(bare_server, "CREATE ROLE master LOGIN CREATEROLE CREATEDB")
     sql(at(bare_server, username="master"), "CREATE DATABASE one", "CREATE DATABASE two")
     one, two = (at(bare_server, username="master", database=name) for name in ("one", "two"))
@@ -88,15 +69,6 @@ def test_three_processes_create_the_tables_of_two_databases_at_once_as_the_maste
         assert sql(url, owners) == [("flights_owner",)]
 
 
-def test_two_threads_create_the_tables_of_two_databases(empty_database: str, second_database: str) -> None:
-    with ThreadPoolExecutor() as pool:
-        created = list(pool.map(lambda url: DBHandler(url).create(), [empty_database, second_database]))
-
-    assert created == [True, True]
-    for url in (empty_database, second_database):
-        assert DBHandler(url).upsert("airport_days", DAYS, 2018).inserted == 1
-
-
 def test_a_login_without_rights_gets_all_the_sql_that_an_administrator_must_run(bare_server: str) -> None:
     sql(bare_server, 'CREATE ROLE "plain login" LOGIN', "CREATE DATABASE one")
     sql(bare_server, "REVOKE ALL ON DATABASE one FROM public", 'GRANT CONNECT ON DATABASE one TO "plain login"')
@@ -112,9 +84,7 @@ def test_a_login_without_rights_gets_all_the_sql_that_an_administrator_must_run(
     assert loader.upsert("airport_days", DAYS, 2018).inserted == 1
 
 
-def test_a_login_that_may_not_act_as_the_owner_of_an_older_warehouse_gets_the_sql(
-    warehouse: str, login: Callable[[str], str]
-) -> None:
+def test_a_migration_by_another_login_gets_the_sql(warehouse: str, login: Callable[[str], str]) -> None:
     sql(warehouse, "UPDATE flights.alembic_version SET version_num = '0002'")
     handler = DBHandler(login("flights_reader"))
     sql(warehouse, "ALTER ROLE login_flights_reader CREATEROLE")
@@ -227,9 +197,7 @@ def dashboards(warehouse: str, ask_password_of: Callable[[str], None]) -> Iterat
         sql(warehouse, "DROP OWNED BY dashboards", "DROP ROLE dashboards")
 
 
-def test_a_reader_needs_its_password_and_its_sessions_are_read_only_and_limited(
-    warehouse: str, dashboards: str
-) -> None:
+def test_a_reader_needs_its_password_and_has_limits(warehouse: str, dashboards: str) -> None:
     assert DBHandler(warehouse).create_reader("dashboards", PASSWORD) is True
 
     assert "password authentication failed" in refusal(at(dashboards, password="wrong"))
@@ -239,15 +207,6 @@ def test_a_reader_needs_its_password_and_its_sessions_are_read_only_and_limited(
         sql(dashboards, "CREATE TEMPORARY TABLE x (a int)")
     elsewhere = at(dashboards, database="template_warehouse")
     assert sql(elsewhere, "SHOW default_transaction_read_only") == [("off",)]
-
-
-def test_creating_a_reader_twice_writes_nothing(warehouse: str, dashboards: str) -> None:
-    DBHandler(warehouse).create_reader("dashboards", PASSWORD)
-    before = sql(warehouse, STATE)
-
-    assert DBHandler(warehouse).create_reader("dashboards", PASSWORD) is False
-    assert [kind for kind, *_ in before] == ["role", "member of", "set"]
-    assert sql(warehouse, STATE) == before
 
 
 @pytest.mark.parametrize(
