@@ -361,9 +361,9 @@ def with_cancelled(*codes: str) -> bytes:
         (f"{NAMES}\n{NAMES}\n".encode(), "2015.csv", "no flights"),
         (csv_of([flight(FL_DATE="2014-01-01")] * 3), "2015.csv", "FL_DATE is '2014-01-01' in line 2; "),
         (
-            csv_of([*some_rows(98), *[flight(FL_DATE="04.03.2015")] * 2]),
+            csv_of(some_rows(50)) + csv_of([*some_rows(98)[50:], flight(FL_DATE="04.03.2015")]),
             "2015.csv",
-            "2 of 100 rows .* more than 1%.* FL_DATE is '04.03.2015' in line 100; ",
+            "1 of 99 rows .* more than 1%.* FL_DATE is '04.03.2015' in line 101; ",
         ),
         (with_cancelled("snow", "ice"), "2015.csv", "2 of 100 cancelled .*CANCELLATION_CODE is 'snow' in line 399; "),
         (GOOD + b"2015-03-04,UA,24", "2015.csv", "middle of line 301 "),
