@@ -36,17 +36,21 @@ class Column:
 
 COLUMNS = (
     Column("A ap", "A", evaluation.average_precision, "average precision"),
-    Column("A ap network", "A network", evaluation.average_precision, "the same, the worst 2 % of all airports' days"),
-    Column("A ap mean", "A mean", evaluation.average_precision, "the same, the other half's worst days by mean delay"),
+    Column(
+        "A ap network", "A network", evaluation.average_precision, "the same for the worst 2% of all airports' days"
+    ),
+    Column("A ap mean", "A mean", evaluation.average_precision, "the same for the worst days by mean delay"),
     Column("A prec", "A", evaluation.precision, "precision of the flags"),
     Column("A recall", "A", evaluation.recall, "recall of the flags"),
-    Column("A conf", "A confirmed", evaluation.precision, "share of flags that it also sets from the other half"),
+    Column(
+        "A conf", "A confirmed", evaluation.precision, "share of flags that the detector sets on the other half too"
+    ),
     Column("B ap", "B", evaluation.average_precision_within, "mean of the airports' own average precision"),
-    Column("B ap mean", "B mean", evaluation.average_precision_within, "the same, the worst days by mean delay"),
+    Column("B ap mean", "B mean", evaluation.average_precision_within, "the same for the worst days by mean delay"),
     Column("C ap", "C", evaluation.average_precision, "average precision"),
     Column("C prec", "C", evaluation.precision, "precision of the flags"),
     Column("C recall", "C", evaluation.recall, "recall of the flags"),
-    Column("C prec planted", "C planted", evaluation.precision, "precision where the background is left out"),
+    Column("C prec planted", "C planted", evaluation.precision, "precision without the background days"),
 )
 
 
