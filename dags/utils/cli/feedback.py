@@ -98,7 +98,9 @@ def _give(handler: DBHandler, airport: str, day: date, opinion: str, note: str, 
 def _withdraw(handler: DBHandler, airport: str, day: date) -> None:
     before = _opinion(handler, airport, day)
     if not handler.withdraw_feedback(airport, day):
-        raise Missing(f"{airport} {day} has no feedback to withdraw; `python -m utils feedback` lists all feedback.")
+        raise Missing(
+            f"{airport} {day} has no feedback to withdraw; list all feedback with `python -m utils feedback`."
+        )
     say(f"{airport} {day}: {before} is withdrawn.")
     _suggest_next(airport, day, is_fit_changed=before == "expected")
 
@@ -140,7 +142,7 @@ def _verdict(row: Mapping[Hashable, Any]) -> str:
     """Return the published detector's current verdict on the day, for the table."""
     from utils import schemas
 
-    if not row["is_there"]:
+    if not row["has_airport_day"]:
         return "none, day was deleted"
     if not isinstance(row["verdict"], str):
         return "none, not scored"

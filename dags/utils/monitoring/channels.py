@@ -123,8 +123,8 @@ def _mail_fault(error: Exception, place: str, sender: str) -> DelaywatchError:
         return InvalidInput(f"The certificate of the{place[3:]} has expired; renew it there.")
     if isinstance(error, ssl.SSLError):
         return InvalidInput(
-            f"Cannot open an encrypted connection to the{place[3:]} ({error.reason or 'certificate'}); use the host "
-            "name in its certificate, or set SSL_CERT_FILE to the certificate of its authority."
+            f"{place} offers no valid encrypted connection ({error.reason or 'certificate'}); use the host name "
+            "in its certificate, or set SSL_CERT_FILE to the certificate of its authority."
         )
     return Unavailable(
         f"{place} did not accept the message ({_why(error)}); correct DELAYWATCH_SMTP or repair the server."

@@ -95,7 +95,7 @@ def server(host: str, port: int, status: HealthStatus) -> ThreadingHTTPServer:
         return ThreadingHTTPServer((host, port), handler)
     except OSError as error:
         raise InvalidInput(
-            f"Cannot listen on {host}:{port} ({error.strerror}); choose another address with --serve."
+            f"The address {host}:{port} cannot be used ({error.strerror}); choose another address with --serve."
         ) from error
 
 
