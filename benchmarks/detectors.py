@@ -78,8 +78,8 @@ def years(options: argparse.Namespace, data: Path | None, fork: ForkContext) -> 
             pool.submit(trials.planted, seed, options.airports, options.rows, options.anomalies)
             for seed in options.seeds
         ]
-        real = [pool.submit(trials.of_file, path, options.cut) for path in trials.files(data)] if data else []
-        return [year.result() for year in [*(real or [pool.submit(trials.of_package, options.cut)]), *planted]]
+        real = [pool.submit(trials.read_file, path, options.cut) for path in trials.files(data)] if data else []
+        return [year.result() for year in [*(real or [pool.submit(trials.read_package, options.cut)]), *planted]]
 
 
 def compare(contestants: Sequence[str], fork: ForkContext) -> dict[str, Result]:

@@ -190,8 +190,8 @@ def _ranking(tasks: Iterable[Task], verdicts: Verdicts) -> pd.DataFrame:
 def _areas(rankings: Mapping[str, pd.DataFrame]) -> Iterable[tuple[str, pd.DataFrame]]:
     """Yield each area in each real year."""
     for area in METRO_AREAS if "areas" in rankings else ():
-        of_area = rankings["areas"][rankings["areas"]["airport"].isin(area)]
-        for trial, rows in of_area.groupby("trial"):
+        in_area = rankings["areas"][rankings["areas"]["airport"].isin(area)]
+        for trial, rows in in_area.groupby("trial"):
             marks = HUBS * bool(rows["is_hubs"].all()) + TUNED * bool(rows["is_tuned"].all())
             yield f"{trial} {' '.join(sorted(rows['airport'].unique()))}{marks}", rows
 
@@ -223,7 +223,7 @@ def _ranks(verdicts: Verdicts, bench: Bench) -> pd.DataFrame:
     for trial, known_days in bench.known.groupby("trial"):
         days = bench.trials[str(trial)].days[["origin", "fl_date"]]
         scored = days.merge(verdicts[str(trial), "days"], on=["origin", "fl_date"], how="left", validate="one_to_one")
-        of_airport = scored["score"].fillna(-np.inf).groupby(scored["origin"])
-        scored = scored.assign(rank=of_airport.rank(ascending=False, method="max"), days=of_airport.transform("size"))
+        by_airport = scored["score"].fillna(-np.inf).groupby(scored["origin"])
+        scored = scored.assign(rank=by_airport.rank(ascending=False, method="max"), days=by_airport.transform("size"))
         ranked.append(known_days.merge(scored, on=["origin", "fl_date"], how="inner", validate="one_to_one"))
     return pd.concat(ranked, ignore_index=True)

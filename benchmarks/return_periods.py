@@ -38,7 +38,7 @@ def main() -> None:
     if folder and not trials.files(folder):
         parser.error(f"{folder} is not a folder with <area>/<year>.csv or .csv.gz; pass one.")
 
-    years = [trials.of_file(path) for path in trials.files(folder)] if folder else [trials.of_package()]
+    years = [trials.read_file(path) for path in trials.files(folder)] if folder else [trials.read_package()]
     settings = detectors.parameters("delaywatch")
     levels = settings["levels"]
     assert isinstance(levels, tuple)

@@ -244,7 +244,7 @@ def components(late: set[Flag]) -> list[set[Flag]]:
     return parts
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(flags=FLAGS, seed=st.integers(0, 99))
 def test_every_column_of_events_is_that_of_an_independent_computation(flags: dict[Flag, Any], seed: int) -> None:
     days, verdicts = days_and_verdicts(flags, CODES, 5)

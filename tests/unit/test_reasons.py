@@ -321,7 +321,7 @@ def test_a_sentence_names_a_carrier_that_differs_from_the_others(storm: list[Fli
     assert carrier_named(storm) == named
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(
     delays=st.lists(st.none() | st.integers(0, 300), min_size=1, max_size=6),
     copies=st.lists(st.integers(1, 12), min_size=2, max_size=4),
