@@ -104,14 +104,6 @@ def test_a_damaged_file_is_refused(
     assert bronze(folder_settings) == {}
 
 
-def test_a_cut_gzip_is_refused(folder_settings: Settings, tmp_path: Path) -> None:
-    path = write(tmp_path, GOOD, "new.csv.gz")
-    path.write_bytes(path.read_bytes()[:-9])
-
-    with pytest.raises(InvalidInput, match=r"new\.csv\.gz"):
-        put_bronze(folder_settings, YEAR, path)
-
-
 def test_a_few_unusable_rows_in_one_place_are_accepted(folder_settings: Settings, tmp_path: Path) -> None:
     path = write(tmp_path, HEAD + b"".join(LARGE) + UNUSABLE * 300)
 
