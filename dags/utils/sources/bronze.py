@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 
 
 def check_csv(path: Path, year: int, shown_as: str | None = None) -> None:
-    """Raise InvalidInput if the first lines show that the file is not the year's CSV; see ingest.glance."""
+    """Raise InvalidInput if the first lines show that the file is not the year's CSV; see ingest.check_first_lines."""
     with closing(_local_file(path, shown_as or str(path))) as source:
-        ingest.glance(source, keys.check_year(year))
+        ingest.check_first_lines(source, keys.check_year(year))
 
 
 def put_bronze(
@@ -57,7 +57,7 @@ def put_bronze(
     plain, compressed = keys.bronze_keys(keys.check_year(year))
     key = compressed if path.suffix == ".gz" else plain
     with closing(_local_file(path, shown_as or str(path))) as source, lake.staging(year) as folder:
-        ingest.glance(source, year)
+        ingest.check_first_lines(source, year)
         old_keys = [old for old in (plain, compressed) if lake.has(old)]
         if old_keys == [key] and lake.holds(key, source):
             before_upload()
@@ -69,7 +69,7 @@ def put_bronze(
             ingested = _ingest(source, year, folder, settings.threads, progress)
             if old_keys and not allow_fewer:
                 _refuse_fewer(lake, year, source.key, old_keys, ingested)
-        if not source.still_the_same():
+        if not source.is_unchanged():
             raise Unavailable(f"{source.key} changed while it was read; run the command again once it is complete.")
         before_upload()
         lake.store.upload(path, key)

@@ -44,7 +44,7 @@ class FolderSource(Source):
         return os.pread(self._file.fileno(), end - start, start)
 
     @override
-    def still_the_same(self) -> bool:
+    def is_unchanged(self) -> bool:
         try:
             return self._fingerprint(self._path.stat()) == self._pin
         except OSError:  # deleted, or no permission any more

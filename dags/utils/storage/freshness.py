@@ -118,7 +118,7 @@ def gold_of(lake: Lake, year: int, published: str) -> Gold:
     days = table(keys.airport_days_key(year), "gold", "silver", lambda: lake.manifest(year).get("sums"))
     anomalies = {
         name: table(keys.anomalies_key(year, name), "detect", "table of airport-days", lambda: days.hash)
-        for name in sorted({published, *lake.detectors_of(year)})
+        for name in sorted({published, *lake.detectors_with_verdicts(year)})
     }
     verdicts = anomalies[published]
     explanations = {

@@ -249,7 +249,7 @@ class Lake:
         """Read one detector's verdicts, schemas.ANOMALIES. Raises Missing or Damaged."""
         return self.read_table(keys.anomalies_key(year, detector))
 
-    def detectors_of(self, year: int) -> list[str]:
+    def detectors_with_verdicts(self, year: int) -> list[str]:
         """Return the names of the detectors with verdicts of the year in gold."""
         pattern = re.compile(rf"03_gold/anomalies/detector=(\w+)/year={year}/anomalies\.parquet")
         matches = map(pattern.fullmatch, self.store.list("03_gold/anomalies/"))
