@@ -170,18 +170,16 @@ def test_a_file_with_fewer_flights_replaces_the_year_only_if_asked(
     assert bronze(folder_settings) == {PLAIN: fewer.read_bytes()}
 
 
-def test_a_file_that_changes_during_the_check_replaces_nothing(folder_settings: Settings, tmp_path: Path) -> None:
-    put_bronze(folder_settings, YEAR, write(tmp_path, GOOD))
-    growing = write(tmp_path, OTHER, "growing.csv")
+def test_a_file_that_changes_during_the_check_is_refused(
+    folder_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing = write(tmp_path, GOOD, "growing.csv")
+    monkeypatch.setattr(FolderStore, "has", lambda *_: growing.write_bytes(GOOD + OTHER) < 0)  # after the first check
 
     with pytest.raises(Unavailable, match=r"growing\.csv"):
-        put_bronze(
-            *(folder_settings, YEAR, growing),
-            replace=True,
-            progress=lambda *_: growing.touch(),
-        )
+        put_bronze(folder_settings, YEAR, growing)
 
-    assert bronze(folder_settings) == {PLAIN: GOOD}
+    assert bronze(folder_settings) == {}
 
 
 def kill(*_: object) -> None:
