@@ -85,9 +85,9 @@ def test_a_source_is_pinned_to_the_version_that_it_opened(lake: Lake) -> None:
     lake.store.put(BRONZE, b"0123456789")
     with closing(lake.open_bronze(YEAR)) as source:
         assert (source.read(2, 5), source.read(8, 99), source.read(5, 5), source.size) == (b"234", b"89", b"", 10)
-        assert source.still_the_same()
+        assert source.is_unchanged()
         lake.store.put(BRONZE, b"abcdefghij")
-        assert not source.still_the_same()
+        assert not source.is_unchanged()
 
 
 def test_an_s3_object_that_changes_between_two_reads_is_not_mixed(bucket_settings: Settings) -> None:
