@@ -11,7 +11,7 @@ import pytest
 
 from tests import command
 from tests.builders import csv_of, flight
-from tests.unprivileged import as_nobody, close, give
+from tests.unprivileged import close, give, unprivileged
 from utils.pipeline import inputs
 
 # Loaded before the rights are dropped, because the interpreter's own folder may be closed too.
@@ -51,7 +51,8 @@ def closed(public_folder: Path) -> Path:
 def run(lake: Path, *line: str, **variables: str) -> CompletedProcess[str]:
     """Run the command as nobody, and check that it fails without a traceback."""
     settings = {"HOME": "/nowhere", "DELAYWATCH_LAKE": lake.as_uri(), "DELAYWATCH_WAREHOUSE": NO_WAREHOUSE}
-    done = as_nobody(lambda: command.utils(*line, **(settings | variables)))
+    with unprivileged():
+        done = command.utils(*line, **(settings | variables))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     return done
