@@ -102,7 +102,7 @@ test-restarts: $(INSTALLED) ## Test the stack while containers restart during a 
 seeded-faults: $(INSTALLED) ## Check that the tests notice seeded faults; takes an hour; some of them: ONLY=silver
 	@$(RUN) tests/seeded_faults/run.py $(ONLY)
 
-check: $(INSTALLED) ## Check lint, format, types, import rules, words, shell, YAML, workflows and notebooks
+check: $(INSTALLED) ## Lint, format, types, import rules, shell, YAML, workflows, CloudFormation, known dangers, notebooks
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy
@@ -113,6 +113,7 @@ check: $(INSTALLED) ## Check lint, format, types, import rules, words, shell, YA
 	@$(VENV)/bin/bandit --quiet --recursive --skip B105,B404,B603 dags stack superset demo # names of secrets, and what ruff looks at
 	@$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yaml
 	@$(VENV)/bin/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	@$(VENV)/bin/cfn-lint --include-checks I -- infra-notes/cloudformation/*.yaml
 	@$(VENV)/bin/zizmor --offline --quiet --no-progress --persona=auditor .github
 	@for notebook in notebooks/*.ipynb; do [ ! -e "$$notebook" ] || $(VENV)/bin/nbstripout --verify "$$notebook" || exit 1; done
 

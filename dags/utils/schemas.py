@@ -229,6 +229,6 @@ def check(table: pa.Table, schema: pa.Schema, name: str) -> pa.Table:
             raise InvalidInput(f"{name}: column {field.name} is {column.type}, expected {field.type}; rebuild it.")
         if not field.nullable and column.null_count:
             raise InvalidInput(
-                f"{name}: column {field.name} has {column.null_count} empty values and may have none; rebuild it."
+                f"{name}: column {field.name} has {column.null_count} empty values but must not be empty; rebuild it."
             )
     return table

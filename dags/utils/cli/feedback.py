@@ -142,7 +142,7 @@ def _verdict(row: Mapping[Hashable, Any]) -> str:
     """Return the published detector's current verdict on the day, for the table."""
     from utils import schemas
 
-    if not row["is_there"]:
+    if not row["has_airport_day"]:
         return "none, day was deleted"
     if not isinstance(row["verdict"], str):
         return "none, not scored"

@@ -47,8 +47,8 @@ def line_start(source: Source | _ReadAhead, offset: int) -> int:
 
 def _endless(key: str) -> InvalidInput:
     return InvalidInput(
-        f"{key} has a line of more than {_MAX_SEARCH_BYTES >> 20} MB, so it is no CSV of flights; put the year's "
-        "own file in its place."
+        f"{key} has a line of more than {_MAX_SEARCH_BYTES >> 20} MB, so it is not a CSV of flights; put the CSV of "
+        "the year in its place."
     )
 
 

@@ -227,7 +227,7 @@ def airport_days(sums: pa.Table, year: int) -> pa.Table:
     days = _Calendar(sums)
     january = (date(year, 1, 1) - date(1970, 1, 1)).days
     if days.rows and not january <= days.day.min() <= days.day.max() < january + 366:
-        raise AssertionError(f"the sums hold a day outside {year}")
+        raise AssertionError(f"the sums contain a day outside {year}")
     mean_delay, std_delay = days.mean_and_std("delays", "delay_min", "delay_min2")
     mean_effective, std_effective = days.mean_and_std("effectives", "effective_min", "effective_min2")
     highest = days.spread("max_dep_delay_min", empty=_NO_DELAY)

@@ -119,7 +119,7 @@ def check_first_lines(source: Source, year: int) -> None:
     Raises InvalidInput if the file is empty, has the wrong header or its first rows contain no flight of the year.
     """
     if not source.size:
-        raise InvalidInput(f"{source.key} is empty; give the CSV of {year}.")
+        raise InvalidInput(f"{source.key} is empty; use the CSV of {year}.")
     reader = StreamReader(source)
     try:
         header = reader.read_header()
@@ -130,11 +130,11 @@ def check_first_lines(source: Source, year: int) -> None:
         raise _zero_bytes(source) from error
     if not refined.flights.num_rows:
         if not refined.rejected:
-            raise InvalidInput(f"{source.key} has a header and no rows; give the CSV of {year}.")
+            raise InvalidInput(f"{source.key} has a header but no rows; use the CSV of {year}.")
         first = refined.rejected[0]
         sentence = replace(first, line=first.line + 2).sentence
         if first.reason == f"FL_DATE is not in {year}":
-            raise InvalidInput(f"{source.key} does not begin with flights of {year}. {sentence}")
+            raise InvalidInput(f"{source.key} does not begin with flights of {year}. {sentence} Use the CSV of {year}.")
         raise InvalidInput(f"The first rows of {source.key} cannot be used. {sentence} Correct the file.")
 
 
@@ -503,6 +503,6 @@ def _too_many_rejected(collected: _Collected, key: str) -> InvalidInput:
 def _other_header(collected: _Collected, key: str) -> InvalidInput:
     header = next(row for row in collected.rejected() if row.reason == silver.OTHER_HEADER)
     return InvalidInput(
-        f"{key} names its columns again in line {header.line}, and they differ from line 1: {header.value}. Give all "
+        f"{key} has a second header in line {header.line} that differs from line 1: {header.value}. Give all "
         "parts of the file the same columns in the same order and put it into bronze again."
     )

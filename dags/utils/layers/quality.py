@@ -153,23 +153,22 @@ def _date_warnings(stats: dict[str, Any]) -> list[str]:
 
     if stats["missing_months"]:
         warnings.append(
-            f"No flights at all in {named(stats['missing_months'])} {stats['year']}: "
-            f"{'this month is' if len(stats['missing_months']) == 1 else 'these months are'} missing from the file."
+            f"The file has no flights in {named(stats['missing_months'])} {stats['year']}; add "
+            f"{'this month if it is' if len(stats['missing_months']) == 1 else 'these months if they are'} published."
         )
     if stats["doubled_months"]:
         warnings.append(
-            f"{named(stats['doubled_months'])} {stats['year']} was in the file more than once; "
-            "the copies were left out."
+            f"{named(stats['doubled_months'])} {stats['year']} is in the file more than once; the copies were dropped."
         )
     lone = [day for day in stats["missing_days"] if int(day[5:7]) not in stats["missing_months"]]
     if lone:
         warnings.append(
-            f"No flights on {wording.count(len(lone), 'single day')}: "
+            f"The file has no flights on {wording.count(len(lone), 'day')}: "
             f"{', '.join(lone[:5])}{' and more' if len(lone) > 5 else ''}."
         )
     warnings += [
-        f"{calendar.month_name[month['month']]} has {month['rows']:,} flights "
-        f"where the other months suggest about {month['typical']:,}."
+        f"{calendar.month_name[month['month']]} has {month['rows']:,} flights; "
+        f"the other months suggest about {month['typical']:,}."
         for month in stats["unusual_months"]
     ]
     return warnings
@@ -178,8 +177,8 @@ def _date_warnings(stats: dict[str, Any]) -> list[str]:
 def _duplicate_warnings(stats: dict[str, Any]) -> list[str]:
     if not stats["duplicates_that_differ"]:
         return []
-    dropped = wording.count(stats["duplicates_that_differ"], "dropped row")
-    return [f"{dropped} differed from the row of the same flight that was kept, so figures may mix two versions."]
+    dropped = wording.count(stats["duplicates_that_differ"], "dropped duplicate")
+    return [f"{dropped} had other values than the kept row of the same flight, so figures may mix two versions."]
 
 
 def _key_warnings(stats: dict[str, Any]) -> list[str]:
@@ -187,10 +186,8 @@ def _key_warnings(stats: dict[str, Any]) -> list[str]:
     warnings = []
     if stats["empty_key_columns"]:
         names = " and ".join(name.upper() for name in stats["empty_key_columns"])
-        have = "has" if len(stats["empty_key_columns"]) == 1 else "have"
-        warnings.append(
-            f"{names} {have} no value in the whole file, so duplicates cannot be recognised and none was dropped."
-        )
+        are = "is" if len(stats["empty_key_columns"]) == 1 else "are"
+        warnings.append(f"{names} {are} empty in the whole file, so duplicates cannot be recognised; all were kept.")
     if stats["equal_rows_without_key"]:
         rows = wording.count(stats["equal_rows_without_key"], "row")
         warnings.append(
@@ -208,7 +205,7 @@ def _column_warnings(stats: dict[str, Any]) -> list[str]:
         )
     empty = [name for name, share in stats["null_share"].items() if share == 1.0]
     if empty:
-        warnings.append(f"Columns without any value: {', '.join(empty)}.")
+        warnings.append(f"Columns without values: {', '.join(empty)}.")
     return warnings
 
 

@@ -63,7 +63,7 @@ class ZeroBytesError(InvalidInput):
 
     def __init__(self) -> None:
         """Use a general message; `ingest` replaces it with the file and the line."""
-        super().__init__("The file contains zero bytes, so its copy is broken; upload the whole file again.")
+        super().__init__("The file contains zero bytes, so it was not copied completely; upload the whole file again.")
 
 
 class SplitRecord(Exception):
@@ -135,7 +135,7 @@ def read_header(line: bytes, key: str) -> Header:
     if not text:
         raise InvalidInput(f"{key} begins with an empty line; its first line must name the columns.")
     if "\r" in text:
-        raise InvalidInput(f"{key} ends its lines with a carriage return alone; convert them to line feeds.")
+        raise InvalidInput(f"The lines of {key} end with a carriage return alone; convert the line ends to line feeds.")
     if len(line) > MAX_LINE_BYTES:
         raise InvalidInput(
             f"{key} begins with a line of more than {MAX_LINE_BYTES:,} bytes; its first line must name the columns."
@@ -145,7 +145,7 @@ def read_header(line: bytes, key: str) -> Header:
     missing = [name for name, _ in schemas.FLIGHT_COLUMNS if name not in names]
     doubled = sorted({name for name in names if names.count(name) > 1 and name in _TYPES})
     if len(missing) == len(_TYPES) and (separator := _other_separator(text)):
-        raise InvalidInput(f"{key} separates its columns by {separator}; save it with commas.")
+        raise InvalidInput(f"{key} separates its columns by {separator}; save it with commas as separators.")
     if "FLIGHTDATE" in text.upper() and missing:
         raise InvalidInput(
             f"{key} has the columns of the Bureau's own files; use `python -m utils fetch --source bts --from FOLDER`."

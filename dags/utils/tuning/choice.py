@@ -35,7 +35,7 @@ def airport(days: pd.DataFrame, asked: str | None = None) -> str:
     flights = days.groupby("origin")["scheduled"].sum()
     if asked is None:
         return str(flights.idxmax())
-    return _known(asked, list(flights.index), "airport", "in the airport-days of this year")
+    return _known(asked, list(map(str, flights.index)), "airport", "in the airport-days of this year")
 
 
 def detectors(judged: Sequence[str], asked: Sequence[str] | None = None) -> list[str]:

@@ -28,7 +28,7 @@ FEEDBACK, AIRPORT_DAYS = TABLES["feedback"], TABLES["airport_days"]
 JUDGED_FEEDBACK = pa.schema(
     [
         *schemas.FEEDBACK,
-        pa.field("is_there", pa.bool_(), nullable=False),  # airport_days has the day
+        pa.field("has_airport_day", pa.bool_(), nullable=False),  # airport_days has the day
         pa.field("verdict", pa.string()),  # as in the view
         pa.field("severity", pa.int16()),
     ]
@@ -116,8 +116,8 @@ def _on_tables(text: str) -> Composed:
 def _check_day(server: Postgres, cursor: psycopg2.extensions.cursor, origin: str, fl_date: date) -> None:
     """Raise Missing, with alternatives, if airport_days does not have the day."""
     cursor.execute(_on_tables(DAYS_OF_AIRPORT), {"origin": origin, "fl_date": fl_date})
-    is_there, first, last, years = cursor.fetchone() or (False, None, None, [])
-    if is_there:
+    is_known, first, last, years = cursor.fetchone() or (False, None, None, [])
+    if is_known:
         return
     if first is None:
         cursor.execute(_on_tables(AIRPORTS))

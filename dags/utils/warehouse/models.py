@@ -329,7 +329,7 @@ def create(connection: sa.Connection) -> None:
 
 def comment(connection: sa.Connection) -> None:
     """Write the comments of schema, tables, columns and view, which replace those of an older release."""
-    connection.execute(sa.DDL(f"COMMENT ON SCHEMA {SCHEMA} IS '{SCHEMA_COMMENT}'"))
+    connection.exec_driver_sql(f"COMMENT ON SCHEMA {SCHEMA} IS '{SCHEMA_COMMENT}'")
     for table in METADATA.sorted_tables:
         connection.execute(SetTableComment(table))
         for column in table.columns:

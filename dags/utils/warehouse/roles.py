@@ -69,7 +69,7 @@ def create_reader(server: Postgres, login: str, password: str) -> bool:
         try:
             is_changed = _create_or_correct(server, cursor, login, password, database)
         except psycopg2.errors.InsufficientPrivilege as error:
-            remedy = _remedy(user, login, is_there=before is not None).as_string(cursor)
+            remedy = _remedy(user, login, exists=before is not None).as_string(cursor)
             raise InvalidInput(
                 f"User {user} may not create the reader {login} ({first_line(error)}); let an administrator run "
                 f"`{remedy};` and run the step again, or create the reader manually and leave out --reader."
@@ -139,10 +139,10 @@ def _create_login(cursor: psycopg2.extensions.cursor, login: str) -> bool:
     return True
 
 
-def _remedy(user: str, login: str, *, is_there: bool) -> Composed:
+def _remedy(user: str, login: str, *, exists: bool) -> Composed:
     """Return the SQL that lets `user` make the login a reader; changing a role needs its admin option."""
     text = "ALTER ROLE {user} CREATEROLE; GRANT flights_reader TO {user} WITH ADMIN OPTION"
-    text += "; GRANT {login} TO {user} WITH ADMIN OPTION" if is_there else ""
+    text += "; GRANT {login} TO {user} WITH ADMIN OPTION" if exists else ""
     return SQL(text).format(user=Identifier(user), login=Identifier(login))
 
 

@@ -340,7 +340,7 @@ def test_an_event_is_found_by_any_of_its_airports_and_figures_of_several_are_not
 
 
 def test_the_largest_event_of_each_day_is_one_point_of_its_kind(warehouse: str) -> None:
-    events = [event_row("large", airports=2, kind="mixed"), event_row("small", kind="closure")]
+    events = [event_row("large", airports=2, airport_days=2, kind="mixed"), event_row("small", kind="closure")]
     members = [event_day_row("large"), event_day_row("large", "LGA", "2018-01-02"), event_day_row("small", "BOS")]
     fill_one_day(warehouse, events=events, event_days=members)
 
