@@ -5,8 +5,10 @@ December is published, which takes about two months, and then downloads the year
 `flight_anomalies` that waits for the file continues within the hour. A year that is already in bronze stays unchanged.
 
 **Fetch one year by hand**: press *Trigger* and set `year`, which is required; the run fails at once if the year is not
-published. It replaces a year that an earlier fetch wrote. A file of another source or of a person, or one with more
-flights, is replaced only with `replace`. `source`: `bts`, or `kaggle`, which has 2009 to 2018 and needs your token.
+published. It replaces a file that an earlier fetch wrote. With `replace`, it also replaces a file that a person put
+there, a file of another source, and a file with more flights. `source`: `bts`, or `kaggle`, which has 2009 to 2018 and
+needs your token.
+
 **Places**: the lake as in `flight_anomalies`; `DELAYWATCH_BTS_URL`, `DELAYWATCH_KAGGLE_URL`,
 `DELAYWATCH_KAGGLE_TOKEN_FILE`.
 """

@@ -1,8 +1,8 @@
-"""# Removes old logs, pictures and flights in silver, once a week
+"""# Deletes old logs, plots and silver once a week
 
-`DELAYWATCH_KEEP_LOGS_DAYS`, `DELAYWATCH_KEEP_PLOTS_YEARS` and `DELAYWATCH_KEEP_SILVER_YEARS` say how much stays. While
-they are empty, a run removes nothing. Bronze and gold always stay, and a run of the year makes plots and silver again.
-`python -m utils sweep --dry-run` shows what would be removed. A run waits while a step of a year is running.
+`DELAYWATCH_KEEP_LOGS_DAYS`, `DELAYWATCH_KEEP_PLOTS_YEARS` and `DELAYWATCH_KEEP_SILVER_YEARS` set how much is kept. While
+they are empty, a run deletes nothing. Bronze and gold are always kept, and a run of the year creates its silver and plots
+again. `python -m utils sweep --dry-run` lists what a run would delete. A run waits while a step of a year is running.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class WaitForQuiet(sdk.BaseSensorOperator):
 
 with sdk.DAG(
     "retention",
-    description="Remove old logs, plots and silver, as far as the settings DELAYWATCH_KEEP_* allow",
+    description="Delete logs, plots and silver that are older than the settings DELAYWATCH_KEEP_* keep",
     tags=["maintenance"],
     schedule=sdk.CronTriggerTimetable("30 3 * * 0", timezone="UTC"),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
@@ -60,6 +60,6 @@ with sdk.DAG(
         if not watch.removes_anything:
             return []
         settings = connections.settings(needs_warehouse=False)
-        return [str(sweeping) for sweeping in retention.sweep(settings, watch, datetime.now(UTC))]
+        return [str(group) for group in retention.sweep(settings, watch, datetime.now(UTC))]
 
     wait_for_quiet >> remove()

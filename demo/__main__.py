@@ -29,7 +29,7 @@ from utils.storage.lake import Lake
 FOLDER = Path(__file__).resolve().parent.parent / ".demo"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-FolderOption = Annotated[Path, typer.Option(help="Where the demo keeps all that it makes.")]
+FolderOption = Annotated[Path, typer.Option(help="Folder for the results of the demo.")]
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def _alone(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Busy(f"Another demo is running in {folder}; wait until it has ended.") from error
+            raise Busy(f"Another demo is running in {folder}. Wait until it ends.") from error
         yield
 
 
@@ -91,11 +91,11 @@ def _year(text: str | None, csv: Path | None) -> int:
         named = re.match(r"\d{4}(?!\d)", csv.name) if csv else None
         if csv and not named:
             raise InvalidInput(
-                f"The name of {csv} does not begin with its year; say which it is, for example YEAR=2018."
+                f"The name of {csv} does not start with a year; set the year of its flights, for example YEAR=2018."
             )
         text = named[0] if named else str(flights.YEAR)
     if not text.isdecimal():
-        raise InvalidInput(f"{text!r} is not a year; write it with four digits, for example YEAR=2018.")
+        raise InvalidInput(f"{text!r} is not a year; it must have four digits, for example YEAR=2018.")
     return keys.check_year(int(text))
 
 
@@ -107,14 +107,14 @@ def _run(progress: _Progress, folder: Path, year: int, csv: Path | None) -> tupl
     try:
         refine.bronze_key(Settings(lake=lake.as_uri(), warehouse=""), year)
     except Missing as error:
-        error.add_note(f"To use a file of your own: make demo YEAR={year} CSV=path/to/{year}.csv")
+        error.add_note(f"To use your own file: make demo YEAR={year} CSV=path/to/{year}.csv")
         raise
     progress.ended(note=bronze_note)
     progress.started("start Postgres")
     with warehouse.running(folder) as url:
         data = warehouse.data_folder(folder)
-        progress.ended(note="" if data.is_relative_to(folder) else f"in {data}, as it cannot live in {folder}")
-        before = fingerprint.of_lake(lake) | fingerprint.of_warehouse(url)
+        progress.ended(note="" if data.is_relative_to(folder) else f"in {data}, because Postgres cannot use {folder}")
+        before = fingerprint.hash_files(lake) | fingerprint.hash_tables(url)
         progress.started("start Airflow")
         with _output_to(log):
             airflow_home.enter(folder / "airflow", lake.as_uri(), url)
@@ -123,9 +123,9 @@ def _run(progress: _Progress, folder: Path, year: int, csv: Path | None) -> tupl
             try:
                 dag_run.run({"year": year}, progress.started, lambda is_done: progress.ended(is_done=is_done))
             except DelaywatchError as error:
-                error.add_note(f"All that Airflow said is in {log}.")
+                error.add_note(f"The log of Airflow is {log}.")
                 raise
-        after = fingerprint.of_lake(lake) | fingerprint.of_warehouse(url)
+        after = fingerprint.hash_files(lake) | fingerprint.hash_tables(url)
     return Lake(Settings(lake=lake.as_uri(), warehouse=url)), fingerprint.changed(before, after) if before else None
 
 
@@ -138,13 +138,13 @@ def _fail(error: DelaywatchError) -> NoReturn:
 @app.callback(invoke_without_command=True)
 def run(
     context: typer.Context,
-    year: Annotated[str | None, typer.Option(help="2013 has real flights in the package; others need --csv.")] = None,
+    year: Annotated[str | None, typer.Option(help="Year to run. The demo has flights of 2013; other years need --csv.")] = None,
     csv: Annotated[
-        Path | None, typer.Option(help="Your own file of the year, .csv or .csv.gz, as Kaggle has it.")
+        Path | None, typer.Option(help="Your own CSV of the year in Kaggle's format, .csv or .csv.gz.")
     ] = None,
     folder: FolderOption = FOLDER,
 ) -> None:
-    """Take one year through the real DAG, in this process, into a local folder and a real Postgres."""
+    """Run the DAG for one year in this process, with a lake in a local folder and a real Postgres."""
     if context.invoked_subcommand:
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # stops Postgres
@@ -155,7 +155,7 @@ def run(
         try:
             with _alone(folder):
                 wanted = _year(year, csv)
-                console.print(f"[bold]Delaywatch:[/] {wanted}, from its flights to its abnormal days\n")
+                console.print(f"[bold]Delaywatch:[/] {wanted}, from flights to abnormal days\n")
                 source, changed = _run(progress, folder.resolve(), wanted, csv)
         except DelaywatchError as error:
             progress.ended(is_done=False)
@@ -167,7 +167,7 @@ def run(
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def psql(context: typer.Context, folder: FolderOption = FOLDER) -> None:
-    """Open psql on the demo's database, started for as long as that takes; all other arguments are psql's."""
+    """Open psql on the demo's database and start the database for that time. Other arguments are passed to psql."""
     try:
         sys.exit(warehouse.psql(folder.resolve(), context.args))
     except DelaywatchError as error:
@@ -176,7 +176,7 @@ def psql(context: typer.Context, folder: FolderOption = FOLDER) -> None:
 
 @app.command()
 def stop(folder: FolderOption = FOLDER) -> None:
-    """Stop the demo's Postgres if something left it running, and remove what lies outside of the folder."""
+    """Stop the demo's Postgres if it is still running, and delete its data outside of the folder."""
     try:
         warehouse.stop(folder.resolve())
     except DelaywatchError as error:

@@ -32,13 +32,13 @@ def use_own_file(lake: Path, year: int, csv: Path) -> str:
     except OSError:
         is_file = True  # not readable for this user; `check_csv` raises the error
     if not is_file:
-        raise Missing(f"There is no file {csv}; give the path of a CSV, for example CSV=~/Downloads/{year}.csv.")
+        raise Missing(f"{csv} does not exist; set the path of a CSV, for example CSV=~/Downloads/{year}.csv.")
     plain, compressed = bronze_keys(year)
     key = next(
         (key for key, ending in ((plain, ".csv"), (compressed, ".csv.gz")) if csv.name.lower().endswith(ending)), None
     )
     if key is None:
-        raise InvalidInput(f"{csv} is neither .csv nor .csv.gz; unpack it, or rename it to what it is.")
+        raise InvalidInput(f"{csv} must be a .csv or .csv.gz file; unpack or rename it.")
     check_csv(csv, year)
     place = _place(lake, key, year)
     link = place.with_name(f".{place.name}.link")
@@ -54,6 +54,6 @@ def use_packaged_flights(lake: Path, year: int) -> str:
         return ""
     place = _place(lake, bronze_keys(flights.YEAR)[0], flights.YEAR)
     if place.is_file() and not place.is_symlink():
-        return "the departures from New York that an earlier demo wrote"
+        return "departures from New York, written by an earlier demo"
     rows = flights.write_bronze(place)
     return f"{rows:,} real departures from New York"

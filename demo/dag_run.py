@@ -55,7 +55,9 @@ def run(conf: Mapping[str, Any], started: Started, ended: Ended) -> None:
     """
     bag = DagBag(DAGS)
     if DAG_ID not in bag.dags:
-        raise InvalidInput(f"Airflow cannot read the DAG {DAG_ID}: {bag.import_errors or 'it is not in ' + str(DAGS)}")
+        raise InvalidInput(
+            f"Airflow cannot read the DAG {DAG_ID} in {DAGS}: {bag.import_errors or 'it is not there'}; restore the file."
+        )
     dag = bag.dags[DAG_ID]
     for task in dag.tasks:
         if isinstance(task, MappedOperator):
@@ -72,6 +74,6 @@ def run(conf: Mapping[str, Any], started: Started, ended: Ended) -> None:
         step, error = listener.failure
         if isinstance(error, DelaywatchError):
             raise error
-        raise Unavailable(f"The step {step} failed with {type(error).__name__}: {error}")
+        raise Unavailable(f"The step {step} failed with {type(error).__name__}: {error}.")
     if outcome.state != "success":
-        raise Unavailable(f"The run of {DAG_ID} ended as {outcome.state}.")
+        raise Unavailable(f"The run of {DAG_ID} ended in the state {outcome.state}; read the log of the failed step.")

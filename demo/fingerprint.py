@@ -17,7 +17,7 @@ ROW_VERSIONS = "SELECT count(*), md5(coalesce(string_agg(ctid || ' ' || xmin, ',
 Fingerprints = dict[str, str]
 
 
-def of_lake(lake: Path) -> Fingerprints:
+def hash_files(lake: Path) -> Fingerprints:
     """Return the SHA-256 of every file of silver, gold and plots, by key."""
     fingerprints = {}
     for path in sorted(path for layer in LAYERS for path in (lake / layer).rglob("*") if path.is_file()):
@@ -26,7 +26,7 @@ def of_lake(lake: Path) -> Fingerprints:
     return fingerprints
 
 
-def of_warehouse(url: str) -> Fingerprints:
+def hash_tables(url: str) -> Fingerprints:
     """Return number and versions of the rows of each table of schema `flights` but `runs`, which gets a row per run."""
     connection = psycopg2.connect(url)
     try:

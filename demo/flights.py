@@ -33,9 +33,9 @@ FLOATS = {
     "AIR_TIME": "air_time",
     "DISTANCE": "distance",
 }
-join: Callable[..., Any] = pc.binary_join_element_wise  # the stubs allow no string next to a column
-
 TEXTS = {"OP_CARRIER": "carrier", "ORIGIN": "origin", "DEST": "dest"}
+
+join: Callable[..., Any] = pc.binary_join_element_wise  # the stubs do not accept a string next to a column
 
 
 def source() -> Path:
@@ -50,7 +50,7 @@ def source() -> Path:
     for file in files:
         if file.name == "flights.csv.zip":
             return Path(str(file.locate()))
-    raise Missing(f"The package {PACKAGE}, which holds the demo's flights, is not installed; run `make clean demo`.")
+    raise Missing(f"The package {PACKAGE} with the demo's flights is not installed; run `make clean demo`.")
 
 
 def kaggle_columns(flights: pa.Table) -> pa.Table:

@@ -57,7 +57,7 @@ def _flagged(verdicts: pa.Table) -> int:
 def show_results(console: Console, source: Lake, year: int) -> None:
     """Print the year's figures from the lake: flights, airport-days, abnormal days per detector, events, worst days."""
     quality, days = source.read_quality(year), source.read_airport_days(year)
-    verdicts = {name: source.read_anomalies(year, name) for name in source.detectors_of(year)}
+    verdicts = {name: source.read_anomalies(year, name) for name in source.detectors_with_verdicts(year)}
     published = verdicts[detectors.PUBLISHED]
 
     flights = _grid()
@@ -69,7 +69,7 @@ def show_results(console: Console, source: Lake, year: int) -> None:
     ):
         flights.add_row(label, f"{quality[field]:>11,}")
     for warning in quality["warnings"]:
-        flights.add_row("note", warning)
+        flights.add_row("warning", warning)
     _show(console, f"Flights of {year}", flights)
 
     abnormal = _grid()
@@ -92,7 +92,7 @@ def show_results(console: Console, source: Lake, year: int) -> None:
     for number, sentence in enumerate(worst_days["sentence"], start=1):
         worst.add_row(f"{number}", sentence)
     is_judged = judged["status"] == "ok"
-    none = "none was abnormal" if is_judged.any() else "unknown, no airport has enough days and flights to judge one"
+    none = "no day is abnormal" if is_judged.any() else "unknown, because every airport has too few days or flights"
     _show(console, "Worst days" if worst.row_count else f"Worst days: {none}", worst)
 
 
@@ -115,7 +115,7 @@ def show_places(console: Console, folder: Path, year: int) -> None:
         ("parquet", days, f"{PYTHON} -c \"import pandas; print(pandas.read_parquet('{_shown(days)}'))\""),
         ("database", warehouse.data_folder(folder), f'{psql}"{query}"'),
     )
-    console.print("\n[bold cyan]Look at it[/]")
+    console.print("\n[bold cyan]Results[/]")
     for label, path, command in places:
         console.print(f"  [bold]{label:<10}[/]  {escape(_shown(path))}", soft_wrap=True)
         console.print(f"  {'':<10}  [green]{escape(command)}[/]", soft_wrap=True)
@@ -124,13 +124,13 @@ def show_places(console: Console, folder: Path, year: int) -> None:
 def show_changes(console: Console, changed: Sequence[str] | None) -> None:
     """Print what the run changed. changed: names of files and tables, None on a first run."""
     if changed is None:
-        console.print("\nRun it again: nothing will change, and the demo will prove it.")
+        console.print("\nA second run changes nothing. Run the demo again to see the proof.")
     elif not changed:
         console.print(
             "\n[bold green]Nothing changed:[/] every file of silver, gold and plots has the same bytes as before this "
-            "run, and no row in Postgres was written again; only the record of the run was added."
+            "run, and Postgres did not write any row again. Only the record of the run is new."
         )
     else:
         tables = [name for name in changed if name.startswith("flights.")]
         names = [f"{len(changed) - len(tables):,} files of the lake", *tables]
-        console.print(f"\n[bold]Changed[/] against the run before: {', '.join(names)}.")
+        console.print(f"\n[bold]Changed[/] since the previous run: {', '.join(names)}.")

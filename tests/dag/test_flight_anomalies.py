@@ -1,4 +1,4 @@
-"""The DAG as its operators meet it, before anything runs: file, order, schedule, form, retries, assets, manual."""
+"""The DAG files before a run: parsing, order, schedule, trigger form, year of a run, retries, texts."""
 
 from __future__ import annotations
 
@@ -7,43 +7,40 @@ import os
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from demo.airflow_home import DAGS
+from tests.dag.conftest import call, context_of
 from utils import detectors
-from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailable
+from utils.errors import Busy, InvalidInput, Missing, Unavailable
+from utils.storage.keys import FIRST_YEAR, LAST_YEAR
 
-MEET_THE_NETWORK = ("wait_for_bronze", "silver", "gold", "detect", "explain", "upsert", "plots", "publish")
-
-
-def test_the_file_is_read_without_settings_connections_or_heavy_libraries(tmp_path: Path) -> None:
-    heavy = "{'pandas', 'numpy', 'pyarrow', 'sklearn', 'scipy', 'matplotlib', 'boto3', 'psycopg2'}"
-    read = f"import sys, flight_anomalies; sys.exit(', '.join({heavy} & set(sys.modules)) or None)"
-    nothing_set = {"PATH": os.environ["PATH"], "PYTHONPATH": str(DAGS), "AIRFLOW_HOME": str(tmp_path)}
-
-    done = subprocess.run([sys.executable, "-c", read], env=nothing_set, capture_output=True, text=True, check=False)
-
-    assert done.returncode == 0, done.stderr
+PARSE = """
+import sys, fetch_bronze, flight_anomalies, retention
+sys.exit(str({"pandas", "numpy", "pyarrow", "sklearn", "scipy", "matplotlib", "boto3", "psycopg2"} & set(sys.modules)))
+"""
 
 
-def test_reading_the_dag_files_uses_nothing_of_airflow_that_is_deprecated(tmp_path: Path) -> None:
-    """Each warning would be in the log of every task and of every parse."""
+def test_parsing_needs_no_settings_no_heavy_libraries_and_nothing_deprecated(tmp_path: Path) -> None:
+    """Airflow parses the files every few seconds, and each warning would be in the log of every task."""
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(DAGS), "AIRFLOW_HOME": str(tmp_path)}
-    read = [sys.executable, "-W", "error::FutureWarning", "-c", "import fetch_bronze, flight_anomalies, retention"]
+    command = [sys.executable, "-W", "error::FutureWarning", "-c", PARSE]
 
-    done = subprocess.run(read, env=environment, capture_output=True, text=True, check=False)
+    outcome = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
-    assert done.returncode == 0, done.stderr
+    assert outcome.stderr.strip().splitlines()[-1] == "set()"
 
 
-def test_the_steps_follow_one_another(dag: Any) -> None:
+def test_the_steps_run_in_order(dag: Any) -> None:
     assert {task.task_id: set(task.downstream_task_ids) for task in dag.tasks} == {
-        "wait_for_bronze": {"silver", "detect"},  # detect, because the names that it is mapped over come from there
+        "wait_for_bronze": {"silver", "detect"},  # it returns the names of the detectors
         "silver": {"gold"},
         "gold": {"detect"},
         "detect": {"explain"},
@@ -53,128 +50,168 @@ def test_the_steps_follow_one_another(dag: Any) -> None:
         "publish": {"clear_scratch"},
         "clear_scratch": set(),
     }
+    assert dag.get_task("clear_scratch").is_teardown  # runs after a failure too
 
 
-def test_a_run_starts_when_its_calendar_year_is_over(dag: Any) -> None:
+@pytest.mark.parametrize("name", ["flight_anomalies", "fetch_bronze"])
+def test_a_scheduled_run_starts_when_its_year_is_over(dags: Any, name: str) -> None:
     from airflow.serialization.encoders import coerce_to_core_timetable
 
     new_year = datetime(2027, 1, 1, tzinfo=UTC)
 
-    interval = coerce_to_core_timetable(dag.timetable).infer_manual_data_interval(run_after=new_year)
+    interval = coerce_to_core_timetable(dags[name].timetable).infer_manual_data_interval(run_after=new_year)
 
     assert (interval.start, interval.end) == (datetime(2026, 1, 1, tzinfo=UTC), new_year)
-    assert not dag.catchup
+    assert not dags[name].catchup
 
 
-def test_a_run_that_waits_for_its_file_holds_up_neither_a_worker_nor_other_runs(dag: Any) -> None:
-    sensor = dag.get_task("wait_for_bronze")
+@pytest.mark.parametrize(
+    ("dag_id", "task_id", "poke_s", "timeout"),
+    [
+        ("flight_anomalies", "wait_for_bronze", 3600, timedelta(days=180)),
+        ("fetch_bronze", "wait_for_publication", 86400, timedelta(days=180)),
+        ("retention", "wait_for_quiet", 300, timedelta(days=1)),
+    ],
+)
+def test_a_run_that_waits_occupies_no_worker(
+    dags: Any, dag_id: str, task_id: str, poke_s: int, timeout: timedelta
+) -> None:
+    sensor = dags[dag_id].get_task(task_id)
 
-    assert sensor.mode == "reschedule"
-    assert sensor.timeout >= 90 * 24 * 3600
-    assert dag.max_active_runs > 1
+    assert (sensor.mode, sensor.poke_interval, sensor.timeout) == ("reschedule", poke_s, timeout.total_seconds())
+    assert dags[dag_id].max_active_runs > 1 or dag_id == "retention"
 
 
-@pytest.mark.parametrize("form", [{}, {"year": 2018}, {"year": "2018"}, {"year": None, "detectors": ["three_sigma"]}])
-def test_the_trigger_form_takes_what_can_be_run(dag: Any, form: dict[str, object]) -> None:
-    params = copy.deepcopy(dag.params)
-
-    params.update(form)
-
-    assert params.validate() == {"year": None, "detectors": None, **form}
+def test_fetch_bronze_is_paused_until_a_person_switches_it_on(dags: Any) -> None:
+    assert [name for name, dag in dags.items() if dag.is_paused_upon_creation] == ["fetch_bronze"]
 
 
-@pytest.mark.parametrize("form", [{"year": 1886}, {"year": 3000}, {"year": "abc"}, {"detectors": "three_sigma"}])
-def test_the_trigger_form_refuses_what_cannot_be_run(dag: Any, form: dict[str, object]) -> None:
+# --- the trigger form and the year of a run ---------------------------------------------------------------------------
+
+
+@given(st.integers(0, 9999) | st.sampled_from([FIRST_YEAR - 1, FIRST_YEAR, LAST_YEAR, LAST_YEAR + 1]))
+@settings(max_examples=30)
+def test_the_form_accepts_the_years_of_the_dataset_as_text_and_as_a_number(airflow: Path, year: int) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    from orchestration import run_year
+
+    accepted = []
+    for value in (year, str(year)):
+        with suppress(ParamValidationError):
+            accepted.append(run_year.field("").resolve(value))
+
+    assert accepted == ([year, str(year)] if FIRST_YEAR <= year <= LAST_YEAR else [])
+
+
+def test_the_form_suggests_past_years_and_every_detector(dag: Any) -> None:
+    form = {name: dag.params.get_param(name).schema for name in dag.params}
+
+    assert form["year"]["examples"] == [str(year) for year in range(2009, datetime.now(UTC).year)]
+    assert form["detectors"]["examples"] == list(detectors.NAMES)
+
+
+@pytest.mark.parametrize("form", [{"year": "abc"}, {"detectors": "three_sigma"}])
+def test_the_form_rejects_values_of_another_type(dag: Any, form: dict[str, object]) -> None:
     from airflow.sdk.exceptions import ParamValidationError
 
     with pytest.raises(ParamValidationError, match="Invalid input for param"):
         copy.deepcopy(dag.params).update(form)
 
 
-def test_a_backfill_of_a_year_without_its_file_fails_and_a_scheduled_run_waits(dag: Any, lake: Path) -> None:
-    def is_there(run_type: str) -> bool:
-        context = {
-            "params": {"year": 1999, "detectors": None},
-            "dag_run": SimpleNamespace(run_type=run_type),
-        }
-        return bool(dag.get_task("wait_for_bronze").poke(context).is_done)
+def test_only_scheduled_runs_and_backfills_take_the_year_of_their_data_interval(airflow: Path) -> None:
+    from airflow.utils.types import DagRunType
 
-    assert not is_there("scheduled")
-    with pytest.raises(DelaywatchError, match="1999"):
-        is_there("backfill")
+    from orchestration import run_year
 
+    start = datetime(2018, 1, 1, tzinfo=UTC)
+    taken = {kind.value: run_year.find(context_of(kind.value, interval_start=start)) for kind in DagRunType}
+    set_by_hand = [run_year.find(context_of(kind, year, start)) for kind in taken for year in (2013, "2013")]
 
-@pytest.mark.parametrize("task_id", MEET_THE_NETWORK)
-def test_a_step_that_meets_the_network_is_tried_again_with_growing_delays(dag: Any, task_id: str) -> None:
-    task = dag.get_task(task_id)
-
-    assert task.retries == 3
-    assert task.retry_exponential_backoff > 1
-    assert task.retry_policy is not None
+    assert {kind for kind, year in taken.items() if year} == {"scheduled", "backfill"}
+    assert {year for year in taken.values() if year} == {2018}
+    assert set(set_by_hand) == {2013}
 
 
-def test_no_step_waits_for_ever(dag: Any) -> None:
-    assert {task.execution_timeout for task in dag.tasks} == {timedelta(hours=6)}
+@pytest.mark.parametrize(("dag_id", "task_id"), [("flight_anomalies", "wait_for_bronze"), ("fetch_bronze", "fetch")])
+def test_a_manual_run_without_a_year_is_an_error_that_lists_the_years_in_bronze(
+    dags: Any, lake: Path, dag_id: str, task_id: str
+) -> None:
+    for name in ("2011.csv.gz", "2015.csv"):
+        (lake / "01_bronze" / name).touch()
+
+    with pytest.raises(InvalidInput, match=r"2011, 2015\."):
+        call(dags[dag_id].get_task(task_id), context_of("manual", interval_start=datetime(2018, 1, 1, tzinfo=UTC)))
+
+
+def test_without_its_file_a_scheduled_run_waits_and_a_backfill_fails(dag: Any, lake: Path) -> None:
+    start = datetime(1999, 1, 1, tzinfo=UTC)
+    task = dag.get_task("wait_for_bronze")
+
+    assert not call(task, context_of("scheduled", interval_start=start)).is_done
+    with pytest.raises(Missing, match="1999"):
+        call(task, context_of("backfill", interval_start=start))
+
+
+# --- retries and callbacks --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("kind", "is_final"), [(InvalidInput, True), (Missing, True), (Unavailable, False), (Busy, False)]
+    ("error", "is_final"),
+    [
+        (InvalidInput("x"), True),
+        (Missing("x"), True),
+        (Unavailable("x"), False),
+        (Busy("x"), False),
+        (MemoryError(), False),
+    ],
 )
-def test_what_a_person_must_correct_fails_at_once_and_what_may_pass_is_retried(
-    airflow: None, kind: type[DelaywatchError], is_final: bool
-) -> None:
+def test_only_errors_that_a_person_must_correct_fail_at_once(airflow: Path, error: Exception, is_final: bool) -> None:
     from airflow.sdk import RetryAction
 
     from orchestration.retries import RetryWhatMayPass
 
-    decision = RetryWhatMayPass().evaluate(kind("a message"))
-
-    assert decision.action == (RetryAction.FAIL if is_final else RetryAction.DEFAULT)
+    assert RetryWhatMayPass().evaluate(error).action == (RetryAction.FAIL if is_final else RetryAction.DEFAULT)
 
 
-def test_a_fault_that_nobody_foresaw_is_tried_again(airflow: None) -> None:
-    from airflow.sdk import RetryAction
+def test_every_task_retries_notes_its_failure_and_every_dag_reports_a_failed_run(dags: Any) -> None:
+    from orchestration import notifiers
 
-    from orchestration.retries import RetryWhatMayPass
+    tasks = [task for dag in dags.values() for task in dag.tasks]
+    steps = [task for task in dags["flight_anomalies"].tasks if not task.is_teardown]
 
-    assert RetryWhatMayPass().evaluate(MemoryError()).action == RetryAction.DEFAULT
-
-
-def test_scratch_space_is_cleared_whatever_happened(dag: Any) -> None:
-    assert dag.get_task("clear_scratch").is_teardown
-
-
-def test_gold_and_the_warehouse_are_assets_that_other_dags_can_follow(dag: Any) -> None:
-    outlets = {task.task_id: [asset.name for asset in task.outlets] for task in dag.tasks if task.outlets}
-
-    assert outlets == {"gold": ["delaywatch_gold_airport_days"], "upsert": ["delaywatch_warehouse_flights"]}
+    assert {(task.retries, type(task.retry_policy).__name__) for task in tasks if not task.is_teardown} == {
+        (3, "RetryWhatMayPass")
+    }
+    assert {(task.retry_exponential_backoff, task.execution_timeout) for task in steps} == {(2, timedelta(hours=6))}
+    assert all(notifiers.note_failure in _listed(task.on_failure_callback) for task in tasks)
+    assert all(isinstance(_listed(dag.on_failure_callback)[0], notifiers.RunFailed) for dag in dags.values())
+    finishing = [task.task_id for task in tasks if _listed(task.on_success_callback)]
+    assert finishing == ["publish"]
 
 
-def test_every_step_and_every_parameter_says_in_the_ui_what_it_does(dags: dict[str, Any]) -> None:
+def _listed(callbacks: Any) -> list[Any]:
+    return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
+
+
+# --- texts ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_dag_task_and_parameter_has_a_description(dags: Any) -> None:
     for dag in dags.values():
-        assert [task.task_id for task in dag.tasks if not task.doc_md] == []
-        assert [name for name, param in dag.params.items() if not dag.params.get_param(name).description] == []
+        assert dag.doc_md
         assert dag.description
         assert dag.tags
+        assert all(task.doc_md for task in dag.tasks)
+        assert all(dag.params.get_param(name).description for name in dag.params)
 
 
-def test_every_task_but_the_teardown_retries_what_may_pass(dags: dict[str, Any]) -> None:
-    tasks = [task for dag in dags.values() for task in dag.tasks if not task.is_teardown]
-
-    assert {type(task.retry_policy).__name__ for task in tasks} == {"RetryWhatMayPass"}
-    assert {task.retries for task in tasks} == {3}
-
-
-def test_the_form_offers_every_detector(dag: Any) -> None:
-    assert dag.params.get_param("detectors").schema["examples"] == list(detectors.NAMES)
-
-
-def test_the_backfill_command_of_the_manual_is_one_that_airflow_takes(dag: Any) -> None:
+def test_airflow_accepts_the_backfill_command_of_the_manual(dag: Any) -> None:
     from airflow.cli.cli_parser import get_parser
 
     (command,) = (line.strip() for line in dag.doc_md.splitlines() if line.startswith("    airflow backfill"))
 
-    asked = get_parser().parse_args(shlex.split(command)[1:])
+    arguments = get_parser().parse_args(shlex.split(command)[1:])
 
-    assert asked.dag_id == dag.dag_id
-    assert (asked.from_date.year, asked.to_date.year, asked.max_active_runs) == (2009, 2018, 2)
+    assert arguments.dag_id == dag.dag_id
+    assert (arguments.from_date.year, arguments.to_date.year, arguments.max_active_runs) == (2009, 2018, 2)

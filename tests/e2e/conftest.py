@@ -1,6 +1,6 @@
-"""The stack that the tests share, brought up by `make up` in a clone of its own, the browser, and a failure's picture.
+"""The stack that the tests share, started by `make up` in a clone of its own, and browsers.
 
-tests/e2e/run.sh names the clone's folder and its Compose project, and removes both whatever happens here.
+tests/e2e/run.sh chooses the folder and the Compose project of the clone, and removes both in every case.
 """
 
 from __future__ import annotations
@@ -10,13 +10,23 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import APIRequestContext, Browser, Error, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import (
+    APIRequestContext,
+    Browser,
+    BrowserContext,
+    Error,
+    Page,
+    Playwright,
+    StorageState,
+    expect,
+    sync_playwright,
+)
 
 from tests.e2e import visitor
-from tests.e2e.installation import Installation, answering
+from tests.e2e.installation import Installation, open_inner_ports
 
 
-def given(name: str) -> str:
+def variable(name: str) -> str:
     if name not in os.environ:
         pytest.fail(f"{name} is not set; start these tests with `make test-e2e`.")
     return os.environ[name]
@@ -24,40 +34,40 @@ def given(name: str) -> str:
 
 @pytest.fixture(scope="session")
 def project() -> str:
-    """The name of the Compose project; others of these tests begin with it."""
-    return given("DELAYWATCH_E2E_PROJECT")
+    """Return the name of the Compose project. The names of other projects of these tests begin with it."""
+    return variable("DELAYWATCH_E2E_PROJECT")
 
 
 @pytest.fixture(scope="session")
 def clone(project: str) -> Installation:
-    """A fresh clone, nothing of which has run yet."""
-    return Installation.fresh(Path(given("DELAYWATCH_E2E_FOLDER")) / "clone", project)
+    """A fresh clone in which no command has run."""
+    return Installation.fresh(Path(variable("DELAYWATCH_E2E_FOLDER")) / "clone", project)
 
 
 @pytest.fixture(scope="session")
-def answering_before(clone: Installation) -> set[int]:
-    """The ports on which this host answered before the stack came up."""
-    return answering()
+def ports_open_before(clone: Installation) -> set[int]:
+    """The inner ports on which other programs of this host listened before the stack started."""
+    return open_inner_ports()
 
 
 @pytest.fixture(scope="session")
-def welcome(clone: Installation, answering_before: set[int]) -> str:
-    """What the first `make up` says."""
+def welcome(clone: Installation, ports_open_before: set[int]) -> str:
+    """The output of the first `make up`."""
     return clone.made("up")
 
 
 @pytest.fixture(scope="session")
 def stack(clone: Installation, welcome: str) -> Installation:
-    """The clone with its stack up."""
+    """The clone with its stack running."""
     return clone
 
 
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as found:
-        found.selectors.set_test_id_attribute("data-test")  # Superset's
-        expect.set_options(timeout=visitor.PATIENCE_MS)
-        yield found
+    with sync_playwright() as playwright:
+        playwright.selectors.set_test_id_attribute("data-test")  # Superset's attribute
+        expect.set_options(timeout=visitor.TIMEOUT_MS)
+        yield playwright
 
 
 @pytest.fixture(scope="session")
@@ -67,22 +77,46 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
     browser.close()
 
 
+def new_context(browser: Browser, cookies: StorageState | None = None) -> BrowserContext:
+    """Return a context that accepts the self-signed certificate."""
+    context = browser.new_context(
+        ignore_https_errors=True,
+        locale="en-US",
+        timezone_id="UTC",
+        viewport={"width": 1400, "height": 1000},
+        storage_state=cookies,
+    )
+    context.set_default_timeout(visitor.TIMEOUT_MS)
+    return context
+
+
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """A page of a browser that has no cookies yet and takes the self-signed certificate."""
-    context = browser.new_context(
-        ignore_https_errors=True, locale="en-US", timezone_id="UTC", viewport={"width": 1400, "height": 1000}
-    )
-    context.set_default_timeout(visitor.PATIENCE_MS)
-    yield context.new_page()
-    context.close()
+    """A page without cookies."""
+    with new_context(browser) as context:
+        yield context.new_page()
+
+
+@pytest.fixture(scope="session")
+def superset_login(browser: Browser, stack: Installation) -> StorageState:
+    """The cookies of an administrator who has logged in to Superset."""
+    with new_context(browser) as context:
+        visitor.log_in_to_superset(context.new_page(), stack.url, stack.password())
+        return context.storage_state()
+
+
+@pytest.fixture
+def superset_page(browser: Browser, superset_login: StorageState) -> Iterator[Page]:
+    """A page with the cookies of an administrator of Superset."""
+    with new_context(browser, superset_login) as context:
+        yield context.new_page()
 
 
 @pytest.fixture
 def client(playwright: Playwright, stack: Installation) -> Iterator[APIRequestContext]:
-    """A program that asks the stack over HTTPS, follows no redirect and has no cookies yet."""
+    """An HTTPS client without cookies that follows no redirect."""
     context = playwright.request.new_context(
-        base_url=stack.url, ignore_https_errors=True, max_redirects=0, timeout=visitor.PATIENCE_MS
+        base_url=stack.url, ignore_https_errors=True, max_redirects=0, timeout=visitor.TIMEOUT_MS
     )
     yield context
     context.dispose()
@@ -92,16 +126,17 @@ def client(playwright: Playwright, stack: Installation) -> Iterator[APIRequestCo
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Keep a picture of the page on which a test failed."""
+    """Save a picture of each page of a failed test."""
     report = yield
-    page = getattr(item, "funcargs", {}).get("page")
-    if report.when == "call" and report.failed and isinstance(page, Page):
-        picture = visitor.PICTURES / f"failed-{item.name}.png"
-        picture.parent.mkdir(exist_ok=True)
-        try:
-            page.screenshot(path=picture)
-        except Error as error:
-            report.sections.append(("last page", f"{page.url}\nno picture: {error}"))
-        else:
-            report.sections.append(("last page", f"{page.url}\n{picture}"))
+    pages = [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Page)]
+    if report.when == "call" and report.failed:
+        for page in pages:
+            picture = visitor.PICTURES / f"failed-{item.name}.png"
+            picture.parent.mkdir(exist_ok=True)
+            try:
+                page.screenshot(path=picture)
+            except Error as error:
+                report.sections.append(("last page", f"{page.url}\nno picture: {error}"))
+            else:
+                report.sections.append(("last page", f"{page.url}\n{picture}"))
     return report

@@ -1,7 +1,6 @@
-"""A clone of this repository with a Compose project and ports of its own, driven by the commands that a user types.
+"""A clone of this repository with its own Compose project and ports, used by the commands that a user types.
 
-It has no .env, and nothing of the caller's environment reaches it: what a test wants set, it says. The stack of a user
-who works on the same host is not touched. What is asked of the stack over HTTPS is in the tests.
+The clone has no .env and inherits no setting of the caller. It does not touch another stack on the same host.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 INSIDE = Path(__file__).parent / "inside"
 FOREIGN = ("AIRFLOW_", "AWS_", "COMPOSE_", "DELAYWATCH_", "MAKE", "MFLAGS")
-OF = "label=com.docker.compose.project="
+PROJECT_LABEL = "label=com.docker.compose.project="
 INNER_PORTS = (5432, 8080, 8088, 8333, 8888)
-NOT_ONE_OFF = "label=com.docker.compose.oneoff=False"  # not those of `docker compose run`
+NOT_ONE_OFF = "label=com.docker.compose.oneoff=False"  # without containers of `docker compose run`
 
 
 @dataclass(frozen=True)
 class Container:
-    """One service's container as `docker ps` shows it; the same one a second later is equal, though its age is not."""
+    """The container of a service as `docker ps` shows it. Equality ignores the status, which has the age."""
 
     id: str
     state: str
@@ -55,7 +54,7 @@ class Installation:
 
     @classmethod
     def fresh(cls, folder: Path, project: str) -> Installation:
-        """What `git clone` would give of this working tree, uncommitted changes too, and two free ports."""
+        """Copy this working tree with uncommitted changes, without ignored files, and choose two free ports."""
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=ROOT,
@@ -64,7 +63,7 @@ class Installation:
             check=True,
         ).stdout
         for name in filter(None, listed.split("\0")):
-            if (source := ROOT / name).is_file():  # one that was deleted is listed until that is committed
+            if (source := ROOT / name).is_file():  # git lists a deleted file until the commit
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, folder / name)
         return cls(folder, project, *free_ports(2))
@@ -75,34 +74,34 @@ class Installation:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of every command: what makes it one of this installation's, and nothing of ours that could change it."""
+        """The environment of every command of this installation, without settings of the caller."""
         ours = {
             "COMPOSE_PROJECT_NAME": self.project,
-            "DELAYWATCH_EXPECTED_YEAR": "2013",  # of the demo, else today's date would decide whether all is well
+            "DELAYWATCH_EXPECTED_YEAR": "2013",  # the year of the demo, so that health does not depend on the date
             "DELAYWATCH_HTTP_PORT": str(self.http_port),
             "DELAYWATCH_HTTPS_PORT": str(self.https_port),
         }
         return {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)} | ours
 
     def run(
-        self, command: Sequence[str], variables: Mapping[str, str] | None = None, given: bytes = b""
+        self, command: Sequence[str], variables: Mapping[str, str] | None = None, stdin: bytes = b""
     ) -> subprocess.CompletedProcess[bytes]:
         environment = {**self.environment, **(variables or {})}
-        return subprocess.run(command, cwd=self.folder, env=environment, input=given, capture_output=True, check=False)
+        return subprocess.run(command, cwd=self.folder, env=environment, input=stdin, capture_output=True, check=False)
 
     def make(self, *arguments: str, **variables: str) -> tuple[int, str, str]:
-        """`make ...`: its exit code, stdout and stderr."""
+        """Run `make ...` and return the exit code, stdout and stderr."""
         done = self.run(["make", *arguments], variables)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     def made(self, *arguments: str) -> str:
-        """What `make ...` said on stdout, when it succeeds; else the test fails with all that was said."""
-        code, said, complaint = self.make(*arguments)
-        assert code == 0, f"make {' '.join(arguments)} ended with {code}:\n{said}\n{complaint}"
-        return said
+        """Run `make ...` and return stdout; the test fails if the command fails."""
+        code, stdout, stderr = self.make(*arguments)
+        assert code == 0, f"make {' '.join(arguments)} ended with {code}:\n{stdout}\n{stderr}"
+        return stdout
 
-    def compose(self, *arguments: str, given: bytes = b"") -> bytes:
-        done = self.run(["docker", "compose", *arguments], given=given)
+    def compose(self, *arguments: str, stdin: bytes = b"") -> bytes:
+        done = self.run(["docker", "compose", *arguments], stdin=stdin)
         assert done.returncode == 0, f"docker compose {' '.join(arguments)}: {done.stderr.decode()}"
         return done.stdout
 
@@ -110,100 +109,99 @@ class Installation:
         (self.folder / ".env").unlink(missing_ok=True)
         self.compose("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "5")
 
-    # --- what Docker has of it
+    # --- as Docker shows it
 
     def containers(self) -> dict[str, Container]:
-        """Its services' containers, those that ended too."""
+        """Return the containers of the services, also those that have ended, by service."""
         fields = ('{{.Label "com.docker.compose.service"}}', "{{.ID}}", "{{.State}}", "{{.Status}}", "{{.Ports}}")
         listed = docker(
-            *("ps", "--all", "--no-trunc", "--filter", OF + self.project, "--filter", NOT_ONE_OFF),
+            *("ps", "--all", "--no-trunc", "--filter", PROJECT_LABEL + self.project, "--filter", NOT_ONE_OFF),
             *("--format", "\t".join(fields)),
         )
         return {name: Container(*rest) for name, *rest in (line.split("\t") for line in listed.splitlines())}
 
     def volumes(self) -> set[str]:
-        return set(docker("volume", "ls", "--quiet", "--filter", OF + self.project).split())
+        return set(docker("volume", "ls", "--quiet", "--filter", PROJECT_LABEL + self.project).split())
 
-    # --- what is in it
+    # --- contents
 
-    def psql(self, database: str, question: str) -> list[dict[str, str]]:
-        """The rows of an answer as text, asked by Postgres' superuser inside its container."""
-        command = ("psql", "--username=postgres", "--no-psqlrc", "--csv", f"--dbname={database}", "--command", question)
+    def psql(self, database: str, query: str) -> list[dict[str, str]]:
+        """Run a query as superuser inside the container of Postgres and return the rows as text."""
+        command = ("psql", "--username=postgres", "--no-psqlrc", "--csv", f"--dbname={database}", "--command", query)
         return list(csv.DictReader(io.StringIO(self.compose("exec", "-T", "postgres", *command).decode())))
 
     def inside(self, program: str, service: str = "airflow-scheduler") -> Any:
         """Run a program of the folder `inside` with the Python of a service, and return the JSON that it prints."""
         source = (INSIDE / program).read_bytes()
-        return json.loads(self.compose("exec", "-T", service, "python", "-", given=source))
+        return json.loads(self.compose("exec", "-T", service, "python", "-", stdin=source))
 
     def secrets(self) -> dict[str, bytes]:
-        """What `setup` keeps, by name."""
+        """Return the generated secrets by name."""
         packed = self.compose("run", "--rm", "--no-deps", "-T", "setup", "python", "-m", "stack", "export")
         with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-            found = {member.name: tar.extractfile(member) for member in tar}
-        return {name: file.read() for name, file in found.items() if file}
+            files = {member.name: tar.extractfile(member) for member in tar}
+        return {name: file.read() for name, file in files.items() if file}
 
     def fingerprints(self) -> dict[str, str]:
-        """What `setup` keeps, by name, in a form that may be shown."""
+        """Return the hashes of the generated secrets by name."""
         return {name: hashlib.sha256(secret).hexdigest() for name, secret in self.secrets().items()}
 
     def password(self) -> str:
-        """The password as `make password` shows it."""
-        return shown(self.made("password"), "Password")
+        """Return the password that `make password` prints."""
+        return value_after(self.made("password"), "Password")
 
     def token(self) -> str:
-        """Jupyter's token as `make password` shows it."""
-        return shown(self.made("password"), "Jupyter")
+        """Return the token of Jupyter that `make password` prints."""
+        return value_after(self.made("password"), "Jupyter")
 
     def certificate(self) -> str:
-        """What nginx shows to a browser, as PEM."""
+        """Return the certificate that nginx sends to a browser, as PEM."""
         return ssl.get_server_certificate(("localhost", self.https_port))
 
     def rows(self) -> dict[str, str]:
-        """Every table of the warehouse: the number of its rows and a hash of all of them in order."""
+        """Return the number of rows and a hash of all rows, by table of the warehouse."""
         listed = self.psql("warehouse", "SELECT tablename FROM pg_tables WHERE schemaname = 'flights' ORDER BY 1")
-        found = {}
+        tables = {}
         for table in [row["tablename"] for row in listed]:
             rows = self.psql("warehouse", f'SELECT t::text AS row FROM flights."{table}" t ORDER BY 1')
             text = "\n".join(row["row"] for row in rows)
-            found[table] = f"{len(rows)} rows, sha256 {hashlib.sha256(text.encode()).hexdigest()}"
-        return found
+            tables[table] = f"{len(rows)} rows, sha256 {hashlib.sha256(text.encode()).hexdigest()}"
+        return tables
 
 
-def shown(said: str, title: str) -> str:
-    (line,) = (line for line in said.splitlines() if line.startswith(title))
+def value_after(output: str, title: str) -> str:
+    (line,) = (line for line in output.splitlines() if line.startswith(title))
     return line.split()[1]
 
 
 def docker(*arguments: str) -> str:
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True)
-    return done.stdout
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
 
 
-def answering() -> set[int]:
-    """Which of the ports that the services have inside answer on this host."""
-    found = set()
+def open_inner_ports() -> set[int]:
+    """Return the ports that the services use inside and that are open on this host."""
+    is_open = set()
     for port in INNER_PORTS:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
         except ConnectionRefusedError:
             continue
-        found.add(port)
-    return found
+        is_open.add(port)
+    return is_open
 
 
-def wait_until(is_so: Callable[[], bool], what: str, patience_s: float = 60) -> None:
-    """Return when it is so; the test fails, naming `what`, when patience ends; how long it took is not judged."""
-    deadline = time.monotonic() + patience_s
-    while not is_so():
-        assert time.monotonic() < deadline, f"waited {patience_s} s in vain: {what}"
+def wait_until(is_true: Callable[[], bool], condition: str, timeout_s: float = 60) -> None:
+    """Wait for a condition. The test fails with the condition after the timeout."""
+    deadline = time.monotonic() + timeout_s
+    while not is_true():
+        assert time.monotonic() < deadline, f"not true after {timeout_s} s: {condition}"
         time.sleep(0.2)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this host that nobody listens on."""
+    """Return ports of this host that no program uses."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
+    ports = [int(server.getsockname()[1]) for server in sockets]
+    for server in sockets:
+        server.close()
     return ports

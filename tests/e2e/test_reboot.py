@@ -1,8 +1,7 @@
-"""A host that loses power under a running DAG: the stack comes back by itself, and nothing that was written is lost.
+"""A host that loses power during a run of the DAG: the stack restarts without help and loses no data.
 
-It kills this host's Docker engine and starts it again, under everybody's containers, so it asks for a word first:
-`DELAYWATCH_MAY_RESTART_DOCKER=1 make test-restarts`, as root. The stand-in of the object store loses its objects, so
-the file is put there again, and a new run must bring the same rows.
+The test kills and starts the Docker engine of this host, with all containers, so it needs permission:
+`DELAYWATCH_MAY_RESTART_DOCKER=1 make test-restarts`, as root.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import pytest
 from playwright.sync_api import APIRequestContext
 
 from tests.e2e.installation import Installation, docker, wait_until
-from tests.e2e.test_restarts import PATIENCE_S, end_of, is_running, put_year_again, results, trigger
+from tests.e2e.test_restarts import TIMEOUT_S, end_of, is_running, put_year, results, trigger
 
 pytestmark = [
     pytest.mark.e2e,
@@ -31,12 +30,12 @@ PID_FILE = Path("/var/run/docker.pid")
 ONE_SHOT = {"setup", "airflow-init", "superset-init"}
 
 
-def answers() -> bool:
+def engine_answers() -> bool:
     return subprocess.run(["docker", "info"], check=False, capture_output=True).returncode == 0
 
 
 def cut_power(stack: Installation, log: Path) -> None:
-    """Kill the engine and what runs in the stack's containers at once; start the engine as it was started before."""
+    """Kill the engine and all processes of the stack at once, then start the engine with the same command."""
     engine = psutil.Process(int(PID_FILE.read_text()))
     command, environment, folder = engine.cmdline(), engine.environ(), engine.cwd()
     ids = [container.id for container in stack.containers().values() if container.state == "running"]
@@ -45,23 +44,23 @@ def cut_power(stack: Installation, log: Path) -> None:
     for process in (engine, *inits):
         process.kill()
     psutil.wait_procs([engine, *inits], 60)
-    if not is_back_by_itself():
+    if not restarts_by_itself():
         PID_FILE.unlink(missing_ok=True)
-        with log.open("wb") as file:  # the engine stays when the test has ended: it is the host's
+        with log.open("wb") as file:  # the engine must outlive the test
             subprocess.Popen(command, env=environment, cwd=folder, stdout=file, stderr=file, start_new_session=True)
-    wait_until(answers, "the engine", 120)
+    wait_until(engine_answers, "the engine answers", 120)
 
 
-def is_back_by_itself() -> bool:
-    """Whether something on this host, such as systemd, starts the engine again."""
+def restarts_by_itself() -> bool:
+    """Return whether a service manager, such as systemd, restarts the engine."""
     try:
-        wait_until(answers, "the engine", 20)
+        wait_until(engine_answers, "the engine answers", 20)
     except AssertionError:
         return False
     return True
 
 
-def test_the_stack_comes_back_by_itself_after_a_power_cut_and_loses_nothing(
+def test_the_stack_restarts_after_a_power_cut_and_loses_no_data(
     stack: Installation, client: APIRequestContext, tmp_path: Path
 ) -> None:
     trigger(stack, "before-the-cut")
@@ -69,7 +68,7 @@ def test_the_stack_comes_back_by_itself_after_a_power_cut_and_loses_nothing(
     rows, secrets, certificate = results(stack), stack.fingerprints(), stack.certificate()
     containers = stack.containers()
     trigger(stack, "in-the-cut")
-    wait_until(lambda: is_running(stack, "in-the-cut", "silver"), "the start of silver", PATIENCE_S)
+    wait_until(lambda: is_running(stack, "in-the-cut", "silver"), "silver has started", TIMEOUT_S)
 
     cut_power(stack, tmp_path / "dockerd.log")
 
@@ -77,7 +76,7 @@ def test_the_stack_comes_back_by_itself_after_a_power_cut_and_loses_nothing(
     wait_until(
         lambda: {name for name, container in stack.containers().items() if container.is_healthy} == lasting,
         f"{', '.join(sorted(lasting))} are healthy",
-        PATIENCE_S,
+        TIMEOUT_S,
     )
     assert {name: container.id for name, container in stack.containers().items()} == {
         name: container.id for name, container in containers.items()
@@ -85,9 +84,9 @@ def test_the_stack_comes_back_by_itself_after_a_power_cut_and_loses_nothing(
     assert results(stack) == rows
     assert (stack.fingerprints(), stack.certificate()) == (secrets, certificate)
     assert client.get("/airflow/api/v2/monitor/health").ok
-    assert end_of(stack, "in-the-cut") in {"success", "failed"}  # failed only where the stand-in has lost the file
+    assert end_of(stack, "in-the-cut") in {"success", "failed"}
 
-    put_year_again(stack)
+    put_year(stack)
     trigger(stack, "after-the-cut")
     assert end_of(stack, "after-the-cut") == "success"
     assert results(stack) == rows

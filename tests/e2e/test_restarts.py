@@ -1,7 +1,6 @@
-"""A container that goes away under a running DAG: the run ends well by itself, and no row is lost or doubled.
+"""A container that restarts during a run of the DAG: the run succeeds without help, and no row is lost or doubled.
 
-`make test-restarts` runs these; each waits for Airflow's own retries, which take minutes. The stand-in of the object
-store loses its objects in a restart, so here it stops answering instead.
+`make test-restarts` runs these; each waits for the retries of Airflow, which take minutes.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from tests.e2e.installation import Installation, wait_until
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 YEAR = 2013
-PATIENCE_S = 900
+TIMEOUT_S = 900
 
 
-def put_year_again(stack: Installation) -> None:
-    """What the stand-in of the object store has lost with its container."""
+def put_year(stack: Installation) -> None:
+    """Write the year of the demo to bronze."""
     put = ("python", "-m", "utils", "bronze", "--year", str(YEAR), "--from", "/opt/delaywatch/2013.csv.gz")
     stack.compose("exec", "-T", "airflow-scheduler", *put)
 
@@ -41,18 +40,18 @@ def end_of(stack: Installation, run: str) -> str:
     def state() -> str:
         return stack.psql("airflow", f"SELECT state FROM dag_run WHERE run_id = '{run}'")[0]["state"]
 
-    wait_until(lambda: state() in {"success", "failed"}, f"the run {run}", PATIENCE_S)
+    wait_until(lambda: state() in {"success", "failed"}, f"the run {run} has ended", TIMEOUT_S)
     return state()
 
 
 def results(stack: Installation) -> dict[str, str]:
-    """Every table but the record of the runs, which gets a row by each."""
+    """Return a hash of every table, except the table of runs."""
     return {table: rows for table, rows in stack.rows().items() if table != "runs"}
 
 
 @pytest.fixture(scope="module")
 def undisturbed(stack: Installation) -> dict[str, str]:
-    """The rows of a run that nothing happened to."""
+    """The rows of a run without a restart."""
     trigger(stack, "undisturbed")
     assert end_of(stack, "undisturbed") == "success"
     return results(stack)
@@ -61,7 +60,7 @@ def undisturbed(stack: Installation) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("service", "task"),
     [
-        ("airflow-scheduler", "detect"),  # the tasks themselves die with it
+        ("airflow-scheduler", "detect"),  # the restart kills the tasks too
         ("airflow-apiserver", "silver"),
         ("postgres", "gold"),
         ("postgres", "upsert"),
@@ -72,7 +71,7 @@ def test_a_run_survives_the_restart_of_a_container(
 ) -> None:
     run = f"restart-{service}-{task}"
     trigger(stack, run)
-    wait_until(lambda: is_running(stack, run, task), f"the start of {task}", PATIENCE_S)
+    wait_until(lambda: is_running(stack, run, task), f"{task} has started", TIMEOUT_S)
 
     stack.compose("restart", service)
 
@@ -81,12 +80,12 @@ def test_a_run_survives_the_restart_of_a_container(
     assert results(stack) == undisturbed
 
 
-def test_a_run_survives_an_object_store_that_stops_answering_for_a_while(
+def test_a_run_survives_an_object_store_that_does_not_answer_for_30_seconds(
     stack: Installation, undisturbed: dict[str, str]
 ) -> None:
     run, store = "silent-store", stack.containers()["s3"].id
     trigger(stack, run)
-    wait_until(lambda: is_running(stack, run, "silver"), "the start of silver", PATIENCE_S)
+    wait_until(lambda: is_running(stack, run, "silver"), "silver has started", TIMEOUT_S)
 
     subprocess.run(["docker", "pause", store], check=True, capture_output=True)
     time.sleep(30)

@@ -1,7 +1,4 @@
-"""What a person at Chromium does on any page of the stack: come, wait until it is there, log in, take a picture.
-
-What the pages must show is in the tests. The pictures are in the git-ignored folder .e2e/.
-"""
+"""A person with Chromium: open a page, wait until it has loaded, log in, save a picture in the ignored folder .e2e."""
 
 from __future__ import annotations
 
@@ -24,8 +21,8 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE_MS = 60_000
-ATTEMPTS = 4
+TIMEOUT_MS = 60_000
+MAX_ATTEMPTS = 4
 
 
 def launch(playwright: Playwright) -> Browser:
@@ -34,12 +31,12 @@ def launch(playwright: Playwright) -> Browser:
 
 
 def see(page: Page, act: Callable[[], object], sign: Locator) -> None:
-    """Do something that opens a page, and wait for a sign of it.
+    """Call `act`, which opens a page, and wait for an element of that page.
 
-    A container that starts or ends, of whatever project, changes the host's network interfaces. Chromium then drops
-    what it was loading, and a person would press reload; so does this.
+    A container that starts or stops changes the network interfaces of the host, and Chromium then drops the page that
+    it loads. A person would reload the page; so does this function.
     """
-    for attempt in range(ATTEMPTS):
+    for attempt in range(MAX_ATTEMPTS):
         dropped: list[str] = []
 
         def note(request: Request, dropped: list[str] = dropped) -> None:
@@ -54,7 +51,7 @@ def see(page: Page, act: Callable[[], object], sign: Locator) -> None:
                 act()
             sign.wait_for()
         except Error:
-            if not dropped or attempt == ATTEMPTS - 1:
+            if not dropped or attempt == MAX_ATTEMPTS - 1:
                 raise
         else:
             return
@@ -66,25 +63,25 @@ def visit(page: Page, url: str, sign: Locator) -> None:
     see(page, partial(page.goto, url), sign)
 
 
-def until(page: Page, is_so: Callable[[], bool], what: str, patience_s: int = 300) -> None:
-    """Wait for a condition while the page goes on."""
-    for _ in range(patience_s * 2):
-        if is_so():
+def until(page: Page, is_true: Callable[[], bool], condition: str, timeout_s: int = 300) -> None:
+    """Wait for a condition while the page keeps running. Raises AssertionError with the condition after the timeout."""
+    for _ in range(timeout_s * 2):
+        if is_true():
             return
         page.wait_for_timeout(500)
-    raise AssertionError(f"waited {patience_s} s in vain: {what}")
+    raise AssertionError(f"not true after {timeout_s} s: {condition}")
 
 
 def picture(page: Page, name: str) -> Path:
-    """Keep a picture of the whole page, once two in a row are the same, so that nothing on it still moves."""
-    path, last = PICTURES / f"{name}.png", b""
+    """Save a picture of the whole page, once two in a row are equal, so that nothing on it moves."""
+    path, previous = PICTURES / f"{name}.png", b""
     for _ in range(20):
-        if (this := page.screenshot(full_page=True)) == last:
+        if (current := page.screenshot(full_page=True)) == previous:
             break
-        last = this
+        previous = current
         page.wait_for_timeout(500)
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(last)
+    path.write_bytes(previous)
     return path
 
 
@@ -92,17 +89,17 @@ def picture(page: Page, name: str) -> Path:
 
 
 def log_in_to_airflow(page: Page, url: str, password: str) -> None:
-    user, word = page.locator("input[name=username]"), page.locator("input[name=password]")
-    visit(page, f"{url}/airflow/", word)  # leads to the form
-    user.fill("admin")
-    word.fill(password)
-    see(page, partial(word.press, "Enter"), page.get_by_role("link", name="Dags").first)
+    user_field, password_field = page.locator("input[name=username]"), page.locator("input[name=password]")
+    visit(page, f"{url}/airflow/", password_field)  # redirects to the form
+    user_field.fill("admin")
+    password_field.fill(password)
+    see(page, partial(password_field.press, "Enter"), page.get_by_role("link", name="Dags").first)
 
 
 def log_in_to_superset(page: Page, url: str, password: str) -> None:
-    """As slowly as a person types: after the form's first report to /superset/log/.
+    """Log in after the form has sent its first report to /superset/log/.
 
-    The answer to a report that is under way during the login would put its own anonymous session over the new one.
+    The answer to a report that is sent during the login would replace the new session by an anonymous one.
     """
     reports: list[Request] = []
 
@@ -112,16 +109,17 @@ def log_in_to_superset(page: Page, url: str, password: str) -> None:
 
     for event in ("requestfinished", "requestfailed"):
         page.on(event, note)
-    user, word = page.get_by_role("textbox", name="Username:"), page.get_by_role("textbox", name="Password:")
-    visit(page, f"{url}/login/", word)
+    user_field = page.get_by_role("textbox", name="Username:")
+    password_field = page.get_by_role("textbox", name="Password:")
+    visit(page, f"{url}/login/", password_field)
     until(page, lambda: bool(reports), "the login form has sent its report")
-    user.fill("admin")
-    word.fill(password)
-    see(page, partial(word.press, "Enter"), page.get_by_text("Home", exact=True))
+    user_field.fill("admin")
+    password_field.fill(password)
+    see(page, partial(password_field.press, "Enter"), page.get_by_text("Home", exact=True))
 
 
 def log_in_to_jupyter(page: Page, url: str, token: str) -> None:
-    word = page.get_by_role("textbox", name="Password or token:")
-    visit(page, f"{url}/jupyter/", word)
-    word.fill(token)
-    see(page, partial(word.press, "Enter"), page.get_by_role("menuitem", name="Run", exact=True))
+    token_field = page.get_by_role("textbox", name="Password or token:")
+    visit(page, f"{url}/jupyter/", token_field)
+    token_field.fill(token)
+    see(page, partial(token_field.press, "Enter"), page.get_by_role("menuitem", name="Run", exact=True))

@@ -36,7 +36,7 @@ def january(year: int) -> list[Flight]:
 
 WITHOUT_DELAY = [name for name in HEADER if name != "DEP_DELAY"]
 BAD = {
-    2016: Bad("There is no 01_bronze/2016.csv (or .csv.gz) in ", task="wait_for_bronze"),
+    2016: Bad("01_bronze/2016.csv (or .csv.gz) is not in ", task="wait_for_bronze"),
     2017: Bad("01_bronze/2017.csv is empty", b""),
     2018: Bad("01_bronze/2018.csv has a header but no flights", csv_of([])),
     2019: Bad("01_bronze/2019.csv lacks the column DEP_DELAY", csv_of(january(2019), WITHOUT_DELAY)),

@@ -1,7 +1,7 @@
-"""superset/encryption.py on a real Postgres with the column type that Superset uses, from SQLAlchemy-Utils.
+"""superset/encryption.py on a real Postgres, with the column type that Superset uses (SQLAlchemy-Utils).
 
-Superset itself is not installed here: the tables are made in the metadata where it declares its own. With Superset
-6.1.0 itself it is seen in tests/e2e/test_rotation.py.
+Superset is not installed here, so the test registers tables in the same metadata as Superset. tests/e2e/test_rotation.py
+rotates the key of a real Superset.
 """
 
 from __future__ import annotations
@@ -14,118 +14,114 @@ import sqlalchemy
 from sqlalchemy.engine import Engine
 from superset import encryption
 
-from tests.conftest import sql
-
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The 'EncryptedType' class will change:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:TypeDecorator EncryptedType"),
 ]
 
-OLD, NEW, FOREIGN = "o" * 64, "n" * 64, "f" * 64
-SECRETS = {1: ("reader-password-of-the-warehouse", None), 2: ("short", '{"token": "ünicode"}'), 3: (None, None)}
+OLD, NEW, OTHER = "o" * 64, "n" * 64, "f" * 64
+SECRETS = {1: ("password of the reader", None), 2: ("short", '{"token": "ünicode"}'), 3: (None, None)}
+
+
+def encrypted(key: str) -> Any:
+    from sqlalchemy_utils import EncryptedType  # type: ignore[import-untyped]
+
+    return EncryptedType(sqlalchemy.String(1024), key)
 
 
 @pytest.fixture(scope="module")
 def tables() -> Iterator[list[sqlalchemy.Table]]:
-    """One as Superset's `dbs`, one whose key has two columns, and one that this database does not have."""
+    """A table like Superset's `dbs`, one with a primary key of two columns, and one that the database lacks."""
     from flask_appbuilder import Model  # type: ignore[import-untyped]
-    from sqlalchemy_utils import EncryptedType  # type: ignore[import-untyped]
 
     def secret(name: str) -> sqlalchemy.Column[Any]:
-        return sqlalchemy.Column(name, EncryptedType(sqlalchemy.String(1024), OLD))
+        return sqlalchemy.Column(name, encrypted(OLD))
 
     def number(name: str) -> sqlalchemy.Column[Any]:
         return sqlalchemy.Column(name, sqlalchemy.Integer, primary_key=True)
 
-    name = sqlalchemy.Column("name", sqlalchemy.Text)
-    made = [
-        sqlalchemy.Table("test_dbs", Model.metadata, number("id"), name, secret("password"), secret("extra")),
+    tables = [
+        sqlalchemy.Table("test_dbs", Model.metadata, number("id"), secret("password"), secret("extra")),
         sqlalchemy.Table("test_tunnels", Model.metadata, number("a"), number("b"), secret("private_key")),
         sqlalchemy.Table("test_absent", Model.metadata, number("id"), secret("password")),
     ]
-    yield made
-    for table in made:
+    yield tables
+    for table in tables:
         Model.metadata.remove(table)
 
 
 @pytest.fixture
 def engine(tables: list[sqlalchemy.Table], empty_database: str) -> Iterator[Engine]:
-    """A database with secrets under the old key."""
+    """A database with secrets that are encrypted with the old key."""
     engine = sqlalchemy.create_engine(empty_database, poolclass=sqlalchemy.pool.NullPool)
     databases, tunnels, _ = tables
+    rows = [{"id": key, "password": password, "extra": extra} for key, (password, extra) in SECRETS.items()]
     with engine.begin() as connection:
         databases.create(connection)
         tunnels.create(connection)
-        rows = [{"id": key, "name": "n", "password": one, "extra": other} for key, (one, other) in SECRETS.items()]
         connection.execute(databases.insert(), rows)
         connection.execute(tunnels.insert(), [{"a": 1, "b": 2, "private_key": "pem"}])
     yield engine
     engine.dispose()
 
 
-def opened(engine: Engine, key: str) -> dict[int, tuple[str | None, str | None]]:
-    """The secrets of the first table as somebody with this key reads them."""
-    from sqlalchemy_utils import EncryptedType
-
-    column = EncryptedType(sqlalchemy.String(1024), key)
-    read = sqlalchemy.text("SELECT id, password, extra FROM test_dbs ORDER BY id").columns(
-        password=column, extra=column
-    )
+def decrypt(engine: Engine, key: str) -> dict[int, tuple[str | None, str | None]]:
+    """Return the secrets of the first table as a login with this key reads them."""
+    query = sqlalchemy.text("SELECT id, password, extra FROM test_dbs")
     with engine.connect() as connection:
-        return {key: (password, extra) for key, password, extra in connection.execute(read)}
+        rows = connection.execute(query.columns(password=encrypted(key), extra=encrypted(key)))
+        return {number: (password, extra) for number, password, extra in rows}
 
 
-def raw(engine: Engine) -> list[tuple[Any, ...]]:
-    url = engine.url.render_as_string(hide_password=False)
-    return sql(url, "SELECT id::text, name, password::text, extra::text FROM test_dbs UNION SELECT a || '/' || b, '', "
-               "private_key::text, '' FROM test_tunnels ORDER BY 1")  # fmt: skip
+def stored_bytes(engine: Engine) -> list[Any]:
+    queries = ("SELECT * FROM test_dbs ORDER BY id", "SELECT * FROM test_tunnels")
+    with engine.connect() as connection:
+        return [connection.execute(sqlalchemy.text(query)).fetchall() for query in queries]
 
 
-def test_all_that_the_old_key_opened_the_new_one_opens_and_the_old_one_no_more(engine: Engine) -> None:
-    count = encryption.renew(engine, OLD, NEW)
+def store(engine: Engine, key: str, column: str, number: int) -> None:
+    """Store a text that is encrypted with `key`."""
+    value = encrypted(key).process_bind_param("a value of more than one block", None).decode()
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text(f"UPDATE test_dbs SET {column} = '{value}' WHERE id = {number}"))
 
-    assert count == 4
-    assert opened(engine, NEW) == SECRETS
+
+def test_the_new_key_decrypts_every_secret_and_the_old_key_none(engine: Engine) -> None:
+    assert encryption.reencrypt(engine, OLD, NEW) == 4
+
+    assert decrypt(engine, NEW) == SECRETS
     with pytest.raises(ValueError, match="Invalid decryption key"):
-        opened(engine, OLD)
+        decrypt(engine, OLD)
 
 
-def test_a_second_time_changes_no_byte(engine: Engine) -> None:
-    encryption.renew(engine, OLD, NEW)
-    before = raw(engine)
+def test_a_second_run_changes_no_byte(engine: Engine) -> None:
+    encryption.reencrypt(engine, OLD, NEW)
+    before = stored_bytes(engine)
 
-    assert encryption.renew(engine, OLD, NEW) == 0
-    assert raw(engine) == before
-
-
-def test_a_value_that_somebody_stored_with_the_new_key_meanwhile_stays(engine: Engine) -> None:
-    from sqlalchemy_utils import EncryptedType
-
-    sealed = EncryptedType(sqlalchemy.String(1024), NEW).process_bind_param("just-now-entered-and-long-enough", None)
-    url = engine.url.render_as_string(hide_password=False)
-    sql(url, f"UPDATE test_dbs SET password = '{sealed.decode()}' WHERE id = 1")
-
-    assert encryption.renew(engine, OLD, NEW) == 3
-
-    assert opened(engine, NEW) == SECRETS | {1: ("just-now-entered-and-long-enough", None)}
+    assert encryption.reencrypt(engine, OLD, NEW) == 0
+    assert stored_bytes(engine) == before
 
 
-def test_a_value_that_neither_key_opens_is_named_and_nothing_is_changed(engine: Engine) -> None:
-    from sqlalchemy_utils import EncryptedType
+def test_a_value_that_already_has_the_new_key_stays(engine: Engine) -> None:
+    store(engine, NEW, "password", 1)
 
-    sealed = EncryptedType(sqlalchemy.String(1024), FOREIGN).process_bind_param("of another installation, long", None)
-    url = engine.url.render_as_string(hide_password=False)
-    sql(url, f"UPDATE test_dbs SET extra = '{sealed.decode()}' WHERE id = 2")
-    before = raw(engine)
+    assert encryption.reencrypt(engine, OLD, NEW) == 3
 
-    with pytest.raises(encryption.UnreadableError, match=r"opens test_dbs\.extra of id 2 in Superset's own database"):
-        encryption.renew(engine, OLD, NEW)
-
-    assert raw(engine) == before
+    assert decrypt(engine, NEW) == SECRETS | {1: ("a value of more than one block", None)}
 
 
-def test_a_database_without_secrets_is_no_reason_to_stop(engine: Engine) -> None:
-    url = engine.url.render_as_string(hide_password=False)
-    sql(url, "TRUNCATE test_dbs, test_tunnels")
+def test_a_value_with_a_third_key_is_named_and_nothing_changes(engine: Engine) -> None:
+    store(engine, OTHER, "extra", 2)
+    before = stored_bytes(engine)
 
-    assert encryption.renew(engine, OLD, NEW) == 0
+    with pytest.raises(encryption.DecryptionError, match=r"test_dbs\.extra of id 2 "):
+        encryption.reencrypt(engine, OLD, NEW)
+
+    assert stored_bytes(engine) == before
+
+
+def test_a_database_without_secrets_needs_no_change(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("TRUNCATE test_dbs, test_tunnels"))
+
+    assert encryption.reencrypt(engine, OLD, NEW) == 0
