@@ -46,7 +46,9 @@ def main() -> int:
     """Run the command line; a ProvisionError is printed as one sentence with exit code 1."""
     parser = argparse.ArgumentParser(description="Prepare Superset: tables, roles, the user admin and dashboards.")
     parser.add_argument(
-        "--reset-password", action="store_true", help="only set admin's password to the one in /run/delaywatch/admin_password"
+        "--reset-password",
+        action="store_true",
+        help="only set admin's password to the one in /run/delaywatch/admin_password",
     )
     parser.add_argument(
         "--reencrypt", action="store_true", help="only re-encrypt values of /run/delaywatch/previous_secret_key"
@@ -111,7 +113,7 @@ def first_row(url: URL, database: str, query: str) -> tuple[Any, ...]:
         message = str(error.orig).strip().splitlines()[0]
         place = f"{url.database} at {url.host}:{url.port or 5432}"
         raise ProvisionError(
-            f"Superset cannot connect to {database} ({place}): {message}; start the server, or correct login and address."
+            f"Superset cannot connect to {database} ({place}): {message}; start the server, or correct the URL."
         ) from None
 
 
@@ -120,8 +122,8 @@ def check_warehouse(url: URL) -> None:
     is_readable, is_writable = first_row(url, "the warehouse", RIGHTS)
     if not is_readable:
         raise ProvisionError(
-            f"The login {url.username} cannot read the schema flights of the warehouse {url.database}. Create the tables "
-            "with `python -m utils prepare`, and add the login to the role flights_reader."
+            f"The login {url.username} cannot read the schema flights of the warehouse {url.database}. Create its "
+            "tables with `python -m utils prepare`, and add the login to the role flights_reader."
         )
     if is_writable:
         raise ProvisionError(
@@ -146,7 +148,7 @@ def upgrade_tables() -> None:
         upgrade()
     except SystemExit:  # flask_migrate has logged the reason: a revision that this release does not know
         raise ProvisionError(
-            "The tables in Superset's own database belong to a newer release of Superset. Start that release, or restore "
+            "The tables in Superset's own database belong to a newer release. Start that release, or restore "
             "the backup from before the upgrade."
         ) from None
     print_line("The tables of Superset are up to date.")
@@ -214,7 +216,9 @@ def reset_password() -> None:
 
     admin = security_manager.find_user("admin")
     if admin is None:
-        raise ProvisionError("The user admin does not exist yet. Start the service superset-init without --reset-password.")
+        raise ProvisionError(
+            "The user admin does not exist yet. Start the service superset-init without --reset-password."
+        )
     security_manager.reset_password(admin.id, read_secret("admin_password"))
     print_line("Set the password of the user admin.")
 
