@@ -81,7 +81,7 @@ def pandas(settings: Settings, out: Path) -> None:
             parts = (
                 parts.sort_values(["weight", "dest"], ascending=[False, True])
                 .groupby(key)
-                .head(attribution.MOST["destination"])
+                .head(attribution.MAX_PARTS["destination"])
             )
         frames.append(parts.assign(dimension=dimension, name=parts[column]))
     days = days.merge(flags, on=key, how="left")

@@ -60,6 +60,6 @@ with sdk.DAG(
         if not watch.removes_anything:
             return []
         settings = connections.settings(needs_warehouse=False)
-        return [str(sweeping) for sweeping in retention.sweep(settings, watch, datetime.now(UTC))]
+        return [str(group) for group in retention.sweep(settings, watch, datetime.now(UTC))]
 
     wait_for_quiet >> remove()

@@ -76,4 +76,4 @@ def run(conf: Mapping[str, Any], started: Started, ended: Ended) -> None:
             raise error
         raise Unavailable(f"The step {step} failed with {type(error).__name__}: {error}.")
     if outcome.state != "success":
-        raise Unavailable(f"The run of {DAG_ID} ended in the state {outcome.state}.")
+        raise Unavailable(f"The run of {DAG_ID} ended in the state {outcome.state}; read the log of the failed step.")

@@ -57,7 +57,7 @@ def _flagged(verdicts: pa.Table) -> int:
 def show_results(console: Console, source: Lake, year: int) -> None:
     """Print the year's figures from the lake: flights, airport-days, abnormal days per detector, events, worst days."""
     quality, days = source.read_quality(year), source.read_airport_days(year)
-    verdicts = {name: source.read_anomalies(year, name) for name in source.detectors_of(year)}
+    verdicts = {name: source.read_anomalies(year, name) for name in source.detectors_with_verdicts(year)}
     published = verdicts[detectors.PUBLISHED]
 
     flights = _grid()

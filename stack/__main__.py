@@ -18,105 +18,110 @@ from stack.files import put
 from utils.errors import DelaywatchError, InvalidInput, Missing
 
 FOLDERS = {
-    "project": ("/project", "the repository, with .env if there is one"),
-    "secrets": ("/secrets", "volume that keeps what was generated"),
-    "handed": ("/handed", "folder of the services' own volumes"),
+    "project": ("/project", "the repository, with an optional .env"),
+    "secrets": ("/secrets", "volume of the generated secrets"),
+    "handed": ("/handed", "folder with one volume per service"),
     "state": ("/state", "folder of the volumes postgres and s3"),
-    "letsencrypt": ("/letsencrypt", "what certbot keeps"),
+    "letsencrypt": ("/letsencrypt", "volume of certbot"),
 }
 SEEN = "DELAYWATCH_SECRETS_SEEN"
 ACCESS = """\
 User      admin, in Airflow and in Superset
 Password  {password}
 Jupyter   {token}
-Others of your choice: DELAYWATCH_ADMIN_PASSWORD in .env, then make up and make reset-password;
-DELAYWATCH_JUPYTER_TOKEN in .env, then make up. What was changed in Airflow or Superset itself is known only there."""
+To change the password, set DELAYWATCH_ADMIN_PASSWORD in .env, then run make up and make reset-password.
+To change the token, set DELAYWATCH_JUPYTER_TOKEN in .env, then run make up.
+A password that was changed in Airflow or Superset is not shown here."""
 
 
 def setup(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
-    """Check .env and host, create what is missing, hand every service its files."""
+    """Check .env and the host, create missing secrets, write the files of every service."""
     variables = _variables(folders, environ)
     given = settings.StackSettings.from_environment(variables)
     if unused := settings.unused(variables):
-        _say(f"Note: the lake is local, so {', '.join(unused)} are not used; DELAYWATCH_LAKE names a lake elsewhere.")
+        _print_error(
+            f"Note: the lake is local, so {', '.join(unused)} are not used. Set DELAYWATCH_LAKE to use a bucket."
+        )
     host.check_memory(folders.meminfo)
     host.check_disk([folders.secrets, folders.state / "postgres", folders.state / "s3"])
-    secrets, made = vault.complete(folders.secrets, folders.state / "postgres")
+    secrets, created = vault.complete(folders.secrets, folders.state / "postgres")
     new = rotation.under_way(folders.secrets)
-    shown, written, removed = _hand_over(folders, given, secrets)
-    if shown.warning:
-        _say(f"Warning: {shown.warning}")
+    served, written, removed = _hand_over(folders, given, secrets)
+    if served.warning:
+        _print_error(f"Warning: {served.warning}")
     done = {
-        f"{made} secrets created": made,
-        f"{shown.kind} certificate for {given.host} until {shown.until:%Y-%m-%d}": "nginx/tls.crt" in written,
-        f"{len(written)} files handed over": written,
+        f"{created} secrets created": created,
+        f"{served.kind} certificate for {given.host} until {served.until:%Y-%m-%d}": "nginx/tls.crt" in written,
+        f"{len(written)} files written": written,
         f"{len(removed)} files removed": removed,
-        f"rotation of {', '.join(new)} goes on": new,
+        f"rotation of {', '.join(new)} continues": new,
     }
-    _tell(f"Setup: {', '.join(what for what, happened in done.items() if happened) or 'nothing to do'}.")
+    _print(f"Setup: {', '.join(action for action, has_happened in done.items() if has_happened) or 'nothing to do'}.")
 
 
 def password(folders: argparse.Namespace, _: Mapping[str, str]) -> None:
-    """Print user, password and Jupyter's token as the services have them, and how to change them."""
-    shown = folders.handed / "airflow/admin_password", folders.handed / "jupyter/token"
-    if not all(path.is_file() for path in shown):
-        raise Missing("There is no password yet; start the stack once (make up).")
-    user_password, token = (path.read_text() for path in shown)
-    _tell(ACCESS.format(password=user_password, token=token))
+    """Print the user, the password and Jupyter's token, and how to change them."""
+    paths = folders.handed / "airflow/admin_password", folders.handed / "jupyter/token"
+    if not all(path.is_file() for path in paths):
+        raise Missing("The stack does not have a password yet; start the stack once (make up).")
+    user_password, token = (path.read_text() for path in paths)
+    _print(ACCESS.format(password=user_password, token=token))
 
 
 def rotate(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
-    """Begin to replace secrets by new ones (stack/rotate.sh NAME... does all of it); without a name: what there is."""
+    """Start to rotate secrets (stack/rotate.sh NAME... does all steps); without a name, list the secrets."""
     given = settings.StackSettings.from_environment(_variables(folders, environ))
     if not folders.names and not folders.finish:
-        _tell("\n".join(f"{name:20} {effect}" for name, effect in {**rotation.EFFECTS, "all": "every one"}.items()))
+        _print("\n".join(f"{name:20} {effect}" for name, effect in {**rotation.EFFECTS, "all": "all of these"}.items()))
         return
     secrets = vault.require(folders.secrets)
     if folders.finish:
         names = rotation.finish(folders.secrets)
         _hand_over(folders, given, vault.require(folders.secrets))
-        _tell(f"Rotation: {', '.join(names) or 'nothing'} finished; the old values are gone.")
+        _print(f"Rotation: {', '.join(names) or 'nothing'} finished; the old values are gone.")
         return
     names = rotation.choose(folders.names, given)
     rotation.begin(folders.secrets, folders.handed, names)
     _hand_over(folders, given, secrets)
-    _tell(f"Rotation: {', '.join(names)} begun. Run `make up` to finish it; run it again if it is interrupted.")
+    _print(f"Rotation: {', '.join(names)} started. Run `make up` to finish it, and again if it is interrupted.")
 
 
 def export(folders: argparse.Namespace, _: Mapping[str, str]) -> None:
     """Write the secrets to stdout as a tar."""
     rotation.refuse_unfinished(folders.secrets)
     if sys.stdout.isatty():
-        raise InvalidInput("The tar of the secrets is not for a screen; send it to a file that only you can read.")
+        raise InvalidInput(
+            "The output is a terminal, and the tar contains secrets; redirect it to a file that only you can read."
+        )
     sys.stdout.buffer.write(vault.pack(folders.secrets))
     sys.stdout.buffer.flush()
 
 
 def restore(folders: argparse.Namespace, _: Mapping[str, str]) -> None:
-    """Take the secrets from a tar on stdin, into an empty volume."""
-    count = vault.unpack(folders.secrets, sys.stdin.buffer.read(vault.LARGEST_BYTES * 2 * len(vault.KNOWN)))
-    _tell(f"Secrets: {count} files imported.")
+    """Import the secrets from a tar on stdin into an empty volume."""
+    count = vault.unpack(folders.secrets, sys.stdin.buffer.read(vault.MAX_FILE_BYTES * 2 * len(vault.KNOWN)))
+    _print(f"Secrets: {count} files imported.")
 
 
 def lake(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
-    """Print where the lake is: `local` for the stack's own store, else its address."""
+    """Print `local` if the lake is in the stack's own store, else its URL."""
     variables = _variables(folders, environ)
     given = settings.StackSettings.from_environment(variables)
-    _tell("local" if given.is_lake_local else variables["DELAYWATCH_LAKE"])
+    _print("local" if given.is_lake_local else variables["DELAYWATCH_LAKE"])
 
 
 def backup(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
-    """Print DELAYWATCH_BACKUP, or record for `make health` what happened to a backup."""
+    """Print DELAYWATCH_BACKUP, or record the result of a backup for `make health`."""
     place = settings.StackSettings.from_environment(_variables(folders, environ)).backup
     if folders.event == "place":
-        _tell(place or "")
+        _print(place or "")
         return
     backups.note(folders.secrets, folders.event, folders.text, place, datetime.now(UTC))
     put(folders.handed / "health" / backups.RECORD, backups.read(folders.secrets) or b"", handover.READABLE)
 
 
 def example(_: argparse.Namespace, __: Mapping[str, str]) -> None:
-    """Print `.env.example`, made from the model of settings."""
+    """Print `.env.example`, generated from the settings model."""
     sys.stdout.write(form.example())
 
 
@@ -136,8 +141,8 @@ def _variables(folders: argparse.Namespace, environ: Mapping[str, str]) -> dict[
         outside = [name for name in outside if not name.startswith("AWS_")]
     if outside:
         raise InvalidInput(
-            f"Set in the shell or in another file of variables, but not in .env: {', '.join(outside)}. Secrets are "
-            "read from .env alone; write them there, or unset them."
+            f"The shell or another file sets secrets that are not in .env: {', '.join(outside)}. setup reads secrets "
+            "only from .env; write them there, or unset them."
         )
     return variables
 
@@ -147,10 +152,10 @@ def _hand_over(
 ) -> tuple[certificate.Certificate, list[str], list[str]]:
     """Write every service's files. Return the certificate and the names of the written and of the removed files."""
     new = rotation.under_way(folders.secrets)
-    shown = certificate.find(folders.project, folders.letsencrypt, folders.secrets, given.host, datetime.now(UTC))
-    table = handover.files(given, {**secrets, **new}, shown)
+    served = certificate.find(folders.project, folders.letsencrypt, folders.secrets, given.host, datetime.now(UTC))
+    table = handover.files(given, {**secrets, **new}, served)
     table["health"][backups.RECORD] = backups.read(folders.secrets)
-    return shown, *handover.write(folders.handed, rotation.hand_over(table, secrets, new))
+    return served, *handover.write(folders.handed, rotation.hand_over(table, secrets, new))
 
 
 COMMANDS = {
@@ -166,7 +171,7 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.environ) -> int:
-    """Run one command. Return 0, or 1 after one sentence on stderr."""
+    """Run one command. Return 0, or 1 after a message on stderr."""
     parser = argparse.ArgumentParser(
         prog="python -m stack", description=__doc__.partition("\n")[0] if __doc__ else None
     )
@@ -180,34 +185,36 @@ def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.env
     for name, command in COMMANDS.items():
         added = commands.add_parser(name, parents=[common], help=command.__doc__, description=command.__doc__)
         if command is rotate:
-            added.add_argument("names", nargs="*", metavar="NAME", help="all, or what the command lists without a name")
-            added.add_argument("--finish", action="store_true", help="drop the old values; for stack/up.sh")
+            added.add_argument("names", nargs="*", metavar="NAME", help="secret to rotate, or all")
+            added.add_argument("--finish", action="store_true", help="delete the old values (called by stack/up.sh)")
         if command is backup:
-            added.add_argument("event", choices=("place", *backups.EVENTS), help="print the place, or record an event")
-            added.add_argument("text", nargs="?", default="", help="name of the file, or the reason of the failure")
+            added.add_argument(
+                "event", choices=("place", *backups.EVENTS), help="print the destination, or record an event"
+            )
+            added.add_argument("text", nargs="?", default="", help="file name, or reason of the failure")
     given = parser.parse_args(arguments)
     try:
         COMMANDS[given.command](given, environ)
     except DelaywatchError as error:
-        _say(str(error))
+        _print_error(str(error))
         return 1
     except OSError as error:
-        _say(_explained(error))
+        _print_error(_explained(error))
         return 1
     return 0
 
 
 def _explained(error: OSError) -> str:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return "The disk with Docker's volumes is full; free some space (docker system df shows what Docker holds)."
-    return f"{error.filename} cannot be used ({error.strerror}); docker-compose.yaml says what must be mounted there."
+        return "The disk with Docker's volumes is full; free some space (docker system df shows what Docker uses)."
+    return f"{error.filename} cannot be used ({error.strerror}); check what docker-compose.yaml mounts there."
 
 
-def _tell(line: str) -> None:
+def _print(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
-def _say(line: str) -> None:
+def _print_error(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 

@@ -32,41 +32,41 @@ remove_old() { # remove_old FOLDER
 
 copy_to_folder() { # copy_to_folder FILE FOLDER
     local copy part
-    [ -d "$2" ] || fail "the folder $2 does not exist; mount or create it."
-    [ ! "$2" -ef backups ] || fail "DELAYWATCH_BACKUP is the folder backups/ itself; name a folder on another disk or host."
+    [ -d "$2" ] || fail "the folder $2 does not exist; mount it or create it."
+    [ ! "$2" -ef backups ] || fail "DELAYWATCH_BACKUP is the folder backups/ itself; set it to a folder on another disk or host."
     copy=$2/$(basename "$1")
     part=$2/.$(basename "$1").part
     { cp "$1" "$part" && sync "$part" && cmp -s "$1" "$part" && mv "$part" "$copy"; } || {
         rm -f "$part"
-        fail "$(basename "$1") could not be copied to $2; is its disk full or read-only?"
+        fail "$(basename "$1") could not be copied to $2; check whether its disk is full or read-only."
     }
     remove_old "$2"
 }
 
 copy_to_bucket() { # copy_to_bucket FILE
-    local said
-    said=$(docker compose run --rm --no-deps -T backup python -m stack.offsite "/backups/$(basename "$1")" "$KEPT" 2>&1) ||
-        fail "${said##*$'\n'}"
-    [ -z "$said" ] || printf '%s\n' "$said" >&2
+    local output
+    output=$(docker compose run --rm --no-deps -T backup python -m stack.offsite "/backups/$(basename "$1")" "$KEPT" 2>&1) ||
+        fail "${output##*$'\n'}"
+    [ -z "$output" ] || printf '%s\n' "$output" >&2
 }
 
 is_asked=""
 [ "${1:-}" != --now ] || is_asked=yes
 if [ -z "$(docker compose ps --quiet --status running postgres 2>/dev/null)" ]; then
     [ -n "$is_asked" ] || exit 0 # a stack that was stopped on purpose is not a failure
-    echo "No backup was made: Postgres is not running; start the stack with \`make up\` first." >&2
+    echo "Backup failed: Postgres is not running; start the stack with \`make up\`." >&2
     exit 1
 fi
 [ -n "$is_asked" ] || ! is_recent "$COPIED" || exit 0
-place=$(docker compose run --rm --no-deps -T setup python -m stack backup place) || fail "setup could not read the settings; the line above says why."
+place=$(docker compose run --rm --no-deps -T setup python -m stack backup place) || fail "setup could not read the settings; see the line above."
 [ -n "$place" ] || {
-    echo "DELAYWATCH_BACKUP in .env is empty, so there is no daily backup; \`make backup\` writes one to backups/." >&2
+    echo "DELAYWATCH_BACKUP in .env is empty, so the daily backup is off. Set it, or run \`make backup\`, which writes to backups/." >&2
     exit 0
 }
 mkdir -p backups
 exec 9>backups/.lock
 flock --nonblock 9 || {
-    echo "Another daily backup is under way." >&2
+    echo "Another daily backup is running." >&2
     exit 0
 }
 
@@ -74,7 +74,7 @@ started=$(mktemp backups/.started-XXXXXX)
 trap 'rm -f "$started"' EXIT
 file=$(daily_backups backups | head -n 1)
 if [ -z "$file" ] || [ -n "$is_asked" ] || ! is_recent "$file"; then # otherwise retry the failed copy
-    said=$(stack/backup.sh daily 2>&1) || fail "${said##*$'\n'}"
+    output=$(stack/backup.sh daily 2>&1) || { output=${output##*$'\n'} && fail "${output#Backup failed: }"; }
     file=$(daily_backups backups | head -n 1)
     remove_old backups
 fi
@@ -86,4 +86,4 @@ echo "$place" >"$started"
 touch -r "$file" "$started"
 mv "$started" "$COPIED"
 docker compose run --rm --no-deps -T setup python -m stack backup copied "$(basename "$file")"
-echo "$(date -u +%FT%TZ) $(basename "$file") was copied to $place. It holds every secret: nobody else may read that place."
+echo "$(date -u +%FT%TZ) $(basename "$file") was copied to $place. It contains every secret: make sure that only you can read it."

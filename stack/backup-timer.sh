@@ -31,6 +31,6 @@ if [ -z "$place" ]; then
     exit 0
 fi
 set_cron_line "$(cron_line)" ||
-    echo "There is no crontab on this host, so nothing starts the daily backup. Install cron and run \`make up\`, or call $PWD/stack/backup-daily.sh every hour by other means." >&2
+    echo "This host has no crontab command, so the daily backup is not scheduled. Install cron and run \`make up\`, or run $PWD/stack/backup-daily.sh every hour with another scheduler." >&2
 [ "$(cat backups/.copied 2>/dev/null)" = "$place" ] || rm -f backups/.copied
 stack/backup-daily.sh

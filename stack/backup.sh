@@ -8,7 +8,7 @@ cd -P "$(dirname "$0")/.."
 umask 077
 
 fail() {
-    printf 'No backup was made: %s\n' "$*" >&2
+    printf 'Backup failed: %s\n' "$*" >&2
     exit 1
 }
 
@@ -20,31 +20,31 @@ in_postgres() {
     docker compose exec -T postgres "$@"
 }
 
-running postgres || fail "Postgres is not running; start the stack with \`make up\` first."
+running postgres || fail "Postgres is not running; start the stack with \`make up\`."
 mkdir -p backups
 name=${1:-delaywatch}-$(date -u +%Y%m%dT%H%M%SZ)
 work=backups/.$name
 mkdir "$work"
 trap 'rm -rf "$work"' EXIT
 
-docker compose run --rm --no-deps -T setup python -m stack export >"$work/secrets.tar" || fail "the secrets could not be read."
-in_postgres pg_dumpall --username=postgres --roles-only >"$work/roles.sql" || fail "the roles of Postgres could not be read."
+docker compose run --rm --no-deps -T setup python -m stack export >"$work/secrets.tar" || fail "the secrets could not be read; see the line above."
+in_postgres pg_dumpall --username=postgres --roles-only >"$work/roles.sql" || fail "the roles of Postgres could not be read; see the line above."
 for database in airflow superset warehouse; do
     in_postgres pg_dump --username=postgres --format=custom "$database" >"$work/$database.dump" ||
-        fail "the database $database could not be dumped; is the disk of backups/ full?"
+        fail "the database $database could not be dumped; check whether the disk of backups/ is full."
 done
-lake=$(docker compose run --rm --no-deps -T setup python -m stack lake) || fail "the sentence above says why."
+lake=$(docker compose run --rm --no-deps -T setup python -m stack lake) || fail "see the line above."
 if [ "$lake" = local ]; then
     running s3 || fail "the object store is not running, so the lake cannot be read; start it with \`make up\`."
     docker compose run --rm --no-deps -T airflow-scheduler python -m stack.objects save >"$work/lake.tar" ||
-        fail "the objects of the lake could not be read; is the disk of backups/ full?"
+        fail "the objects of the lake could not be read; check whether the disk of backups/ is full."
 fi
 docker compose run --rm --no-deps -T setup python -m stack export | cmp -s - "$work/secrets.tar" ||
-    fail "secrets got new values meanwhile; repeat it when \`make rotate\` has ended."
+    fail "the secrets were rotated during the backup; repeat it when \`make rotate\` has finished."
 echo "$lake" >"$work/lake"
-(cd "$work" && sha256sum -- * >SHA256SUMS) || fail "the disk of backups/ is full."
-tar --create --file="$work.tar" --directory="$work" . || { rm -f "$work.tar"; fail "the disk of backups/ is full."; }
+(cd "$work" && sha256sum -- * >SHA256SUMS) || fail "the disk of backups/ is full; free some space."
+tar --create --file="$work.tar" --directory="$work" . || { rm -f "$work.tar"; fail "the disk of backups/ is full; free some space."; }
 mv "$work.tar" "backups/$name.tar"
 docker compose run --rm --no-deps -T setup python -m stack backup made "$name.tar" ||
-    echo "Note: backups/$name.tar is complete, but \`make health\` does not know it." >&2
-echo "backups/$name.tar ($(du -h "backups/$name.tar" | cut -f 1)); it holds every secret.$([ "$lake" = local ] || echo " The lake is elsewhere and not in it.") Back with: make restore FROM=backups/$name.tar"
+    echo "Note: backups/$name.tar is complete, but could not be recorded for \`make health\`." >&2
+echo "backups/$name.tar ($(du -h "backups/$name.tar" | cut -f 1)); it contains every secret.$([ "$lake" = local ] || echo " It does not contain the lake, which is outside the stack.") To restore it: make restore FROM=backups/$name.tar"

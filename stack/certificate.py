@@ -25,7 +25,7 @@ LIFE = timedelta(days=825)  # browsers reject certificates that are valid for lo
 RENEW = timedelta(days=30)
 WARN = timedelta(days=14)
 SKEW = timedelta(days=1)  # clients with a slow clock accept it too
-LEAST_RSA_BITS = 2048  # nginx does not start with less
+MIN_RSA_BITS = 2048  # nginx does not start with less
 ALWAYS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -63,7 +63,7 @@ def find(project: Path, letsencrypt: Path, secrets: Path, host: str, now: dateti
     If there is no pair, create a self-signed one; replace it if it expires within 30 days or is for another host.
     """
     replace = "replace both files, or remove both for a self-signed certificate"
-    renew, live = "renew it as nginx/README.md says", f"live/{host}"
+    renew, live = "renew it (see nginx/README.md)", f"live/{host}"
     places = (
         _Place("own", project / "nginx/certs", "nginx/certs", "tls.crt", "tls.key", replace),
         _Place("Let's Encrypt", letsencrypt / live, f"/etc/letsencrypt/{live}", "fullchain.pem", "privkey.pem", renew),
@@ -73,16 +73,15 @@ def find(project: Path, letsencrypt: Path, secrets: Path, host: str, now: dateti
         # Lexists: a broken link counts as present.
         missing = [file for file in files if not os.path.lexists(place.folder / file)]
         if len(missing) == 1:
-            raise InvalidInput(
-                f"{place.name(missing[0])} is missing beside the other file of the pair; {place.remedy}."
-            )
+            (present,) = set(files) - set(missing)
+            raise InvalidInput(f"{place.name(present)} exists, but {place.name(missing[0])} does not; {place.remedy}.")
         if not missing:
             return _checked(place, host, now)
-    ours = _Place("self-signed", secrets, "the volume secrets", vault.CERTIFICATE, vault.KEY, "start the stack again")
+    ours = _Place("self-signed", secrets, "the volume `secrets`", vault.CERTIFICATE, vault.KEY, "start the stack again")
     try:
         _checked(ours, host, now + RENEW)
     except InvalidInput:  # whatever is wrong with it, it can be replaced: only browsers have used it
-        _make(ours, host, now)
+        _create(ours, host, now)
     return _checked(ours, host, now)
 
 
@@ -90,19 +89,21 @@ def _checked(place: _Place, host: str, now: datetime) -> Certificate:
     chain, key = _content(place, place.chain), _content(place, place.key)
     certificate, names = _certificate(chain, place)
     key_bits = _key_bits(key, certificate, place)
-    if key_bits is not None and key_bits < LEAST_RSA_BITS:
-        raise InvalidInput(f"The key {place.name(place.key)} has {key_bits} bits, too few for nginx; {place.remedy}.")
+    if key_bits is not None and key_bits < MIN_RSA_BITS:
+        raise InvalidInput(
+            f"The key {place.name(place.key)} has {key_bits} bits, but nginx needs {MIN_RSA_BITS}; {place.remedy}."
+        )
     since, until = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     shown = f"The certificate {place.name(place.chain)}"
     if until <= now:
         raise InvalidInput(f"{shown} expired on {until:%Y-%m-%d}; {place.remedy}.")
     if since > now:
         raise InvalidInput(
-            f"{shown} is not valid before {since:%Y-%m-%d}; correct this machine's clock, or {place.remedy}."
+            f"{shown} is not valid before {since:%Y-%m-%d}; correct the clock of this machine, or {place.remedy}."
         )
     if not _covers(names, host):
         raise InvalidInput(
-            f"{shown} is not for {host} but for {', '.join(names) or 'no name at all'}; set DELAYWATCH_HOST to the "
+            f"{shown} is valid for {', '.join(names) or 'no host'}, but not for {host}; set DELAYWATCH_HOST to the "
             f"name that people type, or {place.remedy}."
         )
     warning = f"{shown} expires on {until:%Y-%m-%d}, in {(until - now).days} days; {place.remedy}."
@@ -131,7 +132,7 @@ def _certificate(chain: bytes, place: _Place) -> tuple[x509.Certificate, list[st
     except x509.ExtensionNotFound:
         return certificate, []  # browsers have ignored the common name since 2017
     except ValueError:
-        raise InvalidInput(f"{place.name(place.chain)} is no certificate in PEM form; {place.remedy}.") from None
+        raise InvalidInput(f"{place.name(place.chain)} is not a certificate in PEM format; {place.remedy}.") from None
     return certificate, [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
 
 
@@ -142,15 +143,15 @@ def _key_bits(key: bytes, certificate: x509.Certificate, place: _Place) -> int |
         is_right = public == certificate.public_key()
     except TypeError:
         raise InvalidInput(
-            f"The key {place.name(place.key)} is encrypted, and nginx cannot ask for its passphrase; decrypt it with "
-            f"openssl pkey -in {place.key} -out {place.key}.new, and put that in its place."
+            f"The key {place.name(place.key)} is encrypted, and nginx cannot ask for its passphrase; decrypt it "
+            f"(openssl pkey -in {place.key} -out {place.key}.new) and replace it by the decrypted file."
         ) from None
     except (ValueError, UnsupportedAlgorithm):
-        raise InvalidInput(f"{place.name(place.key)} is no private key in PEM form; {place.remedy}.") from None
+        raise InvalidInput(f"{place.name(place.key)} is not a private key in PEM format; {place.remedy}.") from None
     if not is_right:
         raise InvalidInput(
             f"The key {place.name(place.key)} does not belong to the first certificate in {place.chain}; put the "
-            "server's own certificate first and the key that it was made with beside it."
+            f"server's own certificate first in {place.chain}, and its key in {place.key}."
         )
     return public.key_size if isinstance(public, rsa.RSAPublicKey) else None
 
@@ -165,7 +166,7 @@ def _covers(names: list[str], host: str) -> bool:
 # --- self-signed ------------------------------------------------------------------------------------------------------
 
 
-def _make(place: _Place, host: str, now: datetime) -> None:
+def _create(place: _Place, host: str, now: datetime) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     # The host is an alternative name, because it may be too long for a common name.
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Delaywatch, self-signed")])

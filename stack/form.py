@@ -22,12 +22,12 @@ COMPOSE_OWN = "COMPOSE_"  # docker compose itself reads COMPOSE_PROJECT_NAME and
 EXAMPLE = ".env.example"
 WIDTH = 120
 HEAD = (
-    "The settings of docker-compose.yaml. A laptop needs none of them: `setup` creates the secrets.",
-    "Copy to .env (git ignores it) and fill in what differs. An empty value counts as absent; a misspelt name is "
-    "refused. Put a value with $, # or quotes in single quotes. Secrets are read from .env alone: passwords, tokens, "
-    "keys, URLs with a login, the webhook, the arguments of the secrets backend. Any other setting may also be in the "
-    "shell, which then wins.",
-    "Made from dags/utils/settings.py by `python -m stack example`.",
+    "The settings of docker-compose.yaml. All of them are optional; `setup` creates the secrets.",
+    "Copy this file to .env (git ignores it) and set only what differs from the default. An empty value means the "
+    "default; an unknown name is an error. Put a value with $, # or quotes in single quotes. Secrets are read only "
+    "from .env: passwords, tokens, keys, URLs with a login, the webhook, the arguments of the secrets backend. The "
+    "shell may set all others, and takes precedence over .env.",
+    "Generated from dags/utils/settings.py by `python -m stack example`.",
 )
 ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)", re.DOTALL)
 QUOTED = re.compile(r"""(['"])((?:[^\\]|\\.)*?)\1(.*)""", re.DOTALL)
@@ -68,11 +68,11 @@ def read(filled: Path, known: Collection[str] = VARIABLES) -> dict[str, str]:
     """Return the variables of `filled` by name, empty if the file is missing. Raises InvalidInput with all faults."""
     form = filled.with_name(EXAMPLE)
     if not form.is_file():
-        raise Missing(f"There is no {form}; setup needs the repository mounted at {form.parent}.")
+        raise Missing(f"{form} does not exist; mount the repository at {form.parent}.")
     # Setup runs in the container; Compose on the host can read the link.
     if filled.is_symlink() and not filled.exists():
         raise InvalidInput(
-            f"{filled.name} is a link to {filled.readlink()}, which setup cannot see; put the file itself there."
+            f"{filled.name} is a link to {filled.readlink()}, which setup cannot read; replace the link by the file."
         )
     if not filled.exists():
         return {}
@@ -91,9 +91,9 @@ def _faults(lines: list[_Line], known: Collection[str], file: str) -> Iterator[s
     for line in lines:
         where = f"Line {line.number} of {file}"
         if not line.name:
-            yield f"{where} is no assignment; write NAME=value, or # before a comment."
+            yield f"{where} is not an assignment; write NAME=value, or # before a comment."
         elif line.name in first:
-            yield f"{where} sets {line.name} again, after line {first[line.name]}; keep one of them."
+            yield f"{where} sets {line.name}, as does line {first[line.name]}; remove one of them."
         elif line.name not in known and not line.name.startswith(COMPOSE_OWN):
             yield f"{where} sets {_unknown(line.name, known)}"
         elif line.fault:
@@ -107,7 +107,8 @@ def _unknown(name: str, known: Collection[str]) -> str:
     """Quote the name only if it looks like one: a broken key may have a part before a = too."""
     close = difflib.get_close_matches(name.upper(), known, n=1)
     shown = name if close or name.isupper() else "a name"
-    return f"{shown} that {EXAMPLE} does not have; " + (f"did you mean {close[0]}?" if close else "remove the line.")
+    remedy = f"did you mean {close[0]}?" if close else "remove the line."
+    return f"{shown}, which is not a setting ({EXAMPLE} lists them); {remedy}"
 
 
 def _lines(text: str) -> Iterator[_Line]:
@@ -140,10 +141,10 @@ def _unquoted(number: int, name: str, rest: str) -> _Line:
 
 def _quoted(number: int, name: str, rest: str) -> _Line:
     if not (quoted := QUOTED.fullmatch(rest)):
-        return _Line(number, name, fault="opens a quote that nothing closes.")
+        return _Line(number, name, fault="opens a quote and does not close it; add the closing quote.")
     quote, value, after = quoted.groups()
     if not COMMENT.fullmatch(after):
-        return _Line(number, name, fault="continues after its closing quote; quote the whole value.")
+        return _Line(number, name, fault="has text after the closing quote; quote the whole value.")
     if quote == "'":
         return _Line(number, name, value.replace("\\'", "'"))
     fault = ""

@@ -64,7 +64,9 @@ def write(handed: Path, table: Mapping[str, Mapping[str, Content]]) -> tuple[lis
     """Write the services' files and remove all others. Return the written and the removed names."""
     missing = [str(handed / service) for service in table if not (handed / service).is_dir()]
     if missing:  # do not create it: a new folder would not be in a volume
-        raise Missing(f"There is no {', '.join(missing)}; docker-compose.yaml must mount the services' volumes there.")
+        raise Missing(
+            f"{', '.join(missing)} does not exist; mount the services' volumes there, as docker-compose.yaml does."
+        )
     written, removed = [], []
     for service, contents in table.items():
         present = {name: content for name, content in contents.items() if content is not None}

@@ -74,7 +74,7 @@ def load(s3: Any, source: BinaryIO, scratch: Path) -> int:
         for member in tar:
             content = tar.extractfile(member)
             if content is None:
-                raise tarfile.TarError(f"{member.name} is no object")
+                raise tarfile.TarError(f"{member.name} is not a regular file")
             with tempfile.TemporaryFile(dir=scratch) as whole:  # a retry needs a seekable file
                 shutil.copyfileobj(content, whole)
                 whole.seek(0)
@@ -96,7 +96,7 @@ def main(arguments: list[str]) -> int:
             print("usage: python -m stack.objects save|load", file=sys.stderr)
             return 2
     except (DelaywatchError, *FAULTS) as error:
-        print(f"The objects of {BUCKET} could not be copied: {error}", file=sys.stderr)
+        print(f"The objects of the bucket {BUCKET} could not be copied: {error}", file=sys.stderr)
         return 1
     print(f"{count} objects", file=sys.stderr)
     return 0

@@ -18,20 +18,20 @@ from utils.errors import InvalidInput
 
 CERTIFICATE = "certificate"  # the self-signed pair; no data depends on it, so it is only created again
 EFFECTS = {
-    "admin_password": "what admin types in Airflow and Superset",
-    "airflow_password": "Airflow's login to its database",
-    "airflow_secret_key": "signs Airflow's sessions: everybody logs in again",
-    "fernet_key": "encrypts Airflow's connections and variables, which are encrypted anew",
-    "jupyter_token": "what Jupyter asks for",
-    "jwt_secret": "signs Airflow's tokens: programs that use the API log in again",
-    "postgres_password": "Postgres' superuser",
-    "reader_password": "the login delaywatch_reader, with which Superset and Jupyter read the warehouse",
-    "s3_access_key": "name of the key to the local object store",
-    "s3_secret_key": "the key to the local object store",
-    "superset_password": "Superset's login to its database",
-    "superset_secret_key": "signs Superset's sessions, encrypts its stored passwords, which are encrypted anew",
-    "warehouse_password": "the login delaywatch of the local warehouse",
-    CERTIFICATE: "the self-signed certificate and its key: browsers ask again whether it is trusted",
+    "admin_password": "password of admin in Airflow and Superset",
+    "airflow_password": "password of Airflow's database",
+    "airflow_secret_key": "signs Airflow's sessions; users must log in again",
+    "fernet_key": "encrypts Airflow's connections and variables; they are re-encrypted",
+    "jupyter_token": "token of Jupyter",
+    "jwt_secret": "signs tokens of Airflow's API; programs that use the API must log in again",
+    "postgres_password": "password of Postgres' superuser",
+    "reader_password": "password of delaywatch_reader, with which Superset and Jupyter read the warehouse",
+    "s3_access_key": "access key ID of the local object store",
+    "s3_secret_key": "secret key of the local object store",
+    "superset_password": "password of Superset's database",
+    "superset_secret_key": "signs Superset's sessions and encrypts its stored passwords; they are re-encrypted",
+    "warehouse_password": "password of delaywatch, the owner of the local warehouse",
+    CERTIFICATE: "self-signed certificate and its key; browsers warn again",
 }
 NEXT = ".next"
 ROTATING = "rotating"  # file for Postgres and up.sh: the names, one per line
@@ -40,11 +40,21 @@ ROTATING = "rotating"  # file for Postgres and up.sh: the names, one per line
 def choose(asked: Sequence[str], settings: StackSettings) -> list[str]:
     """Return the secrets to rotate; `all` means those in use. Raises InvalidInput for an unknown secret."""
     elsewhere = {
-        name: f"{variable} in .env; change it there, then {then}"
-        for name, variable, then, value in (
-            ("admin_password", "DELAYWATCH_ADMIN_PASSWORD", "make up and make reset-password", settings.admin_password),
-            ("jupyter_token", "DELAYWATCH_JUPYTER_TOKEN", "make up", settings.jupyter_token),
-            ("reader_password", "DELAYWATCH_READER", "in that warehouse, then make up", settings.reader),
+        name: f"{variable} in .env takes precedence; {remedy}"
+        for name, variable, remedy, value in (
+            (
+                "admin_password",
+                "DELAYWATCH_ADMIN_PASSWORD",
+                "change it there, then run make up and make reset-password",
+                settings.admin_password,
+            ),
+            ("jupyter_token", "DELAYWATCH_JUPYTER_TOKEN", "change it there, then run make up", settings.jupyter_token),
+            (
+                "reader_password",
+                "DELAYWATCH_READER",
+                "change the password there and in that warehouse, then run make up",
+                settings.reader,
+            ),
         )
         if value
     }
@@ -52,9 +62,9 @@ def choose(asked: Sequence[str], settings: StackSettings) -> list[str]:
         return [name for name in EFFECTS if name not in elsewhere]
     for name in asked:
         if name not in EFFECTS:
-            raise InvalidInput(f"{name} is no generated secret; there are {', '.join(EFFECTS)}, and all for every one.")
+            raise InvalidInput(f"{name} is not a generated secret; choose from {', '.join(EFFECTS)}, or all.")
         if name in elsewhere:
-            raise InvalidInput(f"{name} is not in use: what counts is {elsewhere[name]}.")
+            raise InvalidInput(f"{name} is not in use, because {elsewhere[name]}.")
     return list(dict.fromkeys(asked))
 
 

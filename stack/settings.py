@@ -19,7 +19,7 @@ LOCAL_REGION = "us-east-1"  # S3 signatures need a region; the local store accep
 
 # The sections of .env.example: title and variables in order. A variable without a section is not set in `.env`.
 FORM = {
-    "Secrets. Empty: created at the first start, kept in the volume `secrets`, shown by `make password`.": (
+    "Secrets. If the password or the token is empty, the first start creates it; `make password` shows it.": (
         "admin_password", "jupyter_token", "warehouse", "reader", "aws_access_key_id", "aws_secret_access_key",
         "aws_session_token",
     ),
@@ -27,7 +27,7 @@ FORM = {
     "Address": ("host", "trusted_proxy", "bind", "http_port", "https_port", "email"),
     "Airflow": ("logs", "secrets_backend", "secrets_backend_kwargs", "threads"),
     "Downloads by the DAG fetch_bronze and `python -m utils fetch`": ("bts_url", "kaggle_url", "kaggle_token"),
-    "Monitoring. Without a recipient and without a webhook no notification is sent.": (
+    "Monitoring. Notifications need a recipient or a webhook.": (
         "recipients", "sender", "smtp", "webhook", "metrics", "expected_year", "keep_logs_days", "keep_plots_years",
         "keep_silver_years",
     ),
@@ -78,44 +78,43 @@ class StackSettings(EnvFile):
         yield from self._backup_contradictions()
         if self.reader and not self.warehouse:
             yield (
-                "DELAYWATCH_READER is given without DELAYWATCH_WAREHOUSE; the local warehouse has a reader of its own."
+                "DELAYWATCH_READER is set, but DELAYWATCH_WAREHOUSE is not; set both, or leave both empty for the "
+                "local warehouse."
             )
         if not self.secrets_backend:  # the backend may contain the mail server
             yield from super().contradictions()
         if self.secrets_backend_kwargs is not None and not self.secrets_backend:
             yield (
-                "AIRFLOW_SECRETS_BACKEND_KWARGS is given without AIRFLOW_SECRETS_BACKEND; name the backend's class "
-                "there."
+                "AIRFLOW_SECRETS_BACKEND_KWARGS is set, but AIRFLOW_SECRETS_BACKEND is not; set it to the class of the "
+                "backend."
             )
 
     def _place_contradictions(self) -> Iterator[str]:
         given = {"DELAYWATCH_LAKE": self.lake, "DELAYWATCH_WAREHOUSE": self.warehouse}
         places = [name for name, value in given.items() if not value]
         if self.local == "0" and places:
-            yield f"DELAYWATCH_LOCAL is 0, so {' and '.join(places)} must say where they are; fill in, or set it to 1."
+            yield f"DELAYWATCH_LOCAL is 0; set {' and '.join(places)} too, or set DELAYWATCH_LOCAL to 1."
         if self.http_port == self.https_port:
-            yield (
-                f"DELAYWATCH_HTTP_PORT and DELAYWATCH_HTTPS_PORT are both {self.http_port}; take two different ports."
-            )
+            yield f"DELAYWATCH_HTTP_PORT and DELAYWATCH_HTTPS_PORT are both {self.http_port}; set two different ports."
         if self.lake and not (self.aws_endpoint_url or self.aws_region):
             yield (
-                "DELAYWATCH_LAKE is a bucket at AWS, so AWS_DEFAULT_REGION must say in which region; fill it in, set "
-                "AWS_ENDPOINT_URL for another store, or leave DELAYWATCH_LAKE empty for the local one."
+                "DELAYWATCH_LAKE is a bucket on AWS, but AWS_DEFAULT_REGION is not set; set it, set AWS_ENDPOINT_URL "
+                "for another store, or leave DELAYWATCH_LAKE empty for the local store."
             )
         if self.is_lake_local and urlsplit(self.logs or "").netloc not in {"", LOCAL_BUCKET}:
             yield (
-                f"DELAYWATCH_LOGS is a bucket that the local store does not have; take s3://{LOCAL_BUCKET}/logs, or "
-                "set DELAYWATCH_LAKE too."
+                f"DELAYWATCH_LOGS is {self.logs!r}, a bucket that the local store does not have; set it to "
+                f"s3://{LOCAL_BUCKET}/logs, or set DELAYWATCH_LAKE too."
             )
 
     def _key_contradictions(self) -> Iterator[str]:
         if bool(self.aws_access_key_id) != bool(self.aws_secret_access_key):
             yield (
-                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together; give both, or none for the machine's "
-                "role."
+                "Only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set; set both, or leave both empty to use "
+                "the role of the machine."
             )
         if self.aws_session_token and not self.aws_access_key_id:
-            yield "AWS_SESSION_TOKEN is given without AWS_ACCESS_KEY_ID; give the keys that belong to it."
+            yield "AWS_SESSION_TOKEN is set, but AWS_ACCESS_KEY_ID is not; set the keys that belong to the token."
 
     def _backup_contradictions(self) -> Iterator[str]:
         """Yield the faults of a backup destination; a backup inside the lake would be lost with it."""
@@ -124,19 +123,19 @@ class StackSettings(EnvFile):
             return
         if not (self.aws_endpoint_url or self.aws_region):
             yield (
-                "DELAYWATCH_BACKUP is a bucket at AWS, so AWS_DEFAULT_REGION must say in which region; fill it in, or "
-                "set AWS_ENDPOINT_URL for another store."
+                "DELAYWATCH_BACKUP is a bucket on AWS, but AWS_DEFAULT_REGION is not set; set it, or set "
+                "AWS_ENDPOINT_URL for another store."
             )
         if urlsplit(self.aws_endpoint_url or "").hostname == urlsplit(LOCAL_ENDPOINT).hostname:
             yield (
                 "DELAYWATCH_BACKUP is a bucket of the stack's own object store; a backup there would be lost with it. "
-                "Name a bucket elsewhere or a folder."
+                "Set it to a folder or a bucket of another store."
             )
         folders = [f"{place.rstrip('/')}/" for place in (backup, self.lake)]
         if self.lake and (folders[0].startswith(folders[1]) or folders[1].startswith(folders[0])):
             yield (
                 f"DELAYWATCH_BACKUP is {backup!r}, but the lake is in {self.lake!r}; a backup there would be lost with "
-                "it. Name another bucket, or a prefix that neither contains the lake nor is in it."
+                "it. Use another bucket, or a prefix that neither contains the lake nor is in it."
             )
 
 

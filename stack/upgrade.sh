@@ -8,7 +8,7 @@ cd -P "$(dirname "$0")/.."
 docker compose build --quiet setup
 stack/backup.sh
 if ! { docker compose pull --quiet --ignore-buildable && docker compose --profile notebooks build --pull --quiet; }; then
-    echo "The base images could not be refreshed; building on those that this host has." >&2
+    echo "The base images could not be pulled; building on the images of this host." >&2
     docker compose --profile notebooks build --quiet
 fi
 docker compose stop airflow-scheduler airflow-dag-processor airflow-apiserver superset

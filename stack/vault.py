@@ -23,7 +23,7 @@ LETTERS = string.ascii_letters + string.digits
 READABLE = "".join(sorted(set(LETTERS) - set("0O1lI")))
 PRIVATE = 0o600
 UNFINISHED = "import-unfinished"
-LARGEST_BYTES = 64 * 1024
+MAX_FILE_BYTES = 64 * 1024
 
 
 def _random(length: int, alphabet: str = LETTERS) -> Callable[[], str]:
@@ -66,7 +66,7 @@ def require(folder: Path) -> dict[str, str]:
     """Return all secrets. Raises Missing with the names of missing ones."""
     values = read(folder)
     if missing := [name for name in MAKERS if name not in values]:
-        raise Missing(f"The volume of the secrets lacks {', '.join(missing)}; start the stack once (make up).")
+        raise Missing(f"The volume `secrets` lacks {', '.join(missing)}; start the stack once (make up).")
     return values
 
 
@@ -77,7 +77,7 @@ def complete(folder: Path, database: Path) -> tuple[dict[str, str], int]:
     """
     if (folder / UNFINISHED).exists():
         raise InvalidInput(
-            "The restore of the secrets was interrupted; remove all volumes (make destroy) and repeat it."
+            "The restore of the secrets was interrupted; remove all volumes (make destroy) and run make restore again."
         )
     values = read(folder)
     missing = [name for name in MAKERS if name not in values]
@@ -85,9 +85,9 @@ def complete(folder: Path, database: Path) -> tuple[dict[str, str], int]:
     if lost and _is_initialised(database):
         state = f"lacks {', '.join(lost)}" if values else "is empty"
         raise InvalidInput(
-            f"The volume of the secrets {state}, but Postgres holds data that was made with them; when a backup has "
-            "that data, or it may go, remove all volumes (make destroy), then bring the backup back (make restore "
-            "FROM=backups/...) or start anew."
+            f"The volume `secrets` {state}, but Postgres has data that cannot be used without these secrets. Remove "
+            "all volumes (make destroy) if you have a backup or do not need the data, then restore the backup (make "
+            "restore FROM=backups/...) or start an empty stack (make up)."
         )
     for name in missing:
         values[name] = MAKERS[name]()
@@ -128,7 +128,7 @@ def unpack(folder: Path, packed: bytes) -> int:
     is_unfinished = (folder / UNFINISHED).exists()
     if not is_unfinished and any((folder / name).exists() for name in KNOWN):
         raise InvalidInput(
-            "The volume of the secrets is not empty; nothing was imported. Remove all volumes first (make destroy)."
+            "The volume `secrets` is not empty, so nothing was imported; remove all volumes first (make destroy)."
         )
     content = _checked(packed)
     # Marks an unfinished import: mixing old and new secrets would be worse than having none.
@@ -145,15 +145,20 @@ def _checked(packed: bytes) -> Mapping[str, bytes]:
     try:
         with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as tar:
             for member in tar:
-                file = tar.extractfile(member) if member.isreg() and member.size <= LARGEST_BYTES else None
+                file = tar.extractfile(member) if member.isreg() and member.size <= MAX_FILE_BYTES else None
                 if member.name not in KNOWN or member.name in content or file is None:
                     raise InvalidInput(
-                        "The backup of the secrets holds something else than our secrets; nothing was imported."
+                        f"The backup of the secrets has the invalid file {member.name[:80]!r}, so nothing was "
+                        "imported; use a file that make backup has written."
                     )
                 content[member.name] = file.read()
     except tarfile.TarError:
-        raise InvalidInput("The backup of the secrets is no tar, or not all of it; nothing was imported.") from None
+        raise InvalidInput(
+            "The backup of the secrets is not a complete tar, so nothing was imported; use another backup."
+        ) from None
     whole = [name for name in MAKERS if re.fullmatch(rb"[!-~]+", content.get(name, b""))]
     if lacking := [name for name in MAKERS if name not in whole and (name in BOUND or name in content)]:
-        raise InvalidInput(f"The backup of the secrets lacks {', '.join(lacking)}; nothing was imported.")
+        raise InvalidInput(
+            f"The backup of the secrets lacks {', '.join(lacking)}, so nothing was imported; use another backup."
+        )
     return content

@@ -1,4 +1,4 @@
-"""`python -m utils` in this process: a process of its own costs seconds, of which most load libraries."""
+"""Run `python -m utils` in this process; a new one takes seconds to load the libraries."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from utils.cli.app import main
 
 
 def utils(*line: str, **variables: str) -> CompletedProcess[str]:
-    """Run the command with `variables` in place of all AWS_* and DELAYWATCH_* of the environment."""
+    """Run the command; `variables` replace all AWS_* and DELAYWATCH_* variables of the environment."""
     others = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "DELAYWATCH_"))}
     root, code = logging.getLogger(), 0
-    handlers, level = root.handlers[:], root.level  # the command configures logging, as its own process may
+    handlers, level = root.handlers[:], root.level  # the command configures logging
     with (
         mock.patch.dict(os.environ, {**others, "COLUMNS": "400", **variables}, clear=True),
         mock.patch.object(sys, "argv", ["utils", *line]),
-        mock.patch.object(boto3, "DEFAULT_SESSION", None),  # it remembers which files of ~/.aws it has read
+        mock.patch.object(boto3, "DEFAULT_SESSION", None),  # it caches files of ~/.aws
         redirect_stdout(io.StringIO()) as stdout,
         redirect_stderr(io.StringIO()) as stderr,
     ):

@@ -1,4 +1,4 @@
-"""Watch or stop what DBHandler sends to the server, statement by statement."""
+"""Observe or interrupt DBHandler before each statement that it sends to the server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def before_each_statement(hook: Hook) -> Iterator[None]:
     """Call `hook(connection, statement)` before every statement, block of COPY data and COMMIT that DBHandler sends."""
 
     class Cursor(psycopg2.extensions.cursor):
-        def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002  # psycopg2's name for it
+        def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002  # psycopg2's name
             hook(self.connection, query if isinstance(query, str) else query.as_string(self))
             super().execute(query, vars)
 

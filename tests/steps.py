@@ -1,6 +1,6 @@
-"""A small year and the steps of its run, as a test calls them without Airflow; and all that they leave behind.
+"""A small year, the steps of its run without Airflow, and the state that they leave in lake and warehouse.
 
-Two detectors judge it, the published one and the fastest: what the steps do is the same for any number of them.
+The run has two detectors, the published one and the fastest; the steps do the same with more.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ from utils.storage.lake import Lake
 YEAR = 2015
 CLOSED = [("JFK", "2015-02-08"), ("EWR", "2015-02-08")]
 BRONZE = csv_of(year_of_flights(YEAR, {"JFK": 24, "EWR": 16, "ACK": 3}, closed=CLOSED))
-OTHER_BRONZE = csv_of([*year_of_flights(YEAR, {"JFK": 12}, seed=2), flight(ORIGIN="")])  # one row that is rejected
+OTHER_BRONZE = csv_of([*year_of_flights(YEAR, {"JFK": 12}, seed=2), flight(ORIGIN="")])  # one rejected row
 BRONZE_KEY = f"01_bronze/{YEAR}.csv"
 DETECTORS = ("delaywatch", "three_sigma")
 
-# By name, in their order.
 STEPS: dict[str, Callable[[Settings], object]] = {
     "silver": lambda settings: refine.write_silver(settings, YEAR),
     "gold": lambda settings: refine.write_gold(settings, YEAR),
@@ -39,7 +38,7 @@ TABLES = {
     "events": "first_day",
     "event_days": "fl_date",
     "bronze_quality": "make_date(year, 1, 1)",
-}  # by table, its day
+}  # the day of a row, by table
 
 
 def write_page(settings: Settings, year: int) -> None:
@@ -58,13 +57,13 @@ def run(settings: Settings, year: int = YEAR, detectors: tuple[str, ...] = DETEC
 
 
 def files(settings: Settings) -> dict[str, bytes | None]:
-    """Every byte of the lake, by key."""
+    """Return all bytes of the lake by key."""
     store = Lake(settings).store
     return {key: store.get(key) for key in store.list("") if not key.endswith(".lock")}
 
 
 def rows(settings: Settings, year: int = YEAR) -> dict[str, object]:
-    """Every row of the year in the warehouse with the transaction that wrote it, by table; runs are a log."""
+    """Return the rows of the year with the transaction that wrote each, by table; without `runs`, which is a log."""
     return {
         table: sorted(
             sql(

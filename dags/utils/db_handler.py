@@ -157,7 +157,7 @@ class DBHandler:
         """
         unknown = sorted(set(run) - set(RUNS.names))
         if unknown or not {"run_id", "year"} <= set(run):
-            raise ValueError(f"a run has run_id and year, and of other columns only {RUNS.names}; unknown: {unknown}")
+            raise ValueError(f"a run needs run_id and year and may have {RUNS.names}; unknown: {unknown}")
         row = {name: Json(value) if name in TABLES["runs"].json_columns else value for name, value in run.items()}
         values = [name for name in row if name != "run_id"]
         statement = SQL(
@@ -209,8 +209,8 @@ class DBHandler:
     def judged_feedback(self, year: int | None = None) -> pd.DataFrame:
         """Return `feedback` sorted by fl_date and origin, with the published verdict on each day.
 
-        Columns: `schemas.FEEDBACK`, then `is_there` (false if airport_days does not have the day), `verdict` (as in
-        the view) and `severity`; both are null if the day was not judged.
+        Columns: `schemas.FEEDBACK`, then `has_airport_day` (false if the day is not in airport_days), `verdict` (as in
+        the view) and `severity`; both are null if the day was not scored.
         """
         return feedback.judged(self._server, year)
 
@@ -229,7 +229,9 @@ class DBHandler:
 def _batch(name: str, frame: pd.DataFrame | pa.Table, within: Mapping[str, str]) -> Batch:
     table = TABLES[name]
     if not set(within) < set(table.key):
-        raise ValueError(f"{name} can be written within some columns of its key, not within {sorted(within)}")
+        raise ValueError(
+            f"{name}: `within` must name some, not all, of the key columns {table.key}, not {sorted(within)}"
+        )
     if table is feedback.FEEDBACK:
-        raise ValueError("feedback is given and withdrawn a day at a time, never upserted")
+        raise ValueError("feedback cannot be upserted; use give_feedback and withdraw_feedback")
     return Batch(table, frame, within)

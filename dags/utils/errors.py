@@ -69,8 +69,8 @@ def cannot_read(path: Path, error: OSError, what: str = "") -> DelaywatchError:
     """
     kind = Missing if error.errno == errno.ENOENT else kind_of(error)
     return kind(
-        f"{what} {path} cannot be read ({error.strerror}); correct its path, or give this user the right to read it "
-        "and to enter the folders above it.".lstrip()
+        f"{what} {path} cannot be read ({error.strerror}); correct the path, or give this user permission to read it "
+        "and to enter its parent folders.".lstrip()
     )
 
 
@@ -78,7 +78,7 @@ def out_of_memory(year: int) -> Unavailable:
     """Return the exception for a year that needs more memory than the process has."""
     return Unavailable(
         f"Out of memory while processing {year}; raise the memory limit or run fewer years in parallel, then run the "
-        "step again. What was there before is untouched."
+        "step again. The existing files are unchanged."
     )
 
 

@@ -22,29 +22,29 @@ _STARTING = threading.Lock()
 
 
 def in_processes(
-    work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], processes: int, what: str
+    work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], processes: int, activity: str
 ) -> Generator[Result, None, None]:
     """Yield work(*call) for each of `calls`, in their order, with at most 2 submitted calls per process.
 
-    what: description of the work for the error message, e.g. `ran a detector on 2018`. The processes end when the
-    generator ends or is closed, and when this process is killed. If `processes` is 1, or in a daemonic process, which
-    may not have children, the calls run in this process. Raises the exceptions of `work`, and Unavailable if the system
-    ends a process.
+    activity: the work in the past tense for the error message, e.g. `ran a detector on 2018`. The processes end when
+    the generator ends or is closed, and when this process is killed. If `processes` is 1, or in a daemonic process,
+    which may not have children, the calls run in this process. Raises the exceptions of `work`, and Unavailable if the
+    system ends a process.
     """
     if processes < 2 or multiprocessing.current_process().daemon:
         yield from (work(*call) for call in calls)
     else:
-        yield from _in_pool(work, calls, processes, what)
+        yield from _in_pool(work, calls, processes, activity)
 
 
-def in_new_process(work: Callable[..., Result], *call: Any, what: str) -> Result:
+def in_new_process(work: Callable[..., Result], *call: Any, activity: str) -> Result:
     """Return work(*call) from a new process, whose memory is freed when it ends. Raises like `in_processes`."""
-    (result,) = _in_pool(work, [call], 1, what)
+    (result,) = _in_pool(work, [call], 1, activity)
     return result
 
 
 def _in_pool(
-    work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], processes: int, what: str
+    work: Callable[..., Result], calls: Iterable[tuple[Any, ...]], processes: int, activity: str
 ) -> Generator[Result, None, None]:
     # spawn, not fork: Arrow, BLAS and boto3 have threads, and a forked process with threads can hang.
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _end_with_parent)
@@ -59,8 +59,8 @@ def _in_pool(
             yield submitted.popleft().result()
     except BrokenProcessPool as error:
         raise Unavailable(
-            f"The system ended a process that {what}, often for lack of memory; set DELAYWATCH_THREADS=1 or give the "
-            "machine more memory, and run the step again."
+            f"The system ended a process that {activity}, probably because memory ran out; set DELAYWATCH_THREADS=1 or "
+            "give the machine more memory, then run the step again."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

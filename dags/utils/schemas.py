@@ -211,24 +211,24 @@ BRONZE_QUALITY = pa.schema(
 )
 
 
-def check(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
+def check(table: pa.Table, schema: pa.Schema, name: str) -> pa.Table:
     """Return `table` unchanged if its columns and types match `schema` and required columns have no nulls.
 
-    what: the table's name for the message. Raises InvalidInput with the first column that differs.
+    name: the name of the table, for the message. Raises InvalidInput with the first column that differs.
     """
     if table.column_names != schema.names:
         missing = sorted(set(schema.names) - set(table.column_names))
         extra = sorted(set(table.column_names) - set(schema.names))
         raise InvalidInput(
-            f"{what} does not have the expected columns (missing: {', '.join(missing) or 'none'}; "
+            f"{name} does not have the expected columns (missing: {', '.join(missing) or 'none'}; "
             f"unexpected: {', '.join(extra) or 'none'}); rebuild it from the layer below."
         )
     for field in schema:
         column = table[field.name]
         if column.type != field.type:
-            raise InvalidInput(f"{what}: column {field.name} is {column.type}, expected {field.type}; rebuild it.")
+            raise InvalidInput(f"{name}: column {field.name} is {column.type}, expected {field.type}; rebuild it.")
         if not field.nullable and column.null_count:
             raise InvalidInput(
-                f"{what}: column {field.name} has {column.null_count} empty values and may have none; rebuild it."
+                f"{name}: column {field.name} has {column.null_count} empty values but must not be empty; rebuild it."
             )
     return table

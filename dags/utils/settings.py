@@ -210,16 +210,16 @@ _MAIL_SERVER_HINT = (
     "write smtp://user:password@host:587 or smtps://user:password@host, with @ : / ? # % in user and password as %40 "
     "%3A %2F %3F %23 %25"
 )
-_PASSWORD_HINT = f"take {MIN_PASSWORD_LENGTH} characters or more"
+_PASSWORD_HINT = f"write {MIN_PASSWORD_LENGTH} characters or more"
 Web = Annotated[
     str,
     _rule(_is_web, "write https://host:port/path, without a user, ? and #"),
     AfterValidator(lambda url: url.rstrip("/")),
 ]
 Endpoint = Annotated[
-    Web, _rule(lambda url: "_" not in urlsplit(url).netloc, "boto3 refuses a host name with _; take another name of it")
+    Web, _rule(lambda url: "_" not in urlsplit(url).netloc, "write a host name without _, which boto3 refuses")
 ]
-Webhook = Annotated[str, _rule(_is_webhook, "write the whole https:// address, without a user and #")]
+Webhook = Annotated[str, _rule(_is_webhook, "write the full https:// URL, without a user and #")]
 MailServer = Annotated[str, _rule(_is_mail_server, _MAIL_SERVER_HINT)]
 Address = Annotated[str, _rule(_matches(_MAIL), "write one e-mail address")]
 Addresses = Annotated[tuple[str, ...], BeforeValidator(_addresses)]
@@ -237,7 +237,7 @@ Host = Annotated[
     str,
     _rule(
         lambda host: "_" not in host and _is_host(host),
-        "write the host name (letters, digits, - and .) or IP address alone, no https:// and no port, IPv6 in brackets",
+        "write only the host name (letters, digits, - and .) or IP address, without https:// or port; IPv6 in brackets",
     ),
     AfterValidator(lambda host: _bare(host).lower()),
 ]
@@ -249,13 +249,13 @@ ClassName = Annotated[
 ]
 JsonObject = Annotated[dict[str, Any], BeforeValidator(_object)]
 KaggleToken = Annotated[
-    str, _rule(_is_kaggle_token, "copy the API token, one word, or what is in kaggle.json, in single quotes")
+    str, _rule(_is_kaggle_token, "write the API token, one word, or the line in kaggle.json in single quotes")
 ]
 Place = Annotated[
     str,
     _rule(
         _matches(rf"{_S3}|/[^\\]*[^\\/]"),
-        "write s3://bucket/prefix, or the whole path of a folder of this host, such as /mnt/backups",
+        "write s3://bucket/prefix, or the absolute path of a folder of this host, such as /mnt/backups",
     ),
 ]
 UserId = Annotated[int, _number(_matches("[0-9]{1,9}"), "write the number that `id -u` prints")]
@@ -444,7 +444,7 @@ class AlertSettings(_Model):
     sender: Address | None = variable("DELAYWATCH_ALERT_FROM")  # None: the login at the server, or the first recipient
     smtp: MailServer | None = variable(
         "DELAYWATCH_SMTP",
-        "smtp://user:password@host:587, encrypted where the server offers it, or smtps://user:password@host with "
+        "smtp://user:password@host:587, encrypted if the server offers it, or smtps://user:password@host, with "
         "@ : / ? # % in user and password as %40 %3A %2F %3F %23 %25",
         is_secret=True,
     )
@@ -477,11 +477,11 @@ class WatchSettings(_Model):
     backup_record: Path | None = variable("DELAYWATCH_BACKUP_RECORD")
     expected_year: Year | None = variable(
         "DELAYWATCH_EXPECTED_YEAR",
-        "The year that /health expects in bronze. Empty: the last year that is over.",
+        "The year that /health expects in bronze. Empty: the last complete year.",
     )
     keep_logs_days: Count | None = variable(
         "DELAYWATCH_KEEP_LOGS_DAYS",
-        "How much the DAG retention keeps, 1 or more: logs of tasks in days, plots and flights in silver in years. "
+        "How much the DAG retention keeps, 1 or more: task logs in days, plots and silver flights in years. "
         "Empty: all.",
     )
     keep_plots_years: Count | None = variable("DELAYWATCH_KEEP_PLOTS_YEARS")
@@ -513,32 +513,33 @@ class EnvFile(Settings, AlertSettings, WatchSettings):
     )
     reader: Postgres | None = variable(
         "DELAYWATCH_READER",
-        "A read-only login there for Superset and Jupyter, as a URL. Empty: the login delaywatch_reader is created.",
+        "A read-only login of that warehouse for Superset and Jupyter, as a URL. Empty: the login delaywatch_reader is "
+        "created.",
         is_secret=True,
     )
     local: Switch | None = variable(
         "DELAYWATCH_LOCAL",
-        "0 switches off the stack's own object store; DELAYWATCH_LAKE and DELAYWATCH_WAREHOUSE must be set. Postgres "
-        "stays for Airflow and Superset.",
+        "0 switches off the stack's own object store; DELAYWATCH_LAKE and DELAYWATCH_WAREHOUSE must be set then. "
+        "Postgres stays for Airflow and Superset.",
     )
     host: Host = variable(
         "DELAYWATCH_HOST",
-        "The host name that browsers use; it is in the certificate and in redirects. Empty: localhost.",
+        "The host name that browsers use, for the certificate and redirects. Empty: localhost.",
         default="localhost",
     )
     trusted_proxy: Network | None = variable(
         "DELAYWATCH_TRUSTED_PROXY",
-        "The network of a load balancer in front, such as 10.0.0.0/23; clients are known by X-Forwarded-For. "
+        "The network of a load balancer in front, such as 10.0.0.0/23; X-Forwarded-For then names the client. "
         "Empty: none.",
     )
     bind: Bind | None = variable(
         "DELAYWATCH_BIND",
-        "The address on which ports are published. Empty: 127.0.0.1, this host alone; 0.0.0.0: all its networks.",
+        "The address on which ports are published. Empty: 127.0.0.1, only this host; 0.0.0.0: all its networks.",
     )
     http_port: Port = variable("DELAYWATCH_HTTP_PORT", "Empty: 80, which only redirects, and 443.", default=80)
     https_port: Port = variable("DELAYWATCH_HTTPS_PORT", default=443)
-    email: Contact | None = variable("DELAYWATCH_EMAIL", "For Let's Encrypt, see nginx/README.md.")
-    logs: S3 | None = variable("DELAYWATCH_LOGS", "s3://bucket/prefix for the logs of tasks. Empty: a volume.")
+    email: Contact | None = variable("DELAYWATCH_EMAIL", "E-mail address for Let's Encrypt, see nginx/README.md.")
+    logs: S3 | None = variable("DELAYWATCH_LOGS", "s3://bucket/prefix for task logs. Empty: a Docker volume.")
     secrets_backend: ClassName | None = variable(
         "AIRFLOW_SECRETS_BACKEND",
         "Where Airflow's connections come from: the class of a secrets backend, and its arguments as a JSON object.",

@@ -21,9 +21,6 @@ Entries = TypeVar("Entries", dict[Any, Any], list[Any])
 
 MAX_ALIASES = 16  # per file; ten lines of nested aliases can expand beyond memory
 
-# ruamel warns that 1e-3 has no dot, as YAML 1.1 requires, but reads it as 0.001.
-warnings.simplefilter("ignore", MantissaNoDotYAML1_1Warning)
-
 
 class _Values(RoundTripConstructor):
     """Give lists and mappings line numbers, load values as plain Python, and refuse non-standard tags."""
@@ -65,12 +62,15 @@ def read(path: Path, like: str, *, as_text: bool = False) -> Any:
         aliases = [event for event in YAML().parse(text) if isinstance(event, AliasEvent)]
         if len(aliases) > MAX_ALIASES:
             raise ConstructorError(None, None, f"more than {MAX_ALIASES} aliases", aliases[MAX_ALIASES].start_mark)
-        return yaml.load(text)
+        with warnings.catch_warnings():
+            # ruamel warns that 1e-3 has no dot, as YAML 1.1 requires, but reads it as 0.001.
+            warnings.simplefilter("ignore", MantissaNoDotYAML1_1Warning)
+            return yaml.load(text)
     except MarkedYAMLError as error:
         where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise InvalidInput(f"{path}{where}: this is not plain YAML ({error.problem}); correct it.") from error
     except RecursionError:
-        raise InvalidInput(f"{path} is nested too deeply; give a file like {like}.") from None
+        raise InvalidInput(f"{path} is nested too deeply; use the form of {like}.") from None
     except YAMLError as error:
         reason = str(error).splitlines()[0]
         raise InvalidInput(f"{path} is not plain YAML ({reason}); save it as text.") from error

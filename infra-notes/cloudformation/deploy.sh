@@ -1,27 +1,27 @@
 #!/usr/bin/env bash
-# Delaywatch at AWS, from a clone and with the AWS CLI alone: `up` makes or updates the three stacks, `deploy` ships the
-# commit that is checked out to the host, `down` takes everything away but the bucket and a snapshot of the warehouse.
-# What is made is in network.yaml, data.yaml and host.yaml; what happens on the host is in host.sh.
+# Run Delaywatch at AWS from a clone with the AWS CLI: `up` creates or updates the three stacks, `deploy` deploys the
+# checked-out commit to the host, `down` deletes everything except the bucket and a snapshot of the warehouse.
+# network.yaml, data.yaml and host.yaml define the stacks; host.sh runs on the host.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-NAME=${DELAYWATCH_NAME:-delaywatch} # of the stacks: NAME-network, NAME-data, NAME-host
+NAME=${DELAYWATCH_NAME:-delaywatch} # prefix of the stacks NAME-network, NAME-data, NAME-host
 UBUNTU=/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id
-PATIENCE_S=3600 # for a command on the host; an upgrade makes a backup and builds images
+PATIENCE_S=3600 # timeout of a command on the host; an upgrade makes a backup and builds images
 POLL_S=${POLL_S:-10}
 
 usage() {
     cat >&2 <<'END'
-Usage: deploy.sh up|deploy|down, with AWS's own AWS_PROFILE, AWS_REGION (and AWS_ENDPOINT_URL for a stand-in), and
-  DOMAIN, CERTIFICATE     for the first `up`: the name that browsers type, the ARN of its certificate in ACM
-  ALARM_EMAIL             who is told of alarms
+Usage: deploy.sh up|deploy|down, with AWS_PROFILE and AWS_REGION (AWS_ENDPOINT_URL for a stand-in), and
+  DOMAIN, CERTIFICATE     for the first `up`: the host name for browsers, the ARN of its certificate in ACM
+  ALARM_EMAIL             recipient of the alarms
   NETWORK_PARAMETERS, DATA_PARAMETERS, HOST_PARAMETERS
-                          further ones of the templates: DATA_PARAMETERS="InstanceClass=db.t4g.medium MultiAz=true"
-  IMAGE                   for the first `up`: the ID of an image of Ubuntu 24.04 instead of the newest
-  RELEASE                 for the first `up`: https://host/path.git@TAG instead of the commit that is checked out
-  BACKUP=no               for `down`: without a last backup, when the host cannot make one
-  DELAYWATCH_NAME         of the stacks, else delaywatch
-  CONFIRM=yes             do not ask
+                          further parameters of the templates: DATA_PARAMETERS="InstanceClass=db.t4g.medium MultiAz=true"
+  IMAGE                   for the first `up`: the ID of an Ubuntu 24.04 image instead of the newest
+  RELEASE                 for the first `up`: https://host/path.git@TAG instead of the checked-out commit
+  BACKUP=no               for `down`: skip the last backup, if the host cannot make one
+  DELAYWATCH_NAME         prefix of the stacks, default delaywatch
+  CONFIRM=yes             skip the question
 END
     exit 2
 }
@@ -31,40 +31,40 @@ fail() {
     exit 1
 }
 
-confirm() { # confirm SENTENCE WORD: goes on when WORD is typed
+confirm() { # confirm SENTENCE WORD: continue if the user types WORD
     printf '%s\n' "$1" >&2
     [ "${CONFIRM:-}" != yes ] || return 0
     local typed=
-    read -rp "Type $2 to go on: " typed || true
-    [ "$typed" = "$2" ] || fail "nothing was done."
+    read -rp "Type $2 to continue: " typed || true
+    [ "$typed" = "$2" ] || fail "you did not type $2; nothing was changed."
 }
 
 log_in() {
-    command -v aws >/dev/null || fail "there is no AWS CLI; install it as its documentation says."
+    command -v aws >/dev/null || fail "the AWS CLI is missing; install it as https://docs.aws.amazon.com/cli/ describes."
     [ -n "${AWS_REGION:-}${AWS_DEFAULT_REGION:-}" ] || aws configure get region >/dev/null ||
-        fail "no region is chosen; set AWS_REGION."
+        fail "the AWS region is not set; set AWS_REGION."
     ACCOUNT=$(aws sts get-caller-identity --query Account --output text) ||
-        fail "AWS does not know you; log in, or set AWS_PROFILE."
+        fail "AWS does not accept your credentials; log in, or set AWS_PROFILE."
 }
 
-STATES= # what AWS called our stacks when we looked: a line NAME STATE for each that is there
+STATES= # a line NAME STATE for each of our stacks that exists
 
 look_at() { # look_at STACK...
-    local stack said
+    local stack answer
     for stack in "$@"; do
-        if said=$(aws cloudformation describe-stacks --stack-name "$stack" --query 'Stacks[0].StackStatus' --output text 2>&1); then
-            STATES+="$stack $said"$'\n'
-        elif [[ $said != *"does not exist"* ]]; then
-            fail "it cannot be seen whether there is a stack $stack: ${said##*$'\n'}"
+        if answer=$(aws cloudformation describe-stacks --stack-name "$stack" --query 'Stacks[0].StackStatus' --output text 2>&1); then
+            STATES+="$stack $answer"$'\n'
+        elif [[ $answer != *"does not exist"* ]]; then
+            fail "could not read the state of the stack $stack; check your rights and the network. AWS says: ${answer##*$'\n'}"
         fi
     done
 }
 
-state() { # state STACK: empty when it is not there
+state() { # state STACK: empty if it does not exist
     awk -v name="$1" '$1 == name { print $2 }' <<<"$STATES"
 }
 
-is_made() { # is_made STACK: and not the rest of a first attempt that failed, which never held anything
+is_made() { # is_made STACK: it exists and is not the rest of a failed first attempt, which holds no data
     case $(state "$1") in "" | REVIEW_IN_PROGRESS | ROLLBACK_COMPLETE | ROLLBACK_FAILED) return 1 ;; esac
 }
 
@@ -76,39 +76,41 @@ pick() { # pick KEY OUTPUTS
     awk -v key="$1" '$1 == key { print $2 }' <<<"$2"
 }
 
-put() { # put STACK TEMPLATE PARAMETER=VALUE...: what is not given keeps its value
+put() { # put STACK TEMPLATE PARAMETER=VALUE...: other parameters keep their values
     local stack=$1 template=$2
     shift 2
     if [ -n "$(state "$stack")" ] && ! is_made "$stack"; then
-        echo "$stack could not be made the last time; what is left of it is removed first." >&2
+        echo "Deleting what a failed attempt left of the stack $stack." >&2
         remove "$stack"
     fi
     set -- ${1:+--parameter-overrides "$@"}
     aws cloudformation deploy --stack-name "$stack" --template-file "$template" --capabilities CAPABILITY_IAM \
         --no-fail-on-empty-changeset --tags "delaywatch=$NAME" "$@" ||
-        fail "$stack could not be made; \`aws cloudformation describe-stack-events --stack-name $stack\` says why (of a host \
-that did not get ready, for an hour: \`aws ec2 get-console-output --output text --instance-id i-...\`). Then run it again."
+        fail "the stack $stack was not created or updated; \`aws cloudformation describe-stack-events --stack-name $stack\` shows \
+the reason (of a host that did not start, for one hour: \`aws ec2 get-console-output --output text --instance-id i-...\`). \
+Correct it and run this command again."
 }
 
-unprotect() { # unprotect STACK: its warehouse, if it has one, may be deleted
+unprotect() { # unprotect STACK: switch off the deletion protection of its warehouse, if it has one
     local warehouse
     warehouse=$(aws cloudformation describe-stack-resources --stack-name "$1" --output text \
         --query "StackResources[?LogicalResourceId=='Warehouse' && ResourceStatus!='DELETE_COMPLETE'].PhysicalResourceId")
     [ -z "$warehouse" ] ||
-        # In us-east-1 version 1 of the AWS CLI does not ask AWS_ENDPOINT_URL where RDS is.
+        # Version 1 of the AWS CLI ignores AWS_ENDPOINT_URL for RDS in us-east-1.
         aws ${AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_URL"} rds modify-db-instance --no-deletion-protection \
             --db-instance-identifier "$warehouse" --apply-immediately >/dev/null ||
-        fail "the warehouse keeps its protection against deletion; the line above says why."
+        fail "could not switch off the deletion protection of the warehouse $warehouse, for the reason above; if it is stopped, start it."
 }
 
 remove() { # remove STACK
     unprotect "$1"
     aws cloudformation delete-stack --stack-name "$1"
     aws cloudformation wait stack-delete-complete --stack-name "$1" ||
-        fail "$1 could not be deleted; \`aws cloudformation describe-stack-events --stack-name $1\` says why."
+        fail "the stack $1 was not deleted; \`aws cloudformation describe-stack-events --stack-name $1\` shows the reason. \
+Correct it and run this command again."
 }
 
-protect() { # protect STACK LOGICAL-ID...: no update may make these anew, because what they hold would be gone
+protect() { # protect STACK LOGICAL-ID...: forbid updates that replace these resources and lose their data
     local stack=$1 id resources=
     shift
     for id in "$@"; do resources="$resources,\"LogicalResourceId/$id\""; done
@@ -117,44 +119,44 @@ protect() { # protect STACK LOGICAL-ID...: no update may make these anew, becaus
         {\"Effect\": \"Deny\", \"Principal\": \"*\", \"Action\": [\"Update:Replace\", \"Update:Delete\"], \"Resource\": [${resources#,}]}]}"
 }
 
-version() { # the commit that is checked out, in letters that are safe in a key and in a command
+version() { # the checked-out commit, in characters that are safe in a key and in a command
     local found
-    found=$(git describe --always --tags 2>/dev/null) || fail "this is no clone of git; set RELEASE=https://host/path.git@TAG."
+    found=$(git describe --always --tags 2>/dev/null) || fail "$PWD is not in a git clone; set RELEASE=https://host/path.git@TAG."
     printf '%s' "$found" | tr -c 'A-Za-z0-9._-' '-'
 }
 
-upload() { # upload BUCKET: the commit that is checked out, as an archive there; says how it is called
+upload() { # upload BUCKET: upload the checked-out commit as an archive and print its key
     local key
     key=releases/$(version).tar.gz
-    git diff --quiet HEAD || echo "What is not committed is not shipped." >&2
+    git diff --quiet HEAD || echo "The working tree has uncommitted changes; they are not deployed." >&2
     git -C "$(git rev-parse --show-toplevel)" archive --format=tar.gz HEAD | aws s3 cp --quiet - "s3://$1/$key" ||
-        fail "the release could not be put into s3://$1/$key."
+        fail "could not upload the release to s3://$1/$key, for the reason above."
     echo "$key"
 }
 
-on_host() { # on_host HOST COMMAND: waits for it and says what it said; fails when it does
-    local id said status why waited=0
+on_host() { # on_host HOST COMMAND: run it, wait, print its output; fail if it fails
+    local id answer status why waited=0
     why=$(mktemp)
     # shellcheck disable=SC2064
     trap "rm -f '$why'" EXIT
     id=$(aws ssm send-command --instance-ids "$1" --document-name AWS-RunShellScript --comment "$NAME" \
         --parameters "commands=[\"$2\"],executionTimeout=[\"$PATIENCE_S\"]" --query Command.CommandId --output text) ||
-        fail "the host $1 takes no commands; is it running, and does it reach AWS?"
+        fail "the host $1 accepts no commands; check that it runs and reaches AWS."
     while :; do
-        said=$(aws ssm get-command-invocation --command-id "$id" --instance-id "$1" \
+        answer=$(aws ssm get-command-invocation --command-id "$id" --instance-id "$1" \
             --query '[Status, StandardOutputContent, StandardErrorContent]' --output text 2>"$why") || {
-            grep -q InvocationDoesNotExist "$why" || # it is not known everywhere at once
-                fail "it cannot be seen what became of \`$2\` on the host (command $id): $(tail -n 1 "$why")"
-            said=Pending
+            grep -q InvocationDoesNotExist "$why" || # AWS needs a moment until it knows the command
+                fail "could not read the result of \`$2\` on the host (command $id); it may still run. AWS says: $(tail -n 1 "$why")"
+            answer=Pending
         }
-        status=${said%%[[:space:]]*}
+        status=${answer%%[[:space:]]*}
         case $status in Pending | InProgress | Delayed) ;; *) break ;; esac
-        [ "$waited" -lt "$PATIENCE_S" ] || fail "the host has not ended \`$2\` within $PATIENCE_S seconds (command $id)."
+        [ "$waited" -lt "$PATIENCE_S" ] || fail "\`$2\` did not end on the host within $PATIENCE_S seconds; look at command $id in Systems Manager."
         sleep "$POLL_S"
         waited=$((waited + POLL_S))
     done
-    printf '%s\n' "${said#"$status"}"
-    [ "$status" = Success ] || fail "\`$2\` ended as $status on the host; what it said stands above."
+    printf '%s\n' "${answer#"$status"}"
+    [ "$status" = Success ] || fail "\`$2\` ended as $status on the host; its output above has the reason."
 }
 
 HOST_SH=/opt/delaywatch/current/infra-notes/cloudformation/host.sh
@@ -164,9 +166,9 @@ up() {
     look_at "$NAME-network" "$NAME-data" "$NAME-host"
     if ! is_made "$NAME-host"; then
         [ -n "${DOMAIN:-}" ] && [ -n "${CERTIFICATE:-}" ] ||
-            fail "set DOMAIN to the name that browsers will type, and CERTIFICATE to the ARN of its certificate in ACM."
+            fail "DOMAIN or CERTIFICATE is not set; set DOMAIN to the host name for browsers, and CERTIFICATE to the ARN of its certificate in ACM."
     fi
-    confirm "This makes or updates the stacks $NAME-network, $NAME-data and $NAME-host in account $ACCOUNT. They cost money from
+    confirm "This creates or updates the stacks $NAME-network, $NAME-data and $NAME-host in account $ACCOUNT. They cost money from
 the first hour on, about 160 dollars a month: infra-notes/costs.md." "$NAME"
     # shellcheck disable=SC2086
     put "$NAME-network" network.yaml ${NETWORK_PARAMETERS:-}
@@ -177,7 +179,7 @@ the first hour on, about 160 dollars a month: infra-notes/costs.md." "$NAME"
     if ! is_made "$NAME-host"; then
         release=${RELEASE:-$(upload "$bucket")} || exit 1
         image=${IMAGE:-$(aws ssm get-parameter --name "$UBUNTU" --query Parameter.Value --output text)} ||
-            fail "the newest image of Ubuntu could not be looked up; set IMAGE to the ID of one."
+            fail "could not look up the newest Ubuntu image; set IMAGE to the ID of an Ubuntu 24.04 image."
         host+=("Release=$release" "Image=$image")
     fi
     [ -z "${DOMAIN:-}" ] || host+=("Domain=$DOMAIN")
@@ -189,7 +191,7 @@ the first hour on, about 160 dollars a month: infra-notes/costs.md." "$NAME"
     made=$(outputs "$NAME-host")
     cat <<END
 Delaywatch is up.
-  Address   $(pick Url "$made"), once the name leads to $(pick Edge "$made")
+  Address   $(pick Url "$made"), once its DNS name points to $(pick Edge "$made")
   Host      aws ssm start-session --target $(pick Host "$made")
   Lake      s3://$bucket/lake
 END
@@ -197,10 +199,10 @@ END
 
 deploy() {
     look_at "$NAME-host"
-    is_made "$NAME-host" || fail "there is no stack $NAME-host; make it with \`up\`."
+    is_made "$NAME-host" || fail "the stack $NAME-host does not exist in account $ACCOUNT; create it with \`make aws-up\`."
     local release
     release=$(version)
-    confirm "This ships commit $release to $NAME-host in account $ACCOUNT and restarts Delaywatch there." "$NAME"
+    confirm "This deploys commit $release to $NAME-host in account $ACCOUNT and restarts Delaywatch there." "$NAME"
     release=$(upload "$(pick Lake "$(outputs "$NAME-data")")")
     on_host "$(pick Host "$(outputs "$NAME-host")")" "$HOST_SH release $release"
 }
@@ -209,18 +211,18 @@ down() {
     local lake=
     look_at "$NAME-host" "$NAME-data" "$NAME-network"
     [ -n "$(state "$NAME-host")$(state "$NAME-data")$(state "$NAME-network")" ] ||
-        fail "there is no stack $NAME-host, $NAME-data or $NAME-network in account $ACCOUNT; nothing was done."
-    confirm "This deletes $NAME-host, $NAME-data and $NAME-network in account $ACCOUNT, with the secrets and the page that people use.
-The bucket stays with all that is in it, and a snapshot of the warehouse." "$NAME"
+        fail "the stacks $NAME-host, $NAME-data and $NAME-network do not exist in account $ACCOUNT; check DELAYWATCH_NAME and AWS_REGION."
+    confirm "This deletes $NAME-host, $NAME-data and $NAME-network in account $ACCOUNT, with the secrets and the web page.
+The bucket stays with its content, and a snapshot of the warehouse." "$NAME"
     if is_made "$NAME-host" && [ "${BACKUP:-}" != no ]; then
         (on_host "$(pick Host "$(outputs "$NAME-host")")" "$HOST_SH backup") ||
-            fail "without a backup of the host nothing was deleted; BACKUP=no goes on without one."
+            fail "the host made no backup, for the reason above, so nothing was deleted; set BACKUP=no to delete without a backup."
     fi
     [ -z "$(state "$NAME-host")" ] || remove "$NAME-host"
     ! is_made "$NAME-data" || lake=$(pick Lake "$(outputs "$NAME-data")")
     [ -z "$(state "$NAME-data")" ] || remove "$NAME-data"
     [ -z "$(state "$NAME-network")" ] || remove "$NAME-network"
-    echo "Delaywatch is gone.${lake:+ What stays and costs: s3://$lake, and the snapshot of the warehouse (aws rds describe-db-snapshots).}"
+    echo "Delaywatch is deleted.${lake:+ These stay and cost money: s3://$lake, and the snapshot of the warehouse (aws rds describe-db-snapshots).}"
 }
 
 case ${1:-} in

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# What runs on the host at AWS: bringing a release there, its .env, its systemd units, what it measures and its backups.
-# host.yaml's UserData calls it once with `install`, systemd and deploy.sh call the rest. Every command may be repeated.
-# How the stack itself starts and upgrades is in stack/. Run as root, on Ubuntu 24.04.
+# Run on the host at AWS: fetch releases, write .env, install systemd units, send metrics, make backups.
+# UserData in host.yaml calls it once with `install`; systemd and deploy.sh call the other commands. Every command can be
+# repeated. The scripts in stack/ start and upgrade the stack itself. Run as root, on Ubuntu 24.04.
 set -euo pipefail
 umask 077
 
 HOME_DIR=${DELAYWATCH_HOME:-/opt/delaywatch} # releases/NAME/, current -> one of them, backups/
-CONF=${DELAYWATCH_CONF:-/etc/delaywatch/host.conf} # names of bucket, secrets and host, written by UserData; no secret
+CONF=${DELAYWATCH_CONF:-/etc/delaywatch/host.conf} # names of bucket, secrets and host, written by UserData; it has no secret
 UNITS=${DELAYWATCH_UNITS:-/etc/systemd/system}
 AGENT=${DELAYWATCH_AGENT:-/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl}
-PUBLIC_LAYER=10.0.0.0/23 # of network.yaml; the load balancer is in it
+PUBLIC_LAYER=10.0.0.0/23 # in network.yaml; the subnets of the load balancer
 KEPT_RELEASES=3
 KEPT_BACKUPS=3
-AGENT_KEY=937616F3450B7D806CBD9725D58167303B789C72 # with which AWS signs its CloudWatch agent
+AGENT_KEY=937616F3450B7D806CBD9725D58167303B789C72 # AWS signs its CloudWatch agent with it
 
 fail() {
     printf 'Delaywatch: %s\n' "$*" >&2
@@ -22,21 +22,21 @@ fail() {
 # shellcheck source=/dev/null
 [ ! -r "$CONF" ] || . "$CONF"
 for name in BUCKET REGION DOMAIN SECRETS_PREFIX WAREHOUSE_SECRET SETTINGS_SECRET; do
-    [ -n "${!name:-}" ] || fail "$CONF does not say $name; host.yaml's UserData writes it."
+    [ -n "${!name:-}" ] || fail "$name is missing in $CONF; reboot, so that UserData writes the file again."
 done
 export AWS_DEFAULT_REGION=$REGION PATH=$PATH:/snap/bin HOME=${HOME:-/root} # systemd and SSM set no HOME
 
 # --- the release ------------------------------------------------------------------------------------------------------
 
-name_of() { # name_of RELEASE: what its folder is called
+name_of() { # name_of RELEASE: the name of its folder
     case $1 in
         releases/*.tar.gz) basename "$1" .tar.gz ;;
         https://*.git@*) printf '%s' "${1##*@}" | tr -c 'A-Za-z0-9._-' '-' ;;
-        *) fail "$1 is no release; write releases/NAME.tar.gz, an archive in s3://$BUCKET, or https://host/path.git@TAG." ;;
+        *) fail "$1 is not the name of a release; use releases/NAME.tar.gz, an archive in s3://$BUCKET, or https://host/path.git@TAG." ;;
     esac
 }
 
-fetch() { # fetch RELEASE FOLDER: FOLDER holds it afterwards, or is not there
+fetch() { # fetch RELEASE FOLDER: afterwards FOLDER has the whole release, or does not exist
     local work=$2.part
     mkdir "$work"
     # shellcheck disable=SC2064
@@ -44,28 +44,28 @@ fetch() { # fetch RELEASE FOLDER: FOLDER holds it afterwards, or is not there
     case $1 in
         releases/*) aws s3 cp --quiet "s3://$BUCKET/$1" - | tar -xz -C "$work" ;;
         *) git clone --quiet --depth 1 --branch "${1##*@}" "${1%@*}" "$work" ;;
-    esac || fail "$1 could not be fetched; the line above says why."
-    [ -x "$work/stack/up.sh" ] || fail "$1 is not Delaywatch: it has no stack/up.sh."
-    chmod -R a+rX "$work" # containers read nginx/ and stack/ of it as users of their own
+    esac || fail "$1 could not be fetched, for the reason above; deploy it again."
+    [ -x "$work/stack/up.sh" ] || fail "$1 is not a release of Delaywatch, because it has no stack/up.sh; check the archive or the tag."
+    chmod -R a+rX "$work" # containers read nginx/ and stack/ as other users
     mv "$work" "$2"
 }
 
-settings() { # the lines of .env: where lake and warehouse are, and what the settings secret adds
+settings() { # print the lines of .env: lake, warehouse, and the variables of the settings secret
     local warehouse more kwargs
     warehouse=$(secret "$WAREHOUSE_SECRET" | jq -re \
         'if all(.username, .password, .host, .port, .dbname; . != null)
          then "postgresql://\(.username | @uri):\(.password | @uri)@\(.host):\(.port)/\(.dbname)?sslmode=require" else empty end') ||
-        fail "the secret $WAREHOUSE_SECRET has no username, password, host, port and dbname."
+        fail "the secret $WAREHOUSE_SECRET needs username, password, host, port and dbname; add the missing ones."
     more=$(secret "$SETTINGS_SECRET" | jq -r \
         'to_entries[] | if (.value | tostring | test("[\u0027\n]")) then error(.key) else "\(.key)=\u0027\(.value)\u0027" end') ||
-        fail "the secret $SETTINGS_SECRET is not {\"NAME\": \"value\", ...} with values of one line and without '."
-    # The secret of RDS calls the database dbname. Other connections are not looked up there, so none costs a request.
+        fail "the secret $SETTINGS_SECRET must be a JSON object {\"NAME\": \"value\", ...} with values of one line and without '; correct it."
+    # RDS's secret calls the database dbname. The pattern keeps other connections from costing a request each.
     kwargs=$(jq -nc --arg prefix "$SECRETS_PREFIX" --arg region "$REGION" '{
         connections_prefix: "\($prefix)/connections", connections_lookup_pattern: "^(warehouse|smtp_default|alert_webhook)$",
         variables_prefix: "\($prefix)/variables", config_prefix: null,
         extra_conn_words: {schema: ["dbname"]}, region_name: $region}')
     cat <<END
-# Written by infra-notes/cloudformation/host.sh at every start; further lines belong into the secret $SETTINGS_SECRET.
+# Written by infra-notes/cloudformation/host.sh at every start; add further variables to the secret $SETTINGS_SECRET.
 DELAYWATCH_LOCAL=0
 DELAYWATCH_LAKE=s3://$BUCKET/lake
 DELAYWATCH_LOGS=s3://$BUCKET/logs
@@ -85,38 +85,38 @@ secret() { # secret NAME-OR-ARN
 }
 
 write_settings() { # write_settings FOLDER
-    settings >"$1/.env.new" # umask: for root alone
+    settings >"$1/.env.new" # the umask makes it readable for root only
     mv "$1/.env.new" "$1/.env"
 }
 
-enter() { # the release that runs
-    [ -e "$HOME_DIR/current" ] || fail "there is no release yet; run: host.sh release releases/NAME.tar.gz"
+enter() { # go to the current release
+    [ -e "$HOME_DIR/current" ] || fail "this host has no release yet; run: host.sh release releases/NAME.tar.gz"
     cd "$(readlink -e "$HOME_DIR/current")"
 }
 
-release() { # release RELEASE: fetched, started, and what a reboot starts from now on
+release() { # release RELEASE: fetch and start it; from then on a reboot starts it
     local name folder
     name=$(name_of "$1")
-    folder=$HOME_DIR/releases/$name-$(date -u +%Y%m%dT%H%M%SZ) # never over one that runs
+    folder=$HOME_DIR/releases/$name-$(date -u +%Y%m%dT%H%M%SZ) # never overwrite the current one
     mkdir -p "$HOME_DIR/releases" "$HOME_DIR/backups"
     fetch "$1" "$folder"
     ln -sfn "$HOME_DIR/backups" "$folder/backups"
     write_settings "$folder"
     if [ -e "$HOME_DIR/current" ]; then
         "$folder/stack/upgrade.sh" ||
-            fail "$name did not start. A reboot starts $(basename "$(readlink "$HOME_DIR/current")") again; the backup made before is in $HOME_DIR/backups."
+            fail "$name did not start, for the reason above. A reboot starts $(basename "$(readlink "$HOME_DIR/current")"); the backup of before is in $HOME_DIR/backups."
     else
-        "$folder/stack/up.sh" || fail "$name did not start; the line above says why."
+        "$folder/stack/up.sh" || fail "$name did not start, for the reason above; correct it and deploy again."
     fi
     ln -sfn "$folder" "$HOME_DIR/current.new"
     mv -T "$HOME_DIR/current.new" "$HOME_DIR/current"
-    forget_old "$HOME_DIR/releases" "$KEPT_RELEASES"
-    docker image prune --force >/dev/null # each build leaves the images before it without a name
-    "$folder/infra-notes/cloudformation/host.sh" units # of the release that runs, not of the one before
+    delete_old "$HOME_DIR/releases" "$KEPT_RELEASES"
+    docker image prune --force >/dev/null # each build leaves the previous images without a name
+    "$folder/infra-notes/cloudformation/host.sh" units # the units of this release, not of the previous one
     echo "$name runs."
 }
 
-forget_old() { # forget_old FOLDER KEEP: the newest stay, and the current release whatever its age
+delete_old() { # delete_old FOLDER KEEP: keep the newest, and the current release at any age
     local path
     find "$1" -mindepth 1 -maxdepth 1 -printf '%T@ %p\n' | sort -rn | tail -n "+$(($2 + 1))" | cut -d ' ' -f 2- |
         while read -r path; do
@@ -124,13 +124,13 @@ forget_old() { # forget_old FOLDER KEEP: the newest stay, and the current releas
         done
 }
 
-start() { # at boot: what changed in Secrets Manager counts from here on
+start() { # at boot, with the current values of Secrets Manager
     enter
     write_settings .
     stack/up.sh
 }
 
-# --- what CloudWatch gets ---------------------------------------------------------------------------------------------
+# --- metrics and backups ----------------------------------------------------------------------------------------------
 
 put_metric() { # put_metric NAME VALUE
     aws cloudwatch put-metric-data --namespace Delaywatch \
@@ -143,14 +143,14 @@ instance() {
     curl -fsS -H "X-aws-ec2-metadata-token: $token" "$at/latest/meta-data/instance-id"
 }
 
-watch() { # a number that cannot be had is not sent, and the alarm tells that it is missing
+watch() { # send no metric without a value; the alarm notices that it is missing
     local failed
     enter
     failed=$(docker compose exec -T postgres psql --username=postgres --dbname=airflow --tuples-only --no-align --command \
         "SELECT count(*) FROM dag_run WHERE state = 'failed' AND end_date > now() - interval '1 day'") ||
-        fail "Airflow's database does not say how many runs failed."
+        fail "could not count the failed runs in Airflow's database; see \`docker compose ps\` and \`docker compose logs postgres\`."
     put_metric FailedRuns "$failed"
-    if docker compose exec -T health python -m utils health; then # the only service that is told all that it asks for
+    if docker compose exec -T health python -m utils health; then # the only service with all settings that the check needs
         put_metric Unhealthy 0
     else
         put_metric Unhealthy 1
@@ -163,7 +163,7 @@ backup() {
     stack/backup.sh
     made=$(find "$HOME_DIR/backups" -maxdepth 1 -name 'delaywatch-*.tar' | sort | tail -n 1)
     aws s3 cp --quiet "$made" "s3://$BUCKET/backups/$(basename "$made")"
-    forget_old "$HOME_DIR/backups" "$KEPT_BACKUPS"
+    delete_old "$HOME_DIR/backups" "$KEPT_BACKUPS"
     put_metric Backups 1
     echo "s3://$BUCKET/backups/$(basename "$made")"
 }
@@ -177,17 +177,17 @@ install_packages() {
     systemctl enable --now docker
 }
 
-install_agent() { # CloudWatch's, which reads disk and memory
-    local at="https://amazoncloudwatch-agent-$REGION.s3.$REGION.amazonaws.com" work said
+install_agent() { # the CloudWatch agent, which measures disk and memory
+    local at="https://amazoncloudwatch-agent-$REGION.s3.$REGION.amazonaws.com" work status
     work=$(mktemp -d)
     if [ ! -x "$AGENT" ]; then
         curl -fsS -o "$work/agent.deb" "$at/ubuntu/amd64/latest/amazon-cloudwatch-agent.deb"
         curl -fsS -o "$work/agent.deb.sig" "$at/ubuntu/amd64/latest/amazon-cloudwatch-agent.deb.sig"
         curl -fsS -o "$work/agent.gpg" https://amazoncloudwatch-agent.s3.amazonaws.com/assets/amazon-cloudwatch-agent.gpg
         gpg --homedir "$work" --quiet --import "$work/agent.gpg"
-        said=$(gpg --homedir "$work" --status-fd 1 --verify "$work/agent.deb.sig" "$work/agent.deb" 2>/dev/null) || true
-        grep -q "^\[GNUPG:\] VALIDSIG .*$AGENT_KEY" <<<"$said" ||
-            fail "the CloudWatch agent is not signed by AWS; it was not installed."
+        status=$(gpg --homedir "$work" --status-fd 1 --verify "$work/agent.deb.sig" "$work/agent.deb" 2>/dev/null) || true
+        grep -q "^\[GNUPG:\] VALIDSIG .*$AGENT_KEY" <<<"$status" ||
+            fail "the CloudWatch agent from $at is not signed with AWS's key $AGENT_KEY and was not installed; check the source."
         dpkg --install "$work/agent.deb"
     fi
     cat >"$work/agent.json" <<'END'
@@ -208,13 +208,13 @@ END
     rm -rf "$work"
 }
 
-unit() { # unit NAME: its text comes on stdin
+unit() { # unit NAME: write the unit from stdin
     (umask 022 && cat >"$UNITS/$1")
 }
 
 install_units() {
     local self=$HOME_DIR/current/infra-notes/cloudformation/host.sh
-    # Nothing is stopped at shutdown: Docker starts again what it did not see stopped, even if up.sh cannot reach a registry.
+    # No ExecStop: Docker restarts containers that nobody stopped, even if up.sh cannot reach a registry.
     unit delaywatch.service <<END
 [Unit]
 Description=Delaywatch: the stack of docker-compose.yaml
@@ -275,8 +275,8 @@ END
 
 case ${1:-} in
     install)
-        [ -n "${2:-}" ] || fail "say which release: host.sh install releases/NAME.tar.gz"
-        umask 022 # what packages make has to be readable
+        [ -n "${2:-}" ] || fail "the release is missing; run: host.sh install releases/NAME.tar.gz"
+        umask 022 # files of packages must be readable
         install_packages
         install_agent
         umask 077
@@ -285,10 +285,10 @@ case ${1:-} in
         backup
         ;;
     release)
-        [ -n "${2:-}" ] || fail "say which: host.sh release releases/NAME.tar.gz"
+        [ -n "${2:-}" ] || fail "the release is missing; run: host.sh release releases/NAME.tar.gz"
         release "$2"
         ;;
     units) install_units ;;
     start | watch | backup | settings) "$1" ;;
-    *) fail "write: host.sh install|release RELEASE, or host.sh start|watch|backup|settings|units" ;;
+    *) fail "${1:-no command} is not a command; use: host.sh install|release RELEASE, or host.sh start|watch|backup|settings|units" ;;
 esac

@@ -1,8 +1,8 @@
-"""Prints silver and gold as tables of Athena, in the DDL of Hive, from the columns of dags/utils/schemas.py.
+"""Print the tables of silver and gold for Athena, as Hive DDL, from the columns in dags/utils/schemas.py.
 
     PYTHONPATH=dags .venv/bin/python infra-notes/lakehouse/athena.py s3://BUCKET/lake
 
-Quality reports are not among them: they are JSON over many lines, which Athena cannot read. The warehouse has them.
+Quality reports are not included: they are multi-line JSON, which Athena cannot read. The warehouse has them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from utils.detectors import NAMES
 from utils.storage import keys
 
 DATABASE = "delaywatch"
-YEAR = 2018  # any: only the shape of its keys counts
+YEAR = 2018  # any year; only the form of its keys matters
 TABLES = {
     "flights": (keys.silver_folder(YEAR), schemas.SILVER),
     "rejected": (keys.rejected_key(YEAR), schemas.REJECTED),
@@ -26,7 +26,7 @@ TABLES = {
     "anomaly_factors": (keys.explanation_key(YEAR, "anomaly_factors"), schemas.ANOMALY_FACTORS),
     "events": (keys.explanation_key(YEAR, "events"), schemas.EVENTS),
     "event_days": (keys.explanation_key(YEAR, "event_days"), schemas.EVENT_DAYS),
-}  # by name, a key of one of its files
+}  # name of the table: key of one of its files, columns
 TYPES = {
     pa.bool_(): "boolean",
     pa.date32(): "date",
@@ -37,7 +37,7 @@ TYPES = {
     pa.string(): "string",
     schemas.CODE: "string",
 }
-# What Athena may expect in a folder's name, so that no new year has to be announced.
+# The values in the names of folders, so that new years need no registration.
 PARTITIONS = {
     "detector": ("string", {"type": "enum", "values": ",".join(sorted(NAMES))}),
     "year": ("int", {"type": "integer", "range": "1987,2100"}),
@@ -45,7 +45,7 @@ PARTITIONS = {
 
 
 def table(name: str, root: str) -> str:
-    """The statement that makes the table for the lake at `root`."""
+    """Return the statement that creates the table for the lake at `root`."""
     key, schema = TABLES[name]
     folders = key.split("/")[:-1]
     partitions = [folder.partition("=")[0] for folder in folders if "=" in folder]
@@ -54,18 +54,18 @@ def table(name: str, root: str) -> str:
     by = ", ".join(f"`{column}` {PARTITIONS[column][0]}" for column in partitions)
     properties = {"projection.enabled": "true"}
     for column in partitions:
-        properties |= {f"projection.{column}.{what}": value for what, value in PARTITIONS[column][1].items()}
-    told = ",\n".join(f"  '{what}' = '{value}'" for what, value in properties.items())
+        properties |= {f"projection.{column}.{key}": value for key, value in PARTITIONS[column][1].items()}
+    property_lines = ",\n".join(f"  '{key}' = '{value}'" for key, value in properties.items())
     return (
         f"CREATE EXTERNAL TABLE IF NOT EXISTS {DATABASE}.{name} (\n{columns}\n)\nPARTITIONED BY ({by})\n"
-        f"STORED AS PARQUET\nLOCATION '{root}/{location}/'\nTBLPROPERTIES (\n{told}\n);"
+        f"STORED AS PARQUET\nLOCATION '{root}/{location}/'\nTBLPROPERTIES (\n{property_lines}\n);"
     )
 
 
 def main() -> None:
-    """Print every statement for the lake that the command line names."""
+    """Print all statements for the lake on the command line."""
     if len(sys.argv) != 2 or not sys.argv[1].startswith("s3://"):
-        sys.exit("Name the lake: athena.py s3://BUCKET/PREFIX, as DELAYWATCH_LAKE does.")
+        sys.exit("The lake is missing; run: athena.py s3://BUCKET/PREFIX, with the value of DELAYWATCH_LAKE.")
     root = sys.argv[1].rstrip("/")
     statements = [f"CREATE DATABASE IF NOT EXISTS {DATABASE};", *(table(name, root) for name in TABLES)]
     sys.stdout.write("\n\n".join(statements) + "\n")

@@ -22,13 +22,13 @@ def main(arguments: list[str]) -> int:
         user = manager.find_user(NAME)
         if user and "--reset-password" in arguments:
             manager.reset_password(user.id, password)
-            print(f"Airflow: the password of {NAME} is again the one that `make password` shows.")
+            print(f"Airflow: reset the password of {NAME} to the one that `make password` shows.")
         elif user:
-            print(f"Airflow: the user {NAME} is there.")
+            print(f"Airflow: the user {NAME} exists.")
         elif manager.add_user(NAME, "Admin", "", "admin@localhost", manager.find_role("Admin"), password):
-            print(f"Airflow: the user {NAME} was made; `make password` shows the password.")
+            print(f"Airflow: created the user {NAME}; `make password` shows the password.")
         else:
-            print(f"Airflow could not make the user {NAME}; its log above says why.", file=sys.stderr)
+            print(f"Airflow could not create the user {NAME}; see its log above.", file=sys.stderr)
             return 1
     return 0
 

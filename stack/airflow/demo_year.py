@@ -21,13 +21,13 @@ if __name__ == "__main__":
     try:
         settings = Settings.from_environment()
         if not Lake(settings).years():
-            if judged := ", ".join(map(str, status.warehouse_rows(settings))):
+            if years := ", ".join(map(str, status.warehouse_rows(settings))):
                 sys.stderr.write(
-                    f"Warning: the lake is empty, but the warehouse has {judged}. If the lake's volume was lost, bring "
-                    "it back (make restore) or put the years' CSV files there again; the dashboards still work.\n"
+                    f"Warning: the lake is empty, but the warehouse has {years}. If the lake's volume was lost, "
+                    "restore it (make restore) or upload the CSV files of these years; the dashboards still work.\n"
                 )
             else:
                 put_bronze(settings, YEAR, CSV)
-                sys.stdout.write(f"The demo's year {YEAR} is in the lake.\n")
+                sys.stdout.write(f"The demo's year {YEAR} was uploaded to the lake.\n")
     except DelaywatchError as error:
         sys.exit(f"Error: {error}")

@@ -12,12 +12,12 @@ from pathlib import Path
 import psycopg2
 
 DAG_ID = "flight_anomalies"
-BEATS = """
+HEARTBEAT = """
     SELECT 1 FROM job
     WHERE job_type = 'DagProcessorJob' AND state = 'running' AND hostname = %s
       AND latest_heartbeat > now() - interval '60 s'
 """
-IS_IN_THE_BAG = "SELECT 1 FROM dag WHERE dag_id = %s AND NOT is_stale"
+PARSED = "SELECT 1 FROM dag WHERE dag_id = %s AND NOT is_stale"
 BROKEN = "SELECT filename, stacktrace FROM import_error ORDER BY filename LIMIT 1"
 
 
@@ -25,14 +25,18 @@ def fault() -> str | None:
     """Return the fault as a sentence, or None."""
     url = Path("/run/delaywatch/database_url").read_text().replace("postgresql+psycopg2", "postgresql", 1)
     with psycopg2.connect(url, connect_timeout=5) as connection, connection.cursor() as cursor:
-        cursor.execute(BEATS, [socket.gethostname()])
+        cursor.execute(HEARTBEAT, [socket.gethostname()])
         if not cursor.fetchone():
-            return "The DAG processor has not beaten for a minute; its log says why."
+            return "The DAG processor has had no heartbeat for a minute; see its log."
         cursor.execute(BROKEN)
         if broken := cursor.fetchone():
             return f"{broken[0]} cannot be imported: {str(broken[1]).strip().splitlines()[-1]}"
-        cursor.execute(IS_IN_THE_BAG, [DAG_ID])
-        return None if cursor.fetchone() else f"The DAG {DAG_ID} has not been read yet."
+        cursor.execute(PARSED, [DAG_ID])
+        return (
+            None
+            if cursor.fetchone()
+            else f"The DAG {DAG_ID} has not been parsed yet; wait, or see the log of the DAG processor."
+        )
 
 
 if __name__ == "__main__":

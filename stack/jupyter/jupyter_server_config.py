@@ -16,13 +16,13 @@ TOKEN = Path("/run/delaywatch/token")
 try:
     token = TOKEN.read_text().strip()
 except OSError as error:
-    sys.exit(f"{TOKEN} cannot be read ({error.strerror}); `setup` writes it, so start the whole stack.")
+    sys.exit(f"{TOKEN} cannot be read ({error.strerror}); `setup` writes it, so start the whole stack (make up).")
 if not token:  # an empty token would disable authentication
-    sys.exit(f"{TOKEN} is empty, and without a token nobody gets in; run `setup` again, which writes it.")
+    sys.exit(f"{TOKEN} is empty, so Jupyter does not start; run `setup` again, which writes it.")
 if not os.access(NOTEBOOKS, os.W_OK):
     sys.stderr.write(
-        f"User {os.getuid()}, as whom Jupyter runs, may not write to the notebooks of user {NOTEBOOKS.stat().st_uid}: "
-        "they run, but cannot be saved. Set DELAYWATCH_UID in .env to that number.\n"
+        f"Jupyter runs as user {os.getuid()}, but the notebooks belong to user {NOTEBOOKS.stat().st_uid}, so they run "
+        f"but cannot be saved. Set DELAYWATCH_UID={NOTEBOOKS.stat().st_uid} in .env.\n"
     )
 
 c = get_config()  # type: ignore[name-defined]  # noqa: F821 - Jupyter gives it to the file

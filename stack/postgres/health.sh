@@ -28,16 +28,16 @@ logins=(airflow:airflow superset:superset warehouse:delaywatch)
 for login in "${logins[@]}"; do
     database=${login%:*} user=${login#*:}
     secret=${database}_password
-    said=$(log_in "$user" "$database" "$secret") && continue
+    output=$(log_in "$user" "$database" "$secret") && continue
     if is_rotating "$secret"; then
-        said=$(set_password "$user" "$secret") && said=$(log_in "$user" "$database" "$secret") && continue
+        output=$(set_password "$user" "$secret") && output=$(log_in "$user" "$database" "$secret") && continue
     fi
-    case $said in
+    case $output in
     *"password authentication failed"* | *"does not exist"*)
-        said="Postgres does not know $user with this password, or not the database $database: its data and the secrets are not of one \
-installation, or its first start was interrupted. Restore both from one backup (make restore), or give the data up (make destroy)."
+        output="Postgres refuses the password of $user or has no database $database: data and secrets are from different installations, \
+or the first start was interrupted. Restore both from one backup (make restore), or delete the data (make destroy)."
         ;;
     esac
-    echo "${said##*$'\n'}" >&2
+    echo "${output##*$'\n'}" >&2
     exit 1
 done

@@ -5,7 +5,7 @@
 load_demo_year() {
     [ "$(docker compose run --rm --no-deps -T setup python -m stack lake)" = local ] || return 0
     docker compose exec -T airflow-scheduler python /opt/delaywatch/stack/airflow/demo_year.py ||
-        fail "the demo year could not be put into the lake; the sentence above says why."
+        fail "the demo year could not be uploaded to the lake; see the line above."
 }
 
 show_addresses() {

@@ -9,13 +9,13 @@ is_older() { # is_older VERSION THAN
 }
 
 check_docker() {
-    command -v docker >/dev/null || fail "there is no docker; install Docker Engine $ENGINE_SINCE or newer with its compose plugin."
+    command -v docker >/dev/null || fail "the command docker is missing; install Docker Engine $ENGINE_SINCE or newer with its compose plugin."
     local engine compose
     engine=$(docker version --format '{{.Server.Version}}' 2>&1) ||
-        fail "no Docker engine answers (${engine##*$'\n'}); start it, or join the group docker."
+        fail "Docker Engine does not answer (${engine##*$'\n'}); start it, or add your user to the group docker."
     ! is_older "$engine" "$ENGINE_SINCE" || fail "Docker Engine is $engine; upgrade it to $ENGINE_SINCE or newer."
     compose=$(docker compose version --short 2>/dev/null) ||
-        fail "docker has no compose plugin; install Docker Compose $COMPOSE_SINCE or newer."
+        fail "Docker has no compose plugin; install Docker Compose $COMPOSE_SINCE or newer."
     compose=${compose#v}
     ! is_older "${compose%%[-+]*}" "$COMPOSE_SINCE" || fail "Docker Compose is $compose; upgrade it to $COMPOSE_SINCE or newer."
 }
@@ -24,5 +24,5 @@ check_docker() {
 check_clone() {
     local hidden
     hidden=$(find nginx stack/postgres ! -path 'nginx/certs/*' ! -perm -o=r -print -quit)
-    [ -z "$hidden" ] || fail "$hidden is not readable for containers; run: chmod -R a+rX nginx stack/postgres"
+    [ -z "$hidden" ] || fail "$hidden cannot be read by containers; run: chmod -R a+rX nginx stack/postgres"
 }

@@ -17,34 +17,34 @@ begin_rotation() {
     # shellcheck disable=SC2086
     [ -z "$services" ] || docker compose --profile '*' stop $services
     ! grep -qx jupyter <<<"$services" || has_notebooks=yes
-    docker compose run --rm --no-deps -T setup || fail "the rotation of secrets cannot go on; the sentence above says why."
-    docker compose exec -T postgres /opt/delaywatch/health.sh >&2 || fail "Postgres has not taken the new passwords; the sentence above says why."
+    docker compose run --rm --no-deps -T setup || fail "the rotation of secrets cannot continue; see the line above."
+    docker compose exec -T postgres /opt/delaywatch/health.sh >&2 || fail "Postgres did not accept the new passwords; see the line above."
 }
 
 # Everything runs with the new values; re-encrypt what was encrypted with an old value before deleting that value.
 finish_rotation() {
-    local names said
+    local names output
     names=$(rotating)
     [ -n "$names" ] || return 0
     [ -z "${has_notebooks:-}" ] || docker compose --profile notebooks up --detach --wait --no-deps --no-recreate jupyter
     if grep -qx fernet_key <<<"$names"; then
-        said=$(docker compose run --rm --no-deps -T airflow-init airflow rotate-fernet-key 2>&1) ||
-            unfinished "Airflow did not encrypt its connections and variables anew (${said##*$'\n'})"
+        output=$(docker compose run --rm --no-deps -T airflow-init airflow rotate-fernet-key 2>&1) ||
+            unfinished "Airflow did not re-encrypt its connections and variables (${output##*$'\n'})"
     fi
     if grep -qx superset_secret_key <<<"$names"; then
         docker compose run --rm --no-deps -T superset-init python /app/delaywatch/provision.py --reencrypt ||
-            unfinished "Superset did not encrypt its passwords anew"
+            unfinished "Superset did not re-encrypt its passwords"
     fi
     if grep -qx admin_password <<<"$names"; then
         docker compose run --rm --no-deps -T airflow-init python /opt/delaywatch/stack/airflow/admin.py --reset-password ||
-            unfinished "Airflow did not take the new password of admin"
+            unfinished "Airflow did not accept the new password of admin"
         docker compose run --rm --no-deps -T superset-init python /app/delaywatch/provision.py --reset-password ||
-            unfinished "Superset did not take the new password of admin"
+            unfinished "Superset did not accept the new password of admin"
     fi
-    docker compose run --rm --no-deps -T setup python -m stack rotate --finish || unfinished "the old values were not dropped"
+    docker compose run --rm --no-deps -T setup python -m stack rotate --finish || unfinished "the old secrets were not deleted"
 }
 
 unfinished() {
-    echo "Delaywatch runs with the new secrets, but $1. The old ones are kept; mend that, then \`make up\` goes on." >&2
+    echo "Delaywatch runs with the new secrets, but $1. The old secrets are kept; fix the cause and run \`make up\`, which continues." >&2
     exit 1
 }

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Steps of up.sh that start containers, and restart those with outdated files.
 
-PATIENCE_S=900 # timeout until everything is healthy; also ends a container that restarts for ever
+TIMEOUT_S=900 # timeout until everything is healthy; also ends a container that restarts for ever
 
 build_images() {
     log=$(mktemp) # output of the last Docker command; explain reads it
@@ -10,14 +10,14 @@ build_images() {
 }
 
 start_containers() {
-    docker compose up --detach --wait --wait-timeout "$PATIENCE_S" --quiet-pull 2>&1 | tee "$log" >&2 || explain "$log"
+    docker compose up --detach --wait --wait-timeout "$TIMEOUT_S" --quiet-pull 2>&1 | tee "$log" >&2 || explain "$log"
 }
 
 # Not `up --no-deps --force-recreate`: Compose 2.26 treats a service without its dependencies as changed, so the next
 # plain `up` would recreate it again and interrupt Airflow's tasks.
 restart() { # restart SERVICE...
     docker compose --profile '*' restart --no-deps "$@"
-    docker compose --profile '*' up --detach --wait --wait-timeout "$PATIENCE_S" --no-deps --no-recreate "$@"
+    docker compose --profile '*' up --detach --wait --wait-timeout "$TIMEOUT_S" --no-deps --no-recreate "$@"
 }
 
 # A program reads its files at its start, so restart it if setup has changed them since then.
@@ -36,5 +36,5 @@ restart_outdated() {
 reload_nginx() {
     docker compose exec -T nginx cat /etc/nginx/nginx.conf | cmp -s - nginx/nginx.conf || restart nginx
     docker compose exec -T nginx nginx -s reload 2>/dev/null ||
-        fail "nginx does not take its configuration: \`docker compose exec nginx nginx -t\` says why."
+        fail "nginx rejects its configuration; run \`docker compose exec nginx nginx -t\` to see why."
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The end-to-end tests, `run.sh -m MARKERS PYTHON...` with pytest's markers and the command that starts our Python: what
-# they need from the machine, and what is left of them removed whatever happens. Pictures, and the logs of a failure, are
-# in the git-ignored folder .e2e/.
+# Run the end-to-end tests: `run.sh -m MARKERS PYTHON...` with the markers of pytest and the command that starts Python.
+# Installs what the machine lacks and removes all containers and volumes of the tests in every case. Pictures, and the logs
+# of a failure, are in the git-ignored folder .e2e.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

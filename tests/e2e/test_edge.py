@@ -104,13 +104,13 @@ class Edge:
             answer = connection.getresponse()
             return Answer(answer.status, answer.headers, answer.read())
 
-    def ask_raw(self, request: bytes) -> http.client.HTTPResponse:
-        """Send these bytes and return the answer with its headers read."""
-        connection = self.connect()
-        connection.sendall(request)
-        answer = http.client.HTTPResponse(connection)
-        answer.begin()
-        return answer
+    def ask_raw(self, request: bytes) -> Answer:
+        """Send these bytes."""
+        with self.connect() as connection:
+            connection.sendall(request)
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            return Answer(answer.status, answer.headers, answer.read())
 
     def logs(self) -> str:
         """Return the access log and the error log of nginx."""
@@ -490,7 +490,7 @@ def test_a_websocket_reaches_jupyter(edge: Edge) -> None:
 @pytest.mark.parametrize(("path", "protocol"), [("/airflow/websocket", "websocket"), ("/jupyter/x", "h2c")])
 def test_no_other_upgrade_passes(edge: Edge, path: str, protocol: str) -> None:
     answer = edge.ask_raw(upgrade(path, protocol))
-    received = json.loads(answer.read())["headers"]
+    received = answer.json["headers"]
 
     assert answer.status == 200
     assert "upgrade" not in received
@@ -510,7 +510,7 @@ def test_a_notebook_may_be_larger_than_the_memory_of_nginx(edge: Edge) -> None:
 def test_a_body_over_20_mb_is_refused_with_the_limit(edge: Edge, path: str, program: str) -> None:
     answer = edge.ask_raw(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20971521\r\n\r\n".encode())
 
-    message = json.loads(answer.read())["message"]
+    message = answer.json["message"]
     assert answer.status == 413
     assert program in message
     assert "20 MB" in message

@@ -1,6 +1,6 @@
-"""Empty lakes on a folder and on S3, a finished year, and a Postgres that, unlike the session's, asks for passwords.
+"""Empty lakes in a folder and on S3, a finished year, and logins of Postgres that need a password.
 
-moto stands in for AWS: it speaks the protocol and can check keys.
+moto replaces AWS: it has the same protocol and can check keys.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def s3_endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def bucket_settings(s3_endpoint: str, tmp_path: Path) -> Settings:
-    """Settings of an empty lake below a prefix of a fresh bucket."""
+    """Settings of an empty lake below a prefix of a new bucket."""
     name = f"lake-{next(BUCKETS)}"
     keys: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
     boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1", **keys).create_bucket(Bucket=name)
@@ -55,16 +55,16 @@ def bucket_settings(s3_endpoint: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def checking_keys(s3_endpoint: str, bucket_settings: Settings) -> Iterator[Settings]:
-    """The S3 server checks keys and rights from here on; the answer is a user that may only list and read."""
+    """Let the S3 server check keys and permissions; return settings of a user that may only list and read."""
     import requests
 
-    how = {
+    client = {
         "endpoint_url": s3_endpoint,
         "region_name": "us-east-1",
         "aws_access_key_id": "test",
         "aws_secret_access_key": "test",
     }
-    iam = boto3.client("iam", **how)
+    iam = boto3.client("iam", **client)
     name = f"reader-{bucket_settings.lake[5:].split('/')[0]}"
     iam.create_user(UserName=name)
     may_read = {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetObject"], "Resource": "*"}
@@ -78,7 +78,7 @@ def checking_keys(s3_endpoint: str, bucket_settings: Settings) -> Iterator[Setti
 
 @pytest.fixture
 def public_folder() -> Iterator[Path]:
-    """A temporary folder that every user may enter; those of pytest are closed again whenever a session begins."""
+    """A temporary folder that every user may enter; the folders of pytest are closed to other users."""
     with tempfile.TemporaryDirectory(prefix="delaywatch-test-") as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -90,7 +90,7 @@ def folder_settings(tmp_path: Path) -> Settings:
     return Settings(lake=(tmp_path / "lake").as_uri(), warehouse="", scratch=tmp_path, threads=2)
 
 
-# Parametrize a test of several years with this: `make test` runs it on a folder alone.
+# For slow tests: `make test` runs them in a folder only.
 BUCKET_WHEN_SLOW = pytest.mark.parametrize(
     "lake_settings", ["folder", pytest.param("bucket", marks=pytest.mark.slow)], indirect=True
 )
@@ -98,30 +98,30 @@ BUCKET_WHEN_SLOW = pytest.mark.parametrize(
 
 @pytest.fixture(params=["folder", "bucket"])
 def lake_settings(request: pytest.FixtureRequest) -> Settings:
-    """The same test on a folder and on S3."""
-    found = request.getfixturevalue(f"{request.param}_settings")
-    assert isinstance(found, Settings)
-    return found
+    """Settings of an empty lake, once in a folder and once on S3."""
+    settings = request.getfixturevalue(f"{request.param}_settings")
+    assert isinstance(settings, Settings)
+    return settings
 
 
 @pytest.fixture
 def login(warehouse: str) -> Iterator[Callable[[str], str]]:
-    """Make a login that is a member of the given role; the answer is its URL."""
+    """A function that creates a member of a role and returns its URL."""
     names = []
 
-    def make(role: str) -> str:
+    def create(role: str) -> str:
         names.append(f"login_{role}")
         sql(warehouse, f"CREATE ROLE {names[-1]} LOGIN IN ROLE {role}")
         return at(warehouse, username=names[-1])
 
-    yield make
+    yield create
     for name in names:
         sql(warehouse, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
 
 
 @pytest.fixture
 def ask_password_of(postgres: str) -> Iterator[Callable[[str], None]]:
-    """From the call on, the server asks this login for its password, be there such a login or not yet."""
+    """A function after which the server asks a login for its password; the login need not exist yet."""
     (file,) = sql(postgres, "SHOW hba_file")[0]
     rules = Path(file).read_text()
 
@@ -136,7 +136,7 @@ def ask_password_of(postgres: str) -> Iterator[Callable[[str], None]]:
 
 
 def refusal(url: str) -> str:
-    """What the server says to this login; empty when it lets it in."""
+    """Return the error of a refused login; empty if the server accepts it."""
     try:
         sql(url)
     except psycopg2.OperationalError as error:
@@ -146,7 +146,7 @@ def refusal(url: str) -> str:
 
 @pytest.fixture(scope="session")
 def finished_year(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A lake in a folder and the name of a database, both with the whole small year; nothing may change them."""
+    """A lake in a folder and the name of a database, both with the finished small year. Do not change them."""
     folder, name = tmp_path_factory.mktemp("finished") / "lake", "template_finished_year"
     sql(postgres, f"CREATE DATABASE {name} TEMPLATE template_warehouse")
     settings = Settings(lake=folder.as_uri(), warehouse=at(postgres, database=name), scratch=folder.parent, threads=2)
@@ -157,7 +157,7 @@ def finished_year(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> tu
 
 @pytest.fixture
 def done(finished_year: tuple[Path, str], postgres: str, tmp_path: Path) -> Iterator[Settings]:
-    """A lake in a folder and a warehouse of this test's own, both with the whole small year."""
+    """The test's own lake in a folder and warehouse, both with the finished small year."""
     folder, template = finished_year
     lake = tmp_path / "lake"
     shutil.copytree(folder, lake)

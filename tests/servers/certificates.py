@@ -1,4 +1,4 @@
-"""Self-signed certificates of servers that tests start or look at. Those of the stack are made by `stack` itself."""
+"""Self-signed certificates for servers of tests. `stack` creates the certificates of the stack itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 
 def self_signed(host: str, since: datetime, until: datetime) -> tuple[bytes, bytes]:
-    """Return a certificate, which is its own issuer, and its key, both in PEM; host: a name or an IP address."""
+    """Return a certificate and its key, both in PEM. host: a name or an IP address."""
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     certificate = (
         x509.CertificateBuilder()

@@ -1,4 +1,4 @@
-"""A Postgres of a test session's own, which may be stopped, crash and start again, and may get a small disk."""
+"""A Postgres that tests stop, crash and start again, and put on a small disk."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ exec setpriv --reuid="$user" --clear-groups "$@"
 
 
 class Server:
-    """Its process is ours alone; `folder` is not below pytest's own, which other users may not enter."""
+    """A server in `folder`, which must not be below pytest's own: other users may not enter that."""
 
     def __init__(self, folder: Path) -> None:
-        """Make an empty cluster that is not running."""
-        made = get_server(folder / "data", cleanup_mode=None, start=False, postgres_version=VERSION)
-        made.ensure_pgdata_inited()
+        """Create an empty cluster without starting it."""
+        cluster = get_server(folder / "data", cleanup_mode=None, start=False, postgres_version=VERSION)
+        cluster.ensure_pgdata_inited()
         self.folder, self.small_disk = folder, folder / "small"
         self.small_disk.mkdir()
-        self.user: str | None = made.system_user  # None: as we do, for we are not root
-        self._program = made.bin_path / "postgres"
+        self.user: str | None = cluster.system_user  # None: our own user, which is not root
+        self._program = cluster.bin_path / "postgres"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """Of its superuser."""
+        """Return the superuser's URL."""
         return f"postgresql://postgres@/postgres?host={self.folder / 'data'}"
 
     @property
     def socket(self) -> str:
-        """The path of its Unix socket."""
+        """Return the path of the Unix socket."""
         return str(self.folder / "data" / ".s.PGSQL.5432")
 
     def on_small_disk(self, name: str) -> Path:
-        """A file on the small disk, which only the running server has mounted."""
+        """Return the path of a file on the small disk, which only the running server has mounted."""
         assert self._process
         return Path(f"/proc/{self._process.pid}/root{self.small_disk}") / name
 
     def start(self, small_disk_bytes: int | None = None) -> None:
-        """Start it and wait until it answers; with a disk mounted at `small_disk`, that needs root, for it alone."""
+        """Start the server and wait until it answers. small_disk_bytes: mount a disk of this size (needs root)."""
         line = [str(self._program), "-D", str(self.folder / "data"), "-k", str(self.folder / "data"), "-h", ""]
-        line += ["-c", "fsync=off"]  # these data need not survive a power cut
+        line += ["-c", "fsync=off"]  # the data need not survive a power cut
         user = self.user
         if small_disk_bytes:
             owner = str((self.folder / "data").stat().st_uid)
@@ -65,7 +65,7 @@ class Server:
         self.wait()
 
     def wait(self) -> None:
-        """Return as soon as it takes connections; a server that was killed recovers first."""
+        """Return as soon as the server accepts connections; after a crash it recovers first."""
         end = time.monotonic() + 30
         while True:
             try:
@@ -77,29 +77,29 @@ class Server:
                 return
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """End it: by SIGINT as its administrator does, by SIGQUIT as a crash does; sessions end in the middle."""
+        """Stop the server: with SIGINT as an administrator does, with SIGQUIT as in a crash. Sessions end at once."""
         if self._process:
             self._process.send_signal(how)
             self._process.wait(30)
             self._process = None
 
     def restart(self) -> None:
-        """What an administrator does, or RDS in its maintenance window."""
+        """Restart as an administrator does, or RDS in its maintenance window."""
         self.stop()
         self.start()
 
     def crash(self) -> None:
-        """The host fails, and the server recovers when it is back."""
+        """Crash and recover, as after a failure of the host."""
         self.stop(signal.SIGQUIT)
         self.start()
 
     def kill_session(self, database: str) -> None:
-        """The kernel kills the process of a session for want of memory, so that the server ends all and recovers."""
+        """Kill the process of our session as the OOM killer does; the server then ends all sessions and recovers."""
         question = f"SELECT pid FROM pg_stat_activity WHERE datname = '{database}' AND application_name = 'delaywatch'"
         with closing(psycopg2.connect(self.url)) as witness, witness.cursor() as cursor:
             cursor.execute(question)
             ((pid,),) = cursor.fetchall()
             subprocess.run(["kill", "-KILL", str(pid)], check=True)
-            with pytest.raises(psycopg2.OperationalError):  # the server has noticed when it ends this one, too
+            with pytest.raises(psycopg2.OperationalError):  # the server ends this session too once it notices
                 cursor.execute("SELECT pg_sleep(30)")
         self.wait()

@@ -1,6 +1,6 @@
-"""A stand-in on loopback for a server: it passes bytes on until a client says what a test has waited for.
+"""A TCP proxy that forwards bytes until a client sends the bytes for which a test has set a fault.
 
-Knows bytes only, so that it serves Postgres and S3 alike; which of them mean what is the tests' business.
+It knows no protocol, so it serves Postgres and S3.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ ALWAYS = 1 << 30  # times
 
 @dataclass
 class Link:
-    """A client's connection and the one to the target that belongs to it."""
+    """A client's connection and the connection to the target that belongs to it."""
 
     client: socket.socket
     target: socket.socket
-    answer_left: int | None = None  # bytes of the answer that still go through before the end; None: all
+    answer_left: int | None = None  # bytes of the answer to forward before the connection ends; None: all
     bytes_per_s: int | None = None
-    is_hung: bool = False  # neither side hears of the other any more
-    thread: threading.Thread = field(default_factory=threading.current_thread)  # which passes on
+    is_hung: bool = False  # nothing is forwarded any more
+    thread: threading.Thread = field(default_factory=threading.current_thread)
 
     def end(self) -> None:
         for side in (self.client, self.target):
-            with suppress(OSError):  # its peer was faster
+            with suppress(OSError):  # the peer has closed it already
                 side.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass
 class Fault:
-    said: bytes
+    trigger: bytes
     strike: Callable[[Link], None]
     times: int
 
 
 @dataclass
 class Proxy:
-    """Passes on what clients of `port` say to the target, `(host, port)` or the path of a Unix socket, and its answers.
+    """Forward between clients of `port` and the target: `(host, port)` or the path of a Unix socket.
 
-    A fault strikes the connection on which a client says `said`, each time or as many times as `times`, before the
-    target hears of it. struck: what was said when one did.
+    A fault strikes a connection when the client sends the bytes `trigger`, at most `times` times, before they are
+    forwarded. struck: the bytes `trigger` of each fault that struck.
     """
 
     target: tuple[str, int] | str
@@ -66,26 +66,26 @@ class Proxy:
 
     # --- faults -------------------------------------------------------------------------------------------------------
 
-    def before(self, said: bytes, do: Callable[[], object], times: int = 1) -> None:
-        """Something else happens first; then the target hears of it, if it still can."""
+    def before(self, trigger: bytes, do: Callable[[], object], times: int = 1) -> None:
+        """Call `do` first; then forward, if the target still runs."""
 
         def strike(_: Link) -> None:
             do()
 
-        self._faults.append(Fault(said, strike, times))
+        self._faults.append(Fault(trigger, strike, times))
 
-    def cut(self, said: bytes, after: int | None = None, times: int = ALWAYS) -> None:
-        """The connection ends behind so many bytes of the answer; None: and the target has not heard of it either."""
+    def cut(self, trigger: bytes, after: int | None = None, times: int = ALWAYS) -> None:
+        """End the connection after so many bytes of the answer; None: forward nothing to the target either."""
 
         def strike(link: Link) -> None:
             link.answer_left = after
             if after is None:
                 link.end()
 
-        self._faults.append(Fault(said, strike, times))
+        self._faults.append(Fault(trigger, strike, times))
 
-    def answer(self, said: bytes, reply: bytes, times: int = ALWAYS) -> None:
-        """The client gets this answer and an end, and the target hears nothing."""
+    def answer(self, trigger: bytes, reply: bytes, times: int = ALWAYS) -> None:
+        """Send this answer, end the connection, and forward nothing to the target."""
 
         def strike(link: Link) -> None:
             link.is_hung = True
@@ -93,26 +93,26 @@ class Proxy:
             link.client.sendall(reply)
             link.client.shutdown(socket.SHUT_WR)
 
-        self._faults.append(Fault(said, strike, times))
+        self._faults.append(Fault(trigger, strike, times))
 
-    def hang(self, said: bytes, times: int = ALWAYS) -> None:
-        """The connection stays, and nothing comes through it any more in either direction."""
+    def hang(self, trigger: bytes, times: int = ALWAYS) -> None:
+        """Keep the connection, but forward nothing in either direction."""
 
         def strike(link: Link) -> None:
             link.is_hung = True
 
-        self._faults.append(Fault(said, strike, times))
+        self._faults.append(Fault(trigger, strike, times))
 
-    def trickle(self, said: bytes, bytes_per_s: int, times: int = ALWAYS) -> None:
-        """From here on answers come so slowly."""
+    def trickle(self, trigger: bytes, bytes_per_s: int, times: int = ALWAYS) -> None:
+        """Forward the answers slowly from now on."""
 
         def strike(link: Link) -> None:
             link.bytes_per_s = bytes_per_s
 
-        self._faults.append(Fault(said, strike, times))
+        self._faults.append(Fault(trigger, strike, times))
 
     def refuse(self) -> None:
-        """Every connection ends, and no new one is taken. What happens first to one (`before`) is over then."""
+        """End every connection and accept no new one. Waits for callbacks of `before`."""
         listener, self._listener = self._listener, None
         if listener:
             listener.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept
@@ -126,12 +126,12 @@ class Proxy:
                 link.thread.join()
 
     def heal(self) -> None:
-        """No fault strikes any more; clients connect anew."""
+        """Remove all faults and accept new connections."""
         self.refuse()
         self._faults.clear()
         self._listen()
 
-    # --- passing on ---------------------------------------------------------------------------------------------------
+    # --- forwarding ---------------------------------------------------------------------------------------------------
 
     def _listen(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", self.port))
@@ -147,23 +147,23 @@ class Proxy:
             target = socket.socket(socket.AF_UNIX if isinstance(self.target, str) else socket.AF_INET)
             try:
                 target.connect(self.target)
-            except OSError:  # the target is down, which a client of its own would be told at once, too
+            except OSError:  # the target is down
                 client.close()
                 continue
             link = Link(client, target)
-            link.thread = threading.Thread(target=self._pass_on, args=(link,), daemon=True)
+            link.thread = threading.Thread(target=self._forward, args=(link,), daemon=True)
             with self._lock:
                 self._links.append(link)
             link.thread.start()
 
-    def _pass_on(self, link: Link) -> None:
+    def _forward(self, link: Link) -> None:
         answers = threading.Thread(target=self._answers, args=(link,), daemon=True)
         answers.start()
         try:
             self._requests(link)
-        except OSError:  # one of the two sides is gone
+        except OSError:  # one side has closed the connection
             link.end()
-        except BaseException:  # of a test's own: pytest shows it, and its client waits no longer
+        except BaseException:  # raised by a callback of the test; pytest reports it
             link.end()
             raise
         finally:
@@ -175,7 +175,7 @@ class Proxy:
         seen = b""
         while chunk := link.client.recv(CHUNK_BYTES):
             for fault in list(self._faults):
-                if fault.said in seen[len(seen) - len(fault.said) + 1 :] + chunk and self._takes_its_turn(fault):
+                if fault.trigger in seen[len(seen) - len(fault.trigger) + 1 :] + chunk and self._is_due(fault):
                     fault.strike(link)
             seen = chunk
             if not link.is_hung:
@@ -183,16 +183,16 @@ class Proxy:
         if not link.is_hung:
             link.target.shutdown(socket.SHUT_WR)
 
-    def _takes_its_turn(self, fault: Fault) -> bool:
+    def _is_due(self, fault: Fault) -> bool:
         with self._lock:
             is_due = fault.times > 0
             if is_due:
                 fault.times -= 1
-                self.struck.append(fault.said)
+                self.struck.append(fault.trigger)
         return is_due
 
     def _answers(self, link: Link) -> None:
-        with suppress(OSError):  # one of the two sides is gone
+        with suppress(OSError):  # one side has closed the connection
             while chunk := link.target.recv(max(1, link.bytes_per_s // 20) if link.bytes_per_s else CHUNK_BYTES):
                 if link.is_hung:
                     continue

@@ -1,4 +1,4 @@
-"""A mail server and a webhook on this machine that keep what they are sent, and can be told to misbehave."""
+"""A mail server and a webhook on this machine that store what they receive and fail on demand."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
-logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else its line per request is taken for one of ours
+logging.getLogger("werkzeug").setLevel(logging.WARNING)  # its lines per request would look like ours
 
 
 class WebServer(HTTPServer):
-    """A server of pytest-httpserver that ends at once; werkzeug's looks only twice a second whether it shall."""
+    """A server of pytest-httpserver that stops at once; werkzeug checks only twice a second."""
 
     def thread_target(self) -> None:
         assert self.server is not None
@@ -34,10 +34,9 @@ class WebServer(HTTPServer):
 
 @dataclass
 class Mailbox:
-    """What a mail server at `address` took.
+    """The mails and logins of a mail server at `address`.
 
-    password: the only one that it takes, from any login. refused: addresses that it takes no mail for.
-    logins: what clients have logged in with.
+    password: accepted from any login. refused: recipients that the server refuses.
     """
 
     password: str | None = None
@@ -72,7 +71,7 @@ class Mailbox:
 
 
 class AnyPort(Controller):
-    """A controller that asks the system for a free port; https://github.com/aio-libs/aiosmtpd/issues/276."""
+    """A controller on a free port; https://github.com/aio-libs/aiosmtpd/issues/276."""
 
     def _trigger_server(self) -> None:
         assert isinstance(self.server, asyncio.Server)
@@ -82,10 +81,10 @@ class AnyPort(Controller):
 
 @contextmanager
 def mail_server(
-    *, starttls: ssl.SSLContext | None = None, tls: ssl.SSLContext | None = None, **what: Any
+    *, starttls: ssl.SSLContext | None = None, tls: ssl.SSLContext | None = None, **options: Any
 ) -> Iterator[Mailbox]:
-    """Run a mail server that offers STARTTLS, or speaks TLS from the first byte; what: fields of its mailbox."""
-    box = Mailbox(**what)
+    """Run a mail server, optionally with STARTTLS or TLS. options: fields of its Mailbox."""
+    box = Mailbox(**options)
     controller = AnyPort(
         box,
         "127.0.0.1",
@@ -106,7 +105,7 @@ def mail_server(
 
 @dataclass
 class Hook:
-    """A webhook at `url` that answers with `status`, waiting `pause_s` before it. texts: what it was told."""
+    """A webhook at `url` that answers with `status` after `pause_s` seconds. texts: the received messages."""
 
     status: int = 200
     pause_s: float = 0.0
@@ -116,16 +115,16 @@ class Hook:
 
 
 @contextmanager
-def webhook(**what: Any) -> Iterator[Hook]:
-    """Run a webhook; what: fields of its Hook."""
-    hook, over = Hook(**what), threading.Event()
+def webhook(**options: Any) -> Iterator[Hook]:
+    """Run a webhook. options: fields of its Hook."""
+    hook, stop = Hook(**options), threading.Event()
 
     def answer(request: Request) -> Response:
         hook.requests.append((request.method, request.path))
         if request.method == "GET":
             return Response()
         hook.texts.append(request.get_json()["text"])
-        over.wait(hook.pause_s)
+        stop.wait(hook.pause_s)
         headers = {"Location": "/elsewhere"} if hook.status in (301, 302, 307) else {}
         return Response("ok" if hook.status == HTTPStatus.OK else "no_service", hook.status, headers)
 
@@ -135,4 +134,4 @@ def webhook(**what: Any) -> Iterator[Hook]:
         try:
             yield hook
         finally:
-            over.set()
+            stop.set()

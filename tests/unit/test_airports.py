@@ -1,4 +1,4 @@
-"""Where airports are, how far apart, and what their regions are called."""
+"""Coordinates, distances and regions of airports."""
 
 from __future__ import annotations
 
@@ -6,36 +6,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.analysis import airports
 
-CALIBRATION = Path(__file__).parents[2] / "benchmarks" / "make_year_calib.npz"  # of 335 airports with flights in 2018
-degrees = st.tuples(st.floats(-90, 90), st.floats(-180, 180))
+CALIBRATION = Path(__file__).parents[2] / "benchmarks" / "make_year_calib.npz"  # 335 airports with flights in 2018
+DEGREES = st.tuples(st.floats(-90, 90), st.floats(-180, 180))
 
 
-def test_every_airport_of_a_year_is_known_and_lies_where_its_flights_say() -> None:
+def test_every_airport_of_a_year_has_its_coordinates_and_a_region() -> None:
     with np.load(CALIBRATION) as known:
         names, latitude, longitude = (known[name] for name in ("names", "lat", "lon"))
 
-    found = airports.coordinates(names).set_index("origin")
+    located = airports.coordinates(names).set_index("origin").loc[names]
 
-    assert sorted(set(names) - set(found.index)) == []
-    found = found.loc[names]
-    assert np.abs(found["latitude"] - latitude).max() < 0.3
-    assert np.abs(found["longitude"] - longitude).max() < 0.3
-    assert "abroad" not in set(found["region"])
+    assert np.abs(located["latitude"] - latitude).max() < 0.3
+    assert np.abs(located["longitude"] - longitude).max() < 0.3
+    assert "abroad" not in set(located["region"])
 
 
-def test_an_airport_that_is_closed_by_now_is_still_found() -> None:
-    found = airports.coordinates(["PFN", "ISN"])
+def test_closed_airports_have_coordinates_and_unknown_codes_are_left_out() -> None:
+    located = airports.coordinates(["PFN", "???", "ISN", "isn"])
 
-    assert found[["origin", "region"]].to_numpy().tolist() == [["ISN", "plains"], ["PFN", "Florida"]]
-
-
-def test_a_code_that_nobody_knows_is_left_out() -> None:
-    assert airports.coordinates(["JFK", "???", "jfk"])["origin"].tolist() == ["JFK"]
+    assert located[["origin", "region"]].to_numpy().tolist() == [["ISN", "plains"], ["PFN", "Florida"]]
 
 
 @pytest.mark.parametrize(
@@ -44,20 +38,19 @@ def test_a_code_that_nobody_knows_is_left_out() -> None:
      ("SLC", "mountains"), ("LAS", "south-west"), ("SEA", "north-west"), ("SJU", "Caribbean"), ("STT", "Caribbean"),
      ("GUM", "Pacific islands"), ("YYZ", "abroad")],
 )  # fmt: skip
-def test_a_region_has_the_name_that_people_use(code: str, region: str) -> None:
+def test_an_airport_belongs_to_its_region(code: str, region: str) -> None:
     assert airports.coordinates([code])["region"].tolist() == [region]
 
 
-def test_new_york_is_3974_km_from_los_angeles() -> None:
-    place = airports.coordinates(["JFK", "LAX"])
+def test_jfk_is_3974_km_from_lax() -> None:
+    located = airports.coordinates(["JFK", "LAX"])
 
-    km = airports.distances_km(place["latitude"], place["longitude"])
-
-    assert km[0, 1] == pytest.approx(3974, abs=5)
+    assert airports.distances_km(located["latitude"], located["longitude"])[0, 1] == pytest.approx(3974, abs=5)
 
 
-@given(st.lists(degrees, min_size=3, max_size=3))
-def test_distances_are_those_of_a_sphere(places: list[tuple[float, float]]) -> None:
+@settings(max_examples=50)
+@given(st.lists(DEGREES, min_size=3, max_size=3))
+def test_distances_are_symmetric_bounded_and_obey_the_triangle_inequality(places: list[tuple[float, float]]) -> None:
     latitude, longitude = zip(*places, strict=True)
 
     km = airports.distances_km(latitude, longitude)

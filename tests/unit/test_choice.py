@@ -1,95 +1,73 @@
-"""What a notebook is about: the natural choice, the one that was asked for, and what is said when it is not there."""
+"""What a notebook shows by default and on request, and which names an error suggests."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import pandas as pd
 import pytest
 
-from utils.errors import DelaywatchError
+from tests.builders import airport_day_row, airport_days_table, event_row, table_of, verdict_row, verdicts_table
+from utils import schemas
+from utils.errors import Missing
 from utils.tuning import choice
 
 LAKE = "file:///lake"
-
-
-def status(**has_page: bool) -> list[dict[str, Any]]:
-    return [{"year": int(year.removeprefix("y")), "has_page": is_there} for year, is_there in has_page.items()]
-
-
-def days(**flights: int) -> pd.DataFrame:
-    """Two equal days of each airport."""
-    return pd.DataFrame({"origin": list(flights), "scheduled": list(flights.values())}).loc[
-        lambda one: [*one.index] * 2
-    ]
-
-
-def events(*ids: str, airports: int = 1) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "event_id": list(ids),
-            "airports": [airports + place for place in range(len(ids))],
-            "airport_days": 9,
-            "severity": 1,
-            "first_day": pd.Timestamp("2013-02-08"),
-        }
+STATUS = [{"year": year, "has_page": year != 2014} for year in (2011, 2013, 2014)]
+DETECTORS = ["three_sigma", "arima", "delaywatch"]
+CODES = ["JFK", "LGA", "EWR", "BOS", "ORD", "DFW", "SFO", "LAX", "JFY"]
+DAYS = airport_days_table(
+    *(
+        airport_day_row(code, day, scheduled=10 + (code == "LGA"))
+        for code in CODES
+        for day in ("2013-02-08", "2013-02-09")
     )
+).to_pandas(date_as_object=False)
+EVENTS = table_of(
+    schemas.EVENTS, event_row("20130101-JFK", "2013-01-01"), event_row("20130208-LGA", "2013-02-08", airports=2)
+).to_pandas()
 
 
-def test_the_natural_year_is_the_newest_that_is_finished() -> None:
-    assert choice.year(status(y2011=True, y2013=True, y2014=False), LAKE) == 2013
-    assert choice.year(status(y2011=True, y2013=True), LAKE, 2011) == 2011
+def test_the_defaults_are_the_newest_finished_year_the_largest_airport_and_event_and_all_detectors() -> None:
+    assert choice.year(STATUS, LAKE) == 2013
+    assert choice.airport(DAYS) == "LGA"
+    assert choice.event(EVENTS)["event_id"] == "20130208-LGA"
+    assert choice.detectors(DETECTORS) == DETECTORS
 
 
-def test_a_year_that_is_not_finished_is_told_with_those_that_are() -> None:
-    with pytest.raises(
-        DelaywatchError, match=r"no finished year 2014 in file:///lake; there are 2011, 2012 and 2013\.$"
-    ):
-        choice.year(status(y2011=True, y2012=True, y2013=True, y2014=False), LAKE, 2014)
+def test_a_request_wins_over_the_default() -> None:
+    assert choice.year(STATUS, LAKE, 2011) == 2011
+    assert choice.airport(DAYS, "JFK") == "JFK"
+    assert choice.event(EVENTS, "20130101-JFK")["event_id"] == "20130101-JFK"
+    assert choice.detectors(DETECTORS, ["delaywatch", "arima"]) == ["delaywatch", "arima"]
 
 
-def test_a_lake_without_a_finished_year_says_how_to_get_one() -> None:
-    with pytest.raises(DelaywatchError, match=r"file:///lake has no finished year yet; run one with the DAG"):
-        choice.year(status(y2014=False), LAKE)
+@pytest.mark.parametrize(
+    ("request_", "named"),
+    [
+        (lambda: choice.year(STATUS, LAKE, 2014), r"2014.*file:///lake.*2011 or 2013"),
+        (lambda: choice.year(STATUS, LAKE, "2013"), r"'2013'.*2011 or 2013"),  # type: ignore[arg-type]
+        (lambda: choice.year(STATUS[2:], LAKE), r"file:///lake.*flight_anomalies"),
+        (lambda: choice.airport(DAYS, "JFX"), r"'JFX'.*JFK|JFY"),
+        (lambda: choice.airport(DAYS, "QQQ"), r"'QQQ'.* 9 .*BOS.*SFO"),
+        (lambda: choice.detectors(DETECTORS, ["delaywach"]), r"'delaywach'.*arima"),
+        (lambda: choice.event(EVENTS, "20130101"), r"'20130101'.*20130101-JFK"),
+        (lambda: choice.event(EVENTS.iloc[:0]), r"no events"),
+        (lambda: choice.most_unusual_day(DAYS, verdicts_table().to_pandas()), r"no scored day"),
+    ],
+)
+def test_a_missing_name_is_answered_with_the_existing_names(request_: Callable[[], object], named: str) -> None:
+    with pytest.raises(Missing, match=named):
+        request_()
 
 
-def test_a_year_in_quotes_is_told_apart_from_the_year() -> None:
-    with pytest.raises(DelaywatchError, match=r"no finished year '2013' in .*; there is 2013"):
-        choice.year(status(y2013=True), LAKE, "2013")  # type: ignore[arg-type]  # what a reader may write
+def test_a_year_without_flags_shows_the_airport_day_with_the_highest_score() -> None:
+    scores = {"JFK": 20.0, "LGA": 70.0, "EWR": None}
+    rows = (verdict_row("delaywatch", code, "2013-02-09", score=score) for code, score in scores.items())
+    verdicts = verdicts_table(*rows).to_pandas(date_as_object=False)
 
+    event, event_days = choice.most_unusual_day(DAYS, verdicts)
 
-def test_the_natural_airport_has_the_most_flights_of_the_year() -> None:
-    assert choice.airport(days(EWR=340, JFK=310, LGA=290)) == "EWR"
-    assert choice.airport(days(EWR=340, JFK=310, LGA=290), "LGA") == "LGA"
-
-
-def test_of_many_airports_those_close_in_spelling_are_named() -> None:
-    many = days(**{f"A{letter}B": 5 for letter in "CDEFGHIJ"}, JFK=9, JFY=9)
-
-    with pytest.raises(
-        DelaywatchError, match=r"There is no airport 'JFX' in these days; close to it are JF[KY] and JF"
-    ):
-        choice.airport(many, "JFX")
-    with pytest.raises(DelaywatchError, match=r"no airport 'QQQ' in these days; there are 10, from ACB to JFY\.$"):
-        choice.airport(many, "QQQ")
-
-
-def test_detectors_are_all_that_judged_the_year_or_those_asked_for_in_their_order() -> None:
-    judged = ["three_sigma", "arima", "delaywatch"]
-
-    assert choice.detectors(judged) == judged
-    assert choice.detectors(judged, ["delaywatch", "arima"]) == ["delaywatch", "arima"]
-    with pytest.raises(DelaywatchError, match="no detector 'delaywach' in the verdicts of this year; there are arima"):
-        choice.detectors(judged, ["delaywach"])
-
-
-def test_the_natural_event_is_the_largest() -> None:
-    found = events("20130101-JFK", "20130208-LGA")
-
-    assert choice.event(found)["event_id"] == "20130208-LGA"
-    assert choice.event(found, "20130101-JFK")["event_id"] == "20130101-JFK"
-
-
-def test_a_year_without_an_event_says_so() -> None:
-    with pytest.raises(DelaywatchError, match="This year has no event, because no airport-day is flagged"):
-        choice.event(events())
+    assert event["event_id"].tolist() == event_days["event_id"].tolist() == ["20130209-LGA"]
+    assert event_days[["origin", "fl_date"]].to_numpy().tolist() == [["LGA", pd.Timestamp("2013-02-09")]]
+    assert event["severity"].tolist() == [0]

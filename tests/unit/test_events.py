@@ -1,9 +1,12 @@
-"""Which flagged days become one event, what it is called, and that single links never chain a country into one."""
+"""Events: which flagged days belong together, and every column against an independent computation."""
 
 from __future__ import annotations
 
-import datetime as dt
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from datetime import date, timedelta
+from itertools import combinations
+from math import asin, cos, radians, sin, sqrt
 from typing import Any
 
 import numpy as np
@@ -14,286 +17,150 @@ from hypothesis import strategies as st
 
 from utils import schemas
 from utils.analysis import airports, events
-from utils.errors import DelaywatchError
+from utils.errors import Missing
 
-Flag = tuple[str, str]  # airport and day; "09" is 9 February 2013
-Found = tuple[pd.DataFrame, pd.DataFrame]
-REAL = ("BOS", "DCA", "EWR", "JFK", "LAX", "LGA", "ORD", "PHL", "SAN", "SFO")
-KM_PER_DEGREE = np.pi * airports.EARTH_RADIUS_KM / 180
-
-
-def february(day: str) -> dt.date:
-    return dt.date(2013, 2, 1) + dt.timedelta(days=int(day) - 1)
+Flag = tuple[str, int]  # airport and day of February 2013
+CODES = ("BOS", "DCA", "EWR", "JFK", "LAX", "LGA", "ORD", "PHL", "SAN", "XXX")  # XXX has no coordinates
+PLACES = airports.coordinates(CODES)
+KM_PER_DEGREE = 111.195
 
 
-def judged(
-    flags: Mapping[Flag, Mapping[str, Any]], codes: Iterable[str] = REAL, days: int = 28
+def february(day: int) -> date:
+    return date(2013, 1, 31) + timedelta(days=day)
+
+
+def days_and_verdicts(
+    flags: Mapping[Flag, Mapping[str, Any]], codes: Iterable[str], n_days: int, not_judged: Iterable[Flag] = ()
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Verdicts and days: every airport has 100 flights on every day, and all is well but for the `flags`."""
-    keys = [(code, february(str(day))) for code in codes for day in range(1, days + 1)]
-    frame = pd.DataFrame(keys, columns=["origin", "fl_date"])
-    told = {(code, february(day)): dict(flag) for (code, day), flag in flags.items()}
-    assert set(told) <= set(keys)
-    verdicts = pd.DataFrame(
-        [
-            {"is_anomaly": key in told, "status": "ok", "direction": None, "severity": 0, "score": 0.5}
-            | ({"direction": "late", "severity": 1, "score": 3.0} | told[key] if key in told else {})
-            for key in keys
-        ]
-    )
-    figures = pd.DataFrame({"scheduled": 100, "cancelled": 0, "mean_effective_delay_min": np.float32(10)}, frame.index)
-    return frame.join(verdicts), frame.join(figures)
+    """Airport-days and their verdicts; all days are normal except `flags`."""
+    keys = [(code, day) for code in codes for day in range(1, n_days + 1)]
+    frame = pd.DataFrame({"origin": [code for code, _ in keys], "fl_date": [february(day) for _, day in keys]})
+    normal = {"is_anomaly": False, "status": "ok", "direction": None, "severity": 0, "score": 0.5}
+    late = normal | {"is_anomaly": True, "direction": "late", "severity": 1, "score": 100.0}
+    rows = [late | dict(flags[key]) if key in flags else normal for key in keys]
+    verdicts = frame.join(pd.DataFrame(rows))
+    verdicts.loc[[key in set(not_judged) for key in keys], "status"] = "insufficient_data"
+    scheduled = np.arange(len(keys)) % 7 * 50 + 10
+    delay = pd.Series(np.where(scheduled == 10, np.nan, scheduled / 4), dtype=np.float32)
+    days = frame.assign(scheduled=scheduled, cancelled=scheduled // 3, mean_effective_delay_min=delay)
+    return days, verdicts
 
 
-def find(
-    flags: Mapping[Flag, Mapping[str, Any]] | Iterable[Flag],
-    coordinates: pd.DataFrame | None = None,
-    codes: Iterable[str] = REAL,
-    days: int = 28,
-) -> Found:
-    if not isinstance(flags, Mapping):
-        flags = {flag: {} for flag in flags}
-    verdicts, figures = judged(flags, codes, days)
-    found = events.find(verdicts, figures, airports.coordinates(codes) if coordinates is None else coordinates)
-    return found[0].to_pandas(), found[1].to_pandas()
+def unremarkable(flags: Iterable[Flag]) -> dict[Flag, dict[str, Any]]:
+    """Flags of late, mild days with equal scores."""
+    return {flag: {} for flag in flags}
 
 
-def together(found: Found) -> list[list[str]]:
-    """The airport-days of every event, as `JFK 09`."""
-    days = found[1]
-    words = days["origin"] + " " + [f"{day:%d}" for day in days["fl_date"]]
-    return sorted(sorted(words[days["event_id"] == event]) for event in found[0]["event_id"])
+def together(places: pd.DataFrame, flags: Iterable[Flag], n_days: int = 28) -> list[list[str]]:
+    """The airport-days of every event, each as `JFK 9`."""
+    days, verdicts = days_and_verdicts(unremarkable(flags), places["origin"], n_days)
+    _, event_days = events.find(verdicts, days, places)
+    frame = event_days.to_pandas()
+    names = frame["origin"] + [f" {day.day}" for day in frame["fl_date"]]
+    return sorted(sorted(names[rows]) for rows in frame.groupby("event_id").groups.values())
 
 
 def grid(rows: int, columns: int, step_km: float) -> pd.DataFrame:
-    """Airports r0c00, r0c01, ... at equal distances, around the equator."""
+    """Airports a0.0, a0.1, ... on the equator and the rows north of it."""
     places = [(row, column) for row in range(rows) for column in range(columns)]
+    degrees = step_km / KM_PER_DEGREE
     return pd.DataFrame(
         {
-            "origin": [f"r{row}c{column:02d}" for row, column in places],
-            "latitude": [row * step_km / KM_PER_DEGREE for row, _ in places],
-            "longitude": [column * step_km / KM_PER_DEGREE for _, column in places],
+            "origin": [f"a{row}.{column}" for row, column in places],
+            "latitude": [row * degrees for row, _ in places],
+            "longitude": [column * degrees for _, column in places],
             "region": "midwest",
         }
     )
 
 
-# What belongs together
+def on_one_day(*origins: str) -> list[Flag]:
+    return [(origin, 9) for origin in origins]
 
 
-def test_near_airports_on_the_same_day_are_one_event_and_far_ones_another() -> None:
-    found = find([("JFK", "09"), ("LGA", "09"), ("LAX", "09")])
-
-    assert together(found) == [["JFK 09", "LGA 09"], ["LAX 09"]]
+# Which days belong together
 
 
-def test_an_airport_that_is_flagged_on_the_next_day_too_goes_on() -> None:
-    found = find([("JFK", "08"), ("JFK", "09"), ("JFK", "11")])
-
-    assert together(found) == [["JFK 08", "JFK 09"], ["JFK 11"]]
-
-
-def test_a_storm_that_reaches_the_neighbour_a_day_later_is_one_event() -> None:
-    found = find([("EWR", "08"), ("LGA", "09"), ("BOS", "11")])
-
-    assert together(found) == [["BOS 11"], ["EWR 08", "LGA 09"]]
-
-
-def test_an_airport_400_km_away_that_is_flagged_a_day_later_is_an_event_of_its_own() -> None:
-    place = grid(1, 3, step_km=400)
-
-    found = find([("r0c00", "09"), ("r0c01", "10")], place, place["origin"])
-
-    assert together(found) == [["r0c00 09"], ["r0c01 10"]]
-
-
-def test_airports_at_both_ends_of_a_calm_land_are_two_events_and_those_of_an_affected_land_are_one() -> None:
-    """Ten airports in a line, 50 km apart."""
-    place = grid(1, 10, step_km=50)
-    ends = [("r0c00", "09"), ("r0c09", "09")]
-
-    calm = find(ends, place, place["origin"])
-    affected = find([*ends, ("r0c03", "09"), ("r0c06", "09")], place, place["origin"])
-
-    assert together(calm) == [["r0c00 09"], ["r0c09 09"]]
-    assert len(together(affected)) == 1
-
-
-def test_where_airports_are_few_the_distance_alone_decides() -> None:
-    place = grid(1, 3, step_km=400)
-
-    found = find([("r0c00", "09"), ("r0c01", "09"), ("r0c02", "11")], place, place["origin"])
-
-    assert together(found) == [["r0c00 09", "r0c01 09"], ["r0c02 11"]]
+@pytest.mark.parametrize(
+    ("places", "flags", "expected"),
+    [
+        (grid(1, 2, 499), [("a0.0", 9), ("a0.1", 9)], 1),
+        (grid(1, 2, 501), [("a0.0", 9), ("a0.1", 9)], 2),
+        (grid(1, 2, 299), [("a0.0", 9), ("a0.1", 10)], 1),
+        (grid(1, 2, 301), [("a0.0", 9), ("a0.1", 10)], 2),
+        (grid(1, 2, 299), [("a0.0", 9), ("a0.1", 11)], 2),  # two days later
+        (grid(1, 2, 299), [("a0.0", 8), ("a0.0", 9), ("a0.0", 11)], 2),
+        # The ends of a line are linked only if a quarter of its airports are flagged.
+        (grid(1, 8, 50), on_one_day("a0.0", "a0.7"), 1),
+        (grid(1, 9, 50), on_one_day("a0.0", "a0.8"), 2),
+        (grid(1, 10, 50), on_one_day("a0.0", "a0.3", "a0.6", "a0.9"), 1),
+        # One flagged airport near two storms does not join them.
+        (
+            grid(5, 9, 100),
+            [
+                *[(f"a{row}.{column}", 9) for row in (1, 2, 3) for column in (0, 1, 2)],
+                ("a2.4", 10),
+                *[(f"a{row}.{column}", 11) for row in (1, 2, 3) for column in (6, 7, 8)],
+            ],
+            3,
+        ),
+        # Across a country: scattered flags are separate events, a front is one.
+        (grid(5, 40, 100), [(f"a2.{column}", 9) for column in range(0, 40, 4)], 10),
+        (grid(5, 40, 100), [(f"a{row}.{column}", 9) for row in (1, 2, 3) for column in range(40)], 1),
+        # One airport a day, each 224 km from the one before.
+        (grid(5, 28, 100), [(f"a{2 * (day % 2)}.{day}", day + 1) for day in range(28)], 28),
+    ],
+)
+def test_near_days_are_one_event_if_a_quarter_of_the_airports_between_them_are_flagged(
+    places: pd.DataFrame, flags: list[Flag], expected: int
+) -> None:
+    assert len(together(places, flags)) == expected
 
 
-def test_an_airport_at_the_edge_of_a_calm_land_is_not_joined_with_one_far_outside() -> None:
-    """At 0 and 400 km an affected airport each, nothing between them, and calm ones all the way from 450 to 800 km."""
-    place = grid(1, 17, step_km=50).iloc[[0, *range(8, 17)]]
+def test_an_airport_without_a_verdict_does_not_count_as_normal() -> None:
+    places = grid(1, 10, 50)
+    between = on_one_day(*places["origin"][1:9])
+    days, verdicts = days_and_verdicts(unremarkable(on_one_day("a0.0", "a0.9")), places["origin"], 9, between)
 
-    found = find([("r0c00", "09"), ("r0c08", "09")], place, place["origin"])
-
-    assert together(found) == [["r0c00 09"], ["r0c08 09"]]
-
-
-@pytest.mark.parametrize("day", ["08", "10"])
-def test_one_airport_alone_before_or_after_a_storm_around_it_is_an_event_of_its_own(day: str) -> None:
-    """A ring of 40 airports around nine calm ones, of which the middle one is flagged on the day before or after."""
-    place = grid(7, 7, step_km=100)
-    calm = {f"r{row}c{column:02d}" for row in (2, 3, 4) for column in (2, 3, 4)}
-    ring = [(code, "09") for code in place["origin"] if code not in calm]
-
-    found = find([*ring, ("r3c03", day)], place, place["origin"])
-
-    assert sorted(found[0]["airport_days"]) == [1, 40]
-
-
-def test_an_airport_without_a_verdict_does_not_count_as_calm() -> None:
-    place = grid(1, 10, step_km=50)
-    verdicts, days = judged({("r0c00", "09"): {}, ("r0c09", "09"): {}}, place["origin"])
-    verdicts.loc[~verdicts["is_anomaly"], "status"] = "insufficient_data"
-
-    found, _ = events.find(verdicts, days, place)
+    found, _ = events.find(verdicts, days, places)
 
     assert found["airports"].to_pylist() == [2]
 
 
-def test_early_days_are_no_part_of_an_event() -> None:
-    found = find({("JFK", "09"): {}, ("LGA", "09"): {"direction": "early"}})
+def test_the_centre_of_an_event_across_the_date_line_is_on_it() -> None:
+    places = pd.DataFrame({"origin": ["AAA", "BBB"], "latitude": 50.0, "longitude": [179.0, -179.0], "region": "x"})
+    days, verdicts = days_and_verdicts({("AAA", 1): {}, ("BBB", 1): {}}, ["AAA", "BBB"], 1)
 
-    assert together(found) == [["JFK 09"]]
+    found, _ = events.find(verdicts, days.assign(scheduled=10), places)
 
-
-def test_airports_without_coordinates_have_events_of_their_own() -> None:
-    codes = ("JFK", "XXA", "XXB")
-
-    found = find([("XXA", "08"), ("XXA", "09"), ("XXB", "09"), ("JFK", "09")], codes=codes)
-
-    assert together(found) == [["JFK 09"], ["XXA 08", "XXA 09"], ["XXB 09"]]
-    latitudes = found[0].set_index("event_id")["latitude"].to_dict()
-    assert {event for event, latitude in latitudes.items() if np.isnan(latitude)} == {"20130208-XXA", "20130209-XXB"}
-    assert latitudes["20130209-JFK"] == pytest.approx(40.64, abs=0.01)
+    assert [abs(longitude) for longitude in found["longitude"].to_pylist()] == pytest.approx([180])
 
 
-# Chains
+@pytest.mark.parametrize(("closures", "kind"), [(0, "delay"), (1, "delay"), (2, "mixed"), (3, "mixed"), (4, "closure")])
+def test_the_kind_depends_on_the_share_of_closures(closures: int, kind: str) -> None:
+    flags = {("JFK", day): {"direction": "closure" if day <= closures else "late"} for day in range(1, 6)}
+    days, verdicts = days_and_verdicts(flags, CODES, 5)
 
-
-def test_scattered_flags_across_a_country_are_not_chained_into_one_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    """40 × 5 airports 100 km apart, every fourth of a line flagged: each has another within reach."""
-    place = grid(5, 40, step_km=100)
-    scattered = [(f"r2c{column:02d}", "09") for column in range(0, 40, 4)]
-
-    found = find(scattered, place, place["origin"])
-
-    assert len(found[0]) == len(scattered)
-    monkeypatch.setattr(events, "LEAST_SHARE", 0.0)
-    assert len(find(scattered, place, place["origin"])[0]) == 1  # so it is the share that keeps them apart
-
-
-def test_a_front_across_a_country_is_one_event() -> None:
-    place = grid(5, 40, step_km=100)
-    front = [(f"r{row}c{column:02d}", "09") for row in (1, 2, 3) for column in range(40)]
-
-    found = find(front, place, place["origin"])
-
-    assert len(found[0]) == 1
-
-
-def test_one_airport_a_day_somewhere_near_the_last_one_is_not_a_season_long_event(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Each day another airport 224 km from that of the day before."""
-    place = grid(5, 28, step_km=100)
-    wandering = [(f"r{2 * (day % 2)}c{day:02d}", f"{day + 1:02d}") for day in range(28)]
-
-    found = find(wandering, place, place["origin"])
-
-    assert len(found[0]) == len(wandering)
-    monkeypatch.setattr(events, "LEAST_SHARE", 0.0)
-    assert len(find(wandering, place, place["origin"])[0]) == 1
-
-
-def test_two_storms_with_one_flagged_airport_between_them_stay_two() -> None:
-    """Blocks of 3 × 3 airports on the 9th and the 11th, and on the 10th one airport that is near both."""
-    place = grid(5, 9, step_km=100)
-    first = [(f"r{row}c{column:02d}", "09") for row in (1, 2, 3) for column in (0, 1, 2)]
-    second = [(f"r{row}c{column:02d}", "11") for row in (1, 2, 3) for column in (6, 7, 8)]
-
-    found = find([*first, ("r2c04", "10"), *second], place, place["origin"])
-
-    assert sorted(found[0]["airport_days"]) == [1, 9, 9]
-
-
-# What an event says
-
-
-def test_an_event_sums_up_its_days() -> None:
-    closed = {"direction": "closure", "severity": 3}
-    flags = {("LGA", "09"): closed | {"score": 7.0}, ("JFK", "09"): closed | {"score": 6.0}, ("JFK", "08"): {}}
-    verdicts, days = judged(flags)
-    at_lga = (days["origin"] == "LGA") & (days["fl_date"] == february("09"))
-    days.loc[at_lga, ["scheduled", "cancelled", "mean_effective_delay_min"]] = [200, 180, 110]
-
-    found, found_days = events.find(verdicts, days, airports.coordinates(REAL))
-
-    (event,) = found.to_pylist()
-    assert event.pop("latitude") == pytest.approx(40.71, abs=0.01)
-    assert event.pop("longitude") == pytest.approx(-73.83, abs=0.01)
-    assert event == {
-        "event_id": "20130208-JFK",
-        "name": "2013-02-08..09 JFK and LGA, mixed",
-        "first_day": february("08"),
-        "last_day": february("09"),
-        "kind": "mixed",
-        "airports": 2,
-        "airport_days": 3,
-        "severity": 3,
-        "scheduled": 400,
-        "cancelled": 180,
-        "mean_effective_delay_min": 60.0,
-        "worst_origin": "LGA",
-    }
-    assert found_days["event_id"].to_pylist() == ["20130208-JFK"] * 3
-
-
-def test_the_worst_airport_of_an_event_is_that_of_its_rarest_day() -> None:
-    """By severity, then by score; neither by the code nor by the number of flagged days."""
-    flags = {
-        ("EWR", "08"): {"severity": 2, "score": 400.0},
-        ("EWR", "09"): {"severity": 2, "score": 400.0},
-        ("JFK", "08"): {"severity": 3, "score": 500.0},
-        ("LGA", "08"): {"severity": 3, "score": 700.0},
-    }
-
-    assert find(flags)[0]["worst_origin"].tolist() == ["LGA"]
-
-
-@pytest.mark.parametrize(("closures", "kind"), [(0, "delay"), (1, "delay"), (2, "mixed"), (4, "closure")])
-def test_an_event_is_of_the_kind_of_most_of_its_days(closures: int, kind: str) -> None:
-    flags = {("JFK", f"{day:02d}"): {"direction": "closure" if day <= closures else "late"} for day in range(1, 6)}
-
-    assert find(flags)[0]["kind"].tolist() == [kind]
+    assert events.find(verdicts, days, PLACES)[0]["kind"].to_pylist() == [kind]
 
 
 @pytest.mark.parametrize(
     ("flags", "name"),
     [
-        ([("LGA", "08")], "2013-02-08 LGA, delay"),
-        ([("JFK", "28"), ("JFK", "29")], "2013-02-28..03-01 JFK, delay"),
-        ([("EWR", "08"), ("JFK", "08"), ("LGA", "08")], "2013-02-08 EWR, JFK and LGA, delay"),
-        ([(code, "08") for code in ("BOS", "EWR", "JFK", "LGA")], "2013-02-08 north-east, 4 airports, delay"),
-        (
-            [(code, "08") for code in ("DCA", "EWR", "JFK", "LGA", "PHL")],
-            "2013-02-08 north-east and mid-Atlantic, 5 airports, delay",
-        ),
+        ([("LGA", 8)], "2013-02-08 LGA, delay"),
+        ([("JFK", 28), ("JFK", 29)], "2013-02-28..03-01 JFK, delay"),
+        ([("EWR", 8), ("JFK", 9), ("LGA", 8)], "2013-02-08..09 EWR, JFK and LGA, delay"),
+        ([(code, 8) for code in ("BOS", "EWR", "JFK", "LGA")], "2013-02-08 north-east, 4 airports, delay"),
     ],
 )
-def test_the_name_tells_days_place_and_kind(flags: list[Flag], name: str) -> None:
-    assert find(flags, days=29)[0]["name"].tolist() == [name]
+def test_the_name_has_days_airports_and_kind(flags: list[Flag], name: str) -> None:
+    days, verdicts = days_and_verdicts(unremarkable(flags), CODES, 29)
+
+    assert events.find(verdicts, days, PLACES)[0]["name"].to_pylist() == [name]
 
 
 @pytest.mark.parametrize(
-    ("regions", "told"),
+    ("regions", "named"),
     [
         ("aaaaaaabcd", "a"),
         ("aaaabbbbcc", "a and b"),
@@ -301,82 +168,132 @@ def test_the_name_tells_days_place_and_kind(flags: list[Flag], name: str) -> Non
         ("aabbcdefgh", "a, b, c and other regions"),
     ],
 )
-def test_the_regions_of_most_airports_name_an_event(regions: str, told: str) -> None:
-    place = grid(1, 10, step_km=100).assign(region=list(regions))
-    flags = [(code, "09") for code in place["origin"]]
+def test_the_name_of_a_large_event_has_the_regions_of_two_thirds_of_its_airports(regions: str, named: str) -> None:
+    places = grid(1, 10, 100).assign(region=list(regions))
+    days, verdicts = days_and_verdicts({(code, 9): {} for code in places["origin"]}, places["origin"], 9)
 
-    found = find(flags, place, place["origin"])[0]
+    found, _ = events.find(verdicts, days, places)
 
-    assert found["name"].tolist() == [f"2013-02-09 {told}, 10 airports, delay"]
-
-
-def test_the_centre_of_an_event_at_the_date_line_lies_there() -> None:
-    place = pd.DataFrame(
-        {"origin": ["AAA", "BBB"], "latitude": [50.0, 50.0], "longitude": [179.0, -179.0], "region": "x"}
-    )
-
-    found = find([("AAA", "09"), ("BBB", "09")], place, place["origin"])[0]
-
-    assert len(found) == 1
-    assert abs(found["longitude"].iloc[0]) == pytest.approx(180)
+    assert found["name"].to_pylist() == [f"2013-02-09 {named}, 10 airports, delay"]
 
 
 def test_a_year_without_flags_has_no_events() -> None:
-    verdicts, days = judged({})
+    days, verdicts = days_and_verdicts({}, CODES, 3)
 
-    found, found_days = events.find(verdicts, days, airports.coordinates(REAL))
+    found, event_days = events.find(verdicts, days, PLACES)
 
-    assert (found.num_rows, found_days.num_rows) == (0, 0)
+    assert (found.num_rows, event_days.num_rows) == (0, 0)
     assert found.schema.equals(schemas.EVENTS)
-    assert found_days.schema.equals(schemas.EVENT_DAYS)
+    assert event_days.schema.equals(schemas.EVENT_DAYS)
 
 
-def test_a_flag_on_a_day_that_gold_does_not_have_is_named() -> None:
-    verdicts, days = judged({("JFK", "09"): {}})
+def test_a_flagged_day_that_gold_does_not_have_is_named() -> None:
+    days, verdicts = days_and_verdicts({("JFK", 9): {}}, CODES, 9)
 
-    with pytest.raises(DelaywatchError, match="JFK has a verdict on 2013-02-09 and no airport-day; run the detect"):
-        events.find(verdicts, days[days["origin"] != "JFK"], airports.coordinates(REAL))
-
-
-# Whatever the flags
-
-flagged = st.sets(st.tuples(st.sampled_from(REAL), st.integers(1, 6).map(lambda day: f"{day:02d}")), max_size=30)
+    with pytest.raises(Missing, match=r"JFK.* 2013-02-09"):
+        events.find(verdicts, days[days["origin"] != "JFK"], PLACES)
 
 
-@settings(max_examples=25)
-@given(flags=flagged)
-def test_every_flagged_day_is_in_exactly_one_event_and_no_event_has_an_idle_day(flags: set[Flag]) -> None:
-    found, days = find(flags, days=6)
+# Against an independent computation
 
-    assert sorted(zip(days["origin"], days["fl_date"], strict=True)) == sorted((o, february(d)) for o, d in flags)
-    assert sorted(found["event_id"]) == sorted(set(days["event_id"]))
-    assert found["airport_days"].sum() == len(flags)
-    for _, event in days.merge(found, on="event_id").groupby("event_id"):
-        span = (event["last_day"].iloc[0] - event["first_day"].iloc[0]).days + 1
-        assert event["fl_date"].nunique() == span
-        assert event["origin"].nunique() == event["airports"].iloc[0]
+A_FLAG = st.fixed_dictionaries(
+    {
+        "direction": st.sampled_from(["late", "closure", "early"]),
+        "severity": st.integers(1, 3),
+        "score": st.sampled_from([80.0, 200.0, 700.0]),
+    }
+)
+FLAGS = st.dictionaries(st.tuples(st.sampled_from(CODES), st.integers(1, 5)), A_FLAG, max_size=25)
 
 
-@settings(max_examples=25)
-@given(flags=flagged, seed=st.integers(0, 1000))
-def test_the_order_of_rows_changes_nothing(flags: set[Flag], seed: int) -> None:
-    verdicts, days = judged({flag: {"score": float(number % 3)} for number, flag in enumerate(sorted(flags))}, days=6)
-    place = airports.coordinates(REAL)
+def km(one: str, other: str) -> float:
+    """Great-circle distance by the haversine formula; infinite if a place is unknown."""
+    if one == other:
+        return 0.0
+    place = PLACES.set_index("origin")[["latitude", "longitude"]].to_dict("index")
+    if not {one, other} <= place.keys():
+        return float("inf")
+    (north, east), (other_north, other_east) = (map(radians, place[code].values()) for code in (one, other))
+    half = sin((north - other_north) / 2) ** 2 + cos(north) * cos(other_north) * sin((east - other_east) / 2) ** 2
+    return 2 * 6371.0088 * asin(sqrt(half))
 
-    first = events.find(verdicts, days, place)
-    again = events.find(*(frame.sample(frac=1, random_state=seed) for frame in (verdicts, days, place)))
 
-    assert all(one.equals(other) for one, other in zip(first, again, strict=True))
+DISTANCE = {(one, other): km(one, other) for one in CODES for other in CODES}
 
 
-@settings(max_examples=25)
-@given(flags=flagged, gone=st.sampled_from(REAL))
-def test_more_flags_never_part_what_was_one_event(flags: set[Flag], gone: str) -> None:
-    fewer = {flag for flag in flags if flag[0] != gone}
+def components(late: set[Flag]) -> list[set[Flag]]:
+    """Link pairs of flagged days by the rule in the docstring of `find`, all airports being judged."""
 
-    with_all = find(flags, days=6)[1].set_index(["origin", "fl_date"])["event_id"]
-    with_fewer = find(fewer, days=6)[1]
+    def share(around: str, up_to: str, day: int) -> float:
+        near = [code for code in CODES if DISTANCE[around, code] <= DISTANCE[around, up_to]]
+        return sum((code, day) in late for code in near) / len(near)
 
-    for _, event in with_fewer.groupby("event_id"):
-        keys = list(zip(event["origin"], event["fl_date"], strict=True))
-        assert with_all.loc[keys].nunique() == 1
+    def is_linked(one: Flag, other: Flag) -> bool:
+        reach = {0: 500, 1: 300}.get(abs(one[1] - other[1]), -1)
+        (a, a_day), (b, b_day) = one, other
+        is_dense = share(a, b, b_day) >= 0.25 and share(b, a, a_day) >= 0.25
+        return DISTANCE[a, b] <= reach and is_dense
+
+    parts = [{flag} for flag in sorted(late)]
+    for one, other in combinations(sorted(late), 2):
+        if is_linked(one, other):
+            first, second = (next(part for part in parts if flag in part) for flag in (one, other))
+            if first is not second:
+                parts.remove(second)
+                first |= second
+    return parts
+
+
+@settings(max_examples=40)
+@given(flags=FLAGS, seed=st.integers(0, 99))
+def test_every_column_of_events_is_that_of_an_independent_computation(flags: dict[Flag, Any], seed: int) -> None:
+    days, verdicts = days_and_verdicts(flags, CODES, 5)
+    late = {flag for flag, verdict in flags.items() if verdict["direction"] != "early"}
+    figures = days.merge(verdicts, on=["origin", "fl_date"]).merge(PLACES, on="origin", how="left")
+    figures["fl_day"] = [day.toordinal() - february(0).toordinal() for day in figures["fl_date"]]
+    expected, expected_days = [], []
+    for part in components(late):
+        rows = figures[[key in part for key in zip(figures["origin"], figures["fl_day"], strict=True)]]
+        worst = rows.sort_values(["severity", "score", "origin"], ascending=[False, False, True])
+        first_day, last_day = rows["fl_date"].min(), rows["fl_date"].max()
+        event_id = f"{first_day:%Y%m%d}-{worst[worst['fl_date'] == first_day]['origin'].iloc[0]}"
+        share = (rows["direction"] == "closure").mean()
+        valued, placed = rows.dropna(subset="mean_effective_delay_min"), rows.dropna(subset="latitude")
+        north, east = (np.radians(placed[name]) for name in ("latitude", "longitude"))
+        x, y, z = (
+            np.average(axis, weights=placed["scheduled"]) if len(placed) else np.nan
+            for axis in (np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north))
+        )
+        expected.append(
+            {
+                "event_id": event_id,
+                "first_day": first_day,
+                "last_day": last_day,
+                "kind": "closure" if share >= 0.8 else "delay" if share <= 0.2 else "mixed",
+                "airports": rows["origin"].nunique(),
+                "airport_days": len(rows),
+                "severity": rows["severity"].max(),
+                "scheduled": rows["scheduled"].sum(),
+                "cancelled": rows["cancelled"].sum(),
+                "mean_effective_delay_min": (
+                    np.average(valued["mean_effective_delay_min"], weights=valued["scheduled"])
+                    if len(valued)
+                    else np.nan
+                ),
+                "worst_origin": worst["origin"].iloc[0],
+                "latitude": np.degrees(np.arctan2(z, np.hypot(x, y))),
+                "longitude": np.degrees(np.arctan2(y, x)),
+            }
+        )
+        expected_days += [(event_id, *key) for key in zip(rows["origin"], rows["fl_date"], strict=True)]
+
+    shuffled = (frame.sample(frac=1, random_state=seed) for frame in (verdicts, days, PLACES))
+    found, event_days = (table.to_pandas() for table in events.find(*shuffled))
+
+    assert list(event_days.itertuples(index=False, name=None)) == sorted(expected_days)
+    assert Counter(found["event_id"]) == Counter(event_days["event_id"].unique())
+    names = found.pop("name") if late else pd.Series(dtype=str)
+    if late:
+        reference = pd.DataFrame(expected).sort_values(["first_day", "event_id"], ignore_index=True)
+        pd.testing.assert_frame_equal(found[reference.columns], reference, check_dtype=False, rtol=1e-4)
+        assert all(name.startswith(f"{day}") for name, day in zip(names, found["first_day"], strict=True))

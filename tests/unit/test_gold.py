@@ -1,174 +1,180 @@
-"""Silver flights to airport-days: what is counted, what is averaged, and that no cut of the flights matters."""
+"""Silver flights to airport-days: every column against an independent computation in DuckDB."""
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Sequence
+from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.builders import HEADER, Flight, cancelled, csv_of, flight
+from tests.builders import CANCELLED, HEADER, Flight, csv_of, flight
 from utils import schemas
 from utils.layers import gold, silver
 
-YEAR = 2015
+YEAR = 2016  # a leap year
+CAUSE_COLUMNS = ("CARRIER_DELAY", "WEATHER_DELAY", "NAS_DELAY", "SECURITY_DELAY", "LATE_AIRCRAFT_DELAY")
+
+# The definitions of the columns, from schemas.AIRPORT_DAYS and docs/glossary.md. `delay_min` is the true delay of a
+# flight: the builders below know it also where the CSV has no DEP_DELAY.
+AIRPORT_DAYS_SQL = """
+WITH flights AS (
+    SELECT
+        ORIGIN AS origin, FL_DATE::DATE AS fl_date, CANCELLED::DOUBLE = 1 AS is_cancelled,
+        DIVERTED::DOUBLE = 1 AS is_diverted, CANCELLATION_CODE AS code,
+        CASE WHEN NOT is_cancelled THEN delay_min END AS delay,
+        CASE WHEN is_cancelled OR delay > 120 THEN 120 ELSE delay END AS effective,
+        try_cast(CARRIER_DELAY AS DOUBLE) AS carrier, try_cast(WEATHER_DELAY AS DOUBLE) AS weather,
+        try_cast(NAS_DELAY AS DOUBLE) AS nas, try_cast(SECURITY_DELAY AS DOUBLE) AS security,
+        try_cast(LATE_AIRCRAFT_DELAY AS DOUBLE) AS late_aircraft
+    FROM bronze
+),
+calendar AS (
+    SELECT origin, unnest(generate_series(min(fl_date), max(fl_date), INTERVAL 1 DAY))::DATE AS fl_date
+    FROM flights GROUP BY origin
+)
+SELECT
+    origin,
+    fl_date,
+    count(is_cancelled) AS scheduled,
+    count(*) FILTER (NOT is_cancelled) AS departed,
+    count(*) FILTER (is_cancelled) AS cancelled,
+    count(*) FILTER (is_diverted) AS diverted,
+    avg(delay) AS mean_dep_delay_min,
+    stddev_samp(delay) AS std_dep_delay_min,
+    count(*) FILTER (delay >= 15) AS delayed_15,
+    count(*) FILTER (delay >= 60) AS delayed_60,
+    count(*) FILTER (is_cancelled OR delay > 60) AS disrupted,
+    avg(effective) AS mean_effective_delay_min,
+    stddev_samp(effective) AS std_effective_delay_min,
+    max(delay) AS max_dep_delay_min,
+    coalesce(sum(carrier), 0) AS carrier_min,
+    coalesce(sum(weather), 0) AS weather_min,
+    coalesce(sum(nas), 0) AS nas_min,
+    coalesce(sum(security), 0) AS security_min,
+    coalesce(sum(late_aircraft), 0) AS late_aircraft_min,
+    count(*) FILTER (is_cancelled AND code = 'A') AS cancelled_carrier,
+    count(*) FILTER (is_cancelled AND code = 'B') AS cancelled_weather,
+    count(*) FILTER (is_cancelled AND code = 'C') AS cancelled_nas,
+    count(*) FILTER (is_cancelled AND code = 'D') AS cancelled_security
+FROM calendar LEFT JOIN flights USING (origin, fl_date)
+GROUP BY origin, fl_date
+ORDER BY origin, fl_date
+"""
+
+# --- flights with a known delay: a row of the CSV, and the column delay_min that the CSV does not have ----------------
 
 
-def silver_of(*rows: Flight) -> pa.Table:
-    header = silver.read_header(",".join(HEADER).encode(), "01_bronze/2015.csv")
-    return silver.refine(csv_of(rows).split(b"\n", 1)[1], header, YEAR).flights
+def hhmm(minute: int) -> str:
+    return f"{minute // 60 % 24}{minute % 60:02}"
 
 
-def airport_days(*rows: Flight) -> pa.Table:
-    return gold.airport_days(gold.sums_of([silver_of(*rows)], YEAR), YEAR)
+def with_delay(planned: int, delay: int, row: Flight) -> dict[str, Any]:
+    times = {"CRS_DEP_TIME": hhmm(planned), "DEP_TIME": hhmm(planned + delay) + ".0"}
+    return {**row, **times, "DEP_DELAY": f"{delay}.0", "delay_min": delay}
 
 
-def only_day(*rows: Flight) -> dict[str, Any]:
-    (day,) = airport_days(*rows).to_pylist()
-    return dict(day)
+def without_delay(planned: int, delay: int, row: Flight) -> dict[str, Any]:
+    """The CSV has both times, from which silver must compute the delay."""
+    return with_delay(planned, delay, row) | {"DEP_DELAY": ""}
 
 
-def late(minutes: int, **changes: str) -> Flight:
-    return flight(DEP_DELAY=f"{minutes}.0", DEP_TIME="", **changes)
+def unknown_delay(row: Flight) -> dict[str, Any]:
+    return {**row, "DEP_TIME": "", "DEP_DELAY": "", "delay_min": None}
 
 
-def test_means_are_over_the_flights_that_departed_and_counts_over_all() -> None:
-    day = only_day(late(10), late(20), late(60), late(61), cancelled(), flight(DEP_DELAY="", DEP_TIME=""))
-
-    assert (day["scheduled"], day["departed"], day["cancelled"]) == (6, 5, 1)
-    assert day["mean_dep_delay_min"] == pytest.approx((10 + 20 + 60 + 61) / 4)
-    assert day["std_dep_delay_min"] == pytest.approx(np.std([10, 20, 60, 61], ddof=1))
-    assert day["max_dep_delay_min"] == 61
-    assert (day["delayed_15"], day["delayed_60"], day["disrupted"]) == (3, 2, 2)
+def returned(row: dict[str, Any], code: str) -> dict[str, Any]:
+    """The flight left, came back and was cancelled: it keeps its delay in the CSV."""
+    return row | {"CANCELLED": "1.0", "CANCELLATION_CODE": code}
 
 
-def test_a_flight_that_departs_15_minutes_late_counts_as_delayed_and_one_of_14_does_not() -> None:
-    assert only_day(late(14), late(15))["delayed_15"] == 1
+def never_left(row: Flight, code: str) -> dict[str, Any]:
+    return {**row, **CANCELLED, "CANCELLATION_CODE": code, "delay_min": None}
 
 
-def test_the_effective_delay_caps_long_delays_and_counts_a_cancelled_flight_as_the_cap() -> None:
-    day = only_day(late(-10), late(600), cancelled())
-
-    assert day["mean_effective_delay_min"] == pytest.approx((-10 + 120 + 120) / 3)
-    assert day["std_effective_delay_min"] == pytest.approx(np.std([-10, 120, 120], ddof=1))
-
-
-def test_the_delay_of_a_cancelled_flight_that_came_back_is_not_counted() -> None:
-    day = only_day(late(10), cancelled(DEP_TIME="1600.0", DEP_DELAY="43.0"))
-
-    assert (day["mean_dep_delay_min"], day["delayed_15"], day["max_dep_delay_min"]) == (10, 0, 10)
-
-
-def test_cancellations_and_minutes_are_counted_by_cause_and_an_empty_cause_adds_nothing() -> None:
-    causes = {
-        "CARRIER_DELAY": "1.0",
-        "WEATHER_DELAY": "2.0",
-        "NAS_DELAY": "3.0",
-        "SECURITY_DELAY": "4.0",
-        "LATE_AIRCRAFT_DELAY": "5.0",
+BOUNDARIES = (-720, -61, -1, 0, 1, 14, 15, 16, 59, 60, 61, 119, 120, 121, 7200)
+minutes = st.sampled_from(BOUNDARIES) | st.integers(-720, 7200)
+computable_minutes = st.sampled_from([-360, *BOUNDARIES[1:-1], 1079]) | st.integers(-360, 1079)
+planned_minutes = st.sampled_from([0, 1, 1439]) | st.integers(0, 1439)
+codes = st.sampled_from(["A", "B", "C", "D", ""])
+basic_rows = st.fixed_dictionaries(
+    {
+        "ORIGIN": st.sampled_from(["JFK", "LGA", "EWR"]),
+        "FL_DATE": st.sampled_from(["2016-01-01", "2016-02-28", "2016-03-01", "2016-12-31"]),
+        "DIVERTED": st.sampled_from(["0.0", "1.0"]),
+        "CANCELLATION_CODE": codes,  # ignored unless the flight is cancelled
+        **{name: st.sampled_from(["", "0.0", "1.0", "15.0", "7200.0"]) for name in CAUSE_COLUMNS},
     }
-    codes = [cancelled(CANCELLATION_CODE=code) for code in ("A", "B", "B", "C", "D", "")]
-    day = only_day(late(15, **causes), late(3), *codes)
-
-    assert [day[name] for name in ("carrier_min", "weather_min", "nas_min", "security_min", "late_aircraft_min")] == [
-        1,
-        2,
-        3,
-        4,
-        5,
-    ]
-    assert [day[f"cancelled_{cause}"] for cause in gold.CANCELLATION_CODES.values()] == [1, 2, 1, 1]
-    assert day["cancelled"] == 6
-
-
-def test_a_day_on_which_all_was_cancelled_has_an_effective_delay_but_no_mean_delay() -> None:
-    day = only_day(cancelled(), cancelled(OP_CARRIER_FL_NUM="1"))
-
-    assert (day["mean_dep_delay_min"], day["std_dep_delay_min"], day["max_dep_delay_min"]) == (None, None, None)
-    assert (day["mean_effective_delay_min"], day["std_effective_delay_min"]) == (120, 0)
-
-
-def test_one_flight_has_a_mean_but_no_standard_deviation() -> None:
-    day = only_day(late(7))
-
-    assert (day["mean_dep_delay_min"], day["std_dep_delay_min"]) == (7, None)
-
-
-def test_every_airport_has_every_day_between_its_first_and_its_last() -> None:
-    days = airport_days(
-        flight(ORIGIN="ACK", FL_DATE="2015-07-01"),
-        flight(ORIGIN="ACK", FL_DATE="2015-07-04"),
-        flight(ORIGIN="PIR", FL_DATE="2015-02-28"),
-    )
-
-    assert days.select(["origin", "fl_date", "scheduled", "mean_dep_delay_min"]).to_pylist() == [
-        {"origin": "ACK", "fl_date": date(2015, 7, 1), "scheduled": 1, "mean_dep_delay_min": -5},
-        {"origin": "ACK", "fl_date": date(2015, 7, 2), "scheduled": 0, "mean_dep_delay_min": None},
-        {"origin": "ACK", "fl_date": date(2015, 7, 3), "scheduled": 0, "mean_dep_delay_min": None},
-        {"origin": "ACK", "fl_date": date(2015, 7, 4), "scheduled": 1, "mean_dep_delay_min": -5},
-        {"origin": "PIR", "fl_date": date(2015, 2, 28), "scheduled": 1, "mean_dep_delay_min": -5},
-    ]
-
-
-def test_a_flight_after_midnight_belongs_to_the_day_of_its_schedule() -> None:
-    day = only_day(flight(FL_DATE="2015-03-04", CRS_DEP_TIME="2350", DEP_TIME="15.0", DEP_DELAY="25.0"))
-
-    assert day["fl_date"] == date(2015, 3, 4)
-
-
-def test_gold_of_no_flights_is_an_empty_table_with_its_types() -> None:
-    assert gold.airport_days(gold.sums_of([], YEAR), YEAR).schema == schemas.AIRPORT_DAYS
-
-
-_rows = st.lists(
-    st.builds(
-        lambda origin, day, delay, lost: (
-            cancelled(ORIGIN=origin, FL_DATE=day) if lost else late(delay, ORIGIN=origin, FL_DATE=day)
-        ),
-        st.sampled_from(["JFK", "LGA", "EWR"]),
-        st.sampled_from(["2015-01-01", "2015-01-03", "2015-12-31"]),
-        st.integers(-60, 2600),
-        st.booleans(),
-    ),
-    min_size=1,
-    max_size=30,
+).map(lambda changes: flight(**changes))
+known_rows = st.builds(with_delay, planned_minutes, minutes, basic_rows)
+flights = (
+    known_rows
+    | st.builds(without_delay, planned_minutes, computable_minutes, basic_rows)
+    | st.builds(unknown_delay, basic_rows)
+    | st.builds(returned, known_rows, codes)
+    | st.builds(never_left, basic_rows, codes)
 )
 
 
-@given(rows=_rows, cuts=st.lists(st.integers(0, 30), max_size=4), order=st.randoms())
-def test_neither_the_order_nor_the_cut_of_the_flights_changes_the_sums(
-    rows: list[Flight], cuts: list[int], order: Any
-) -> None:
-    whole = gold.sums_of([silver_of(*rows)], YEAR)
-    shuffled = order.sample(rows, len(rows))
+def airport_days(pieces: Sequence[Sequence[Flight]]) -> pd.DataFrame:
+    """Run the CSV text of each piece through silver, and the sums of all pieces through gold."""
+    header = silver.read_header(",".join(HEADER).encode(), "01_bronze/2016.csv")
+    tables = []
+    for rows in pieces:
+        refined = silver.refine(csv_of(rows).split(b"\n", 1)[1], header, YEAR)
+        assert refined.flights.num_rows == len(rows)
+        tables.append(refined.flights)
+    return pd.DataFrame(gold.airport_days(gold.year_sums(tables, YEAR), YEAR).to_pandas())
+
+
+@settings(max_examples=40)
+@given(rows=st.lists(flights, min_size=1, max_size=25), cuts=st.lists(st.integers(0, 25), max_size=3))
+@example(rows=[with_delay(600, minute, flight(FL_DATE="2016-02-28")) for minute in BOUNDARIES], cuts=[4])
+@example(rows=[with_delay(600, 30, flight(FL_DATE="2016-02-28")) for _ in range(3)], cuts=[])
+def test_every_column_of_gold_equals_the_sql_definition(rows: list[Flight], cuts: list[int]) -> None:
     edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
-    pieces = [silver_of(*shuffled[start:end]) for start, end in pairwise(edges)]
+    bronze = pd.DataFrame(rows).astype({"delay_min": "Float64"})
+    expected = duckdb.query_df(bronze, "bronze", AIRPORT_DAYS_SQL).df()
 
-    assert gold.sums_of(pieces, YEAR).equals(whole)
+    days = airport_days([rows[start:end] for start, end in pairwise(edges)])
+
+    assert list(days) == list(expected) == schemas.AIRPORT_DAYS.names
+    days["fl_date"] = pd.to_datetime(days["fl_date"])
+    pd.testing.assert_frame_equal(days, expected, check_dtype=False, rtol=1e-6, atol=1e-4)
 
 
-@given(rows=_rows)
-def test_the_averages_are_those_that_pandas_computes(rows: list[Flight]) -> None:
-    flights = silver_of(*rows).to_pandas()
-    flown = flights.assign(
-        origin=flights["origin"].astype(str),
-        dep_delay=flights["dep_delay"].where(~flights["cancelled"]).astype("float64"),
-    )
-    expected = (
-        flown.groupby(["origin", "fl_date"], observed=True)["dep_delay"].agg(["mean", "std", "count"]).reset_index()
-    )
-    days = airport_days(*rows).to_pandas()
-    days = days[days["scheduled"] > 0].reset_index(drop=True)
+def test_a_flight_after_midnight_belongs_to_its_scheduled_day() -> None:
+    row = flight(FL_DATE="2016-03-04", CRS_DEP_TIME="2350", DEP_TIME="15.0", DEP_DELAY="25.0")
 
-    pd.testing.assert_series_equal(
-        days["mean_dep_delay_min"], expected["mean"], check_names=False, check_dtype=False, rtol=1e-5
-    )
-    pd.testing.assert_series_equal(
-        days["std_dep_delay_min"], expected["std"], check_names=False, check_dtype=False, rtol=1e-5, atol=1e-4
-    )
+    assert airport_days([[row]])["fl_date"].tolist() == [date(2016, 3, 4)]
+
+
+def test_gold_has_a_row_for_each_day_between_the_first_and_the_last_flight() -> None:
+    days = airport_days([[flight(FL_DATE="2016-07-01"), flight(FL_DATE="2016-07-04")]])
+
+    assert days["fl_date"].tolist() == [date(2016, 7, 1) + timedelta(days=number) for number in range(4)]
+    assert days["scheduled"].tolist() == [1, 0, 0, 1]
+    assert days["mean_effective_delay_min"].isna().tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("tables", [[], [schemas.SILVER.empty_table()]])
+def test_gold_without_flights_is_an_empty_table(tables: list[pa.Table]) -> None:
+    days = gold.airport_days(gold.year_sums(tables, YEAR), YEAR)
+
+    assert (days.schema, days.num_rows) == (schemas.AIRPORT_DAYS, 0)
+
+
+def test_many_airports_keep_their_own_sums() -> None:
+    """Sums have room for 512 airports at first and grow beyond."""
+    rows = [flight(ORIGIN=f"A{number:03}", FL_DATE="2016-03-04") for number in range(700)]
+
+    days = airport_days([rows, rows[::2]])
+
+    assert days["origin"].tolist() == [row["ORIGIN"] for row in rows]
+    assert days["scheduled"].tolist() == [2, 1] * 350

@@ -1,12 +1,10 @@
-"""The two figures of an airport's year: what a reader sees on them, and that drawing them is repeatable."""
+"""The two figures of an airport's year: what they show, and that drawing is repeatable."""
 
 from __future__ import annotations
 
 import datetime as dt
 import io
-import subprocess
-import sys
-from typing import Any
+from collections.abc import Callable
 
 import matplotlib as mpl
 import numpy as np
@@ -16,21 +14,24 @@ import pytest
 from PIL import Image
 
 from utils import schemas
-from utils.errors import DelaywatchError
+from utils.errors import InvalidInput
 from utils.reporting import plots
 
 Frames = tuple[pd.DataFrame, pd.DataFrame]
-DRAW = {"daily_flights": plots.daily_flights, "daily_delay": plots.daily_delay}
+Draw = Callable[[pd.DataFrame, pd.DataFrame, int], bytes]
+DRAW: dict[str, Draw] = {"daily_flights": plots.daily_flights, "daily_delay": plots.daily_delay}
+LEGEND_BOTTOM_PX = 85
+MAX_BYTES = 60 * 1024
 
 
 def airport_year(origin: str = "JFK", first: str = "2013-01-01", last: str = "2013-12-31", flights: int = 40) -> Frames:
-    """Days and verdicts of an airport on which every day is like every other."""
-    shown = [stamp.date() for stamp in pd.date_range(first, last)]
-    days = pd.DataFrame({"origin": origin, "fl_date": shown, "scheduled": flights, "cancelled": 0})
+    """Days and verdicts of an airport whose days are all alike."""
+    dates = pd.date_range(first, last).date
+    days = pd.DataFrame({"origin": origin, "fl_date": dates, "scheduled": flights, "cancelled": 0})
     verdicts = pd.DataFrame(
         {
             "origin": origin,
-            "fl_date": shown,
+            "fl_date": dates,
             "metric": "mean_effective_delay_min",
             "observed": 12.0,
             "expected": 10.0,
@@ -45,41 +46,36 @@ def airport_year(origin: str = "JFK", first: str = "2013-01-01", last: str = "20
     return days, verdicts
 
 
-def flagged(frames: Frames, day: str, direction: str, severity: int = 2) -> Frames:
+def flagged(fl_date: str, direction: str, severity: int = 2) -> Frames:
+    """A year with one flagged day."""
+    days, verdicts = airport_year()
+    is_day = verdicts["fl_date"] == dt.date.fromisoformat(fl_date)
+    changes = {"is_anomaly": True, "direction": direction, "severity": severity, "observed": 80.0}
+    return days, verdicts.assign(**{name: verdicts[name].mask(is_day, value) for name, value in changes.items()})
+
+
+def not_judged(frames: Frames, status: str) -> Frames:
     days, verdicts = frames
-    verdicts = verdicts.copy()
-    row = verdicts["fl_date"] == dt.date.fromisoformat(day)
-    verdicts.loc[row, "is_anomaly"] = True
-    verdicts.loc[row, "direction"] = direction
-    verdicts.loc[row, "severity"] = severity
-    verdicts.loc[row, "observed"] = 80.0
-    return days, verdicts
+    return days, verdicts.assign(observed=np.nan, expected=np.nan, lower=np.nan, upper=np.nan, status=status)
 
 
-def pixels(png: bytes) -> npt.NDArray[Any]:
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+def has_colour(png: bytes, colour: str) -> npt.NDArray[np.bool_]:
+    """A mask of the pixels below the legend with exactly this colour."""
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))[LEGEND_BOTTOM_PX:]
+    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return np.asarray((pixels == wanted).all(axis=-1))
 
 
 def count(png: bytes, colour: str) -> int:
-    """Pixels of exactly this colour below the legend, which shows some colours too."""
-    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    return int((pixels(png)[85:] == wanted).all(axis=-1).sum())
+    return int(has_colour(png, colour).sum())
 
 
 @pytest.fixture(params=list(DRAW))
-def draw(request: pytest.FixtureRequest) -> Any:
+def draw(request: pytest.FixtureRequest) -> Draw:
     return DRAW[request.param]
 
 
-def test_a_figure_is_a_png_of_the_promised_size_and_weight(draw: Any) -> None:
-    png = draw(*flagged(airport_year(), "2013-02-09", "closure", 3), 2013)
-
-    image = Image.open(io.BytesIO(png))
-    assert (image.format, image.size) == ("PNG", (plots.WIDTH_PX, plots.HEIGHT_PX))
-    assert len(png) <= 60 * 1024
-
-
-def test_the_noisiest_year_still_weighs_no_more_than_60_kib(draw: Any) -> None:
+def test_the_noisiest_year_is_a_small_png(draw: Draw) -> None:
     days, verdicts = airport_year()
     random = np.random.default_rng(1)
     days["scheduled"] = random.integers(1, 1000, len(days))
@@ -89,177 +85,126 @@ def test_the_noisiest_year_still_weighs_no_more_than_60_kib(draw: Any) -> None:
     verdicts["direction"] = random.choice(schemas.DIRECTIONS, len(days))
     verdicts["severity"] = random.integers(1, 4, len(days))
 
-    assert len(draw(days, verdicts, 2013)) <= 60 * 1024
+    png = draw(days, verdicts, 2013)
+
+    image = Image.open(io.BytesIO(png))
+    assert (image.format, image.size) == ("PNG", (plots.WIDTH_PX, plots.HEIGHT_PX))
+    assert len(png) <= MAX_BYTES
 
 
-def test_the_same_rows_give_the_same_bytes_whatever_was_drawn_before_and_whatever_style_is_set(draw: Any) -> None:
-    busy = flagged(airport_year(), "2013-07-01", "late")
-    first = draw(*busy, 2013)
-    draw(*airport_year("LGA", "2013-06-01", "2013-06-03", flights=2), 2013)
-    plots._sheet.cache_clear()
+def test_the_bytes_depend_only_on_the_rows(draw: Draw) -> None:
+    """Not on figures drawn before, on the style of the user or on the type of the dates."""
+    days, verdicts = flagged("2013-07-01", "late")
+    first = draw(days, verdicts, 2013)
+    stamped_days, stamped = (frame.assign(fl_date=pd.to_datetime(frame["fl_date"])) for frame in (days, verdicts))
+
     with mpl.rc_context({"axes.facecolor": "black", "font.size": 30, "text.color": "white", "savefig.dpi": 300}):
-        again = draw(*busy, 2013)
+        before = dict(mpl.rcParams)
+        for other in DRAW.values():
+            other(*airport_year("LGA", "2014-06-01", "2014-06-03", flights=2), 2014)
+        second = draw(stamped_days, stamped, 2013)
+        after = dict(mpl.rcParams)
 
-    assert again == first
+    assert second == first
+    assert after == before
     assert b"Software" not in first
 
 
-def test_drawing_leaves_pyplot_and_its_settings_alone(draw: Any) -> None:
-    before = dict(mpl.rcParams)
-    program = (
-        f"import sys; sys.path[:] = {sys.path!r}\n"
-        "from tests.unit.test_plots import airport_year, DRAW\n"
-        f"DRAW[{draw.__name__!r}](*airport_year(), 2013)\n"
-        "print('matplotlib.pyplot' in sys.modules)"
-    )
-    plots._sheet.cache_clear()
-    draw(*airport_year(), 2013)
-
-    assert dict(mpl.rcParams) == before
-    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "False\n"
-
-
 @pytest.mark.parametrize("direction", schemas.DIRECTIONS)
-def test_each_direction_is_marked_in_its_own_colour_and_no_other(draw: Any, direction: str) -> None:
-    png = draw(*flagged(airport_year(), "2013-02-09", direction), 2013)
+def test_a_direction_has_its_own_colour_and_shape(draw: Draw, direction: str) -> None:
+    png = draw(*flagged("2013-02-09", direction), 2013)
 
-    shown = {name for name, mark in plots.MARKS.items() if count(png, mark.colour) > 30}
-    assert shown == {direction}
-
-
-def test_a_mark_stands_over_its_day() -> None:
-    png = plots.daily_delay(*flagged(airport_year(), "2013-02-09", "late"), 2013)
-
-    wanted = [int(plots.MARKS["late"].colour[i : i + 2], 16) for i in (1, 3, 5)]
-    columns = np.flatnonzero((pixels(png)[85:] == wanted).all(axis=-1).any(axis=0))
-    day_of_year = dt.date(2013, 2, 9).timetuple().tm_yday
-    assert columns.mean() == pytest.approx(plots._LEFT_PX + (day_of_year - 0.5) * plots._DAY_PX, abs=1)
+    assert [name for name, mark in plots.MARKS.items() if count(png, mark.colour) > 30] == [direction]
+    assert len({mark.shape for mark in plots.MARKS.values()}) == len(schemas.DIRECTIONS)
 
 
-def test_directions_differ_in_shape_as_well_as_in_colour() -> None:
-    assert set(plots.MARKS) == set(schemas.DIRECTIONS)
-    assert len({mark.shape for mark in plots.MARKS.values()}) == len(plots.MARKS)
-    assert len({mark.colour for mark in plots.MARKS.values()}) == len(plots.MARKS)
+def test_marks_are_above_their_days() -> None:
+    first, second = (plots.daily_delay(*flagged(day, "late"), 2013) for day in ("2013-02-09", "2013-11-30"))
+
+    places = [np.flatnonzero(has_colour(png, plots.MARKS["late"].colour).any(axis=0)).mean() for png in (first, second)]
+    days = (dt.date(2013, 11, 30) - dt.date(2013, 2, 9)).days
+    assert places[1] - places[0] == pytest.approx(3 * days, abs=1)  # a day is 3 pixels wide
 
 
-def test_a_severer_day_has_a_larger_and_fuller_mark() -> None:
-    sizes = [
-        count(
-            plots.daily_delay(*flagged(airport_year(), "2013-05-05", "late", severity), 2013),
-            plots.MARKS["late"].colour,
-        )
-        for severity in (1, 2, 3)
-    ]
+def test_a_more_severe_day_has_a_larger_and_fuller_mark() -> None:
+    pngs = [plots.daily_delay(*flagged("2013-05-05", "late", severity), 2013) for severity in (1, 2, 3)]
 
+    sizes = [count(png, plots.MARKS["late"].colour) for png in pngs]
     assert sizes == sorted(set(sizes))
     assert tuple(plots.LEVELS) == schemas.SEVERITIES[1:]
 
 
-def test_days_without_rows_are_hatched_and_a_whole_year_has_no_hatch(draw: Any) -> None:
-    summer = draw(*airport_year(first="2013-06-01", last="2013-08-31"), 2013)
-    whole = draw(*airport_year(), 2013)
-
-    assert count(whole, plots.NO_FLIGHTS) < 1_000  # edges of letters
-    assert count(summer, plots.NO_FLIGHTS) > 100_000
-    line_through_january = pixels(summer)[200, plots._LEFT_PX + 3 : plots._LEFT_PX + 90]
-    assert len(np.unique(line_through_january, axis=0)) > 2
-
-
-def test_a_day_with_zero_flights_looks_like_a_day_without_a_row(draw: Any) -> None:
+def test_days_without_flights_are_hatched_with_or_without_a_row(draw: Draw) -> None:
     days, verdicts = airport_year()
-    gap = days["fl_date"].map(lambda day: day.month == 4)
-    days.loc[gap, "scheduled"] = 0
-    verdicts.loc[gap, ["observed", "expected", "lower", "upper"]] = np.nan
-    verdicts.loc[gap, "status"] = "no_flights"
+    is_april = days["fl_date"].map(lambda day: day.month == 4)
+    empty_days, empty_verdicts = not_judged(airport_year(flights=0), "no_flights")
+    april_empty = [empty.where(is_april, whole) for empty, whole in ((empty_days, days), (empty_verdicts, verdicts))]
 
-    assert draw(days, verdicts, 2013) == draw(days[~gap], verdicts[~gap], 2013)
+    without_rows = draw(days[~is_april], verdicts[~is_april], 2013)
 
-
-def test_a_day_with_too_few_flights_is_shown_as_not_judged(draw: Any) -> None:
-    days, verdicts = airport_year(flights=2)
-    verdicts[["expected", "lower", "upper"]] = np.nan
-    verdicts["status"] = "insufficient_data"
-
-    assert count(draw(days, verdicts, 2013), plots.NOT_JUDGED) > 10_000
+    assert count(draw(days, verdicts, 2013), plots.NO_FLIGHTS) < 1_000  # edges of letters
+    assert count(without_rows, plots.NO_FLIGHTS) > 10_000
+    assert count(without_rows, plots.HATCH) > 1_000
+    assert draw(april_empty[0].astype(days.dtypes), april_empty[1].astype(verdicts.dtypes), 2013) == without_rows
 
 
-def test_cancelled_flights_are_drawn_apart_from_departed_ones() -> None:
+def test_a_year_without_values_is_drawn_without_a_warning(draw: Draw) -> None:
+    png = draw(*not_judged(airport_year(flights=0), "no_flights"), 2013)
+
+    assert count(png, plots.NO_FLIGHTS) > 100_000
+
+
+def test_days_that_were_not_judged_have_a_strip(draw: Draw) -> None:
+    png = draw(*not_judged(airport_year(flights=2), "insufficient_data"), 2013)
+
+    assert count(png, plots.NOT_JUDGED) > 10_000
+
+
+def test_cancelled_flights_have_their_share_of_the_bars() -> None:
     days, verdicts = airport_year()
-    none = plots.daily_flights(days, verdicts, 2013)
-    half = plots.daily_flights(days.assign(cancelled=20), verdicts, 2013)
+    flown, half = (plots.daily_flights(days.assign(cancelled=n), verdicts, 2013) for n in (0, 20))
 
-    assert count(none, plots.CANCELLED) == 0
+    assert count(flown, plots.CANCELLED) == 0
     assert count(half, plots.CANCELLED) == pytest.approx(count(half, plots.DEPARTED), rel=0.05)
 
 
-@pytest.mark.parametrize(
-    ("first", "last"), [("2012-01-01", "2012-12-31"), ("2012-12-31", "2012-12-31"), ("2012-02-28", "2012-03-01")]
-)
-def test_any_number_of_days_from_one_to_366_is_drawn(draw: Any, first: str, last: str) -> None:
-    png = draw(*airport_year(first=first, last=last), 2012)
-
-    assert Image.open(io.BytesIO(png)).size == (plots.WIDTH_PX, plots.HEIGHT_PX)
+@pytest.mark.parametrize(("first", "last"), [("2012-01-01", "2012-12-31"), ("2012-12-31", "2012-12-31")])
+def test_one_to_366_days_are_drawn(draw: Draw, first: str, last: str) -> None:
+    assert count(draw(*airport_year(first=first, last=last), 2012), plots.INK) > 100
 
 
-@pytest.mark.filterwarnings("error")
-def test_a_year_of_nulls_is_drawn_without_a_warning(draw: Any) -> None:
-    days, verdicts = airport_year(flights=0)
-    verdicts[["observed", "expected", "lower", "upper"]] = np.nan
-    verdicts["status"] = "no_flights"
-
-    assert count(draw(days, verdicts, 2013), plots.NO_FLIGHTS) > 100_000
+def test_a_code_that_looks_like_a_formula_is_drawn_as_text(draw: Draw) -> None:
+    assert draw(*airport_year(r"$\frac{1}$"), 2013) != draw(*airport_year("1"), 2013)
 
 
-def test_dates_may_be_objects_or_timestamps(draw: Any) -> None:
+@pytest.mark.parametrize("origins", [[], ["JFK", "LGA"]])
+def test_a_figure_of_several_airports_or_of_none_is_refused(draw: Draw, origins: list[str]) -> None:
     days, verdicts = airport_year()
-    stamped = [frame.assign(fl_date=pd.to_datetime(frame["fl_date"])) for frame in (days, verdicts)]
 
-    assert draw(*stamped, 2013) == draw(days, verdicts, 2013)
-
-
-def test_a_code_that_looks_like_a_formula_is_shown_as_it_is(draw: Any) -> None:
-    shown = draw(*airport_year(r"$\frac{1}$"), 2013)
-
-    assert shown != draw(*airport_year("1"), 2013)
+    with pytest.raises(InvalidInput, match=f"not {len(origins)}"):
+        draw(pd.concat([days.iloc[:0], *(days.assign(origin=origin) for origin in origins)]), verdicts.iloc[:0], 2013)
 
 
-def test_rows_of_two_airports_or_of_none_are_refused(draw: Any) -> None:
-    days, verdicts = airport_year()
-    with pytest.raises(DelaywatchError, match="rows are of 2; filter them by origin"):
-        draw(pd.concat([days, days.assign(origin="LGA")]), verdicts, 2013)
-    with pytest.raises(DelaywatchError, match="rows are of 0"):
-        draw(days.iloc[:0], verdicts.iloc[:0], 2013)
-
-
-def test_rows_of_another_year_are_refused(draw: Any) -> None:
-    with pytest.raises(DelaywatchError, match="2014 is of another year"):
+def test_rows_of_another_year_are_refused(draw: Draw) -> None:
+    with pytest.raises(InvalidInput, match="2014"):
         draw(*airport_year(), 2014)
 
 
-def network(airports: int) -> Frames:
-    codes = [f"A{number:02d}" for number in range(airports)]
-    parts = [airport_year(code, last="2013-03-31", flights=10 + len(codes)) for code in reversed(codes)]
-    return pd.concat([days for days, _ in parts]), pd.concat([verdicts for _, verdicts in parts])
+def test_verdicts_of_an_airport_without_days_are_refused() -> None:
+    days, verdicts = airport_year()
+
+    with pytest.raises(InvalidInput, match="JFK"):
+        list(plots.render_year(days.assign(origin="LGA"), verdicts, 2013, workers=1))
 
 
-def test_a_year_is_rendered_by_airport_and_kind_with_the_bytes_of_the_single_figures() -> None:
-    days, verdicts = network(3)
+def test_a_year_is_drawn_by_airport_and_kind() -> None:
+    parts = [airport_year(origin, last="2013-03-31") for origin in ("LGA", "JFK")]
+    days, verdicts = (pd.concat(frames) for frames in zip(*parts, strict=True))
 
     drawn = list(plots.render_year(days, verdicts, 2013, workers=1))
 
-    assert [(origin, kind) for origin, kind, _ in drawn] == [(o, k) for o in ("A00", "A01", "A02") for k in plots.KINDS]
-    for origin, kind, png in drawn:
-        assert png == DRAW[kind](days[days["origin"] == origin], verdicts[verdicts["origin"] == origin], 2013)
-
-
-def test_workers_give_the_same_figures_in_the_same_order_as_one_process() -> None:
-    days, verdicts = network(2 * plots.AIRPORTS_PER_WORKER + 1)
-
-    assert list(plots.render_year(days, verdicts, 2013, 2)) == list(plots.render_year(days, verdicts, 2013, 1))
-
-
-def test_a_verdict_on_an_airport_without_days_is_refused() -> None:
-    days, verdicts = airport_year()
-
-    with pytest.raises(DelaywatchError, match="verdicts on JFK but no days"):
-        list(plots.render_year(days.assign(origin="LGA"), verdicts, 2013, workers=1))
+    lga, jfk = parts
+    assert drawn == [
+        *(("JFK", kind, DRAW[kind](*jfk, 2013)) for kind in plots.KINDS),
+        *(("LGA", kind, DRAW[kind](*lga, 2013)) for kind in plots.KINDS),
+    ]

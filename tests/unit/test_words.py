@@ -1,4 +1,4 @@
-"""The words that sentences and pages share."""
+"""The format of dates, counts and shares in sentences and pages."""
 
 from __future__ import annotations
 
@@ -14,51 +14,43 @@ from utils.reporting import wording
 @pytest.mark.parametrize(
     "value", ["2013-02-09", dt.date(2013, 2, 9), pd.Timestamp("2013-02-09"), np.datetime64("2013-02-09")]
 )
-def test_a_date_reads_the_same_whatever_its_type(value: object) -> None:
+def test_a_date_of_any_type_has_the_same_text(value: object) -> None:
     assert wording.date(value) == "Sat 9 Feb 2013"
 
 
-def test_counts_have_their_plural_and_thousands() -> None:
-    assert [wording.count(n, "flight") for n in (0, 1, 1_250)] == ["0 flights", "1 flight", "1,250 flights"]
+@pytest.mark.parametrize(("number", "text"), [(0, "0 flights"), (1, "1 flight"), (1_250, "1,250 flights")])
+def test_a_count_has_its_plural_and_thousands(number: int, text: str) -> None:
+    assert wording.count(number, "flight") == text
 
 
-def test_a_share_is_never_rounded_down_to_nothing() -> None:
-    assert [wording.share(part) for part in (0, 0.004, 0.01, 0.384, 1)] == ["0 %", "under 1 %", "1 %", "38 %", "100 %"]
-    assert [wording.cancelled(n, 1_000) for n in (0, 4, 520)] == [
-        "none cancelled",
-        "under 1 % cancelled",
-        "52 % cancelled",
-    ]
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [(0, "0%"), (0.004, "under 1%"), (0.01, "1%"), (0.384, "38%"), (np.float32(0.52), "52%"), (1, "100%")],
+)
+def test_a_small_share_is_not_rounded_to_zero(part: float, text: str) -> None:
+    assert wording.share(part) == text
+    assert wording.cancelled(1000 * part, 1000) == (f"{text} cancelled" if part else "none cancelled")
 
 
-def test_a_list_ends_with_and() -> None:
-    assert [wording.listed(list(parts)) for parts in ("", "a", "ab", "abc")] == ["", "a", "a and b", "a, b and c"]
-    assert wording.listed([2009, 2011, 2013], "or") == "2009, 2011 or 2013"
+@pytest.mark.parametrize(("parts", "text"), [("", ""), ("a", "a"), ("ab", "a and b"), ("abc", "a, b and c")])
+def test_a_list_ends_with_and(parts: str, text: str) -> None:
+    assert wording.listed(list(parts)) == text
+    assert wording.listed(list(parts), "or") == text.replace("and", "or")
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan")])
-def test_a_missing_figure_is_a_dash(missing: object) -> None:
+def test_a_missing_number_is_a_dash(missing: object) -> None:
     assert wording.percent(missing) == wording.minutes(missing) == "–"
-    assert (wording.percent(0.05), wording.minutes(15)) == ("5.0 %", "15.0")
+    assert (wording.percent(0.05), wording.minutes(15)) == ("5.0%", "15.0")
 
 
-def test_a_flag_is_named_with_its_severity() -> None:
+def test_a_flag_has_direction_and_severity() -> None:
     assert wording.flag("closure", np.int16(3)) == "closure, severity extreme"
 
 
 @pytest.mark.parametrize(
-    ("return_period_days", "told"),
-    [
-        (1.2, "once in 1 day"),
-        (180.4, "once in 180 days"),
-        (365, "once in 365 days"),
-        (366, "rarer than once a year"),
-        (500, "rarer than once a year"),
-        (36_525, "rarer than once a year"),
-        (float("inf"), "rarer than once a year"),
-    ],
+    ("days", "text"),
+    [(1.2, "1 day"), (180.4, "180 days"), (365, "365 days"), (366, "a year"), (float("inf"), "a year")],
 )
-def test_how_rare_a_day_is_is_told_in_days_then_years_and_ends_at_a_hundred(
-    return_period_days: float, told: str
-) -> None:
-    assert wording.rarity(return_period_days) == told
+def test_a_return_period_above_a_year_is_not_quoted(days: float, text: str) -> None:
+    assert wording.rarity(days) == (f"once in {text}" if days < 366 else f"rarer than once {text}")

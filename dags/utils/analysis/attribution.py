@@ -54,7 +54,7 @@ EXPECTED_COLUMNS = ("expected_effective_delay_min", "expected_disrupted_share")
 # airport, which gives 80 flights; cancellations give 70, destinations 70, and more where flights of a day fail
 # together.
 PRIOR_FLIGHTS = 100
-MOST = {"destination": 10}  # parts kept per day, farthest from usual first; all carriers and causes are kept
+MAX_PARTS = {"destination": 10}  # parts kept per day, farthest from usual first; all carriers and causes are kept
 MERGE_ROWS = 1 << 20  # number of rows of partial sums that triggers a merge
 
 CAUSE_WORDS = {
@@ -62,7 +62,7 @@ CAUSE_WORDS = {
     "weather": "by weather",
     "nas": "by the aviation system (NAS)",
     "security": "by security",
-    "late_aircraft": "by aircraft that came late",
+    "late_aircraft": "by late aircraft",
 }
 # Conditions for naming a part, see the module docstring. docs/delaywatch.md describes how they were estimated.
 MIN_SHARE = {"cause": 0.25, "carrier": 0.1, "destination": 0.1}
@@ -102,7 +102,7 @@ def explain(
     parts = {name: _weighed(parts[name]) for name in schemas.FACTOR_DIMENSIONS}
     reasons = _reasons(sums["day"], rates, parts, groups)
     kept = pd.concat(
-        [frame[frame["rank"] < MOST.get(name, len(frame))].assign(dimension=name) for name, frame in parts.items()]
+        [frame[frame["rank"] < MAX_PARTS.get(name, len(frame))].assign(dimension=name) for name, frame in parts.items()]
     )
     factors = kept.join(groups.flagged[["origin", "fl_date"]], on="day")
     factors = factors.sort_values(["origin", "fl_date", "dimension", "name"])
@@ -167,24 +167,24 @@ class _Groups:
         origin = _dictionary(batch["origin"])
         place = {code: number for number, code in enumerate(self.codes)}
         airport = np.array([place.get(code, -1) for code in origin.dictionary.to_pylist()], np.int64)
-        airport = airport[columns.values(origin)]
-        day = columns.values(columns.one(batch["fl_date"])).astype(np.int64) - self.first_day
+        airport = airport[columns.to_numpy(origin)]
+        day = columns.to_numpy(columns.as_array(batch["fl_date"])).astype(np.int64) - self.first_day
         is_known = (airport >= 0) & (day >= 0) & (day < self.lookup.shape[1])
         if is_known.all():
             group: npt.NDArray[np.int32] = self.lookup[airport, day]
             is_known = group != _ABSENT
         if not is_known.all():
             lost = int(np.argmin(is_known))
-            code, date = origin[lost].as_py(), columns.one(batch["fl_date"])[lost].as_py()
+            code, date = origin[lost].as_py(), columns.as_array(batch["fl_date"])[lost].as_py()
             raise InvalidInput(
-                f"Silver has a flight from {code} on {date}, and gold has no such airport-day; run the gold and detect "
+                f"Silver has a flight from {code} on {date}, but gold has no such airport-day; run the gold and detect "
                 "steps of the year again."
             )
         return group
 
 
 def _dictionary(column: pa.ChunkedArray | pa.Array) -> pa.DictionaryArray:
-    array = columns.one(column)
+    array = columns.as_array(column)
     return array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
 
 
@@ -197,8 +197,8 @@ def _sums(flights: Iterator[pa.RecordBatch | pa.Table], groups: _Groups) -> dict
     for batch in flights:
         group = groups.of_flights(batch)
         is_used = group != _UNUSED
-        is_cancelled = columns.values(columns.one(batch["cancelled"]))
-        late_min = np.maximum(columns.values(columns.one(batch["dep_delay"])).astype(np.int64), 0)
+        is_cancelled = columns.to_numpy(columns.as_array(batch["cancelled"]))
+        late_min = np.maximum(columns.to_numpy(columns.as_array(batch["dep_delay"])).astype(np.int64), 0)
         measured = pa.table(
             {
                 "group": pa.array(group[is_used]),
@@ -242,7 +242,7 @@ def _check_whole(by_group: pd.DataFrame, groups: _Groups) -> None:
         origin = days.loc[days["group"] == wrong[0], "origin"].iloc[0]
         counted = wording.count(in_gold[wrong[0]], "flight")
         raise InvalidInput(
-            f"Gold counts {counted} from {origin} where silver has {in_silver[wrong[0]]:,}; run the gold and detect "
+            f"Gold counts {counted} from {origin} but silver has {in_silver[wrong[0]]:,}; run the gold and detect "
             "steps of the year again."
         )
 
@@ -397,12 +397,12 @@ def _sentence(day: Mapping[str, Any], notable: Mapping[str, Mapping[str, Mapping
     facts = [wording.count(day["scheduled"], "scheduled flight")]
     if not pd.isna(day["effective_delay_min"]):
         usual = day["expected_effective_delay_min"]
-        against = "" if pd.isna(usual) else f" against {usual:.0f} expected"
-        facts.append(f"effective delay {day['effective_delay_min']:.0f} min{against}")
+        expected = "" if pd.isna(usual) else f" (expected {usual:.0f})"
+        facts.append(f"effective delay {day['effective_delay_min']:.0f} min{expected}")
     if not pd.isna(day["disrupted_share"]):
         usual = day["expected_disrupted_share"]
-        against = "" if pd.isna(usual) else f" against {wording.share(usual)}"
-        facts.append(f"{wording.share(day['disrupted_share'])} disrupted{against}")
+        expected = "" if pd.isna(usual) else f" (expected {wording.share(usual)})"
+        facts.append(f"{wording.share(day['disrupted_share'])} disrupted{expected}")
     flag = f"{wording.flag(day['direction'], day['severity'])}, {wording.rarity(day['score'])}"
     subject = f"{day['origin']}, {wording.date(day['fl_date'])}, {flag}"
     more = _excess(day)

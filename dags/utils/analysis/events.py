@@ -27,11 +27,11 @@ REACH_KM, NEXT_DAY_REACH_KM = 500.0, 300.0
 # Minimum share of flagged airports among those between two flagged ones. In the east each airport has about 30 others
 # within reach. At five flags per year, one of them is flagged every third day, so linking single airports would merge a
 # whole season into one event.
-LEAST_SHARE = 0.25
+MIN_SHARE = 0.25
 CLOSURE_SHARE, DELAY_SHARE = 0.8, 0.2  # closed share of an event: from 0.8 on a closure, up to 0.2 a delay
 LISTED_AIRPORTS = 3  # up to this many airports are listed by code, more by region
-# An event is named after the regions with MAIN_SHARE of its airports, if they are at most MOST_REGIONS.
-MAIN_SHARE, MOST_REGIONS = 2 / 3, 3
+# An event is named after the regions with MAIN_SHARE of its airports, if they are at most MAX_REGIONS.
+MAIN_SHARE, MAX_REGIONS = 2 / 3, 3
 
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -44,7 +44,7 @@ def find(verdicts: pd.DataFrame, days: pd.DataFrame, coordinates: pd.DataFrame) 
     latitude and longitude in degrees, region, as `airports.coordinates` returns them; an airport without coordinates
     gets events of its own.
 
-    Two flagged airports are linked on a day if they are at most REACH_KM apart and at least LEAST_SHARE of the judged
+    Two flagged airports are linked on a day if they are at most REACH_KM apart and at least MIN_SHARE of the judged
     airports around each of them are flagged. "Around" means no farther from the airport than the other airport of the
     pair. So close neighbours are linked, and distant airports only if the area between them is affected too, however
     dense its airports are. Days that follow each other are linked by the same rule within NEXT_DAY_REACH_KM, where the
@@ -122,7 +122,7 @@ class _Map:
         """Return pairs of linked airports, flagged on `day` and on `later`, which is the same day or the next."""
         on_day, on_later = np.flatnonzero(self.flagged[day]), np.flatnonzero(self.flagged[later])
         share = np.minimum(self.share(later, on_day, on_later), self.share(day, on_later, on_day).T)
-        left, right = np.nonzero((self.km[np.ix_(on_day, on_later)] <= reach_km) & (share >= LEAST_SHARE))
+        left, right = np.nonzero((self.km[np.ix_(on_day, on_later)] <= reach_km) & (share >= MIN_SHARE))
         return on_day[left], on_later[right]
 
     def components(self, flagged: pd.DataFrame) -> npt.NDArray[np.intp]:
@@ -234,7 +234,7 @@ def _regions(counts: Counter[str]) -> str:
     for region, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         if airports >= MAIN_SHARE * counts.total():
             break
-        if len(named) == MOST_REGIONS:
+        if len(named) == MAX_REGIONS:
             return wording.listed([*named, "other regions"])
         named.append(region)
         airports += count

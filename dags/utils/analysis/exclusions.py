@@ -22,8 +22,8 @@ from utils import yaml_file
 from utils.errors import InvalidInput
 
 FIELDS = ("airports", "first", "last", "note")
-EVERYWHERE = "all"
-LONGEST = timedelta(days=366)  # maximum length of an incident; a longer one is probably a typing error
+ALL_AIRPORTS = "all"
+MAX_LENGTH = timedelta(days=366)  # maximum length of an incident; a longer one is probably a typing error
 
 
 @dataclass(frozen=True)
@@ -89,34 +89,36 @@ def _incident(path: Path, block: Any, line: int) -> Incident:
     lines = {name: yaml_file.line_of(given, name) for name in given}
     for name in given:
         if name not in FIELDS:
-            raise InvalidInput(f"{path}, line {lines[name]}: an incident has no {name}; it has {', '.join(FIELDS)}.")
+            raise InvalidInput(
+                f"{path}, line {lines[name]}: {name} is not a key of an incident; use {', '.join(FIELDS)}."
+            )
     missing = [name for name in FIELDS if name not in given and name != "last"]
     if missing:
-        raise InvalidInput(f"{path}, line {line}: this incident lacks {', '.join(missing)}; write it down.")
+        raise InvalidInput(f"{path}, line {line}: the incident has no {', '.join(missing)}; add it.")
     airports = _airports(path, given["airports"], lines["airports"])
     days = {name: _date(path, name, given[name], lines[name]) for name in ("first", "last") if name in given}
     first, last = days["first"], days.get("last", days["first"])
-    if not timedelta(0) <= last - first < LONGEST:
+    if not timedelta(0) <= last - first < MAX_LENGTH:
         how = "ends before it begins" if last < first else f"lasts {(last - first).days + 1:,} days"
         raise InvalidInput(
-            f"{path}, line {lines['last']}: the incident {how}, from {first} to {last}; correct first or last, which "
-            f"may be {LONGEST.days} days in all."
+            f"{path}, line {lines['last']}: the incident {how}, from {first} to {last}; correct first or last. "
+            f"An incident has at most {MAX_LENGTH.days} days."
         )
     return Incident(airports, first, last, _note(path, given["note"], lines["note"]))
 
 
 def _airports(path: Path, given: Any, line: int) -> frozenset[str] | None:
-    if given == EVERYWHERE:
+    if given == ALL_AIRPORTS:
         return None
     if not isinstance(given, list) or not given:
         raise InvalidInput(
-            f"{path}, line {line}: airports is {given!r}; it must be {EVERYWHERE}, or a list such as [JFK, LGA]."
+            f"{path}, line {line}: airports is {given!r}; it must be {ALL_AIRPORTS}, or a list such as [JFK, LGA]."
         )
     for number, code in enumerate(given):
         if not isinstance(code, str) or not re.fullmatch("[A-Z0-9]{3}", code):
             raise InvalidInput(
-                f"{path}, line {yaml_file.line_of(given, number)}: {code!r} is no airport; write its three capital "
-                "letters or digits, such as JFK."
+                f"{path}, line {yaml_file.line_of(given, number)}: {code!r} is not an airport code; write three "
+                "capital letters or digits, such as JFK."
             )
     return frozenset(given)
 
@@ -125,10 +127,10 @@ def _date(path: Path, name: str, given: Any, line: int) -> date:
     try:
         return date.fromisoformat(given)
     except (TypeError, ValueError):
-        raise InvalidInput(f"{path}, line {line}: {name} is {given!r}; it must be a day, such as 2013-02-08.") from None
+        raise InvalidInput(f"{path}, line {line}: {name} is {given!r}; it must be a date such as 2013-02-08.") from None
 
 
 def _note(path: Path, given: Any, line: int) -> str:
     if not isinstance(given, str) or not given.strip():
-        raise InvalidInput(f"{path}, line {line}: note is empty or no text; say what happened.")
+        raise InvalidInput(f"{path}, line {line}: note is {given!r}; describe what happened.")
     return given.strip()

@@ -21,7 +21,7 @@ def join(days: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     if is_lost.any():
         lost = flagged[is_lost].iloc[0]
         raise Missing(
-            f"{lost['origin']} has a verdict on {lost['fl_date']:%F} and no airport-day; run the detect step again."
+            f"{lost['origin']} has a verdict on {lost['fl_date']:%F} but no airport-day; run the detect step again."
         )
     joined = left.merge(right, on=KEY, how="left", validate="one_to_one")
     joined["is_anomaly"] = joined["is_anomaly"].eq(True)

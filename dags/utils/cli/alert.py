@@ -11,27 +11,27 @@ from utils.cli.output import say
 from utils.errors import InvalidInput
 from utils.settings import AlertSettings
 
-UNCONFIGURED = "Nobody is notified: set DELAYWATCH_ALERT_EMAIL and DELAYWATCH_SMTP, or DELAYWATCH_ALERT_WEBHOOK."
+UNCONFIGURED = "No recipient is set; set DELAYWATCH_ALERT_EMAIL and DELAYWATCH_SMTP, or DELAYWATCH_ALERT_WEBHOOK."
 
 
 def alert(
     year: OnlyYearOption = None,
     lake: LakeOption = None,
     everything: Annotated[
-        bool, typer.Option("--everything", help="With --year: as if no message of the year had been sent.")
+        bool, typer.Option("--everything", help="With --year: include findings that were already sent.")
     ] = False,
 ) -> None:
-    """Send a test message to all who are notified of runs. With --year: show a run's message, and send nothing."""
+    """Send a test message to all recipients. With --year: print the message of the year, and send nothing."""
     from utils.monitoring import notifications
 
     if everything and not year:
-        raise InvalidInput("--everything is about a year; name it with --year.")
+        raise InvalidInput("--everything needs a year; add --year.")
     for single_year in years_of(year or []):
         message = notifications.preview(settings_of(lake, needs_warehouse=False), single_year, everything=everything)
         if message:
             say(f"{message.subject}\n\n{message.text}")
         else:
-            say(f"Nothing of {single_year} is new; nobody would be notified.")
+            say(f"{single_year} has no new findings; a run would send no message.")
     if year:
         return
     alerts = AlertSettings.from_environment()
@@ -39,6 +39,6 @@ def alert(
         raise InvalidInput(UNCONFIGURED)
     faults = notifications.send_test(alerts)
     for name, fault in faults.items():
-        say(fault or f"The {name} took the message.")
+        say(fault or f"The {name} accepted the message.")
     if any(faults.values()):
         raise typer.Exit(1)

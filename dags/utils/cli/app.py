@@ -25,22 +25,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    help=f"""Delaywatch {__version__}: abnormal days of US airports, from a year's CSV to flags with a reason.
+    help=f"""Delaywatch {__version__}: find and explain the abnormal days of US airports in a year's CSV of flights.
 
-Put the year's CSV (Kaggle's "Airline Delay and Cancellation Data" or the same 27 columns) into the lake and run it:
+Put the CSV (Kaggle's "Airline Delay and Cancellation Data" or the same 27 columns) into the lake and run it:
 
     python -m utils bronze --year 2018 --from ~/Downloads/2018.csv
 
     python -m utils run --year 2018
 
-`run` is silver, gold, detect, explain, upsert, plot and page in this order; each is also a command of its own, and from
-`detect` on they apply a change of detectors.yaml or of feedback. Running a step twice changes nothing.
-Without --lake and --warehouse the environment decides: DELAYWATCH_LAKE (file:///folder or s3://bucket/prefix),
-DELAYWATCH_WAREHOUSE (postgresql://user:password@host:5432/database) or DELAYWATCH_WAREHOUSE_FILE (a file that holds
-this URL), and for S3 the usual AWS_* variables and AWS_ENDPOINT_URL. `prepare` checks all of them before the first
-year. `feedback` keeps what you know of a day: `python -m utils feedback JFK 2013-02-08 expected --note "snow storm"`.
+`run` executes silver, gold, detect, explain, upsert, plot and page in this order. Each step is also a command. After a
+change of detectors.yaml or feedback, run the steps from `detect` on. Running a step twice changes nothing.
+Without --lake and --warehouse, the commands read the environment: DELAYWATCH_LAKE (file:///folder or
+s3://bucket/prefix), DELAYWATCH_WAREHOUSE (postgresql://user:password@host:5432/database) or
+DELAYWATCH_WAREHOUSE_FILE (a file with this URL), and for S3 the usual AWS_* variables and AWS_ENDPOINT_URL. `prepare`
+checks all of them before the first year.
+`feedback` records an opinion on a day: `python -m utils feedback JFK 2013-02-08 expected --note "snow storm"`.
 
-Exit codes: 0 done, 1 a year failed (the message says why), 2 the command line is wrong.
+Exit codes: 0 success, 1 a year failed (the message says why), 2 invalid command line.
 """,
 )
 COMMANDS: list[Callable[..., None]] = [prepare, bronze, *steps.COMMANDS]

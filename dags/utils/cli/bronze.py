@@ -27,16 +27,17 @@ FromOption = Annotated[
         "--from",
         readable=False,
         allow_dash=True,
-        help="A .csv or .csv.gz to put there as this one year, or - for standard input, plain or compressed with gzip.",
+        help="The .csv or .csv.gz of this year, or - for standard input, plain or compressed with gzip.",
     ),
 ]
-ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace the file that is in bronze.")]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace the existing file in bronze.")]
 FewerOption = Annotated[
-    bool, typer.Option("--fewer-flights", help="With --replace: even if months or 5% of a month's flights are gone.")
+    bool,
+    typer.Option("--fewer-flights", help="With --replace: accept a file without some months, or 5% of a month."),
 ]
 BytesOption = Annotated[
     int | None,
-    typer.Option("--bytes", min=1, help="With --from -: the size of the whole file, which standard input must have."),
+    typer.Option("--bytes", min=1, help="With --from -: the size of the whole file; other input is refused."),
 ]
 
 
@@ -50,11 +51,11 @@ def bronze(
     fewer_flights: FewerOption = False,
     size: BytesOption = None,
 ) -> None:
-    """Show the year's CSV in bronze, or put one there with --from; no step changes it afterwards.
+    """Show the key of the year's CSV in bronze, or load a CSV with --from. No other step changes the file.
 
-    A file that is there is only replaced with --replace, and after the new file was checked from its first to its last
-    row. A new file without some months, or without 5% of a month's flights, also needs --fewer-flights. Standard input
-    can end early unnoticed, so it replaces a file only with --bytes "$(wc -c < FILE)".
+    An existing file is replaced only with --replace, after every row of the new file was checked. A new file that lacks
+    months, or 5% of a month's flights, also needs --fewer-flights. Standard input can end early without an error, so it
+    replaces a file only with --bytes "$(wc -c < FILE)".
     """
     settings = settings_of(lake, warehouse, threads, needs_warehouse=False)
     _check_options(year, csv, replace, fewer_flights, size)
@@ -84,14 +85,14 @@ def bronze(
 def _check_options(years: list[str], csv: Path | None, replace: bool, fewer_flights: bool, size: int | None) -> None:
     """Raise InvalidInput for conflicting options."""
     if csv is None and (replace or size or fewer_flights):
-        raise InvalidInput("--replace, --fewer-flights and --bytes go with --from; give the file too.")
+        raise InvalidInput("--replace, --fewer-flights and --bytes need --from; add the file.")
     if csv and len(years_of(years)) > 1:
-        raise InvalidInput("--from puts one file as one year; give a single --year.")
+        raise InvalidInput("--from loads one file as one year; give a single --year.")
     if csv and size and csv != STANDARD_INPUT:
-        raise InvalidInput("--bytes goes with --from - alone; leave it out.")
+        raise InvalidInput("--bytes needs --from -; leave it out for a file.")
     if csv == STANDARD_INPUT and replace and not size:
         raise InvalidInput(
-            'Standard input can end early unnoticed, so --replace needs its size too; add --bytes "$(wc -c < FILE)".'
+            'Standard input can end early without an error, so --replace needs its size; add --bytes "$(wc -c < FILE)".'
         )
 
 
@@ -115,7 +116,7 @@ def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iter
         return
     if sys.stdin is None or sys.stdin.isatty():
         raise InvalidInput(
-            "--from - reads standard input, which is closed or a terminal here; add < FILE to the command."
+            "--from - reads standard input, but that is closed or a terminal; add < FILE to the command."
         )
     with ExitStack() as stack:
         with folder_errors(settings.scratch, "copying standard input", "DELAYWATCH_SCRATCH"):
@@ -124,13 +125,13 @@ def _file_of(csv: Path, settings: Settings, year: int, size: int | None) -> Iter
             path, copied_bytes, is_cut = _copy_standard_input(folder)
         if size and copied_bytes != size:
             raise InvalidInput(
-                f"Standard input has {copied_bytes:,} bytes, but --bytes is {size:,}; "
-                "send the whole file again, with the size of that file."
+                f"Standard input has {copied_bytes:,} bytes, but --bytes is {size:,}; send the whole file again, with "
+                "its exact size."
             )
         if is_cut and not size:
             check_csv(path, year, path.name)  # raises if the input is not a CSV
             raise InvalidInput(
-                "Standard input ends in the middle of a line, so it may have been cut; send the whole file again, or "
+                "Standard input ends in the middle of a line, so it may be incomplete; send the whole file again, or "
                 "add a line end to its last line."
             )
         yield path

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from utils.db_handler import DBHandler
 
+NO_DAY = "Feedback needs an airport and a day; write both, such as JFK 2013-02-08."
 COUNTS = ["right_flags", "wrong_flags", "expected_flags", "right_missed"]
 
 
@@ -32,13 +33,15 @@ DayArgument = Annotated[str | None, typer.Argument(help="The day, such as 2013-0
 OpinionArgument = Annotated[
     str | None,
     typer.Argument(
-        help="expected: known beforehand; the day is not used for fitting this airport. wrong: a false alarm. "
-        "right: a true one."
+        help="expected: the cause was known in advance, and the day is not used for fitting this airport. "
+        "wrong: a false alarm. right: a true alarm."
     ),
 ]
-NoteOption = Annotated[str, typer.Option("--note", help="Why, in your words.")]
-AuthorOption = Annotated[str | None, typer.Option("--author", help="Who says it; your login by default.")]
-WithdrawOption = Annotated[bool, typer.Option("--withdraw", help="Take back what was said of the day.")]
+NoteOption = Annotated[str, typer.Option("--note", help="The reason, in your own words.")]
+AuthorOption = Annotated[
+    str | None, typer.Option("--author", help="Name of the person who gives the feedback; your login by default.")
+]
+WithdrawOption = Annotated[bool, typer.Option("--withdraw", help="Delete the feedback on the day.")]
 
 
 def feedback(
@@ -51,24 +54,24 @@ def feedback(
     year: OnlyYearOption = None,
     warehouse: WarehouseOption = None,
 ) -> None:
-    """Say what you know of an airport-day: AIRPORT DAY OPINION. Without them: list what was said, and of what verdicts.
+    """Give feedback on an airport-day: AIRPORT DAY OPINION. Without arguments, list all feedback and each verdict.
 
-    Runs of the year keep it. A second opinion on a day replaces the first.
+    Feedback is kept when the year runs again. A second opinion on a day replaces the first.
     """
     from utils import schemas
     from utils.db_handler import DBHandler
 
     is_list = airport is None
     if is_list and (note or author or withdraw):
-        raise InvalidInput("Feedback is on a day of an airport; name both, such as JFK 2013-02-08.")
+        raise InvalidInput(NO_DAY)
     if not is_list and year:
-        raise InvalidInput("--year chooses what is listed; leave it out, or leave out airport and day.")
+        raise InvalidInput("--year filters the list; leave it out, or leave out airport and day.")
     if withdraw and (opinion or note):
-        raise InvalidInput("--withdraw takes back what was said of a day; leave out opinion and note.")
+        raise InvalidInput("--withdraw deletes the feedback on a day; leave out opinion and note.")
     when = None if is_list else _day(day)
     if not is_list and not withdraw and opinion is None:
         raise InvalidInput(
-            f"What was {airport} on {when}? Add one of {', '.join(schemas.OPINIONS)}; or --withdraw what was said."
+            f"The opinion on {airport} {when} is missing; add one of {', '.join(schemas.OPINIONS)}, or --withdraw."
         )
     years = years_of(year) if year else None
     with DBHandler(settings_of(warehouse=warehouse, needs_lake=False).warehouse) as handler:
@@ -84,24 +87,22 @@ def _give(handler: DBHandler, airport: str, day: date, opinion: str, note: str, 
     before = _opinion(handler, airport, day)
     is_new = handler.give_feedback(airport, day, opinion, note, author)
     (judged,) = _of_day(handler.judged_feedback(day.year), airport, day).to_dict("records")
-    say(f"{airport} {day}: {opinion}{'' if is_new else ', as before'} (the published verdict: {_verdict(judged)}).")
-    if "expected" in {opinion, before} and opinion != before:
-        _say_what_next(airport, day)
-    elif opinion == "right" and not judged["severity"]:
-        say("The day is not flagged, so this counts as an abnormal day that was missed.")
+    say(f"{airport} {day}: {opinion}{'' if is_new else ', as before'} (published verdict: {_verdict(judged)}).")
+    if opinion == "right" and not judged["severity"]:
+        say("The published detector does not flag the day, so it counts as an abnormal day that was missed.")
     elif opinion == "wrong" and not judged["severity"]:
-        say("The day is not flagged, so this counts only against the detectors that flag it.")
+        say("The published detector does not flag the day, so this counts only against detectors that flag it.")
+    _suggest_next(airport, day, is_fit_changed=opinion != before and "expected" in {opinion, before})
 
 
 def _withdraw(handler: DBHandler, airport: str, day: date) -> None:
     before = _opinion(handler, airport, day)
     if not handler.withdraw_feedback(airport, day):
         raise Missing(
-            f"There is no feedback on {airport} {day} to withdraw; `python -m utils feedback` lists what there is."
+            f"{airport} {day} has no feedback to withdraw; list all feedback with `python -m utils feedback`."
         )
     say(f"{airport} {day}: {before} is withdrawn.")
-    if before == "expected":
-        _say_what_next(airport, day)
+    _suggest_next(airport, day, is_fit_changed=before == "expected")
 
 
 def _list(handler: DBHandler, years: list[int] | None) -> None:
@@ -109,7 +110,7 @@ def _list(handler: DBHandler, years: list[int] | None) -> None:
     if years is not None:
         judged, counts = judged[judged["fl_date"].dt.year.isin(years)], counts[counts["year"].isin(years)]
     if judged.empty:
-        say(f"No feedback{' on days of these years' if years else ''} yet.")
+        say(f"The warehouse has no feedback{' on days of these years' if years else ''} yet.")
         return
     table = Table("airport", "day", "opinion", "published verdict", "by", "on", "note")
     table.columns[1].no_wrap, table.columns[1].min_width = True, len("2013-02-08")  # users copy it for --withdraw
@@ -129,7 +130,7 @@ def _precision(counts: pd.DataFrame) -> Table:
     """Return a table of each detector's precision by feedback, over all given years."""
     table = Table(
         *("detector", "right", "wrong", "precision", "expected", "missed"),
-        caption="flagged days by what was said of them; missed: called right and not flagged",
+        caption="flagged days by feedback; missed: days with the feedback right that were not flagged",
     )
     for name, right, wrong, expected, missed in counts.groupby("detector")[COUNTS].sum().itertuples():
         precision = f"{right / (right + wrong):.0%}" if right + wrong else "–"
@@ -141,10 +142,10 @@ def _verdict(row: Mapping[Hashable, Any]) -> str:
     """Return the published detector's current verdict on the day, for the table."""
     from utils import schemas
 
-    if not row["is_there"]:
-        return "none, the day is gone"
+    if not row["has_airport_day"]:
+        return "none, day was deleted"
     if not isinstance(row["verdict"], str):
-        return "none, not judged"
+        return "none, not scored"
     return f"{row['verdict']}, {schemas.SEVERITIES[int(row['severity'])]}" if row["severity"] else row["verdict"]
 
 
@@ -160,11 +161,11 @@ def _of_day(rows: pd.DataFrame, airport: str, day: date) -> pd.DataFrame:
 
 def _day(text: str | None) -> date:
     if text is None:
-        raise InvalidInput("Feedback is on a day of an airport; name both, such as JFK 2013-02-08.")
+        raise InvalidInput(NO_DAY)
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        raise InvalidInput(f"{text} is not a day; write it like 2013-02-08, after the airport.") from None
+        raise InvalidInput(f"{text} is not a date; write a date such as 2013-02-08 after the airport.") from None
     check_year(day.year)
     return day
 
@@ -173,11 +174,17 @@ def _login() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # the user of a container may have no name
-        raise InvalidInput("This machine does not know your name; give it with --author.") from None
+        raise InvalidInput("The name of your login is unknown on this machine; add --author NAME.") from None
 
 
-def _say_what_next(airport: str, day: date) -> None:
-    say(
-        f"To apply it to the other days of {airport}, run `python -m utils detect --year {day.year}`, then `explain`, "
-        "`upsert`, `plot` and `page`. Verdicts of other airports do not change."
-    )
+def _suggest_next(airport: str, day: date, *, is_fit_changed: bool) -> None:
+    if is_fit_changed:
+        say(
+            f"To apply it to the other days of {airport}, run `python -m utils detect --year {day.year}`, then "
+            "`explain`, `upsert`, `plot` and `page`. Verdicts of other airports do not change."
+        )
+    else:
+        say(
+            "`python -m utils feedback` lists the precision of each detector; to update the year page, run "
+            f"`python -m utils page --year {day.year}`."
+        )

@@ -27,12 +27,12 @@ SourceOption = Annotated[
     Source,
     typer.Option(
         "--source",
-        help="bts: the Bureau of Transportation Statistics, months from October 1987 on as far as it offers them. "
-        "kaggle: its copy of 2009 to 2018, with your token in ~/.kaggle/kaggle.json.",
+        help="bts: the Bureau of Transportation Statistics, all published months since October 1987. "
+        "kaggle: a copy of 2009 to 2018, with your token in ~/.kaggle/kaggle.json.",
     ),
 ]
 SoFarOption = Annotated[
-    bool, typer.Option("--so-far", help="Also a year whose last months are not published yet; bts only.")
+    bool, typer.Option("--so-far", help="Accept a year whose last months are not published yet; bts only.")
 ]
 FolderOption = Annotated[
     Path | None,
@@ -41,12 +41,12 @@ FolderOption = Annotated[
         "--from",
         metavar="FOLDER",
         readable=False,
-        help="Take the Bureau's monthly zips or CSVs from this folder, whatever their names, and use no network; bts "
-        "only.",
+        help="Read the Bureau's monthly zips or CSVs from this folder instead of the network, whatever their names; "
+        "bts only.",
     ),
 ]
 ReplaceOption = Annotated[
-    bool, typer.Option("--replace", help="Also replace a file that another source or a person put there.")
+    bool, typer.Option("--replace", help="Also replace a file from another source or from a person.")
 ]
 
 
@@ -58,17 +58,17 @@ def fetch(
     replace: ReplaceOption = False,
     lake: LakeOption = None,
 ) -> None:
-    """Fetch a year's flights into bronze. Files that are complete and unchanged are not fetched again.
+    """Fetch years of flights into bronze. Complete, unchanged files are not downloaded again.
 
-    The hosts are DELAYWATCH_BTS_URL and DELAYWATCH_KAGGLE_URL. A year that fails ends the command; those before it are
-    in bronze. A newer version of a fetched year replaces it, unless months or many flights are missing from it.
+    DELAYWATCH_BTS_URL and DELAYWATCH_KAGGLE_URL set the hosts. The command stops at the first year that fails; earlier
+    years stay in bronze. A newer version replaces a fetched year, unless months or many flights are missing from it.
     """
     from utils.sources.fetch import into_bronze
 
     if (so_far or folder) and source is Source.KAGGLE:
         raise InvalidInput(
-            "--so-far and --from are for --source bts. Kaggle's years are whole; put one that was downloaded by hand "
-            "into the lake with `python -m utils bronze --year YEAR --from FILE`."
+            "--so-far and --from need --source bts. Load a file that you downloaded from Kaggle with "
+            "`python -m utils bronze --year YEAR --from FILE`."
         )
 
     settings = settings_of(lake, needs_warehouse=False)

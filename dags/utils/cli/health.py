@@ -18,14 +18,16 @@ def health(
     lake: LakeOption = None,
     warehouse: WarehouseOption = None,
     year: Annotated[
-        int | None, typer.Option("--year", "-y", help="The year whose bronze must be there; the last complete one.")
+        int | None,
+        typer.Option("--year", "-y", help="The year whose CSV must be in bronze. Default: the last complete year."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     serve: Annotated[
-        str | None, typer.Option("--serve", metavar="HOST:PORT", help="Answer /health there with one word, for ever.")
+        str | None,
+        typer.Option("--serve", metavar="HOST:PORT", help="Serve the result as one word at /health until stopped."),
     ] = None,
 ) -> None:
-    """Print a line each on bronze, last run, warehouse, disk, certificate and backup. Exit code 1 means a problem."""
+    """Check bronze, last run, warehouse, disk, certificate and backup, a line each. Exit code 1 means a problem."""
     from utils.monitoring import health_page
 
     if serve:

@@ -21,7 +21,7 @@ def years_of(texts: list[str]) -> list[int]:
             raise InvalidInput(f"{part[:40]!r} is not a year; write 2018, a range such as 2009:2018, or 2011,2013.")
         ends = [check_year(int(first)), check_year(int(last or first))]
         if ends[1] < ends[0]:
-            raise InvalidInput(f"The range {part} runs backwards; write {last}:{first}.")
+            raise InvalidInput(f"The range {part} is reversed; write {last}:{first}.")
         years += range(ends[0], ends[1] + 1)
     return list(dict.fromkeys(years))
 
@@ -69,9 +69,9 @@ WarehouseOption = Annotated[
     str | None,
     typer.Option(
         "--warehouse",
-        help="Postgres: postgresql://user:password@host:5432/database (better in the environment).",
+        help="Postgres: postgresql://user:password@host:5432/database (safer in the environment).",
     ),
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Workers, where a step uses several; by default one per core.")
+    int | None, typer.Option("--threads", min=1, help="Number of workers of a step. Default: one per core.")
 ]

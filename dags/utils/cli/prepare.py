@@ -17,14 +17,14 @@ def prepare(
     lake: LakeOption = None,
     warehouse: WarehouseOption = None,
     reader: Annotated[
-        str | None, typer.Option("--reader", help="A login of Postgres to create that may only read, for dashboards.")
+        str | None, typer.Option("--reader", help="Name of a read-only Postgres login to create, for dashboards.")
     ] = None,
     reader_password_file: Annotated[
         Path | None,
-        typer.Option("--reader-password-file", readable=False, help="The file that holds this login's password."),
+        typer.Option("--reader-password-file", readable=False, help="File with the password of this login."),
     ] = None,
 ) -> None:
-    """Create lake, tables, view and a read-only login, as far as they are missing; twice changes nothing."""
+    """Create the lake, tables, view and read-only login that are missing. Safe to run again."""
     from utils.pipeline import prepare
 
     if (reader is None) != (reader_password_file is None):

@@ -13,15 +13,15 @@ from utils.errors import Missing
 
 COLUMNS = ("year", "bronze", "silver", "gold", "verdicts", "warehouse", "page")
 CAPTION = (
-    "silver counts flights, gold and warehouse airport-days; verdicts are stale when gold, settings, incidents or "
-    "feedback are no longer those that they were made with, unexplained when reasons are not of them, missing when a "
-    "detector of detectors.yaml has none"
+    "silver: flights; gold and warehouse: airport-days; stale: gold, settings, incidents or feedback have changed "
+    "since the verdicts; unexplained: the reasons belong to older verdicts; missing: a detector in detectors.yaml has "
+    "no verdicts"
 )
 NOTHING = "–"
 
 
 def status(year: OnlyYearOption = None, lake: LakeOption = None, warehouse: WarehouseOption = None) -> None:
-    """What lake and warehouse have of every year, and which verdicts were made with other settings than today's."""
+    """Print the contents of lake and warehouse by year, and which verdicts are stale."""
     from utils.pipeline import inputs, status
 
     settings = settings_of(lake, warehouse, needs_warehouse=False)
@@ -31,7 +31,7 @@ def status(year: OnlyYearOption = None, lake: LakeOption = None, warehouse: Ware
     years = [single_year for single_year in sorted({*in_lake, *rows}) if wanted is None or single_year in wanted]
     if not years:
         raise Missing(
-            f"{settings.lake} has nothing of {'these years' if wanted else 'any year'}; put a CSV into it with "
+            f"{settings.lake} has no data of {'these years' if wanted else 'any year'}; add a CSV with "
             "`python -m utils bronze --year YEAR --from FILE`."
         )
     table = Table(*COLUMNS, caption=CAPTION)
@@ -43,7 +43,7 @@ def status(year: OnlyYearOption = None, lake: LakeOption = None, warehouse: Ware
     if not settings.warehouse:
         say(
             "DELAYWATCH_WAREHOUSE is not set, so feedback is not read, and verdicts that were fitted with feedback "
-            "show as stale."
+            "are shown as stale."
         )
 
 

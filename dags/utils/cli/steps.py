@@ -61,19 +61,19 @@ def run(settings: Settings, year: int, bars: Progress) -> None:
         step(settings, year, bars)
     is_large = inputs.is_large(settings, year)
 
-    def apart(step: Callable[..., None], *more: object) -> None:
+    def in_own_process(step: Callable[..., None], *more: object) -> None:
         """Run a step of a large year in a new process, so that the memory of the steps does not add up."""
         if is_large:
-            in_new_process(_logged, step, settings, year, *more, what=f"ran the step {step.__name__} of {year}")
+            in_new_process(_logged, step, settings, year, *more, activity=f"ran the step {step.__name__} of {year}")
         else:
             step(settings, year, bars, *more)
 
-    with ThreadPoolExecutor(1) as beside:  # plots need only the verdicts, and other processes draw them
-        plots = beside.submit(plot, settings, year, bars)
-        apart(explain)
-        apart(upsert)
+    with ThreadPoolExecutor(1) as pool:  # plots need only the verdicts, and other processes draw them
+        plots = pool.submit(plot, settings, year, bars)
+        in_own_process(explain)
+        in_own_process(upsert)
         plots.result()
-    apart(page, started)
+    in_own_process(page, started)
     refine.clear_scratch(settings, year)
 
 
@@ -84,7 +84,7 @@ def _logged(step: Callable[..., None], settings: Settings, year: int, *more: obj
 
 
 def silver(settings: Settings, year: int, bars: Progress) -> None:
-    """Bronze CSV to typed, deduplicated flights, rejected rows and the quality report, in one pass."""
+    """Convert the bronze CSV to typed, deduplicated flights, rejected rows and a quality report, in one pass."""
     from utils.pipeline import refine
 
     with megabytes(bars, f"{year} silver, MB") as show:
@@ -92,16 +92,16 @@ def silver(settings: Settings, year: int, bars: Progress) -> None:
 
 
 def gold(settings: Settings, year: int, _: Progress) -> None:
-    """Silver to one row per airport and calendar day."""
+    """Aggregate silver to one row per airport and calendar day."""
     from utils.pipeline import refine
 
     refine.write_gold(settings, year)
 
 
 def detect(settings: Settings, year: int, bars: Progress) -> None:
-    """Gold to every detector's verdict per airport and day, with the settings of detectors.yaml.
+    """Run the detectors of detectors.yaml on gold: one verdict per airport and day.
 
-    Not used for fitting: the days of incidents.yaml and, where there is a warehouse, days with the feedback `expected`.
+    Days in incidents.yaml and, with a warehouse, days with the feedback `expected` are scored but not used for fitting.
     """
     from utils.pipeline.detect import write_all_anomalies
     from utils.pipeline.inputs import detector_names
@@ -113,21 +113,21 @@ def detect(settings: Settings, year: int, bars: Progress) -> None:
 
 
 def explain(settings: Settings, year: int, _: Progress) -> None:
-    """Why days are abnormal: reasons by cause, carrier and destination, and the events that they belong to."""
+    """Explain the flagged days by cause, carrier and destination, and group them into events."""
     from utils.pipeline import detect
 
     detect.explain(settings, year)
 
 
 def upsert(settings: Settings, year: int, _: Progress) -> None:
-    """Gold to Postgres, in one transaction; equal rows are not written again."""
+    """Load gold into Postgres in one transaction; equal rows are not written."""
     from utils.pipeline import publish
 
     publish.upsert(settings, year)
 
 
 def plot(settings: Settings, year: int, bars: Progress) -> None:
-    """Two plots per airport: flights per day, and observed against expected delay, with the abnormal days marked."""
+    """Draw two plots per airport: flights per day, and observed against expected delay with the flagged days marked."""
     from utils.pipeline import plots
 
     task = bars.add_task(f"{year} plots", total=None)
@@ -136,7 +136,7 @@ def plot(settings: Settings, year: int, bars: Progress) -> None:
 
 
 def page(settings: Settings, year: int, _: Progress, started: datetime | None = None) -> None:
-    """The year on one page, and the record of the run, once the warehouse holds exactly the rows of gold."""
+    """Write the year page and the record of the run. The warehouse must have exactly the rows of gold."""
     from utils.pipeline import publish
 
     started = started or datetime.now(UTC)

@@ -12,16 +12,16 @@ from utils.cli.output import say
 from utils.settings import WatchSettings
 
 UNCONFIGURED = (
-    "Nothing is ever removed until DELAYWATCH_KEEP_LOGS_DAYS, DELAYWATCH_KEEP_PLOTS_YEARS or "
-    "DELAYWATCH_KEEP_SILVER_YEARS says how much stays."
+    "Nothing is deleted, because no limit is set; set DELAYWATCH_KEEP_LOGS_DAYS, DELAYWATCH_KEEP_PLOTS_YEARS or "
+    "DELAYWATCH_KEEP_SILVER_YEARS."
 )
 
 
 def sweep(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and remove nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted, and delete nothing.")] = False,
     lake: LakeOption = None,
 ) -> None:
-    """Remove logs, plots and flights in silver that are older than DELAYWATCH_KEEP_* say; bronze and gold never."""
+    """Delete logs, plots and silver flights older than DELAYWATCH_KEEP_* allow. Bronze and gold are kept."""
     from utils.monitoring import retention
 
     watch = WatchSettings.from_environment()
@@ -30,8 +30,8 @@ def sweep(
         return
     needs_lake = bool(watch.keep_plots_years or watch.keep_silver_years)
     settings = settings_of(lake, needs_lake=needs_lake, needs_warehouse=False)
-    sweepings = retention.sweep(settings, watch, datetime.now(UTC), dry_run)
-    for sweeping in sweepings:
-        say(f"{'Kept' if sweeping.why_not else 'Would go' if dry_run else 'Gone'}: {sweeping}")
-    if not sweepings:
-        say("Nothing is old enough to go.")
+    groups = retention.sweep(settings, watch, datetime.now(UTC), dry_run)
+    for group in groups:
+        say(str(group) if group.kept_because else f"{'Would delete' if dry_run else 'Deleted'} {group}")
+    if not groups:
+        say("Nothing is old enough to delete.")

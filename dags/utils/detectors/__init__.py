@@ -117,7 +117,7 @@ def expectations(days: pd.DataFrame, given: Mapping[str, object] | None = None) 
 
 
 def _unknown(name: object) -> str:
-    return f"there is no detector {name}; there are {', '.join(NAMES)}."
+    return f"{name} is not a detector; use one of {', '.join(NAMES)}."
 
 
 def _module(name: str) -> Any:

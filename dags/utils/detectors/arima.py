@@ -35,19 +35,19 @@ MIN_ERRORS = 5  # with fewer errors, none is clipped
 class Parameters(parameters.Parameters):
     """Parameters of `detect`."""
 
-    level: float = Field(0.9995, ge=0.5, le=0.999999, description="share of Gaussian errors inside the band")
-    max_p: int = Field(5, ge=0, le=14, description="days that a model looks back")
-    max_d: int = Field(1, ge=0, le=1, description="1: models of the differences from day to day compete, too")
-    max_q: int = Field(1, ge=0, le=7, description="earlier errors that a model looks at")
+    level: float = Field(0.9995, ge=0.5, le=0.999999, description="share of days inside the band for Gaussian errors")
+    max_p: int = Field(5, ge=0, le=14, description="largest number of earlier days that a model uses")
+    max_d: int = Field(1, ge=0, le=1, description="1: models of day-to-day differences compete too")
+    max_q: int = Field(1, ge=0, le=7, description="largest number of earlier errors that a model uses")
     shrink_days: float = Field(
-        10.0, ge=0.1, le=1_000.0, description='weight of "no memory" against the days that a model is fitted on'
+        10.0, ge=0.1, le=1_000.0, description="weight of a model without memory against the fitted one, in days"
     )
-    most_spreads: float = Field(4.0, ge=1.0, le=1_000.0, description="to which one error is clipped")
-    late_only: bool = Field(True, description="false: days below the band are flagged, too")
-    past_only: bool = Field(False, description="true: the first days of the year are not judged, as an alert must")
-    burn_in_days: int = Field(14, ge=3, le=366, description="fitted on before the first forecast counts")
+    most_spreads: float = Field(4.0, ge=1.0, le=1_000.0, description="limit of one error in the fit, in spreads")
+    late_only: bool = Field(True, description="false: days below the band are flagged too")
+    past_only: bool = Field(False, description="true: score from earlier days only, for alerts; skip the first days")
+    burn_in_days: int = Field(14, ge=3, le=366, description="days for fitting before the first forecast is used")
     min_flights: parameters.MinFlights = 5
-    min_days: int = Field(28, ge=4, le=366, description="that the airport has")
+    min_days: int = Field(28, ge=4, le=366, description="fewest days for fitting of an airport that is scored")
 
 
 def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:

@@ -51,37 +51,41 @@ class Parameters(parameters.Parameters):
     """Parameters of `detect` and `expectations`."""
 
     levels: parameters.Levels[Annotated[float, Field(ge=1.01, le=1e9)]] = Field(
-        (75.0, 180.0, 500.0), description="mild, strong, extreme: once in so many days for this airport"
+        (75.0, 180.0, 500.0), description="return periods in days at which a day is mild, strong and extreme"
     )
-    min_flights: int = Field(5, ge=2, le=1_000, description="scheduled on the day")
-    min_days: int = Field(28, ge=2, le=366, description="that a day's history has")
-    season_days: int = Field(91, ge=7, le=365, description="window of the seasonal median")
-    season_weight: float = Field(0.2, ge=0.0, le=1.0, description="of that median against the year's")
+    min_flights: int = Field(5, ge=2, le=1_000, description="fewest scheduled flights of a day that is scored")
+    min_days: int = Field(28, ge=2, le=366, description="fewest days for fitting in the history of a scored day")
+    season_days: int = Field(91, ge=7, le=365, description="window of the seasonal median, in days")
+    season_weight: float = Field(
+        0.2, ge=0.0, le=1.0, description="weight of the seasonal median; the year's has the rest"
+    )
     weekday_weeks: float = Field(
-        60.0, ge=0.1, le=1_000.0, description="weight of the nation's weekday pattern, in weeks"
+        60.0, ge=0.1, le=1_000.0, description="weight of the national weekday effect, in weeks"
     )
     holiday_days: float = Field(
-        60.0, ge=0.1, le=1_000.0, description='weight of "holidays are like other days", in days of one kind'
+        60.0, ge=0.1, le=1_000.0, description="weight of no holiday effect, in days of one kind of holiday"
     )
-    shift_days: int = Field(28, ge=7, le=183, description="a level that differs for half of so many days is followed")
+    shift_days: int = Field(28, ge=7, le=183, description="window for a new level, followed after half the window")
     noise_flights: float = Field(
         5.0,
         ge=0.1,
         le=1_000.0,
-        description="weight of the airport's usual variance of flights against the day's own",
+        description="weight of the airport's usual variance among flights, in flights",
     )
-    spread_days: float = Field(
-        5.0, ge=0.0, le=10_000.0, description="weight of the network's spread of days against the airport's"
+    spread_days: float = Field(5.0, ge=0.0, le=10_000.0, description="weight of the network's spread of days, in days")
+    least_spread_delay: float = Field(
+        0.3, ge=0.001, le=10.0, description="lowest spread of sqrt(effective delay + 12 min)"
     )
-    least_spread_delay: float = Field(0.3, ge=0.001, le=10.0, description="on the scale sqrt(effective delay + 12 min)")
-    least_spread_share: float = Field(0.08, ge=0.001, le=1.0, description="on the scale arcsin sqrt(disrupted share)")
+    least_spread_share: float = Field(
+        0.08, ge=0.001, le=1.0, description="lowest spread of arcsin sqrt(disrupted share)"
+    )
     delay_weight: float = Field(
-        0.75, ge=0.0, le=1.0, description="of the effective delay's z-score against the disrupted share's"
+        0.75, ge=0.0, le=1.0, description="weight of the effective delay's z-score; the disrupted share's has the rest"
     )
     closure_share: float = Field(
-        0.45, ge=0.01, le=1.0, description="of the schedule cancelled: closure instead of late"
+        0.45, ge=0.01, le=1.0, description="cancelled share of the schedule at which a flagged day is a closure"
     )
-    past_only: bool = Field(False, description="true: judge by earlier days only, as an alert must")
+    past_only: bool = Field(False, description="true: score from earlier days only, for alerts")
 
 
 def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:

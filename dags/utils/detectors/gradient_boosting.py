@@ -44,15 +44,15 @@ TAIL_SPREADS = 1.2816  # that quantile of a Gaussian, in standard deviations
 class Parameters(parameters.Parameters):
     """Parameters of `detect`."""
 
-    threshold: float = Field(4.0, ge=0.1, le=100.0, description="spreads from the expected delay")
-    n_estimators: int = Field(40, ge=1, le=10_000, description="trees of each of the three models")
-    learning_rate: float = Field(0.1, ge=0.001, le=1.0, description="scikit-learn's")
-    max_leaf_nodes: int = Field(8, ge=2, le=1_000, description="scikit-learn's")
-    min_samples_leaf: int = Field(200, ge=1, le=100_000, description="airport-days")
-    folds: int = Field(5, ge=2, le=50, description="no day is judged by trees that saw its fold")
-    block_days: int = Field(14, ge=1, le=183, description="that go to one fold together")
-    same_day_network: bool = Field(False, description="true: the other airports' delays of the same day explain it")
-    late_only: bool = Field(True, description="false: days below the band are flagged, too")
+    threshold: float = Field(4.0, ge=0.1, le=100.0, description="spreads from the expected delay: mild")
+    n_estimators: int = Field(40, ge=1, le=10_000, description="number of trees of each of the three models")
+    learning_rate: float = Field(0.1, ge=0.001, le=1.0, description="shrinkage of each tree (scikit-learn)")
+    max_leaf_nodes: int = Field(8, ge=2, le=1_000, description="most leaves of a tree (scikit-learn)")
+    min_samples_leaf: int = Field(200, ge=1, le=100_000, description="fewest airport-days in a leaf (scikit-learn)")
+    folds: int = Field(5, ge=2, le=50, description="number of folds; a fold is scored by trees of the other folds")
+    block_days: int = Field(14, ge=1, le=183, description="days in a row that belong to the same fold")
+    same_day_network: bool = Field(False, description="true: other airports' delays of the same day are features")
+    late_only: bool = Field(True, description="false: days below the band are flagged too")
     random_state: parameters.Seed = 0
     min_flights: parameters.MinFlights = 5
     min_days: parameters.MinDays = 28

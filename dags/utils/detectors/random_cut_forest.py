@@ -32,11 +32,11 @@ class Parameters(parameters.Parameters):
     """Parameters of `detect`."""
 
     levels: parameters.Levels[Annotated[float, Field(ge=1.0, le=365.0)]] = Field(
-        (25.0, 50.0, 100.0), description="days displaced from which a day is mild, strong and extreme"
+        (25.0, 50.0, 100.0), description="displaced days at which a day is mild, strong and extreme"
     )
-    n_trees: int = Field(100, ge=1, le=10_000, description="trees of each airport's forest")
-    shingle_days: int = Field(1, ge=1, le=28, description="above 1: sequences of so many days instead of days")
-    late_only: bool = Field(True, description="false: days below the median are flagged, too")
+    n_trees: int = Field(100, ge=1, le=10_000, description="number of trees of each airport's forest")
+    shingle_days: int = Field(1, ge=1, le=28, description="length of the scored sequences; 1: single days")
+    late_only: bool = Field(True, description="false: days below the median are flagged too")
     random_state: parameters.Seed = 0
     min_flights: parameters.MinFlights = 5
     min_days: parameters.MinDays = 28

@@ -15,7 +15,7 @@ METRIC = "mean_dep_delay_min"
 class Parameters(parameters.Parameters):
     """Parameters of `detect`."""
 
-    threshold: float = Field(3.0, ge=0.1, le=100.0, description="standard deviations from the airport's mean")
+    threshold: float = Field(3.0, ge=0.1, le=100.0, description="standard deviations from the airport's mean: mild")
     min_flights: parameters.MinFlights = 5
     min_days: parameters.MinDays = 28
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 
-def one(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+def as_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     """Return the column as one array with one dictionary."""
     if isinstance(column, pa.Array):
         return column
@@ -28,7 +28,7 @@ def _bits(buffer: pa.Buffer, offset: int, length: int) -> np.ndarray:
     return np.unpackbits(packed, bitorder="little")[offset - 8 * first :][:length].view(bool)
 
 
-def valid(column: pa.Array) -> np.ndarray:
+def is_valid(column: pa.Array) -> np.ndarray:
     """Return a mask of the values that are not null, bool (rows,)."""
     buffer = column.buffers()[0]
     if buffer is None or not column.null_count:
@@ -36,7 +36,7 @@ def valid(column: pa.Array) -> np.ndarray:
     return _bits(buffer, column.offset, len(column))
 
 
-def values(column: pa.Array, fill: float = 0) -> np.ndarray:
+def to_numpy(column: pa.Array, fill: float = 0) -> np.ndarray:
     """Return the values of a fixed-width column, shape (rows,), with `fill` for null.
 
     Dates are returned as days since 1970, dictionary columns as indices.
@@ -52,11 +52,11 @@ def values(column: pa.Array, fill: float = 0) -> np.ndarray:
         kind = np.int32 if pa.types.is_date32(column.type) else np.dtype(column.type.to_pandas_dtype())
         numbers = np.frombuffer(buffer, kind)[column.offset : column.offset + len(column)]
     if column.null_count:
-        numbers = np.where(valid(column), numbers, numbers.dtype.type(fill))
+        numbers = np.where(is_valid(column), numbers, numbers.dtype.type(fill))
     return numbers
 
 
-def column(numbers: np.ndarray, kind: pa.DataType, null: np.ndarray | None = None) -> pa.Array:
+def from_numpy(numbers: np.ndarray, kind: pa.DataType, null: np.ndarray | None = None) -> pa.Array:
     """Return a column of type `kind` from numbers (dates: days since 1970), null where `null` is True."""
     bitmap = None
     if null is not None and null.any():
@@ -69,7 +69,7 @@ def column(numbers: np.ndarray, kind: pa.DataType, null: np.ndarray | None = Non
     return pa.Array.from_buffers(kind, len(numbers), [bitmap, pa.py_buffer(data)])
 
 
-def text(words: Sequence[str]) -> pa.Array:
+def from_strings(words: Sequence[str]) -> pa.Array:
     """Return a string column without nulls."""
     encoded = [word.encode() for word in words]
     ends = np.cumsum([0, *map(len, encoded)], dtype=np.int32)

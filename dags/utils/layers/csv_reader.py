@@ -23,10 +23,10 @@ PIECE_BYTES = 4 << 20  # per read and per parse; PIECES_PER_PART of them give ab
 PIECES_PER_PART = 8
 _PEEK_BYTES = 1 << 16
 _CHUNK_BYTES = 1 << 20  # per read of a stream
-_HEAD_BYTES = silver.LONGEST_LINE_BYTES + 1
+_HEAD_BYTES = silver.MAX_LINE_BYTES + 1
 _INFLATED_BYTES = 4 << 20  # per step: 1 MB of gzip may expand to 1 GB
 _MAX_ZERO_BYTES = 1 << 30
-_HOPELESS_BYTES = 32 << 20  # without a line end: stop searching
+_MAX_SEARCH_BYTES = 32 << 20  # without a line end: stop searching
 
 
 def line_start(source: Source | _ReadAhead, offset: int) -> int:
@@ -40,15 +40,15 @@ def line_start(source: Source | _ReadAhead, offset: int) -> int:
         if line_end >= 0:
             return min(at + line_end + 1, source.size)
         at += _PEEK_BYTES
-        if at - offset > _HOPELESS_BYTES:
+        if at - offset > _MAX_SEARCH_BYTES:
             raise _endless(source.key)
     return source.size if offset > 0 else 0
 
 
 def _endless(key: str) -> InvalidInput:
     return InvalidInput(
-        f"{key} has a line of more than {_HOPELESS_BYTES >> 20} MB, so it is no CSV of flights; put the year's "
-        "own file in its place."
+        f"{key} has a line of more than {_MAX_SEARCH_BYTES >> 20} MB, so it is not a CSV of flights; put the CSV of "
+        "the year in its place."
     )
 
 
@@ -321,7 +321,7 @@ class StreamReader:
                 return len(self._buffer)
             if b"\0" in self._buffer:
                 raise silver.ZeroBytesError
-            if len(self._buffer) - wanted > _HOPELESS_BYTES:
+            if len(self._buffer) - wanted > _MAX_SEARCH_BYTES:
                 raise _endless(self._source.key)
             self._fill(len(self._buffer) + PIECE_BYTES)
         return end

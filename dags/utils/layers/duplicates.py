@@ -165,6 +165,6 @@ def _two_versions(parts: Mapping[int, StagedPart], source_key: str, month: str, 
         f"{kept['op_carrier']} {kept['op_carrier_fl_num']} from {kept['origin']} to {kept['dest']} on {kept['fl_date']}"
     )
     return InvalidInput(
-        f"{source_key} has two versions of {month}: most of its repeated flights have other values, for example "
+        f"{source_key} has two versions of {month}: most of its repeated flights have different values, for example "
         f"{flight} with {column.upper()} {values}. Keep one version of the month and put the file into bronze again."
     )

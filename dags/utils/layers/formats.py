@@ -9,9 +9,9 @@ from utils.errors import InvalidInput
 MIN_UTF16_CHARS = 8  # every second byte must be zero
 
 _UNPACK = "unpack it and put the CSV in its place"
-_EXPORT = "export it as CSV with commas and put that in its place"
-_AGAIN = "download the file itself and put it in its place"
-_UTF8 = "save it as UTF-8, for example with iconv, and put that in its place"
+_EXPORT = "export it as CSV with commas and put the CSV in its place"
+_AGAIN = "download the CSV itself and put it in its place"
+_UTF8 = "convert it to UTF-8, for example with iconv, and put the result in its place"
 
 
 class Signature(NamedTuple):
@@ -49,7 +49,7 @@ SIGNATURES = (
     Signature(b"\xff\xfe", "text in UTF-16", _UTF8),
     Signature(b"\xfe\xff", "text in UTF-16", _UTF8),
     Signature(
-        b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS", "run `git lfs pull` and copy it again"
+        b"version https://git-lfs.github.com/spec/", "a Git LFS pointer", "run `git lfs pull` and copy the file again"
     ),
 )
 # Compared with the text in lower case, without leading blanks.
@@ -101,4 +101,4 @@ def check_inside_gzip(head: bytes, key: str) -> None:
     """Raise InvalidInput if the decompressed content of `key` is not a CSV."""
     if signature := recognise(head):
         way_out = _UNPACK if signature is GZIP else signature.way_out
-        raise InvalidInput(f"{key} contains something else than a CSV: it is {signature.name}; {way_out}.")
+        raise InvalidInput(f"{key} does not contain a CSV: its content is {signature.name}; {way_out}.")

@@ -36,17 +36,20 @@ def carrier_days(flights: pa.Table) -> pa.Table:
 
     flights: op_carrier and fl_date of schemas.SILVER. Flights without a carrier are skipped.
     """
-    carrier, day = columns.one(flights["op_carrier"]), columns.values(columns.one(flights["fl_date"])).astype(np.int64)
-    is_known = columns.valid(carrier)
+    carrier, day = (
+        columns.as_array(flights["op_carrier"]),
+        columns.to_numpy(columns.as_array(flights["fl_date"])).astype(np.int64),
+    )
+    is_known = columns.is_valid(carrier)
     first = day.min() if len(day) else 0
     days = day.max() - first + 1 if len(day) else 1
-    number = np.bincount(columns.values(carrier)[is_known] * days + day[is_known] - first)
+    number = np.bincount(columns.to_numpy(carrier)[is_known] * days + day[is_known] - first)
     cells = np.flatnonzero(number)
     return pa.table(
         {
-            "op_carrier": carrier.dictionary.take(columns.column(cells // days, pa.int64())),
-            "fl_date": columns.column(cells % days + first, pa.date32()),
-            "flights": columns.column(number[cells], pa.int64()),
+            "op_carrier": carrier.dictionary.take(columns.from_numpy(cells // days, pa.int64())),
+            "fl_date": columns.from_numpy(cells % days + first, pa.date32()),
+            "flights": columns.from_numpy(number[cells], pa.int64()),
         }
     )
 
@@ -57,12 +60,12 @@ def find(kind: str, flights: pa.Table) -> list[dict[str, Any]]:
     kind: `airport` or `carrier`, copied into every gap. flights: three columns: name, date and number of flights. A
     name and date may occur in several rows. Rows without a name only mark the date as covered by the file.
     """
-    name, day, number = (columns.one(column) for column in flights.columns)
+    name, day, number = (columns.as_array(column) for column in flights.columns)
     name = name.dictionary_encode()
-    covered, day_at = np.unique(columns.values(day), return_inverse=True)
+    covered, day_at = np.unique(columns.to_numpy(day), return_inverse=True)
     counts = np.zeros((len(name.dictionary), len(covered)), np.int64)
-    is_named = columns.valid(name)
-    np.add.at(counts, (columns.values(name)[is_named], day_at[is_named]), columns.values(number)[is_named])
+    is_named = columns.is_valid(name)
+    np.add.at(counts, (columns.to_numpy(name)[is_named], day_at[is_named]), columns.to_numpy(number)[is_named])
     days = covered.astype("datetime64[D]")
     gaps = []
     for label, per_day in zip(name.dictionary.to_pylist(), counts, strict=True):

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
 MAX_REJECTED_SHARE = 0.01
 MAX_UNKNOWN_CODE_SHARE = 0.01  # of the cancelled flights
-EXAMPLES = 3  # rejection reasons listed in a message
-GLANCE_LINES = 100
+MAX_EXAMPLES = 3  # rejection reasons listed in a message
+MAX_FIRST_LINES = 100
 SAMPLE_BYTES, SAMPLE_EVERY_BYTES = 1 << 13, 1 << 16  # sample the first 8 KB of every 64 KB
-DOUBTFUL_SHARE = MAX_REJECTED_SHARE / 2  # rejected rows in a sample
+MIN_DOUBTFUL_SHARE = MAX_REJECTED_SHARE / 2  # rejected rows in a sample
 
 Progress = Callable[[int, int], None]  # bytes done, total bytes
 Writer = Callable[[pa.Table, str], None]  # writes a table to a parquet file
@@ -113,28 +113,28 @@ class IngestedYear:
 # --- before the pass ------------------------------------------------------------------------------------------------
 
 
-def glance(source: Source, year: int) -> None:
+def check_first_lines(source: Source, year: int) -> None:
     """Check quickly, by the header and the first rows, that the file can be the CSV of `year`.
 
     Raises InvalidInput if the file is empty, has the wrong header or its first rows contain no flight of the year.
     """
     if not source.size:
-        raise InvalidInput(f"{source.key} is empty; give the CSV of {year}.")
+        raise InvalidInput(f"{source.key} is empty; use the CSV of {year}.")
     reader = StreamReader(source)
     try:
         header = reader.read_header()
         block = next(reader.next_part() or iter(()), b"")
-        begin = b"".join(block.splitlines(keepends=True)[:GLANCE_LINES])
+        begin = b"".join(block.splitlines(keepends=True)[:MAX_FIRST_LINES])
         refined = silver.refine(begin, header, year, joins_lines=True)
     except silver.ZeroBytesError as error:
         raise _zero_bytes(source) from error
     if not refined.flights.num_rows:
         if not refined.rejected:
-            raise InvalidInput(f"{source.key} has a header and no rows; give the CSV of {year}.")
+            raise InvalidInput(f"{source.key} has a header but no rows; use the CSV of {year}.")
         first = refined.rejected[0]
         sentence = replace(first, line=first.line + 2).sentence
         if first.reason == f"FL_DATE is not in {year}":
-            raise InvalidInput(f"{source.key} does not begin with flights of {year}. {sentence}")
+            raise InvalidInput(f"{source.key} does not begin with flights of {year}. {sentence} Use the CSV of {year}.")
         raise InvalidInput(f"The first rows of {source.key} cannot be used. {sentence} Correct the file.")
 
 
@@ -161,7 +161,7 @@ def is_doubtful(source: Source, year: int) -> bool:
     except InvalidInput:  # the full pass raises it again with the line number of the file
         return True
     may_be_cut = not block.endswith(b"\n")
-    return may_be_cut or rejected > DOUBTFUL_SHARE * rows
+    return may_be_cut or rejected > MIN_DOUBTFUL_SHARE * rows
 
 
 def _sample(block: bytes) -> bytes:
@@ -212,7 +212,7 @@ def _in_one_piece(tables: list[pa.Table]) -> pa.Table:
     """
     chunked = pa.concat_tables(tables or [schemas.SILVER.empty_table()]).columns
     tables.clear()
-    joined = [columns.one(chunked.pop(0)) for _ in schemas.SILVER]
+    joined = [columns.as_array(chunked.pop(0)) for _ in schemas.SILVER]
     return pa.table(joined, schema=schemas.SILVER)
 
 
@@ -229,7 +229,7 @@ def _keys(flights: pa.Table, months: tuple[int, ...]) -> dict[int, np.ndarray]:
     keys = silver.fingerprints(flights)
     if len(months) == 1:
         return {months[0]: keys}
-    month_of_flight = columns.values(columns.one(pc.month(flights["fl_date"])))
+    month_of_flight = columns.to_numpy(columns.as_array(pc.month(flights["fl_date"])))
     return {month: keys[month_of_flight == month] for month in months}
 
 
@@ -390,7 +390,7 @@ class _Pass:
         rejected, tallies = collected.rejected(), collected.tallies()
         _check_rows(collected, rejected, self.source.key)
         _check_codes(collected, tallies, self.source.key)
-        if not self.source.still_the_same():
+        if not self.source.is_unchanged():
             raise Unavailable(
                 f"{self.source.key} changed while it was read; run the step again when its upload has ended."
             )
@@ -433,8 +433,8 @@ class _Pass:
 
 
 def _rejected_table(rejected: list[silver.Rejected]) -> pa.Table:
-    lines = columns.column(np.array([row.line for row in rejected], np.int64), pa.int64())
-    texts = (columns.text([getattr(row, name) for row in rejected]) for name in schemas.REJECTED.names[1:])
+    lines = columns.from_numpy(np.array([row.line for row in rejected], np.int64), pa.int64())
+    texts = (columns.from_strings([getattr(row, name) for row in rejected]) for name in schemas.REJECTED.names[1:])
     return pa.table([lines, *texts], schema=schemas.REJECTED)
 
 
@@ -462,7 +462,7 @@ def _check_codes(collected: _Collected, tallies: Mapping[str, silver.Tally], key
     unknown = tallies.get("CANCELLATION_CODE")
     if not unknown:
         return
-    cancelled = int(columns.values(columns.one(collected.sums.table()["cancelled"])).sum())
+    cancelled = int(columns.to_numpy(columns.as_array(collected.sums.table()["cancelled"])).sum())
     if unknown.rows > MAX_UNKNOWN_CODE_SHARE * cancelled:
         raise InvalidInput(
             f"{key}: {unknown.rows:,} of {cancelled:,} cancelled flights have an unknown code, more than "
@@ -492,7 +492,7 @@ def _zero_bytes(source: Source) -> InvalidInput:
 def _too_many_rejected(collected: _Collected, key: str) -> InvalidInput:
     rows = [row for row in collected.rejected() if row.reason != silver.REPEATED_HEADER]
     examples = {row.reason: row.sentence for row in reversed(rows)}
-    counted = Counter(row.reason for row in rows).most_common(EXAMPLES)
+    counted = Counter(row.reason for row in rows).most_common(MAX_EXAMPLES)
     kinds = " ".join(f"{wording.count(count, 'row')}, the first: {examples[reason]}" for reason, count in counted)
     return InvalidInput(
         f"{key}: {collected.unusable:,} of {wording.count(collected.rows - collected.headers, 'row')} cannot be used, "
@@ -503,6 +503,6 @@ def _too_many_rejected(collected: _Collected, key: str) -> InvalidInput:
 def _other_header(collected: _Collected, key: str) -> InvalidInput:
     header = next(row for row in collected.rejected() if row.reason == silver.OTHER_HEADER)
     return InvalidInput(
-        f"{key} names its columns again in line {header.line}, and they differ from line 1: {header.value}. Give all "
+        f"{key} has a second header in line {header.line} that differs from line 1: {header.value}. Give all "
         "parts of the file the same columns in the same order and put it into bronze again."
     )

@@ -21,10 +21,10 @@ from utils.reporting import wording
 if TYPE_CHECKING:
     from utils.layers.ingest import IngestedYear
 
-DOUBLED_SHARE = 0.5  # duplicates per flight of a month; from here on the month is in the file twice
-UNREADABLE_SHARE = 0.01  # of a column's values; up to this share the report gives no warning
+MIN_DOUBLED_SHARE = 0.5  # duplicates per flight of a month; from here on the month is in the file twice
+MAX_UNREADABLE_SHARE = 0.01  # of a column's values; up to this share the report gives no warning
 MAX_GAP_WARNINGS = 5  # gaps with a warning each; one warning covers the others
-UNUSUAL = (0.7, 1.4)  # usual range of a month's flights per day, as a ratio to the median of the others
+USUAL_RANGE = (0.7, 1.4)  # usual range of a month's flights per day, as a ratio to the median of the others
 
 
 def report(year: int, bronze_key: str, ingested: IngestedYear) -> dict[str, Any]:
@@ -67,8 +67,8 @@ def _dates(year: int, ingested: IngestedYear) -> dict[str, Any]:
     """Return the number of flights per month, and missing, doubled and unusual dates."""
     first = date(year, 1, 1)
     days = (date(year + 1, 1, 1) - first).days
-    place = columns.values(columns.one(ingested.sums["fl_date"])) - (first - date(1970, 1, 1)).days
-    scheduled = columns.values(columns.one(ingested.sums["scheduled"]))
+    place = columns.to_numpy(columns.as_array(ingested.sums["fl_date"])) - (first - date(1970, 1, 1)).days
+    scheduled = columns.to_numpy(columns.as_array(ingested.sums["scheduled"]))
     per_day = np.bincount(place, scheduled, minlength=days).astype(int).tolist()
     per_month = dict.fromkeys(range(1, 13), 0)
     for number, flights in enumerate(per_day):
@@ -78,7 +78,7 @@ def _dates(year: int, ingested: IngestedYear) -> dict[str, Any]:
     return {
         "rows_per_month": {str(month): rows for month, rows in per_month.items()},
         "missing_months": [month for month in per_month if not per_month[month]],
-        "doubled_months": [m for m in months if repeated.get(m, 0) >= DOUBLED_SHARE * per_month[m]],
+        "doubled_months": [m for m in months if repeated.get(m, 0) >= MIN_DOUBLED_SHARE * per_month[m]],
         "unusual_months": _unusual(year, per_month, months),
         "missing_days": [
             (first + timedelta(days=number)).isoformat() for number, flights in enumerate(per_day) if not flights
@@ -103,7 +103,7 @@ def _values(ingested: IngestedYear) -> dict[str, Any]:
 
 
 def _sum(sums: pa.Table, name: str) -> int:
-    return int(columns.values(columns.one(sums[name])).sum())
+    return int(columns.to_numpy(columns.as_array(sums[name])).sum())
 
 
 def with_airports(stats: dict[str, Any], now: Iterable[str], before: Iterable[str] | None) -> dict[str, Any]:
@@ -121,12 +121,12 @@ def with_airports(stats: dict[str, Any], now: Iterable[str], before: Iterable[st
 
 
 def _unusual(year: int, per_month: dict[int, int], months: list[int]) -> list[dict[str, int]]:
-    """Return the months outside UNUSUAL, with the number of flights that the other months suggest."""
+    """Return the months outside USUAL_RANGE, with the number of flights that the other months suggest."""
     rates = {month: per_month[month] / calendar.monthrange(year, month)[1] for month in months}
     unusual = []
     for month, rate in rates.items():
         others = [value for other, value in rates.items() if other != month]
-        if others and not UNUSUAL[0] <= rate / median(others) <= UNUSUAL[1]:
+        if others and not USUAL_RANGE[0] <= rate / median(others) <= USUAL_RANGE[1]:
             typical = round(median(others) * calendar.monthrange(year, month)[1])
             unusual.append({"month": month, "rows": per_month[month], "typical": typical})
     return unusual
@@ -153,23 +153,22 @@ def _date_warnings(stats: dict[str, Any]) -> list[str]:
 
     if stats["missing_months"]:
         warnings.append(
-            f"No flights at all in {named(stats['missing_months'])} {stats['year']}: "
-            f"{'this month is' if len(stats['missing_months']) == 1 else 'these months are'} missing from the file."
+            f"The file has no flights in {named(stats['missing_months'])} {stats['year']}; add "
+            f"{'this month if it is' if len(stats['missing_months']) == 1 else 'these months if they are'} published."
         )
     if stats["doubled_months"]:
         warnings.append(
-            f"{named(stats['doubled_months'])} {stats['year']} was in the file more than once; "
-            "the copies were left out."
+            f"{named(stats['doubled_months'])} {stats['year']} is in the file more than once; the copies were dropped."
         )
     lone = [day for day in stats["missing_days"] if int(day[5:7]) not in stats["missing_months"]]
     if lone:
         warnings.append(
-            f"No flights on {wording.count(len(lone), 'single day')}: "
+            f"The file has no flights on {wording.count(len(lone), 'day')}: "
             f"{', '.join(lone[:5])}{' and more' if len(lone) > 5 else ''}."
         )
     warnings += [
-        f"{calendar.month_name[month['month']]} has {month['rows']:,} flights "
-        f"where the other months suggest about {month['typical']:,}."
+        f"{calendar.month_name[month['month']]} has {month['rows']:,} flights; "
+        f"the other months suggest about {month['typical']:,}."
         for month in stats["unusual_months"]
     ]
     return warnings
@@ -178,8 +177,8 @@ def _date_warnings(stats: dict[str, Any]) -> list[str]:
 def _duplicate_warnings(stats: dict[str, Any]) -> list[str]:
     if not stats["duplicates_that_differ"]:
         return []
-    dropped = wording.count(stats["duplicates_that_differ"], "dropped row")
-    return [f"{dropped} differed from the row of the same flight that was kept, so figures may mix two versions."]
+    dropped = wording.count(stats["duplicates_that_differ"], "dropped duplicate")
+    return [f"{dropped} had other values than the kept row of the same flight, so figures may mix two versions."]
 
 
 def _key_warnings(stats: dict[str, Any]) -> list[str]:
@@ -187,10 +186,8 @@ def _key_warnings(stats: dict[str, Any]) -> list[str]:
     warnings = []
     if stats["empty_key_columns"]:
         names = " and ".join(name.upper() for name in stats["empty_key_columns"])
-        have = "has" if len(stats["empty_key_columns"]) == 1 else "have"
-        warnings.append(
-            f"{names} {have} no value in the whole file, so duplicates cannot be recognised and none was dropped."
-        )
+        are = "is" if len(stats["empty_key_columns"]) == 1 else "are"
+        warnings.append(f"{names} {are} empty in the whole file, so duplicates cannot be recognised; all were kept.")
     if stats["equal_rows_without_key"]:
         rows = wording.count(stats["equal_rows_without_key"], "row")
         warnings.append(
@@ -208,7 +205,7 @@ def _column_warnings(stats: dict[str, Any]) -> list[str]:
         )
     empty = [name for name, share in stats["null_share"].items() if share == 1.0]
     if empty:
-        warnings.append(f"Columns without any value: {', '.join(empty)}.")
+        warnings.append(f"Columns without values: {', '.join(empty)}.")
     return warnings
 
 
@@ -232,14 +229,14 @@ def _lost_values(stats: dict[str, Any]) -> list[str]:
     if tally := stats["delays_left_empty"]:
         delays = wording.count(tally["rows"], "missing delay")
         warnings.append(f"{delays} could not be computed from times after 2400 or unreadable times: {first(tally)}.")
-    if 0 < stats["cancelled_with_code"] < (1 - UNREADABLE_SHARE) * stats["cancelled"]:
+    if 0 < stats["cancelled_with_code"] < (1 - MAX_UNREADABLE_SHARE) * stats["cancelled"]:
         without = stats["cancelled"] - stats["cancelled_with_code"]
         warnings.append(
             f"{without:,} of {stats['cancelled']:,} cancelled flights have no cancellation code, so cancellations by "
             "cause are incomplete."
         )
     for name, tally in stats["unreadable_values"].items():
-        if name == "CANCELLATION_CODE" or tally["rows"] > UNREADABLE_SHARE * stats["rows_kept"]:
+        if name == "CANCELLATION_CODE" or tally["rows"] > MAX_UNREADABLE_SHARE * stats["rows_kept"]:
             rows = wording.count(tally["rows"], "cancelled flight" if name == "CANCELLATION_CODE" else "row")
             expected = rules.COLUMN_RULES[name].form.expected
             warnings.append(f"{name} cannot be read in {rows}: {first(tally)}; {expected}.")

@@ -27,8 +27,8 @@ from utils.layers.rules import COLUMN_RULES, UNREADABLE
 
 _PARSE_BYTES = 1 << 20  # per parse step of Arrow; fits into the CPU cache
 _STEP_BYTES = 1 << 16  # per step of counting line ends
-LONGEST_LINE_BYTES = 2 * _STEP_BYTES  # a longer line leaves a step without a line end
-LONGEST_RECORD_LINES = 10  # a quoted field over more lines counts as an unclosed quote
+MAX_LINE_BYTES = 2 * _STEP_BYTES  # a longer line leaves a step without a line end
+MAX_RECORD_LINES = 10  # a quoted field over more lines counts as an unclosed quote
 MIN_HEADER_NAMES = 3  # a line with at least this many column names is a header
 
 _TYPES = dict(schemas.FLIGHT_COLUMNS)
@@ -44,7 +44,7 @@ _NULLS = sorted({spelling for word in rules.EMPTY_WORDS for spelling in (word, w
 
 # Reasons that do not name a column. They contain no values, so the quality report can group by reason.
 OPEN_QUOTE = "a quote is not closed"
-TOO_LONG = f"the line has more than {LONGEST_LINE_BYTES:,} bytes"
+TOO_LONG = f"the line has more than {MAX_LINE_BYTES:,} bytes"
 BARE_RETURN = "a carriage return stands inside the line"
 WRONG_COUNT = "wrong number of fields"
 REPEATED_HEADER = "repeated header"
@@ -63,7 +63,7 @@ class ZeroBytesError(InvalidInput):
 
     def __init__(self) -> None:
         """Use a general message; `ingest` replaces it with the file and the line."""
-        super().__init__("The file contains zero bytes, so its copy is broken; upload the whole file again.")
+        super().__init__("The file contains zero bytes, so it was not copied completely; upload the whole file again.")
 
 
 class SplitRecord(Exception):
@@ -135,17 +135,17 @@ def read_header(line: bytes, key: str) -> Header:
     if not text:
         raise InvalidInput(f"{key} begins with an empty line; its first line must name the columns.")
     if "\r" in text:
-        raise InvalidInput(f"{key} ends its lines with a carriage return alone; convert them to line feeds.")
-    if len(line) > LONGEST_LINE_BYTES:
+        raise InvalidInput(f"The lines of {key} end with a carriage return alone; convert the line ends to line feeds.")
+    if len(line) > MAX_LINE_BYTES:
         raise InvalidInput(
-            f"{key} begins with a line of more than {LONGEST_LINE_BYTES:,} bytes; its first line must name the columns."
+            f"{key} begins with a line of more than {MAX_LINE_BYTES:,} bytes; its first line must name the columns."
         )
     fields = [name.strip() for name in next(csv.reader([text]))]
     names = _spelled(fields)
     missing = [name for name, _ in schemas.FLIGHT_COLUMNS if name not in names]
     doubled = sorted({name for name in names if names.count(name) > 1 and name in _TYPES})
     if len(missing) == len(_TYPES) and (separator := _other_separator(text)):
-        raise InvalidInput(f"{key} separates its columns by {separator}; save it with commas.")
+        raise InvalidInput(f"{key} separates its columns by {separator}; save it with commas as separators.")
     if "FLIGHTDATE" in text.upper() and missing:
         raise InvalidInput(
             f"{key} has the columns of the Bureau's own files; use `python -m utils fetch --source bts --from FOLDER`."
@@ -255,7 +255,7 @@ def _typed(table: pa.Table, year: int) -> pa.Table | None:
     """Convert parsed columns (words and floats) to schemas.SILVER; return None if a value is invalid."""
     typed = []
     for name, kind in schemas.FLIGHT_COLUMNS:
-        rule, column = COLUMN_RULES[name], columns.one(table[name])
+        rule, column = COLUMN_RULES[name], columns.as_array(table[name])
         if rule.is_required and column.null_count:
             return None
         values: pa.Array | None = column
@@ -268,7 +268,7 @@ def _typed(table: pa.Table, year: int) -> pa.Table | None:
         typed.append(values)
     flights = pa.table(typed, schema=schemas.SILVER)
     first, last = _days_of(year)
-    days = columns.values(columns.one(flights["fl_date"]))
+    days = columns.to_numpy(columns.as_array(flights["fl_date"]))
     if len(days) and (days.min() < first or days.max() > last):
         return None
     return flights
@@ -287,7 +287,7 @@ def _typed_words(column: pa.DictionaryArray, read: rules.Reader, kind: pa.DataTy
         return None
     if values == words:
         return column
-    return _by_word(values, columns.values(column, fill=len(words)), kind)
+    return _by_word(values, columns.to_numpy(column, fill=len(words)), kind)
 
 
 def _by_word(values: Sequence[object], codes: np.ndarray, kind: pa.DataType) -> pa.Array:
@@ -296,11 +296,12 @@ def _by_word(values: Sequence[object], codes: np.ndarray, kind: pa.DataType) -> 
     null = None if has_value[:-1].all() and codes.max(initial=0) < len(values) else ~has_value[codes]
     if kind != schemas.CODE:
         numbers = np.array([value or 0 for value in values] + [0])
-        return columns.column(numbers[codes], kind, null)
+        return columns.from_numpy(numbers[codes], kind, null)
     texts = list(dict.fromkeys(str(value) for value in values if value is not None))
     place = {text: number for number, text in enumerate(texts)}
     numbers = np.array([place.get(str(value), 0) for value in values] + [0], np.int32)
-    return pa.DictionaryArray.from_arrays(columns.column(numbers[codes], pa.int32(), null), columns.text(texts))
+    indices = columns.from_numpy(numbers[codes], pa.int32(), null)
+    return pa.DictionaryArray.from_arrays(indices, columns.from_strings(texts))
 
 
 def _typed_numbers(column: pa.Array, form: rules.Form, kind: pa.DataType) -> pa.Array | None:
@@ -326,24 +327,26 @@ def _with_recomputed_delay(flights: pa.Table, doubtful: np.ndarray | None = None
     The dataset has no delay for some on-time flights. The difference is mapped to -6 to 18 hours; longer delays always
     have a value in the data. Delays of `doubtful` rows stay null.
     """
-    delay = columns.one(flights["dep_delay"])
+    delay = columns.as_array(flights["dep_delay"])
     if not delay.null_count:
         return flights
-    planned, actual = columns.one(flights["crs_dep_time"]), columns.one(flights["dep_time"])
-    unknown = ~columns.valid(delay)
-    fill = unknown & columns.valid(planned) & columns.valid(actual) & ~columns.values(columns.one(flights["cancelled"]))
+    planned, actual = columns.as_array(flights["crs_dep_time"]), columns.as_array(flights["dep_time"])
+    unknown = ~columns.is_valid(delay)
+    is_cancelled = columns.to_numpy(columns.as_array(flights["cancelled"]))
+    fill = unknown & columns.is_valid(planned) & columns.is_valid(actual) & ~is_cancelled
     if doubtful is not None:
         fill &= ~doubtful
     if not fill.any():
         return flights
     rows = np.flatnonzero(fill)
     planned_min, actual_min = (
-        hhmm // 100 * 60 + hhmm % 100 for hhmm in (columns.values(planned)[rows], columns.values(actual)[rows])
+        hhmm // 100 * 60 + hhmm % 100 for hhmm in (columns.to_numpy(planned)[rows], columns.to_numpy(actual)[rows])
     )
-    filled = columns.values(delay).copy()
+    filled = columns.to_numpy(delay).copy()
     filled[rows] = (actual_min - planned_min + 360) % 1440 - 360
     place = flights.schema.get_field_index("dep_delay")
-    return flights.set_column(place, flights.schema.field(place), columns.column(filled, pa.int16(), unknown & ~fill))
+    recomputed = columns.from_numpy(filled, pa.int16(), unknown & ~fill)
+    return flights.set_column(place, flights.schema.field(place), recomputed)
 
 
 # --- blocks with invalid rows ---------------------------------------------------------------------------------------
@@ -364,7 +367,7 @@ def _fields_in(record: bytes) -> int:
 def records(block: bytes, fields: int, *, is_last: bool = True) -> tuple[list[tuple[int, bytes, bool]], int]:
     """Split `block` into (first line, record, are quotes closed), without empty lines; also return the bytes consumed.
 
-    A line with an odd number of quotes is joined with up to LONGEST_RECORD_LINES lines until the result is a record of
+    A line with an odd number of quotes is joined with up to MAX_RECORD_LINES lines until the result is a record of
     `fields` fields. If no join succeeds, the line is one record with an unclosed quote. Unless the block `is_last` in
     its file, splitting stops before a record that lines after the block could complete.
     """
@@ -378,14 +381,14 @@ def records(block: bytes, fields: int, *, is_last: bool = True) -> tuple[list[tu
         text, step, closes = lines[at], 1, True
         if at in odd:
             closes = False
-            for stop in range(at + 2, min(at + LONGEST_RECORD_LINES, len(lines)) + 1):
+            for stop in range(at + 2, min(at + MAX_RECORD_LINES, len(lines)) + 1):
                 joined = b"\n".join(lines[at:stop])
-                if len(joined) > LONGEST_LINE_BYTES:
+                if len(joined) > MAX_LINE_BYTES:
                     break
                 if not joined.count(b'"') % 2 and _fields_in(joined.removesuffix(b"\r")) == fields:
                     text, step, closes = joined, stop - at, True
                     break
-            if not closes and not is_last and at + LONGEST_RECORD_LINES > len(lines):
+            if not closes and not is_last and at + MAX_RECORD_LINES > len(lines):
                 return split, sum(len(line) + 1 for line in lines[:at])
         if text.removesuffix(b"\r"):
             split.append((at, text, closes))
@@ -396,7 +399,7 @@ def records(block: bytes, fields: int, *, is_last: bool = True) -> tuple[list[tu
 def _refine_with_care(block: bytes, header: Header, year: int) -> TypedBlock:
     split, _ = records(block, len(header.names))
     rejected, parsed, table = _parse_with_care(block, split, header)
-    fields = {name: _read_field(name, columns.one(table[name])) for name in _TYPES}
+    fields = {name: _read_field(name, columns.as_array(table[name])) for name in _TYPES}
     unread = _unread(fields)
     faults = _faults(fields, unread, year)
     for row, (reason, column, value, expected) in faults.items():
@@ -453,7 +456,7 @@ def _doubtful_time(fields: Mapping[str, _Field], row: int) -> str:
 
 
 def _as_text(record: bytes) -> str:
-    return record[:LONGEST_LINE_BYTES].removesuffix(b"\r").decode("utf-8", errors="backslashreplace")
+    return record[:MAX_LINE_BYTES].removesuffix(b"\r").decode("utf-8", errors="backslashreplace")
 
 
 def _unparsable(block: bytes, split: list[tuple[int, bytes, bool]], header: Header) -> dict[int, Rejected]:
@@ -463,7 +466,7 @@ def _unparsable(block: bytes, split: list[tuple[int, bytes, bool]], header: Head
     for place, (line, record, closes) in enumerate(split):
         if has_return and closes and _BARE_RETURN.search(record):
             rejected[place] = Rejected(line, BARE_RETURN, _as_text(record))
-        elif len(record) > LONGEST_LINE_BYTES:
+        elif len(record) > MAX_LINE_BYTES:
             rejected[place] = Rejected(line, TOO_LONG, _as_text(record))
         elif not closes:
             rejected[place] = Rejected(line, OPEN_QUOTE, _as_text(record))
@@ -572,12 +575,12 @@ def _read_field(name: str, column: pa.Array) -> _Field:
             numbers = np.where(is_next_day[:-1], numbers % 2400, numbers)
         is_unread[:-1] = ~is_possible & ~is_empty[:-1]
         values = [int(number) if ok else None for number, ok in zip(numbers, is_possible, strict=True)]
-    return _Field(kind, words, columns.values(encoded, fill=len(words)), values, is_empty, is_unread, is_next_day)
+    return _Field(kind, words, columns.to_numpy(encoded, fill=len(words)), values, is_empty, is_unread, is_next_day)
 
 
 def _numbers(words: list[str], kind: pa.DataType) -> tuple[np.ndarray, np.ndarray]:
     """Cast words to numbers as the fast path does; return the numbers and a mask of the whole numbers."""
-    text = columns.text([word.strip(rules.BLANKS) for word in words])
+    text = columns.from_strings([word.strip(rules.BLANKS) for word in words])
     readable = _readable(text, kind)
     numbers = np.zeros(len(words))
     numbers[readable] = text.filter(pa.array(readable)).cast(kind).to_numpy()
@@ -662,17 +665,17 @@ def _as_uint64(column: pa.Array) -> np.ndarray:
     if pa.types.is_dictionary(column.type):
         words = [hashlib.blake2b(word.encode(), digest_size=8).digest() for word in column.dictionary.to_pylist()]
         table = np.frombuffer(b"".join(words) + b"\xff" * 8, np.uint64)
-        hashed: np.ndarray = table[columns.values(column, fill=len(words))]
+        hashed: np.ndarray = table[columns.to_numpy(column, fill=len(words))]
         return hashed
-    number = columns.values(column).astype(np.int64)
-    return np.where(columns.valid(column), number, np.iinfo(np.int64).max).view(np.uint64)
+    number = columns.to_numpy(column).astype(np.int64)
+    return np.where(columns.is_valid(column), number, np.iinfo(np.int64).max).view(np.uint64)
 
 
 def has_key(flights: pa.Table) -> np.ndarray:
     """Return a mask of the flights whose natural key has no null, bool (rows,)."""
     is_complete = np.ones(flights.num_rows, bool)
     for name in schemas.NATURAL_KEY:
-        is_complete &= columns.valid(columns.one(flights[name]))
+        is_complete &= columns.is_valid(columns.as_array(flights[name]))
     return is_complete
 
 
@@ -684,7 +687,7 @@ def fingerprints(flights: pa.Table, names: Sequence[str] = schemas.NATURAL_KEY, 
     result = np.full(flights.num_rows, seed, np.uint64)
     with np.errstate(over="ignore"):
         for name in names:
-            result = _mixed((result + _MIX[0]) ^ _as_uint64(columns.one(flights[name])))
+            result = _mixed((result + _MIX[0]) ^ _as_uint64(columns.as_array(flights[name])))
         if tuple(names) == schemas.NATURAL_KEY and any(flights[name].null_count for name in names):
             rows = np.flatnonzero(~has_key(flights))
             result[rows] = fingerprints(flights.take(pa.array(rows)), flights.column_names, seed)

@@ -46,7 +46,7 @@ def deliver(message: Message, alerts: AlertSettings, deadline_s: float = DEADLIN
     """
     sends = _channels(message, alerts)
     faults: dict[str, str | None] = {
-        name: f"The {name} did not take the message within {deadline_s:.0f} s; look at its server." for name in sends
+        name: f"The {name} did not accept the message within {deadline_s:.0f} s; check its server." for name in sends
     }
     unexpected: list[Exception] = []
 
@@ -123,10 +123,12 @@ def _mail_fault(error: Exception, place: str, sender: str) -> DelaywatchError:
         return InvalidInput(f"The certificate of the{place[3:]} has expired; renew it there.")
     if isinstance(error, ssl.SSLError):
         return InvalidInput(
-            f"No encrypted connection to {place[4:]} ({error.reason or 'certificate'}); use its name as it stands in "
-            "its certificate, or let SSL_CERT_FILE name the authority."
+            f"{place} offers no valid encrypted connection ({error.reason or 'certificate'}); use the host name "
+            "in its certificate, or set SSL_CERT_FILE to the certificate of its authority."
         )
-    return Unavailable(f"{place} did not take the message ({_why(error)}); correct DELAYWATCH_SMTP or mend the server.")
+    return Unavailable(
+        f"{place} did not accept the message ({_why(error)}); correct DELAYWATCH_SMTP or repair the server."
+    )
 
 
 def _connected(scheme: str, host: str, port: int) -> smtplib.SMTP:
@@ -173,13 +175,13 @@ def post(message: Message, url: str) -> None:
             body_text = " ".join(error.read(200).decode(errors="replace").split())
         answer = f"{place} answered {error.code}{f' ({body_text})' if body_text else ''}"
         if error.code == HTTPStatus.TOO_MANY_REQUESTS or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise Unavailable(f"{answer}; look at its server, and send the message again.") from error
-        raise InvalidInput(f"{answer}; {correct}, or create it again there.") from error
+            raise Unavailable(f"{answer}; check its server, then test it with `python -m utils alert`.") from error
+        raise InvalidInput(f"{answer}; {correct}, or create a new webhook.") from error
     except (OSError, http.client.HTTPException) as error:
         cause = error.reason if isinstance(error, URLError) else error
         if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code == CERTIFICATE_EXPIRED:
             raise InvalidInput(f"The certificate of the{place[3:]} has expired; renew it there.") from error
-        raise Unavailable(f"{place} did not take the message ({_why(error)}); {correct}.") from error
+        raise Unavailable(f"{place} did not accept the message ({_why(error)}); {correct}.") from error
 
 
 def _escaped(text: str) -> str:

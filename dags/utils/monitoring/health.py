@@ -26,9 +26,9 @@ from utils.storage.lake import Lake
 from utils.warehouse.airflow import last_ended, under_way
 from utils.warehouse.years import WarehouseYear, finished_years
 
-PATIENCE = timedelta(days=180)  # timeout of the scheduled run's wait for its file, see `flight_anomalies`
-LEAST_FREE_SHARE, LEAST_FREE_BYTES = 0.1, 2 << 30  # of a disk; a year of silver and gold takes 0.4 GB
-LEAST_CERTIFICATE_DAYS = 14  # Let's Encrypt's renewal is due 30 days before the end
+MAX_FILE_WAIT = timedelta(days=180)  # timeout of the scheduled run's wait for its file, see `flight_anomalies`
+MIN_FREE_SHARE, MIN_FREE_BYTES = 0.1, 2 << 30  # of a disk; a year of silver and gold takes 0.4 GB
+MIN_CERTIFICATE_DAYS = 14  # Let's Encrypt's renewal is due 30 days before the end
 MAX_BACKUP_AGE = timedelta(days=2)  # the backup runs daily and is retried hourly
 
 
@@ -78,9 +78,11 @@ def _bronze(settings: Settings, watch: WatchSettings, today: date) -> Iterator[F
     if year in lake.bronze_years():
         yield Finding("bronze", True, f"{lake.bronze_key(year)} is in {lake.uri}.")
         return
-    end = date(year + 1, 1, 1) + PATIENCE
+    end = date(year + 1, 1, 1) + MAX_FILE_WAIT
     if watch.expected_year is None and today < end:
-        yield Finding("bronze", True, f"01_bronze/{year}.csv is not there yet; the run of {year} waits until {end}.")
+        yield Finding(
+            "bronze", True, f"01_bronze/{year}.csv does not exist yet; the run of {year} waits for it until {end}."
+        )
         return
     lake.bronze_key(year)  # raises Missing with the years in bronze
 
@@ -88,20 +90,17 @@ def _bronze(settings: Settings, watch: WatchSettings, today: date) -> Iterator[F
 def _run(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
     if watch.airflow_database:
         if last := last_ended(watch.airflow_database):
-            how = (
-                "in success"
-                if last.is_well
-                else "in failure; its log says why, and clearing the task goes on from there"
-            )
-            yield Finding("run", last.is_well, f"The run {last.run_id} ended on {_minute(last.ended)} {how}.")
+            result = "succeeded" if last.is_well else "failed"
+            way_out = "" if last.is_well else "; read the log of its failed task, then clear the task to continue"
+            yield Finding("run", last.is_well, f"The run {last.run_id} {result} on {_minute(last.ended)}{way_out}.")
         else:
-            yield Finding("run", True, "No run has ended in Airflow yet.")
+            yield Finding("run", True, "Airflow has no finished run yet.")
     _, finished = finished_years(settings.warehouse)
     if not finished:
-        yield Finding("run", True, "No year has been finished yet.")
+        yield Finding("run", True, "The warehouse has no finished year yet.")
         return
     year, last_year = max(finished.items(), key=lambda item: item[1].ended)
-    yield Finding("run", True, f"The last year to be finished is {year}, on {_minute(last_year.ended)}.")
+    yield Finding("run", True, f"The last finished year is {year}, on {_minute(last_year.ended)}.")
 
 
 def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
@@ -112,12 +111,13 @@ def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
     if stale:
         behind = wording.listed([f"{year} ({reason})" for year, reason in stale.items()])
         run = under_way(watch.airflow_database) if watch.airflow_database else None
-        way_out = f"the run {run} is under way" if run else "run upsert and page of it"
+        option = f"--year {','.join(map(str, stale))}"
+        way_out = f"the run {run} is updating it" if run else f"run the commands upsert and page with {option}"
         yield Finding("warehouse", bool(run), f"The {place} is behind the lake in {behind}; {way_out}.")
     elif years:
-        yield Finding("warehouse", True, f"The {place} has {wording.listed(years)} as the lake has them.")
+        yield Finding("warehouse", True, f"The {place} is up to date with the lake: {wording.listed(years)}.")
     else:
-        yield Finding("warehouse", True, f"The {place} answers; no year has gold yet.")
+        yield Finding("warehouse", True, f"The {place} answers; the lake has no gold yet.")
 
 
 def _behind(lake: Lake, year: int, finished: WarehouseYear | None) -> str | None:
@@ -128,7 +128,7 @@ def _behind(lake: Lake, year: int, finished: WarehouseYear | None) -> str | None
         return "another file"
     rows = {"airport_days": lake.rows_and_first(keys.airport_days_key(year))[0]}
     hashes = []
-    for name in lake.detectors_of(year):
+    for name in lake.detectors_with_verdicts(year):
         count, params_hash = lake.rows_and_first(keys.anomalies_key(year, name), "params_hash")
         rows[f"anomalies of {name}"] = count
         hashes += [params_hash] if count else []
@@ -136,7 +136,7 @@ def _behind(lake: Lake, year: int, finished: WarehouseYear | None) -> str | None
         if rows.get(table, 0) != finished.rows.get(table, 0):
             return f"{table}: {rows.get(table, 0):,} in gold, {finished.rows.get(table, 0):,} in the warehouse"
     if finished.params_hash != joint_hash(hashes):
-        return "verdicts of other settings"
+        return "verdicts with other settings"
     return None
 
 
@@ -168,8 +168,12 @@ def _disks(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
         seen.add(device)
         share = usage.free / usage.total
         free = f"{usage.free / 1e9:,.1f} GB ({share:.0%}) are free on the disk of {existing}"
-        if share < LEAST_FREE_SHARE or usage.free < LEAST_FREE_BYTES:
-            yield Finding("disk", False, f"Only {free}; see `python -m utils sweep --dry-run`, or enlarge it.")
+        if share < MIN_FREE_SHARE or usage.free < MIN_FREE_BYTES:
+            yield Finding(
+                "disk",
+                False,
+                f"Only {free}; enlarge it, or delete old data: `python -m utils sweep --dry-run` lists it.",
+            )
         else:
             yield Finding("disk", True, f"{free}.")
 
@@ -182,18 +186,17 @@ def _certificate(path: Path | None, now: datetime) -> Iterator[Finding]:
     except OSError as error:
         raise cannot_read(path, error, "DELAYWATCH_CERTIFICATE") from error
     except ValueError as error:
-        raise InvalidInput(f"DELAYWATCH_CERTIFICATE {path} is not a certificate in PEM; correct its path.") from error
+        raise InvalidInput(f"DELAYWATCH_CERTIFICATE {path} is not a PEM certificate; correct the path.") from error
     end = certificate.not_valid_after_utc
     days = (end - now).days
+    renew = "renew it, see nginx/README.md"
     if end <= now:
-        yield Finding(
-            "certificate", False, f"The certificate expired on {end:%Y-%m-%d}; renew it, see nginx/README.md."
-        )
-    elif days < LEAST_CERTIFICATE_DAYS:
+        yield Finding("certificate", False, f"The certificate expired on {end:%Y-%m-%d}; {renew}.")
+    elif days < MIN_CERTIFICATE_DAYS:
         left = wording.count(days, "day")
-        yield Finding("certificate", False, f"The certificate ends on {end:%Y-%m-%d}, {left} left; renew it.")
+        yield Finding("certificate", False, f"The certificate expires on {end:%Y-%m-%d}, in {left}; {renew}.")
     else:
-        yield Finding("certificate", True, f"The certificate is good until {end:%Y-%m-%d}, {days} days.")
+        yield Finding("certificate", True, f"The certificate is valid until {end:%Y-%m-%d}, for {days} days.")
 
 
 def _backup(place: str | None, path: Path | None, now: datetime) -> Iterator[Finding]:
@@ -204,26 +207,26 @@ def _backup(place: str | None, path: Path | None, now: datetime) -> Iterator[Fin
         record = json.loads(path.read_bytes()) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise InvalidInput(
-            f"DELAYWATCH_BACKUP_RECORD {path} cannot be read ({error}); make a backup, which writes it again."
+            f"DELAYWATCH_BACKUP_RECORD {path} cannot be read ({error}); run `make backup`, which writes it again."
         ) from error
     if place is None:
         if made := record.get("made"):
             yield Finding("backup", True, f"The newest backup, {made['text']}, is {_age(made, now)} old.")
         else:
-            yield Finding("backup", True, "There is no backup yet; run `make backup`, or set DELAYWATCH_BACKUP.")
+            yield Finding("backup", True, "This host has no backup yet; run `make backup`, or set DELAYWATCH_BACKUP.")
         return
     copied, failed = record.get("copied"), record.get("failed")
     if copied and copied["place"] == place:
         is_well = now - datetime.fromisoformat(copied["at"]) <= MAX_BACKUP_AGE
         newest = f"The newest backup in {place}, {copied['text']}, is {_age(copied, now)} old."
     else:
-        is_well, newest = False, f"There is no backup in {place} yet."
+        is_well, newest = False, f"{place} has no backup yet."
     if failed and failed["place"] == place:
         yield Finding("backup", False, f"{newest} The last attempt failed {_age(failed, now)} ago: {failed['text']}")
     elif is_well:
         yield Finding("backup", True, newest)
     else:
-        yield Finding("backup", False, f"{newest} Run `make up`, and read backups/daily.log.")
+        yield Finding("backup", False, f"{newest} Run `make up`, then read backups/daily.log.")
 
 
 def _age(event: dict[str, str], now: datetime) -> str:

@@ -20,14 +20,14 @@ from utils.errors import DelaywatchError, InvalidInput
 
 log = logging.getLogger(__name__)
 
-EVERY_S = 60  # from the end of one check to the start of the next
+INTERVAL_S = 60  # from the end of one check to the start of the next
 STALE_S = 600  # a check of an unreachable store takes minutes until its timeout
 
-Look = Callable[[], dict[str, Any]]  # health.report
+Check = Callable[[], dict[str, Any]]  # returns health.report
 
 
-class Word:
-    """The last result as one word, with its time."""
+class HealthStatus:
+    """The result of the last check as one word, with its time."""
 
     def __init__(self, stale_s: float = STALE_S) -> None:
         """Start with the word `starting`."""
@@ -40,10 +40,10 @@ class Word:
             is_old = time.monotonic() - self._at > self._stale_s
             return "problem" if is_old else self._word
 
-    def look(self, look: Look) -> None:
+    def update(self, check: Check) -> None:
         """Run the checks and store the word; log the problems if the word has changed."""
         try:
-            report = look()
+            report = check()
         except DelaywatchError as error:
             report = {"word": "problem", "findings": [{"is_well": False, "sentence": str(error)}]}
         with self._lock:
@@ -58,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     server_version, sys_version = "delaywatch", ""
     timeout = 10  # seconds for one request
-    word: Word
+    status: HealthStatus
 
     def do_GET(self) -> None:
         self._answer(has_body=True)
@@ -72,10 +72,10 @@ class _Handler(BaseHTTPRequestHandler):
         super().send_error(code)
 
     def _answer(self, has_body: bool) -> None:
-        word = str(self.word) if self.path.partition("?")[0] == "/health" else "not found"
-        status = {"ok": HTTPStatus.OK, "not found": HTTPStatus.NOT_FOUND}.get(word, HTTPStatus.SERVICE_UNAVAILABLE)
+        word = str(self.status) if self.path.partition("?")[0] == "/health" else "not found"
+        code = {"ok": HTTPStatus.OK, "not found": HTTPStatus.NOT_FOUND}.get(word, HTTPStatus.SERVICE_UNAVAILABLE)
         body = f"{word}\n".encode()
-        self.send_response(status)
+        self.send_response(code)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
@@ -88,25 +88,25 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing: nginx logs the requests."""
 
 
-def server(host: str, port: int, word: Word) -> ThreadingHTTPServer:
-    """Return a server of the word; the caller runs and closes it. Raises InvalidInput if it cannot listen."""
-    handler = type("Handler", (_Handler,), {"word": word})
+def server(host: str, port: int, status: HealthStatus) -> ThreadingHTTPServer:
+    """Return a server of the status; the caller runs and closes it. Raises InvalidInput if it cannot listen."""
+    handler = type("Handler", (_Handler,), {"status": status})
     try:
         return ThreadingHTTPServer((host, port), handler)
     except OSError as error:
         raise InvalidInput(
-            f"Nobody can listen on {host}:{port} ({error.strerror}); choose another address with --serve."
+            f"The address {host}:{port} cannot be used ({error.strerror}); choose another address with --serve."
         ) from error
 
 
-def serve(address: str, look: Look) -> NoReturn:
+def serve(address: str, check: Check) -> NoReturn:
     """Serve on `host:port` forever, and run the checks every minute. Raises InvalidInput for an invalid address."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise InvalidInput(f"{address!r} is no address to listen on; write host:port, such as 127.0.0.1:8095.")
-    word = Word()
-    listening = server(host.strip("[]"), int(port), word)
+        raise InvalidInput(f"{address!r} is not an address to listen on; write host:port, such as 127.0.0.1:8095.")
+    status = HealthStatus()
+    listening = server(host.strip("[]"), int(port), status)
     threading.Thread(target=listening.serve_forever, daemon=True).start()
     while True:
-        word.look(look)
-        time.sleep(EVERY_S)
+        status.update(check)
+        time.sleep(INTERVAL_S)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEVERE = len(SEVERITIES) - 1  # extreme only: every year has many strong events, which the year page lists
-TOP = 10  # new severe events with their own line; the others are only counted
-MAX_LINE = 600  # characters: an exception may contain a whole file
+MAX_LISTED_EVENTS = 10  # new severe events with their own line; the others are only counted
+MAX_LINE_LENGTH = 600  # characters: an exception may contain a whole file
 
 # Record of a year's messages: {"warnings": [sentence, ...], "days": [["JFK", "2013-02-08"], ...]}. `days` has the days
 # of severe events. Days identify an event, because settings or a corrected file may change its name.
@@ -75,9 +75,9 @@ def year_message(
     new, extreme = "new " if before else "", SEVERITIES[SEVERE]
     counts = [wording.count(len(new_events), f"{new}{extreme} event")] if len(new_events) or not before else []
     if new_warnings:
-        counts.append(wording.count(len(new_warnings), f"{new}warning") + " of quality")
+        counts.append(wording.count(len(new_warnings), f"{new}quality warning"))
     lines = [
-        f"The flights of {year} are done: {wording.count(len(events), 'event')} on "
+        f"The run of {year} is finished: {wording.count(len(events), 'event')} on "
         f"{wording.count(len(event_days), 'abnormal airport-day')}."
     ]
     if len(new_events):
@@ -92,25 +92,28 @@ def _event_lines(events: pd.DataFrame) -> list[str]:
     lines = [
         f"- {row['name']}: {wording.count(row['scheduled'], 'flight')}, "
         f"{wording.cancelled(row['cancelled'], row['scheduled']) if row['scheduled'] else 'none scheduled'}"
-        for row in largest_events(events, TOP).to_dict("records")
+        for row in largest_events(events, MAX_LISTED_EVENTS).to_dict("records")
     ]
-    return lines + ([f"- and {len(events) - TOP:,} more"] if len(events) > TOP else [])
+    return lines + ([f"- and {len(events) - MAX_LISTED_EVENTS:,} more"] if len(events) > MAX_LISTED_EVENTS else [])
 
 
 def failure_message(failure: Failure) -> Message:
     """Return the message of a failed run: the step, its error, and the URL of its log."""
     year = f" {failure.year}" if failure.year else ""
     if failure.step is None:
-        return Message(f"Delaywatch{year}: the run failed", f"The run {failure.run} failed, none of its steps did.")
+        return Message(
+            f"Delaywatch{year}: the run failed",
+            f"The run {failure.run} failed, but none of its steps did; look at the run in Airflow.",
+        )
     reason = _clipped(failure.sentence) if failure.sentence else (
-        "It ended without a word: its process was killed, perhaps for lack of memory, or stopped by hand."
+        "It left no error message: its process was killed, perhaps because memory ran out, or stopped by hand."
     )  # fmt: skip
     lines = [f"The step {failure.step} of the run {failure.run} failed.", reason]
-    lines += [f"{wording.count(failure.others, 'other task')} of it failed too."] if failure.others else []
+    lines += [f"{wording.count(failure.others, 'other task')} of the run failed too."] if failure.others else []
     lines += ["", f"Log: {failure.log}"] if failure.log else []
     return Message(f"Delaywatch{year}: {failure.step} failed", "\n".join(lines))
 
 
 def _clipped(sentence: str) -> str:
     line = " ".join(sentence.split())
-    return line if len(line) <= MAX_LINE else f"{line[: MAX_LINE - 1]}…"
+    return line if len(line) <= MAX_LINE_LENGTH else f"{line[: MAX_LINE_LENGTH - 1]}…"

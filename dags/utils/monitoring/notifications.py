@@ -49,8 +49,8 @@ def preview(settings: Settings, year: int, *, everything: bool) -> Message | Non
 
 def send_test(alerts: AlertSettings) -> dict[str, str | None]:
     """Send a test message. Returns the error message by channel, None for a channel that accepted it."""
-    text = "This is a test. Failed runs and the findings of finished years will be sent here."
-    return deliver(Message("Delaywatch: a test", text), alerts)
+    text = "This is a test. Delaywatch sends failed runs and the findings of finished years here."
+    return deliver(Message("Delaywatch: test message", text), alerts)
 
 
 def _send(message: Message, alerts: AlertSettings) -> bool:
@@ -58,9 +58,9 @@ def _send(message: Message, alerts: AlertSettings) -> bool:
     faults = deliver(message, alerts)
     for name, fault in faults.items():
         if fault:
-            log.error("%r was not sent: %s", message.subject, fault)
+            log.error("The message %r was not sent: %s", message.subject, fault)
         else:
-            log.info("%r was sent by %s", message.subject, name)
+            log.info("The message %r was sent by %s", message.subject, name)
     return None in faults.values()
 
 
@@ -82,5 +82,6 @@ def _notified(lake: Lake, year: int) -> Notified | None:
         return {"warnings": [str(warning) for warning in record["warnings"]], "days": days}
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidInput(
-            f"{keys.alerts_key(year)} in {lake.uri} is damaged; delete it, and the next run of {year} sends all again."
+            f"{keys.alerts_key(year)} in {lake.uri} is damaged; delete it. The next run of {year} then sends all "
+            "findings again."
         ) from error

@@ -28,55 +28,55 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Sweepings:
-    """One group of objects to delete, or to keep for the reason `why_not`."""
+class SweepGroup:
+    """One group of objects to delete, or to keep for the reason `kept_because`."""
 
-    what: str  # for example: pictures and page of 2009
+    what: str  # for example: plots and page of 2009
     keys: list[str] = field(default_factory=list)  # in the lake
     files: list[Path] = field(default_factory=list)  # in the log folder
-    why_not: str | None = None
+    kept_because: str | None = None
 
     def __str__(self) -> str:
         """Return one line for messages."""
-        if self.why_not:
-            return f"{self.what}: stays, {self.why_not}"
+        if self.kept_because:
+            return f"{self.what}: kept because {self.kept_because}"
         return f"{self.what}: {wording.count(len(self.keys) + len(self.files), 'file')}"
 
 
-def sweep(settings: Settings, watch: WatchSettings, now: datetime, is_dry_run: bool = False) -> list[Sweepings]:
+def sweep(settings: Settings, watch: WatchSettings, now: datetime, is_dry_run: bool = False) -> list[SweepGroup]:
     """Delete data that is older than the settings keep. Return the deleted and the kept groups.
 
     now: timezone-aware. is_dry_run: delete nothing. The newest years in the lake are kept, independent of `now`. A year
     is kept while its silver is being written or its run is not finished. Raises DelaywatchError if a deletion fails.
     """
-    sweepings = list(_logs(watch, now))
+    groups = list(_logs(watch, now))
     if watch.keep_plots_years or watch.keep_silver_years:
         lake = Lake(settings)
         for what, year, old in _old(lake, watch):
-            with _held(lake, year) as why_not:
-                sweepings.append(Sweepings(what, why_not=why_not) if why_not else Sweepings(what, old))
-                if not is_dry_run and not why_not:
+            with _held(lake, year) as kept_because:
+                groups.append(SweepGroup(what, kept_because=kept_because) if kept_because else SweepGroup(what, old))
+                if not is_dry_run and not kept_because:
                     lake.store.delete(old)
     if not is_dry_run:
-        for sweeping in sweepings:
-            _remove(sweeping.files, watch.log_folder)
-            log.info("%s", sweeping)
-    return sweepings
+        for group in groups:
+            _remove(group.files, watch.log_folder)
+            log.info("%s", group)
+    return groups
 
 
 def _old(lake: Lake, watch: WatchSettings) -> Iterator[tuple[str, int, list[str]]]:
     """Yield (description, year, keys) of everything in the lake that is older than the settings keep; oldest first."""
     plots, silver = {}, {}
     for year in lake.years():
-        if pictures := lake.store.list(keys.plots_folder(year)):
-            plots[year] = pictures
+        if folder := lake.store.list(keys.plots_folder(year)):
+            plots[year] = folder
         if lake.has(keys.manifest_key(year)):
             existing = set(lake.store.list(keys.silver_folder(year)))
             # Keep the manifest and the sums: with them, gold, verdicts and pages need no flights.
             silver[year] = [key for key in lake.silver_parts(year) if key in existing]
     for kept, kind, by_year in (
-        (watch.keep_plots_years, "pictures and page", plots),
-        (watch.keep_silver_years, "flights in silver", silver),
+        (watch.keep_plots_years, "plots and page", plots),
+        (watch.keep_silver_years, "silver flights", silver),
     ):
         if kept:
             yield from ((f"{kind} of {year}", year, by_year[year]) for year in sorted(by_year)[:-kept] if by_year[year])
@@ -87,32 +87,34 @@ def _held(lake: Lake, year: int) -> Iterator[str | None]:
     """Lock the year's silver. Yield why nothing of the year may be deleted, or None."""
     try:
         with lake.staging(year):
-            yield _why_not(lake, year)
+            yield _reason_to_keep(lake, year)
     except Busy:
-        yield "another run is writing it"
+        yield "another run is writing this year"
 
 
-def _why_not(lake: Lake, year: int) -> str | None:
+def _reason_to_keep(lake: Lake, year: int) -> str | None:
     """Return why the year's silver and plots must be kept (not recreatable, or a step needs them), or None."""
     if year not in lake.bronze_years():
-        return "its bronze is not there, so it could not be made again"
+        return "its CSV is not in bronze, so it could not be recreated"
     states = {table.state for table in gold_of(lake, year, PUBLISHED).needed}
     if State.MISSING in states:
-        return "its run has not come to its end"
+        return "part of its gold is missing"
     if State.STALE in states:
-        return "a step of it is still to come"
+        return "part of its gold is stale"
     return None
 
 
 # --- logs -------------------------------------------------------------------------------------------------------------
 
 
-def _logs(watch: WatchSettings, now: datetime) -> Iterator[Sweepings]:
+def _logs(watch: WatchSettings, now: datetime) -> Iterator[SweepGroup]:
     """Yield the log files that were last written before the limit. Links are not followed and not deleted."""
     if not watch.keep_logs_days:
         return
     if watch.log_folder is None:
-        raise InvalidInput("DELAYWATCH_KEEP_LOGS_DAYS is set, but not where the logs are; set DELAYWATCH_LOG_FOLDER.")
+        raise InvalidInput(
+            "DELAYWATCH_KEEP_LOGS_DAYS is set, but DELAYWATCH_LOG_FOLDER is not; set DELAYWATCH_LOG_FOLDER."
+        )
     oldest = (now - timedelta(days=watch.keep_logs_days)).timestamp()
     files = []
     try:
@@ -126,7 +128,7 @@ def _logs(watch: WatchSettings, now: datetime) -> Iterator[Sweepings]:
     except OSError as error:
         raise _cannot(error, watch.log_folder) from error
     if files:
-        yield Sweepings(f"logs of more than {wording.count(watch.keep_logs_days, 'day')}", files=sorted(files))
+        yield SweepGroup(f"logs older than {wording.count(watch.keep_logs_days, 'day')}", files=sorted(files))
 
 
 def _remove(files: list[Path], folder: Path | None) -> None:
@@ -147,6 +149,6 @@ def _fail(error: OSError) -> None:
 
 def _cannot(error: OSError, folder: Path | None) -> DelaywatchError:
     return kind_of(error)(
-        f"{error.filename or folder} cannot be swept ({error.strerror}); give this user the right to read and write "
-        "there, or correct DELAYWATCH_LOG_FOLDER."
+        f"Cannot delete old logs in {error.filename or folder} ({error.strerror}); give this user the right to read "
+        "and write there, or correct DELAYWATCH_LOG_FOLDER."
     )

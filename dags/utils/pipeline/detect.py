@@ -32,9 +32,9 @@ def write_anomalies(settings: Settings, year: int, detector: str) -> str:
     are also scored but not used for fitting their airport.
     """
     inputs.detector_names(settings, [detector])
-    judged = _days_to_judge(settings, year)
+    source = _detector_input(settings, year)
     params = inputs.detector_settings()[detector]
-    return _write_verdicts(settings, year, detector, judged, detectors.run(detector, *judged.input(params)))
+    return _write_verdicts(settings, year, detector, source, detectors.run(detector, *source.arguments(params)))
 
 
 @within_memory
@@ -46,46 +46,46 @@ def write_all_anomalies(
     The detectors of a large year run in `settings.threads` processes. Calls `done` with the name of each detector whose
     verdicts are written. Raises Unavailable if the system ends one of the processes.
     """
-    judged, all_params = _days_to_judge(settings, year), inputs.detector_settings()
-    calls = [(name, *judged.input(all_params[name])) for name in names]
-    processes = min(settings.threads, len(names)) if len(judged.days) >= inputs.MIN_LARGE_ROWS else 1
+    source, all_params = _detector_input(settings, year), inputs.detector_settings()
+    calls = [(name, *source.arguments(all_params[name])) for name in names]
+    processes = min(settings.threads, len(names)) if len(source.days) >= inputs.MIN_LARGE_ROWS else 1
     verdicts = in_processes(detectors.run, calls, processes, f"ran a detector on {year}")
     written = []
     for name, table in zip(names, verdicts, strict=True):
-        written.append(_write_verdicts(settings, year, name, judged, table))
+        written.append(_write_verdicts(settings, year, name, source, table))
         done(name)
     return written
 
 
-class _Judged(NamedTuple):
+class _DetectorInput(NamedTuple):
     """Input of the detectors: airport-days with marked exclusions, and the hashes of both."""
 
     days: pd.DataFrame
     version: str  # content hash of the airport-days
     excluded: str  # see exclusions.fingerprint
 
-    def input(self, params: Mapping[str, object]) -> tuple[pd.DataFrame, Mapping[str, object], str]:
+    def arguments(self, params: Mapping[str, object]) -> tuple[pd.DataFrame, Mapping[str, object], str]:
         """Return the arguments of detectors.run after the detector's name."""
         return self.days, params, self.excluded
 
 
-def _days_to_judge(settings: Settings, year: int) -> _Judged:
+def _detector_input(settings: Settings, year: int) -> _DetectorInput:
     if settings.warehouse:
         prepare.check_warehouse(settings)  # this is the first step that reads feedback
     else:
         log.info("%d: DELAYWATCH_WAREHOUSE is not set, so feedback is not read", year)
     table, version = Lake(settings).read_hashed(keys.airport_days_key(check_year(year)))
     days = inputs.with_exclusions(settings, inputs.frame(table), year)
-    return _Judged(days, version, exclusions.fingerprint(days))
+    return _DetectorInput(days, version, exclusions.fingerprint(days))
 
 
-def _write_verdicts(settings: Settings, year: int, detector: str, judged: _Judged, verdicts: pa.Table) -> str:
+def _write_verdicts(settings: Settings, year: int, detector: str, source: _DetectorInput, verdicts: pa.Table) -> str:
     schemas.check(verdicts, schemas.ANOMALIES, f"The verdicts of {detector} on {year}")
     rows = verdicts.num_rows
-    if rows != len(judged.days):
-        raise AssertionError(f"{detector} gave {rows} verdicts on {len(judged.days)} airport-days of {year}")
+    if rows != len(source.days):
+        raise AssertionError(f"{detector} returned {rows} verdicts on {len(source.days)} airport-days of {year}")
     log.info("%d: %s flags %d of %d airport-days", year, detector, pc.sum(verdicts["is_anomaly"]).as_py() or 0, rows)
-    return Lake(settings).write_table(keys.anomalies_key(year, detector), verdicts, judged.version)
+    return Lake(settings).write_table(keys.anomalies_key(year, detector), verdicts, source.version)
 
 
 @within_memory
@@ -104,8 +104,8 @@ def explain(settings: Settings, year: int) -> str:
     current_hash = inputs.params_hashes(exclusions.fingerprint(days))[detectors.PUBLISHED]
     if set(verdicts["params_hash"]) != {current_hash}:
         raise Missing(
-            f"The verdicts of {detectors.PUBLISHED} on {year} in {lake.uri} were made with other settings, incidents "
-            f"or feedback than today's; run the detect step of {year}."
+            f"Settings, incidents or feedback have changed since the verdicts of {detectors.PUBLISHED} on {year} in "
+            f"{lake.uri}; run the detect step of {year}."
         )
     params = inputs.detector_settings()[detectors.PUBLISHED]
     flights = lake.read_silver(year, attribution.FLIGHT_COLUMNS)
@@ -114,5 +114,5 @@ def explain(settings: Settings, year: int) -> str:
     for name, explanation in zip(keys.EXPLANATIONS, (reasons, factors, event_table, event_days), strict=True):
         # The hash of the verdicts that were read above; another run may have replaced them in the meantime.
         lake.write_table(keys.explanation_key(year, name), explanation, tables.published.hash or "")
-    log.info("%d: %d abnormal airport-days explained, %d events", year, reasons.num_rows, event_table.num_rows)
+    log.info("%d: explained %d flagged airport-days, %d events", year, reasons.num_rows, event_table.num_rows)
     return keys.explanation_key(year, "anomaly_reasons")

@@ -42,7 +42,7 @@ def detector_names(settings: Settings, wanted: list[str] | None = None) -> list[
     known = list(detector_settings())
     unknown = sorted(set(wanted or ()) - set(known))
     if unknown:
-        raise InvalidInput(f"There is no detector {', '.join(unknown)}; detectors.yaml has {', '.join(known)}.")
+        raise InvalidInput(f"detectors.yaml has no detector {', '.join(unknown)}; choose from {', '.join(known)}.")
     return [name for name in known if not wanted or name in wanted or name == detectors.PUBLISHED]
 
 

@@ -16,27 +16,31 @@ from utils.storage.lake import Lake
 log = logging.getLogger(__name__)
 
 
-def prepare(settings: Settings, reader: tuple[str, str] | None, tell: Callable[[str], None] = log.info) -> None:
+def prepare(settings: Settings, reader: tuple[str, str] | None, report: Callable[[str], None] = log.info) -> None:
     """Create what is missing of lake, tables, view and read-only login.
 
-    reader: login and password, or None. tell: called with one line after each of them is ready. Raises DelaywatchError
+    reader: login and password, or None. report: called with one line after each part is ready. Raises DelaywatchError
     at the first failure; a second call continues from there.
     """
     inputs.detector_settings()  # an error in these files would fail every run, so report it now
     exclusions.read(inputs.INCIDENTS_FILE)
     lake = Lake(settings)
     is_new = lake.prepare()
-    tell(f"Lake {lake.uri}: {'made, ' if is_new else ''}can be listed, written, read and deleted from.")
+    state = "created" if is_new else "already exists"
+    report(f"Lake {lake.uri}: {state}; objects can be listed, written, read and deleted.")
     with closing(DBHandler(settings.warehouse)) as warehouse:
         is_new = warehouse.create()
-        tell(f"Tables in the {warehouse}: {'created or migrated' if is_new else 'already up to date'}.")
+        report(f"Tables in the {warehouse}: {'created or migrated' if is_new else 'already up to date'}.")
         is_new = warehouse.publish_view(detectors.NAMES, detectors.PUBLISHED)
         names = ", ".join(detectors.NAMES)
-        tell(f"View {SCHEMA}.{VIEW}: {'published' if is_new else 'already there'} with the detectors {names}.")
+        report(f"View {SCHEMA}.{VIEW}: {'published' if is_new else 'already up to date'}, with the detectors {names}.")
         if reader:
             login, password = reader
             is_new = warehouse.create_reader(login, password)
-            tell(f"Login {login}: {'made or corrected' if is_new else 'already as asked'}, may only read {SCHEMA}.")
+            report(
+                f"Login {login}: {'created or corrected' if is_new else 'already up to date'}; it can only read "
+                f"{SCHEMA}."
+            )
 
 
 def check_warehouse(settings: Settings) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import operator
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
@@ -56,8 +58,10 @@ def upsert(settings: Settings, year: int) -> str:
             yield "bronze_quality", report, {}
 
         changes = warehouse.upsert_year(batches(), year)
-    labels = ["airport_days", *(f"anomalies of {name}" for name in names), *tables.explanations, "bronze_quality"]
-    log.info("%d: %s", year, "; ".join(f"{label}: {change}" for label, change in zip(labels, changes, strict=True)))
+    written = ["airport_days", *["anomalies"] * len(names), *tables.explanations, "bronze_quality"]
+    changed = dict.fromkeys(table for table, change in zip(written, changes, strict=True) if change.has_changes)
+    total = functools.reduce(operator.add, changes)
+    log.info("%d: rows %s; tables changed: %s", year, total, ", ".join(changed) or "none")
     return "flights.agg_dep_delay_by_date"
 
 
@@ -97,7 +101,7 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
             }
         )
     flagged = int(verdicts[detectors.PUBLISHED]["is_anomaly"].sum())
-    log.info("%d: %d abnormal airport-days; year page %s", year, flagged, keys.year_page_key(year))
+    log.info("%d: %d flagged airport-days; wrote %s", year, flagged, keys.year_page_key(year))
     return keys.year_page_key(year)
 
 
@@ -119,7 +123,7 @@ def _check_warehouse_holds(
     ]
     if differing:
         raise Missing(
-            f"The warehouse does not hold the {year} of the lake ({'; '.join(differing)}); run the upsert step again."
+            f"Warehouse and gold differ in {year} ({'; '.join(differing)}); run the upsert step of {year} again."
         )
 
 

@@ -82,7 +82,7 @@ def write_gold(settings: Settings, year: int) -> str:
     lake = Lake(settings)
     manifest = lake.manifest(check_year(year))
     days = gold.airport_days(lake.read_sums(year), year)
-    flights = int(columns.values(columns.one(days["scheduled"])).sum())
+    flights = int(columns.to_numpy(columns.as_array(days["scheduled"])).sum())
     if flights != manifest["rows"]:
         raise AssertionError(f"gold {year} counts {flights} flights, silver has {manifest['rows']}")
     log.info("%d: %d airport-days of %d flights", year, days.num_rows, flights)

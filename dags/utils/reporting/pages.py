@@ -245,8 +245,8 @@ def year_page(
     published detector has no verdicts, InvalidInput for a figure of another airport or of an unknown kind.
     """
     if published not in verdicts:
-        made = ", ".join(sorted(verdicts)) or "no detector"
-        raise Missing(f"{year} has verdicts of {made}, not of {published}; run detect.")
+        detectors = ", ".join(sorted(verdicts)) or "no detector"
+        raise Missing(f"{year} has verdicts of {detectors}, not of {published}; run the detect step of {year}.")
     joined = judged_days.join(days, verdicts[published])
     sentences = _sentences(joined, reasons, feedback)
     airports = _airports(joined, sentences)
@@ -269,9 +269,9 @@ def _figures(plots: Iterable[tuple[str, str, bytes]], origins: list[str], year: 
     figures: dict[str, list[dict[str, Any]]] = {origin: [] for origin in origins}
     for origin, kind, png in plots:
         if origin not in figures:
-            raise InvalidInput(f"There is a figure of {origin}, which has no days in {year}; run plot again.")
+            raise InvalidInput(f"A figure shows {origin}, which has no days in {year}; run the plot step again.")
         if kind not in FIGURES:
-            raise InvalidInput(f"There is a figure {kind} of {origin} that this page cannot show; remove it.")
+            raise InvalidInput(f"The year page cannot show the figure {kind} of {origin}; delete the figure.")
         figures[origin].append(_figure(origin, year, kind, png))
     for shown in figures.values():
         shown.sort(key=lambda figure: list(FIGURES).index(figure["kind"]))

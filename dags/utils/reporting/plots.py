@@ -141,7 +141,7 @@ def render_year(
 def _single(days: pd.DataFrame, verdicts: pd.DataFrame, year: int) -> _AirportYear:
     airports = list(_airport_years(days, verdicts, year))
     if len(airports) != 1:
-        raise InvalidInput(f"One figure shows one airport, but the rows are of {len(airports)}; filter them by origin.")
+        raise InvalidInput(f"A figure shows one airport, not {len(airports)}; filter the rows by origin.")
     return airports[0]
 
 
@@ -150,7 +150,7 @@ def _airport_years(days: pd.DataFrame, verdicts: pd.DataFrame, year: int) -> Ite
     day_rows, verdict_rows = _rows_by_origin(days, year, length), _rows_by_origin(verdicts, year, length)
     unknown = sorted(set(verdict_rows) - set(day_rows))
     if unknown:
-        raise InvalidInput(f"{year} has verdicts on {', '.join(unknown)} but no days; run gold and detect again.")
+        raise InvalidInput(f"{', '.join(unknown)} has verdicts but no days in {year}; run gold and detect again.")
 
     counts = {name: days[name].to_numpy() for name in ("scheduled", "cancelled")}
     values = {n: verdicts[n].to_numpy("float32", na_value=np.nan) for n in ("observed", "expected", "lower", "upper")}
@@ -169,9 +169,9 @@ def _airport_years(days: pd.DataFrame, verdicts: pd.DataFrame, year: int) -> Ite
         out[day] = column[positions]
         return out
 
-    nobody = (np.empty(0, int), np.empty(0, int))
+    no_rows = (np.empty(0, int), np.empty(0, int))
     for origin, rows in day_rows.items():
-        verdict = verdict_rows.get(origin, nobody)
+        verdict = verdict_rows.get(origin, no_rows)
         yield _AirportYear(
             origin=origin,
             year=year,
@@ -190,7 +190,7 @@ def _rows_by_origin(frame: pd.DataFrame, year: int, length: int) -> dict[str, tu
         return {}
     day = (frame["fl_date"].to_numpy().astype("datetime64[D]") - np.datetime64(f"{year}-01-01", "D")).astype(int)
     if day.min() < 0 or day.max() >= length:
-        raise InvalidInput(f"A row to draw for {year} is of another year; filter the rows by fl_date.")
+        raise InvalidInput(f"The figures of {year} cannot show rows of another year; filter the rows by fl_date.")
     origins, code = np.unique(frame["origin"].to_numpy().astype(str), return_inverse=True)
     order = np.argsort(code, kind="stable")
     bounds = np.searchsorted(code[order], np.arange(len(origins) + 1))
@@ -280,11 +280,11 @@ def _place_marks(sheet: _Sheet, airport: _AirportYear, heights: Array) -> set[st
 
 def _summary(airport: _AirportYear) -> str:
     if not airport.is_judged.any():
-        return "no day could be judged"
+        return "not judged"
     counts = {mark: int((airport.direction == code).sum()) for code, mark in enumerate(MARKS.values(), start=1)}
     total = sum(counts.values())
     if not total:
-        return "no abnormal day"
+        return "no abnormal days"
     parts = ", ".join(f"{n} {mark.noun if n == 1 else mark.plural}" for mark, n in counts.items() if n)
     return f"{total} abnormal day{'s' if total > 1 else ''}: {parts}"
 

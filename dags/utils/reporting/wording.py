@@ -34,12 +34,12 @@ def count(number: Any, noun: str) -> str:
 
 
 def share(part: float) -> str:
-    """Format a share between 0 and 1 in whole percent: `38 %`, `under 1 %`."""
-    return f"{100 * part:.0f} %" if part == 0 or part >= 0.01 else "under 1 %"
+    """Format a share between 0 and 1 in whole percent: `38%`, `under 1%`."""
+    return f"{part:.0%}" if part == 0 or part >= 0.01 else "under 1%"
 
 
 def cancelled(flights: Any, scheduled: Any) -> str:
-    """Format as `52 % cancelled`, `none cancelled`."""
+    """Format as `52% cancelled`, `none cancelled`."""
     return f"{share(flights / scheduled)} cancelled" if flights else "none cancelled"
 
 
@@ -66,8 +66,8 @@ def listed(parts: Sequence[object], last: str = "and") -> str:
 
 
 def percent(value: Any) -> str:
-    """Format a share between 0 and 1 as `5.0 %` for a table; a dash if it is missing."""
-    return "–" if _is_missing(value) else f"{100 * value:.1f} %"
+    """Format a share between 0 and 1 as `5.0%` for a table; a dash if it is missing."""
+    return "–" if _is_missing(value) else f"{value:.1%}"
 
 
 def minutes(value: Any) -> str:

@@ -13,8 +13,8 @@ from utils.errors import DelaywatchError, InvalidInput
 
 CHUNK = 1 << 20  # bytes of text in memory at a time
 # Unpacked size; zipfile stops at the size that the zip declares. A Bureau month has 0.3 GB, a Kaggle year 0.9 GB.
-LARGEST_BYTES = 4 << 30
-PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # other methods may need gigabytes of memory
+MAX_BYTES = 4 << 30
+COMPRESSION_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # other methods may need gigabytes of memory
 
 
 def is_zip(path: Path) -> bool:
@@ -23,7 +23,7 @@ def is_zip(path: Path) -> bool:
         return file.read(4) == b"PK\3\4"
 
 
-def first_words(path: Path) -> str:
+def quoted_beginning(path: Path) -> str:
     """Return the quoted beginning of the file's first line, for a message."""
     with path.open("rb") as file:
         return repr(file.read(60).decode("ascii", errors="replace").strip().split("\n")[0])
@@ -41,11 +41,14 @@ def open_csv(path: Path, url: str, damaged: type[DelaywatchError] = InvalidInput
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if member.filename.lower().endswith(".csv")]
             if len(members) != 1:
-                raise InvalidInput(f"{url} holds {len(members)} CSV files instead of one; look into it by hand.")
-            if members[0].file_size > LARGEST_BYTES or members[0].compress_type not in PACKINGS:
                 raise InvalidInput(
-                    f"{url} holds {members[0].file_size:,} bytes in packing {members[0].compress_type}; no file of "
-                    f"flights has more than {LARGEST_BYTES:,} or another packing than 0 and 8. Look into it by hand."
+                    f"{url} contains {len(members)} CSV files instead of one; open it and check its content."
+                )
+            if members[0].file_size > MAX_BYTES or members[0].compress_type not in COMPRESSION_METHODS:
+                raise InvalidInput(
+                    f"{url} unpacks to {members[0].file_size:,} bytes with compression method "
+                    f"{members[0].compress_type}; a file of flights has at most {MAX_BYTES:,} bytes and method 0 or 8. "
+                    "Download it again from its publisher."
                 )
             with archive.open(members[0]) as text:
                 yield text
@@ -53,8 +56,8 @@ def open_csv(path: Path, url: str, damaged: type[DelaywatchError] = InvalidInput
         if is_zip(path):
             raise damaged(f"{url} is a damaged zip ({error}); download it again.") from None
         raise InvalidInput(
-            f"{url} is not a zip: it begins with {first_words(path)}; open it in a browser to see what is wrong, then "
-            "fetch again."
+            f"{url} is not a zip, but begins with {quoted_beginning(path)}; open it in a browser to see the reason, "
+            "then fetch again."
         ) from None
 
 

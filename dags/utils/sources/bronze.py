@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 
 
 def check_csv(path: Path, year: int, shown_as: str | None = None) -> None:
-    """Raise InvalidInput if the first lines show that the file is not the year's CSV; see ingest.glance."""
+    """Raise InvalidInput if the first lines show that the file is not the year's CSV; see ingest.check_first_lines."""
     with closing(_local_file(path, shown_as or str(path))) as source:
-        ingest.glance(source, keys.check_year(year))
+        ingest.check_first_lines(source, keys.check_year(year))
 
 
 def put_bronze(
@@ -57,24 +57,24 @@ def put_bronze(
     plain, compressed = keys.bronze_keys(keys.check_year(year))
     key = compressed if path.suffix == ".gz" else plain
     with closing(_local_file(path, shown_as or str(path))) as source, lake.staging(year) as folder:
-        ingest.glance(source, year)
+        ingest.check_first_lines(source, year)
         old_keys = [old for old in (plain, compressed) if lake.has(old)]
         if old_keys == [key] and lake.holds(key, source):
             before_upload()
-            log.info("%s: already there, byte for byte", key)
+            log.info("%s: unchanged", key)
             return key
         if old_keys and not replace:
             raise _already_there(lake, old_keys, source)
         if old_keys or ingest.is_doubtful(source, year):
             ingested = _ingest(source, year, folder, settings.threads, progress)
             if old_keys and not allow_fewer:
-                _refuse_fewer(lake, year, old_keys, ingested)
-        if not source.still_the_same():
-            raise Unavailable(f"{source.key} changed while it was read; put it there when it is complete.")
+                _refuse_fewer(lake, year, source.key, old_keys, ingested)
+        if not source.is_unchanged():
+            raise Unavailable(f"{source.key} changed while it was read; run the command again once it is complete.")
         before_upload()
         lake.store.upload(path, key)
         lake.store.delete([old for old in old_keys if old != key])
-    replaced = f", in place of {wording.listed(old_keys)}" if old_keys else ""
+    replaced = f", replaces {wording.listed(old_keys)}" if old_keys else ""
     log.info("%s: %s bytes%s", key, f"{source.size:,}", replaced)
     return key
 
@@ -82,7 +82,7 @@ def put_bronze(
 def _already_there(lake: Lake, old_keys: list[str], source: FolderSource) -> InvalidInput:
     return InvalidInput(
         f"{wording.listed(old_keys)} {'is' if len(old_keys) == 1 else 'are'} already in {lake.uri}, and {source.key} "
-        f"({source.size:,} bytes) is another file; repeat the command with --replace to put it in its place."
+        f"({source.size:,} bytes) is different; repeat the command with --replace to replace the file in the lake."
     )
 
 
@@ -96,15 +96,15 @@ def _ingest(
         raise out_of_memory(year) from error
 
 
-def _refuse_fewer(lake: Lake, year: int, old_keys: list[str], ingested: ingest.IngestedYear) -> None:
+def _refuse_fewer(lake: Lake, year: int, source_name: str, old_keys: list[str], ingested: ingest.IngestedYear) -> None:
     """Raise InvalidInput if the new file lacks flights that silver has, for example because it was cut."""
     if not lake.has(keys.manifest_key(year)):
         return
     old, new = lake.read_quality(year), quality.report(year, old_keys[0], ingested)
     if lost := lost_flights(old["rows_per_month"], new["rows_per_month"]):
         raise InvalidInput(
-            f"{wording.listed(old_keys)} stays, because the new file has less of {year}: {lost}. Put the whole year "
-            "there, or repeat the command with --fewer-flights."
+            f"{source_name} has fewer flights of {year} than {wording.listed(old_keys)}: {lost}. Give a complete file, "
+            "or repeat the command with --fewer-flights."
         )
 
 
@@ -114,9 +114,9 @@ def lost_flights(old: Mapping[str, int], new: Mapping[str, int]) -> str:
     old, new: flights by month number; months without flights may be absent.
     """
     before = {month: flights for month, flights in sorted(old.items(), key=lambda item: int(item[0])) if flights}
-    gone = [calendar.month_name[int(month)] for month in before if not new.get(month)]
-    if gone:
-        return f"{wording.listed(gone)} {'is' if len(gone) == 1 else 'are'} gone"
+    missing = [calendar.month_name[int(month)] for month in before if not new.get(month)]
+    if missing:
+        return f"{wording.listed(missing)} {'is' if len(missing) == 1 else 'are'} missing"
     for month, flights in before.items():
         if new[month] < (1 - MAX_LOST_SHARE) * flights:
             return f"{calendar.month_name[int(month)]} has {new[month]:,} flights instead of {flights:,}"

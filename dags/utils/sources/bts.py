@@ -108,7 +108,7 @@ def download(
         elif files or not so_far:
             raise _not_there(url, year, month, later=min(files, default=None), today=today)
     if not files:
-        raise Missing(f"There is no month of {year} at {base}; choose a year that is, or correct DELAYWATCH_BTS_URL.")
+        raise Missing(f"{base} has no month of {year}; choose another year, or correct DELAYWATCH_BTS_URL.")
     return dict(sorted(files.items()))
 
 
@@ -116,22 +116,22 @@ def _not_there(url: str, year: int, month: int, *, later: int | None, today: dat
     """Return the error for a month that the server answers with 404; the message depends on the month's age."""
     name = f"{calendar.month_name[month]} {year}"
     by_hand = (
-        "correct DELAYWATCH_BTS_URL if the address has changed, or download the months in a browser and give their "
+        "correct DELAYWATCH_BTS_URL if the address has changed, or download the months in a browser and pass their "
         "folder with --from"
     )
     end = date(year, month, calendar.monthrange(year, month)[1])
     if later is not None:
-        when = f"although {calendar.month_name[later]} is; fetch again later (what is here is kept), {by_hand}"
+        when = f"although {calendar.month_name[later]} is; fetch again later (complete files are kept), {by_hand}"
     elif end >= today:
-        when = f"and {name} is not over yet; fetch the months that are there with --so-far"
+        when = f"because {name} is not over yet; fetch the published months with --so-far"
     elif (today - end).days <= PUBLISHED_WITHIN_DAYS:
         when = (
-            f"yet; the Bureau publishes a month some two months after its end. Wait for {name}, or fetch the months "
-            "that are there with --so-far"
+            f"yet; the Bureau publishes a month about two months after its end. Wait for {name}, or fetch the "
+            "published months with --so-far"
         )
     else:
-        when = f"although {name} ended on {end}, so the Bureau does not offer it there (any more); {by_hand}"
-    return Missing(f"{url} is not there {when}.")
+        when = f"although {name} ended on {end}; {by_hand}"
+    return Missing(f"{url} is not published {when}.")
 
 
 def write_csv(files: Mapping[int, File], year: int, to: Path, *, are_downloads: bool = False) -> dict[int, int]:
@@ -156,8 +156,8 @@ def write_csv(files: Mapping[int, File], year: int, to: Path, *, are_downloads: 
                     if isinstance(error, DelaywatchError):
                         raise
                     raise InvalidInput(
-                        f"{source.url} holds a line that is no flight ({str(error)[:200]}); look into it by hand, or "
-                        "fetch again later."
+                        f"{source.url} contains a line that is not a flight ({str(error)[:200]}); open it to see why, "
+                        "or fetch again later."
                     ) from None
     return rows
 
@@ -180,13 +180,14 @@ def _write_month(writer: pa_csv.CSVWriter, file: File, days: str) -> int:
             dates = batch.column(0)
             if dates.null_count or not pc.all(pc.starts_with(dates, days), min_count=0).as_py():
                 raise InvalidInput(
-                    f"{file.url} has flights of other days than {days}..; look into it by hand, or fetch again later."
+                    f"{file.url} has flights whose date does not begin with {days}; open it to see why, or fetch again "
+                    "later."
                 )
             columns = [*batch.columns, pa.nulls(batch.num_rows, pa.string())]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=_BRONZE))
             rows += batch.num_rows
     if not rows:
-        raise InvalidInput(f"{file.url} has no flights; look into it by hand, or fetch again later.")
+        raise InvalidInput(f"{file.url} has no flights; open it to see why, or fetch again later.")
     return rows
 
 
@@ -207,8 +208,8 @@ def open_month(path: Path, name: str, damaged: type[DelaywatchError] = InvalidIn
             lacks = f"the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
             raise InvalidInput(
                 f"{name} lacks {lacks if len(missing) < len(COLUMNS) else 'every column of the Bureau'}; it is not the "
-                "Bureau's reporting carrier on-time performance, or the Bureau has changed it. Download it again, or "
-                "put the year there with `python -m utils bronze --year YEAR --from FILE`."
+                "Bureau's reporting carrier on-time performance, or the Bureau has changed its format. Download it "
+                "again, or load a CSV of the year with `python -m utils bronze --year YEAR --from FILE`."
             )
         text.seek(0)
         yield text
@@ -225,28 +226,31 @@ def month_of(path: Path) -> tuple[int, int]:
         year, _, month = flight.get("FlightDate", "")[:7].partition("-")
     if not (year.isdecimal() and month.isdecimal() and 1 <= int(month) <= 12):
         raise InvalidInput(
-            f"{path} has no flight with a year and a month in its first row; download it again or take it out."
+            f"The first row of {path} has no year and month; download the file again, or move it out of the folder."
         )
     return int(year), int(month)
 
 
-def months_in(folder: Path, year: int, *, so_far: bool) -> dict[int, File]:
+def months_in(folder: Path, base: str, year: int, *, so_far: bool) -> dict[int, File]:
     """Return the files of the year in `folder` by month, ascending.
 
-    Skips files that are not months of the Bureau, with a warning. Raises Missing for a missing month (with so_far, only
-    if a later month exists), and InvalidInput if two files contain different versions of a month.
+    Skips files that are not months of the Bureau, with a warning. base: the address of the Bureau, for messages. Raises
+    Missing for a missing month (with so_far, only if a later month exists), and InvalidInput if two files contain
+    different versions of a month.
     """
     by_month, skipped = _files_by_month(folder)
     month_paths = {month: paths for (file_year, month), paths in sorted(by_month.items()) if file_year == year}
     expected = [month for month in months(year) if not so_far or month <= max(month_paths, default=0)]
-    missing = [f"{calendar.month_name[month]} {year}" for month in expected if month not in month_paths]
+    missing = [month for month in expected if month not in month_paths]
     if missing or not month_paths:
         years = sorted({file_year for file_year, _ in by_month})
-        lacks = wording.listed(missing) if month_paths else f"month of {year}"
+        names = wording.listed([f"{calendar.month_name[month]} {year}" for month in missing])
+        lacks = names if month_paths else f"month of {year}"
         others = f"; its months are of {wording.listed(years)}" if years and not month_paths else ""
         raise Missing(
-            f"{folder} has no {lacks}{others}{_listed(skipped)}; download what is missing from the Bureau"
-            f"{'' if so_far or not month_paths else ', or take the first months of the year with --so-far'}."
+            f"{folder} has no {lacks}{others}{_listed(skipped)}; download every missing month, such as "
+            f"{month_url(base, year, (missing or months(year))[0])}"
+            f"{'' if so_far or not month_paths else ', or read only the first months of the year with --so-far'}."
         )
     return {month: _only(paths, calendar.month_name[month], year) for month, paths in month_paths.items()}
 
@@ -264,7 +268,7 @@ def _files_by_month(folder: Path) -> tuple[dict[tuple[int, int], list[Path]], li
             by_month[month_of(path)].append(path)
         except DelaywatchError as error:
             skipped.append(path.name)
-            log.warning("skipped: %s", error)
+            log.warning("Skipped a file: %s", error)
     return by_month, skipped
 
 
@@ -272,7 +276,8 @@ def _listed(skipped: list[str]) -> str:
     if not skipped:
         return ""
     shown = [*skipped[:MAX_LISTED], *([f"{len(skipped) - MAX_LISTED} more"] if len(skipped) > MAX_LISTED else [])]
-    return f" ({wording.listed(shown)} {'is' if len(skipped) == 1 else 'are'} not the Bureau's or cannot be read)"
+    are_not = "is not a file" if len(skipped) == 1 else "are not files"
+    return f" ({wording.listed(shown)} {are_not} of the Bureau, or cannot be read)"
 
 
 def _only(paths: list[Path], month: str, year: int) -> File:
@@ -282,9 +287,7 @@ def _only(paths: list[Path], month: str, year: int) -> File:
         text = _text_hash(first)
         for other in others:
             if _text_hash(other) != text:
-                raise InvalidInput(
-                    f"{first} and {other} are two different files of {month} {year}; leave the right one in the folder."
-                )
+                raise InvalidInput(f"{first} and {other} are different files of {month} {year}; delete the wrong one.")
     try:
         with first.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()

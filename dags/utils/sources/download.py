@@ -31,7 +31,7 @@ from utils.errors import DelaywatchError, InvalidInput, Unavailable
 
 CHUNK = 1 << 18  # bytes in memory at a time
 BUSY = (429, 500, 502, 503, 504)
-RESUME = "fetch again; files that are complete are kept"
+RESUME = "fetch again; complete files are kept"
 
 Progress = Callable[[str, int, int | None], None]  # file name, bytes received, total bytes
 
@@ -40,14 +40,14 @@ logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # its warni
 
 
 @dataclass(frozen=True)
-class Patience:
-    """Timeouts and retries."""
+class RetryPolicy:
+    """Timeouts, and the number of tries and the pauses between them."""
 
-    connect_s: float = 10
-    silence_s: float = 60  # between two received bytes
+    connect_timeout_s: float = 10
+    read_timeout_s: float = 60  # between two received bytes
     tries: int = 6  # per file, including the first try
     pause_s: float = 2  # before the third try; doubles with each further try
-    longest_pause_s: float = 120  # also limits Retry-After
+    max_pause_s: float = 120  # also limits Retry-After
 
     def retry(self) -> Retry:
         """Return the urllib3 equivalent. Certificate errors and invalid URLs are not retried."""
@@ -57,8 +57,8 @@ class Patience:
             allowed_methods=("GET", "HEAD"),
             status_forcelist=BUSY,
             backoff_factor=self.pause_s,
-            backoff_max=self.longest_pause_s,
-            retry_after_max=int(self.longest_pause_s),
+            backoff_max=self.max_pause_s,
+            retry_after_max=int(self.max_pause_s),
             raise_on_status=False,
         )
 
@@ -104,8 +104,8 @@ class _Session(requests.Session):
             if to_scheme != "https" and (to_scheme, from_scheme) != ("http", "http"):
                 resp.close()
                 raise InvalidInput(
-                    f"{urlsplit(resp.url).netloc} leads from {from_scheme}:// to {to_scheme}://, where anybody could "
-                    "have put the file; nothing was fetched, correct the variable that names the host."
+                    f"{urlsplit(resp.url).netloc} redirects from {from_scheme}:// to {to_scheme}://, which is not "
+                    "secure, so nothing was fetched; correct DELAYWATCH_BTS_URL or DELAYWATCH_KAGGLE_URL."
                 )
         return target
 
@@ -113,11 +113,11 @@ class _Session(requests.Session):
 class Client:
     """Download files, one at a time. Methods raise Unavailable if a later try may succeed, else InvalidInput."""
 
-    def __init__(self, patience: Patience, auth: AuthBase | None = None) -> None:
+    def __init__(self, policy: RetryPolicy, auth: AuthBase | None = None) -> None:
         """Send `auth` to the requested host; requests does not forward it to other hosts on redirects."""
-        self._patience, self._session = patience, _Session()
+        self._policy, self._session = policy, _Session()
         for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=patience.retry()))
+            self._session.mount(scheme, HTTPAdapter(max_retries=policy.retry()))
         self._session.auth = auth
         # No compression in transit, so that Content-Length is the size of the file.
         self._session.headers.update({"User-Agent": f"delaywatch/{__version__}", "Accept-Encoding": "identity"})
@@ -147,7 +147,7 @@ class Client:
         A file that an earlier call left in `to` is returned if the server still has the same version. check: raises if
         the content is wrong; the file is then deleted. Raises OSError if the file cannot be written.
         """
-        kept, retry = _kept(url, to), self._patience.retry()
+        kept, retry = _kept(url, to), self._policy.retry()
         while True:
             with self._answer("GET", url) as answer:
                 if answer.status_code == 404:
@@ -161,7 +161,7 @@ class Client:
                     return _complete(File(to, url, version, part.stat().st_size, _digest(part, "sha256")), part, check)
                 except HTTPError as error:
                     retry = self._next_try(retry, url, error)
-                    log.warning("%s was cut (%s); fetching it again", to.name, _reason(error))
+                    log.warning("%s is incomplete (%s); downloading it again", to.name, _reason(error))
             retry.sleep()
 
     def _next_try(self, retry: Retry, url: str, error: HTTPError) -> Retry:
@@ -170,7 +170,7 @@ class Client:
             return retry.increment("GET", url, error=error)
         except (MaxRetryError, HTTPError):
             raise Unavailable(
-                f"{url} broke off in each of {self._patience.tries} tries ({_reason(error)}); {RESUME}."
+                f"{url} was incomplete in each of {self._policy.tries} tries ({_reason(error)}); {RESUME}."
             ) from None
 
     @contextmanager
@@ -179,9 +179,10 @@ class Client:
         host = urlsplit(url).netloc
         if "@" in host:  # messages and records contain URLs
             raise InvalidInput(
-                "The address to fetch from has a user or a password in it; put them into ~/.netrc and leave the host."
+                "The address of the source contains a user or a password; move them to ~/.netrc and correct "
+                "DELAYWATCH_BTS_URL or DELAYWATCH_KAGGLE_URL."
             )
-        timeout = (self._patience.connect_s, self._patience.silence_s)
+        timeout = (self._policy.connect_timeout_s, self._policy.read_timeout_s)
         try:
             answer = self._session.request(method, url, stream=True, timeout=timeout)
         except requests.RequestException as error:
@@ -195,18 +196,18 @@ class Client:
         """Return the error for an answer without a file."""
         host, code = urlsplit(url).netloc, f"{answer.status_code} {answer.reason}"
         if answer.status_code in BUSY:
-            return Unavailable(f"{host} is busy or at fault ({code}) in {self._patience.tries} tries; {RESUME}.")
+            return Unavailable(f"{host} answered {code} in each of {self._policy.tries} tries; {RESUME}.")
         if answer.status_code in (401, 403) and self._session.auth:
             return InvalidInput(
-                f"{host} refuses {url} ({code}); see that the token is right and that this account or address may have "
-                "the file."
+                f"{host} refuses {url} ({code}); check that the token is valid and that this account may download the "
+                "file."
             )
         if answer.status_code in (401, 403):  # without a login, the server or a proxy refuses this IP address
             return InvalidInput(
-                f"{host} answers {code} to {url}; it may block this address or automatic downloads. Download the zips "
-                "in a browser and read them with `fetch --source bts --from FOLDER`."
+                f"{host} answers {code} for {url}; it may block this address or automatic downloads. Download the zips "
+                "in a browser and read them with `python -m utils fetch --year YEAR --source bts --from FOLDER`."
             )
-        return InvalidInput(f"{host} answers {code} to {url}; open that in a browser to see what is wrong.")
+        return InvalidInput(f"{host} answers {code} for {url}; open the address in a browser to see the reason.")
 
 
 def _request_error(url: str, error: requests.RequestException) -> DelaywatchError:
@@ -214,18 +215,18 @@ def _request_error(url: str, error: requests.RequestException) -> DelaywatchErro
     host = urlsplit(url).netloc
     if isinstance(error, requests.exceptions.SSLError):
         return InvalidInput(
-            f"No trusted connection to {host} ({_reason(error)}); when only its issuer is unknown here, let "
-            "REQUESTS_CA_BUNDLE name a file of certificates that holds it."
+            f"The TLS connection to {host} is not trusted ({_reason(error)}); if only the issuer of its certificate is "
+            "unknown here, set REQUESTS_CA_BUNDLE to a file that contains it."
         )
     if isinstance(error, requests.exceptions.TooManyRedirects):
-        return InvalidInput(f"{url} leads round in a circle; correct the variable that names its host.")
+        return InvalidInput(f"{url} redirects in a circle; correct DELAYWATCH_BTS_URL or DELAYWATCH_KAGGLE_URL.")
     if isinstance(error, InvalidProxyURL):
-        return InvalidInput("The proxy of this machine is not a web address; correct HTTPS_PROXY and HTTP_PROXY.")
+        return InvalidInput("The address of the proxy is not a URL; correct HTTPS_PROXY and HTTP_PROXY.")
     if isinstance(error, InvalidURL | InvalidSchema | MissingSchema):
-        return InvalidInput(f"{url} is not a web address; correct the variable that names its host.")
+        return InvalidInput(f"{url} is not a URL; correct DELAYWATCH_BTS_URL or DELAYWATCH_KAGGLE_URL.")
     return Unavailable(
-        f"{host} does not answer ({_reason(error)}); see whether this machine reaches it (a proxy goes into "
-        f"HTTPS_PROXY), then {RESUME}."
+        f"{host} does not answer ({_reason(error)}); check that this machine reaches it (set a proxy in HTTPS_PROXY), "
+        f"then {RESUME}."
     )
 
 
@@ -249,7 +250,7 @@ def _complete(file: File, part: Path, check: Callable[[Path], None]) -> File:
     """Check `part`, rename it to its final path and write its record. Deletes a file that fails its checks."""
     try:
         if file.version.md5 and _digest(part, "md5") != file.version.md5:
-            raise Unavailable(f"{file.url} arrived damaged (MD5); fetch again.")
+            raise Unavailable(f"{file.url} was damaged in transit (wrong MD5); fetch again.")
         check(part)
     except DelaywatchError:
         part.unlink()

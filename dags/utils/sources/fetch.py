@@ -21,7 +21,7 @@ from utils.reporting import wording
 from utils.settings import Settings
 from utils.sources import SOURCES, bts, kaggle, record
 from utils.sources.bronze import put_bronze
-from utils.sources.download import Client, File, Patience, Progress, Version
+from utils.sources.download import Client, File, Progress, RetryPolicy, Version
 from utils.storage import keys
 from utils.storage.folder import create_private, folder_errors
 from utils.storage.lake import Lake
@@ -57,15 +57,14 @@ def into_bronze(
     replace: bool = False,
     today: date | None = None,
     progress: Progress | None = None,
-    patience: Patience | None = None,
+    policy: RetryPolicy | None = None,
 ) -> str:
     """Fetch the current version of the year, replace the year's file in bronze atomically and return its key.
 
     A whole year from an earlier fetch is skipped if the source has not changed. A newer version replaces it. Replacing
     a file from another source or from a person, or a file with more flights, requires `replace`.
     folder: months of the Bureau that were downloaded by hand; then the network is not used. so_far: accept a year of
-    the Bureau whose last months are not published yet. today: default is the current date in UTC. patience: timeouts
-    and retries.
+    the Bureau whose last months are not published yet. today: default is the current date in UTC.
     Raises a DelaywatchError, with bronze unchanged, if the source does not have the year, a file is incomplete, or the
     file in bronze must not be replaced.
     """
@@ -77,36 +76,36 @@ def into_bronze(
         raise InvalidInput(
             f"{compressed} is already in {lake.uri}; repeat the command with --replace to put {key} in its place."
         )
-    with _client(settings, source, patience) as client:
+    with _client(settings, source, policy) as client:
         if folder is None and not lake.has(compressed) and _is_current(wanted, lake, client):
-            log.info("%s: as %s has it now; nothing to fetch", key, source)
+            log.info("%s: %s has no newer version", key, source)
             return key
         with folder_errors(wanted.scratch, f"fetching {year}", "DELAYWATCH_SCRATCH"), _alone(wanted.scratch, year):
             _fetch(wanted, lake, client, folder)
     return key
 
 
-def is_published(settings: Settings, year: int, source: str = "bts", patience: Patience | None = None) -> bool:
+def is_published(settings: Settings, year: int, source: str = "bts", policy: RetryPolicy | None = None) -> bool:
     """Return True if the source has the last file of the year. Raises Unavailable if it does not answer."""
     _check(year, source)
     if source == "bts":
         url = bts.month_url(settings.bts_url, year, bts.months(year)[-1])
     else:
         url = kaggle.year_url(settings.kaggle_url, year)
-    with _client(settings, source, patience) as client:
+    with _client(settings, source, policy) as client:
         return client.version(url) is not None
 
 
 def _check(year: int, source: str) -> None:
     if source not in SOURCES:
-        raise InvalidInput(f"There is no source {source}; choose one of {', '.join(SOURCES)}.")
+        raise InvalidInput(f"The source is {source!r}; choose one of {', '.join(SOURCES)}.")
     keys.check_year(year)
 
 
 @contextmanager
-def _client(settings: Settings, source: str, patience: Patience | None) -> Iterator[Client]:
+def _client(settings: Settings, source: str, policy: RetryPolicy | None) -> Iterator[Client]:
     auth = kaggle.auth(settings.kaggle_token_file) if source == "kaggle" else None
-    with closing(Client(patience or Patience(), auth)) as client:
+    with closing(Client(policy or RetryPolicy(), auth)) as client:
         yield client
 
 
@@ -131,13 +130,18 @@ def _fetch(wanted: _Fetch, lake: Lake, client: Client, folder: Path | None) -> N
     """
     csv = wanted.scratch / f"{wanted.year}.csv"
     try:
-        files = bts.months_in(folder, wanted.year, so_far=wanted.so_far) if folder else _download(wanted, client)
+        files = _read_folder(wanted, folder) if folder else _download(wanted, client)
         fetched = _write_csv(wanted, files, csv, are_downloads=folder is None)
         _put(wanted, lake, csv, fetched)
     finally:
         csv.unlink(missing_ok=True)
     if fetched["is_whole"]:
         shutil.rmtree(wanted.scratch)
+
+
+def _read_folder(wanted: _Fetch, folder: Path) -> dict[int, File]:
+    """Return the year's files in the folder by month."""
+    return bts.months_in(folder, wanted.settings.bts_url, wanted.year, so_far=wanted.so_far)
 
 
 def _download(wanted: _Fetch, client: Client) -> dict[int, File]:
@@ -161,7 +165,7 @@ def _write_csv(wanted: _Fetch, files: dict[int, File], csv: Path, *, are_downloa
     read = f"{sum(file.bytes for file in files.values()):,} bytes in {wording.count(len(files), 'file')}"
     log.info("%d: %s%s", year, f"{sum(rows.values()):,} flights, " if rows else "", read)
     if not is_whole:
-        log.warning("%d is not complete; fetch it again when its other months are published", year)
+        log.warning("%d is incomplete; fetch it again when the other months are published", year)
     with csv.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return {
@@ -183,8 +187,8 @@ def _put(wanted: _Fetch, lake: Lake, csv: Path, fetched: record.Record) -> None:
         replace = record.is_earlier_version(*before, fetched)
         if replace and (lost := record.lost(before[0], fetched)):
             raise InvalidInput(
-                f"{wanted.source} has less of {year} now than bronze: {lost}. See what happened there, or repeat the "
-                "command with --replace."
+                f"{wanted.source} now has fewer flights of {year} than bronze: {lost}. Ask the publisher why, or "
+                "repeat the command with --replace."
             )
 
     def write_record() -> None:

@@ -47,12 +47,14 @@ def auth(token_file: Path) -> AuthBase:
     except OSError as error:
         raise cannot_read(token_file, error, "The Kaggle token") from None
     except UnicodeDecodeError:
-        raise InvalidInput(f"The Kaggle token {token_file} is not text; download it again from kaggle.com.") from None
+        raise InvalidInput(
+            f"The Kaggle token {token_file} is not UTF-8 text; download it again from kaggle.com."
+        ) from None
     if not text:
         raise Missing(
-            f"There is no Kaggle token in {token_file}; create one on kaggle.com under Settings, API, put it there, "
-            "let DELAYWATCH_KAGGLE_TOKEN_FILE name it, or fill in DELAYWATCH_KAGGLE_TOKEN in .env. The Bureau "
-            "(--source bts) needs none."
+            f"{token_file} has no Kaggle token; create one on kaggle.com under Settings, API, and save it there, set "
+            "DELAYWATCH_KAGGLE_TOKEN_FILE to its file, or set DELAYWATCH_KAGGLE_TOKEN in .env. The Bureau needs no "
+            "token: --source bts."
         )
     if re.fullmatch(r"[\w.~+/=-]+", text):
         return _Bearer(text)
@@ -61,7 +63,7 @@ def auth(token_file: Path) -> AuthBase:
         return HTTPBasicAuth(str(token["username"]), str(token["key"]))
     except (ValueError, TypeError, KeyError):
         raise InvalidInput(
-            f"The Kaggle token {token_file} is neither a kaggle.json with username and key nor an API token alone; "
+            f"The Kaggle token {token_file} is neither a kaggle.json with username and key nor a single API token; "
             "download it again from kaggle.com."
         ) from None
 
@@ -80,14 +82,14 @@ def download(client: Client, base: str, year: int, folder: Path, progress: Progr
             with archive.open_csv(path, url, Unavailable) as text:
                 deque(archive.chunks(text), maxlen=0)  # zipfile checks the CRC at the end
             return
-        begins = archive.first_words(path)
+        begins = archive.quoted_beginning(path)
         if "FL_DATE" not in begins:
-            raise InvalidInput(f"{url} is no CSV of flights: it begins with {begins}; see whether the token is right.")
+            raise InvalidInput(f"{url} is not a CSV of flights, but begins with {begins}; check the Kaggle token.")
 
     file = client.download(url, folder / f"kaggle-{year}", check, progress)
     if file is None:
         raise Missing(
-            f"Kaggle has no {year} ({url}); its dataset has 2009 to 2018. Look for other years at the Bureau: "
+            f"Kaggle has no year {year} ({url}); its dataset has 2009 to 2018. Fetch other years from the Bureau with "
             "--source bts."
         )
     return file

@@ -56,7 +56,7 @@ class BucketSource(Source):
             )
 
     @override
-    def still_the_same(self) -> bool:
+    def is_unchanged(self) -> bool:
         with self._store.errors(f"reading {self.key}"):
             return bool(self._store.head(self.key)["ETag"] == self.etag)
 

@@ -44,7 +44,7 @@ class FolderSource(Source):
         return os.pread(self._file.fileno(), end - start, start)
 
     @override
-    def still_the_same(self) -> bool:
+    def is_unchanged(self) -> bool:
         try:
             return self._fingerprint(self._path.stat()) == self._pin
         except OSError:  # deleted, or no permission any more
@@ -68,7 +68,7 @@ class FolderStore(Store):
     def _path(self, key: str) -> Path:
         path = self.root / key
         if ".." in Path(key).parts or Path(key).is_absolute():
-            raise InvalidInput(f"The key {key!r} leads out of the lake; use a plain key.")
+            raise InvalidInput(f"The key {key!r} leads out of the lake; use a relative key without '..'.")
         return path
 
     def own_path(self, key: str) -> Path:
@@ -81,12 +81,12 @@ class FolderStore(Store):
             is_within = path.parent.resolve().is_relative_to(self.root.resolve())
         except RuntimeError as error:  # raised by pathlib for circular links
             raise InvalidInput(
-                f"Links on the way to {key} in the lake {self.root} lead in a circle; put a folder in their place."
+                f"The path of {key} in the lake {self.root} contains circular links; replace them by a folder."
             ) from error
         if not is_within:
             raise InvalidInput(
-                f"A link on the way to {key} leads out of the lake {self.root}, where nothing may be changed; put a "
-                "folder in its place."
+                f"A link in the path of {key} leads out of the lake {self.root}, where Delaywatch changes nothing; "
+                "replace the link by a folder."
             )
         return path
 
@@ -188,7 +188,7 @@ class FolderStore(Store):
     def list(self, prefix: str) -> list[str]:
         base = self._path(prefix)
         folder = base if prefix.endswith("/") or not prefix else base.parent
-        with self._errors(f"listing {prefix or 'it'}"):
+        with self._errors(f"listing {prefix or 'the lake'}"):
             paths = [Path(at, name) for at, _, names in os.walk(folder, onerror=_unless_missing) for name in names]
             all_keys = [path.relative_to(self.root).as_posix() for path in paths if _is_file(path)]
         return sorted(key for key in all_keys if key.startswith(prefix))
@@ -199,9 +199,7 @@ class FolderStore(Store):
             try:
                 return FolderSource(key, self._path(key))
             except FileNotFoundError as error:
-                raise Missing(
-                    f"There is no {key} in the folder {self.root}; put it back and run the step again."
-                ) from error
+                raise Missing(f"{key} is not in the folder {self.root}; restore it and run the step again.") from error
 
 
 @contextmanager
@@ -219,19 +217,19 @@ def folder_errors(root: Path, doing: str, variable: str = "DELAYWATCH_LAKE") -> 
 def _message(error: OSError, root: Path, doing: str, variable: str) -> str:
     if error.errno == errno.ENOSPC:
         return (
-            f"No space left on the disk of {root} while {doing}; free some space and run the step again, "
-            "what was there before is untouched."
+            f"No space left on the disk of {root} while {doing}; free some space and run the step again. The existing "
+            "files are unchanged."
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return (
-            f"No permission for {doing} in the folder {root}; give this user the right to read and write there, or "
-            f"correct {variable}."
+            f"No permission for {doing} in the folder {root}; give this user permission to read and write there, "
+            f"or correct {variable}."
         )
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         path = Path(error.filename or root)
         with suppress(PermissionError):
             path = next((place for place in (path, *path.parents) if place.is_file()), path)
-        return f"{path} is a file where a folder must be for {doing}; move it away or correct {variable}."
+        return f"{path} is a file, but must be a folder for {doing}; move the file away or correct {variable}."
     return f"The folder {root} failed while {doing} ({error.strerror}); check its disk and run the step again."
 
 
@@ -248,13 +246,13 @@ def staging(store: Store, uri: str, scratch: Path, year: int) -> Iterator[Path]:
         base, variable = scratch / f"delaywatch-{hashlib.sha256(uri.encode()).hexdigest()[:12]}", "DELAYWATCH_SCRATCH"
         keeper = FolderStore(base, variable)
     folder = base / f"year={year}"
-    with folder_errors(keeper.root, "creating a folder for new files", variable):
+    with folder_errors(keeper.root, "creating the staging folder", variable):
         lock = _open_lock(base, year, is_private=keeper.root == base)
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Busy(f"Another run is writing {year} into {uri}; wait until it has ended.") from error
+            raise Busy(f"Another run is writing {year} to {uri}; wait until it has ended.") from error
         try:
             with folder_errors(keeper.root, f"writing the new files of {year}", variable):
                 shutil.rmtree(folder, ignore_errors=True)  # left over from a killed run
@@ -286,8 +284,8 @@ def create_private(folder: Path) -> None:
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         raise InvalidInput(
-            f"{folder} is a link or another user's, so nothing is put there; let DELAYWATCH_SCRATCH name a folder of "
-            "your own."
+            f"{folder} is a link or belongs to another user, so Delaywatch writes nothing there; set "
+            "DELAYWATCH_SCRATCH to a folder of your own."
         )
 
 

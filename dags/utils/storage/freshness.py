@@ -76,7 +76,9 @@ class GoldTable:
         if self.state is State.MISSING:
             raise Missing(f"{self.key} is not in {self.lake.uri}; {again}")
         if self.state is State.STALE:
-            raise Missing(f"{self.key} in {self.lake.uri} was made from another {self.source} than is there; {again}")
+            raise Missing(
+                f"{self.key} in {self.lake.uri} is stale, because the {self.source} has changed since; {again}"
+            )
         return self.read_any(columns)
 
     def read_any(self, columns: list[str] | None = None) -> pa.Table:
@@ -116,7 +118,7 @@ def gold_of(lake: Lake, year: int, published: str) -> Gold:
     days = table(keys.airport_days_key(year), "gold", "silver", lambda: lake.manifest(year).get("sums"))
     anomalies = {
         name: table(keys.anomalies_key(year, name), "detect", "table of airport-days", lambda: days.hash)
-        for name in sorted({published, *lake.detectors_of(year)})
+        for name in sorted({published, *lake.detectors_with_verdicts(year)})
     }
     verdicts = anomalies[published]
     explanations = {

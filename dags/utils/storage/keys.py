@@ -21,7 +21,7 @@ EXPLANATIONS = (
 def check_year(year: int) -> int:
     """Return the year. Raises InvalidInput unless it is from FIRST_YEAR to LAST_YEAR."""
     if not FIRST_YEAR <= year <= LAST_YEAR:
-        raise InvalidInput(f"{year} is not a year of this dataset; choose one from {FIRST_YEAR} to {LAST_YEAR}.")
+        raise InvalidInput(f"The year {year} is not in this dataset; choose a year from {FIRST_YEAR} to {LAST_YEAR}.")
     return year
 
 
@@ -83,7 +83,7 @@ def plots_folder(year: int) -> str:
 def plot_key(year: int, origin: str, name: str) -> str:
     """Return the key of the plot `daily_flights` or `daily_delay`. Raises InvalidInput for an unsafe origin."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,16}", origin):
-        raise InvalidInput(f"The origin {origin!r} cannot be part of a key; correct it in the year's bronze file.")
+        raise InvalidInput(f"The origin {origin!r} is not an airport code; correct it in the bronze file of {year}.")
     return f"{plots_folder(year)}origin={origin}/{name}.png"
 
 

@@ -60,8 +60,8 @@ class Lake:
             self.store.delete([key])
         if content != key.encode():
             raise InvalidInput(
-                f"{self.uri} gives back something else than was written a moment before; let DELAYWATCH_LAKE and "
-                "AWS_ENDPOINT_URL lead to the store itself, not to a cache in front of it."
+                f"{self.uri} returned other bytes than Delaywatch had just written; set DELAYWATCH_LAKE and "
+                "AWS_ENDPOINT_URL to the store itself, not to a cache in front of it."
             )
         return is_new
 
@@ -89,14 +89,15 @@ class Lake:
             return files[0]
         if files:
             raise InvalidInput(
-                f"Both {files[0]} and {files[1]} are in {self.uri}; remove one of them, or put the right file again "
+                f"Both {files[0]} and {files[1]} are in {self.uri}; delete one of them, or replace both "
                 f"with `python -m utils bronze --year {year} --from FILE --replace`."
             )
         years = ", ".join(map(str, self.bronze_years()))
-        choice = (
-            f"put it there, or choose a year that is there: {years}" if years else "put it there; no year is there yet"
+        raise Missing(
+            f"{keys.bronze_keys(year)[0]} (or .csv.gz) is not in {self.uri}; load it with "
+            f"`python -m utils bronze --year {year} --from FILE`"
+            + (f", or choose another year: {years}." if years else ".")
         )
-        raise Missing(f"There is no {keys.bronze_keys(year)[0]} (or .csv.gz) in {self.uri}; {choice}.")
 
     def open_bronze(self, year: int) -> Source:
         """Open the year's CSV; the caller closes it. Raises the errors of `bronze_key`."""
@@ -154,7 +155,7 @@ class Lake:
         key = keys.manifest_key(year)
         data = self.store.get(key)
         if data is None:
-            raise Missing(f"There is no silver for {year} in {self.uri}; run the silver step of {year} first.")
+            raise Missing(f"The silver of {year} is not in {self.uri}; run the silver step of {year} first.")
         try:
             manifest = json.loads(data)
             _ = manifest["parts"]
@@ -192,8 +193,8 @@ class Lake:
         sums, version = self.read_hashed(keys.sums_key(year))
         if version != self.manifest(year)["sums"]:
             raise Missing(
-                f"{keys.sums_key(year)} in {self.uri} does not belong to the silver of {year}; "
-                f"run the silver step of {year} again."
+                f"{keys.sums_key(year)} in {self.uri} does not match the manifest of {year}; run the silver step of "
+                f"{year} again."
             )
         return sums
 
@@ -206,8 +207,8 @@ class Lake:
         data = self.store.get(key)
         if data is None:
             raise Missing(
-                f"{key} is not in {self.uri}; run the steps before this one for the year, or choose one of those that "
-                "`python -m utils status` shows."
+                f"{key} is not in {self.uri}; run the earlier steps of the year, or choose a year that "
+                "`python -m utils status` lists."
             )
         try:
             table = pq.ParquetFile(pa.BufferReader(data)).read(columns=list(columns) if columns else None)
@@ -248,7 +249,7 @@ class Lake:
         """Read one detector's verdicts, schemas.ANOMALIES. Raises Missing or Damaged."""
         return self.read_table(keys.anomalies_key(year, detector))
 
-    def detectors_of(self, year: int) -> list[str]:
+    def detectors_with_verdicts(self, year: int) -> list[str]:
         """Return the names of the detectors with verdicts of the year in gold."""
         pattern = re.compile(rf"03_gold/anomalies/detector=(\w+)/year={year}/anomalies\.parquet")
         matches = map(pattern.fullmatch, self.store.list("03_gold/anomalies/"))
@@ -264,7 +265,7 @@ class Lake:
             raise Missing(f"{keys.quality_key(year)} is not in {self.uri}; run the silver step of {year} first.")
         if content_hash(data) != manifest.get("quality"):
             raise Missing(
-                f"{keys.quality_key(year)} in {self.uri} is not the report of this silver, or is damaged; run the "
+                f"{keys.quality_key(year)} in {self.uri} is damaged or does not match the manifest of {year}; run the "
                 f"silver step of {year} again."
             )
         return dict(json.loads(data))
@@ -306,10 +307,10 @@ def open_store(settings: Settings) -> Store:
     lake = settings.lake
     folder, bucket = _FOLDER_URL.fullmatch(lake), _BUCKET_URL.fullmatch(lake)
     if (folder or bucket) and (cut := re.search("[?#]", lake)):
-        rename = "write # as %23 and ? as %3F" if folder else "take a prefix without # and ?"
+        rename = "write # as %23 and ? as %3F" if folder else "choose a prefix without # and ?"
         raise InvalidInput(
-            f"DELAYWATCH_LAKE is {lake!r}, and {cut[0]} would end the name; {rename}. Earlier releases used "
-            f"{lake[: cut.start()]!r}: write that to keep the years that are there."
+            f"DELAYWATCH_LAKE is {lake!r}, and other programs would ignore the text from {cut[0]} on; {rename}. "
+            f"Earlier releases used {lake[: cut.start()]!r}: set that to keep the existing years."
         )
     if folder:
         return FolderStore(_decoded(folder[1], lake))
@@ -319,7 +320,7 @@ def open_store(settings: Settings) -> Store:
 
         return BucketStore(settings, bucket[1], bucket[2].strip("/"))
     raise InvalidInput(
-        f"The lake {lake!r} is neither file:///folder nor s3://bucket[/prefix]; correct DELAYWATCH_LAKE."
+        f"DELAYWATCH_LAKE is {lake!r}; it must look like file:///folder or s3://bucket/prefix. Correct it."
     )
 
 
@@ -332,6 +333,6 @@ def _decoded(path: str, lake: str) -> Path:
         is_encoded = False
     if not is_encoded:
         raise InvalidInput(
-            f"DELAYWATCH_LAKE is {lake!r}, in which a % does not encode a character; write % itself as %25."
+            f"DELAYWATCH_LAKE is {lake!r}, but a % in it does not encode a character; write a literal % as %25."
         )
     return Path(decoded)

@@ -17,34 +17,33 @@ _NO_ANSWER = Unavailable, "S3{at} does not answer while {doing}; start it or cor
 _BROKEN = Unavailable, "S3{at} broke the connection while {doing}; run the step again."
 _BUSY = (
     Unavailable,
-    ("S3{at} is busy or at fault ({code}) in {tries} tries of {doing}; wait a while and run the step again."),
+    "S3{at} answered {code} in each of {tries} tries while {doing}; wait a few minutes and run the step again.",
 )
-_UNKNOWN = Unavailable, "S3{at} failed while {doing} ({code}); look that up in its manual and run the step again."
+_UNKNOWN = Unavailable, "S3{at} failed while {doing} ({code}); look up the code in its manual and run the step again."
 _FULL = Unavailable, "No space left on S3{at} while {doing}; free some space and run the step again."
-_CHANGED = Unavailable, "The object changed while {doing}; run the step again when its upload has ended."
-_GONE = Missing, "An object that was there is gone while {doing}; put it back and run the step again."
+_CHANGED = Unavailable, "The object changed while {doing}; run the step again after its upload has ended."
+_GONE = Missing, "An object has disappeared while {doing}; restore it and run the step again."
 _KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the connection aws_default."
 _TLS = (
     InvalidInput,
-    (
-        "No encrypted connection to S3{at} while {doing}; write http:// into AWS_ENDPOINT_URL if it speaks no TLS, "
-        "else let AWS_CA_BUNDLE name its certificate."
-    ),
+    "The TLS connection to S3{at} failed while {doing}; if the server has no TLS, write http:// in AWS_ENDPOINT_URL, "
+    "otherwise set AWS_CA_BUNDLE to its certificate.",
 )
 _REFUSED = (
     InvalidInput,
-    "S3{at} refuses the request while {doing} ({code}); look that up in its manual and correct the settings.",
+    "S3{at} refuses the request while {doing} ({code}); look up the code in its manual and correct the settings.",
 )
-_NAME = InvalidInput, "S3 allows no such name of a bucket as in {lake}; correct DELAYWATCH_LAKE."
-_TOKEN = InvalidInput, "The S3 session token is not valid, or no longer; renew the credentials of {lake}."
-_DENIED = InvalidInput, "No permission on {lake} while {doing}; allow this key to list, read, write and delete there."
-_CLOSED = InvalidInput, "S3{at} has closed the bucket or the account of {lake}; ask who provides it."
+_NAME = InvalidInput, "The name of the bucket in {lake} is not allowed by S3; correct DELAYWATCH_LAKE."
+_TOKEN = InvalidInput, "The S3 session token is invalid or has expired; renew the credentials of {lake}."
+_DENIED = (
+    InvalidInput,
+    "No permission on {lake} while {doing}; allow this key to list, read, write and delete there.",
+)
+_CLOSED = InvalidInput, "S3{at} has closed the bucket or the account of {lake}; ask its provider."
 _ELSEWHERE = (
     InvalidInput,
-    (
-        "{lake} is in another region or at another address{at}; correct AWS_DEFAULT_REGION and AWS_ENDPOINT_URL, or "
-        "aws_default."
-    ),
+    "S3{at} says that {lake} is in another region or at another address; correct AWS_DEFAULT_REGION and "
+    "AWS_ENDPOINT_URL, or aws_default.",
 )
 
 FAULTS: Mapping[str, Fault] = {
@@ -62,20 +61,20 @@ FAULTS: Mapping[str, Fault] = {
     "NoTls": _TLS,
     "EndpointProviderError": (
         InvalidInput,
-        "The S3 endpoint{at} is no URL; correct AWS_ENDPOINT_URL, for example to http://localhost:8333.",
+        "The S3 endpoint{at} is not a URL; set AWS_ENDPOINT_URL to a URL such as http://localhost:8333.",
     ),
     "InvalidRegionError": (
         InvalidInput,
-        "{region} is no region of S3; correct AWS_DEFAULT_REGION or aws_default.",
+        "{region} is not a region of S3; correct AWS_DEFAULT_REGION or aws_default.",
     ),
     # At AWS the machine's role may provide keys; the metadata service does not always answer.
     "NoRole": (
         Unavailable,
-        "No S3 credentials for {lake}; give this machine a role that may use the bucket, or " + _KEYS,
+        "The S3 credentials for {lake} are missing; give this machine a role that may use the bucket, or " + _KEYS,
     ),
-    "NoCredentialsError": (InvalidInput, "No S3 credentials for {lake}; " + _KEYS),
-    "PartialCredentialsError": (InvalidInput, "Only half of the S3 credentials for {lake}; " + _KEYS),
-    "ProfileNotFound": (InvalidInput, "The profile that AWS_PROFILE names is not in ~/.aws; correct AWS_PROFILE."),
+    "NoCredentialsError": (InvalidInput, "The S3 credentials for {lake} are missing; " + _KEYS),
+    "PartialCredentialsError": (InvalidInput, "One of the two S3 credentials for {lake} is missing; " + _KEYS),
+    "ProfileNotFound": (InvalidInput, "The profile in AWS_PROFILE is not in ~/.aws; correct AWS_PROFILE."),
     "ParamValidationError": _NAME,
     # Error codes of S3.
     "InvalidBucketName": _NAME,
@@ -90,14 +89,14 @@ FAULTS: Mapping[str, Fault] = {
     ),
     "SignatureDoesNotMatch": (
         InvalidInput,
-        "S3{at} refuses the secret key; correct AWS_SECRET_ACCESS_KEY or aws_default.",
+        "S3{at} rejects the secret key; correct AWS_SECRET_ACCESS_KEY or aws_default.",
     ),
     "InvalidToken": _TOKEN,
     "ExpiredToken": _TOKEN,
     "TokenRefreshRequired": _TOKEN,
     "RequestTimeTooSkewed": (
         InvalidInput,
-        "This machine's clock is wrong for S3; set the time (for example with chrony).",
+        "The clock of this machine differs too much from the clock of S3; set the time (for example with chrony).",
     ),
     "AuthorizationHeaderMalformed": _ELSEWHERE,
     "PermanentRedirect": _ELSEWHERE,
@@ -109,7 +108,7 @@ FAULTS: Mapping[str, Fault] = {
     "NoSuchKey": _GONE,
     "InvalidObjectState": (
         InvalidInput,
-        "An object is in an archive of S3 while {doing}; restore it and run the step again.",
+        "S3{at} keeps an object in its archive, so {doing} failed; restore it and run the step again.",
     ),
     "PreconditionFailed": _CHANGED,
     "SlowDown": _BUSY,

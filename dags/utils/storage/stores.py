@@ -25,7 +25,7 @@ class Source(Protocol):
     def read(self, start: int, end: int) -> bytes:
         """Return the bytes [start, end), fewer if the object ends earlier."""
 
-    def still_the_same(self) -> bool:
+    def is_unchanged(self) -> bool:
         """Return True if the key still holds the opened version."""
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from utils.errors import Missing
 from utils.reporting import pages, wording
 
 T = TypeVar("T", int, str)
-NAMED = 8  # list at most this many; beyond that, only close matches
+MAX_LISTED = 8  # list at most this many; beyond that, only close matches
 
 
 def year(status: Iterable[Mapping[str, Any]], lake: str, asked: int | None = None) -> int:
@@ -26,33 +26,35 @@ def year(status: Iterable[Mapping[str, Any]], lake: str, asked: int | None = Non
     """
     finished = [int(row["year"]) for row in status if row["has_page"]]
     if not finished:
-        raise Missing(f"{lake} has no finished year yet; run one with the DAG flight_anomalies in Airflow.")
-    return max(finished) if asked is None else _known(asked, finished, "finished year", lake)
+        raise Missing(f"{lake} has no finished year; run the DAG flight_anomalies in Airflow for a year.")
+    return max(finished) if asked is None else _known(asked, finished, "year", f"among the finished years of {lake}")
 
 
 def airport(days: pd.DataFrame, asked: str | None = None) -> str:
     """Return the requested airport, or the one with the most flights. days: AIRPORT_DAYS, at least one row."""
     flights = days.groupby("origin")["scheduled"].sum()
-    return str(flights.idxmax()) if asked is None else _known(asked, list(flights.index), "airport", "these days")
+    if asked is None:
+        return str(flights.idxmax())
+    return _known(asked, list(map(str, flights.index)), "airport", "in the airport-days of this year")
 
 
 def detectors(judged: Sequence[str], asked: Sequence[str] | None = None) -> list[str]:
     """Return the requested detectors in their order, or all that have judged the year."""
     chosen = judged if asked is None else asked
-    return [_known(name, judged, "detector", "the verdicts of this year") for name in chosen]
+    return [_known(name, judged, "detector", "in the verdicts of this year") for name in chosen]
 
 
 def event(events: pd.DataFrame, asked: str | None = None) -> pd.Series:
     """Return the event with the requested event_id, or the largest one, as a row of EVENTS."""
     if events.empty:
-        raise Missing("This year has no event, because no airport-day is flagged; choose another year.")
+        raise Missing("This year has no events because no airport-day is flagged; choose another year.")
     if asked is None:
         return pages.largest_events(events, 1).iloc[0]
-    asked = _known(asked, list(events["event_id"]), "event", "this year")
+    asked = _known(asked, list(events["event_id"]), "event", "among the events of this year")
     return events[events["event_id"] == asked].iloc[0]
 
 
-def day_instead(days: pd.DataFrame, verdicts: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def most_unusual_day(days: pd.DataFrame, verdicts: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the airport-day with the highest score as an event, for a year without flags: EVENTS and EVENT_DAYS.
 
     days: AIRPORT_DAYS; verdicts: ANOMALIES with the dates of `days`. The severity is 0 and the place is missing,
@@ -60,7 +62,7 @@ def day_instead(days: pd.DataFrame, verdicts: pd.DataFrame) -> tuple[pd.DataFram
     """
     scored = verdicts.dropna(subset="score")
     if scored.empty:
-        raise Missing("No day of this year could be judged, for lack of flights or days; choose another year.")
+        raise Missing("This year has no scored day because airports have too few flights or days; choose another year.")
     best = scored.sort_values("score", kind="stable").iloc[-1]
     day = days[(days["origin"] == best["origin"]) & (days["fl_date"] == best["fl_date"])].assign(
         event_id=f"{best['fl_date']:%Y%m%d}-{best['origin']}",
@@ -78,10 +80,10 @@ def _known(asked: T, known: Sequence[T], what: str, where: str) -> T:
     if asked in known:
         return asked
     names = [str(name) for name in sorted(known)]
-    if len(names) <= NAMED:
-        hint = f"there {'is' if len(names) == 1 else 'are'} {wording.listed(names)}"
+    if len(names) <= MAX_LISTED:
+        hint = f"choose {wording.listed(names, 'or')}."
     elif close := get_close_matches(str(asked), names):
-        hint = f"close to it {'is' if len(close) == 1 else 'are'} {wording.listed(close)}"
+        hint = f"did you mean {wording.listed(close, 'or')}?"
     else:
-        hint = f"there are {len(names)}, from {names[0]} to {names[-1]}"
-    raise Missing(f"There is no {what} {asked!r} in {where}; {hint}.")
+        hint = f"choose one of the {len(names)} from {names[0]} to {names[-1]}."
+    raise Missing(f"{what.capitalize()} {asked!r} is not {where}; {hint}")

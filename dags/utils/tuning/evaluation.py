@@ -59,10 +59,10 @@ def halves(tables: Iterable[pa.Table], year: int, seed: int = 0) -> tuple[pd.Dat
         is_other = (silver.fingerprints(flights, seed=seed) & np.uint64(1)).astype(np.bool_)
         for half, is_in in zip(sums, (~is_other, is_other), strict=True):
             half.add(gold.day_sums(flights.take(pa.array(np.flatnonzero(is_in)))))
-    made = tuple(half.table() for half in sums)
-    if not all(half.num_rows for half in made):
-        raise InvalidInput(f"{year} has too few flights to be split into halves; choose a fuller year.")
-    one, other = (gold.airport_days(half, year).to_pandas(date_as_object=False) for half in made)
+    tables_of_halves = tuple(half.table() for half in sums)
+    if not all(half.num_rows for half in tables_of_halves):
+        raise InvalidInput(f"{year} has too few flights to be split into halves; choose a year with more flights.")
+    one, other = (gold.airport_days(half, year).to_pandas(date_as_object=False) for half in tables_of_halves)
     return one, other
 
 
@@ -124,12 +124,13 @@ def planted_days(days: pd.DataFrame, truth: pd.DataFrame, *, is_background_abnor
     left_out = {*NEUTRAL, BACKGROUND} - abnormal
     unknown = sorted(set(truth["kind"]) - {*PLANTED, BACKGROUND, *NEUTRAL, *ORDINARY})
     if unknown:
-        raise InvalidInput(f"The truth file has the kind {unknown[0]}, which the evaluation does not know.")
+        known = ", ".join([*PLANTED, BACKGROUND, *NEUTRAL, *ORDINARY])
+        raise InvalidInput(f"{unknown[0]} is not a kind of a truth file; use one of {known}.")
     truth_days = truth[["origin", "kind", "event"]].assign(fl_date=pd.to_datetime(truth["date"]))
     flown = days.loc[days["scheduled"] > 0, _KEY].assign(fl_date=pd.to_datetime(days["fl_date"]))
     joined = flown.merge(truth_days, on=_KEY, how="left", validate="one_to_one")
     if int(joined["kind"].isin(PLANTED).sum()) != int(truth_days["kind"].isin(PLANTED).sum()):
-        raise InvalidInput("The truth file plants days that the year does not have; give the two of one run.")
+        raise InvalidInput("The truth file has planted days that the year does not have; pass files of the same run.")
     events = joined["event"].where(joined["kind"] == "storm")
     labels = _labels(joined, joined["kind"].isin(abnormal)).assign(is_counted=~joined["kind"].isin(left_out))
     return labels.assign(kind=joined["kind"], event=events)
@@ -305,7 +306,7 @@ def bootstrap(
         dates = pd.to_datetime(ranking["fl_date"])
         drawn.append(_draws((dates - dates.min()).dt.days // block_days, replicates, random))
     if all(times.shape[1] < 2 for times, _ in drawn):
-        raise InvalidInput("One airport cannot be resampled; give block_days, and days of more than one block.")
+        raise InvalidInput("One airport cannot be resampled; pass block_days, and days of more than one block.")
     chunk = max(1, _CHUNK // max(1, len(ranking)))
     values = [
         measure(ranking, reduce(np.multiply, [times[start : start + chunk].take(at, axis=1) for times, at in drawn]))

@@ -108,7 +108,9 @@ def text(path: Path, detector: str, changed: Mapping[str, object]) -> str:
     after = _edited(before, detector, differing)
     if after is None:
         lines = ", ".join(f"{name}: {json.dumps(value)}" for name, value in differing.items())
-        raise InvalidInput(f"{path} is written so that only a person can change it; write {lines} into its {detector}.")
+        raise InvalidInput(
+            f"{path} cannot be changed without changing its other lines; edit it and set {lines} in {detector}."
+        )
     return after
 
 
@@ -128,7 +130,7 @@ def write(text: str, name: str, folders: Sequence[Path]) -> Path:
         else:
             return path
     raise InvalidInput(
-        f"{' and '.join(refused)}; copy the lines above, or set DELAYWATCH_SCRATCH to a folder that you may write to."
+        f"{' and '.join(refused)}; copy the lines above, or set DELAYWATCH_SCRATCH to a writable folder."
     )
 
 

@@ -31,12 +31,12 @@ SESSION = (
 SILENCE_S = 60
 
 Kind = type[DelaywatchError]
-OPTIONS = "Postgres does not take one of {options}; correct the options after ? in the warehouse URL."
+OPTIONS = "Postgres rejects one of the options {options}; correct the part after ? in the warehouse URL."
 ENCODED = "@ : / ? # % in user and password as %40 %3A %2F %3F %23 %25"
 LOST = (
     Unavailable,
-    "The connection to the {place} was lost while {doing}; every year there is whole, old or new but never half, "
-    "so run the step again.",
+    "The connection to the {place} was lost while {doing}. Each year there is complete, old or new; run the step "
+    "again.",
 )
 # (pattern of libpq's text for a failed connection, class of the error, message). The first match wins: libpq reports
 # every attempt, one per address and with and without TLS.
@@ -45,8 +45,8 @@ CONNECTING: tuple[tuple[str, Kind, str], ...] = (
     (
         "password authentication failed|no password supplied|role .* does not exist|is not permitted to log in",
         InvalidInput,
-        "The {place} refused user {user} or its password; correct them in the warehouse URL, in which a % in a "
-        "password is written as %25.",
+        "The {place} rejected user {user} or its password; correct them in the warehouse URL. Write a % in a password "
+        "as %25.",
     ),
     (
         "database .* does not exist",
@@ -56,7 +56,7 @@ CONNECTING: tuple[tuple[str, Kind, str], ...] = (
     (
         "permission denied for database",
         InvalidInput,
-        "User {user} may not connect to the {place}; an administrator grants it CONNECT on that database.",
+        "User {user} may not connect to the {place}; let an administrator grant it CONNECT on that database.",
     ),
     (
         "certificate|does not support SSL",
@@ -66,13 +66,13 @@ CONNECTING: tuple[tuple[str, Kind, str], ...] = (
     (
         "no pg_hba.conf entry|pg_hba.conf rejects",
         InvalidInput,
-        "The {place} lets no user {user} in from this machine; allow it in the server's pg_hba.conf or security group, "
-        "or add ?sslmode=require to the warehouse URL if the server wants TLS.",
+        "The {place} does not admit user {user} from this machine; allow it in the server's pg_hba.conf or security "
+        "group, or add ?sslmode=require to the warehouse URL if the server requires TLS.",
     ),
     (
         "too many clients|remaining connection slots|too many connections",
         Unavailable,
-        "The {place} has no free connection; close some, raise max_connections, or run the step again later.",
+        "All connections of the {place} are in use; close some, raise max_connections, or run the step again later.",
     ),
     (
         "starting up|shutting down|in recovery mode|not yet accepting connections",
@@ -83,7 +83,8 @@ CONNECTING: tuple[tuple[str, Kind, str], ...] = (
         # A container's name only resolves while it runs, so it may be unknown while the database restarts.
         "could not translate host name",
         Unavailable,
-        "The host of the {place} is unknown; if it is a container, start it (`make up`), else correct it in the URL.",
+        "The host of the {place} is unknown; if it is a container, start it (`make up`), or else correct it in the "
+        "URL.",
     ),
     (
         "Connection refused|No such file or directory|timeout expired|timed out|No route to host|unreachable",
@@ -92,50 +93,52 @@ CONNECTING: tuple[tuple[str, Kind, str], ...] = (
     ),
     ("server closed the connection|terminating connection", *LOST),
 )
-NOT_CONNECTED = "No connection to the {place} ({first}); correct the warehouse URL or the server."
+NOT_CONNECTED = "Cannot connect to the {place} ({first}); correct the warehouse URL or the server."
 
 CHANGED_BY_HAND = (
     InvalidInput,
-    "The tables of the {place} are not those of this release, so {doing} failed ({first}); undo what was changed by "
-    "hand, or create them again: `ALTER SCHEMA flights RENAME TO flights_old`, `python -m utils prepare`, "
+    "The tables of the {place} differ from those of this release, so {doing} failed ({first}). Undo the manual "
+    "changes, or rebuild the tables: `ALTER SCHEMA flights RENAME TO flights_old`, `python -m utils prepare`, "
     "`INSERT INTO flights.feedback SELECT * FROM flights_old.feedback`, the same for flights.runs, and "
-    "`python -m utils upsert` of every year.",
+    "`python -m utils upsert` for every year.",
 )
+FAILED = (Unavailable, "The {place} failed while {doing} ({first}). Nothing was changed; run the step again.")
 # SQLSTATE, or its first two or three characters: (class of the error, message). Longer codes win. Any other code is a
 # bug in this code and keeps its traceback.
 FAILING: dict[str, tuple[Kind, str]] = {
     "08": LOST,
     "22": (
         InvalidInput,
-        "The {place} cannot hold a value while {doing} ({first}); nothing was changed, so correct the layer below.",
+        "The {place} cannot store a value while {doing} ({first}). Nothing was changed; run the year's earlier steps "
+        "again.",
     ),
     "23": (
         InvalidInput,
-        "The {place} refused a row while {doing} ({first}); nothing was changed, so correct the layer below.",
+        "The {place} refused a row while {doing} ({first}). Nothing was changed; run the year's earlier steps again.",
     ),
     "23505": (
         Busy,
-        "Another session wrote the same row while {doing} ({first}); nothing was changed, so run the step again.",
+        "Another session wrote the same row while {doing} ({first}). Nothing was changed; run the step again.",
     ),
     "25006": (
         Unavailable,
-        "The {place} is read-only for user {user}, so {doing} failed; wait until a failover has ended, or use a login "
-        "that may write, on the primary.",
+        "The {place} is read-only for user {user}, so {doing} failed; wait until the failover has ended, or use a "
+        "login that can write, on the primary.",
     ),
     "2BP01": (
         InvalidInput,
-        "Other objects stand in the way of {doing} ({detail}); drop them, run the step again and create them again.",
+        "Other objects prevent {doing} ({detail}); drop them, run the step again and recreate them.",
     ),
     "3F000": (
         Missing,
-        "The {place} lacks the schema flights; `python -m utils prepare` with a login that is a member of "
-        "flights_owner creates it.",
+        "The {place} lacks the schema flights; run `python -m utils prepare` with a login that is a member of "
+        "flights_owner.",
     ),
-    "40": (Busy, "Another session got in the way of {doing} ({first}); nothing was changed, so run the step again."),
+    "40": (Busy, "Another session conflicted with {doing} ({first}). Nothing was changed; run the step again."),
     "42501": (
         InvalidInput,
-        "User {user} may not do what {doing} needs ({first}); use a login that is a member of flights_loader, "
-        "or of flights_owner to create tables.",
+        "User {user} lacks a right for {doing} ({first}); use a login that is a member of flights_loader, or of "
+        "flights_owner to create tables.",
     ),
     "42703": CHANGED_BY_HAND,
     "42804": CHANGED_BY_HAND,
@@ -143,31 +146,31 @@ FAILING: dict[str, tuple[Kind, str]] = {
     "42883": CHANGED_BY_HAND,
     "42P01": (
         Missing,
-        "The {place} lacks a table ({first}); `python -m utils prepare` with a login that is a member of "
-        "flights_owner creates it.",
+        "The {place} lacks a table ({first}); run `python -m utils prepare` with a login that is a member of "
+        "flights_owner.",
     ),
     "42P10": CHANGED_BY_HAND,
     "53": (
         Unavailable,
-        "The {place} ran out of resources while {doing} ({first}); nothing was changed, so run the step again.",
+        "The {place} ran out of resources while {doing} ({first}). Nothing was changed; run the step again.",
     ),
     "53100": (
         Unavailable,
-        "The disk of the {place} is full, so {doing} failed and nothing was changed; free some space and run the "
-        "step again.",
+        "The disk of the {place} is full, so {doing} failed. Nothing was changed; free some space and run the step "
+        "again.",
     ),
     "55P03": (
         Busy,
-        "Another session blocked {doing} for more than {lock_timeout_s} s; let it end, then run the step again.",
+        "Another session blocked {doing} for more than {lock_timeout_s} s; wait until it ends and run the step again.",
     ),
     "57014": (
         Unavailable,
-        "The {place} cancelled {doing} ({first}); nothing was changed, so raise statement_timeout if it was that, "
+        "The {place} cancelled {doing} ({first}). Nothing was changed; raise statement_timeout if it is the reason, "
         "and run the step again.",
     ),
     "57P": LOST,
-    "58": (Unavailable, "The {place} failed at {doing} ({first}); nothing was changed, so run the step again."),
-    "XX000": (Unavailable, "The {place} failed at {doing} ({first}); nothing was changed, so run the step again."),
+    "58": FAILED,
+    "XX000": FAILED,
 }
 
 
@@ -217,7 +220,7 @@ class Postgres:
         finally:
             connection.close()
 
-    def lets_in(self, login: str, password: str) -> bool:
+    def accepts_password(self, login: str, password: str) -> bool:
         """Return True if `login` can connect and the server checked this password."""
         url = self.url.difference_update_query(["user", "password"]).set(username=login, password=password)
         try:
@@ -291,13 +294,13 @@ def _parse(url: str, variable: str) -> sqlalchemy.URL:
         has_zero_byte = "\0" in unquote(url, errors="strict")  # names and passwords cannot contain one
         parsed = sqlalchemy.make_url(url)
     except (sqlalchemy.exc.ArgumentError, ValueError):  # ValueError also for bytes that are not UTF-8
-        raise InvalidInput(f"The warehouse URL cannot be read; {example}.") from None
+        raise InvalidInput(f"The warehouse URL cannot be parsed; {example}.") from None
     if parsed.get_backend_name() not in {"postgresql", "postgres"}:
         raise InvalidInput(f"The warehouse URL is for {parsed.get_backend_name()}, not for Postgres; {example}.")
     if "@" in (parsed.host or "") or (parsed.username is None and "@" in url.partition("?")[0]):
         raise InvalidInput(f"The warehouse URL has an @ that does not end its user and password; {example}.")
     if has_zero_byte:
-        raise InvalidInput(f"The warehouse URL has a zero byte in it; {example}.")
+        raise InvalidInput(f"The warehouse URL contains a zero byte; {example}.")
     options = url.rpartition("@")[2].partition("?")[2]
     if options and not all(option.partition("=")[2] for option in options.split("&")):
         raise InvalidInput(f"The warehouse URL has an option without a value after the ?; {example}.")

@@ -28,7 +28,7 @@ FEEDBACK, AIRPORT_DAYS = TABLES["feedback"], TABLES["airport_days"]
 JUDGED_FEEDBACK = pa.schema(
     [
         *schemas.FEEDBACK,
-        pa.field("is_there", pa.bool_(), nullable=False),  # airport_days has the day
+        pa.field("has_airport_day", pa.bool_(), nullable=False),  # airport_days has the day
         pa.field("verdict", pa.string()),  # as in the view
         pa.field("severity", pa.int16()),
     ]
@@ -50,8 +50,8 @@ DETECTOR_FEEDBACK = Table(
     ("year", "detector"),
     "year",
 )
-CLOSE = 0.6  # SequenceMatcher.ratio; two three-letter codes with two common letters in order have 0.67
-NAMED = 5  # airports listed in one message
+MIN_SIMILARITY = 0.6  # SequenceMatcher.ratio; two three-letter codes with two common letters in order have 0.67
+MAX_SUGGESTIONS = 5
 
 GIVE = """
     INSERT INTO {feedback} AS t (origin, fl_date, opinion, note, author, given_at)
@@ -79,14 +79,12 @@ def give(server: Postgres, origin: str, fl_date: date, opinion: str, note: str, 
     """Insert or replace feedback; see `DBHandler.give_feedback`."""
     given = {"origin": origin, "fl_date": fl_date, "opinion": opinion, "note": note.strip(), "author": author.strip()}
     if opinion not in schemas.OPINIONS:
-        raise InvalidInput(f"There is no opinion {opinion!r}; choose {wording.listed(schemas.OPINIONS, 'or')}.")
+        raise InvalidInput(f"The opinion {opinion!r} is unknown; choose {wording.listed(schemas.OPINIONS, 'or')}.")
     if not given["author"]:
-        raise InvalidInput("Feedback needs an author; say who gives it.")
-    if (text := f"{origin}{note}{author}") != printable(text):
-        raise InvalidInput(
-            "Airport, note and author of feedback may hold no null byte and no other control character; write them "
-            "without."
-        )
+        raise InvalidInput("The author of the feedback is empty; enter a name.")
+    for name, text in (("airport", origin), ("note", note), ("author", author)):
+        if text != printable(text):
+            raise InvalidInput(f"The {name} {printable(text)} contains a control character; remove it.")
     with server.transaction(f"giving feedback on {origin} {fl_date}") as cursor:
         _check_day(server, cursor, origin, fl_date)
         cursor.execute(_on_tables(GIVE), given)
@@ -118,34 +116,31 @@ def _on_tables(text: str) -> Composed:
 def _check_day(server: Postgres, cursor: psycopg2.extensions.cursor, origin: str, fl_date: date) -> None:
     """Raise Missing, with alternatives, if airport_days does not have the day."""
     cursor.execute(_on_tables(DAYS_OF_AIRPORT), {"origin": origin, "fl_date": fl_date})
-    is_there, first, last, years = cursor.fetchone() or (False, None, None, [])
-    if is_there:
+    is_known, first, last, years = cursor.fetchone() or (False, None, None, [])
+    if is_known:
         return
     if first is None:
         cursor.execute(_on_tables(AIRPORTS))
         raise Missing(_no_airport(server.place, origin, [name for (name,) in cursor.fetchall()]))
     gap = f", in {wording.listed(years)} only" if first < fl_date < last else ""
-    raise Missing(
-        f"The {server.place} has no {fl_date} of {origin}; its days of {origin} are from {first} to {last}{gap}, so "
-        "choose one of them."
-    )
+    raise Missing(f"The {server.place} has no day {fl_date} for {origin}; choose a day from {first} to {last}{gap}.")
 
 
 def _no_airport(place: str, origin: str, airports: Sequence[str]) -> str:
     """Return the message for an unknown airport: codes with a similar spelling, or else the range of codes."""
     if not airports:
-        return f"The {place} has no airport-days yet; run a year, and give feedback on its days."
+        return f"The {place} has no airport-days yet; run a year first."
     requested = origin.strip().upper()
 
     def unlikeness(name: str) -> tuple[bool, float, str]:
         """Sort swapped letters, the most common typo, before a wrong letter."""
         return sorted(name) != sorted(requested), -SequenceMatcher(None, requested, name).ratio(), name
 
-    similar = (name for name in airports if SequenceMatcher(None, requested, name).ratio() >= CLOSE)
+    similar = (name for name in airports if SequenceMatcher(None, requested, name).ratio() >= MIN_SIMILARITY)
     close = sorted(similar, key=unlikeness)
     if close:
-        return f"The {place} has no airport {origin}; did you mean {wording.listed(close[:NAMED], 'or')}?"
+        return f"The {place} has no airport {origin}; did you mean {wording.listed(close[:MAX_SUGGESTIONS], 'or')}?"
     return (
-        f"The {place} has no airport {origin}; choose one of its {len(airports)}, from {min(airports)} to "
+        f"The {place} has no airport {origin}; choose one of its {len(airports)} airports, {min(airports)} to "
         f"{max(airports)}."
     )

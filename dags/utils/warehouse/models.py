@@ -1,7 +1,7 @@
 """SQLAlchemy models of the tables of a new warehouse: comments, checks, indexes, and the view that counts feedback.
 
-Column names and types come from `schemas.py`, keys from `tables.py`. A change here needs a migration for existing
-warehouses; a test compares both. The wide view for analysts is in `view.py`.
+Column names and types come from `schemas.py`, keys from `tables.py`. A change here, even of a comment, needs a revision
+for existing warehouses; a test compares both. The wide view for analysts is in `view.py`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.schema import SetColumnComment, SetTableComment
 
 from utils import schemas
 from utils.warehouse.tables import SCHEMA, TABLES
 
 METADATA = sa.MetaData(schema=SCHEMA)
+SCHEMA_COMMENT = "Delaywatch: airport-days of US flights, verdicts on them and feedback"
 TYPES: dict[pa.DataType, sa.types.TypeEngine[Any]] = {
     pa.bool_(): sa.Boolean(),
     pa.date32(): sa.Date(),
@@ -34,7 +36,7 @@ BLOCK_RANGES: dict[str, Any] = {"postgresql_using": "brin", "postgresql_with": {
 # of the other tables are inserted and deleted with the flags, and rarely updated.
 HALF_EMPTY = ("airport_days", "anomalies")
 DAY = {
-    "origin": "airport of departure, IATA code",
+    "origin": "departure airport, IATA code",
     "fl_date": "calendar day of the scheduled departure, local time",
 }
 
@@ -71,20 +73,20 @@ def _table(
 
 _table(
     "airport_days",
-    "One row per airport and calendar day between its first and its last scheduled day of the year",
+    "One row per airport and calendar day, from the airport's first to its last scheduled day of the year",
     columns={
         **DAY,
         "scheduled": "flights scheduled to depart",
         "departed": "flights that departed: scheduled and not cancelled",
         "cancelled": "flights cancelled",
-        "diverted": "flights that landed elsewhere",
+        "diverted": "flights diverted to another airport",
         "mean_dep_delay_min": "mean departure delay of departed flights, minutes; early is negative",
         "std_dep_delay_min": "standard deviation of the departure delay, minutes",
         "delayed_15": "flights that departed 15 minutes late or more",
         "delayed_60": "flights that departed 60 minutes late or more",
         "disrupted": "flights that departed more than 60 minutes late, or were cancelled",
-        "mean_effective_delay_min": "mean over scheduled flights, minutes: delay capped at 120, "
-        "a cancelled flight counts as 120",
+        "mean_effective_delay_min": "effective delay: mean departure delay of scheduled flights, minutes; a flight "
+        "counts at most 120, a cancelled flight 120",
         "std_effective_delay_min": "standard deviation of the effective delay, minutes",
         "max_dep_delay_min": "longest departure delay, minutes",
         "carrier_min": "minutes of arrival delay caused by the carrier",
@@ -107,21 +109,21 @@ _table(
 )
 _table(
     "anomalies",
-    "One row per airport, day and detector: what the detector expected and what it says of the day",
+    "One row per airport, day and detector: the expected value, the score and the verdict",
     columns={
         **DAY,
-        "detector": "name of the detector that judged",
-        "metric": "column of airport_days that was judged",
-        "observed": "the metric on this day, in its own unit",
-        "expected": "what the detector expected, in the metric's unit",
-        "lower": "lower end of the range that counts as normal, in the metric's unit",
-        "upper": "upper end of the range that counts as normal, in the metric's unit",
-        "score": "how abnormal the day is; higher is more abnormal, comparable across airports",
-        "is_anomaly": "the detector's verdict",
-        "direction": "late, early or closure on an abnormal day, null otherwise",
-        "severity": "0 none, 1 mild, 2 strong, 3 extreme",
+        "detector": "name of the detector",
+        "metric": "column of airport_days that the detector scored",
+        "observed": "value of the metric on this day",
+        "expected": "value that the detector expected, in the unit of the metric",
+        "lower": "lower end of the usual range, in the unit of the metric",
+        "upper": "upper end of the usual range, in the unit of the metric",
+        "score": "how unusual the day is; higher is more unusual, comparable across airports",
+        "is_anomaly": "true if the detector flags the day",
+        "direction": "late, early or closure if the day is flagged, else null",
+        "severity": "0 not flagged, 1 mild, 2 strong, 3 extreme",
         "status": "ok, insufficient_data or no_flights",
-        "params_hash": "the detector's settings, as in runs",
+        "params_hash": "hash of the detector's settings",
     },
     checks={
         "anomalies_direction_known": f"direction IN {schemas.DIRECTIONS}",
@@ -136,26 +138,26 @@ _table(
 )
 _table(
     "anomaly_reasons",
-    "One row per day that the published detector flags: why it is abnormal",
+    "One row per airport-day that the published detector flags: why the day is abnormal",
     columns={
         **DAY,
         "direction": "late, early or closure",
         "severity": "1 mild, 2 strong, 3 extreme",
         "scheduled": "flights scheduled to depart",
-        "effective_delay_min": "mean over scheduled flights, minutes; see airport_days",
+        "effective_delay_min": "effective delay, minutes; see mean_effective_delay_min of airport_days",
         "expected_effective_delay_min": "the effective delay that the detector expected, minutes",
-        "disrupted_share": "disrupted flights over scheduled ones, 0 to 1; see airport_days",
+        "disrupted_share": "disrupted / scheduled flights, 0 to 1; see airport_days",
         "expected_disrupted_share": "the disrupted share that the detector expected, 0 to 1",
         "delay_min": "sum of the departure delays of late flights, minutes",
-        "usual_delay_min": "that sum for as many flights on days that are not flagged, minutes",
-        "excess_delay_min": "delay_min beyond the usual, minutes",
+        "usual_delay_min": "delay_min of the same number of flights on days that are not flagged, minutes",
+        "excess_delay_min": "delay_min above usual_delay_min, minutes",
         "cancelled": "flights cancelled",
-        "usual_cancelled": "cancellations among as many flights on days that are not flagged",
-        "excess_cancelled": "cancellations beyond the usual",
-        "top_cause": "cause with the largest excess; null where none exceeds the usual",
-        "top_carrier": "carrier with the largest excess; null where none exceeds the usual",
-        "top_destination": "destination with the largest excess; null where none exceeds the usual",
-        "sentence": "why the day is abnormal, in plain words",
+        "usual_cancelled": "cancelled of the same number of flights on days that are not flagged",
+        "excess_cancelled": "cancelled above usual_cancelled",
+        "top_cause": "cause with the largest excess; null if every cause is at most usual",
+        "top_carrier": "carrier with the largest excess; null if every carrier is at most usual",
+        "top_destination": "destination with the largest excess; null if every destination is at most usual",
+        "sentence": "why the day is abnormal, as text",
     },
     checks={
         "anomaly_reasons_direction_known": f"direction IN {schemas.DIRECTIONS}",
@@ -171,18 +173,18 @@ _table(
 )
 _table(
     "anomaly_factors",
-    "The parts of a flagged day by cause, carrier and destination, against the airport's usual mix",
+    "A flagged airport-day by cause, carrier and destination, compared with the airport's usual days",
     columns={
         **DAY,
         "dimension": "cause, carrier or destination",
-        "name": "the cause, or the code of the carrier or of the airport of destination",
+        "name": "the cause, the code of the carrier, or the code of the destination airport",
         "scheduled": "flights scheduled to depart; null for a cause",
-        "delay_min": "its part of the day's delay, minutes; null for a cause that is not reported",
-        "usual_delay_min": "that part on days that are not flagged, for as many flights, minutes",
-        "excess_delay_min": "delay_min beyond the usual, minutes",
-        "cancelled": "its part of the cancelled flights; null for a cause that is not reported",
-        "usual_cancelled": "that part on days that are not flagged, for as many flights",
-        "excess_cancelled": "cancellations beyond the usual",
+        "delay_min": "part of the day's delay, minutes; null for a cause that the year does not report",
+        "usual_delay_min": "delay_min of the same number of flights on days that are not flagged, minutes",
+        "excess_delay_min": "delay_min above usual_delay_min, minutes",
+        "cancelled": "part of the cancelled flights; null for a cause that the year does not report",
+        "usual_cancelled": "cancelled of the same number of flights on days that are not flagged",
+        "excess_cancelled": "cancelled above usual_cancelled",
     },
     checks={
         "anomaly_factors_dimension_known": f"dimension IN {schemas.FACTOR_DIMENSIONS}",
@@ -197,22 +199,25 @@ _table(
 )
 _table(
     "events",
-    "One row per event: flagged days of near airports on the same or adjacent days",
+    "One row per event: flagged days of nearby airports on the same or adjacent days",
     columns={
-        "event_id": "first day and worst airport of that day, e.g. 20130208-LGA",
-        "name": "the event in one line",
+        "event_id": "first day of the event and the worst airport of that day, e.g. 20130208-LGA",
+        "name": "short description of the event",
         "first_day": "first flagged day",
         "last_day": "last flagged day",
         "kind": "delay, closure or mixed",
-        "airports": "airports with a flagged day in it",
-        "airport_days": "flagged days of airports in it",
-        "severity": "the highest of its days: 1 mild, 2 strong, 3 extreme",
-        "scheduled": "flights scheduled to depart on its airport-days",
-        "cancelled": "flights cancelled on its airport-days",
-        "mean_effective_delay_min": "mean over its scheduled flights, minutes; see airport_days",
-        "worst_origin": "airport of its worst day, IATA code",
-        "latitude": "centre, weighted by flights, degrees; null when no airport is known",
-        "longitude": "centre, weighted by flights, degrees; null when no airport is known",
+        "airports": "number of airports with a flagged day in the event",
+        "airport_days": "number of flagged airport-days in the event",
+        "severity": "highest severity of the days in the event: 1 mild, 2 strong, 3 extreme",
+        "scheduled": "flights scheduled to depart on the airport-days of the event",
+        "cancelled": "flights cancelled on the airport-days of the event",
+        "mean_effective_delay_min": "effective delay over the scheduled flights of the event, minutes; see "
+        "airport_days",
+        "worst_origin": "airport of the worst airport-day, IATA code",
+        "latitude": "centre of the event, weighted by flights, degrees; null if the position of every airport is "
+        "unknown",
+        "longitude": "centre of the event, weighted by flights, degrees; null if the position of every airport is "
+        "unknown",
     },
     checks={
         "events_have_names": "name <> ''",
@@ -228,20 +233,20 @@ _table(
 )
 _table(
     "event_days",
-    "One row per flagged day that belongs to an event, and it belongs to one",
-    columns={**DAY, "event_id": "the event, a key of events"},
+    "One row per flagged airport-day in an event; a day belongs to at most one event",
+    columns={**DAY, "event_id": "event_id of the event in events"},
     indexes=[sa.Index("event_days_fl_date", "fl_date"), sa.Index("event_days_event_id", "event_id")],
 )
 _table(
     "feedback",
-    "What people say of airport-days, one row each; runs read it and never write it",
+    "Feedback of people on airport-days, one row per day; runs read this table and never write it",
     columns={
         **DAY,
-        "opinion": "expected (known beforehand, nothing is learnt from the day), wrong (a false alarm) "
-        "or right (a true one)",
-        "note": "what the person adds; may be empty",
-        "author": "who said it",
-        "given_at": "when it was said",
+        "opinion": "expected (the cause was known in advance; the day is not used for fitting), wrong (a false alarm) "
+        "or right (a true alarm)",
+        "note": "free text; may be empty",
+        "author": "name of the person",
+        "given_at": "time at which the person gave the feedback",
     },
     checks={
         "feedback_opinion_known": f"opinion IN {schemas.OPINIONS}",
@@ -250,19 +255,19 @@ _table(
 )
 _table(
     "bronze_quality",
-    "One row per year: what came in as bronze and what silver kept of it",
+    "One row per year: the size of the bronze file, and the rows that silver kept, dropped and rejected",
     columns={
         "year": "calendar year of the file",
         "bronze_key": "key of the file in the lake",
         "bytes": "size of the file, bytes",
         "sha256": "SHA-256 of the file, hexadecimal",
         "rows_read": "rows in the file",
-        "rows_kept": "rows that became silver",
-        "rows_duplicate": "rows that were there before, by natural key",
-        "rows_rejected": "rows that could not be used",
+        "rows_kept": "rows kept in silver",
+        "rows_duplicate": "rows dropped because an earlier row has the same natural key",
+        "rows_rejected": "rows rejected as invalid",
         "missing_days": "calendar days without a flight",
-        "missing_months": "months without a flight, as 10 or 10,11; empty when none",
-        "doubled_months": "months whose rows were in the file twice; empty when none",
+        "missing_months": "months without a flight, e.g. 10 or 10,11; empty if every month has flights",
+        "doubled_months": "months that the file contains twice, e.g. 10 or 10,11; empty if it contains each month once",
         "report": "the whole quality report",
     },
     checks={
@@ -272,15 +277,15 @@ _table(
 )
 _table(
     "runs",
-    "One row per run of a year",
+    "One row per completed run of a year",
     columns={
-        "run_id": "identifier of the run",
-        "year": "calendar year that the run worked on",
-        "code_version": "release that ran",
-        "params_hash": "the detectors' settings",
+        "run_id": "ID of the run",
+        "year": "calendar year that the run processed",
+        "code_version": "release of Delaywatch",
+        "params_hash": "hash of the settings of all detectors",
         "started": "start of the run",
-        "ended": "end of the run; one that failed or was killed has no row",
-        "rows": "rows in and out per step",
+        "ended": "end of the run; a failed or killed run has no row",
+        "rows": "number of rows by step and table, as JSON",
     },
     checks={"runs_end_after_start": "ended >= started"},
 )
@@ -300,25 +305,34 @@ DETECTOR_FEEDBACK = """
     ) AS counted
 """
 DETECTOR_FEEDBACK_COMMENTS = {
-    "VIEW flights.detector_feedback": "One row per year and detector that judged a day on which somebody gave feedback:"
-    " how often it was right by that",
+    "VIEW flights.detector_feedback": "One row per year and detector that scored a day with feedback: how often "
+    "feedback confirms the detector",
     "COLUMN flights.detector_feedback.year": "calendar year of the days",
-    "COLUMN flights.detector_feedback.detector": "name of the detector that judged",
-    "COLUMN flights.detector_feedback.right_flags": "days that the detector flags and a person called right",
-    "COLUMN flights.detector_feedback.wrong_flags": "days that the detector flags and a person called wrong",
-    "COLUMN flights.detector_feedback.expected_flags": "days that the detector flags and a person called expected; "
-    "they count for and against nothing",
-    "COLUMN flights.detector_feedback.right_missed": "days that a person called right and the detector calls normal",
+    "COLUMN flights.detector_feedback.detector": "name of the detector",
+    "COLUMN flights.detector_feedback.right_flags": "flagged days with the feedback right",
+    "COLUMN flights.detector_feedback.wrong_flags": "flagged days with the feedback wrong",
+    "COLUMN flights.detector_feedback.expected_flags": "flagged days with the feedback expected; they do not "
+    "count for the precision",
+    "COLUMN flights.detector_feedback.right_missed": "days with the feedback right that the detector calls normal",
     "COLUMN flights.detector_feedback.precision_by_feedback": "right_flags / (right_flags + wrong_flags), 0 to 1; null "
-    "when both are 0; over several years divide the sums",
+    "if both are 0; for several years, divide the sums",
 }
 
 
 def create(connection: sa.Connection) -> None:
-    """Create all tables and the view in an empty schema."""
+    """Create all tables and the view in an empty schema; see also `comment`."""
     METADATA.create_all(connection)
     for table in HALF_EMPTY:
         connection.exec_driver_sql(f"ALTER TABLE {SCHEMA}.{table} SET (fillfactor = 50)")
     connection.exec_driver_sql(DETECTOR_FEEDBACK)
-    for target, comment in DETECTOR_FEEDBACK_COMMENTS.items():
-        connection.exec_driver_sql(f"COMMENT ON {target} IS '{comment}'")
+
+
+def comment(connection: sa.Connection) -> None:
+    """Write the comments of schema, tables, columns and view, which replace those of an older release."""
+    connection.exec_driver_sql(f"COMMENT ON SCHEMA {SCHEMA} IS '{SCHEMA_COMMENT}'")
+    for table in METADATA.sorted_tables:
+        connection.execute(SetTableComment(table))
+        for column in table.columns:
+            connection.execute(SetColumnComment(column))
+    for target, text in DETECTOR_FEEDBACK_COMMENTS.items():
+        connection.exec_driver_sql(f"COMMENT ON {target} IS '{text}'")

@@ -49,7 +49,8 @@ def create(server: Postgres) -> bool:
     if state.revision not in {None, *known}:
         raise InvalidInput(
             f"The tables of the {server.place} are at revision {state.revision}, which this release does not know (its "
-            f"newest is {known[0]}); install the release that wrote them, or restore the backup from before it."
+            f"newest is {known[0]}); install the release that migrated them, or restore the backup from before its "
+            "upgrade."
         )
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
@@ -65,7 +66,7 @@ def create(server: Postgres) -> bool:
 def _check_server(server: Postgres, version: int) -> None:
     if version < MIN_SERVER_VERSION * 10_000:
         raise InvalidInput(
-            f"The {server.place} is Postgres {version // 10_000}, and Delaywatch needs {MIN_SERVER_VERSION} or later; "
+            f"The {server.place} is Postgres {version // 10_000}, but Delaywatch needs {MIN_SERVER_VERSION} or later; "
             "upgrade the server (pg_upgrade, or a new engine version on RDS), or use another one."
         )
 
@@ -85,8 +86,10 @@ def _state(cursor: psycopg2.extensions.cursor) -> _State:
 
 def _rebuild(place: str, state: _State) -> str:
     """Return the message with the commands that rebuild the tables from the lake and keep the KEPT tables."""
-    age = f"at revision {state.revision}, older than" if state.revision else "without their revision, unknown to"
-    restore = "" if state.revision else "Restore the whole backup again if they are from one. Otherwise: "
+    if state.revision:
+        problem = f"are at revision {state.revision}, which this release cannot migrate. Rebuild"
+    else:
+        problem = "have no revision. If they come from a backup, restore the whole backup again. Otherwise rebuild"
     steps = [
         "in psql `ALTER SCHEMA flights RENAME TO flights_old`",
         "`python -m utils prepare`",
@@ -94,6 +97,6 @@ def _rebuild(place: str, state: _State) -> str:
         "`python -m utils upsert --year FIRST:LAST`",
     ]
     return (
-        f"The tables of the {place} are {age} this release. {restore}Rebuild them from the lake: "
-        f"{'; then '.join(steps)}. When all is well, in psql `DROP SCHEMA flights_old CASCADE`."
+        f"The tables of the {place} {problem} them from the lake: {'; then '.join(steps)}. When the new tables are "
+        "complete, in psql `DROP SCHEMA flights_old CASCADE`."
     )

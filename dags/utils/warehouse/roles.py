@@ -47,39 +47,39 @@ class _Login(NamedTuple):
         if self.is_powerful:
             return "has more rights than a reader may have"
         if not self.is_login:
-            return "is a group and no login"
+            return "is a group, not a login"
         if self.writes:
-            return "may write into flights"
-        return None if self.reads else "is no member of flights_reader"
+            return "may write to flights"
+        return None if self.reads else "is not a member of flights_reader"
 
 
 def create_reader(server: Postgres, login: str, password: str) -> bool:
     """Create or correct the login; see `DBHandler.create_reader`."""
     _check(login, password)
-    with server.transaction(f"making the reader {login}") as cursor:
+    with server.transaction(f"creating the reader {login}") as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key("reader", login)])
         cursor.execute(GROUPS_USER_AND_DATABASE)
         has_groups, user, database = cursor.fetchone() or (False, "", "")
         if not has_groups:
             raise Missing(
-                f"The {server.place} lacks the role flights_reader; `python -m utils prepare` with a login that may "
-                "create roles creates it."
+                f"The {server.place} lacks the role flights_reader; run `python -m utils prepare` with a login that "
+                "may create roles."
             )
         before = _login(cursor, login)
         try:
-            is_changed = _make(server, cursor, login, password, database)
+            is_changed = _create_or_correct(server, cursor, login, password, database)
         except psycopg2.errors.InsufficientPrivilege as error:
-            remedy = _remedy(user, login, is_there=before is not None).as_string(cursor)
+            remedy = _remedy(user, login, exists=before is not None).as_string(cursor)
             raise InvalidInput(
-                f"User {user} may not make the reader {login} ({first_line(error)}); let an administrator run "
-                f"`{remedy};` and run the step again, or make the reader by hand and leave out --reader."
+                f"User {user} may not create the reader {login} ({first_line(error)}); let an administrator run "
+                f"`{remedy};` and run the step again, or create the reader manually and leave out --reader."
             ) from error
         made = _login(cursor, login)
         if made and not made.connects:  # GRANT without the right to grant gives only a warning
             grant = SQL("GRANT CONNECT ON DATABASE {} TO flights_reader").format(Identifier(database))
             raise InvalidInput(
-                f"User {user} may not let the reader {login} connect to the {server.place}; let an administrator "
-                f"run `{grant.as_string(cursor)};` and run the step again."
+                f"User {user} may not grant the reader {login} a connection to the {server.place}; let an "
+                f"administrator run `{grant.as_string(cursor)};` and run the step again."
             )
     return is_changed
 
@@ -88,13 +88,16 @@ def _check(login: str, password: str) -> None:
     """Raise InvalidInput for an invalid name or password."""
     if not re.fullmatch(r"(?!pg_)[A-Za-z_][A-Za-z0-9_-]{0,62}", login) or login in {"public", "none"}:
         raise InvalidInput(
-            f"The reader {login!r} cannot name a login; use up to 63 letters, digits, _ and -, not pg_ in front."
+            f"The reader name {login!r} is not valid; use up to 63 letters, digits, _ and -, and begin with a letter "
+            "or _, but not with pg_."
         )
     if not password or "\0" in password:
-        raise InvalidInput(f"The password of the reader {login} is empty or holds a null byte; give another.")
+        raise InvalidInput(f"The password of the reader {login} is empty or contains a null byte; choose another one.")
 
 
-def _make(server: Postgres, cursor: psycopg2.extensions.cursor, login: str, password: str, database: str) -> bool:
+def _create_or_correct(
+    server: Postgres, cursor: psycopg2.extensions.cursor, login: str, password: str, database: str
+) -> bool:
     """Make the login a reader with this password. Return True if anything was changed.
 
     Raises InvalidInput for an existing role that is not a reader.
@@ -106,11 +109,11 @@ def _make(server: Postgres, cursor: psycopg2.extensions.cursor, login: str, pass
         raise AssertionError(f"the login {login} is gone while our transaction holds it")
     if role.objection and not is_new:
         raise InvalidInput(
-            f"The role {login} of the {server.place} {role.objection}, so it stays as it is; choose another name for "
+            f"The role {login} of the {server.place} {role.objection}, so it was not changed; choose another name for "
             "the reader."
         )
     statements = _statements(login, database, role)
-    if is_new or not server.lets_in(login, password):
+    if is_new or not server.accepts_password(login, password):
         verifier = psycopg2.extensions.encrypt_password(password, login, cursor.connection, "scram-sha-256")
         statements.append(SQL("ALTER ROLE {} PASSWORD {}").format(Identifier(login), Literal(verifier)))
     for statement in statements:
@@ -136,10 +139,10 @@ def _create_login(cursor: psycopg2.extensions.cursor, login: str) -> bool:
     return True
 
 
-def _remedy(user: str, login: str, *, is_there: bool) -> Composed:
+def _remedy(user: str, login: str, *, exists: bool) -> Composed:
     """Return the SQL that lets `user` make the login a reader; changing a role needs its admin option."""
     text = "ALTER ROLE {user} CREATEROLE; GRANT flights_reader TO {user} WITH ADMIN OPTION"
-    text += "; GRANT {login} TO {user} WITH ADMIN OPTION" if is_there else ""
+    text += "; GRANT {login} TO {user} WITH ADMIN OPTION" if exists else ""
     return SQL(text).format(user=Identifier(user), login=Identifier(login))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 
 import pandas as pd
 import psycopg2.extensions
@@ -19,6 +19,8 @@ from utils.errors import InvalidInput
 from utils.warehouse.connection import Postgres, first_line, lock_key
 from utils.warehouse.tables import Table, assignments, names, scoped
 
+REDO = "run the year's earlier steps again"
+
 
 @dataclass(frozen=True)
 class Changes:
@@ -28,6 +30,15 @@ class Changes:
     updated: int
     deleted: int
     unchanged: int
+
+    @property
+    def has_changes(self) -> bool:
+        """True if any row was written."""
+        return bool(self.inserted or self.updated or self.deleted)
+
+    def __add__(self, other: Changes) -> Changes:
+        """Return the sum of each number."""
+        return Changes(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def __str__(self) -> str:
         """Return for example `2 inserted, 1 updated, 0 deleted, 1,092 unchanged`."""
@@ -146,8 +157,8 @@ def _checked(batch: Batch, year: int) -> pa.Table:
     extra = [str(name) for name in given if name not in table.schema.names]
     if missing or extra or len(given) != len(set(given)):
         raise InvalidInput(
-            f"{subject} has other columns than the table (missing: {', '.join(missing) or 'none'}; unexpected: "
-            f"{', '.join(extra) or 'none'}); rebuild the layer below."
+            f"The columns of {subject[0].lower()}{subject[1:]} differ from the table (missing: "
+            f"{', '.join(missing) or 'none'}; unexpected: {', '.join(extra) or 'none'}); {REDO}."
         )
     columns = []
     for field in table.schema:
@@ -155,25 +166,24 @@ def _checked(batch: Batch, year: int) -> pa.Table:
             column = _column(frame, field)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             raise InvalidInput(
-                f"{subject}: column {field.name} does not fit {field.type} ({first_line(error)}); rebuild the layer "
-                "below."
+                f"{subject} has a column {field.name} that does not fit {field.type} ({first_line(error)}); {REDO}."
             ) from error
         columns.append(column)
     rows = schemas.check(pa.Table.from_arrays(columns, schema=table.schema), table.schema, subject)
 
     dated = table.schema.field(table.year_column).type == pa.date32()
     of_year = pc.year(rows[table.year_column]) if dated else rows[table.year_column]
-    _refuse(rows.filter(pc.not_equal(of_year, pa.scalar(year))), table, f"{subject} holds {{rows}} of another year")
+    _refuse(rows.filter(pc.not_equal(of_year, pa.scalar(year))), table, f"{subject} has {{rows}} of another year")
     for name, value in batch.within.items():
         _refuse(
             rows.filter(pc.not_equal(rows[name], pa.scalar(value))),
             table,
-            f"{subject} holds {{rows}} whose {name} is not {value}",
+            f"{subject} has {{rows}} whose {name} is not {value}",
         )
     per_key = rows.group_by(list(table.key)).aggregate([([], "count_all")])
     if per_key.num_rows < rows.num_rows:
         twice = per_key.filter(pc.greater(per_key["count_all"], pa.scalar(1)))
-        _refuse(twice, table, f"{subject} holds {{rows}} more than once")
+        _refuse(twice, table, f"{subject} has {{rows}} more than once")
     return rows
 
 
@@ -194,4 +204,4 @@ def _refuse(rows: pa.Table, table: Table, complaint: str) -> None:
     if rows.num_rows:
         first = ", ".join(str(rows[name][0].as_py()) for name in table.key)
         number = f"{rows.num_rows} row{'s' if rows.num_rows > 1 else ''}"
-        raise InvalidInput(f"{complaint.format(rows=number)}, first {first}; rebuild the layer below.")
+        raise InvalidInput(f"{complaint.format(rows=number)}, first {first}; {REDO}.")

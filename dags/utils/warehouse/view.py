@@ -20,22 +20,22 @@ VIEW = "agg_dep_delay_by_date"
 # The published detector's verdict. VERDICT_COMMENTS override the comments that columns have in their tables.
 VERDICT_COLUMNS = [name for name in schemas.ANOMALIES.names if name not in {"origin", "fl_date", "params_hash"}]
 VERDICT_COMMENTS = {
-    "metric": "column of airport_days that the published detector judged",
-    "expected": "the metric that the published detector expected",
-    "is_anomaly": "the published verdict; null when the detector has not judged the day",
+    "metric": "column of airport_days that the published detector scored",
+    "expected": "value of the metric that the published detector expected",
+    "is_anomaly": "true if the published detector flags the day; null if it did not score the day",
 }
-ID_COMMENT = "airport and day in one text, e.g. JFK20090101"
-VERDICT_COMMENT = "normal, late, early or closure; insufficient_data or no_flights where nothing can be said"
+ID_COMMENT = "airport and day as one text, e.g. JFK20090101"
+VERDICT_COMMENT = "normal, late, early or closure; insufficient_data or no_flights if the day cannot be scored"
 # Reason, event and feedback of the day: (column, SQL source, comment).
 CONTEXT_COLUMNS = (
-    ("sentence", "_reasons.sentence", "why the day is abnormal, in words; null on other days"),
-    ("event_id", "_event_days.event_id", "the event that the day belongs to, a key of events; null when to none"),
-    ("event", "_events.name", "name of this event"),
-    ("opinion", "_feedback.opinion", "what a person said of the day: expected, wrong or right; null when nobody did"),
+    ("sentence", "_reasons.sentence", "why the day is abnormal, as text; null on other days"),
+    ("event_id", "_event_days.event_id", "event_id of the event that contains the day; null if the day is in no event"),
+    ("event", "_events.name", "name of the event that contains the day"),
+    ("opinion", "_feedback.opinion", "feedback on the day: expected, wrong or right; null without feedback"),
     (
         "is_acknowledged",
         "_feedback.opinion IS NOT DISTINCT FROM 'expected'",
-        "a person called the day expected; it is scored, but not used for fitting its airport",
+        "true if the feedback is expected: the day is scored, but not used for fitting its airport",
     ),
 )
 # Each join uses the whole key, so that the planner can skip joins whose columns a query does not use. Detector names
@@ -52,14 +52,17 @@ def publish(server: Postgres, detectors: Sequence[str], published: str) -> bool:
     """Create or replace the view; see `DBHandler.publish_view`."""
     for name in detectors:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
-            raise InvalidInput(f"The detector {name!r} cannot name a column; use lower-case letters, digits and _.")
+            raise InvalidInput(
+                f"The detector name {name!r} cannot be a column name; use lower-case letters, digits and _."
+            )
     if published not in detectors:
-        raise InvalidInput(f"The published detector {published!r} is not among: {', '.join(detectors)}.")
+        raise InvalidInput(f"The published detector {published!r} is unknown; choose one of {', '.join(detectors)}.")
     view = Identifier(SCHEMA, VIEW)
     with server.transaction(f"publishing the view {SCHEMA}.{VIEW}") as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [lock_key(VIEW)])
-        select = _select(detectors, published)
-        requested_hash = hashlib.sha256(select.as_string(cursor).encode()).hexdigest()[:12]
+        select, column_comments = _select(detectors, published), _column_comments(cursor, detectors, published)
+        requested = repr((select.as_string(cursor), column_comments))
+        requested_hash = hashlib.sha256(requested.encode()).hexdigest()[:12]
         if _comment(cursor) == _comment_when_published(cursor, detectors, published, requested_hash):
             return False
         cursor.execute("SET LOCAL ROLE flights_owner")
@@ -72,7 +75,7 @@ def publish(server: Postgres, detectors: Sequence[str], published: str) -> bool:
             cursor.execute(SQL("CREATE VIEW {} AS {}").format(view, select))
         comment = _comment_when_published(cursor, detectors, published, requested_hash)
         cursor.execute(SQL("COMMENT ON VIEW {} IS {}").format(view, Literal(comment)))
-        for column, text in _column_comments(cursor, detectors, published):
+        for column, text in column_comments:
             target = Identifier(SCHEMA, VIEW, column)
             cursor.execute(SQL("COMMENT ON COLUMN {} IS {}").format(target, Literal(text)))
     return True
@@ -118,8 +121,8 @@ def _comment_when_published(
 ) -> str:
     """Return the comment of an up-to-date view.
 
-    It ends with a hash of the requested definition and one of the definition in the database, so that manual changes
-    are detected too.
+    It ends with a hash of the requested definition and comments, and a hash of the definition in the database, so that
+    manual changes are detected too.
     """
     cursor.execute("SELECT left(md5(pg_get_viewdef(to_regclass(%s))), 12)", [f"{SCHEMA}.{VIEW}"])
     (in_database,) = cursor.fetchone() or (None,)
@@ -139,5 +142,7 @@ def _column_comments(
         [f"{SCHEMA}.airport_days", schemas.AIRPORT_DAYS.names, f"{SCHEMA}.anomalies", VERDICT_COLUMNS],
     )
     comments = dict(cursor.fetchall()) | VERDICT_COMMENTS | {name: comment for name, _, comment in CONTEXT_COLUMNS}
-    comments |= {f"is_anomaly_{name}": f"verdict of {name}; null when it has not judged the day" for name in detectors}
-    return [*comments.items(), ("id", ID_COMMENT), ("verdict", f"{VERDICT_COMMENT}, by {published}")]
+    comments |= {
+        f"is_anomaly_{name}": f"true if {name} flags the day; null if it did not score the day" for name in detectors
+    }
+    return sorted({**comments, "id": ID_COMMENT, "verdict": f"{VERDICT_COMMENT}, by {published}"}.items())

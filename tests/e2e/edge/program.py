@@ -1,8 +1,8 @@
-"""A program behind nginx: it answers with what reached it, and on some paths does what a real one may do.
+"""An echo program behind nginx: it answers with the request, and plays a real program on some paths.
 
-`python program.py PORT NAME`. `.../stream` sends one line and the next only after `.../release`; `.../busy` is a 503
-and `.../broken` a 500 with a text of the program; `.../websocket` repeats one message; `.../redirect` asks nginx for a
-file by X-Accel-Redirect.
+`python program.py PORT NAME`. `.../stream` sends one line, and the second line after `.../release`; `.../busy` answers
+503 and `.../broken` 500 with a text of the program; `.../websocket` repeats one message; `.../redirect` asks nginx for
+a file by X-Accel-Redirect.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ RELEASED = threading.Event()
 
 
 class Program(BaseHTTPRequestHandler):
-    """Every answer has the headers that Superset's Talisman sends, which nginx has to replace."""
+    """Every answer has the headers of Superset's Talisman, which nginx must replace."""
 
     protocol_version = "HTTP/1.1"
     server_version = "Program/1.0"
 
     def answer(self) -> None:
-        """One request of any method."""
+        """Answer a request of any method."""
         left = int(self.headers.get("Content-Length", "0"))
         received = 0
         while left > received and (piece := self.rfile.read(min(1 << 20, left - received))):
@@ -52,7 +52,7 @@ class Program(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = do_PATCH = answer  # noqa: N815 - http.server looks for these names
 
     def say(self, status: int, body: bytes, accel: bool = False) -> None:
-        """A whole answer."""
+        """Send a complete answer."""
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -70,7 +70,7 @@ class Program(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def stream(self) -> None:
-        """One line, then another one when somebody asked for `.../release`."""
+        """Send one line, and another one after a request for `.../release`."""
         RELEASED.clear()
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
@@ -79,11 +79,11 @@ class Program(BaseHTTPRequestHandler):
         self.wfile.write(b"6\r\nfirst\n\r\n")
         if RELEASED.wait(20):
             self.wfile.write(b"7\r\nsecond\n\r\n0\r\n\r\n")
-        else:  # who should have asked has not seen the first line
+        else:  # the client has not received the first line
             self.close_connection = True
 
     def websocket(self) -> None:
-        """Agree to the upgrade, then send one short text message back."""
+        """Accept the upgrade and send one short text message back."""
         key = self.headers["Sec-WebSocket-Key"] + WEBSOCKET
         self.send_response(101)
         self.send_header("Upgrade", "websocket")

@@ -1,6 +1,6 @@
-"""Gold in S3 against the rows of Postgres, value by value; prints what differs as JSON. The scheduler's Python runs it.
+"""Compare gold in S3 with the rows of Postgres, value by value, and print the differences as JSON.
 
-It reads both sides itself and by the keys and names that the data contract promises, so that a fault of `utils` shows.
+The Python of the scheduler runs it. It reads both sides without `utils`, by the keys and names of the data contract.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def parquet(key: str) -> pa.Table:
 
 
 def verdicts() -> pa.Table:
-    """The year's verdicts of all detectors, with the detector of each, which the name of its folder tells."""
+    """Return the verdicts of the year with their detector, which is the name of the folder."""
     keys = [one["Key"] for one in S3.list_objects_v2(Bucket="delaywatch", Prefix=VERDICTS)["Contents"]]
     tables = []
     for key in keys:
@@ -41,14 +41,14 @@ def verdicts() -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def by_key(rows: list[Row], key: tuple[str, ...]) -> dict[str, Row]:
-    found = {" ".join(str(row[name]) for name in key): row for row in rows}
-    assert len(found) == len(rows), "a key is there twice"
-    return found
+def index_by(rows: list[Row], key: tuple[str, ...]) -> dict[str, Row]:
+    by_key = {" ".join(str(row[name]) for name in key): row for row in rows}
+    assert len(by_key) == len(rows), "a key occurs twice"
+    return by_key
 
 
 def report(table: str, gold: pa.Table, key: tuple[str, ...]) -> dict[str, Any]:
-    """How many rows each side has, the columns of each, and the cells that are not the same."""
+    """Return the number of rows and the columns of each side, and the cells that differ."""
     singles = {field.name for field in gold.schema if pa.types.is_float32(field.type)}
     with (
         psycopg2.connect(Path("/run/delaywatch/warehouse_url").read_text()) as connection,
@@ -57,23 +57,23 @@ def report(table: str, gold: pa.Table, key: tuple[str, ...]) -> dict[str, Any]:
         cursor.execute(f"SELECT * FROM flights.{table} WHERE extract(year FROM fl_date) = %s", [YEAR])
         columns = [column.name for column in cursor.description or ()]
         rows = [dict(zip(columns, values, strict=True)) for values in cursor]
-    for row in rows:  # of a real Postgres sends the shortest text that means it, which is another double
+    for row in rows:  # Postgres sends a real as its shortest text, which is another double
         row.update(
             {name: struct.unpack("f", struct.pack("f", row[name]))[0] for name in singles if row[name] is not None}
         )
-    there, here = by_key(gold.to_pylist(), key), by_key(rows, key)
+    in_gold, in_postgres = index_by(gold.to_pylist(), key), index_by(rows, key)
     differing = [
-        f"{where} {name}: {there[where].get(name)!r} in gold, {here[where].get(name)!r} in Postgres"
-        for where in sorted(there.keys() & here.keys())
+        f"{where} {name}: {in_gold[where].get(name)!r} in gold, {in_postgres[where].get(name)!r} in Postgres"
+        for where in sorted(in_gold.keys() & in_postgres.keys())
         for name in sorted({*gold.column_names, *columns})
-        if there[where].get(name) != here[where].get(name)
+        if in_gold[where].get(name) != in_postgres[where].get(name)
     ]
     return {
-        "rows of gold": len(there),
-        "rows of postgres": len(here),
+        "rows of gold": len(in_gold),
+        "rows of postgres": len(in_postgres),
         "columns of gold": sorted(gold.column_names),
         "columns of postgres": sorted(columns),
-        "keys of one side": sorted(there.keys() ^ here.keys())[:10],
+        "keys of one side": sorted(in_gold.keys() ^ in_postgres.keys())[:10],
         "differing values": differing[:10],
     }
 

@@ -1,6 +1,6 @@
 """Send heavy queries to the warehouse with Superset's own login; print the SQLSTATE of each as JSON.
 
-Superset's Python runs it. A connection that is open all the while shows whether Postgres restarted.
+The Python of Superset runs it. A connection that stays open shows whether Postgres restarted.
 """
 
 from __future__ import annotations

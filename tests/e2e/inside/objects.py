@@ -1,4 +1,4 @@
-"""Every object of the lake: size, SHA-256 and first bytes; prints them as JSON. The scheduler's Python runs it."""
+"""Print size, SHA-256 and first bytes of every object of the lake as JSON. The Python of the scheduler runs it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ FIRST = 16
 
 
 def main() -> None:
-    found = {}
+    objects = {}
     for listed in boto3.resource("s3").Bucket("delaywatch").objects.all():
         content = listed.get()["Body"].read()
-        found[listed.key] = [len(content), hashlib.sha256(content).hexdigest(), content[:FIRST].hex()]
-    sys.stdout.write(json.dumps(found))
+        objects[listed.key] = [len(content), hashlib.sha256(content).hexdigest(), content[:FIRST].hex()]
+    sys.stdout.write(json.dumps(objects))
 
 
 if __name__ == "__main__":

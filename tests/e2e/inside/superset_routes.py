@@ -1,4 +1,4 @@
-"""The paths of all routes of Superset that take GET, parameters as 1; prints them as JSON. Superset runs it."""
+"""Print the paths of all GET routes of Superset as JSON, with 1 for each parameter. The Python of Superset runs it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""Secrets in what people and logs get to see: representations, whole tracebacks, `docker compose config`."""
+"""Secrets: read from files, and absent from representations, errors, tracebacks and logs."""
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import traceback
 from collections.abc import Callable
 from contextlib import closing
@@ -15,109 +17,160 @@ from stack.settings import StackSettings
 from tests.servers.bureau import Answer, Bureau, serving
 from tests.servers.receivers import mail_server, webhook
 from utils.db_handler import DBHandler
-from utils.errors import DelaywatchError
+from utils.errors import DelaywatchError, InvalidInput, Unavailable
 from utils.monitoring.channels import post, send_mail
 from utils.monitoring.messages import Message
-from utils.settings import AlertSettings, Settings, WatchSettings
+from utils.settings import AlertSettings, EnvFile, Settings, is_secret, variable_of
 from utils.sources import kaggle
 from utils.sources.download import Client, Patience
 from utils.storage.lake import Lake
 
 pytestmark = pytest.mark.security
 
-HUSH = "h4sh-h4sh"
-MESSAGE = Message("Delaywatch: a test", "Nothing.")
+HUSH = "h4sh-h4sh-h4sh"
+URL = f"postgresql://loader:{HUSH}@host/warehouse"
+MESSAGE = Message("Delaywatch: test message", "Nothing.")
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variable", [{}, {"DELAYWATCH_WAREHOUSE": ""}], ids=["absent", "empty"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_secret_is_read_from_its_file(tmp_path: Path, variable: dict[str, str], end: str) -> None:
+    (tmp_path / "url").write_bytes((URL + end).encode())
+    environment = {"DELAYWATCH_LAKE": "s3://lake", "DELAYWATCH_WAREHOUSE_FILE": str(tmp_path / "url")}
+
+    assert Settings.from_environment(environment | variable).warehouse == URL
+
+
+def test_a_variable_overrides_its_file() -> None:
+    environment = {"DELAYWATCH_LAKE": "s3://lake", "DELAYWATCH_WAREHOUSE_FILE": "/nowhere"}
+
+    assert Settings.from_environment(environment | {"DELAYWATCH_WAREHOUSE": URL}).warehouse == URL
+    assert Settings.from_environment(environment, warehouse=URL).warehouse == URL
+
+
+def test_an_empty_file_of_an_optional_secret_counts_as_absent(tmp_path: Path) -> None:
+    """Setup mounts a file for every secret."""
+    (tmp_path / "hook").touch()
+
+    assert AlertSettings.from_environment({"DELAYWATCH_ALERT_WEBHOOK_FILE": str(tmp_path / "hook")}).webhook is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b" \n", b"\xff\xfe" + HUSH.encode(), f"# {HUSH}\n{URL}\n".encode()],
+    ids=["absent", "empty", "blank", "no text", "two lines"],
+)
+def test_a_file_without_a_valid_secret_is_named_and_not_shown(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "url"
+    if content is not None:
+        file.write_bytes(content)
+
+    with pytest.raises(InvalidInput, match=f"DELAYWATCH_WAREHOUSE_FILE {file}") as refused:
+        Settings.from_environment({"DELAYWATCH_LAKE": "s3://lake", "DELAYWATCH_WAREHOUSE_FILE": str(file)})
+
+    assert HUSH not in shown_by(refused.value)
+
+
+def test_a_file_on_a_failing_disk_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_text", fail)
+
+    with pytest.raises(Unavailable, match="DELAYWATCH_WAREHOUSE_FILE"):
+        Settings.from_environment({"DELAYWATCH_LAKE": "s3://lake", "DELAYWATCH_WAREHOUSE_FILE": str(tmp_path)})
+
+
+# --- wrong values -----------------------------------------------------------------------------------------------------
+
+SECRETS = sorted(variable_of(field) for field in EnvFile.model_fields.values() if is_secret(field))
+TWO_WORDS, TOO_SHORT = f"{HUSH} {HUSH}", HUSH[:9]
+WRONG_VALUES = {
+    "AIRFLOW_SECRETS_BACKEND_KWARGS": [f'{{"key": "{HUSH}"', f'["{HUSH}"]'],
+    "AWS_ACCESS_KEY_ID": [TWO_WORDS],
+    "AWS_SECRET_ACCESS_KEY": [TWO_WORDS],
+    "AWS_SESSION_TOKEN": [TWO_WORDS],
+    "DELAYWATCH_ADMIN_PASSWORD": [TOO_SHORT],
+    "DELAYWATCH_AIRFLOW_DATABASE": [],
+    "DELAYWATCH_ALERT_WEBHOOK": [f"https://h/{HUSH}#x", f"https://u:{HUSH}@h", f"file:///{HUSH}", f"https://h/ {HUSH}"],
+    "DELAYWATCH_JUPYTER_TOKEN": [TOO_SHORT],
+    "DELAYWATCH_KAGGLE_TOKEN": [TWO_WORDS, f'{{"key": "{HUSH}"}}'],
+    "DELAYWATCH_READER": [f"postgresql://u:{HUSH}@h:many/d", f"mysql://u:{HUSH}@h/d", HUSH],
+    "DELAYWATCH_SMTP": [
+        f"http://u:{HUSH}@h", f"h:{HUSH}", f"smtp://h:{HUSH}", f"smtp://u:{HUSH}#3@h", f"smtp://u:{HUSH}/3@h",
+        f"smtp://u:{HUSH}%@h", f"smtp://h?{HUSH}", f"smtp://{HUSH}@h",
+    ],
+    "DELAYWATCH_WAREHOUSE": [f"postgresql://u:{HUSH}@h:many/d", f"mysql://u:{HUSH}@h/d", HUSH],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("variable", SECRETS)
+def test_a_wrong_value_of_a_secret_is_refused_and_not_shown(
+    variable: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    (tmp_path / "secret").write_text(f"{HUSH}\n{HUSH}\n")
+    environments = [{variable: value} for value in (*WRONG_VALUES[variable], f"{HUSH}\n{HUSH}")]
+
+    for environment in [*environments, {f"{variable}_FILE": str(tmp_path / "secret")}]:
+        with pytest.raises(InvalidInput, match=variable) as refused:
+            EnvFile.from_environment(environment, lake=None, warehouse=None)
+        assert TOO_SHORT not in shown_by(refused.value) + caplog.text
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "DELAYWATCH_BTS_URL", "DELAYWATCH_LAKE"])
+def test_a_password_in_another_url_is_not_shown(variable: str) -> None:
+    with pytest.raises(InvalidInput, match=variable) as refused:
+        EnvFile.from_environment({"DELAYWATCH_WAREHOUSE": URL, variable: f"https://u:{HUSH}@h/x"}, lake=None)
+
+    assert HUSH not in shown_by(refused.value)
 
 
 # --- representations --------------------------------------------------------------------------------------------------
 
 
-def pipeline_settings(tmp_path: Path) -> Settings:
-    return Settings.from_environment(
-        {
-            "DELAYWATCH_LAKE": "s3://lake",
-            "DELAYWATCH_WAREHOUSE": f"postgresql://loader:{HUSH}@host/warehouse",
-            "AWS_ACCESS_KEY_ID": "AKIA",
-            "AWS_SECRET_ACCESS_KEY": HUSH,
-            "AWS_SESSION_TOKEN": HUSH,
-        }
-    )
+def all_secrets() -> EnvFile:
+    values: dict[str, Any] = {name: HUSH for name, field in EnvFile.model_fields.items() if is_secret(field)}
+    values |= {"smtp": f"smtp://u:{HUSH}@h", "webhook": f"https://h/{HUSH}", "warehouse": URL, "reader": URL}
+    return EnvFile(**{**values, "secrets_backend_kwargs": json.dumps({"key": HUSH}), "lake": ""})
 
 
-def alert_settings(tmp_path: Path) -> AlertSettings:
-    mail = {"DELAYWATCH_ALERT_EMAIL": "ops@here.org", "DELAYWATCH_SMTP": f"smtp://me:{HUSH}@host"}
-    return AlertSettings.from_environment(mail | {"DELAYWATCH_ALERT_WEBHOOK": f"https://hooks.here.org/T0/{HUSH}"})
+def stack_settings() -> StackSettings:
+    keys = dict.fromkeys(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "DELAYWATCH_ADMIN_PASSWORD"], HUSH)
+    urls = {"DELAYWATCH_LAKE": "s3://lake", "DELAYWATCH_WAREHOUSE": URL, "DELAYWATCH_READER": URL}
+    return StackSettings.from_environment(keys | urls | {"AWS_DEFAULT_REGION": "eu-central-1"})
 
 
-def watch_settings(tmp_path: Path) -> WatchSettings:
-    (tmp_path / "url").write_text(f"postgresql://airflow:{HUSH}@host/airflow")
-    return WatchSettings.from_environment({"DELAYWATCH_AIRFLOW_DATABASE_FILE": str(tmp_path / "url")})
-
-
-def settings_of_the_stack(tmp_path: Path) -> StackSettings:
-    secret = {
-        "AIRFLOW_SECRETS_BACKEND": "a.Backend",
-        "AIRFLOW_SECRETS_BACKEND_KWARGS": json.dumps({"key": HUSH}),
-        "AWS_ACCESS_KEY_ID": HUSH,
-        "AWS_SECRET_ACCESS_KEY": HUSH,
-        "AWS_SESSION_TOKEN": HUSH,
-        "DELAYWATCH_ADMIN_PASSWORD": HUSH * 2,
-        "DELAYWATCH_JUPYTER_TOKEN": HUSH * 2,
-        "DELAYWATCH_READER": f"postgresql://reader:{HUSH}@host/warehouse",
-        "DELAYWATCH_WAREHOUSE": f"postgresql://loader:{HUSH}@host/warehouse",
-    }
-    return StackSettings.from_environment(
-        secret | {"DELAYWATCH_LAKE": "s3://lake", "AWS_DEFAULT_REGION": "eu-central-1"}
-    )
-
-
-def warehouse(tmp_path: Path) -> DBHandler:
-    return DBHandler(f"postgresql://loader:{HUSH}@host/warehouse")
-
-
-def token(tmp_path: Path) -> object:
-    (tmp_path / "token").write_text(HUSH)
-    return kaggle.auth(tmp_path / "token")
-
-
-def client(tmp_path: Path) -> Client:
-    return Client(Patience(), kaggle.auth(tmp_path / "token"))
-
-
-def lake(tmp_path: Path) -> Lake:
-    return Lake(pipeline_settings(tmp_path))
+S3 = Settings(lake="s3://lake", warehouse=URL, aws_access_key_id="a", aws_secret_access_key=HUSH, aws_region="x-1")
 
 
 @pytest.mark.parametrize(
     "make",
-    [pipeline_settings, alert_settings, watch_settings, settings_of_the_stack, warehouse, token, client, lake],
-    ids=lambda make: make.__name__,
+    [
+        pytest.param(lambda _: all_secrets(), id="settings"),
+        pytest.param(lambda _: stack_settings(), id="settings of the stack"),
+        pytest.param(lambda _: [handler := DBHandler(URL), vars(handler)], id="warehouse"),
+        pytest.param(lambda _: Lake(S3), id="lake"),
+        pytest.param(kaggle.auth, id="token"),
+        pytest.param(lambda token: Client(Patience(), kaggle.auth(token)), id="client"),
+    ],
 )
-def test_nothing_that_holds_a_secret_shows_it(tmp_path: Path, make: Callable[[Path], object]) -> None:
+def test_a_representation_shows_no_secret(tmp_path: Path, make: Callable[[Path], object]) -> None:
     (tmp_path / "token").write_text(HUSH)
 
-    found = make(tmp_path)
+    secret = make(tmp_path / "token")
 
-    assert HUSH not in f"{found!r} {found} {[found]} {vars(found) if isinstance(found, DBHandler) else ''}"
+    assert HUSH not in f"{secret!r} {secret}"
 
 
 # --- tracebacks -------------------------------------------------------------------------------------------------------
 
 
-def warehouse_is_down() -> None:
-    with closing(DBHandler(f"postgresql://loader:{HUSH}@127.0.0.1:1/warehouse")) as down:
-        down.read("runs")
-
-
-def warehouse_url_is_none() -> None:
-    DBHandler(f"postgresql://loader:{HUSH}@host:many/warehouse")
-
-
-def lake_is_down() -> None:
-    secret = Settings(
-        lake="s3://lake", warehouse="", aws_access_key_id="a", aws_secret_access_key=HUSH, aws_session_token=HUSH
-    )
-    Lake(secret.replace(aws_endpoint_url="http://127.0.0.1:1", aws_region="us-east-1")).prepare()
+def by_mail(address: str) -> AlertSettings:
+    return AlertSettings(recipients=("ops@here.org",), smtp=f"smtp://me:{HUSH}@{address}")
 
 
 def webhook_refuses() -> None:
@@ -125,67 +178,49 @@ def webhook_refuses() -> None:
         post(MESSAGE, f"{hook.url}/{HUSH}")
 
 
-def webhook_is_down() -> None:
-    post(MESSAGE, f"http://127.0.0.1:1/services/{HUSH}")
-
-
-def webhook_has_a_blank() -> None:
-    AlertSettings.from_environment({"DELAYWATCH_ALERT_WEBHOOK": f"https://hooks.here.org/services/ {HUSH}"})
-
-
 def mail_server_refuses() -> None:
     with mail_server(password="another") as server:
-        send_mail(
-            MESSAGE, AlertSettings(recipients=("ops@here.org",), sender=None, smtp=f"smtp://me:{HUSH}@{server.address}")
-        )
+        send_mail(MESSAGE, by_mail(server.address))
 
 
-def mail_server_is_down() -> None:
-    send_mail(MESSAGE, AlertSettings(recipients=("ops@here.org",), sender=None, smtp=f"smtp://me:{HUSH}@127.0.0.1:1"))
-
-
-def kaggle_refuses(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text(HUSH)
-    with serving(Bureau()) as bureau, closing(Client(Patience(tries=1), kaggle.auth(tmp_path / "token"))) as asking:
+def kaggle_refuses(token: Path) -> None:
+    token.write_text(HUSH)
+    with serving(Bureau()) as bureau, closing(Client(Patience(tries=1), kaggle.auth(token))) as client:
         bureau.always["/2015.csv"] = Answer(401)
-        asking.version(f"{bureau.url}/2015.csv")
-
-
-def kaggle_token_is_none(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text(f'{{"key": "{HUSH}"')
-    kaggle.auth(tmp_path / "token")
-
-
-def setting_of_the_stack_is_wrong() -> None:
-    StackSettings.from_environment({"DELAYWATCH_WAREHOUSE": f"postgresql://loader:{HUSH}@host:many/warehouse"})
+        client.version(f"{bureau.url}/2015.csv")
 
 
 @pytest.mark.parametrize(
     "fail",
     [
-        warehouse_is_down, warehouse_url_is_none, lake_is_down, webhook_refuses, webhook_is_down, webhook_has_a_blank,
-        mail_server_refuses, mail_server_is_down, kaggle_refuses, kaggle_token_is_none, setting_of_the_stack_is_wrong,
+        pytest.param(lambda _: DBHandler(URL.replace("host", "127.0.0.1:1")).read("runs"), id="warehouse is down"),
+        pytest.param(lambda _: DBHandler(URL.replace("host", "host:many")), id="warehouse URL is invalid"),
+        pytest.param(lambda _: Lake(S3.replace(aws_endpoint_url="http://127.0.0.1:1")).prepare(), id="lake is down"),
+        pytest.param(lambda _: webhook_refuses(), id="webhook refuses"),
+        pytest.param(lambda _: post(MESSAGE, f"http://127.0.0.1:1/services/{HUSH}"), id="webhook is down"),
+        pytest.param(lambda _: mail_server_refuses(), id="mail server refuses"),
+        pytest.param(lambda _: send_mail(MESSAGE, by_mail("127.0.0.1:1")), id="mail server is down"),
+        pytest.param(kaggle_refuses, id="Kaggle refuses"),
+        pytest.param(kaggle.auth, id="token is invalid"),
     ],
-    ids=lambda fail: fail.__name__,
-)  # fmt: skip
-def test_a_fault_shows_no_secret_in_its_whole_traceback(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, fail: Callable[..., Any]
+)
+def test_an_error_shows_no_secret_in_its_traceback_or_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, fail: Callable[[Path], object]
 ) -> None:
-    """Airflow logs an exception with all that caused it, and libraries put addresses into theirs."""
-    needs = {"tmp_path": tmp_path} if fail.__code__.co_argcount else {}
-    with caplog.at_level("DEBUG"), pytest.raises(DelaywatchError) as caught:
-        fail(**needs)
+    """Airflow logs an exception with its causes, and libraries put URLs into theirs."""
+    caplog.set_level(logging.INFO)
+    (tmp_path / "token").write_text(f'{{"key": "{HUSH}"')
 
-    # Without the lines of source code, which here are those of this test.
-    shown = "".join(line for error in chain(caught.value) for line in traceback.format_exception_only(error))
-    assert HUSH not in shown
-    assert HUSH not in "".join(record.getMessage() for record in caplog.records if record.levelname != "DEBUG")
+    with pytest.raises(DelaywatchError) as error:
+        fail(tmp_path / "token")
+
+    assert HUSH not in shown_by(error.value) + caplog.text
 
 
-def chain(error: BaseException | None) -> list[BaseException]:
-    """The errors that a traceback shows, the last one first."""
-    found = []
+def shown_by(error: BaseException | None) -> str:
+    """The text of a traceback without its lines of code, which here are those of this test."""
+    text = ""
     while error:
-        found.append(error)
+        text += repr(error) + "".join(traceback.format_exception_only(error))
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return found
+    return text

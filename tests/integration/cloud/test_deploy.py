@@ -1,235 +1,203 @@
-"""deploy.sh as its user calls it, with the real AWS CLI, against moto.
-
-What it makes is looked at in test_stacks, what happens on the host in test_host.
-"""
+"""Call deploy.sh as its user does, with the real templates and the real AWS CLI, against moto."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.cloud import templates
-from tests.integration.cloud.conftest import PATH, REGION, Client, Deploy
+from tests.integration.cloud.conftest import PATH, Client, cli_environment
+from tests.integration.cloud.templates import ACCOUNT, FOLDER, REGION
 
-pytestmark = [pytest.mark.slow, pytest.mark.cloud]  # the AWS CLI takes a second for each of its calls
+pytestmark = [pytest.mark.slow, pytest.mark.cloud]  # each call of the AWS CLI takes a second
 
-TRIAL = {"DELAYWATCH_NAME": "trial", "DATA_PARAMETERS": "SecretsPrefix=trial"}
+Done = subprocess.CompletedProcess[str]
+Deploy = Callable[..., Done]
+GIT = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
 
 
 @pytest.fixture(scope="module")
-def first(aws: Client, deploy: Deploy, image: str, certificate: str) -> Iterator[subprocess.CompletedProcess[str]]:
-    """What the first `up` said that succeeded; the stacks are there while the module's tests run.
+def deploy(tmp_path_factory: pytest.TempPathFactory, aws_url: str) -> Deploy:
+    """Call deploy.sh of a clone with one commit; `typed` is the answer to its question."""
+    from tests.integration.cloud import moto_corrections
 
-    One before it failed, which AWS calls ROLLBACK_COMPLETE and updates never. moto knows no such end, so it is told.
-    """
+    moto_corrections.apply()
+    home, clone = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("clone")
+    folder = clone / FOLDER.relative_to(FOLDER.parents[1])
+    shutil.copytree(FOLDER, folder)
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "One"], ["tag", "-am", "One", "v1;reboot"]):
+        subprocess.run([*GIT, *command], cwd=clone, check=True)
+    own = cli_environment(aws_url, home) | {"POLL_S": "1"}
+    return lambda command, name, typed="", **environment: subprocess.run(
+        [str(folder / "deploy.sh"), command],
+        input=typed,
+        env=own | {"DELAYWATCH_NAME": name, "DATA_PARAMETERS": f"SecretsPrefix={name}"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def first_parameters(aws: Client) -> dict[str, str]:
+    """What the first `up` asks for; moto has no image of Ubuntu 24.04."""
+    return {
+        "DOMAIN": "delays.example.com",
+        "CERTIFICATE": str(aws("acm").request_certificate(DomainName="delays.example.com")["CertificateArn"]),
+        "IMAGE": str(aws("ec2").describe_images(Owners=["amazon"])["Images"][0]["ImageId"]),
+        "CONFIRM": "yes",
+    }
+
+
+def _fail(aws: Client, stack: str, template: str, status: str, **parameters: str) -> None:
+    """Leave a stack as an attempt leaves it that failed; moto lets no attempt fail."""
     from moto.cloudformation.models import cloudformation_backends
 
-    aws("cloudformation").create_stack(StackName="trial-network", TemplateBody=templates.text("network"))
-    cloudformation_backends["123456789012"][REGION].get_stack("trial-network").status = "ROLLBACK_COMPLETE"
-    given = {"DOMAIN": "delays.example.com", "CERTIFICATE": certificate, "IMAGE": image, "CONFIRM": "yes"}
-    yield deploy("up", **TRIAL, **given)
-    deploy("down", **TRIAL, CONFIRM="yes", BACKUP="no")
+    given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
+    aws("cloudformation").create_stack(StackName=stack, TemplateBody=templates.text(template), Parameters=given)
+    cloudformation_backends[ACCOUNT][REGION].get_stack(stack).status = status
 
 
-def _parameters(aws: Client, stack: str) -> dict[str, Any]:
-    (found,) = aws("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-    return {given["ParameterKey"]: given["ParameterValue"] for given in found["Parameters"]}
+@pytest.fixture(scope="module")
+def up(aws: Client, deploy: Deploy, first_parameters: dict[str, str]) -> Iterator[Done]:
+    """The first successful `up`, after one that failed; the stacks stay during the tests of the module."""
+    _fail(aws, "trial-network", "network", "ROLLBACK_COMPLETE")
+    done = deploy("up", "trial", **first_parameters)
+    assert done.returncode == 0, done.stderr
+    yield done
+    deploy("down", "trial", CONFIRM="yes", BACKUP="no")
 
 
-def _stacks(aws: Client) -> set[str]:
-    return {found["StackName"] for found in aws("cloudformation").describe_stacks()["Stacks"]}
+def _stack(aws: Client, name: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Parameters and outputs."""
+    (stack,) = aws("cloudformation").describe_stacks(StackName=name)["Stacks"]
+    parameters = {given["ParameterKey"]: given["ParameterValue"] for given in stack["Parameters"]}
+    return parameters, {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
-def test_up_makes_three_stacks_and_puts_the_commit_into_the_bucket(
-    aws: Client, first: subprocess.CompletedProcess[str]
-) -> None:
-    outputs = aws("cloudformation").describe_stacks(StackName="trial-data")["Stacks"][0]["Outputs"]
-    bucket = next(output["OutputValue"] for output in outputs if output["OutputKey"] == "Lake")
-
-    assert first.returncode == 0, first.stderr
-    assert "Delaywatch is up." in first.stdout
-    assert f"s3://{bucket}/lake" in first.stdout
-    assert {"trial-network", "trial-data", "trial-host"} <= _stacks(aws)
-    assert _parameters(aws, "trial-host")["Release"] == "releases/v1.tar.gz"
-    assert aws("s3").get_object(Bucket=bucket, Key="releases/v1.tar.gz")["Body"].read(2) == b"\x1f\x8b"  # gzip
+def _stacks(aws: Client, prefix: str) -> set[str]:
+    names = [stack["StackName"] for stack in aws("cloudformation").describe_stacks()["Stacks"]]
+    return {name for name in names if name.startswith(f"{prefix}-")}
 
 
-def test_a_second_up_changes_what_is_given_and_keeps_the_rest(
-    aws: Client, first: subprocess.CompletedProcess[str], deploy: Deploy
-) -> None:
-    before = _parameters(aws, "trial-host")
+def _last_command(aws: Client) -> str:
+    command = aws("ssm").list_commands()["Commands"][-1]
+    assert command["DocumentName"] == "AWS-RunShellScript"
+    (line,) = command["Parameters"]["commands"]
+    return str(line).removeprefix("/opt/delaywatch/current/infra-notes/cloudformation/")
 
-    done = deploy("up", **TRIAL, CONFIRM="yes", ALARM_EMAIL="ops@example.com")
+
+def test_up_creates_three_stacks_in_place_of_a_failed_attempt_and_uploads_the_commit(aws: Client, up: Done) -> None:
+    parameters, _ = _stack(aws, "trial-host")
+    lake = _stack(aws, "trial-data")[1]["Lake"]
+
+    assert _stacks(aws, "trial") == {"trial-network", "trial-data", "trial-host"}
+    assert "trial-network" in up.stderr
+    assert f"s3://{lake}/lake" in up.stdout
+    assert parameters["Release"] == "releases/v1-reboot.tar.gz"
+    assert aws("s3").get_object(Bucket=lake, Key=parameters["Release"])["Body"].read(2) == b"\x1f\x8b"  # gzip
+
+
+def test_a_second_up_changes_only_the_given_parameter(aws: Client, up: Done, deploy: Deploy) -> None:
+    before, _ = _stack(aws, "trial-host")
+
+    done = deploy("up", "trial", CONFIRM="yes", ALARM_EMAIL="ops@example.com")
 
     assert done.returncode == 0, done.stderr
-    assert _parameters(aws, "trial-host") == before | {"AlarmEmail": "ops@example.com"}
+    assert _stack(aws, "trial-host")[0] == before | {"AlarmEmail": "ops@example.com"}
 
 
-def test_that_an_update_replaces_host_bucket_or_warehouse_is_forbidden_by_a_policy(
-    aws: Client, first: subprocess.CompletedProcess[str]
-) -> None:
-    policies = [
-        aws("cloudformation").get_stack_policy(StackName=name)["StackPolicyBody"]
+def test_a_policy_forbids_updates_that_replace_host_bucket_or_warehouse(aws: Client, up: Done) -> None:
+    policies = {
+        name: aws("cloudformation").get_stack_policy(StackName=name)["StackPolicyBody"]
         for name in ("trial-data", "trial-host")
-    ]
+    }
 
-    assert "LogicalResourceId/Lake" in policies[0]
-    assert "LogicalResourceId/Warehouse" in policies[0]
-    assert "LogicalResourceId/Host" in policies[1]
-    assert all('"Deny"' in policy and "Update:Replace" in policy for policy in policies)
+    assert '"LogicalResourceId/Lake","LogicalResourceId/Warehouse"' in policies["trial-data"]
+    assert '"LogicalResourceId/Host"' in policies["trial-host"]
+    assert all('"Deny"' in policy and "Update:Replace" in policy for policy in policies.values())
 
 
-def test_deploy_tells_the_host_which_release_to_take(
-    aws: Client, first: subprocess.CompletedProcess[str], deploy: Deploy
+def test_deploy_sends_the_release_to_the_host_without_letters_of_the_shell(
+    aws: Client, up: Done, deploy: Deploy
 ) -> None:
     """moto ends every command as a success without running it."""
-    done = deploy("deploy", **TRIAL, CONFIRM="yes")
+    done = deploy("deploy", "trial", CONFIRM="yes")
 
-    (command,) = aws("ssm").list_commands()["Commands"][-1:]
     assert done.returncode == 0, done.stderr
-    assert command["DocumentName"] == "AWS-RunShellScript"
-    assert command["Parameters"]["commands"] == [
-        "/opt/delaywatch/current/infra-notes/cloudformation/host.sh release releases/v1.tar.gz"
-    ]
+    assert _last_command(aws) == "host.sh release releases/v1-reboot.tar.gz"
 
 
-def _aws_that_fails(folder: Path, says: str, times: int) -> str:
-    """A PATH whose aws fails so the first times that it is asked what became of a command; else it is the real one."""
-    program, asked = shutil.which("aws", path=PATH), folder / "asked"
-    (folder / "aws").write_text(f"""#!/usr/bin/env bash
+@pytest.mark.parametrize(
+    ("command", "error", "failures", "exit_code"),
+    [
+        ("deploy", "AccessDeniedException) when calling GetCommandInvocation: no right", 99, 1),
+        ("deploy", "InvocationDoesNotExist) when calling GetCommandInvocation", 1, 0),
+        ("down", "AccessDeniedException) when calling GetCommandInvocation: no right", 99, 1),
+    ],
+)
+def test_an_error_of_the_command_on_the_host_is_shown_unless_aws_does_not_know_the_command_yet(
+    aws: Client, up: Done, deploy: Deploy, tmp_path: Path, command: str, error: str, failures: int, exit_code: int
+) -> None:
+    (tmp_path / "aws").write_text(f"""#!/usr/bin/env bash
 if [[ "$*" == *get-command-invocation* ]]; then
-    echo >>"{asked}"
-    [ "$(wc -l <"{asked}")" -gt {times} ] || {{ echo "An error occurred ({says})" >&2; exit 254; }}
+    echo >>"{tmp_path}/asked"
+    [ "$(wc -l <"{tmp_path}/asked")" -gt {failures} ] || {{ echo "An error occurred ({error})" >&2; exit 254; }}
 fi
-exec "{program}" "$@"
+exec "{shutil.which("aws", path=PATH)}" "$@"
 """)
-    (folder / "aws").chmod(0o755)
-    return f"{folder}:{PATH}"
+    (tmp_path / "aws").chmod(0o755)
 
+    done = deploy(command, "trial", CONFIRM="yes", PATH=f"{tmp_path}:{PATH}")
 
-def test_a_refusal_to_tell_what_became_of_the_command_is_told_at_once(
-    first: subprocess.CompletedProcess[str], deploy: Deploy, tmp_path: Path
-) -> None:
-    """The refusal is a stand-in's, because moto checks no rights."""
-    path = _aws_that_fails(tmp_path, "AccessDeniedException) when calling GetCommandInvocation: no right", times=99)
-
-    done = deploy("deploy", **TRIAL, CONFIRM="yes", PATH=path)
-
-    assert done.returncode == 1
-    assert "it cannot be seen what became of" in done.stderr
-    assert "AccessDeniedException" in done.stderr
-    assert (tmp_path / "asked").read_text() == "\n"
-
-
-def test_a_command_that_aws_does_not_know_yet_is_asked_for_again(
-    first: subprocess.CompletedProcess[str], deploy: Deploy, tmp_path: Path
-) -> None:
-    """The first answer is a stand-in's, because moto knows a command at once."""
-    path = _aws_that_fails(tmp_path, "InvocationDoesNotExist) when calling GetCommandInvocation", times=1)
-
-    done = deploy("deploy", **TRIAL, CONFIRM="yes", PATH=path)
-
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "asked").read_text() == "\n\n"
+    assert done.returncode == exit_code, done.stderr
+    assert ("AccessDeniedException" in done.stderr) == (exit_code == 1)
+    assert len((tmp_path / "asked").read_text()) == (1 if exit_code else 2)
+    assert len(_stacks(aws, "trial")) == 3  # `down` deletes nothing without the backup
 
 
 @pytest.mark.parametrize("command", ["up", "deploy", "down"])
-def test_nothing_happens_when_the_name_is_not_typed(
-    aws: Client, first: subprocess.CompletedProcess[str], deploy: Deploy, command: str
+def test_nothing_happens_until_the_name_is_typed(aws: Client, up: Done, deploy: Deploy, command: str) -> None:
+    done = deploy(command, "trial", typed="yes\n", DOMAIN="other.example.com")
+
+    assert done.returncode == 1
+    assert len(_stacks(aws, "trial")) == 3
+    assert _stack(aws, "trial-host")[0]["Domain"] == "delays.example.com"
+
+
+@pytest.mark.parametrize(
+    ("command", "named"), [("up", "DOMAIN"), ("up", "CERTIFICATE"), ("deploy", "other-host"), ("down", "other-data")]
+)
+def test_a_command_without_stacks_names_what_is_missing(aws: Client, deploy: Deploy, command: str, named: str) -> None:
+    done = deploy(command, "other", CONFIRM="yes")
+
+    assert done.returncode == 1
+    assert named in done.stderr
+    assert not _stacks(aws, "other")
+
+
+def test_down_makes_a_backup_and_deletes_everything_but_the_bucket(
+    aws: Client, deploy: Deploy, first_parameters: dict[str, str]
 ) -> None:
-    before = _stacks(aws)
-
-    done = deploy(command, **TRIAL, typed="yes\n", DOMAIN="other.example.com")
-
-    assert done.returncode == 1
-    assert "nothing was done" in done.stderr
-    assert _stacks(aws) == before
-    assert _parameters(aws, "trial-host")["Domain"] == "delays.example.com"
-
-
-def test_the_first_up_asks_for_name_and_certificate_before_it_makes_anything(aws: Client, deploy: Deploy) -> None:
-    done = deploy("up", DELAYWATCH_NAME="other", CONFIRM="yes")
-
-    assert done.returncode == 1
-    assert "DOMAIN" in done.stderr
-    assert "CERTIFICATE" in done.stderr
-    assert "other-network" not in _stacks(aws)
-
-
-def test_deploy_without_stacks_says_what_to_do(deploy: Deploy) -> None:
-    done = deploy("deploy", DELAYWATCH_NAME="other", CONFIRM="yes")
-
-    assert done.returncode == 1
-    assert "there is no stack other-host; make it with `up`" in done.stderr
-
-
-def test_down_without_stacks_says_so(deploy: Deploy) -> None:
-    done = deploy("down", DELAYWATCH_NAME="other", CONFIRM="yes")
-
-    assert done.returncode == 1
-    assert "nothing was done" in done.stderr
-
-
-def test_down_takes_everything_but_the_bucket_after_a_last_backup(
-    aws: Client, deploy: Deploy, image: str, certificate: str
-) -> None:
-    """moto ends the command for the backup as a success without running it."""
-    own = {"DELAYWATCH_NAME": "brief", "DATA_PARAMETERS": "SecretsPrefix=brief", "CONFIRM": "yes"}
-    made = deploy("up", DOMAIN="delays.example.com", CERTIFICATE=certificate, IMAGE=image, **own)
-
-    done = deploy("down", **own)
-
+    """The stacks replace an attempt that AWS could not roll back, because its warehouse was protected."""
+    _fail(aws, "brief-network", "network", "CREATE_COMPLETE")
+    _fail(aws, "brief-data", "data", "ROLLBACK_FAILED", NetworkStack="brief-network", SecretsPrefix="brief")
+    made = deploy("up", "brief", **first_parameters)
     assert made.returncode == 0, made.stderr
+    _, outputs = _stack(aws, "brief-data")
+    aws("s3").put_object(Bucket=outputs["Lake"], Key="lake/01_bronze/2018.csv", Body=b"flights")
+
+    done = deploy("down", "brief", CONFIRM="yes")
+
     assert done.returncode == 0, done.stderr
-    assert not [name for name in _stacks(aws) if name.startswith("brief-")]
-    (bucket,) = [found["Name"] for found in aws("s3").list_buckets()["Buckets"] if found["Name"].startswith("brief-")]
-    assert f"s3://{bucket}" in done.stdout
-    (command,) = aws("ssm").list_commands()["Commands"][-1:]
-    assert command["Parameters"]["commands"] == ["/opt/delaywatch/current/infra-notes/cloudformation/host.sh backup"]
-
-
-def test_what_a_failed_first_attempt_left_does_not_stand_in_the_way(first: subprocess.CompletedProcess[str]) -> None:
-    assert "trial-network could not be made the last time; what is left of it is removed first." in first.stderr
-    assert first.returncode == 0, first.stderr
-
-
-def test_nor_does_one_that_aws_could_not_undo_because_its_warehouse_is_protected(
-    aws: Client, deploy: Deploy, image: str, certificate: str
-) -> None:
-    from moto.cloudformation.models import cloudformation_backends
-
-    own = {"DELAYWATCH_NAME": "half", "DATA_PARAMETERS": "SecretsPrefix=half", "CONFIRM": "yes"}
-    formation, parameters = aws("cloudformation"), {"NetworkStack": "half-network", "SecretsPrefix": "half"}
-    formation.create_stack(StackName="half-network", TemplateBody=templates.text("network"))
-    formation.create_stack(
-        StackName="half-data",
-        TemplateBody=templates.text("data"),
-        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
-    )
-    cloudformation_backends["123456789012"][REGION].get_stack("half-data").status = "ROLLBACK_FAILED"
-
-    made = deploy("up", DOMAIN="delays.example.com", CERTIFICATE=certificate, IMAGE=image, **own)
-    gone = deploy("down", BACKUP="no", **own)
-
-    assert "half-data could not be made the last time; what is left of it is removed first." in made.stderr
-    assert made.returncode == 0, made.stderr
-    assert gone.returncode == 0, gone.stderr
-
-
-def test_a_tag_with_letters_of_the_shell_is_shipped_under_a_name_without_them(
-    aws: Client, first: subprocess.CompletedProcess[str], deploy: Deploy, clone: Path
-) -> None:
-    git = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com"]
-    subprocess.run([*git, "tag", "--annotate", "-m", "Two", "v2;reboot"], cwd=clone, check=True)
-
-    done = deploy("deploy", **TRIAL, CONFIRM="yes")
-
-    subprocess.run([*git, "tag", "--delete", "v2;reboot"], cwd=clone, check=True, capture_output=True)
-    (command,) = aws("ssm").list_commands()["Commands"][-1:]
-    assert done.returncode == 0, done.stderr
-    assert command["Parameters"]["commands"][0].endswith("host.sh release releases/v2-reboot.tar.gz")
+    assert not _stacks(aws, "brief")
+    assert _last_command(aws) == "host.sh backup"
+    assert f"s3://{outputs['Lake']}" in done.stdout
+    assert aws("s3").get_object(Bucket=outputs["Lake"], Key="lake/01_bronze/2018.csv")["Body"].read() == b"flights"
+    databases: list[dict[str, Any]] = aws("rds").describe_db_instances()["DBInstances"]
+    assert outputs["Warehouse"] not in {database["DBInstanceIdentifier"] for database in databases}

@@ -1,8 +1,6 @@
-"""host.sh and UserData as far as they go without a host: the real AWS CLI against moto, stand-ins for docker, packages,
-systemd, and for what the stack's own scripts do.
+"""Run host.sh and UserData on a machine that is a folder, with stand-ins for aws, docker, packages and systemctl.
 
-Each call of the AWS CLI takes a second, so most of it is slow. That packages, CloudWatch agent and units work on Ubuntu
-at EC2 is not shown.
+One slow test uses the real AWS CLI against moto. Packages, agent and units on a real Ubuntu are not tested.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +22,19 @@ import pytest
 from sqlalchemy import make_url
 
 from stack.settings import StackSettings
-from tests.integration.cloud import stacks, templates
-from tests.integration.cloud.conftest import PATH, REGION, ROOT, Client, cli
+from tests.integration.cloud import templates
+from tests.integration.cloud.conftest import PATH, Client, cli_environment
+from tests.integration.cloud.templates import FOLDER, REGION
 
 pytestmark = [
-    pytest.mark.skipif(not shutil.which("jq"), reason="there is no jq on this machine; host.sh needs it"),
+    pytest.mark.skipif(not shutil.which("jq"), reason="this machine has no jq, which host.sh needs"),
     pytest.mark.cloud,
 ]
 
-SCRIPT = ROOT / "infra-notes/cloudformation/host.sh"
-# What RDS makes of the secret once it is attached to a database; characters that a URL must not hold as they are.
+ROOT = FOLDER.parents[1]
+SCRIPT = FOLDER / "host.sh"
+BUCKET = "host-lake"
+# What RDS writes into the secret when it is attached to a database; a URL must escape some of these characters.
 WAREHOUSE = {
     "username": "delaywatch",
     "password": "p@ss:w/o?r#d%'$HOME",
@@ -42,127 +42,155 @@ WAREHOUSE = {
     "host": "db.example.internal",
     "port": 5432,
     "dbname": "warehouse",
-    "dbInstanceIdentifier": "delaywatch",
 }
-BUCKET = "host-lake"
-Host = Callable[..., subprocess.CompletedProcess[str]]
+SECRETS: dict[str, Any] = {"host/connections/warehouse": WAREHOUSE, "host/host/settings": {}}
+BACKUP = "delaywatch-20260101T000000Z.tar"
+Done = subprocess.CompletedProcess[str]
 
 
-def _put_secret(aws: Client, name: str, content: Any) -> None:
-    client, text = aws("secretsmanager"), content if isinstance(content, str) else json.dumps(content)
-    try:
-        client.create_secret(Name=name, SecretString=text)
-    except client.exceptions.ResourceExistsException:
-        client.put_secret_value(SecretId=name, SecretString=text)
+class Machine:
+    """The folder has opt/ for /opt/delaywatch, units/ for systemd, bin/, bucket/, secrets/ and log of the stand-ins."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.opt, self.bucket = folder, folder / "opt", folder / "bucket"
+        for name in ("opt", "units", "bin", "bucket/releases", "secrets"):
+            (folder / name).mkdir(parents=True)
+        (agent_key,) = re.findall(r"^AGENT_KEY=(\w+)", SCRIPT.read_text(), re.MULTILINE)
+        for name in ("systemctl", "docker", "apt-get", "snap"):
+            self.program(name, f'echo "{name} $*" >>"{folder}/log"')
+        self.program(
+            "aws",
+            f"""case "$1 $2" in
+    "secretsmanager get-secret-value") cat "{folder}/secrets/${{4//\\//-}}" ;;
+    "s3 cp")
+        [ "$5" != - ] || exec cat "{folder}/bucket/${{4#s3://*/}}"
+        mkdir -p "$(dirname "{folder}/bucket/${{5#s3://*/}}")" && cp "$4" "{folder}/bucket/${{5#s3://*/}}" ;;
+    "cloudwatch put-metric-data" | "cloudformation signal-resource") echo "aws $*" >>"{folder}/log" ;;
+    *) exit 252 ;;
+esac""",
+        )
+        self.program(
+            "curl",
+            f"""echo i-1
+for word in "$@"; do [ "${{before:-}}" != -o ] || echo "{folder}" >"$word"; before=$word; done""",
+        )
+        self.program("gpg", f'case "$*" in *--verify*) echo "[GNUPG:] VALIDSIG 1 2 3 {agent_key}" ;; esac')
+        self.program(
+            "dpkg",
+            f"""echo "dpkg $*" >>"{folder}/log"
+printf "#!/bin/sh\\n" >"{folder}/bin/agent"; chmod 755 "{folder}/bin/agent" """,
+        )
+        self.environment = {
+            "PATH": f"{folder}/bin:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "DELAYWATCH_HOME": str(self.opt),
+            "DELAYWATCH_CONF": f"{folder}/etc/host.conf",
+            "DELAYWATCH_UNITS": f"{folder}/units",
+            "DELAYWATCH_AGENT": f"{folder}/bin/agent",
+        }
+        for name, content in SECRETS.items():
+            self.secret(name, content)
+        self.boot_script("text/cloud-boothook")  # it writes host.conf
+
+    def program(self, name: str, body: str) -> None:
+        path = self.folder / "bin" / name
+        path.write_text(f"#!/usr/bin/env bash\n{body}\n")
+        path.chmod(0o755)
+
+    def secret(self, name: str, content: Any) -> None:
+        text = content if isinstance(content, str) else json.dumps(content)
+        (self.folder / "secrets" / name.replace("/", "-")).write_text(text)
+
+    def archive(self, name: str, **scripts: str) -> str:
+        """Put a release into the bucket and return its key; its scripts log their name unless they are given."""
+        scripts = {"backup": f"touch backups/{BACKUP}", **scripts}
+        with tarfile.open(self.bucket / f"releases/{name}.tar.gz", "w:gz") as archive:
+            archive.add(SCRIPT, "infra-notes/cloudformation/host.sh")
+            for script in ("up", "upgrade", "backup"):
+                body = f'cd "$(dirname "$0")/.."\necho {script} >>"{self.folder}/log"\n{scripts.get(script, "true")}\n'
+                content = f"#!/usr/bin/env bash\n{body}".encode()
+                entry = tarfile.TarInfo(f"stack/{script}.sh")
+                entry.size, entry.mode = len(content), 0o755
+                archive.addfile(entry, io.BytesIO(content))
+        return f"releases/{name}.tar.gz"
+
+    def run(self, *arguments: str) -> Done:
+        return self._run(str(SCRIPT), *arguments)
+
+    def boot_script(self, kind: str, domain: str = "delays.example.com") -> Done:
+        """Run a part of UserData as cloud-init does, with the paths of this machine."""
+        exports = {"Lake": BUCKET, "SecretsPrefix": "host"}
+        exports |= {"WarehouseSecret": "host/connections/warehouse", "SettingsSecret": "host/host/settings"}
+        values = {f"delaywatch-data-{name}": value for name, value in exports.items()}
+        script = templates.user_data(Domain=domain, **values)[kind]
+        script = script.replace("/etc/delaywatch", f"{self.folder}/etc").replace("=/root ", f"={self.folder} ")
+        return self._run("bash", "-c", script)
+
+    def _run(self, *command: str) -> Done:
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return read_env((self.opt / "current/.env").read_text())
+
+    @property
+    def current(self) -> str:
+        return (self.opt / "current").resolve().name.rpartition("-")[0]
+
+    @property
+    def log(self) -> list[str]:
+        return (self.folder / "log").read_text().splitlines()
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        sent = r"MetricName=(\w+),Value=(\d+),Dimensions=\[{Name=InstanceId,Value=i-1}\]"
+        lines = [line for line in self.log if "put-metric-data --namespace Delaywatch" in line]
+        return dict(re.findall(sent, "\n".join(lines)))
 
 
-def _machine(folder: Path, aws: Client, aws_url: str) -> Host:
-    """Call host.sh on a machine that is a folder.
-
-    It has opt/ for /opt/delaywatch, units/ for systemd's, and bin/ with stand-ins for systemctl and docker.
-    """
-    aws("s3").create_bucket(Bucket=BUCKET)
-    _put_secret(aws, "host/connections/warehouse", WAREHOUSE)
-    _put_secret(aws, "host/host/settings", {})
-    for name in ("opt", "bin", "units"):
-        (folder / name).mkdir()
-    lines = {
-        "BUCKET": BUCKET,
-        "REGION": REGION,
-        "DOMAIN": "delays.example.com",
-        "SECRETS_PREFIX": "host",
-        "WAREHOUSE_SECRET": "host/connections/warehouse",
-        "SETTINGS_SECRET": "host/host/settings",
-    }
-    (folder / "host.conf").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
-    for name in ("systemctl", "docker", "apt-get"):
-        _program(folder / f"bin/{name}", f'echo "{name} $*"')
-    own = cli(aws_url, folder) | {
-        "PATH": f"{folder / 'bin'}:{PATH}",
-        "DELAYWATCH_HOME": str(folder / "opt"),
-        "DELAYWATCH_CONF": str(folder / "host.conf"),
-        "DELAYWATCH_UNITS": str(folder / "units"),
-        "DELAYWATCH_AGENT": str(folder / "bin/agent"),
-    }
-    return lambda *arguments: subprocess.run(
-        [str(SCRIPT), *arguments], env=own, capture_output=True, text=True, check=False
-    )
-
-
-@pytest.fixture
-def host(tmp_path: Path, aws: Client, aws_url: str) -> Host:
-    return _machine(tmp_path, aws, aws_url)
-
-
-@pytest.fixture(scope="module")
-def env(tmp_path_factory: pytest.TempPathFactory, aws: Client, aws_url: str) -> dict[str, str]:
-    """The .env of a host whose secrets nobody has touched."""
-    done = _machine(tmp_path_factory.mktemp("host"), aws, aws_url)("settings")
-    assert done.returncode == 0, done.stderr
-    return _read(done.stdout)
-
-
-def _read(env: str) -> dict[str, str]:
-    """The variables of a .env, as Compose reads it: what stands in single quotes counts as it is."""
-    lines = [line for line in env.splitlines() if line and not line.startswith("#")]
-    pairs = [line.partition("=")[::2] for line in lines]
+def read_env(text: str) -> dict[str, str]:
+    """Read a .env as Compose does, which takes single-quoted text as it is."""
+    pairs = [line.partition("=")[::2] for line in text.splitlines() if line and not line.startswith("#")]
     return {name: value.removeprefix("'").removesuffix("'") for name, value in pairs}
 
 
-def _program(path: Path, *lines: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(("#!/usr/bin/env bash", *lines, "")))
-    path.chmod(0o755)
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
 
 
-def _archive(aws: Client, name: str, bucket: str = BUCKET, **lines: str) -> None:
-    """Put a release into the bucket whose stack/NAME.sh are these lines; those that are not given fail."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
-        archive.add(SCRIPT, "infra-notes/cloudformation/host.sh")
-        for script in ("up", "upgrade", "backup"):
-            content = f'#!/usr/bin/env bash\ncd "$(dirname "$0")/.."\n{lines.get(script, "exit 1")}\n'.encode()
-            entry = tarfile.TarInfo(f"stack/{script}.sh")
-            entry.size, entry.mode = len(content), 0o755
-            archive.addfile(entry, io.BytesIO(content))
-    aws("s3").put_object(Bucket=bucket, Key=f"releases/{name}.tar.gz", Body=packed.getvalue())
-
-
-def _current(tmp_path: Path) -> str:
-    return (tmp_path / "opt/current").resolve().name.rpartition("-")[0]
+@pytest.fixture(scope="module")
+def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    done = Machine(tmp_path_factory.mktemp("host")).run("settings")
+    assert done.returncode == 0, done.stderr
+    return read_env(done.stdout)
 
 
 # --- .env -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_settings_are_those_of_a_stack_whose_lake_and_warehouse_are_elsewhere(env: dict[str, str]) -> None:
-    found = StackSettings.from_environment(env)
-
-    assert not found.is_lake_local
-    assert (found.host, found.region, found.endpoint) == ("delays.example.com", REGION, None)
-    assert found.logs == f"s3://{BUCKET}/logs"
-    assert found.aws_access_key_id is None  # the role decides
-
-
-def test_nginx_believes_the_load_balancer_about_who_the_client_is(env: dict[str, str]) -> None:
-    network = templates.load("network")["Resources"]
-    believed = ipaddress.ip_network(env["DELAYWATCH_TRUSTED_PROXY"])
-
-    of_layer = {
-        name: ipaddress.ip_network(given["CidrBlock"]) for name, given in templates.of_type(network, "EC2::Subnet")
-    }
-
-    assert {name for name, subnet in of_layer.items() if subnet.overlaps(believed)} == {"PublicA", "PublicB"}
-
-
-def test_every_line_of_env_is_one_of_the_form(env: dict[str, str]) -> None:
-    """`setup` refuses a name that the form does not have."""
+def test_the_stack_reads_lake_warehouse_and_logs_at_aws_from_env(env: dict[str, str]) -> None:
+    settings = StackSettings.from_environment(env)
     form = {line.partition("=")[0] for line in (ROOT / ".env.example").read_text().splitlines() if line[:1] not in "#"}
 
-    assert set(env) <= form
+    assert set(env) <= form  # `setup` refuses other names
+    assert not settings.is_lake_local
+    assert (settings.host, settings.region, settings.endpoint) == ("delays.example.com", REGION, None)
+    assert settings.logs == f"s3://{BUCKET}/logs"
+    assert settings.aws_access_key_id is None  # the role decides
 
 
-def test_a_password_of_any_characters_arrives_at_postgres_as_it_is(env: dict[str, str]) -> None:
+def test_nginx_trusts_the_public_layer_only(env: dict[str, str]) -> None:
+    network = templates.load("network")["Resources"]
+    trusted = ipaddress.ip_network(env["DELAYWATCH_TRUSTED_PROXY"])
+
+    subnets = {name: ipaddress.ip_network(given["CidrBlock"])
+               for name, given in templates.of_type(network, "EC2::Subnet")}  # fmt: skip
+
+    assert {name for name, subnet in subnets.items() if subnet.overlaps(trusted)} == {"PublicA", "PublicB"}
+
+
+def test_a_password_of_any_characters_reaches_postgres_unchanged(env: dict[str, str]) -> None:
     url = make_url(env["DELAYWATCH_WAREHOUSE"])
 
     assert url.password == WAREHOUSE["password"]
@@ -170,380 +198,284 @@ def test_a_password_of_any_characters_arrives_at_postgres_as_it_is(env: dict[str
     assert url.query["sslmode"] == "require"
 
 
-# In a process of its own: Airflow reads its settings when it is imported, and other tests give it others.
+# In a process of its own: Airflow reads its settings when it is imported.
 LOOK_UP = """
 import json, sys
 from airflow.providers.amazon.aws.secrets.secrets_manager import SecretsManagerBackend
 kwargs, names = json.loads(sys.argv[1])
 backend = SecretsManagerBackend(**kwargs)
-found = {name: json.loads(backend.get_conn_value(name) or "null") for name in names}
-print(json.dumps(found))
+print(json.dumps({name: json.loads(backend.get_conn_value(name) or "null") for name in names}))
 """
 
 
+@pytest.mark.slow
 def test_airflow_finds_its_connections_in_secrets_manager(
     env: dict[str, str], aws: Client, aws_url: str, tmp_path: Path
 ) -> None:
-    _put_secret(aws, "host/connections/warehouse", WAREHOUSE)
-    _put_secret(aws, "host/connections/alert_webhook", {"conn_type": "http", "host": "https://hooks.example.com"})
+    webhook = {"conn_type": "http", "host": "https://hooks.example.com"}
+    for name, content in (("warehouse", WAREHOUSE), ("alert_webhook", webhook), ("aws_default", webhook)):
+        aws("secretsmanager").create_secret(Name=f"host/connections/{name}", SecretString=json.dumps(content))
     keys = {"endpoint_url": aws_url, "aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    given = json.loads(env["AIRFLOW_SECRETS_BACKEND_KWARGS"]) | keys
-    asked = json.dumps([given, ["warehouse", "alert_webhook", "aws_default"]])
-    environ = {"PATH": os.environ["PATH"], "AIRFLOW_HOME": str(tmp_path)}
+    kwargs = json.loads(env["AIRFLOW_SECRETS_BACKEND_KWARGS"]) | keys
+    command = [sys.executable, "-c", LOOK_UP, json.dumps([kwargs, ["warehouse", "alert_webhook", "aws_default"]])]
 
-    done = subprocess.run([sys.executable, "-c", LOOK_UP, asked], env=environ, capture_output=True, check=True)
+    done = subprocess.run(
+        command, env={"PATH": os.environ["PATH"], "AIRFLOW_HOME": str(tmp_path)}, capture_output=True, check=True
+    )
 
-    found = json.loads(done.stdout.splitlines()[-1])
-    warehouse = found["warehouse"]
-    assert warehouse["conn_type"] == "postgres"
+    connections = json.loads(done.stdout.splitlines()[-1])
+    warehouse = connections["warehouse"]
     assert (warehouse["login"], warehouse["password"]) == ("delaywatch", WAREHOUSE["password"])
     assert (warehouse["host"], warehouse["port"], warehouse["schema"]) == ("db.example.internal", 5432, "warehouse")
-    assert found["alert_webhook"]["host"] == "https://hooks.example.com"
-    assert found["aws_default"] is None
+    assert connections["alert_webhook"]["host"] == "https://hooks.example.com"
+    assert connections["aws_default"] is None  # never looked up, so it costs no request
 
 
-@pytest.mark.slow
-def test_what_the_settings_secret_adds_stands_in_env(host: Host, aws: Client) -> None:
-    _put_secret(aws, "host/host/settings", {"DELAYWATCH_ADMIN_PASSWORD": "a long $password", "DELAYWATCH_THREADS": 2})
+def test_the_settings_secret_adds_variables_to_env(machine: Machine) -> None:
+    machine.secret("host/host/settings", {"DELAYWATCH_ADMIN_PASSWORD": "a long $password", "DELAYWATCH_THREADS": 2})
 
-    found = _read(host("settings").stdout)
+    env = read_env(machine.run("settings").stdout)
 
-    assert found["DELAYWATCH_ADMIN_PASSWORD"] == "a long $password"
-    assert found["DELAYWATCH_THREADS"] == "2"
+    assert env["DELAYWATCH_ADMIN_PASSWORD"] == "a long $password"
+    assert env["DELAYWATCH_THREADS"] == "2"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("content", ["no JSON", {"NAME": "it's"}, {"NAME": "two\nlines"}])
-def test_a_settings_secret_that_cannot_be_used_is_refused_without_showing_it(
-    host: Host, aws: Client, content: Any
-) -> None:
-    _put_secret(aws, "host/host/settings", content)
+@pytest.mark.parametrize(
+    ("secret", "content"),
+    [
+        ("host/host/settings", "no JSON, hunter2"),
+        ("host/host/settings", {"NAME": "hunter2'"}),
+        ("host/host/settings", {"NAME": "hunter2\nhunter2"}),
+        ("host/connections/warehouse", {"username": "delaywatch", "password": "hunter2"}),  # before RDS completes it
+    ],
+)
+def test_an_unusable_secret_is_refused_by_name_without_its_content(machine: Machine, secret: str, content: Any) -> None:
+    machine.secret(secret, content)
 
-    done = host("settings")
+    done = machine.run("settings")
 
     assert done.returncode == 1
-    assert 'the secret host/host/settings is not {"NAME": "value", ...}' in done.stderr
-    assert "it's" not in done.stderr
+    assert f"the secret {secret} " in done.stderr
+    assert "hunter2" not in done.stderr
     assert done.stdout == ""
 
 
-@pytest.mark.slow
-def test_a_warehouse_secret_that_rds_has_not_completed_is_refused(host: Host, aws: Client) -> None:
-    _put_secret(aws, "host/connections/warehouse", {"username": "delaywatch", "password": "p"})
-
-    done = host("settings")
-
-    assert done.returncode == 1
-    assert "has no username, password, host, port and dbname" in done.stderr
+# --- Releases ---------------------------------------------------------------------------------------------------------
 
 
-# --- releases ---------------------------------------------------------------------------------------------------------
+def test_the_first_release_starts_with_its_env_and_becomes_current(machine: Machine) -> None:
+    release = machine.archive("v1", up="grep -q DELAYWATCH_LOCAL=0 .env")
 
-
-@pytest.mark.slow
-def test_the_first_release_is_started_with_its_env_and_becomes_current(host: Host, aws: Client, tmp_path: Path) -> None:
-    _archive(aws, "v1", up="grep -q DELAYWATCH_LOCAL=0 .env && echo started")
-
-    done = host("release", "releases/v1.tar.gz")
+    done = machine.run("release", release)
 
     assert done.returncode == 0, done.stderr
-    assert "started" in done.stdout
-    assert _current(tmp_path) == "v1"
-    boot = (tmp_path / "units/delaywatch.service").read_text()
-    assert f"ExecStart={tmp_path}/opt/current/infra-notes/cloudformation/host.sh start" in boot
-    assert "systemctl enable delaywatch.service" in done.stdout
-    assert (tmp_path / "opt/current/.env").stat().st_mode & 0o777 == 0o600
+    assert machine.current == "v1"
+    assert "systemctl enable delaywatch.service" in machine.log
+    unit = (machine.folder / "units/delaywatch.service").read_text()
+    assert f"ExecStart={machine.opt}/current/infra-notes/cloudformation/host.sh start" in unit
+    assert (machine.opt / "current/.env").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.slow
-def test_the_next_release_is_an_upgrade_and_shares_the_backups(host: Host, aws: Client, tmp_path: Path) -> None:
-    _archive(aws, "v1", up="true")
-    _archive(aws, "v2", up="exit 1", upgrade="echo upgraded; touch backups/delaywatch-1.tar")
-    host("release", "releases/v1.tar.gz")
+def test_later_releases_upgrade_share_the_backups_and_three_are_kept(machine: Machine) -> None:
+    machine.run("release", machine.archive("v1", up=f"touch backups/{BACKUP}"))
 
-    done = host("release", "releases/v2.tar.gz")
+    for name in ("v2", "v3", "v4"):
+        assert machine.run("release", machine.archive(name, up="exit 1")).returncode == 0
+
+    assert machine.current == "v4"
+    assert machine.log.count("upgrade") == 3
+    assert (machine.opt / "current/backups" / BACKUP).exists()
+    kept = {path.name.rpartition("-")[0] for path in (machine.opt / "releases").iterdir()}
+    assert kept == {"v2", "v3", "v4"}
+
+
+def test_a_reboot_starts_the_old_release_if_the_new_one_did_not_start(machine: Machine) -> None:
+    machine.run("release", machine.archive("v1"))
+
+    done = machine.run("release", machine.archive("v2", upgrade="exit 1"))
+
+    assert done.returncode == 1
+    assert re.search("v2 .*v1", done.stderr)
+    assert machine.current == "v1"
+
+
+@pytest.mark.parametrize("release", ["releases/absent.tar.gz", "v1", "releases/../v1.zip"])
+def test_a_release_that_cannot_be_fetched_changes_nothing(machine: Machine, release: str) -> None:
+    machine.run("release", machine.archive("v1"))
+
+    done = machine.run("release", release)
+
+    assert done.returncode == 1
+    assert f"Delaywatch: {release} " in done.stderr
+    assert [path.name.rpartition("-")[0] for path in (machine.opt / "releases").iterdir()] == ["v1"]
+
+
+def test_a_boot_reads_the_secrets_again(machine: Machine) -> None:
+    machine.run("release", machine.archive("v1"))
+    machine.secret("host/connections/warehouse", WAREHOUSE | {"password": "rotated"})
+
+    done = machine.run("start")
 
     assert done.returncode == 0, done.stderr
-    assert "upgraded" in done.stdout
-    assert _current(tmp_path) == "v2"
-    assert (tmp_path / "opt/backups/delaywatch-1.tar").exists()
+    assert machine.log.count("up") == 2
+    assert ":rotated@" in machine.env["DELAYWATCH_WAREHOUSE"]
 
 
-@pytest.mark.slow
-def test_a_release_that_does_not_start_is_not_what_a_reboot_starts(host: Host, aws: Client, tmp_path: Path) -> None:
-    _archive(aws, "v1", up="true")
-    _archive(aws, "v2", up="true", upgrade="exit 1")
-    host("release", "releases/v1.tar.gz")
-
-    done = host("release", "releases/v2.tar.gz")
+def test_a_boot_before_any_release_names_the_command(machine: Machine) -> None:
+    done = machine.run("start")
 
     assert done.returncode == 1
-    assert "v2 did not start. A reboot starts v1" in done.stderr
-    assert _current(tmp_path) == "v1"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("release", "sentence"),
-    [
-        ("releases/absent.tar.gz", "could not be fetched"),
-        ("v1", "is no release"),
-        ("releases/../v1.zip", "is no release"),
-    ],
-)
-def test_a_release_that_is_not_there_changes_nothing(
-    host: Host, aws: Client, tmp_path: Path, release: str, sentence: str
-) -> None:
-    _archive(aws, "v1", up="true")
-    host("release", "releases/v1.tar.gz")
-
-    done = host("release", release)
-
-    assert done.returncode == 1
-    assert sentence in done.stderr
-    assert [path.name.rpartition("-")[0] for path in (tmp_path / "opt/releases").iterdir()] == ["v1"]
-
-
-@pytest.mark.slow
-def test_a_boot_reads_the_secrets_anew(host: Host, aws: Client, tmp_path: Path) -> None:
-    _archive(aws, "v1", up="echo started")
-    host("release", "releases/v1.tar.gz")
-    _put_secret(aws, "host/connections/warehouse", WAREHOUSE | {"password": "rotated"})
-
-    done = host("start")
-
-    assert done.returncode == 0, done.stderr
-    assert "started" in done.stdout
-    assert ":rotated@" in (tmp_path / "opt/current/.env").read_text()
-
-
-@pytest.mark.slow
-def test_a_boot_before_any_release_says_what_to_do(host: Host) -> None:
-    done = host("start")
-
-    assert done.returncode == 1
-    assert "there is no release yet" in done.stderr
+    assert "host.sh release" in done.stderr
 
 
 # --- CloudWatch and backups -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def measuring(host: Host, aws: Client, tmp_path: Path) -> Host:
-    """A host with a release, whose metadata service is a stand-in: curl answers the ID of the instance."""
-    _archive(aws, "v1", up="true")
-    host("release", "releases/v1.tar.gz")
-    _program(tmp_path / "bin/curl", f"echo i-{tmp_path.name.replace('_', '-')}")
-    return host
+@pytest.mark.parametrize("exit_code", ["0", "1"])
+def test_failed_runs_and_health_reach_cloudwatch(machine: Machine, exit_code: str) -> None:
+    machine.run("release", machine.archive("v1"))
+    health = "compose exec -T health python -m utils health"  # only this service has all settings that health needs
+    machine.program("docker", f'case "$*" in *psql*) echo 3 ;; "{health}") exit {exit_code} ;; *) exit 9 ;; esac')
 
-
-def _metric(aws: Client, tmp_path: Path, name: str) -> list[float]:
-    found = aws("cloudwatch").get_paginator("list_metrics").paginate(Namespace="Delaywatch", MetricName=name)
-    mine = {"Name": "InstanceId", "Value": f"i-{tmp_path.name.replace('_', '-')}"}
-    if not any(mine in metric["Dimensions"] for page in found for metric in page["Metrics"]):
-        return []
-    data = aws("cloudwatch").get_metric_statistics(
-        Namespace="Delaywatch",
-        MetricName=name,
-        Dimensions=[mine],
-        StartTime="2020-01-01T00:00:00Z",
-        EndTime="2099-01-01T00:00:00Z",
-        Period=86400 * 365 * 100,
-        Statistics=["Maximum"],
-    )
-    return [point["Maximum"] for point in data["Datapoints"]]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("exit_code", "unhealthy"), [(0, 0.0), (1, 1.0)])
-def test_failed_runs_and_health_reach_cloudwatch_from_a_stand_in_for_docker(
-    measuring: Host, aws: Client, tmp_path: Path, exit_code: int, unhealthy: float
-) -> None:
-    asks = "compose exec -T health python -m utils health"  # of no other service: the rest lack some of its settings
-    _program(tmp_path / "bin/docker", f'case "$*" in *psql*) echo 3 ;; "{asks}") exit {exit_code} ;; *) exit 9 ;; esac')
-
-    done = measuring("watch")
+    done = machine.run("watch")
 
     assert done.returncode == 0, done.stderr
-    assert _metric(aws, tmp_path, "FailedRuns") == [3.0]
-    assert _metric(aws, tmp_path, "Unhealthy") == [unhealthy], done.stderr
+    assert machine.metrics == {"FailedRuns": "3", "Unhealthy": exit_code}
 
 
-@pytest.mark.slow
-def test_a_number_that_cannot_be_had_from_a_stand_in_for_docker_is_not_sent(
-    measuring: Host, aws: Client, tmp_path: Path
-) -> None:
-    _program(tmp_path / "bin/docker", "exit 1")
+def test_no_metric_is_sent_without_an_answer_of_the_database(machine: Machine) -> None:
+    machine.run("release", machine.archive("v1"))
+    machine.program("docker", "exit 1")
 
-    done = measuring("watch")
+    done = machine.run("watch")
 
     assert done.returncode == 1
-    assert "does not say how many runs failed" in done.stderr
-    assert _metric(aws, tmp_path, "FailedRuns") == []
+    assert done.stderr
+    assert machine.metrics == {}  # the alarm notices the missing metric
 
 
-@pytest.mark.slow
-def test_a_backup_of_a_stand_in_for_the_stack_reaches_the_bucket(measuring: Host, aws: Client, tmp_path: Path) -> None:
-    script = tmp_path / "opt/current/stack/backup.sh"
-    _program(script, 'echo all >"$(dirname "$0")/../backups/delaywatch-20260101T000000Z.tar"')
+def test_a_backup_reaches_the_bucket_and_is_counted(machine: Machine) -> None:
+    machine.run("release", machine.archive("v1", backup=f"echo all >backups/{BACKUP}"))
 
-    done = measuring("backup")
+    done = machine.run("backup")
 
     assert done.returncode == 0, done.stderr
-    kept = aws("s3").get_object(Bucket=BUCKET, Key="backups/delaywatch-20260101T000000Z.tar")["Body"].read()
-    assert kept == b"all\n"
-    assert _metric(aws, tmp_path, "Backups") == [1.0]
+    assert (machine.bucket / "backups" / BACKUP).read_text() == "all\n"
+    assert machine.metrics == {"Backups": "1"}
 
 
-@pytest.mark.slow
-def test_a_backup_that_fails_is_not_counted(measuring: Host, aws: Client, tmp_path: Path) -> None:
-    _program(tmp_path / "opt/current/stack/backup.sh", "exit 1")
+@pytest.mark.parametrize("broken", ["stack", "upload"])
+def test_a_failed_backup_is_not_counted(machine: Machine, broken: str) -> None:
+    machine.run("release", machine.archive("v1", backup="exit 1" if broken == "stack" else f"touch backups/{BACKUP}"))
+    if broken == "upload":
+        (machine.bucket / "backups").write_text("a file in place of the folder")
 
-    done = measuring("backup")
+    done = machine.run("backup")
 
-    assert done.returncode == 1
-    assert _metric(aws, tmp_path, "Backups") == []
-
-
-# --- the machine ------------------------------------------------------------------------------------------------------
+    assert done.returncode != 0
+    assert machine.metrics == {}
 
 
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd on this machine")
-def test_systemd_understands_every_line_of_the_units(host: Host, tmp_path: Path) -> None:
-    script = tmp_path / "opt/current/infra-notes/cloudformation/host.sh"
-    _program(script, "exit 0")
+# --- The machine ------------------------------------------------------------------------------------------------------
 
-    done = host("units")
 
-    units = sorted(map(str, (tmp_path / "units").iterdir()))
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="this machine has no systemd")
+def test_systemd_accepts_the_units(machine: Machine) -> None:
+    machine.run("release", machine.archive("v1"))
+    units = sorted(map(str, (machine.folder / "units").iterdir()))
+
     verify = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *units]
-    said = subprocess.run(verify, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run(verify, capture_output=True, text=True, check=False)
+
+    assert done.stderr == ""
     assert len(units) == 5
-    assert said.stderr == ""
-    assert "systemctl enable delaywatch.service" in done.stdout
-    assert "systemctl enable --now delaywatch-watch.timer delaywatch-backup.timer" in done.stdout
+    assert "systemctl enable --now delaywatch-watch.timer delaywatch-backup.timer" in machine.log
 
 
-@pytest.mark.skipif(not shutil.which("gpg"), reason="there is no gpg on this machine")
-def test_an_agent_that_somebody_else_than_aws_has_signed_is_not_installed_with_a_stand_in_for_curl(
-    host: Host, tmp_path: Path
-) -> None:
-    """gpg is the real one, and the signature is good."""
-    with tempfile.TemporaryDirectory() as home:  # its sockets want a short path
+@pytest.mark.skipif(not shutil.which("gpg"), reason="this machine has no gpg")
+def test_an_agent_with_a_good_signature_of_somebody_else_is_not_installed(machine: Machine) -> None:
+    (machine.folder / "bin/gpg").unlink()
+    with tempfile.TemporaryDirectory() as home:  # the sockets of gpg need a short path
         gpg = ["gpg", "--homedir", home, "--batch", "--quiet", "--passphrase", ""]
-        (tmp_path / "amazon-cloudwatch-agent.deb").write_text("not AWS's")
+        (machine.folder / "amazon-cloudwatch-agent.deb").write_text("not of AWS")
         for command in (
             [*gpg, "--quick-generate-key", "Somebody", "ed25519", "sign"],
             [*gpg, "--detach-sign", "--output", "amazon-cloudwatch-agent.deb.sig", "amazon-cloudwatch-agent.deb"],
             [*gpg, "--export", "--output", "amazon-cloudwatch-agent.gpg"],
             ["gpgconf", "--homedir", home, "--kill", "all"],
         ):
-            subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
-    _program(tmp_path / "bin/curl", f'cp "{tmp_path}/$(basename "${{@: -1}}")" "$3"')
-    _program(tmp_path / "bin/dpkg", f'touch "{tmp_path}/installed"')
+            subprocess.run(command, cwd=machine.folder, capture_output=True, check=True)
+    machine.program("curl", f'cp "{machine.folder}/$(basename "${{@: -1}}")" "$3"')
 
-    done = host("install", "releases/v1.tar.gz")
+    done = machine.run("install", machine.archive("v1"))
 
     assert done.returncode == 1
-    assert "the CloudWatch agent is not signed by AWS; it was not installed." in done.stderr
-    assert not (tmp_path / "installed").exists()
+    assert "CloudWatch agent" in done.stderr
+    assert not [line for line in machine.log if line.startswith("dpkg")]
 
 
-Boot = Callable[..., subprocess.CompletedProcess[str]]
+def _steps(machine: Machine) -> list[str]:
+    """What happened on the machine, in order."""
+    words = {"dpkg": "agent", "up": "up", "upgrade": "upgrade", "backup": "backup"}
+    signals = [line for line in machine.log if line.split()[0] in words or "signal-resource" in line]
+    return [words.get(line.split()[0], line.split()[-1]) for line in signals]
 
 
-@pytest.fixture
-def boot(tmp_path: Path, host: Host, aws: Client, aws_url: str, image: str, certificate: str) -> Iterator[Boot]:
-    """Run a part of the UserData of a stack as cloud-init does; `DOMAIN` is what the stack's parameter was changed to.
-
-    On the machine of `host`: its paths stand where UserData has its own, and packages, agent and metadata service are
-    stand-ins that write what they are told into `log`.
-    """
-    made = stacks.create(aws, "boot", image, certificate)
-    _put_secret(aws, "boot/connections/warehouse", WAREHOUSE)
-    told = stacks.parts(stacks.user_data(aws, made))
-    told["start"] = f'"{tmp_path}/opt/current/infra-notes/cloudformation/host.sh" start'  # what systemd does then
-    log, program = tmp_path / "log", shutil.which("aws", path=PATH)
-    scripts = {name: f'echo {name} >>"{log}"' for name in ("up", "upgrade")}
-    scripts["backup"] = f'echo backup >>"{log}"; touch "backups/delaywatch-$(date +%s).tar"'
-    _archive(aws, "v1", made("data", "Lake"), **scripts)
-    _program(tmp_path / "bin/snap", "exit 0")
-    _program(
-        tmp_path / "bin/curl",
-        'case "$*" in *token*) echo token ;; *instance-id*) echo i-1 ;; esac',
-        'for word in "$@"; do [ "${before:-}" != -o ] || touch "$word"; before=$word; done',
-    )
-    _program(tmp_path / "bin/gpg", 'case "$*" in *--verify*) echo "[GNUPG:] VALIDSIG 1 2 3 $AGENT_KEY" ;; esac')
-    _program(
-        tmp_path / "bin/dpkg",
-        f'echo dpkg >>"{log}"',
-        f'printf "#!/bin/sh\\necho agent" >"{tmp_path}/bin/agent"; chmod 755 "{tmp_path}/bin/agent"',
-    )
-    # moto does not know this call, which tells CloudFormation whether the host is ready.
-    _program(
-        tmp_path / "bin/aws",
-        f'case "$*" in *signal-resource*) echo "${{@: -1}}" >>"{log}" ;; *) exec "{program}" "$@" ;; esac',
-    )
-    (key,) = re.findall(r"^AGENT_KEY=(\w+)", SCRIPT.read_text(), re.MULTILINE)
-    own = cli(aws_url, tmp_path) | {
-        "PATH": f"{tmp_path / 'bin'}:{PATH}",
-        "DELAYWATCH_HOME": str(tmp_path / "opt"),
-        "DELAYWATCH_CONF": str(tmp_path / "etc/host.conf"),
-        "DELAYWATCH_UNITS": str(tmp_path / "units"),
-        "DELAYWATCH_AGENT": str(tmp_path / "bin/agent"),
-        "AGENT_KEY": key,
-    }
-
-    def run(kind: str, domain: str = stacks.DOMAIN) -> subprocess.CompletedProcess[str]:
-        script = told[kind].replace("/etc/delaywatch", str(tmp_path / "etc")).replace("=/root ", f"={tmp_path} ")
-        script = script.replace(stacks.DOMAIN, domain)
-        return subprocess.run(["bash", "-c", script], env=own, capture_output=True, text=True, check=False)
-
-    yield run
-    stacks.delete(aws, made)
-
-
-@pytest.mark.slow
-def test_user_data_run_twice_makes_the_same_host_with_stand_ins_for_packages_and_docker(
-    boot: Boot, tmp_path: Path
-) -> None:
-    env, seen = tmp_path / "opt/current/.env", []
+@pytest.mark.parametrize("cli", ["stand-in", pytest.param("real", marks=pytest.mark.slow)])
+def test_user_data_run_twice_makes_the_same_host(machine: Machine, request: pytest.FixtureRequest, cli: str) -> None:
+    machine.archive("v1")
+    if cli == "real":
+        _use_the_real_aws_cli(machine, request.getfixturevalue("aws"), request.getfixturevalue("aws_url"))
+    seen = []
 
     for _ in range(2):
-        hook, script = boot("text/cloud-boothook"), boot("text/x-shellscript")
+        hook, script = machine.boot_script("text/cloud-boothook"), machine.boot_script("text/x-shellscript")
         assert (hook.returncode, script.returncode) == (0, 0), hook.stderr + script.stderr
-        seen.append((env.read_text(), sorted(unit.read_text() for unit in (tmp_path / "units").iterdir())))
+        seen.append((machine.env, sorted(unit.read_text() for unit in (machine.folder / "units").iterdir())))
 
     assert seen[0] == seen[1]
-    assert _current(tmp_path) == "v1"
-    log = (tmp_path / "log").read_text().split()
-    assert log == ["dpkg", "up", "backup", "SUCCESS", "upgrade", "backup", "SUCCESS"]
+    assert machine.current == "v1"
+    assert _steps(machine) == ["agent", "up", "backup", "SUCCESS", "upgrade", "backup", "SUCCESS"]
+    if cli == "real":
+        metrics = request.getfixturevalue("aws")("cloudwatch").list_metrics(Namespace="Delaywatch")["Metrics"]
+        assert {metric["MetricName"] for metric in metrics} == {"Backups"}
+        request.getfixturevalue("aws")("s3").head_object(Bucket=BUCKET, Key=f"backups/{BACKUP}")
 
 
-@pytest.mark.slow
-def test_a_first_release_that_does_not_start_fails_the_stack_with_stand_ins_for_packages_and_docker(
-    boot: Boot, aws: Client, tmp_path: Path
-) -> None:
-    bucket = stacks.Stacks(aws, "boot")("data", "Lake")
-    _archive(aws, "v1", bucket, up="exit 1")
-    boot("text/cloud-boothook")
+def _use_the_real_aws_cli(machine: Machine, aws: Client, aws_url: str) -> None:
+    """Copy bucket and secrets to moto, which lacks only the call that signals CloudFormation."""
+    aws("s3").create_bucket(Bucket=BUCKET)
+    aws("s3").upload_file(str(machine.bucket / "releases/v1.tar.gz"), BUCKET, "releases/v1.tar.gz")
+    existing = {secret["Name"] for secret in aws("secretsmanager").list_secrets()["SecretList"]}
+    for name, content in SECRETS.items():
+        if name not in existing:
+            aws("secretsmanager").create_secret(Name=name, SecretString=json.dumps(content))
+    program = shutil.which("aws", path=PATH)
+    machine.program(
+        "aws",
+        f"""case "$*" in
+    *signal-resource*) echo "aws $*" >>"{machine.folder}/log" ;;
+    *) exec "{program}" "$@" ;;
+esac""",
+    )
+    machine.environment = cli_environment(aws_url, machine.folder) | machine.environment
 
-    done = boot("text/x-shellscript")
+
+def test_a_first_release_that_does_not_start_fails_the_stack(machine: Machine) -> None:
+    machine.archive("v1", up="exit 1")
+
+    done = machine.boot_script("text/x-shellscript")
 
     assert done.returncode == 1
-    assert "v1 did not start" in done.stderr
-    assert (tmp_path / "log").read_text().split() == ["dpkg", "FAILURE"]
+    assert "v1" in done.stderr
+    assert _steps(machine) == ["agent", "up", "FAILURE"]
 
 
-@pytest.mark.slow
-def test_a_new_domain_counts_from_the_next_boot_on_with_stand_ins_for_packages_and_docker(
-    boot: Boot, tmp_path: Path
-) -> None:
-    boot("text/cloud-boothook")
-    boot("text/x-shellscript")
+def test_a_new_domain_counts_from_the_next_boot(machine: Machine) -> None:
+    machine.run("release", machine.archive("v1"))
 
-    hook, start = boot("text/cloud-boothook", domain="flights.example.com"), boot("start")
+    machine.boot_script("text/cloud-boothook", domain="flights.example.com")
+    done = machine.run("start")
 
-    assert (hook.returncode, start.returncode) == (0, 0), hook.stderr + start.stderr
-    assert _read((tmp_path / "opt/current/.env").read_text())["DELAYWATCH_HOST"] == "flights.example.com"
+    assert done.returncode == 0, done.stderr
+    assert machine.env["DELAYWATCH_HOST"] == "flights.example.com"

@@ -1,4 +1,4 @@
-"""Check the commands of the runbook that moto and a local Postgres can answer."""
+"""Run the lines of the runbook that a local Postgres can answer."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ import psycopg2
 import pytest
 
 from tests.conftest import at
-from tests.integration.cloud.conftest import ROOT
+from tests.integration.cloud.templates import FOLDER
 
 pytestmark = pytest.mark.cloud
 
 
-def test_the_lines_for_a_lock_at_aws_show_who_is_in_the_warehouse_whose_address_the_task_has(
-    empty_database: str, tmp_path: Path
-) -> None:
-    page = (ROOT / "infra-notes/runbook.md").read_text()
+def test_the_lines_for_a_lock_show_the_sessions_of_the_warehouse(empty_database: str, tmp_path: Path) -> None:
+    page = (FOLDER.parent / "runbook.md").read_text()
     command = r"^docker compose exec -T airflow-scheduler python - <<'END'\n(.*?)^END$"
     (lines,) = re.findall(command, page, re.MULTILINE | re.DOTALL)
     address = tmp_path / "warehouse_url"
     address.write_text(at(empty_database) + "\n")
 
-    with closing(psycopg2.connect(empty_database)) as somebody, somebody.cursor() as cursor:
+    with closing(psycopg2.connect(empty_database)) as holder, holder.cursor() as cursor:
         cursor.execute("SELECT 'held by a test'")
+        pid = holder.info.backend_pid
         done = subprocess.run(
             [sys.executable, "-"],
             input=lines,
@@ -37,9 +36,8 @@ def test_the_lines_for_a_lock_at_aws_show_who_is_in_the_warehouse_whose_address_
             text=True,
             check=False,
         )
-        holder = somebody.info.backend_pid
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"({holder}, ")
+    assert done.stdout.startswith(f"({pid}, ")
     assert "idle in transaction" in done.stdout
     assert "held by a test" in done.stdout

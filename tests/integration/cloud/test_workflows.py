@@ -1,6 +1,6 @@
-"""What .github promises: pinned actions, no job with more rights than it needs, no stored key; what scripts do.
+"""Check what .github promises: rights of jobs, no stored secret, and what the scripts of the workflows do.
 
-What they do at AWS is in test_github.py; zizmor and the schema of GitHub check the form in `make check`.
+zizmor and the schema of GitHub check pins and form in `make check`; the roles at AWS are in test_templates.py.
 """
 
 from __future__ import annotations
@@ -18,107 +18,62 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.integration.cloud.conftest import Client, cli_environment
+
 pytestmark = pytest.mark.cloud
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / ".github/workflows"
 TEXTS = {path.stem: path.read_text() for path in sorted(FOLDER.glob("*.yaml"))}
 WORKFLOWS: dict[str, dict[Any, Any]] = {name: yaml.safe_load(text) for name, text in TEXTS.items()}
-MAKEFILE = (ROOT / "Makefile").read_text()
-PIN = re.compile(r"^[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
-# What a job may beside reading the code, and for what.
-RIGHTS = {
-    ("images", "publish"): {"id-token": "write", "packages": "write"},  # ECR by AWS_ROLE; ghcr.io
-    ("deploy", "deploy"): {"id-token": "write"},  # AWS_ROLE
-    ("dags", "sync"): {"id-token": "write"},  # AWS_ROLE
+JOBS = {(workflow, name): job for workflow, content in WORKFLOWS.items() for name, job in content["jobs"].items()}
+RUNS = {
+    f"{workflow}/{step.get('name', f'{name} {number}')}": step["run"]
+    for (workflow, name), job in JOBS.items()
+    for number, step in enumerate(job.get("steps", []))
+    if "run" in step
 }
+# The rights of a job beside reading the code. Each belongs to an environment, which a role at AWS trusts.
+RIGHTS = {
+    ("images", "publish"): ("images", {"id-token": "write", "packages": "write"}),
+    ("deploy", "deploy"): ("production", {"id-token": "write"}),
+    ("dags", "sync"): ("dags", {"id-token": "write"}),
+}
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+Done = subprocess.CompletedProcess[str]
 
 
-def jobs() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Workflow, name and content of every job."""
-    for workflow, content in WORKFLOWS.items():
-        for name, job in content["jobs"].items():
-            yield workflow, name, job
-
-
-def steps() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every step, with a name to find it by."""
-    for workflow, name, job in jobs():
-        for number, step in enumerate(job.get("steps", []), start=1):
-            yield f"{workflow}/{name}/{step.get('name', number)}", step
-
-
-RUNS = {where: step["run"] for where, step in steps() if "run" in step}
-
-
-def triggers(workflow: str) -> set[str]:
-    return set(WORKFLOWS[workflow][True])  # how YAML 1.1 reads the key `on`
-
-
-def made(text: str) -> set[str]:
-    """The targets that are given to make."""
-    return {
-        word for line in re.findall(r"^\s*make (.+)$", text, re.MULTILINE) for word in line.split() if "=" not in word
-    }
-
-
-def run(where: str, folder: Path, path: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a block as GitHub does, in `folder`, with the programs of `path` before all others."""
+def run(step: str, folder: Path, **environment: str) -> Done:
+    """Run a step as GitHub does, in `folder`; programs in its bin/ come before all others."""
     return subprocess.run(
-        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", RUNS[where]],
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", RUNS[step]],
         cwd=folder,
-        env={"PATH": f"{path}:{os.environ['PATH']}" if path else os.environ["PATH"], "HOME": str(folder)} | environment,
+        env={"PATH": f"{folder}/bin:{os.environ['PATH']}", "HOME": str(folder)} | environment,
         capture_output=True,
         text=True,
         check=False,
     )
 
 
-# --- What every workflow keeps ----------------------------------------------------------------------------------------
+# --- All workflows ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("workflow", WORKFLOWS)
-def test_every_action_is_pinned_by_its_commit_with_the_version_beside_it(workflow: str) -> None:
-    used = re.findall(r"\buses: (.+)$", TEXTS[workflow], re.MULTILINE)
+@pytest.mark.parametrize("job", JOBS, ids="/".join)
+def test_a_job_has_only_the_rights_of_the_table(job: tuple[str, str]) -> None:
+    environment, rights = RIGHTS.get(job, (None, {}))
 
-    own = [name for name in used if name.startswith("./")]
-
-    assert used
-    assert all((ROOT / name).is_file() for name in own)
-    assert [name for name in used if name not in own and not PIN.match(name)] == []
+    assert JOBS[job]["permissions"] == {"contents": "read"} | rights
+    assert JOBS[job].get("environment") == environment
+    assert WORKFLOWS[job[0]]["permissions"] == {}
 
 
-def test_an_action_has_the_same_pin_everywhere() -> None:
-    pins = {line for text in TEXTS.values() for line in re.findall(r"\buses: (\S+@.+)$", text, re.MULTILINE)}
+@pytest.mark.parametrize(("workflow", "name"), RIGHTS)
+def test_a_job_with_rights_waits_for_the_tests_and_never_runs_for_a_pull_request(workflow: str, name: str) -> None:
+    triggers = set(WORKFLOWS[workflow][True])  # YAML 1.1 reads the key `on` as True
 
-    assert len(pins) == len({pin.split("@")[0] for pin in pins})
-
-
-@pytest.mark.parametrize("workflow", WORKFLOWS)
-def test_a_workflow_has_no_rights_of_its_own(workflow: str) -> None:
-    assert WORKFLOWS[workflow]["permissions"] == {}
-
-
-def test_a_job_may_read_the_code_and_what_the_table_says() -> None:
-    rights = {(workflow, name): job["permissions"] for workflow, name, job in jobs()}
-
-    assert rights == {key: {"contents": "read"} | RIGHTS.get(key, {}) for key in rights}
-    assert set(RIGHTS) <= set(rights)
-
-
-def test_what_may_become_a_role_never_runs_for_a_pull_request() -> None:
-    for workflow, _ in RIGHTS:
-        assert triggers(workflow) <= {"push", "workflow_dispatch"}
-
-
-def test_what_may_become_a_role_belongs_to_an_environment_and_waits_for_the_tests() -> None:
-    """The role trusts an environment; people who may approve it are set there."""
-    for workflow, name in RIGHTS:
-        job = WORKFLOWS[workflow]["jobs"][name]
-
-        assert job["environment"]
-        assert job["needs"] == "test"
-        assert WORKFLOWS[workflow]["jobs"]["test"]["uses"] == "./.github/workflows/test.yaml"
+    assert JOBS[workflow, name]["needs"] == "test"
+    assert JOBS[workflow, "test"]["uses"] == "./.github/workflows/test.yaml"
+    assert triggers <= {"push", "workflow_dispatch"}
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)
@@ -126,168 +81,137 @@ def test_no_workflow_reads_a_stored_secret(workflow: str) -> None:
     assert "secrets" not in TEXTS[workflow]
 
 
-@pytest.mark.parametrize("where", RUNS)
-def test_a_run_block_gets_values_from_its_environment_only(where: str) -> None:
-    """What GitHub pastes into a script, it runs: a branch may be called $(...)."""
-    assert "${{" not in RUNS[where]
+@pytest.mark.parametrize("step", RUNS)
+def test_shellcheck_accepts_every_step(step: str) -> None:
+    command = [str(Path(sys.executable).with_name("shellcheck")), "--shell=bash", "-"]
 
-
-@pytest.mark.parametrize("where", RUNS)
-def test_shellcheck_has_nothing_to_say_about_a_run_block(where: str) -> None:
-    program = Path(sys.executable).with_name("shellcheck")
-
-    done = subprocess.run(
-        [program, "--shell=bash", "-"], input=RUNS[where], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, input=RUNS[step], capture_output=True, text=True, check=False)
 
     assert done.stdout + done.stderr == ""
 
 
-def test_code_that_is_checked_out_brings_no_token() -> None:
-    checkouts = [step for _, step in steps() if step.get("uses", "").startswith("actions/checkout@")]
-
-    assert checkouts
-    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
-
-
-def test_every_job_ends_by_itself() -> None:
-    assert [name for _, name, job in jobs() if "uses" not in job and job["timeout-minutes"] > 90] == []
-
-
-def test_every_variable_is_explained() -> None:
-    asked = set(re.findall(r"\bvars\.(\w+)", "".join(TEXTS.values())))
-
+def test_the_readme_explains_every_variable() -> None:
+    used = set(re.findall(r"\bvars\.(\w+)", "".join(TEXTS.values())))
     section = (FOLDER / "README.md").read_text().partition("## Variables")[2].partition("\n## ")[0]
-    explained = set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE))
 
-    assert asked == explained
+    assert used == set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE))
 
 
 # --- test.yaml --------------------------------------------------------------------------------------------------------
 
 
-def test_every_target_that_make_is_given_exists() -> None:
-    targets = set(re.findall(r"^([\w-]+):", MAKEFILE, re.MULTILINE))
+def make_targets(text: str) -> set[str]:
+    commands = re.findall(r"^\s*make (.+)$", text, re.MULTILINE)
+    return {word for command in commands for word in command.partition(" #")[0].split() if "=" not in word}
 
-    assert set().union(*map(made, RUNS.values())) <= targets
 
+def test_the_workflow_runs_every_target_of_ci_run() -> None:
+    demanded = make_targets((ROOT / ".ci/run").read_text())
+    existing = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
-def test_what_must_pass_before_a_merge_is_run() -> None:
-    demanded = made((ROOT / ".ci/run").read_text())
+    started = make_targets("\n".join(script for step, script in RUNS.items() if step.startswith("test/")))
 
     assert demanded
-    assert demanded <= set().union(*(made(block) for where, block in RUNS.items() if where.startswith("test/")))
+    assert demanded <= started <= existing
 
 
-def test_every_supported_python_is_tried() -> None:
-    (lowest, below) = re.findall(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', (ROOT / "pyproject.toml").read_text())[0]
+def test_the_tests_run_on_every_supported_python() -> None:
+    ((lowest, below),) = re.findall(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', (ROOT / "pyproject.toml").read_text())
 
-    tried = WORKFLOWS["test"]["jobs"]["test"]["strategy"]["matrix"]["python"]
+    versions = JOBS["test", "test"]["strategy"]["matrix"]["python"]
 
-    assert tried == [f"3.{minor}" for minor in range(int(lowest), int(below))]
+    assert versions == [f"3.{minor}" for minor in range(int(lowest), int(below))]
 
 
 # --- images.yaml ------------------------------------------------------------------------------------------------------
 
-TARGET = "images/publish/Say where the images go"
-BUILD = "images/publish/Build and push"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """What of the repository says how images are built."""
+    """The files that say how images are built."""
     for name in ("docker-compose.yaml", "superset/Dockerfile", "stack/airflow/Dockerfile"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
 
-def target(clone: Path, registry: str, kind: str, name: str) -> tuple[subprocess.CompletedProcess[str], dict[str, str]]:
-    """What the step says, and what it leaves for the steps after it."""
-    left = clone / "env"
-    left.touch()
-    done = run(
-        TARGET, clone, CHOSEN=registry, GITHUB_REPOSITORY_OWNER="Octo-Cat", GITHUB_REF_TYPE=kind,
-        GITHUB_REF_NAME=name, GITHUB_SHA=COMMIT, GITHUB_ENV=str(left),
-    )  # fmt: skip
-    return done, dict(line.split("=", 1) for line in left.read_text().splitlines())
+def target(clone: Path, registry: str, kind: str, name: str) -> tuple[Done, dict[str, str]]:
+    """Return the result of the step and the variables that it sets for later steps."""
+    variables = clone / "env"
+    variables.touch()
+    github = {"REF_TYPE": kind, "REF_NAME": name, "SHA": COMMIT, "ENV": str(variables), "REPOSITORY_OWNER": "Octo-Cat"}
+    environment = {f"GITHUB_{key}": value for key, value in github.items()}
+    done = run("images/Choose the registry and the version", clone, CHOSEN=registry, **environment)
+    return done, dict(line.split("=", 1) for line in variables.read_text().splitlines())
 
 
-def test_a_branch_is_published_under_its_commit_at_the_owners_own_registry(clone: Path) -> None:
-    done, left = target(clone, "", "branch", "main")
-
-    assert done.returncode == 0, done.stderr
-    assert left == {"REGISTRY": "ghcr.io/octo-cat", "VERSION": "0123456789ab"}
-
-
-def test_a_tag_is_published_as_the_version_of_the_compose_file(clone: Path) -> None:
-    said = re.findall("delaywatch-airflow:(.+)", (clone / "docker-compose.yaml").read_text())[0]
-
-    _, left = target(clone, "123456789012.dkr.ecr.eu-central-1.amazonaws.com/team", "tag", f"v{said}")
-
-    assert left == {"REGISTRY": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/team", "VERSION": said}
+VERSION = re.findall("delaywatch-airflow:(.+)", (ROOT / "docker-compose.yaml").read_text())[0]
+ECR = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/team"
 
 
 @pytest.mark.parametrize(
-    ("registry", "kind", "name", "sentence"),
+    ("registry", "kind", "name", "variables"),
     [
-        ("", "tag", "v99.1", "The tag is v99.1, but docker-compose.yaml says version"),
-        ("docker.io/octocat", "branch", "main", "another registry would need a stored key"),
-        ("evil.example/x.dkr.ecr.eu.amazonaws.com.evil.example", "branch", "main", "neither ghcr.io/OWNER nor an ECR"),
+        ("", "branch", "main", {"REGISTRY": "ghcr.io/octo-cat", "VERSION": COMMIT[:12]}),
+        (ECR, "tag", f"v{VERSION}", {"REGISTRY": ECR, "VERSION": VERSION}),
     ],
 )
-def test_what_cannot_be_published_is_told_in_a_sentence(
-    clone: Path, registry: str, kind: str, name: str, sentence: str
+def test_a_branch_is_published_by_its_commit_and_a_tag_by_its_version(
+    clone: Path, registry: str, kind: str, name: str, variables: dict[str, str]
 ) -> None:
-    done, left = target(clone, registry, kind, name)
+    done, found = target(clone, registry, kind, name)
+
+    assert done.returncode == 0, done.stderr
+    assert found == variables
+
+
+@pytest.mark.parametrize(
+    ("registry", "kind", "name", "named"),
+    [
+        ("", "tag", "v99.1", "v99.1"),
+        ("docker.io/octocat", "branch", "main", "REGISTRY"),
+        ("evil.example/x.dkr.ecr.eu.amazonaws.com.evil.example", "branch", "main", "REGISTRY"),
+    ],
+)
+def test_a_wrong_version_or_registry_is_refused(clone: Path, registry: str, kind: str, name: str, named: str) -> None:
+    done, found = target(clone, registry, kind, name)
 
     assert done.returncode == 1
     assert done.stdout.startswith("::error::")
-    assert sentence in done.stdout
-    assert left == {}
-
-
-@pytest.fixture
-def docker(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a docker that lets the real one plan what it would push, and notes what else it is told."""
-    folder = tmp_path_factory.mktemp("docker")
-    (folder / "docker").write_text(f"""#!/bin/sh
-case "$*" in
-    *" --push "*) exec {shutil.which("docker")} "$@" --print >{folder}/plan.json ;;
-    "buildx bake "*) exec {shutil.which("docker")} "$@" ;;
-    "login "*) echo "$*" >{folder}/login; cat >{folder}/password ;;
-    *) echo "$*" >>{folder}/said ;;
-esac
-""")
-    (folder / "docker").chmod(0o755)
-    return folder
+    assert named in done.stdout
+    assert found == {}
 
 
 def has_buildx() -> bool:
     docker = shutil.which("docker")
-    return (
-        bool(docker)
-        and subprocess.run([str(docker), "buildx", "version"], capture_output=True, check=False).returncode == 0
-    )
+    command = [str(docker), "buildx", "version"]
+    return bool(docker) and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.skipif(
-    not has_buildx() or not shutil.which("jq"), reason="there is no docker buildx or no jq on this machine"
-)
-def test_every_image_of_the_compose_file_would_be_pushed_with_provenance_and_sbom(clone: Path, docker: Path) -> None:
-    """buildx only plans here; that it builds and pushes is not shown."""
-    compose = yaml.safe_load((clone / "docker-compose.yaml").read_text())
-    built = {service["image"].split(":")[0] for service in compose["services"].values() if "build" in service}
+@pytest.mark.skipif(not has_buildx() or not shutil.which("jq"), reason="this machine has no docker buildx or no jq")
+def test_every_image_of_compose_is_pushed_with_provenance_and_sbom(clone: Path, tmp_path: Path) -> None:
+    """buildx only plans here."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/docker").write_text(f"""#!/bin/sh
+case "$*" in
+    *" --push "*) exec {shutil.which("docker")} "$@" --print >{tmp_path}/pushed-plan.json ;;
+    "buildx bake "*) exec {shutil.which("docker")} "$@" ;;
+esac
+""")
+    (tmp_path / "bin/docker").chmod(0o755)
+    services = yaml.safe_load((clone / "docker-compose.yaml").read_text())["services"].values()
+    names = {service["image"].split(":")[0] for service in services if "build" in service}
+    github = {
+        "GITHUB_SHA": COMMIT,
+        "GITHUB_SERVER_URL": "https://github.com",
+        "GITHUB_REPOSITORY": "octocat/delaywatch",
+    }
 
-    done = run(
-        BUILD, clone, docker, REGISTRY="ghcr.io/octocat", VERSION="1.2.3", GITHUB_SHA=COMMIT,
-        GITHUB_SERVER_URL="https://github.com", GITHUB_REPOSITORY="octocat/delaywatch",
-    )  # fmt: skip
+    done = run("images/Build and push", clone, REGISTRY="ghcr.io/octocat", VERSION="1.2.3", **github)
 
     assert done.returncode == 0, done.stderr
-    plan = json.loads((docker / "plan.json").read_text())["target"].values()
-    assert {tag for image in plan for tag in image["tags"]} == {f"ghcr.io/octocat/{name}:1.2.3" for name in built}
+    plan = json.loads((tmp_path / "pushed-plan.json").read_text())["target"].values()
+    assert {tag for image in plan for tag in image["tags"]} == {f"ghcr.io/octocat/{name}:1.2.3" for name in names}
     for image in plan:
         assert image["output"] == ["type=image,push=true"]
         assert "type=provenance,mode=max" in image["attest"]
@@ -295,70 +219,93 @@ def test_every_image_of_the_compose_file_would_be_pushed_with_provenance_and_sbo
         assert image["labels"]["org.opencontainers.image.revision"] == COMMIT
 
 
-def test_the_token_is_not_among_the_arguments_of_the_login(clone: Path, docker: Path) -> None:
-    done = run(
-        "images/publish/Log in", clone, docker, REGISTRY="ghcr.io/octocat", GITHUB_ACTOR="octocat", TOKEN="s3cret"
-    )
+def test_the_login_reads_the_token_from_stdin(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/docker").write_text(f'#!/bin/sh\necho "$*" >{tmp_path}/arguments; cat >{tmp_path}/password\n')
+    (tmp_path / "bin/docker").chmod(0o755)
 
-    assert done.returncode == 0, done.stderr
-    assert (docker / "login").read_text() == "login ghcr.io --username octocat --password-stdin\n"
-    assert (docker / "password").read_text().strip() == "s3cret"
+    run("images/Log in", tmp_path, REGISTRY="ghcr.io/octocat", GITHUB_ACTOR="octocat", TOKEN="s3cret")
 
-
-@pytest.mark.skipif(not shutil.which("jq"), reason="there is no jq on this machine")
-def test_the_digests_are_told_on_the_page_of_the_run(tmp_path: Path) -> None:
-    pushed = {
-        "setup": {"image.name": "ghcr.io/o/a:1", "containerimage.digest": "sha256:12"},
-        "buildx.build.warnings": [],
-    }
-    (tmp_path / "pushed.json").write_text(json.dumps(pushed))
-
-    run("images/publish/Tell their digests", tmp_path, GITHUB_STEP_SUMMARY=str(tmp_path / "page"))
-
-    assert (tmp_path / "page").read_text() == "    ghcr.io/o/a:1@sha256:12\n"
+    assert (tmp_path / "arguments").read_text() == "login ghcr.io --username octocat --password-stdin\n"
+    assert (tmp_path / "password").read_text() == "s3cret\n"
 
 
-# --- deploy.yaml and Dependabot ---------------------------------------------------------------------------------------
+# --- deploy.yaml ------------------------------------------------------------------------------------------------------
 
 
-def test_a_deployment_without_a_role_says_which_variable_is_missing(tmp_path: Path) -> None:
-    done = run(
-        "deploy/deploy/Ask for the variables", tmp_path, AWS_ROLE="arn:aws:iam::123456789012:role/x", AWS_REGION=""
-    )
+def test_a_deployment_names_the_missing_variable(tmp_path: Path) -> None:
+    role = "arn:aws:iam::123456789012:role/x"
+
+    done = run("deploy/Check the variables", tmp_path, AWS_ROLE=role, AWS_REGION="")
 
     assert done.returncode == 1
-    assert "has no variable AWS_REGION" in done.stdout
+    assert "AWS_REGION" in done.stdout
 
 
-def test_the_role_lasts_longer_than_the_patience_of_the_deployment() -> None:
+def test_the_role_lasts_longer_than_deploy_waits_for_the_host() -> None:
     script = (ROOT / "infra-notes/cloudformation/deploy.sh").read_text()
-    patience_s = int(re.findall(r"^PATIENCE_S=(\d+)", script, re.MULTILINE)[0])
-    job = WORKFLOWS["deploy"]["jobs"]["deploy"]
+    (patience_s,) = map(int, re.findall(r"^PATIENCE_S=(\d+)", script, re.MULTILINE))
+    job = JOBS["deploy", "deploy"]
 
-    (lasts_s,) = (
-        step["with"]["role-duration-seconds"]
-        for step in job["steps"]
-        if "role-duration-seconds" in step.get("with", {})
-    )
+    (lasts_s,) = [
+        step["with"]["role-duration-seconds"] for step in job["steps"] if "role-duration-seconds" in str(step)
+    ]
 
-    assert patience_s < lasts_s
-    assert patience_s < job["timeout-minutes"] * 60
+    assert patience_s < min(lasts_s, job["timeout-minutes"] * 60)
 
 
-def test_dependabot_is_pointed_at_what_it_can_read() -> None:
-    updates = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"]
+# --- dags.yaml: the real AWS CLI against moto -------------------------------------------------------------------------
 
-    files = {
-        "docker": "Dockerfile",
-        "docker-compose": "docker-compose.yaml",
-        "github-actions": ".github/workflows/test.yaml",
-    }
 
-    assert {entry["package-ecosystem"] for entry in updates} == set(files)
-    for entry in updates:
-        file = ROOT / entry["directory"].strip("/") / files[entry["package-ecosystem"]]
-        assert file.is_file()
-        if file.name == "Dockerfile":
-            assert re.search(
-                r"^FROM [^$\s]+$", file.read_text(), re.MULTILINE
-            )  # not by an ARG, which it does not follow
+@pytest.fixture
+def bucket(aws: Client) -> Iterator[str]:
+    aws("s3").create_bucket(Bucket="mwaa")
+    yield "mwaa"
+    for key in keys(aws, "mwaa"):
+        aws("s3").delete_object(Bucket="mwaa", Key=key)
+    aws("s3").delete_bucket(Bucket="mwaa")
+
+
+def keys(aws: Client, bucket: str) -> set[str]:
+    return {entry["Key"] for entry in aws("s3").list_objects_v2(Bucket=bucket).get("Contents", [])}
+
+
+def sync(folder: Path, aws_url: str, bucket: str, *names: str) -> Done:
+    """Sync a dags/ that has these files."""
+    for name in names:
+        (folder / "dags" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "dags" / name).write_text("# DAG\n")
+    return run("dags/Sync dags/", folder, BUCKET=bucket, FOLDER="dags", **cli_environment(aws_url, folder))
+
+
+@pytest.mark.slow
+def test_sync_copies_packages_first_and_deletes_what_is_gone(
+    aws: Client, aws_url: str, bucket: str, tmp_path: Path
+) -> None:
+    first = sync(tmp_path, aws_url, bucket, "flight_anomalies.py", "fetch_bronze.py", "utils/layers/gold.py")
+    (tmp_path / "dags/fetch_bronze.py").unlink()
+    second = sync(tmp_path, aws_url, bucket)
+
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    uploads = [line.rpartition("/")[2] for line in first.stdout.splitlines() if "upload:" in line]
+    assert uploads[0] == "gold.py"
+    assert keys(aws, bucket) == {"dags/flight_anomalies.py", "dags/utils/layers/gold.py"}
+
+
+@pytest.mark.slow
+def test_sync_refuses_a_folder_with_files_of_others(aws: Client, aws_url: str, bucket: str, tmp_path: Path) -> None:
+    aws("s3").put_object(Bucket=bucket, Key="dags/theirs.py", Body=b"# theirs\n")
+
+    done = sync(tmp_path, aws_url, bucket, "flight_anomalies.py")
+
+    assert done.returncode == 1
+    assert "s3://mwaa/dags/" in done.stdout
+    assert keys(aws, bucket) == {"dags/theirs.py"}
+
+
+@pytest.mark.slow
+def test_sync_fails_without_the_bucket(aws_url: str, tmp_path: Path) -> None:
+    done = sync(tmp_path, aws_url, "absent", "flight_anomalies.py")
+
+    assert done.returncode != 0
+    assert "NoSuchBucket" in done.stderr

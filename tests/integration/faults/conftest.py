@@ -1,6 +1,6 @@
-"""An old year that is done and a new file of it in bronze, on servers behind a proxy that makes them fail.
+"""A finished old year and a new bronze file of it, on servers behind a proxy that causes faults.
 
-The old year must be there, whole, after every fault, and the next run must bring what a run without a fault brings.
+After every fault the old year must be complete, and the next run must give the same result as a run without a fault.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ OLD = "template_old_year"
 
 
 def fault(call: Callable[[], object]) -> str:
-    """The one sentence that the call ends with."""
+    """Return the message of the DelaywatchError that the call raises; it must be one line."""
     with pytest.raises(DelaywatchError) as error:
         call()
-    told = str(error.value)
-    assert "\n" not in told
-    assert told.endswith(".")
-    return told
+    message = str(error.value)
+    assert "\n" not in message
+    assert message.endswith(".")
+    return message
 
 
 def without_xmin(rows: dict[str, object]) -> dict[str, object]:
-    """The rows alone, without the transactions that wrote them."""
-    return {table: [row for _, row in found] for table, found in rows.items()}  # type: ignore[attr-defined]
+    """Return the rows without the transactions that wrote them."""
+    return {name: [row for _, row in table] for name, table in rows.items()}  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """A Postgres that a test may stop and start; it runs when a test begins."""
+    """A Postgres that tests may stop; it runs at the beginning of each test."""
     folder = Path(tempfile.mkdtemp(prefix="delaywatch-faults-"))
     server = Server(folder)
     server.start()
@@ -52,7 +52,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def old_year(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lake with the whole old year, and the database OLD with its rows; nothing may change them."""
+    """A lake with the finished old year; the database OLD has its rows. Tests must not change them."""
     sql(server.url, f"CREATE DATABASE {OLD}")
     warehouse = at(server.url, database=OLD)
     DBHandler(warehouse).create()
@@ -65,7 +65,7 @@ def old_year(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def new_lake(old_year: Path, server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same lake with the new file in bronze and every step done that comes before the warehouse."""
+    """A copy of the lake with the new file in bronze, after all steps that precede the upsert."""
     lake = tmp_path_factory.mktemp("new") / "lake"
     shutil.copytree(old_year, lake)
     settings = Settings(lake=lake.as_uri(), warehouse=at(server.url, database=OLD), scratch=lake.parent, threads=2)
@@ -77,17 +77,17 @@ def new_lake(old_year: Path, server: Server, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def database(server: Server, old_year: Path) -> Iterator[str]:
-    """The superuser's URL of a database with the old year, past the proxy."""
+    """The superuser's URL of a database with the old year, without the proxy."""
     yield from fresh(server.url, OLD)
 
 
 @pytest.fixture
 def proxy(server: Server) -> Iterator[Proxy]:
-    """What stands between a test and the Postgres."""
+    """A proxy in front of the Postgres."""
     with Proxy(server.socket) as proxy:
         yield proxy
 
 
 def behind(proxy: Proxy, url: str) -> str:
-    """The URL of the same database, through the proxy."""
+    """Return the URL of the same database through the proxy."""
     return at(url, host="127.0.0.1", port=proxy.port, query={})

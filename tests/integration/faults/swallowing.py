@@ -1,4 +1,4 @@
-"""One upsert in a network of its own that swallows packets once rows come in; prints the sentence that it ends with.
+"""Run one upsert in a separate network that drops packets once the first rows arrive; print its error message.
 
 unshare --net python -m tests.integration.faults.swallowing LAKE SOCKET DATABASE both|ours
 """

@@ -1,175 +1,156 @@
-"""A host that runs out of disk or memory in a step.
+"""A host that fails in the middle of a step: a killed process, a full disk, two runs at once.
 
-The old year stays, the sentence is clear, and the next run brings what a run without a fault brings. Processes that
-are killed in each step are in tests/integration/pipeline/test_interruption.py, a host that is started anew in
-tests/e2e/test_reboot.py.
+Every object of the lake stays in its old or its new version, the warehouse changes in one transaction, and the next run
+gives the same result as a run without a failure. `tests/e2e/test_reboot.py` restarts a whole host.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
+import multiprocessing
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from demo.airflow_home import DAGS
 from tests.conftest import fresh
-from tests.integration.faults.conftest import OLD
 from tests.servers import machine
 from tests.servers.machine import Disk
-from tests.servers.postgres import Server
-from tests.steps import BRONZE, BRONZE_KEY, STEPS, YEAR, files
-from utils.errors import DelaywatchError
+from tests.steps import BRONZE_KEY, OTHER_BRONZE, STEPS, YEAR, files, rows
+from utils.errors import Busy, Unavailable
+from utils.pipeline import refine
 from utils.settings import Settings
 from utils.storage.lake import Lake
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.faults
 
 MB = 1 << 20
-ROOM_GROWS_BY = 1.7
+GROWTH = 1.7  # of time or room from one attempt to the next, so that a step fails at many places
 NAMES = list(STEPS)
-WRITING = [name for name in NAMES if name != "upsert"]  # into the lake
 
-Hashes = dict[str, str]  # of every object of a lake, by key
-
-
-def hashes(settings: Settings) -> Hashes:
-    return {key: hashlib.sha256(data or b"").hexdigest() for key, data in files(settings).items()}
+Step = Callable[[], object]
+Attempts = Iterator[None]  # one item per failed attempt; ends when the step succeeds
+State = tuple[dict[str, str], dict[str, Any]]
 
 
-def with_new_file(old_year: Path, lake: Path, warehouse: str) -> Settings:
-    """A copy of the old year's lake with the new file in bronze: every step has something to change."""
-    shutil.copytree(old_year, lake)
-    settings = Settings(lake=lake.as_uri(), warehouse=warehouse, scratch=lake.parent, threads=2)
-    Lake(settings).store.put(BRONZE_KEY, BRONZE)
-    return settings
+def state_of(settings: Settings) -> State:
+    """Hash of every object in the lake, and the rows of the warehouse without their transactions."""
+    objects = {key: hashlib.sha256(data or b"").hexdigest() for key, data in files(settings).items()}
+    tables: dict[str, Any] = rows(settings)
+    return objects, {name: [row for _, row in table] for name, table in tables.items()}
 
 
-def sentence_of(step: Callable[[Settings], object], settings: Settings) -> str | None:
-    """What the step failed with, None when it did not."""
-    try:
-        step(settings)
-    except DelaywatchError as error:
-        return str(error)
-    return None
+@pytest.fixture
+def settings(done: Settings) -> Settings:
+    """A finished year with a new file in bronze, so that every step has something to change."""
+    Lake(done).store.put(BRONZE_KEY, OTHER_BRONZE)
+    return done
 
 
 @pytest.fixture(scope="module")
-def untouched(old_year: Path, server: Server, tmp_path_factory: pytest.TempPathFactory) -> Hashes:
-    """What a run of the new file leaves in the lake when nothing happens to it."""
-    database = fresh(server.url, OLD)
-    settings = with_new_file(old_year, tmp_path_factory.mktemp("untouched") / "lake", next(database))
+def expected(finished_year: tuple[Path, str], postgres: str, tmp_path_factory: pytest.TempPathFactory) -> State:
+    """The state after a run of the new file without a failure."""
+    folder, template = finished_year
+    lake = tmp_path_factory.mktemp("expected") / "lake"
+    shutil.copytree(folder, lake)
+    databases = fresh(postgres, template)
+    settings = Settings(lake=lake.as_uri(), warehouse=next(databases), scratch=lake.parent, threads=2)
+    Lake(settings).store.put(BRONZE_KEY, OTHER_BRONZE)
     for step in STEPS.values():
         step(settings)
-    return hashes(settings)
+    state = state_of(settings)
+    databases.close()  # type: ignore[attr-defined]
+    return state
 
 
-# --- disk -------------------------------------------------------------------------------------------------------------
+def check_survival(settings: Settings, name: str, expected: State, fail: Callable[[Step], Attempts]) -> None:
+    """Let the step fail until it succeeds; check the lake and the warehouse after each failure and after a new run."""
+    for earlier in NAMES[: NAMES.index(name)]:
+        STEPS[earlier](settings)
+    old_objects, old_rows = state_of(settings)
+    new_objects, new_rows = expected
+    failures = 0
+    for _ in fail(lambda: STEPS[name](settings)):
+        failures += 1
+        objects, tables = state_of(settings)
+        objects = {key: sha256 for key, sha256 in objects.items() if not key.startswith("_staging/")}
+        assert {key for key in objects if objects[key] not in (old_objects.get(key), new_objects.get(key))} == set()
+        assert old_objects.keys() & new_objects.keys() <= objects.keys()
+        assert tables in (old_rows, new_rows)
+    assert failures
+    for step in STEPS.values():
+        step(settings)
+    assert state_of(settings) == expected
 
 
-@dataclass(frozen=True)
-class Filled:
-    """What was in the lake before the step, what every try said and left, what was there in the end."""
-
-    before: Hashes
-    tries: list[tuple[str, Hashes]]
-    after: Hashes
-
-
-@pytest.mark.parametrize("step", WRITING)
-def test_a_disk_that_fills_in_a_step_costs_no_object_and_once_there_is_space_the_year_is_as_ever(
-    old_year: Path, database: str, untouched: Hashes, tmp_path: Path, step: str
-) -> None:
-    """With a little more space at every try, so that it ends at every place of the step."""
-
-    def run(disk: Disk) -> Filled:
-        settings = with_new_file(old_year, disk.folder / "lake", database)
-        for name in NAMES[: NAMES.index(step)]:
-            STEPS[name](settings)
-        before, tries, room = hashes(settings), [], 0
-        while True:
-            disk.leave(room)
-            told = sentence_of(STEPS[step], settings)
-            if told is None:
-                break
-            tries.append((told, hashes(settings)))
-            room = max(4096, int(room * ROOM_GROWS_BY))
-        disk.clear()
-        for name in NAMES[NAMES.index(step) :]:
-            STEPS[name](settings)
-        return Filled(before, tries, hashes(settings))
-
-    found = machine.with_small_disk(tmp_path / "disk", 64 * MB, run)
-
-    assert found.tries
-    for told, there in found.tries:
-        assert told.startswith(f"No space left on the disk of {tmp_path}/disk/lake while ")
-        assert told.endswith("; free some space and run the step again, what was there before is untouched.")
-        assert {key for key, data in there.items() if data not in (found.before.get(key), untouched.get(key))} == set()
-        assert found.before.keys() & untouched.keys() <= there.keys()
-    assert found.after == untouched
-
-
-# --- memory -----------------------------------------------------------------------------------------------------------
-
-# The command line in a process that may have 25 MiB of addresses more than it has with its libraries; the sums of
-# a year alone need 30.
-CONFINED = """
-import resource, psutil
-from utils.pipeline import refine
-from utils.cli.app import app
-most = psutil.Process().memory_info().vms + (25 << 20)
-resource.setrlimit(resource.RLIMIT_AS, (most, most))
-app()
-"""
-
-
-def test_a_step_that_is_refused_memory_ends_with_one_sentence_and_the_old_year_stays(
-    old_year: Path, database: str, tmp_path: Path
-) -> None:
-    settings = with_new_file(old_year, tmp_path / "lake", database)
-    before = hashes(settings)
-
-    done = subprocess.run(
-        [sys.executable, "-c", CONFINED, "silver", "--year", str(YEAR), "--lake", settings.lake],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(DAGS)},
-        capture_output=True,
-        text=True,
-        check=False,
+def steps(*quick: str, without: str = "") -> pytest.MarkDecorator:
+    """Parametrize with the steps; only the `quick` ones run in `make test`."""
+    names = [name for name in NAMES if name != without]
+    return pytest.mark.parametrize(
+        "step", [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
     )
 
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"Error: Out of memory while processing {YEAR}; raise the memory limit")
-    assert hashes(settings) == before
+
+@steps("upsert")  # it uses lake and warehouse
+def test_a_killed_step_loses_nothing(settings: Settings, expected: State, step: str) -> None:
+    def kill_ever_later(call: Step) -> Attempts:
+        patience_s = 0.004
+        while True:
+            process = multiprocessing.get_context("fork").Process(target=call)
+            process.start()
+            process.join(patience_s)
+            process.kill()
+            process.join()
+            if process.exitcode != -signal.SIGKILL:
+                break
+            yield
+            patience_s *= GROWTH
+        assert process.exitcode == 0
+
+    check_survival(settings, step, expected, kill_ever_later)
 
 
-@pytest.mark.parametrize("step", NAMES)
-def test_a_step_that_the_kernel_kills_for_its_memory_costs_no_object_and_the_next_one_is_as_ever(
-    old_year: Path, database: str, untouched: Hashes, tmp_path: Path, step: str
-) -> None:
-    """With a little more memory at every try, so that it ends at every place of the step."""
-    settings = with_new_file(old_year, tmp_path / "lake", database)
-    for name in NAMES[: NAMES.index(step)]:
+@steps("silver", without="upsert")  # which writes nothing into the lake
+def test_a_full_disk_loses_nothing(settings: Settings, expected: State, tmp_path: Path, step: str) -> None:
+    def run(disk: Disk) -> bool:
+        shutil.copytree(tmp_path / "lake", disk.folder / "lake")
+
+        def leave_ever_more_room(call: Step) -> Attempts:
+            room = 0
+            while True:
+                disk.leave(room)
+                try:
+                    call()
+                except Unavailable as error:
+                    assert str(disk.folder) in str(error)
+                else:
+                    break
+                yield
+                room = max(4096, int(room * GROWTH))
+            disk.clear()
+
+        on_disk = settings.replace(lake=(disk.folder / "lake").as_uri())
+        check_survival(on_disk, step, expected, leave_ever_more_room)
+        return True
+
+    machine.with_small_disk(tmp_path / "disk", 64 * MB, run)
+
+
+def write_silver_or_find_it_busy(settings: Settings) -> str:
+    try:
+        return refine.write_silver(settings, YEAR)
+    except Busy:
+        return "busy"
+
+
+def test_two_processes_that_write_the_same_year_do_not_mix(settings: Settings, expected: State) -> None:
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        results = pool.map(write_silver_or_find_it_busy, [settings] * 2, chunksize=1)
+
+    assert set(results) - {"busy"}
+    for name in NAMES[1:]:
         STEPS[name](settings)
-    before, limit = hashes(settings), 2 * MB
-    codes: list[int | None] = []
-
-    with machine.memory_group(f"delaywatch-test-{os.getpid()}") as group:
-        while not codes or codes[-1]:
-            codes.append(machine.within(group, limit, lambda: STEPS[step](settings)))
-            there = {key: data for key, data in hashes(settings).items() if not key.startswith("_staging/")}
-            assert {key for key, data in there.items() if data not in (before.get(key), untouched.get(key))} == set()
-            assert before.keys() & untouched.keys() <= there.keys()
-            limit = int(limit * ROOM_GROWS_BY)
-
-    assert set(codes[:-1]) == {-signal.SIGKILL}
-    for name in NAMES:
-        STEPS[name](settings)
-    assert hashes(settings) == untouched
+    assert state_of(settings) == expected

@@ -1,10 +1,8 @@
-"""A program that reads our DAGs as MWAA does, in a Python that hides packages. Run by test_mwaa.py.
+"""Import every module that a folder of DAGs names anywhere, in a Python that hides packages. Run by test_mwaa.py.
 
     python narrow.py DAGS HIDDEN
 
-hides the modules that the file HIDDEN names by their first part, reads the folder as Airflow's DAG processor does,
-without a PYTHONPATH, and then imports every module that any file of it names anywhere.
-Prints the DAGs; a fault ends it.
+HIDDEN is a file with the first parts of the modules to hide. Prints the DAGs; fails at the first missing module.
 """
 
 from __future__ import annotations
@@ -12,31 +10,27 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 
 class Hide(MetaPathFinder):
-    """Hidden modules are not found, whatever is installed."""
+    """Raise ModuleNotFoundError for these modules although they are installed."""
 
     def __init__(self, names: set[str]) -> None:
         self.names = names
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> None:
         if fullname.partition(".")[0] in self.names:
             raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
-        return None
 
 
-def named(folder: Path) -> Iterator[str]:
-    """The folder's own modules, and those that its files import, be it inside a function."""
+def modules(folder: Path) -> Iterator[str]:
+    """Yield the folder's own modules and those that its files import, also inside functions."""
     for path in sorted(folder.rglob("*.py")):
-        if "migrations" not in path.parts:  # Alembic runs these, by their path
+        if "migrations" not in path.parts:  # Alembic runs these by their path
             yield ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
@@ -45,17 +39,13 @@ def named(folder: Path) -> Iterator[str]:
                 yield node.module
 
 
-def main() -> None:
-    folder, hidden = Path(sys.argv[1]), Path(sys.argv[2]).read_text(encoding="utf-8").split()
-    sys.meta_path.insert(0, Hide(set(hidden)))
+if __name__ == "__main__":
+    dags = Path(sys.argv[1])
+    sys.meta_path.insert(0, Hide(set(Path(sys.argv[2]).read_text(encoding="utf-8").split())))
     dagbag = importlib.import_module("airflow.dag_processing.dagbag")
-    bag = dagbag.BundleDagBag(dag_folder=str(folder), bundle_path=folder)
+    bag = dagbag.BundleDagBag(dag_folder=str(dags), bundle_path=dags)
     if bag.import_errors:
         sys.exit("\n".join(bag.import_errors.values()))
-    for name in sorted(set(named(folder))):
-        importlib.import_module(name)
+    for module in sorted(set(modules(dags))):
+        importlib.import_module(module)
     print(*sorted(bag.dags))  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()

@@ -1,103 +1,95 @@
-"""A finished year's message from lake to recipient, once for what it tells; and the command that tries it out."""
+"""The message of a finished year, from the lake to the recipient, and the command `alert`."""
 
 from __future__ import annotations
 
 import logging
-import os
 
 import pytest
-from typer.testing import CliRunner, Result
 
+from tests.command import utils
 from tests.servers.receivers import mail_server, webhook
 from tests.steps import YEAR
-from utils.cli import app as cli
-from utils.errors import DelaywatchError
-from utils.monitoring import notifications
+from utils.errors import InvalidInput
+from utils.monitoring.notifications import notify_year
 from utils.settings import AlertSettings, Settings
 from utils.storage import keys
 from utils.storage.lake import Lake
 
-WHERE = "Run: https://here/airflow"
+RUN = "Run: https://here/airflow"
+NO_SERVER = "smtp://127.0.0.1:1"
 
 
-def test_a_finished_year_is_told_once_however_often_it_is_run(done: Settings) -> None:
-    with webhook() as hook:
-        for _ in range(2):
-            notifications.notify_year(done, AlertSettings(webhook=hook.url), YEAR, WHERE)
-
-    (text,) = hook.texts
-    assert text.startswith(f"*Delaywatch {YEAR}: ")
-    assert WHERE in text
-
-
-def test_the_closed_airports_of_the_year_are_told(done: Settings) -> None:
+def test_a_finished_year_is_sent_once_with_its_extreme_events(done: Settings) -> None:
     with mail_server() as server:
-        notifications.notify_year(
-            done, AlertSettings(recipients=("ops@here.org",), sender=None, smtp=f"smtp://{server.address}"), YEAR, WHERE
-        )
+        alerts = AlertSettings(recipients=("ops@here.org",), smtp=f"smtp://{server.address}")
+        for _ in range(2):
+            notify_year(done, alerts, YEAR, RUN)
 
-    text = server.mails[0].get_content()
-    assert "Extreme events, largest first:" in text
+    (mail,) = server.mails
+    text = mail.get_content()
+    assert str(YEAR) in mail["Subject"]
     assert f"{YEAR}-02-08" in text
+    assert RUN in text
 
 
-def test_a_year_that_nobody_could_be_told_of_is_told_by_its_next_run(
+def test_a_message_that_no_channel_accepted_is_sent_by_the_next_run(
     done: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    dead = AlertSettings(recipients=("ops@here.org",), sender=None, smtp="smtp://127.0.0.1:1")
+    notify_year(done, AlertSettings(recipients=("ops@here.org",), smtp=NO_SERVER), YEAR, RUN)
 
-    notifications.notify_year(done, dead, YEAR, WHERE)
-
-    (said,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert "was not sent: The mail server 127.0.0.1:1 did not take the message" in said
+    (error,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert "127.0.0.1:1" in error
     with webhook() as hook:
-        notifications.notify_year(done, AlertSettings(webhook=hook.url), YEAR, WHERE)
+        notify_year(done, AlertSettings(webhook=hook.url), YEAR, RUN)
     assert len(hook.texts) == 1
 
 
-def test_without_anybody_to_tell_the_lake_is_not_even_read() -> None:
-    notifications.notify_year(Settings(lake="file:///nowhere", warehouse=""), AlertSettings(), YEAR, WHERE)
+def test_without_recipients_the_lake_is_not_read() -> None:
+    notify_year(Settings(lake="file:///nowhere", warehouse=""), AlertSettings(), YEAR, RUN)
 
 
-def test_a_damaged_record_of_what_was_told_is_named(done: Settings) -> None:
+def test_a_damaged_record_of_messages_is_named(done: Settings) -> None:
     Lake(done).store.put(keys.alerts_key(YEAR), b"{}")
 
-    with pytest.raises(DelaywatchError, match=f"05_alerts/{YEAR}.json in .* is damaged; delete it"):
-        notifications.notify_year(done, AlertSettings(webhook="http://127.0.0.1:1/"), YEAR, WHERE)
+    with pytest.raises(InvalidInput, match=keys.alerts_key(YEAR)):
+        notify_year(done, AlertSettings(webhook="http://127.0.0.1:1/"), YEAR, RUN)
 
 
-def utils(*line: str, **environ: str) -> Result:
-    nothing = {name: "" for name in os.environ if name.startswith("DELAYWATCH_")}
-    return CliRunner().invoke(cli.app, line, env={**nothing, **environ})
-
-
-def test_the_command_sends_a_test_and_says_who_took_it() -> None:
+def test_the_command_tests_every_channel_and_names_the_one_that_fails() -> None:
     with webhook() as hook:
-        tried = utils(
+        done = utils(
             "alert",
             DELAYWATCH_ALERT_WEBHOOK=hook.url,
             DELAYWATCH_ALERT_EMAIL="ops@here.org",
-            DELAYWATCH_SMTP="smtp://127.0.0.1:1",
+            DELAYWATCH_SMTP=NO_SERVER,
         )
 
-    assert tried.exit_code == 1
-    assert tried.stdout.splitlines()[1] == "The webhook took the message."
-    assert tried.stdout.splitlines()[0].startswith("The mail server 127.0.0.1:1 did not take the message")
-    assert "This is a test." in hook.texts[0]
+    assert done.returncode == 1
+    assert "127.0.0.1:1" in done.stdout
+    assert "webhook accepted" in done.stdout
+    assert len(hook.texts) == 1
 
 
-def test_the_command_says_what_to_set_when_nobody_is_told() -> None:
-    tried = utils("alert")
+@pytest.mark.parametrize(
+    ("line", "named"), [(["alert"], "DELAYWATCH_ALERT_WEBHOOK"), (["alert", "--everything"], "--year")]
+)
+def test_the_command_without_recipients_or_without_its_year_says_what_to_set(line: list[str], named: str) -> None:
+    done = utils(*line)
 
-    assert (tried.exit_code, tried.stdout) == (1, "")
-    assert "set DELAYWATCH_ALERT_EMAIL and DELAYWATCH_SMTP, or DELAYWATCH_ALERT_WEBHOOK" in str(tried.exception)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert named in done.stderr
 
 
-def test_the_command_shows_what_a_year_would_tell_and_sends_nothing(done: Settings) -> None:
+def test_the_command_shows_the_message_of_a_year_and_sends_nothing(done: Settings) -> None:
     with webhook() as hook:
-        shown = utils("alert", "--year", str(YEAR), DELAYWATCH_LAKE=done.lake, DELAYWATCH_ALERT_WEBHOOK=hook.url)
+        variables = {"DELAYWATCH_LAKE": done.lake, "DELAYWATCH_ALERT_WEBHOOK": hook.url}
+        first = utils("alert", "--year", str(YEAR), **variables)
+        assert not Lake(done).has(keys.alerts_key(YEAR))
+        assert hook.texts == []
+        notify_year(done, AlertSettings(webhook=hook.url), YEAR, RUN)
+        second = utils("alert", "--year", str(YEAR), **variables)
+        everything = utils("alert", "--year", str(YEAR), "--everything", **variables)
 
-    assert shown.exit_code == 0, shown.stderr
-    assert f"The flights of {YEAR} are done" in shown.stdout
-    assert hook.texts == []
-    assert not Lake(done).has(keys.alerts_key(YEAR))
+    assert f"{YEAR}-02-08" in first.stdout
+    assert f"{YEAR}-02-08" not in second.stdout
+    assert everything.stdout == first.stdout

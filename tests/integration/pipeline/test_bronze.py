@@ -1,21 +1,28 @@
-"""`python -m utils bronze --from`: which file becomes a year's bronze, what it may replace, and what is refused."""
+"""`python -m utils bronze --from`: which file becomes a year's bronze, and what it may replace."""
 
 from __future__ import annotations
 
 import gzip
+import io
 import os
-import random
+import shutil
 import signal
-import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import IO, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.builders import Flight, csv_of, year_of_flights
-from tests.unprivileged import PREFIX, close, give
-from utils.errors import DelaywatchError
+from tests.builders import HEADER, Flight, csv_of, flight, line, year_of_flights
+from tests.command import utils
+from tests.servers import machine
+from tests.unprivileged import give, unprivileged
+from utils.errors import InvalidInput, Unavailable
 from utils.layers import ingest
 from utils.pipeline import refine
 from utils.settings import Settings
@@ -24,20 +31,13 @@ from utils.storage.folder import FolderSource, FolderStore
 from utils.storage.keys import bronze_keys
 from utils.storage.lake import Lake
 
-ROOT = Path(__file__).parents[3]
 YEAR = 2015
 PLAIN, COMPRESSED = bronze_keys(YEAR)
-ROWS = year_of_flights(YEAR, {"JFK": 8})
-GOOD = csv_of(ROWS)
-OTHER_GOOD = csv_of(year_of_flights(YEAR, {"JFK": 8}, seed=2))
-# Several blocks of 4 MB, in random bytes of which gzip makes little.
-LARGE: list[Flight] = year_of_flights(YEAR, {"JFK": 150, "EWR": 150})
-
-
-def bad_rows(rows: list[Flight], first: float, last: float) -> list[Flight]:
-    """The rows, of which those between two shares of the file have no date that can be read."""
-    span = range(int(first * len(rows)), int(last * len(rows)))
-    return [{**row, "FL_DATE": "4th of March"} if place in span else row for place, row in enumerate(rows)]
+ROWS = year_of_flights(YEAR, {"JFK": 2})
+GOOD, OTHER = csv_of(ROWS), csv_of(year_of_flights(YEAR, {"JFK": 2}, seed=2))
+HEAD = f"{','.join(HEADER)}\n".encode()
+LARGE = [f"{line(flight())}\n".encode()] * 60_000  # two blocks of the reader; bronze accepts duplicates
+UNUSABLE = f"{line(flight(FL_DATE='4th of March'))}\n".encode()
 
 
 def bronze(settings: Settings) -> dict[str, bytes]:
@@ -45,101 +45,93 @@ def bronze(settings: Settings) -> dict[str, bytes]:
     return {key: store.get(key) or b"" for key in store.list("01_bronze/")}
 
 
-def file_of(folder: Path, content: bytes, name: str = "given.csv") -> Path:
+def write(folder: Path, content: bytes, name: str = "new.csv") -> Path:
+    """Write the content to a file, compressed if its name ends in .gz."""
     path = folder / name
-    path.write_bytes(content)
+    path.write_bytes(gzip.compress(content, 1) if name.endswith(".gz") else content)
     return path
 
 
-def refusal(settings: Settings, path: Path, *, replace: bool = False) -> str:
-    with pytest.raises(DelaywatchError) as refused:
-        put_bronze(settings, YEAR, path, replace=replace)
-    return str(refused.value)
+def unusable(rows: list[Flight], first: float, last: float) -> bytes:
+    """Return the CSV in which the dates between two shares of the rows are unreadable."""
+    span = range(int(first * len(rows)), int(last * len(rows)))
+    return csv_of([{**row, "FL_DATE": "?"} if number in span else row for number, row in enumerate(rows)])
 
 
 # --- the first file of a year -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "key"), [("given.csv", PLAIN), ("given.csv.gz", COMPRESSED)])
-def test_a_file_becomes_the_years_bronze_byte_by_byte(
+@pytest.mark.parametrize(("name", "key"), [("new.csv", PLAIN), ("new.csv.gz", COMPRESSED)])
+def test_a_file_is_copied_unchanged_and_may_be_copied_again(
     lake_settings: Settings, tmp_path: Path, name: str, key: str
 ) -> None:
-    content = gzip.compress(GOOD) if name.endswith(".gz") else GOOD
+    path = write(tmp_path, GOOD, name)
 
-    assert put_bronze(lake_settings, YEAR, file_of(tmp_path, content, name)) == key
+    for _ in range(2):
+        assert put_bronze(lake_settings, YEAR, path) == key
+        assert bronze(lake_settings) == {key: path.read_bytes()}
 
-    assert bronze(lake_settings) == {key: content}
 
-
-@pytest.mark.parametrize("is_compressed", [False, True], ids=["plain", "gzip"])
-@pytest.mark.parametrize(("first", "last"), [(0, 0.05), (0.3, 0.35), (0.5, 0.55), (0.98, 1)])
-def test_a_file_with_a_bad_stretch_anywhere_is_refused(
-    folder_settings: Settings, tmp_path: Path, first: float, last: float, is_compressed: bool
+@settings(max_examples=12)
+@given(at=st.integers(0, len(LARGE) - 1000), broken=st.sampled_from([UNUSABLE * 1000, b"\0", HEAD, b""]))
+def test_only_a_broken_section_anywhere_causes_a_full_check(
+    tmp_path_factory: pytest.TempPathFactory, at: int, broken: bytes
 ) -> None:
-    content = csv_of(bad_rows(LARGE, max(first, 0.001), last))
-    path = file_of(tmp_path, gzip.compress(content, 1) if is_compressed else content,
-                   "given.csv.gz" if is_compressed else "given.csv")  # fmt: skip
+    path = tmp_path_factory.mktemp("broken") / "new.csv"
+    path.write_bytes(HEAD + b"".join(LARGE[:at]) + broken + b"".join(LARGE[at:]))
 
-    assert "cannot be used, more than 1%" in refusal(folder_settings, path)
+    with closing(FolderSource(str(path), path)) as source:
+        assert ingest.is_doubtful(source, YEAR) == bool(broken)
+    path.unlink()
+
+
+@pytest.mark.parametrize("name", ["new.csv", "new.csv.gz"])
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (HEAD + b"".join(LARGE[:30_000]) + UNUSABLE * 3000 + b"".join(LARGE[30_000:]), "1%"),
+        (GOOD[: len(GOOD) // 2 - 3], "in the middle"),
+        (GOOD[:-10], "in the middle"),
+    ],
+    ids=["unusable rows", "cut in half", "cut at the end"],
+)
+def test_a_damaged_file_is_refused(
+    folder_settings: Settings, tmp_path: Path, content: bytes, named: str, name: str
+) -> None:
+    with pytest.raises(InvalidInput, match=f"{name}.*{named}"):
+        put_bronze(folder_settings, YEAR, write(tmp_path, content, name))
 
     assert bronze(folder_settings) == {}
 
 
-@pytest.mark.parametrize("broken", [b"\0" * 30_000, csv_of([])], ids=["zero bytes", "a second header"])
-def test_a_small_break_in_a_large_file_makes_a_whole_pass(
-    folder_settings: Settings, tmp_path: Path, broken: bytes
-) -> None:
-    """What the pass makes of it is its own business; that a sample misses it is shown by its place."""
-    content = csv_of(LARGE)
-    middle = content.find(b"\n", 7_000_000 // (1 << 16) * (1 << 16) + 20_000) + 1
-    path = file_of(tmp_path, content[:middle] + broken + content[middle:])
+def test_a_cut_gzip_is_refused(folder_settings: Settings, tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD, "new.csv.gz")
+    path.write_bytes(path.read_bytes()[:-9])
 
-    with closing(FolderSource(str(path), path)) as source:
-        assert ingest.is_doubtful(source, YEAR)
+    with pytest.raises(InvalidInput, match=r"new\.csv\.gz"):
+        put_bronze(folder_settings, YEAR, path)
 
 
-def test_a_file_with_few_bad_rows_in_one_place_is_taken(folder_settings: Settings, tmp_path: Path) -> None:
-    path = file_of(tmp_path, csv_of(bad_rows(LARGE, 0.995, 1)))
+def test_a_few_unusable_rows_in_one_place_are_accepted(folder_settings: Settings, tmp_path: Path) -> None:
+    path = write(tmp_path, HEAD + b"".join(LARGE) + UNUSABLE * 300)
 
     assert put_bronze(folder_settings, YEAR, path) == PLAIN
-
-
-@pytest.mark.parametrize("is_compressed", [False, True], ids=["plain", "gzip"])
-@pytest.mark.parametrize("share", [0.3, 0.7, 0.9999])
-def test_a_file_that_was_cut_is_refused(
-    folder_settings: Settings, tmp_path: Path, share: float, is_compressed: bool
-) -> None:
-    content = gzip.compress(GOOD) if is_compressed else GOOD
-    cut = content[: int(share * len(content)) - 3]
-    path = file_of(tmp_path, cut, "given.csv.gz" if is_compressed else "given.csv")
-
-    assert "ends in the middle" in refusal(folder_settings, path)
 
 
 # --- a year that is there ---------------------------------------------------------------------------------------------
 
 
-def test_the_same_file_again_changes_nothing_and_needs_no_flag(lake_settings: Settings, tmp_path: Path) -> None:
-    path = file_of(tmp_path, GOOD)
-    put_bronze(lake_settings, YEAR, path)
+@pytest.mark.parametrize("name", ["new.csv", "new.csv.gz"])
+def test_another_file_replaces_the_year_only_if_asked(lake_settings: Settings, tmp_path: Path, name: str) -> None:
+    put_bronze(lake_settings, YEAR, write(tmp_path, GOOD, "old.csv"))
+    new = write(tmp_path, OTHER, name)
 
-    put_bronze(lake_settings, YEAR, path)
-
+    with pytest.raises(InvalidInput, match="--replace"):
+        put_bronze(lake_settings, YEAR, new)
     assert bronze(lake_settings) == {PLAIN: GOOD}
 
-
-@pytest.mark.parametrize(("name", "content"), [("other.csv", OTHER_GOOD), ("other.csv.gz", gzip.compress(GOOD))])
-def test_another_file_replaces_a_year_only_when_that_is_asked_for(
-    lake_settings: Settings, tmp_path: Path, name: str, content: bytes
-) -> None:
-    put_bronze(lake_settings, YEAR, file_of(tmp_path, GOOD))
-    other = file_of(tmp_path, content, name)
-
-    assert "--replace" in refusal(lake_settings, other)
-    assert bronze(lake_settings) == {PLAIN: GOOD}
-
-    key = put_bronze(lake_settings, YEAR, other, replace=True)
-    assert bronze(lake_settings) == {key: content}
+    key = put_bronze(lake_settings, YEAR, new, replace=True)
+    assert bronze(lake_settings) == {key: new.read_bytes()}
 
 
 @pytest.mark.parametrize(
@@ -147,226 +139,206 @@ def test_another_file_replaces_a_year_only_when_that_is_asked_for(
     [
         b"",
         b"a,b\n1,2\n",
-        csv_of([]),
-        csv_of(bad_rows(ROWS, 0.5, 0.52)),
-        csv_of(year_of_flights(YEAR + 1, {"JFK": 8})),
+        HEAD,
+        unusable(ROWS, 0.5, 0.512),
+        csv_of(year_of_flights(YEAR + 1, {"JFK": 1})),
         GOOD[:-40],
     ],
-    ids=["empty", "another table", "no flights", "bad rows in the middle", "another year", "cut"],
+    ids=["empty", "other columns", "no flights", "1.2% unusable rows", "other year", "cut"],
 )
 @pytest.mark.parametrize("replace", [False, True])
-def test_a_bad_file_replaces_nothing(folder_settings: Settings, tmp_path: Path, content: bytes, replace: bool) -> None:
-    put_bronze(folder_settings, YEAR, file_of(tmp_path, GOOD))
+def test_an_invalid_file_replaces_nothing(
+    folder_settings: Settings, tmp_path: Path, content: bytes, replace: bool
+) -> None:
+    put_bronze(folder_settings, YEAR, write(tmp_path, GOOD))
 
-    refusal(folder_settings, file_of(tmp_path, content, "bad.csv"), replace=replace)
+    with pytest.raises(InvalidInput, match=r"bad\.csv"):
+        put_bronze(folder_settings, YEAR, write(tmp_path, content, "bad.csv"), replace=replace)
 
     assert bronze(folder_settings) == {PLAIN: GOOD}
-
-
-def test_a_file_with_a_few_scattered_bad_rows_too_many_does_not_replace_a_good_one(
-    folder_settings: Settings, tmp_path: Path
-) -> None:
-    put_bronze(folder_settings, YEAR, file_of(tmp_path, csv_of(LARGE)))
-    chosen = random.Random(1)
-    scattered = [{**row, "FL_DATE": "?"} if chosen.random() < 0.012 and place else row
-                 for place, row in enumerate(LARGE)]  # fmt: skip
-
-    assert "more than 1%" in refusal(folder_settings, file_of(tmp_path, csv_of(scattered), "bad.csv"), replace=True)
-
-    assert bronze(folder_settings) == {PLAIN: csv_of(LARGE)}
 
 
 @pytest.mark.parametrize(
     ("rows", "named"),
-    [(ROWS[: len(ROWS) // 2], "December"), ([row for at, row in enumerate(ROWS) if at % 10], "January")],
-    ids=["cut at a line end", "a tenth of every month is missing"],
+    [(ROWS[: len(ROWS) // 2], "December"), ([row for number, row in enumerate(ROWS) if number % 10], "January")],
+    ids=["without the last months", "without a tenth of every month"],
 )
-def test_a_file_with_fewer_flights_replaces_a_year_only_when_that_is_asked_for(
+def test_a_file_with_fewer_flights_replaces_the_year_only_if_asked(
     folder_settings: Settings, tmp_path: Path, rows: list[Flight], named: str
 ) -> None:
-    put_bronze(folder_settings, YEAR, file_of(tmp_path, GOOD))
+    put_bronze(folder_settings, YEAR, write(tmp_path, GOOD))
     refine.write_silver(folder_settings, YEAR)
-    fewer = file_of(tmp_path, csv_of(rows), "fewer.csv")
+    fewer = write(tmp_path, csv_of(rows), "fewer.csv")
 
-    told = refusal(folder_settings, fewer, replace=True)
-
-    assert named in told
-    assert "--fewer-flights" in told
+    with pytest.raises(InvalidInput, match=rf"fewer\.csv .*{named}.*--fewer-flights"):
+        put_bronze(folder_settings, YEAR, fewer, replace=True)
     assert bronze(folder_settings) == {PLAIN: GOOD}
+
     put_bronze(folder_settings, YEAR, fewer, replace=True, allow_fewer=True)
-    assert bronze(folder_settings) == {PLAIN: csv_of(rows)}
+    assert bronze(folder_settings) == {PLAIN: fewer.read_bytes()}
 
 
-@pytest.mark.parametrize("fails", ["upload", "delete"])
-def test_a_kill_between_the_new_file_and_the_end_of_the_old_one_loses_neither(
-    folder_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+def test_a_file_that_changes_during_the_check_replaces_nothing(folder_settings: Settings, tmp_path: Path) -> None:
+    put_bronze(folder_settings, YEAR, write(tmp_path, GOOD))
+    growing = write(tmp_path, OTHER, "growing.csv")
+
+    with pytest.raises(Unavailable, match=r"growing\.csv"):
+        put_bronze(
+            *(folder_settings, YEAR, growing),
+            replace=True,
+            progress=lambda *_: growing.touch(),
+        )
+
+    assert bronze(folder_settings) == {PLAIN: GOOD}
+
+
+def kill(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def copy_half(source: IO[bytes], target: IO[bytes], _: int) -> None:
+    target.write(source.read(1000))
+    target.flush()
+    kill()
+
+
+@pytest.mark.parametrize("name", ["new.csv", "new.csv.gz"])
+@pytest.mark.parametrize("moment", ["during the check", "before the copy", "during the copy", "before the deletion"])
+def test_a_process_that_is_killed_leaves_a_whole_file_and_the_next_one_completes(
+    folder_settings: Settings, tmp_path: Path, name: str, moment: str
 ) -> None:
-    put_bronze(folder_settings, YEAR, file_of(tmp_path, GOOD))
-    other = file_of(tmp_path, gzip.compress(OTHER_GOOD), "other.csv.gz")
+    put_bronze(folder_settings, YEAR, write(tmp_path, GOOD, "old.csv"))
+    new = write(tmp_path, OTHER, name)
 
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
+    def killed() -> None:  # in a process of its own
+        options: dict[str, Any] = {
+            "during the check": {"progress": kill},
+            "before the copy": {"before_upload": kill},
+        }.get(moment, {})
+        if moment == "during the copy":
+            shutil.copyfileobj = copy_half  # type: ignore[assignment]
+        if moment == "before the deletion":
+            FolderStore.delete = kill  # type: ignore[assignment, method-assign]
+        put_bronze(folder_settings, YEAR, new, replace=True, **options)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(FolderStore, fails, killed)
-        put_bronze(folder_settings, YEAR, other, replace=True)
+    assert machine.forked(killed) == (None, -signal.SIGKILL)
 
-    assert bronze(folder_settings)[PLAIN] == GOOD
-    put_bronze(folder_settings, YEAR, other, replace=True)
-    assert bronze(folder_settings) == {COMPRESSED: other.read_bytes()}
-
-
-def test_a_process_that_is_killed_while_it_copies_leaves_the_old_file(
-    folder_settings: Settings, tmp_path: Path
-) -> None:
-    put_bronze(folder_settings, YEAR, file_of(tmp_path, GOOD))
-    other = file_of(tmp_path, csv_of(LARGE), "other.csv")
-    command = put(folder_settings, "--from", str(other), "--replace")
-
-    for pause_s in (0.5, 1, 1.5, 2):
-        running = subprocess.Popen(command, env=environment(folder_settings), stderr=subprocess.DEVNULL)
-        try:
-            running.wait(pause_s)
-        except subprocess.TimeoutExpired:
-            running.send_signal(signal.SIGKILL)
-            running.wait()
-        assert bronze(folder_settings) in ({PLAIN: GOOD}, {PLAIN: csv_of(LARGE)})
+    has_new = moment == "before the deletion"
+    assert bronze(folder_settings).get(PLAIN) == (OTHER if has_new and name == "new.csv" else GOOD)
+    key = put_bronze(folder_settings, YEAR, new, replace=True)
+    assert bronze(folder_settings) == {key: new.read_bytes()}
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONPATH": str(ROOT / "dags"),
-        "COLUMNS": "400",
-        "HOME": "/nowhere",
-        "DELAYWATCH_LAKE": settings.lake,
-        "DELAYWATCH_WAREHOUSE": "",
-        "DELAYWATCH_SCRATCH": str(settings.scratch / "scratch"),
-    }
+@pytest.fixture
+def command(folder_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CompletedProcess[str]]:
+    """Run `bronze --year 2015` with standard input."""
+
+    def run(*line: str, stdin: bytes = b"", settings: Settings = folder_settings) -> CompletedProcess[str]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        return utils(
+            *("bronze", "--year", str(YEAR), *line),
+            DELAYWATCH_LAKE=settings.lake,
+            DELAYWATCH_WAREHOUSE="",
+            DELAYWATCH_SCRATCH=str(settings.scratch / "scratch"),
+        )
+
+    return run
 
 
-def put(_: Settings, *line: str) -> list[str]:
-    return [sys.executable, "-m", "utils", "bronze", "--year", str(YEAR), *line]
+def error_of(done: CompletedProcess[str]) -> str:
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
 
 
-def run(
-    settings: Settings, *line: str, stdin: bytes = b"", before: list[str] | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    command = [*(before or []), *put(settings, *line)]
-    return subprocess.run(command, env=environment(settings), input=stdin, capture_output=True, check=False)
-
-
-def error_of(done: subprocess.CompletedProcess[bytes]) -> str:
-    told = done.stderr.decode()
-    assert done.returncode == 1, told
-    assert "Traceback" not in told
-    (line,) = (line for line in told.splitlines() if line.startswith("Error: "))
-    return line
+Command = Callable[..., CompletedProcess[str]]
 
 
 @pytest.mark.parametrize(("content", "key"), [(GOOD, PLAIN), (gzip.compress(GOOD), COMPRESSED)], ids=["plain", "gzip"])
-def test_standard_input_becomes_the_year_in_its_own_format(folder_settings: Settings, content: bytes, key: str) -> None:
-    done = run(folder_settings, "--from", "-", stdin=content)
+def test_standard_input_becomes_the_year_in_its_own_format(
+    folder_settings: Settings, command: Command, content: bytes, key: str
+) -> None:
+    done = command("--from", "-", stdin=content)
 
-    assert (done.returncode, done.stdout.decode().strip()) == (0, key), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, key), done.stderr
     assert bronze(folder_settings) == {key: content}
     assert not [path for path in (folder_settings.scratch / "scratch").rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("cut", [1, 5, 1000, GOOD[:-1].rfind(b"\n") + 1])
-@pytest.mark.parametrize("is_compressed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize("missing_bytes", [1, 5, 1000, len(GOOD) - GOOD[:-1].rfind(b"\n") - 1])
+@pytest.mark.parametrize("whole", [GOOD, gzip.compress(GOOD)], ids=["plain", "gzip"])
 def test_standard_input_that_was_cut_replaces_nothing(
-    folder_settings: Settings, tmp_path: Path, cut: int, is_compressed: bool
+    folder_settings: Settings, tmp_path: Path, command: Command, whole: bytes, missing_bytes: int
 ) -> None:
-    put_bronze(folder_settings, YEAR, file_of(tmp_path, OTHER_GOOD))
-    whole = gzip.compress(GOOD) if is_compressed else GOOD
+    put_bronze(folder_settings, YEAR, write(tmp_path, OTHER))
     line = ("--from", "-", "--replace", "--bytes", str(len(whole)))
 
-    error_of(run(folder_settings, *line, stdin=whole[: len(whole) - min(cut, len(whole) // 2)]))
+    assert "--bytes" in error_of(command(*line, stdin=whole[:-missing_bytes]))
+    assert bronze(folder_settings) == {PLAIN: OTHER}
 
-    assert bronze(folder_settings) == {PLAIN: OTHER_GOOD}
-    assert run(folder_settings, *line, stdin=whole).returncode == 0
+    assert command(*line, stdin=whole).returncode == 0
     assert list(bronze(folder_settings).values()) == [whole]
 
 
-def test_standard_input_replaces_a_year_only_when_its_size_is_given(folder_settings: Settings, tmp_path: Path) -> None:
-    put_bronze(folder_settings, YEAR, file_of(tmp_path, OTHER_GOOD))
-
-    assert "--bytes" in error_of(run(folder_settings, "--from", "-", "--replace", stdin=GOOD))
-    assert bronze(folder_settings) == {PLAIN: OTHER_GOOD}
-
-
-@pytest.mark.parametrize("content", [b"", GOOD[:-1], GOOD[:-30], gzip.compress(GOOD)[:-1]])
-def test_the_beginning_of_a_file_on_standard_input_is_no_year(folder_settings: Settings, content: bytes) -> None:
-    error_of(run(folder_settings, "--from", "-", stdin=content))
-
+@pytest.mark.parametrize(
+    ("line", "stdin", "named"),
+    [
+        (["--from", "-"], b"", "empty"),
+        (["--from", "-"], GOOD[:-1], "middle of a line"),
+        (["--from", "-"], GOOD[:-30], "middle of a line"),
+        (["--from", "-"], gzip.compress(GOOD)[:-1], "gz"),
+        (["--from", "-"], b"PK\x03\x04 and so on", "zip archive"),
+        (["--from", "-", "--replace"], GOOD, "--bytes"),
+        (["--from", "2015.csv", "--bytes", "9"], b"", "--bytes"),
+        (["--replace"], b"", "--from"),
+        (["--year", "2016", "--from", "-"], GOOD, "--year"),
+    ],
+)
+def test_an_incomplete_file_or_command_is_one_error(
+    folder_settings: Settings, command: Command, line: list[str], stdin: bytes, named: str
+) -> None:
+    assert named in error_of(command(*line, stdin=stdin))
     assert bronze(folder_settings) == {}
 
 
-def test_another_kind_of_file_on_standard_input_is_not_called_cut(folder_settings: Settings) -> None:
-    told = error_of(run(folder_settings, "--from", "-", stdin=b"PK\x03\x04 and so on"))
-
-    assert "zip archive" in told
+# --- files that this user cannot open ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", ["closed folder", "closed file", "broken link", "circle", "below a file", "a folder"])
-def test_a_file_that_cannot_be_read_is_named_in_one_sentence(public_folder: Path, case: str) -> None:
-    settings = Settings(lake=(public_folder / "lake").as_uri(), warehouse="", scratch=public_folder)
-    downloads = public_folder / "Downloads"
-    for folder in (downloads, public_folder / "lake", public_folder / "scratch"):
-        folder.mkdir()
-    give(public_folder / "lake")
-    give(public_folder / "scratch")
-    good = file_of(downloads, GOOD)
-    path = {
-        "closed folder": good,
-        "closed file": good,
-        "broken link": downloads / "link.csv",
-        "circle": downloads / "circle.csv",
-        "below a file": good / "2015.csv",
-        "a folder": downloads,
-    }[case]
-    (downloads / "link.csv").symlink_to("nowhere.csv")
-    (downloads / "circle.csv").symlink_to("circle.csv")
-    if case.startswith("closed"):
-        close(downloads if case == "closed folder" else good)
-
-    told = error_of(run(settings, "--from", str(path), before=PREFIX))
-
-    assert str(path) in told
-    assert bronze(settings) == {}
-
-
-@pytest.mark.parametrize("what", ["", "01_bronze", "01_bronze/2015.csv"])
-def test_a_lake_that_is_closed_to_this_user_is_named_in_one_sentence(public_folder: Path, what: str) -> None:
-    lake = public_folder / "lake"
-    settings = Settings(lake=lake.as_uri(), warehouse="", scratch=public_folder)
-    put_bronze(settings, YEAR, file_of(public_folder, GOOD))
-    (public_folder / "scratch").mkdir()
-    give(public_folder / "scratch")
-    close(lake / what)
-
-    told = error_of(run(settings, "--from", str(file_of(public_folder, OTHER_GOOD)), "--replace", before=PREFIX))
-
-    assert "No permission" in told
-    assert str(lake) in told
-
-
-def test_an_object_of_the_lake_that_leads_in_a_circle_is_one_sentence(
-    folder_settings: Settings, tmp_path: Path
+@pytest.mark.parametrize(
+    ("closed", "new"),
+    [
+        ("closed.csv", "closed.csv"),
+        ("folder", "folder/2015.csv"),
+        (None, "folder"),
+        (None, "broken-link.csv"),
+        (None, "circle.csv"),
+        (None, "good.csv/2015.csv"),
+        ("lake", "good.csv"),
+        ("lake/01_bronze", "good.csv"),
+        ("lake/01_bronze/2015.csv", "good.csv"),
+    ],
+)
+def test_a_path_that_this_user_cannot_open_is_named(
+    public_folder: Path, command: Command, closed: str | None, new: str
 ) -> None:
-    (tmp_path / "lake").mkdir()
-    (tmp_path / "lake/_staging").symlink_to("_staging")
+    settings = Settings(lake=(public_folder / "lake").as_uri(), warehouse="", scratch=public_folder)
+    put_bronze(settings, YEAR, write(public_folder, GOOD, "old.csv"))
+    for folder in ("folder", "scratch"):
+        (public_folder / folder).mkdir()
+    for name in ("good.csv", "closed.csv", "folder/2015.csv"):
+        write(public_folder, OTHER, name)
+    (public_folder / "broken-link.csv").symlink_to("nowhere.csv")
+    (public_folder / "circle.csv").symlink_to("circle.csv")
+    for name in ("lake", "scratch"):
+        give(public_folder / name)
+    if closed:
+        give(public_folder / closed)
+        (public_folder / closed).chmod(0)
 
-    assert "circle" in refusal(folder_settings, file_of(tmp_path, GOOD))
+    with unprivileged():
+        done = command("--from", str(public_folder / new), "--replace", settings=settings)
 
-
-def test_two_lakes_with_similar_names_do_not_share_a_year(folder_settings: Settings, tmp_path: Path) -> None:
-    one, other = (folder_settings.replace(lake=(tmp_path / name).as_uri()) for name in ("team#1", "team#2"))
-
-    put_bronze(one, YEAR, file_of(tmp_path, GOOD))
-
-    assert (list(bronze(one)), bronze(other)) == ([PLAIN], {})
+    assert str(public_folder / ("lake" if new == "good.csv" else new)) in error_of(done)

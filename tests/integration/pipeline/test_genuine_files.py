@@ -1,109 +1,77 @@
-"""The traps of the published dataset on its own bytes. An extra: skipped where the folder `shared/data/dev` is absent.
-
-Every trap is covered by data of the tests' own in test_silver, test_gold and test_refinery as well.
-"""
+"""Real flights in the published form; skipped where the folder `shared/data/dev` is missing."""
 
 from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from utils.layers import gold, ingest, quality
+from utils.layers import ingest, quality
 from utils.storage.folder import FolderSource
 from utils.storage.parquet import write_parquet
 
 DATA = Path(__file__).parents[4] / "shared" / "data" / "dev"
-SAMPLE = "kaggle_sample/2018_first9999.csv"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the real flights of shared/data/dev are not on this machine")
 
 
-def refine(name: str, year: int, folder: Path) -> tuple[ingest.IngestedYear, pa.Table]:
-    staging = folder / "staging"
-    staging.mkdir()
-    with closing(FolderSource(f"01_bronze/{Path(name).name}", DATA / name)) as source:
-        refined = ingest.ingest_year(source, year, staging, 2, write_parquet)
-    flights = pa.concat_tables([pq.read_table(part.path) for part in refined.parts]).unify_dictionaries()
-    return refined, flights
+class Year(NamedTuple):
+    """A real file as read here, and the result of the pass over it."""
+
+    rows: list[dict[str, str]]
+    flights: pa.Table
+    ingested: ingest.IngestedYear
 
 
-def raw_rows(name: str) -> Iterator[dict[str, str]]:
+def read(name: str, folder: Path) -> Year:
+    year = int(Path(name).name[:4])
     data = (DATA / name).read_bytes()
-    text = (gzip.decompress(data) if name.endswith(".gz") else data).decode()
-    yield from csv.DictReader(text.splitlines())
+    rows = list(csv.DictReader((gzip.decompress(data) if name.endswith(".gz") else data).decode().splitlines()))
+    with closing(FolderSource(f"01_bronze/{Path(name).name}", DATA / name)) as source:
+        ingested = ingest.ingest_year(source, year, folder, 2, write_parquet)
+    flights = pa.concat_tables([pq.read_table(part.path) for part in ingested.parts]).unify_dictionaries()
+    return Year(rows, flights, ingested)
 
 
-def test_every_row_of_the_genuine_sample_is_a_flight(tmp_path: Path) -> None:
-    refined, flights = refine(SAMPLE, 2018, tmp_path)
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Year:
+    return read("kaggle_sample/2018_first9999.csv", tmp_path_factory.mktemp("sample"))
 
-    assert (refined.rows_read, refined.rows_kept, refined.rejected.num_rows, flights.num_rows) == (9999, 9999, 0, 9999)
 
+def test_flights_without_a_delay_get_it_from_their_times(sample: Year) -> None:
+    """Flights of 9E on 1 January 2018 have both times and no DEP_DELAY."""
+    empty = [row for row in sample.rows if not row["DEP_DELAY"] and row["DEP_TIME"] and row["CANCELLED"] == "0.0"]
+    departed = sample.flights.filter(pc.invert(sample.flights["cancelled"]))
 
-def test_on_time_flights_of_9e_get_the_delay_that_the_genuine_file_left_empty(tmp_path: Path) -> None:
-    """On 1 January 2018 they have both times and no DEP_DELAY; none of them is taken for cancelled."""
-    empty = [row for row in raw_rows(SAMPLE) if not row["DEP_DELAY"] and row["DEP_TIME"] and row["CANCELLED"] == "0.0"]
-    _, flights = refine(SAMPLE, 2018, tmp_path)
-    left = flights.filter(pa.compute.invert(flights["cancelled"]))
-
-    assert len(empty) == 15
     assert {row["OP_CARRIER"] for row in empty} == {"9E"}
-    assert left.filter(pa.compute.is_valid(left["dep_time"]))["dep_delay"].null_count == 0
+    assert departed.filter(pc.is_valid(departed["dep_time"]))["dep_delay"].null_count == 0
 
 
-def test_cancelled_flights_that_came_back_keep_their_delay_in_silver_and_not_in_gold(tmp_path: Path) -> None:
-    came_back = [row for row in raw_rows(SAMPLE) if row["CANCELLED"] == "1.0" and row["DEP_DELAY"]]
-    _, flights = refine(SAMPLE, 2018, tmp_path)
-    delays = flights.filter(flights["cancelled"])["dep_delay"]
-    sums = gold.day_sums(flights)
-    flown = [row for row in raw_rows(SAMPLE) if row["CANCELLED"] == "0.0" and row["DEP_DELAY"]]
+def test_cancelled_flights_that_returned_keep_their_delay_in_silver_but_not_in_the_sums(sample: Year) -> None:
+    returned = [row for row in sample.rows if row["CANCELLED"] == "1.0" and row["DEP_DELAY"]]
+    delays = [float(row["DEP_DELAY"]) for row in sample.rows if row["CANCELLED"] == "0.0" and row["DEP_DELAY"]]
 
-    assert len(came_back) > 0
-    assert len(delays) - delays.null_count == len(came_back)
-    assert sum(sums["delay_min"].to_pylist()) == sum(int(float(row["DEP_DELAY"])) for row in flown)
+    assert pc.count(sample.flights.filter(sample.flights["cancelled"])["dep_delay"]).as_py() == len(returned) > 0
+    assert sum(sample.ingested.sums["delay_min"].to_pylist()) == sum(delays)
 
 
-def test_the_genuine_sample_warns_of_the_months_that_it_lacks(tmp_path: Path) -> None:
-    refined, _ = refine(SAMPLE, 2018, tmp_path)
-    report = quality.report(2018, "01_bronze/2018.csv", refined)
+def test_a_sample_of_one_day_gives_warnings_about_the_missing_months(sample: Year) -> None:
+    report = quality.report(2018, "01_bronze/2018.csv", sample.ingested)
 
     assert report["missing_months"] == list(range(2, 13))
     assert (report["doubled_months"], len(report["missing_days"])) == ([], 364)
 
 
-@pytest.mark.parametrize(
-    ("name", "year", "kept", "duplicates"),
-    [
-        ("nyc/2013.csv.gz", 2013, 336_776, 0),
-        ("hou/2011.csv.gz", 2011, 227_496, 0),
-        ("lex/2022.csv.gz", 2022, 6_642, 0),
-        ("nyc/2014.csv.gz", 2014, 253_316, 0),
-    ],
-)
-def test_no_real_flight_is_lost(tmp_path: Path, name: str, year: int, kept: int, duplicates: int) -> None:
-    refined, _ = refine(name, year, tmp_path)
+@pytest.mark.parametrize("name", ["nyc/2013.csv.gz", "hou/2011.csv.gz", "lex/2022.csv.gz", "bay/2020.csv.gz"])
+def test_a_real_year_loses_no_flight_and_has_no_gap(tmp_path: Path, name: str) -> None:
+    rows, _, ingested = read(name, tmp_path)
 
-    assert (refined.rows_kept, refined.rows_duplicate, refined.rejected.num_rows) == (kept, duplicates, 0)
-
-
-def test_houston_s_cancelled_flights_with_a_delay_are_cancelled(tmp_path: Path) -> None:
-    rows = [row for row in raw_rows("hou/2011.csv.gz") if row["CANCELLED"] == "1.0"]
-    _, flights = refine("hou/2011.csv.gz", 2011, tmp_path)
-    sums = gold.day_sums(flights)
-
-    assert sum(row["DEP_DELAY"] != "" for row in rows) > 0
-    assert sum(sums["cancelled"].to_pylist()) == len(rows)
-
-
-@pytest.mark.parametrize(
-    ("name", "year"), [("nyc/2013.csv.gz", 2013), ("lex/2022.csv.gz", 2022), ("bay/2020.csv.gz", 2020)]
-)
-def test_no_airport_and_no_carrier_of_a_real_year_has_a_gap(tmp_path: Path, name: str, year: int) -> None:
-    refined, _ = refine(name, year, tmp_path)
-
-    assert quality.report(year, name, refined)["gaps"] == []
+    assert (ingested.rows_kept, ingested.rows_duplicate, ingested.rejected.num_rows) == (len(rows), 0, 0)
+    assert sum(ingested.sums["cancelled"].to_pylist()) == sum(row["CANCELLED"] == "1.0" for row in rows)
+    assert quality.report(int(name[4:8]), name, ingested)["gaps"] == []

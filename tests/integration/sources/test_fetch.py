@@ -1,4 +1,4 @@
-"""A year from the Bureau or from Kaggle into bronze: what is there afterwards, what is kept, what is told."""
+"""Fetch a year from the Bureau or from Kaggle: afterwards bronze has the old file or the whole new one."""
 
 from __future__ import annotations
 
@@ -7,189 +7,249 @@ import fcntl
 import hashlib
 import itertools
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+import re
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.builders import cancelled, csv_of, flight, year_of_flights
-from tests.conftest import sql
-from tests.servers.bureau import Answer, Bureau, bureau_line, month_csv, month_path, serving, year_of_zips, zip_of
-from tests.steps import run
+from tests.builders import cancelled, csv_of, flight
+from tests.integration.sources.conftest import FLIGHTS, KAGGLE, YEAR, settings_for
+from tests.servers import machine
+from tests.servers.bureau import (
+    RETRY_AT_ONCE,
+    Answer,
+    Bureau,
+    bureau_line,
+    month_csv,
+    month_path,
+    year_of_zips,
+    zip_of,
+)
+from tests.unprivileged import give, unprivileged
 from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailable
 from utils.pipeline import refine
 from utils.settings import Settings
 from utils.sources import fetch, record
-from utils.sources.download import Patience
 from utils.storage.folder import FolderStore
-from utils.storage.keys import year_page_key
+from utils.storage.keys import bronze_keys, fetch_record_key
 from utils.storage.lake import Lake
 
-QUICK = Patience(connect_s=5, silence_s=5, tries=3, pause_s=0.01, longest_pause_s=0.02)
-KAGGLES = "/api/v1/datasets/download/yuanyuwendymu/airline-delay-and-cancellation-data-2009-2018/2015.csv"
-EVERY_MONTH = [flight(FL_DATE=f"2015-{month:02}-04") for month in range(1, 13)]
+CSV, COMPRESSED = bronze_keys(YEAR)
+RECORD = fetch_record_key(YEAR)
+OCTOBER, NOVEMBER, DECEMBER = (month_path(YEAR, month) for month in (10, 11, 12))
+MANUAL = csv_of([flight(FL_DATE=f"1987-{month}-04", DEST="SFO") for month in (10, 11, 12)])
+NEVER_SEND_A_BODY = Answer(cut_after=0)
+TWO_COLUMNS = b"a,b\n1,2\n"
 
 
-@pytest.fixture
-def bureau() -> Iterator[Bureau]:
-    """A Bureau, and a Kaggle, with one flight in every month of 2015."""
-    with serving(Bureau()) as server:
-        server.files = {**year_of_zips(EVERY_MONTH), KAGGLES: csv_of(EVERY_MONTH)}
-        yield server
+def into_bronze(settings: Settings, source: str = "bts", **options: Any) -> str:
+    return fetch.into_bronze(settings, YEAR, source, policy=RETRY_AT_ONCE, **options)
 
 
-def asking(settings: Settings, bureau: Bureau) -> Settings:
-    return settings.replace(bts_url=f"{bureau.url}/PREZIP", kaggle_url=f"{bureau.url}/api/v1")
-
-
-@pytest.fixture
-def settings(folder_settings: Settings, bureau: Bureau, tmp_path: Path) -> Settings:
-    """An empty lake in a folder, and a token."""
-    (tmp_path / "kaggle.json").write_text('{"username": "amelia", "key": "s3cret"}')
-    return asking(folder_settings, bureau).replace(kaggle_token_file=tmp_path / "kaggle.json")
-
-
-def into_bronze(settings: Settings, year: int = 2015, source: str = "bts", **options: Any) -> str:
-    return fetch.into_bronze(settings, year, source, patience=QUICK, **options)
-
-
-def refusal(settings: Settings, year: int = 2015, source: str = "bts", **options: Any) -> DelaywatchError:
-    with pytest.raises(DelaywatchError) as caught:
-        into_bronze(settings, year, source, **options)
-    return caught.value
-
-
-def in_bronze(settings: Settings) -> dict[str, bytes]:
+def bronze(settings: Settings) -> dict[str, bytes]:
     store = Lake(settings).store
     return {key: store.get(key) or b"" for key in store.list("01_bronze/")}
 
 
-def in_scratch(settings: Settings) -> list[str]:
-    return sorted(path.name for path in (settings.scratch / "delaywatch-fetch").rglob("*") if path.is_file())
+def months_in_bronze(settings: Settings) -> list[int]:
+    return sorted({int(month) for month in re.findall(rb"\n1987-(\d\d)", bronze(settings).get(CSV, b""))})
 
 
-def zips_asked_for(bureau: Bureau) -> list[int]:
-    return [int(path.rpartition("_")[2].removesuffix(".zip")) for path in bureau.paths()]
+def damaged_zip(text: bytes) -> bytes:
+    """Return a zip with a wrong CRC."""
+    packed = bytearray(zip_of(text))
+    packed[bytes(packed).index(b"PK\1\2") + 16] ^= 255
+    return bytes(packed)
 
 
-# --- the Bureau -----------------------------------------------------------------------------------------------------
+# --- a fetched year ---------------------------------------------------------------------------------------------------
 
 
-def test_a_year_arrives_with_where_it_is_from_beside_it(lake_settings: Settings, bureau: Bureau) -> None:
-    settings = asking(lake_settings, bureau)
-
-    assert into_bronze(settings) == "01_bronze/2015.csv"
-
-    found = in_bronze(settings)
-    assert sorted(found) == ["01_bronze/2015.csv", "01_bronze/_2015.csv.json"]
-    lines = found["01_bronze/2015.csv"].decode().splitlines()
-    assert [line[:10] for line in lines] == ["FL_DATE,OP", *(f"2015-{month:02}-04" for month in range(1, 13))]
-    record = json.loads(found["01_bronze/_2015.csv.json"])
-    assert record["sha256"] == hashlib.sha256(found["01_bronze/2015.csv"]).hexdigest()
-    assert (record["source"], record["is_whole"], record["bytes"]) == ("bts", True, len(found["01_bronze/2015.csv"]))
-    assert record["flights_by_month"] == {str(month): 1 for month in range(1, 13)}
-    march = bureau.files[month_path(2015, 3)]
-    assert record["files"][2]["url"] == bureau.url + month_path(2015, 3)
-    assert record["files"][2]["sha256"] == hashlib.sha256(march).hexdigest()
-    assert Lake(settings).bronze_years() == [2015]
-    assert in_scratch(settings) == ["bts-2015.lock"]
-
-
-def test_the_bureaus_year_and_kaggles_become_the_same_silver_and_gold(settings: Settings, bureau: Bureau) -> None:
-    """Of 2023, which Kaggle's dataset does not have."""
-    rows = year_of_flights(2023, {"JFK": 6, "BOS": 3}, closed=[("BOS", "2023-02-03")])
-    bureau.files = year_of_zips(rows)
-    other = settings.replace(lake=settings.lake + "-of-kaggle")
-    Lake(other).store.put("01_bronze/2023.csv", csv_of(rows))
-
-    into_bronze(settings, 2023)
-
-    silver = []
-    for one in (settings, other):
-        refine.write_silver(one, 2023)
-        refine.write_gold(one, 2023)
-        silver.append([part["sha256"] for part in Lake(one).manifest(2023)["parts"]])
-    assert silver[0] == silver[1]
-    assert Lake(settings).read_quality(2023)["rows_kept"] == 9 * 365
-    assert Lake(settings).read_airport_days(2023).equals(Lake(other).read_airport_days(2023))
-
-
-def test_a_year_after_kaggles_goes_from_the_bureau_to_the_warehouse_and_the_page(
-    settings: Settings, warehouse: str, bureau: Bureau
+def test_a_year_of_the_bureau_becomes_one_csv_with_a_record_of_its_files(
+    lake_settings: Settings, bureau: Bureau
 ) -> None:
-    bureau.files = year_of_zips(year_of_flights(2019, {"JFK": 8}, closed=[("JFK", "2019-02-08")]))
-    settings = settings.replace(warehouse=warehouse)
+    settings = settings_for(bureau, lake_settings)
 
-    into_bronze(settings, 2019)
-    run(settings, 2019)
+    assert into_bronze(settings) == CSV
 
-    assert sql(
-        warehouse, "SELECT sum(scheduled), min(fl_date)::text, max(fl_date)::text FROM flights.airport_days"
-    ) == [(8 * 365, "2019-01-01", "2019-12-31")]
-    ((verdict, sentence),) = sql(
-        warehouse, "SELECT verdict, sentence FROM flights.agg_dep_delay_by_date WHERE id = 'JFK20190208'"
-    )
-    assert verdict == "closure"
-    assert sentence.startswith("JFK, Fri 8 Feb 2019, closure")
-    assert sentence.encode() in (Lake(settings).store.get(year_page_key(2019)) or b"")
-    assert sql(warehouse, "SELECT year, rows->>'kept' FROM flights.runs") == [(2019, str(8 * 365))]
-
-
-def test_the_first_year_has_three_months(settings: Settings, bureau: Bureau) -> None:
-    bureau.files = year_of_zips([flight(FL_DATE=f"1987-{month}-04") for month in (10, 11, 12)])
-
-    into_bronze(settings, 1987)
-
-    assert record.has_whole_year(settings, 1987)
-    assert zips_asked_for(bureau) == [12, 11, 10]
+    files = bronze(settings)
+    assert sorted(files) == [CSV, RECORD]
+    lines = files[CSV].decode().splitlines()
+    assert lines[0].startswith("FL_DATE,OP_CARRIER,")
+    assert [line[:10] for line in lines[1:]] == [row["FL_DATE"] for row in FLIGHTS]
+    written = json.loads(files[RECORD])
+    assert written["sha256"] == hashlib.sha256(files[CSV]).hexdigest()
+    assert (written["source"], written["is_whole"], written["bytes"]) == ("bts", True, len(files[CSV]))
+    assert written["flights_by_month"] == {"10": 30, "11": 30, "12": 30}
+    assert [(file["url"], file["sha256"]) for file in written["files"]] == [
+        (bureau.url + path, hashlib.sha256(bureau.files[path]).hexdigest()) for path in (OCTOBER, NOVEMBER, DECEMBER)
+    ]
+    assert [path.name for path in (settings.scratch / "delaywatch-fetch").iterdir()] == ["bts-1987.lock"]
 
 
-def test_a_year_that_is_not_published_costs_one_question_and_says_what_to_do(
-    settings: Settings, bureau: Bureau
+@pytest.mark.parametrize("is_zipped", [False, True])
+def test_a_year_of_kaggle_is_copied_unchanged_with_the_users_token(
+    settings: Settings, bureau: Bureau, is_zipped: bool
 ) -> None:
-    del bureau.files[month_path(2015, 12)]
+    text = bureau.files[KAGGLE]
+    if is_zipped:
+        bureau.files[KAGGLE] = zip_of(text, "1987.csv")
 
-    error = refusal(settings, today=date(2016, 2, 1))
+    into_bronze(settings, "kaggle")
 
-    assert isinstance(error, Missing)
-    assert "Wait for December 2015" in str(error)
-    assert "--so-far" in str(error)
-    assert zips_asked_for(bureau) == [12]
-    assert in_bronze(settings) == {}
+    assert bronze(settings)[CSV] == text
+    assert bureau.requests[0].headers["Authorization"] == f"Basic {base64.b64encode(b'amelia:s3cret').decode()}"
 
 
-def test_the_months_so_far_are_kept_and_the_year_is_not_taken_for_whole(settings: Settings, bureau: Bureau) -> None:
-    missing = {month_path(2015, month): bureau.files.pop(month_path(2015, month)) for month in (11, 12)}
+def test_both_sources_give_the_same_silver_and_gold(settings: Settings, bureau: Bureau) -> None:
+    rows = [
+        *FLIGHTS,
+        cancelled(FL_DATE="1987-12-31"),
+        flight(OP_CARRIER_FL_NUM="7", FL_DATE="1987-12-31", DEP_TIME="9.0"),
+    ]
+    bureau.files = {**year_of_zips(rows), KAGGLE: csv_of(rows)}
+    lakes = []
+    for source in ("bts", "kaggle"):
+        one_source = settings.replace(lake=f"{settings.lake}-{source}")
+        into_bronze(one_source, source)
+        refine.write_silver(one_source, YEAR)
+        refine.write_gold(one_source, YEAR)
+        lakes.append(Lake(one_source))
 
-    into_bronze(settings, so_far=True)
+    bts, kaggle = lakes
+    assert bts.read_quality(YEAR)["rows_kept"] == len(rows)
+    assert [part["sha256"] for part in bts.manifest(YEAR)["parts"]] == [
+        part["sha256"] for part in kaggle.manifest(YEAR)["parts"]
+    ]
+    assert bts.read_airport_days(YEAR).equals(kaggle.read_airport_days(YEAR))
 
-    assert in_bronze(settings)["01_bronze/2015.csv"].count(b"\n2015-") == 10
-    assert not record.has_whole_year(settings, 2015)
-    bureau.files |= missing
+
+@pytest.mark.parametrize("source", ["bts", "kaggle"])
+def test_an_unchanged_year_is_not_downloaded_again(settings: Settings, bureau: Bureau, source: str) -> None:
+    into_bronze(settings, source)
+    before = bronze(settings)
+    bureau.always = dict.fromkeys(bureau.files, NEVER_SEND_A_BODY)
+
+    assert into_bronze(settings, source) == CSV
+    assert bronze(settings) == before
+
+
+def test_a_revised_month_replaces_the_fetched_year(settings: Settings, bureau: Bureau) -> None:
     into_bronze(settings)
-    assert in_bronze(settings)["01_bronze/2015.csv"].count(b"\n2015-") == 12
-    assert record.has_whole_year(settings, 2015)
+    rows = [*FLIGHTS, cancelled(FL_DATE="1987-11-30")]
+    bureau.files |= year_of_zips(rows)
+
+    into_bronze(settings)
+
+    assert bronze(settings)[CSV].count(b"\n1987-11-") == 31
 
 
-FIRST_YEAR = [flight(FL_DATE=f"1987-{month}-04") for month in (10, 11, 12)]  # three months: the least to fetch
-FIRST_CSV = "01_bronze/1987.csv"
+def test_the_first_months_are_kept_until_the_year_is_whole(settings: Settings, bureau: Bureau) -> None:
+    december = bureau.files.pop(DECEMBER)
+    into_bronze(settings, so_far=True)
+    assert months_in_bronze(settings) == [10, 11]
+    assert not record.has_whole_year(settings, YEAR)
+
+    bureau.files[DECEMBER] = december
+    bureau.always = dict.fromkeys([OCTOBER, NOVEMBER], NEVER_SEND_A_BODY)
+    into_bronze(settings)
+
+    assert months_in_bronze(settings) == [10, 11, 12]
+    assert record.has_whole_year(settings, YEAR)
+
+
+def test_a_year_is_published_when_its_last_file_is(settings: Settings, bureau: Bureau) -> None:
+    del bureau.files[OCTOBER]
+
+    assert fetch.is_published(settings, 1987)
+    assert not fetch.is_published(settings, 1988)
+    assert fetch.is_published(settings, 1987, "kaggle")
+    assert bureau.paths() == [DECEMBER, month_path(1988, 12), KAGGLE]
+
+
+# --- months that are not published ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("unpublished", "so_far", "today", "named"),
+    [
+        ([12], False, date(1987, 12, 31), "--so-far"),
+        ([12], False, date(1988, 6, 30), "Wait for December 1987"),
+        ([12], False, date(1988, 7, 2), "--from"),
+        ([11], False, date(1988, 1, 1), "_1987_11.zip"),
+        ([11], True, date(1988, 1, 1), "_1987_11.zip"),
+        ([10, 11, 12], True, date(1988, 1, 1), "1987"),
+    ],
+)
+def test_an_unpublished_month_is_named_with_what_to_do(
+    settings: Settings, bureau: Bureau, unpublished: list[int], so_far: bool, today: date, named: str
+) -> None:
+    for month in unpublished:
+        del bureau.files[month_path(YEAR, month)]
+
+    with pytest.raises(Missing, match=named):
+        into_bronze(settings, so_far=so_far, today=today)
+
+    assert bronze(settings) == {}
+    if not so_far:
+        assert bureau.paths() == [DECEMBER, NOVEMBER][: 13 - unpublished[0]]
+
+
+def test_a_year_that_kaggle_does_not_have_names_the_other_source(settings: Settings, bureau: Bureau) -> None:
+    del bureau.files[KAGGLE]
+
+    with pytest.raises(Missing, match="--source bts"):
+        into_bronze(settings, "kaggle")
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+
+OTHER_YEAR = zip_of(month_csv([flight(FL_DATE="1986-11-04")]))
+
+
+@pytest.mark.parametrize(
+    ("source", "answer", "error", "named"),
+    [
+        ("bts", Answer(cut_after=100), Unavailable, "1987_11.zip"),
+        ("bts", Answer(503), Unavailable, "503"),
+        ("bts", Answer(body=damaged_zip(month_csv(FLIGHTS[30:60]))), Unavailable, "1987_11.zip"),
+        ("bts", Answer(body=b"<html>\n<p>Down for maintenance"), InvalidInput, "<html>"),
+        ("bts", Answer(body=b""), InvalidInput, "1987_11.zip"),
+        ("bts", Answer(body=zip_of(TWO_COLUMNS)), InvalidInput, "1987_11.zip"),
+        ("bts", Answer(body=OTHER_YEAR), InvalidInput, "1987-11-"),
+        ("kaggle", Answer(401), InvalidInput, "token"),
+        ("kaggle", Answer(body=b"<!DOCTYPE html>\n<p>Sign in"), InvalidInput, "<!DOCTYPE html>"),
+        ("kaggle", Answer(body=b"FL_DATE,OP_CARRIER\n1987-01-01,UA\n"), InvalidInput, "column"),
+        ("kaggle", Answer(body=b"PK\3\4cut"), Unavailable, "1987.csv"),
+    ],
+)
+def test_a_bad_file_leaves_bronze_unchanged_and_the_next_fetch_downloads_only_the_rest(
+    settings: Settings, bureau: Bureau, source: str, answer: Answer, error: type[DelaywatchError], named: str
+) -> None:
+    Lake(settings).store.put(CSV, MANUAL)
+    bureau.always[NOVEMBER if source == "bts" else KAGGLE] = answer
+
+    with pytest.raises(error, match=named):
+        into_bronze(settings, source, replace=True)
+
+    assert bronze(settings) == {CSV: MANUAL}
+    bureau.always = {DECEMBER: NEVER_SEND_A_BODY}
+    into_bronze(settings, source, replace=True)
+    assert bronze(settings)[CSV].count(b"\n1987-") == len(FLIGHTS)
 
 
 def fail_at_write(patch: pytest.MonkeyPatch, number: int) -> None:
-    """Let the folder's write of this number, counted from 0, fail, and no other."""
+    """Let one write to the folder fail; the first has the number 0."""
     numbers = itertools.count()
 
     def failing(write: Callable[..., None]) -> Callable[..., None]:
-        def wrapped(store: FolderStore, *what: Any) -> None:
+        def wrapped(store: FolderStore, *arguments: Any) -> None:
             if next(numbers) == number:
-                raise DelaywatchError("the store is gone")
-            write(store, *what)
+                raise Unavailable("The disk failed.")
+            write(store, *arguments)
 
         return wrapped
 
@@ -197,476 +257,264 @@ def fail_at_write(patch: pytest.MonkeyPatch, number: int) -> None:
     patch.setattr(FolderStore, "upload", failing(FolderStore.upload))
 
 
-def cut_fetch(settings: Settings, number: int, *, replace: bool = False) -> None:
-    """A fetch of the months that there are, whose store fails at its write of this number."""
-    with pytest.MonkeyPatch.context() as patch:
-        fail_at_write(patch, number)
-        assert str(refusal(settings, 1987, so_far=True, replace=replace)) == "the store is gone"
-
-
-def months_in_bronze(settings: Settings) -> int:
-    return in_bronze(settings).get(FIRST_CSV, b"").count(b"\n1987-")
-
-
-@pytest.mark.parametrize("number", [0, 1], ids=["first write", "second write"])
-@pytest.mark.parametrize("new", [2, 3])
-@pytest.mark.parametrize("old", [0, 1])
-def test_a_fetch_that_a_store_made_to_fail_cuts_lets_no_part_of_a_year_pass_as_whole(
-    settings: Settings, bureau: Bureau, old: int, new: int, number: int
+@pytest.mark.parametrize("failing_writes", [[0], [1], [1, 1]], ids=str)
+@pytest.mark.parametrize("published", [2, 3])
+@pytest.mark.parametrize("before", ["nothing", "a manual file", "the first month", "the whole year"])
+def test_a_fetch_that_fails_at_any_write_never_marks_a_part_of_a_year_as_whole(
+    settings: Settings, bureau: Bureau, before: str, published: int, failing_writes: list[int]
 ) -> None:
-    bureau.files = year_of_zips(FIRST_YEAR[:old])
-    if old:
-        into_bronze(settings, 1987, so_far=True)
-    bureau.files = year_of_zips(FIRST_YEAR[:new])
+    if before == "a manual file":
+        Lake(settings).store.put(CSV, MANUAL)
+    elif before != "nothing":
+        bureau.files = year_of_zips(FLIGHTS[:30] if before == "the first month" else FLIGHTS)
+        into_bronze(settings, so_far=True)
+    old = bronze(settings).get(CSV)
 
-    cut_fetch(settings, number)
-
-    assert record.has_whole_year(settings, 1987) == (months_in_bronze(settings) == 3)
-    into_bronze(settings, 1987, so_far=True)
-    assert months_in_bronze(settings) == new
-    assert record.has_whole_year(settings, 1987) == (new == 3)
-
-
-def test_a_part_of_a_year_stays_one_when_a_store_made_to_fail_cuts_two_fetches_in_a_row(
-    settings: Settings, bureau: Bureau
-) -> None:
-    bureau.files = year_of_zips(FIRST_YEAR[:1])
-    into_bronze(settings, 1987, so_far=True)
-
-    for rows in (FIRST_YEAR[:2], [*FIRST_YEAR[:2], FIRST_YEAR[1]]):
+    for attempt, number in enumerate(failing_writes):
+        rows = [*FLIGHTS[: 30 * published], *[flight(FL_DATE="1987-11-30")] * (attempt + 1)]
         bureau.files = year_of_zips(rows)
-        cut_fetch(settings, 1)
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Unavailable, match="The disk failed"):
+            fail_at_write(patch, number)
+            into_bronze(settings, so_far=True, replace=True)
 
-    assert months_in_bronze(settings) == 1
-    assert not record.has_whole_year(settings, 1987)
+        csv = bronze(settings).get(CSV)
+        assert csv == old or (csv or b"").count(b"\n1987-") == len(rows)
+        assert record.has_whole_year(settings, YEAR) == (months_in_bronze(settings) == [10, 11, 12])
 
-
-def test_a_year_that_somebody_put_there_stays_whole_when_a_store_made_to_fail_cuts_a_fetch_of_some_months(
-    settings: Settings, bureau: Bureau
-) -> None:
-    Lake(settings).store.put(FIRST_CSV, csv_of(FIRST_YEAR))
-    bureau.files = year_of_zips(FIRST_YEAR[:2])
-
-    cut_fetch(settings, 1, replace=True)
-
-    assert in_bronze(settings)[FIRST_CSV] == csv_of(FIRST_YEAR)
-    assert record.has_whole_year(settings, 1987)
+    into_bronze(settings, so_far=True, replace=True)
+    assert bronze(settings)[CSV].count(b"\n1987-") == len(rows)
+    assert record.has_whole_year(settings, YEAR) == (published == 3)
 
 
-def test_the_months_that_are_kept_are_not_sent_again(settings: Settings, bureau: Bureau) -> None:
-    missing = {month_path(2015, month): bureau.files.pop(month_path(2015, month)) for month in (11, 12)}
-    into_bronze(settings, so_far=True)
-    bureau.files |= missing
-    bureau.always = {month_path(2015, month): Answer(cut_after=0) for month in range(1, 11)}
+def test_a_full_scratch_disk_keeps_bronze_and_the_downloads(settings: Settings, bureau: Bureau, tmp_path: Path) -> None:
+    Lake(settings).store.put(CSV, MANUAL)
+    bureau.files[OCTOBER] = zip_of(month_csv(FLIGHTS[:30] * 300))  # small as a zip, large as a CSV
+    settings = settings.replace(scratch=tmp_path / "scratch")
 
+    def run(_: machine.Disk) -> tuple[str, list[str]]:
+        with pytest.raises(Unavailable, match="No space left") as caught:
+            into_bronze(settings, replace=True)
+        return str(caught.value), [path.name for path in settings.scratch.rglob("*") if path.is_file()]
+
+    message, files = machine.with_small_disk(settings.scratch, 1 << 20, run)
+
+    assert str(settings.scratch) in message
+    assert {"1987-10.zip", "1987-11.zip", "1987-12.zip"} <= {*files}
+    assert "1987.csv" not in files
+    assert bronze(settings) == {CSV: MANUAL}
+
+
+def test_memory_does_not_grow_with_the_flights_of_a_month(settings: Settings, bureau: Bureau) -> None:
+    bureau.files[DECEMBER] = zip_of(month_csv([], bureau_line(flight(FL_DATE="1987-12-04")) * 150_000))  # 65 MB of text
+
+    def peak_bytes() -> int:
+        return int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0]) * 1024
+
+    def growth() -> int:
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+        before = peak_bytes()
+        into_bronze(settings)
+        return peak_bytes() - before
+
+    grown, exit_code = machine.forked(growth)
+
+    assert exit_code == 0
+    assert grown is not None
+    assert grown < 100e6  # 200 MB if the month is read as a whole
+
+
+# --- a year that bronze has already -----------------------------------------------------------------------------------
+
+
+def put_manual_csv(settings: Settings, _: Bureau) -> None:
+    Lake(settings).store.put(CSV, MANUAL)
+
+
+def put_compressed(settings: Settings, _: Bureau) -> None:
+    Lake(settings).store.put(COMPRESSED, b"")
+
+
+def replace_fetched(settings: Settings, _: Bureau) -> None:
     into_bronze(settings)
-
-    assert record.has_whole_year(settings, 2015)
-
-
-def test_a_month_that_is_missing_between_others_is_named(settings: Settings, bureau: Bureau) -> None:
-    del bureau.files[month_path(2015, 7)]
-
-    for so_far in (False, True):
-        error = str(refusal(settings, so_far=so_far))
-        assert "_2015_7.zip is not there although August is" in error
-        assert "ait for" not in error
+    Lake(settings).store.put(CSV, MANUAL)
 
 
-def test_a_year_of_which_there_is_nothing_says_so(settings: Settings) -> None:
-    assert "There is no month of 2031 at http://127.0.0.1:" in str(refusal(settings, 2031, so_far=True))
+def fetch_from_kaggle(settings: Settings, _: Bureau) -> None:
+    into_bronze(settings, "kaggle")
+
+
+def lose_december(settings: Settings, bureau: Bureau) -> None:
+    into_bronze(settings)
+    del bureau.files[DECEMBER]
+
+
+def lose_flights_of_november(settings: Settings, bureau: Bureau) -> None:
+    into_bronze(settings)
+    bureau.files |= year_of_zips(FLIGHTS[30:58])
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind", "sentence"),
+    ("prepare", "named"),
     [
-        (Answer(cut_after=100), Unavailable, "broke off in each of 3 tries"),
-        (Answer(503), Unavailable, "is busy or at fault"),
-        (Answer(body=b"<html>\n<p>Down for maintenance"), InvalidInput, "is not a zip: it begins with '<html>'"),
-        (Answer(body=b""), InvalidInput, "is not a zip: it begins with ''"),
-        (Answer(body=zip_of(b"a,b\n1,2\n")), InvalidInput, "lacks every column of the Bureau"),
-        (Answer(body=zip_of(month_csv([flight(FL_DATE="2014-05-04")]))), InvalidInput, "of other days than 2015-05-"),
+        (put_manual_csv, CSV),
+        (put_compressed, COMPRESSED),
+        (replace_fetched, CSV),
+        (fetch_from_kaggle, CSV),
+        (lose_december, "December"),
+        (lose_flights_of_november, "28 flights instead of 30"),
     ],
-    ids=["cut", "busy", "a page", "nothing", "another table", "another year"],
 )
-def test_a_month_that_does_not_come_through_leaves_bronze_as_it_was(
-    settings: Settings, bureau: Bureau, fault: Answer, kind: type[DelaywatchError], sentence: str
+def test_another_file_or_fewer_flights_replace_the_year_only_if_asked(
+    settings: Settings, bureau: Bureau, prepare: Callable[[Settings, Bureau], None], named: str
 ) -> None:
-    Lake(settings).store.put("01_bronze/2015.csv", b"what was there")
-    bureau.always[month_path(2015, 5)] = fault
+    prepare(settings, bureau)
+    before = bronze(settings)
+    published = [path for path in (OCTOBER, NOVEMBER, DECEMBER) if path in bureau.files]
 
-    error = refusal(settings)
+    with pytest.raises(InvalidInput, match=f"{named}.*--replace"):
+        into_bronze(settings, so_far=True)
+    assert bronze(settings) == before
 
-    assert isinstance(error, kind)
-    assert sentence in str(error)
-
-    assert in_bronze(settings) == {"01_bronze/2015.csv": b"what was there"}
-    assert "2015-12.zip" in in_scratch(settings)
-    assert "2015.csv" not in in_scratch(settings)
+    into_bronze(settings, so_far=True, replace=True)
+    assert sorted(bronze(settings)) == [CSV, RECORD]
+    assert months_in_bronze(settings) == [10, 11, 12][: len(published)]
 
 
-def test_after_a_fault_only_the_rest_is_fetched(settings: Settings, bureau: Bureau) -> None:
-    bureau.always[month_path(2015, 5)] = Answer(cut_after=100)
-    refusal(settings)
-    bureau.always = {month_path(2015, month): Answer(cut_after=0) for month in range(6, 13)}  # no byte is needed
+def test_equal_bytes_of_a_person_need_no_permission(settings: Settings) -> None:
+    into_bronze(settings)
+    fetched = bronze(settings)
+    Lake(settings).store.delete([RECORD])
 
     into_bronze(settings)
 
-    assert in_bronze(settings)["01_bronze/2015.csv"].count(b"\n2015-") == 12
+    assert bronze(settings) == fetched
 
 
-def test_a_damaged_zip_is_told_and_fetched_anew_the_next_time(settings: Settings, bureau: Bureau) -> None:
-    whole = bureau.files[month_path(2015, 5)]
-    damaged = bytearray(whole)
-    damaged[whole.index(b".csv") + 40] ^= 255
-    bureau.order(month_path(2015, 5), Answer(body=bytes(damaged)))
+@pytest.mark.parametrize(
+    ("year", "source", "named"), [(1986, "bts", "1986"), (YEAR, "ftp", "bts, kaggle"), (YEAR, "kaggle", "none.json")]
+)
+def test_impossible_input_is_refused_without_a_request(
+    settings: Settings, bureau: Bureau, year: int, source: str, named: str
+) -> None:
+    settings = settings.replace(kaggle_token_file=settings.scratch / "none.json")
 
-    told = refusal(settings)
-    assert isinstance(told, Unavailable)
-    assert "is a damaged zip (" in str(told)
+    with pytest.raises((InvalidInput, Missing), match=named):
+        fetch.into_bronze(settings, year, source)
 
-    assert "2015-05.zip" not in in_scratch(settings)
-    into_bronze(settings)
-    assert record.has_whole_year(settings, 2015)
-
-
-def test_a_year_that_has_not_changed_is_not_fetched_again(settings: Settings, bureau: Bureau) -> None:
-    into_bronze(settings)
-    before = in_bronze(settings)
-    bureau.always = {path: Answer(cut_after=0) for path in bureau.files}  # no byte of a body may be needed
-
-    assert into_bronze(settings) == "01_bronze/2015.csv"
-
-    assert in_bronze(settings) == before
+    assert bureau.requests == []
 
 
-def test_a_month_that_the_bureau_has_revised_makes_the_year_anew(settings: Settings, bureau: Bureau) -> None:
-    into_bronze(settings)
-    bureau.files[month_path(2015, 3)] = zip_of(month_csv([flight(), cancelled(ORIGIN="LGA")]))
-
-    into_bronze(settings)
-
-    assert in_bronze(settings)["01_bronze/2015.csv"].count(b"\n2015-03-") == 2
-
-
-def test_a_year_that_somebody_replaced_is_fetched_when_asked_for(settings: Settings) -> None:
-    into_bronze(settings)
-    fetched = in_bronze(settings)["01_bronze/2015.csv"]
-    Lake(settings).store.put("01_bronze/2015.csv", csv_of(EVERY_MONTH))
-
-    assert record.has_whole_year(settings, 2015)  # whoever put it there knows what it is
-    assert "--replace" in str(refusal(settings))
-    assert in_bronze(settings)["01_bronze/2015.csv"] == csv_of(EVERY_MONTH)
-    into_bronze(settings, replace=True)
-
-    assert in_bronze(settings)["01_bronze/2015.csv"] == fetched
-
-
-def test_a_compressed_year_that_is_there_is_told_before_anything_is_fetched(settings: Settings, bureau: Bureau) -> None:
-    Lake(settings).store.put("01_bronze/2015.csv.gz", b"")
-
-    assert "01_bronze/2015.csv.gz is already in" in str(refusal(settings))
-    assert bureau.asked == []
-
-
-def test_two_fetches_of_a_year_do_not_meet(settings: Settings) -> None:
+def test_two_fetches_of_a_year_exclude_each_other(settings: Settings) -> None:
     folder = settings.scratch / "delaywatch-fetch"
     folder.mkdir()
-    with (folder / "bts-2015.lock").open("w") as lock:
+    with (folder / "bts-1987.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
-        assert isinstance(refusal(settings), Busy)
-
-
-def test_scratch_that_cannot_be_written_is_named(settings: Settings) -> None:
-    (settings.scratch / "delaywatch-fetch").write_text("a file")
-
-    assert "delaywatch-fetch is a file where a folder must be" in str(refusal(settings))
-
-
-@pytest.mark.parametrize(("year", "source", "sentence"), [
-    (1986, "bts", "1986 is not a year of this dataset"),
-    (2015, "ftp", "There is no source ftp; choose one of bts, kaggle."),
-])  # fmt: skip
-def test_what_cannot_be_fetched_is_refused_before_anybody_is_asked(
-    settings: Settings, bureau: Bureau, year: int, source: str, sentence: str
-) -> None:
-    assert sentence in str(refusal(settings, year, source))
-    assert bureau.asked == []
-
-
-def test_memory_stays_small_however_long_a_month_is(settings: Settings, bureau: Bureau) -> None:
-    """300,000 flights of one month are 130 MB of text; a month has up to 660,000."""
-    line = bureau_line(flight(FL_DATE="2015-12-04")).encode() + b"\n"
-    bureau.files[month_path(2015, 12)] = zip_of(month_csv([]) + line * 300_000)
-    program = """
-import re
-from pathlib import Path
-from utils.sources import fetch
-from utils.settings import Settings
-
-def peak_kb():  # not getrusage's, which a process inherits from the one that started it
-    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
-
-settings, before = Settings.from_environment(warehouse=""), peak_kb()
-fetch.into_bronze(settings, 2015)
-print(peak_kb() - before)
-"""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(fetch.__file__).parents[2]),
-        "DELAYWATCH_LAKE": settings.lake,
-        "DELAYWATCH_SCRATCH": str(settings.scratch),
-        "DELAYWATCH_BTS_URL": settings.bts_url,
-    }
-
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
-
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) * 1024 / 1e6 < 120  # MB
-    with closing(Lake(settings).open_bronze(2015)) as source:
-        assert source.size > 300_000 * 100
-
-
-# --- a year that is there ---------------------------------------------------------------------------------------------
-
-
-def test_a_year_that_has_lost_a_month_or_many_flights_does_not_replace_a_good_one(
-    settings: Settings, bureau: Bureau
-) -> None:
-    rows = [flight(FL_DATE=f"1987-{month}-04", OP_CARRIER_FL_NUM=str(n)) for month in (10, 11, 12) for n in range(50)]
-    bureau.files = year_of_zips(rows)
-    into_bronze(settings, 1987)
-    good = in_bronze(settings)
-    worse = {"November has": [*rows[:60], *rows[100:]], "December is gone": rows[:100]}
-
-    for lost, left in worse.items():
-        bureau.files = year_of_zips(left)
-        assert lost in str(refusal(settings, 1987, so_far=True))
-        assert in_bronze(settings) == good
-
-    into_bronze(settings, 1987, so_far=True, replace=True)
-    assert in_bronze(settings)["01_bronze/1987.csv"].count(b"\n1987-") == 100
-
-
-def test_the_same_year_put_there_by_a_person_is_left_as_it_is(settings: Settings) -> None:
-    into_bronze(settings)
-    fetched = in_bronze(settings)["01_bronze/2015.csv"]
-    Lake(settings).store.delete(["01_bronze/_2015.csv.json"])
-
-    into_bronze(settings)
-
-    assert in_bronze(settings)["01_bronze/2015.csv"] == fetched
-
-
-@pytest.mark.parametrize(
-    ("today", "sentence"),
-    [
-        (date(2015, 12, 31), "December 2015 is not over yet"),
-        (date(2016, 6, 30), "Wait for December 2015"),
-        (date(2016, 7, 2), "December 2015 ended on 2015-12-31"),
-        (date(2026, 1, 1), "--from"),
-    ],
-)
-def test_a_month_that_is_not_there_is_waited_for_only_as_long_as_it_may_come(
-    settings: Settings, bureau: Bureau, today: date, sentence: str
-) -> None:
-    del bureau.files[month_path(2015, 12)]
-
-    assert sentence in str(refusal(settings, today=today))
-
-
-@pytest.mark.parametrize(("source", "is_about_a_token"), [("bts", False), ("kaggle", True)])
-def test_only_who_was_shown_a_token_is_said_to_refuse_it(
-    settings: Settings, bureau: Bureau, source: str, is_about_a_token: bool
-) -> None:
-    for path in (month_path(2015, 12), KAGGLES):
-        bureau.always[path] = Answer(403)
-
-    told = str(refusal(settings, source=source))
-
-    assert "403" in told
-    assert ("token" in told) == is_about_a_token
+        with pytest.raises(Busy, match="1987"):
+            into_bronze(settings)
 
 
 # --- months that were downloaded by hand ------------------------------------------------------------------------------
 
+JUNK = zip_of(TWO_COLUMNS)
+MONTHS = {
+    "download (1).ZIP": zip_of(month_csv(FLIGHTS[:30])),
+    "On_Time_1987_11.csv": month_csv(FLIGHTS[30:60]),
+    "december.zip": zip_of(month_csv(FLIGHTS[60:])),
+}
+Folder = Callable[[dict[str, bytes | None]], Path]
 
-def by_hand(folder: Path, months: Iterable[int], year: int = 2015) -> Path:
-    """A folder with the months under names of their own, every second one unpacked."""
-    folder.mkdir(exist_ok=True)
-    for month in months:
-        text = month_csv([flight(FL_DATE=f"{year}-{month:02}-04")])
-        name = f"On_Time_Reporting_Carrier_On_Time_Performance_(1987_present)_{year}_{month}"
-        path = folder / (f"{name}.csv" if month % 2 else f"download ({year}-{month}).ZIP")
-        path.write_bytes(text if month % 2 else zip_of(text))
-    return folder
+
+@pytest.fixture
+def folder_of(tmp_path: Path) -> Folder:
+    def write(changes: dict[str, bytes | None]) -> Path:
+        folder = tmp_path / "Downloads"
+        folder.mkdir()
+        for name, content in (MONTHS | changes).items():
+            if content is not None:
+                (folder / name).write_bytes(content)
+        return folder
+
+    return write
 
 
 def test_months_in_a_folder_become_the_year_without_a_network(
-    settings: Settings, bureau: Bureau, tmp_path: Path
+    settings: Settings, bureau: Bureau, folder_of: Folder
 ) -> None:
-    into_bronze(settings)
-    fetched = in_bronze(settings)["01_bronze/2015.csv"]
-    bureau.asked.clear()
-    other = settings.replace(lake=(tmp_path / "other").as_uri())
-    folder = by_hand(by_hand(tmp_path / "Downloads", range(1, 13)), [1, 2], year=2016)
-    (folder / "letter.pdf").write_text("no month")
-    (folder / "letters.zip").write_bytes(zip_of(b"a,b\n1,2\n"))
-    before = {path: path.read_bytes() for path in folder.iterdir()}
-
-    into_bronze(other, folder=folder)
-
-    assert in_bronze(other)["01_bronze/2015.csv"] == fetched
-    assert record.has_whole_year(other, 2015)
-    assert bureau.asked == []
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
-
-
-def test_a_zip_and_what_was_unpacked_from_it_are_one_month(settings: Settings, tmp_path: Path) -> None:
-    folder = by_hand(tmp_path / "Downloads", range(1, 13))
-    (folder / "again.zip").write_bytes(zip_of(month_csv([flight(FL_DATE="2015-01-04")])))
+    others = {
+        "letter.pdf": b"%PDF",
+        "junk.zip": JUNK,
+        "1988.zip": zip_of(month_csv([flight(FL_DATE="1988-10-04")])),
+        "unpacked again.csv": month_csv(FLIGHTS[:30]),
+    }
+    folder = folder_of(others)  # type: ignore[arg-type]
+    into_bronze(settings.replace(lake=f"{settings.lake}-fetched"))
+    bureau.requests.clear()
 
     into_bronze(settings, folder=folder)
 
-    assert in_bronze(settings)["01_bronze/2015.csv"].count(b"\n2015-01-") == 1
-
-
-def test_two_versions_of_a_month_are_named_and_neither_is_taken(settings: Settings, tmp_path: Path) -> None:
-    folder = by_hand(tmp_path / "Downloads", range(1, 13))
-    (folder / "again.zip").write_bytes(zip_of(month_csv([flight(FL_DATE="2015-01-05")])))
-
-    told = str(refusal(settings, folder=folder))
-
-    assert "again.zip are two different files of January 2015" in told
-    assert "2015_1.csv" in told
-    assert in_bronze(settings) == {}
-
-
-def test_a_damaged_zip_in_the_folder_must_be_replaced_by_a_person(settings: Settings, tmp_path: Path) -> None:
-    path = by_hand(tmp_path / "Downloads", range(1, 13)) / "download (2015-2).ZIP"
-    text = bytearray(zip_of(month_csv([flight(FL_DATE="2015-02-04")] * 9)))
-    place = bytes(text).index(b"PK\1\2") + 16  # the CRC in the directory
-    text[place] ^= 255
-    path.write_bytes(text)
-
-    told = refusal(settings, folder=path.parent)
-
-    assert isinstance(told, InvalidInput)
-    assert f"{path.name} is a damaged zip (" in str(told)
-
-
-def test_months_that_the_folder_lacks_are_named(settings: Settings, tmp_path: Path) -> None:
-    folder = by_hand(tmp_path / "Downloads", [*range(1, 5), *range(6, 11)])
-    (folder / "On_Time_2015_11.zip").write_bytes(zip_of(b"a,b\n1,2\n"))
-    (folder / "On_Time_2015_12.zip").write_bytes(b"<html>")
-
-    told, so_far = (str(refusal(settings, folder=folder, so_far=so_far)) for so_far in (False, True))
-
-    assert "has no May 2015, November 2015 and December 2015" in told
-    assert "On_Time_2015_11.zip and On_Time_2015_12.zip are not" in told
-    assert "has no May 2015 (" in so_far
-    by_hand(folder, [5])
-    into_bronze(settings, folder=folder, so_far=True)
-    assert in_bronze(settings)["01_bronze/2015.csv"].count(b"\n2015-") == 10
-    assert not record.has_whole_year(settings, 2015)
-
-
-def test_a_folder_with_another_year_says_which(settings: Settings, tmp_path: Path) -> None:
-    folder = by_hand(tmp_path / "Downloads", [1, 2, 3], year=2016)
-
-    assert "its months are of 2016" in str(refusal(settings, folder=folder))
-
-
-@pytest.mark.parametrize("what", ["nothing", "a file", "a broken link"])
-def test_a_folder_that_is_none_is_named(settings: Settings, tmp_path: Path, what: str) -> None:
-    folder = tmp_path / "Downloads"
-    if what == "a file":
-        folder.write_text("")
-    if what == "a broken link":
-        folder.symlink_to("nowhere")
-
-    assert f"{folder} cannot be read" in str(refusal(settings, folder=folder))
-
-
-def test_a_file_of_the_folder_that_holds_two_months_stays_where_it_is(settings: Settings, tmp_path: Path) -> None:
-    folder = by_hand(tmp_path / "Downloads", range(1, 13))
-    mixed = folder / "download (2015-2).ZIP"
-    mixed.write_bytes(zip_of(month_csv([flight(FL_DATE="2015-02-04"), flight(FL_DATE="2015-03-04")])))
-
-    assert "download (2015-2).ZIP has flights of other days than 2015-02-" in str(refusal(settings, folder=folder))
-
-    assert mixed.is_file()
-
-
-# --- Kaggle ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("is_zipped", [False, True], ids=["plain", "zipped"])
-def test_kaggles_year_arrives_byte_by_byte(settings: Settings, bureau: Bureau, is_zipped: bool) -> None:
-    text = bureau.files[KAGGLES]
-    if is_zipped:
-        bureau.files[KAGGLES] = zip_of(text, "2015.csv")
-
-    into_bronze(settings, source="kaggle")
-
-    assert in_bronze(settings)["01_bronze/2015.csv"] == text
-    assert bureau.asked[0].headers["Authorization"] == f"Basic {base64.b64encode(b'amelia:s3cret').decode()}"
-
-
-def test_the_token_is_not_shown_to_the_store_that_kaggle_leads_to(settings: Settings, bureau: Bureau) -> None:
-    with serving(Bureau()) as storage:
-        storage.files["/signed"] = bureau.files.pop(KAGGLES)
-        bureau.always[KAGGLES] = Answer(302, headers={"Location": f"{storage.url}/signed?signature=1"})
-        storage.files["/signed?signature=1"] = storage.files["/signed"]
-
-        into_bronze(settings, source="kaggle")
-
-        assert "Authorization" in bureau.asked[0].headers
-        assert "Authorization" not in storage.asked[0].headers
-
-
-def test_a_year_that_kaggle_does_not_have_points_to_the_bureau(settings: Settings, bureau: Bureau) -> None:
-    assert "--source bts" in str(refusal(settings, 2023, "kaggle"))
+    assert bronze(settings)[CSV] == bronze(settings.replace(lake=f"{settings.lake}-fetched"))[CSV]
+    assert record.has_whole_year(settings, YEAR)
+    assert bureau.requests == []
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == MONTHS | others
 
 
 @pytest.mark.parametrize(
-    ("fault", "sentence"),
+    ("changes", "error", "named"),
     [
-        (Answer(401), "see that the token is right"),
-        (Answer(body=b"<!DOCTYPE html>\n<p>Sign in"), "is no CSV of flights: it begins with '<!DOCTYPE html>'"),
-        (Answer(body=b"FL_DATE,OP_CARRIER\n2015-01-01,UA\n"), "lacks the columns"),
-        (Answer(body=b"PK\3\4cut"), "is a damaged zip"),
+        (dict.fromkeys(MONTHS), Missing, f"/Downloads .*{OCTOBER}"),
+        ({**dict.fromkeys(MONTHS), "a.zip": zip_of(month_csv([flight(FL_DATE="1988-10-04")]))}, Missing, "1988"),
+        ({"On_Time_1987_11.csv": None, "junk.zip": JUNK}, Missing, f"November 1987 .*junk.zip.*{NOVEMBER}"),
+        ({"december.zip": b"<html>"}, Missing, f"December 1987 .*december.zip.*{DECEMBER}.*--so-far"),
+        ({"other.zip": zip_of(month_csv(FLIGHTS[:29]))}, InvalidInput, "download .1..ZIP and .*other.zip"),
+        ({"december.zip": damaged_zip(month_csv(FLIGHTS[60:]))}, InvalidInput, "december.zip"),
+        ({"december.zip": zip_of(month_csv(FLIGHTS[60:] + FLIGHTS[:1]))}, InvalidInput, "december.zip"),
     ],
-    ids=["token", "a page", "columns", "damaged"],
 )
-def test_what_is_not_kaggles_year_leaves_bronze_as_it_was(
-    settings: Settings, bureau: Bureau, fault: Answer, sentence: str
+def test_a_folder_without_exactly_the_months_of_the_year_is_refused_and_kept(
+    settings: Settings, folder_of: Folder, changes: dict[str, bytes | None], error: type[DelaywatchError], named: str
 ) -> None:
-    Lake(settings).store.put("01_bronze/2015.csv", b"what was there")
-    bureau.always[KAGGLES] = fault
+    folder = folder_of(changes)
+    before = sorted(folder.iterdir())
 
-    assert sentence in str(refusal(settings, source="kaggle"))
+    with pytest.raises(error, match=named):
+        into_bronze(settings, folder=folder)
 
-    assert in_bronze(settings) == {"01_bronze/2015.csv": b"what was there"}
-
-
-def test_kaggle_is_not_asked_without_a_token(settings: Settings, bureau: Bureau) -> None:
-    without = settings.replace(kaggle_token_file=settings.scratch / "none.json")
-
-    assert "There is no Kaggle token" in str(refusal(without, source="kaggle"))
-    assert bureau.asked == []
+    assert bronze(settings) == {}
+    assert sorted(folder.iterdir()) == before
 
 
-# --- what the DAG asks ----------------------------------------------------------------------------------------------
+def test_the_first_months_in_a_folder_are_not_a_whole_year(settings: Settings, folder_of: Folder) -> None:
+    into_bronze(settings, folder=folder_of({"december.zip": None}), so_far=True)
+
+    assert months_in_bronze(settings) == [10, 11]
+    assert not record.has_whole_year(settings, YEAR)
 
 
-def test_a_year_is_published_when_its_last_month_is(settings: Settings, bureau: Bureau) -> None:
-    assert fetch.is_published(settings, 2015, patience=QUICK)
-    assert not fetch.is_published(settings, 2016, patience=QUICK)
-    assert fetch.is_published(settings, 2015, "kaggle", patience=QUICK)
-    assert bureau.paths() == [month_path(2015, 12), month_path(2016, 12), KAGGLES]
+@pytest.mark.parametrize("kind", ["missing", "a file", "a broken link"])
+def test_a_path_that_is_not_a_folder_is_named(settings: Settings, tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "Downloads"
+    if kind == "a file":
+        folder.touch()
+    if kind == "a broken link":
+        folder.symlink_to("nowhere")
+
+    with pytest.raises((InvalidInput, Missing), match=f"{folder} "):
+        into_bronze(settings, folder=folder)
 
 
-def test_a_lake_without_the_year_does_not_have_it_whole(settings: Settings) -> None:
-    assert not record.has_whole_year(settings, 2015)
+@pytest.mark.parametrize("closed", ["Downloads", "december.zip", "scratch"])
+def test_files_that_this_user_cannot_open_are_named(settings: Settings, public_folder: Path, closed: str) -> None:
+    settings = settings.replace(lake=(public_folder / "lake").as_uri(), scratch=public_folder / "scratch")
+    for name in ("lake", "scratch", "Downloads"):
+        (public_folder / name).mkdir()
+        give(public_folder / name)
+    for name, content in MONTHS.items():
+        (public_folder / "Downloads" / name).write_bytes(content)
+    path = public_folder / ("Downloads/december.zip" if closed == "december.zip" else closed)
+    path.chmod(0)
+
+    with unprivileged(), pytest.raises((InvalidInput, Missing), match=closed):
+        into_bronze(settings, folder=public_folder / "Downloads")
+
+    assert bronze(settings) == {}

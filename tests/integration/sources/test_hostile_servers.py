@@ -1,4 +1,4 @@
-"""Servers that lead elsewhere, and forged records of fetches: who is asked, who sees the token, what is told."""
+"""Servers that redirect elsewhere, and forged records: they get no request, no token and no control of the terminal."""
 
 from __future__ import annotations
 
@@ -9,94 +9,71 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
-from pytest_httpserver import HTTPServer
 
-from tests.builders import csv_of, flight
-from tests.servers.bureau import Answer, Bureau, serving
-from utils.errors import DelaywatchError, Unavailable
+from tests.integration.sources.conftest import KAGGLE, YEAR
+from tests.servers.bureau import RETRY_AT_ONCE, Answer, Bureau, serving
+from tests.servers.receivers import WebServer
+from utils.errors import DelaywatchError, InvalidInput, Unavailable
 from utils.settings import Settings
 from utils.sources import fetch
-from utils.sources.download import Client, Patience
+from utils.sources.download import Client
+from utils.storage.keys import fetch_record_key
 from utils.storage.lake import Lake
 
 pytestmark = pytest.mark.security
 
-QUICK = Patience(connect_s=5, silence_s=5, tries=2, pause_s=0.01, longest_pause_s=0.02)
 PATH = "/month.zip"
-KAGGLES = "/api/v1/datasets/download/yuanyuwendymu/airline-delay-and-cancellation-data-2009-2018/2015.csv"
-YEAR = csv_of([flight(FL_DATE=f"2015-{month:02}-04") for month in range(1, 13)])
-RECORD_KEY = "01_bronze/_2015.csv.json"
-
-
-@pytest.fixture
-def bureau() -> Iterator[Bureau]:
-    with serving(Bureau()) as server:
-        server.files[KAGGLES] = YEAR
-        yield server
+RECORD = fetch_record_key(YEAR)
 
 
 @pytest.fixture
 def other() -> Iterator[Bureau]:
-    """A server that nobody's settings name."""
+    """A server that is not in the settings."""
     with serving(Bureau()) as server:
         yield server
 
 
-@pytest.fixture
-def settings(bureau: Bureau, tmp_path: Path) -> Settings:
-    (tmp_path / "kaggle.json").write_text('{"username": "amelia", "key": "s3cret"}')
-    return Settings(
-        lake=(tmp_path / "lake").as_uri(),
-        warehouse="",
-        scratch=tmp_path / "scratch",
-        kaggle_url=f"{bureau.url}/api/v1",
-        kaggle_token_file=tmp_path / "kaggle.json",
-    )
-
-
-def refusal(url: str, to: Path) -> DelaywatchError:
-    with closing(Client(QUICK)) as client, pytest.raises(DelaywatchError) as caught:
-        client.download(url, to, lambda _: None)
-    assert not to.exists()
+def download_error(url: str, target: Path) -> DelaywatchError:
+    with closing(Client(RETRY_AT_ONCE)) as client, pytest.raises(DelaywatchError) as caught:
+        client.download(url, target, lambda _: None)
+    assert not target.exists()
     return caught.value
 
 
-def told(error: BaseException) -> str:
-    """The error as a log shows it, with all that it was caused by."""
-    return "".join(traceback.format_exception(error))
+def from_kaggle(settings: Settings) -> None:
+    fetch.into_bronze(settings, YEAR, "kaggle", policy=RETRY_AT_ONCE)
 
 
 # --- redirects --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scheme", ["file", "ftp", "gopher", "data"])
-def test_a_redirect_out_of_the_web_is_not_followed(bureau: Bureau, tmp_path: Path, scheme: str) -> None:
+def test_a_redirect_to_another_protocol_is_refused(bureau: Bureau, tmp_path: Path, scheme: str) -> None:
     bureau.always[PATH] = Answer(302, headers={"Location": f"{scheme}:///etc/passwd"})
 
-    error = refusal(bureau.url + PATH, tmp_path / "month.zip")
+    error = download_error(bureau.url + PATH, tmp_path / "month.zip")
 
-    assert f"leads from http:// to {scheme}://" in str(error)
-    assert "root:" not in told(error)
+    assert isinstance(error, InvalidInput)
+    assert f"{scheme}://" in str(error)
+    assert "root:" not in "".join(traceback.format_exception(error))
 
 
 @contextmanager
-def encrypted(location: str, context: ssl.SSLContext) -> Iterator[str]:
-    """The address of a server with TLS that leads every request to `location`."""
-    with HTTPServer("127.0.0.1", ssl_context=context) as server:
+def https_redirect_to(location: str, context: ssl.SSLContext) -> Iterator[str]:
+    with WebServer("127.0.0.1", ssl_context=context) as server:
         server.expect_request(re.compile("")).respond_with_data(status=302, headers={"Location": location})
         yield server.url_for("").rstrip("/")
 
 
 @pytest.fixture
 def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """What a server on 127.0.0.1 shows; its issuer is trusted by this process."""
+    """A certificate for 127.0.0.1 that this process trusts."""
     issuer, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     issuer.issue_cert("127.0.0.1").configure_cert(context)
     issuer.cert_pem.write_to_path(str(tmp_path / "issuer.pem"))
@@ -104,37 +81,47 @@ def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     return context
 
 
-def test_a_redirect_from_an_encrypted_connection_to_a_plain_one_is_not_followed(
-    other: Bureau, trusted: ssl.SSLContext, tmp_path: Path
+def test_a_redirect_from_https_to_http_is_refused(other: Bureau, trusted: ssl.SSLContext, tmp_path: Path) -> None:
+    other.files[PATH] = b"anybody could have sent this"
+
+    with https_redirect_to(other.url + PATH, trusted) as url:
+        error = download_error(url + PATH, tmp_path / "month.zip")
+
+    assert isinstance(error, InvalidInput)
+    assert other.requests == []
+
+
+def test_a_redirect_from_https_to_https_is_followed(trusted: ssl.SSLContext, tmp_path: Path) -> None:
+    with https_redirect_to("https://127.0.0.1:1/moved", trusted) as url:
+        error = download_error(url + PATH, tmp_path / "month.zip")
+
+    assert isinstance(error, Unavailable)
+    assert "refused" in str(error)
+
+
+def test_a_redirect_to_another_host_gets_the_request_without_the_token(
+    settings: Settings, bureau: Bureau, other: Bureau
 ) -> None:
-    other.files[PATH] = b"anybody could have put this here"
+    other.files["/signed?signature=1"] = bureau.files[KAGGLE]
+    bureau.always[KAGGLE] = Answer(302, headers={"Location": f"{other.url}/signed?signature=1"})
 
-    with encrypted(other.url + PATH, trusted) as url:
-        error = refusal(url + PATH, tmp_path / "month.zip")
+    from_kaggle(settings)
 
-    assert "leads from https:// to http://" in str(error)
-    assert other.asked == []
-
-
-def test_a_redirect_between_encrypted_connections_is_followed(trusted: ssl.SSLContext, tmp_path: Path) -> None:
-    with encrypted("https://127.0.0.1:1/gone", trusted) as url:
-        error = refusal(url + PATH, tmp_path / "month.zip")
-
-    assert "does not answer (Connection refused)" in str(error).replace("[Errno 111] ", "")
+    assert "Authorization" in bureau.requests[0].headers
+    assert "Authorization" not in other.requests[0].headers
 
 
-def test_the_signature_in_the_address_of_a_redirect_is_not_told(bureau: Bureau, tmp_path: Path) -> None:
-    """Kaggle leads to a store whose address is a key to the file for some minutes."""
+def test_the_signature_in_the_address_of_a_redirect_is_secret(bureau: Bureau, tmp_path: Path) -> None:
+    """Kaggle redirects to an address that gives access to the file for some minutes."""
     bureau.always[PATH] = Answer(302, headers={"Location": "http://127.0.0.1:1/2015.csv?signature=s3cret"})
 
-    error = refusal(bureau.url + PATH, tmp_path / "month.zip")
+    error = download_error(bureau.url + PATH, tmp_path / "month.zip")
 
-    assert "does not answer" in str(error)
-    assert isinstance(error, Unavailable)  # which the DAG tries again
-    assert "s3cret" not in told(error)
+    assert isinstance(error, Unavailable)
+    assert "s3cret" not in "".join(traceback.format_exception(error))
 
 
-def test_what_a_server_says_cannot_steer_a_terminal(tmp_path: Path) -> None:
+def test_the_answer_of_a_server_cannot_control_the_terminal(tmp_path: Path) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.wfile.write(b"HTTP/1.1 403 \x1b]0;owned\x07\r\nContent-Length: 0\r\n\r\n")
@@ -144,67 +131,54 @@ def test_what_a_server_says_cannot_steer_a_terminal(tmp_path: Path) -> None:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
-        error = refusal(f"http://127.0.0.1:{server.server_address[1]}{PATH}", tmp_path / "month.zip")
+        error = download_error(f"http://127.0.0.1:{server.server_address[1]}{PATH}", tmp_path / "month.zip")
         server.shutdown()
 
-    assert "403 \\x1b]0;owned\\x07" in str(error)
+    assert "\\x1b]0;owned" in str(error)
     assert "\x1b" not in str(error)
 
 
 # --- records ----------------------------------------------------------------------------------------------------------
 
 
-def forge(settings: Settings, url: str) -> None:
-    """Let the record beside bronze say that the year is from `url`, as whoever may write to the bucket can."""
+@pytest.mark.parametrize("address", ["{other}/steal", "{bureau}/api/v1.evil.example/1987.csv"])
+def test_a_forged_record_does_not_send_the_token_elsewhere(
+    settings: Settings, bureau: Bureau, other: Bureau, address: str
+) -> None:
+    """Everyone with write access to the bucket can forge the record."""
+    from_kaggle(settings)
     store = Lake(settings).store
-    record = json.loads(store.get(RECORD_KEY) or b"")
-    for file in record["files"]:
-        file["url"] = url
-    store.put(RECORD_KEY, json.dumps(record).encode())
+    record = json.loads(store.get(RECORD) or b"")
+    record["files"][0]["url"] = address.format(other=other.url, bureau=bureau.url)
+    store.put(RECORD, json.dumps(record).encode())
+    bureau.requests.clear()
+
+    from_kaggle(settings)
+
+    assert other.requests == []
+    assert bureau.paths() == [KAGGLE]
+    assert json.loads(store.get(RECORD) or b"")["files"][0]["url"] == bureau.url + KAGGLE
 
 
-def test_a_forged_record_sends_the_token_to_nobody_else(settings: Settings, bureau: Bureau, other: Bureau) -> None:
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
-    forge(settings, f"{other.url}/steal")
-    bureau.asked.clear()
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"bytes": 1}', b"\xff"])
+def test_a_damaged_record_is_written_again(settings: Settings, text: bytes) -> None:
+    from_kaggle(settings)
+    Lake(settings).store.put(RECORD, text)
 
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    from_kaggle(settings)
 
-    assert other.asked == []
-    assert bureau.paths() == [KAGGLES]  # fetched anew
-    assert json.loads(Lake(settings).store.get(RECORD_KEY) or b"")["files"][0]["url"] == bureau.url + KAGGLES
+    assert json.loads(Lake(settings).store.get(RECORD) or b"")["is_whole"] is True
 
 
-def test_an_address_that_only_begins_like_ours_is_not_asked(settings: Settings, bureau: Bureau) -> None:
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
-    forge(settings, f"{bureau.url}/api/v1.evil.example/2015.csv")
-    bureau.asked.clear()
+def test_the_token_is_written_to_no_file(settings: Settings, bureau: Bureau) -> None:
+    bureau.answer_next(KAGGLE, *[Answer(cut_after=20)] * RETRY_AT_ONCE.tries)
+    with pytest.raises(Unavailable):
+        from_kaggle(settings)
+    from_kaggle(settings)
 
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
+    settings.kaggle_token_file.unlink()
+    files = [path.read_bytes() for path in settings.scratch.rglob("*") if path.is_file()]
 
-    assert bureau.paths() == [KAGGLES]
-
-
-@pytest.mark.parametrize("record", [b"", b"{", b"[]", b'{"bytes": 1}', b"\xff"])
-def test_a_damaged_record_is_no_record(settings: Settings, bureau: Bureau, record: bytes) -> None:
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
-    Lake(settings).store.put(RECORD_KEY, record)
-
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
-
-    assert json.loads(Lake(settings).store.get(RECORD_KEY) or b"")["is_whole"] is True
-
-
-def test_the_token_is_in_no_record_and_in_no_file_that_is_kept(settings: Settings, bureau: Bureau) -> None:
-    bureau.order(KAGGLES, Answer(cut_after=20))
-    with pytest.raises(DelaywatchError, match="broke off"):
-        fetch.into_bronze(settings, 2015, "kaggle", patience=replace(QUICK, tries=1))
-    kept = [path.read_bytes() for path in settings.scratch.rglob("*") if path.is_file()]
-
-    fetch.into_bronze(settings, 2015, "kaggle", patience=QUICK)
-
-    store = Lake(settings).store
-    written = b"".join([*kept, *(store.get(key) or b"" for key in store.list(""))])
-    assert kept
-    assert b"s3cret" not in written
-    assert b"YW1lbGlh" not in written  # "amelia" as Basic authentication begins
+    assert len(files) > 1
+    for secret in (b"s3cret", b"YW1lbGlh"):  # the second is "amelia" as Basic authentication begins
+        assert not [content for content in files if secret in content]

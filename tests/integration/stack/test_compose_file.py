@@ -1,7 +1,8 @@
-"""What each service of docker-compose.yaml owes its host: limits, confinement, health, no secret but its own."""
+"""docker-compose.yaml: limits, confinement, health, networks, and which container sees which secret."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -11,156 +12,112 @@ from typing import Any
 import pytest
 import yaml
 
-from stack.settings import SECRET
+from stack import form
+from stack.settings import SECRET, VARIABLES
+from tests.integration.stack.volumes import ROOT, SERVICES
 
-ROOT = Path(__file__).resolve().parents[3]
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+TEXT = (ROOT / "docker-compose.yaml").read_text()
+CONTAINERS: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
 ONCE = {"setup", "airflow-init", "superset-init", "certbot", "backup"}
-LASTING = sorted(SERVICES.keys() - ONCE)
 CAPABILITIES = {"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "KILL", "SETGID", "SETUID"}
-T3_LARGE_MIB = 8192
-UNITS = {"m": 1, "g": 1024}
+MIB = {"m": 1, "g": 1024}
 
 
-def mebibytes(size: str) -> int:
-    return int(size[:-1]) * UNITS[size[-1]]
+def memory_mib(name: str) -> int:
+    limit = CONTAINERS[name]["mem_limit"]
+    return int(limit[:-1]) * MIB[limit[-1]]
 
 
-def mounts(service: dict[str, Any]) -> dict[str, str]:
-    """Source to target of every volume."""
-    return dict(entry.split(":")[:2] for entry in service["volumes"])
-
-
-def environment(service: dict[str, Any]) -> dict[str, Any]:
-    """Name to value; a name alone has the value of the shell or of .env."""
-    found = service.get("environment", {})
-    return found if isinstance(found, dict) else dict(entry.partition("=")[::2] for entry in found)
-
-
-def test_the_services_are_those_of_the_design() -> None:
-    airflow = {"airflow-init", "airflow-apiserver", "airflow-scheduler", "airflow-dag-processor"}
-
-    assert set(SERVICES) == airflow | {
-        "setup", "nginx", "health", "superset-init", "superset", "postgres", "s3", "jupyter", "certbot",
-        "backup",
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("name", sorted(SERVICES))
-def test_a_service_is_confined(name: str) -> None:
-    service = SERVICES[name]
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_container_is_confined_limited_and_watched(name: str) -> None:
+    service = CONTAINERS[name]
 
     assert service["cap_drop"] == ["ALL"]
+    assert set(service.get("cap_add", [])) <= CAPABILITIES
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["read_only"] is True
     assert not service.get("privileged")
-    assert set(service.get("cap_add", [])) <= CAPABILITIES
-
-
-@pytest.mark.parametrize("name", sorted(SERVICES))
-def test_a_service_has_limits_and_rotated_logs(name: str) -> None:
-    service = SERVICES[name]
-
-    assert mebibytes(service["mem_limit"]) > 0
     assert service["pids_limit"] > 0
-    assert service["logging"]["options"]["max-size"]
-    assert service["logging"]["options"]["max-file"]
+    assert service["logging"]["options"].keys() >= {"max-size", "max-file"}
+    assert re.search(r":v?[a-z-]*\d", service["image"]), "an image is pinned to a version"
+    if name in ONCE:
+        assert service["healthcheck"] == {"disable": True}, "an image may have one, which fails at the end"
+    else:
+        assert service["healthcheck"]["test"]
+        assert service["restart"] == "unless-stopped"
 
 
-def test_the_memory_of_all_that_lasts_fits_a_t3_large() -> None:
-    total = sum(mebibytes(SERVICES[name]["mem_limit"]) for name in LASTING)
-
-    assert total <= T3_LARGE_MIB - 512  # the rest is the system's
+def test_the_permanent_containers_fit_the_memory_of_a_t3_large() -> None:
+    assert sum(memory_mib(name) for name in CONTAINERS.keys() - ONCE) <= 8192 - 512
 
 
-@pytest.mark.parametrize("name", LASTING)
-def test_a_lasting_service_proves_its_health_and_comes_back(name: str) -> None:
-    assert SERVICES[name]["healthcheck"]["test"]
-    assert SERVICES[name]["restart"] == "unless-stopped"
-
-
-@pytest.mark.parametrize("name", sorted(ONCE))
-def test_a_service_that_ends_inherits_no_health_check_of_its_image(name: str) -> None:
-    assert SERVICES[name]["healthcheck"] == {"disable": True}
-
-
-@pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"setup", "certbot"}))
-def test_a_service_waits_for_a_condition_and_in_the_end_for_setup(name: str) -> None:
-    seen, waiting = set[str](), [name]
+@pytest.mark.parametrize("name", sorted(CONTAINERS.keys() - {"setup", "certbot"}))
+def test_a_container_waits_for_setup(name: str) -> None:
+    before, waiting = set[str](), [name]
     while waiting:
-        for before, how in SERVICES[waiting.pop()].get("depends_on", {}).items():
-            assert how["condition"] in {"service_healthy", "service_completed_successfully"}
-            if before not in seen:
-                seen.add(before)
-                waiting.append(before)
+        for dependency, options in CONTAINERS[waiting.pop()].get("depends_on", {}).items():
+            assert options["condition"] in {"service_healthy", "service_completed_successfully"}
+            before.add(dependency)
+            waiting.append(dependency)
 
-    assert "setup" in seen
+    assert "setup" in before
 
 
-def test_only_nginx_publishes_ports_and_it_does_so_on_loopback_by_default() -> None:
-    publishing = {name: service["ports"] for name, service in SERVICES.items() if service.get("ports")}
+def test_only_nginx_publishes_ports_and_only_on_loopback_by_default() -> None:
+    publishing = {name: service["ports"] for name, service in CONTAINERS.items() if service.get("ports")}
 
-    assert set(publishing) == {"nginx"}
+    assert publishing.keys() == {"nginx"}
     assert all(port.startswith("${DELAYWATCH_BIND:-127.0.0.1}:") for port in publishing["nginx"])
 
 
-def test_nginx_reaches_neither_databases_nor_object_store_and_superset_not_the_latter() -> None:
-    assert SERVICES["nginx"]["networks"] == ["edge"]
-    assert "lake" not in SERVICES["superset"]["networks"]
-    assert SERVICES["postgres"]["networks"] == ["data"]
-    assert SERVICES["s3"]["networks"] == ["lake"]
+def test_nginx_cannot_reach_databases_and_superset_cannot_reach_the_object_store() -> None:
+    assert CONTAINERS["nginx"]["networks"] == ["edge"]
+    assert "lake" not in CONTAINERS["superset"]["networks"]
+    assert CONTAINERS["postgres"]["networks"] == ["data"]
+    assert CONTAINERS["s3"]["networks"] == ["lake"]
 
 
-@pytest.mark.parametrize("name", sorted(SERVICES))
-def test_an_image_is_pinned_to_a_version(name: str) -> None:
-    _, _, tag = SERVICES[name]["image"].rpartition(":")
-
-    assert re.search(r"\d", tag)
-    assert "latest" not in tag
+# --- secrets and settings ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"setup"}))
-def test_a_service_sees_the_secrets_that_were_handed_to_it_and_no_others(name: str) -> None:
-    secrets = {source: target for source, target in mounts(SERVICES[name]).items() if source.startswith("secrets")}
-    own = {f"secrets-{part}" for part in (name, name.partition("-")[0])}
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_container_can_read_only_its_own_secrets(name: str) -> None:
+    volumes = dict(entry.split(":", 1) for entry in CONTAINERS[name]["volumes"])
+    own = {f"secrets-{name}", f"secrets-{name.partition('-')[0]}"}
 
-    assert set(secrets) <= own
-    assert set(secrets.values()) <= {"/run/delaywatch"}
-    assert all(entry.endswith(":ro") for entry in SERVICES[name]["volumes"] if entry.startswith("secrets")), (
-        "a service must not change its secrets"
+    if name == "setup":
+        assert {f"secrets-{service}" for service in SERVICES} <= volumes.keys()
+    else:
+        assert {source for source in volumes if source.startswith("secrets")} <= own
+        assert {target for source, target in volumes.items() if source in own} <= {"/run/delaywatch:ro"}
+        assert "." not in volumes, "the folder of .env"
+
+
+def test_the_example_is_generated_from_the_settings_and_compose_reads_exactly_its_variables() -> None:
+    *passed, _ = CONTAINERS["setup"]["environment"]
+
+    assert (ROOT / ".env.example").read_text() == form.example(), (
+        "run: PYTHONPATH=dags .venv/bin/python -m stack example > .env.example"
     )
+    assert re.findall(r"^([A-Z_]+)=(.*)$", form.example(), re.MULTILINE) == [(name, "") for name in VARIABLES]
+    assert set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", TEXT)) | set(passed) == set(VARIABLES)
+    assert set(passed) == set(VARIABLES) - SECRET
 
 
-def test_no_service_has_a_secret_in_its_environment_or_reads_env_as_a_file() -> None:
-    value = re.compile(rf"\$\{{?(?:{'|'.join(SECRET)})\b(?!:\+)")  # ${NAME:+NAME} is the name alone
-    given = {
-        f"{name}: {variable}"
-        for name, service in SERVICES.items()
-        for variable, text in environment(service).items()
-        if value.search(str(text)) or variable in SECRET
-    }
-
-    assert given == set()
-    assert [name for name, service in SERVICES.items() if "env_file" in service] == []
-
-
-def test_every_volume_is_used_and_every_used_one_is_declared() -> None:
-    used = {source for service in SERVICES.values() for source in mounts(service) if not source.startswith((".", "/"))}
-
-    assert used == set(COMPOSE["volumes"])
-
-
-@pytest.mark.skipif(not shutil.which("docker"), reason="there is no docker command on this machine")
-def test_docker_compose_reads_the_file_without_a_warning(tmp_path: Path) -> None:
+@pytest.mark.security
+@pytest.mark.skipif(not shutil.which("docker"), reason="this machine has no docker command")
+def test_docker_inspect_shows_no_secret_of_a_complete_env(tmp_path: Path) -> None:
+    """`docker inspect` shows all that Compose passes on, but not the content of files."""
+    numbers = {"DELAYWATCH_HTTP_PORT": "8000", "DELAYWATCH_HTTPS_PORT": "8001", "DELAYWATCH_LOCAL": "1"}
+    values = {name: f"value-of-{name}" for name in VARIABLES} | numbers | {"DELAYWATCH_BIND": "127.0.0.1"}
     shutil.copy(ROOT / "docker-compose.yaml", tmp_path)
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+    command = ["docker", "compose", "--profile", "*", "config", "--format", "json"]
 
-    done = subprocess.run(
-        ["docker", "compose", "--profile", "*", "config", "--quiet"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
 
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    setup = json.loads(ended.stdout)["services"]["setup"]
+    assert ended.stderr == ""
+    assert values["DELAYWATCH_METRICS"] in ended.stdout, "this test can see a setting"
+    assert [name for name in SECRET if values[name] in ended.stdout] == []
+    assert set(setup["environment"]["DELAYWATCH_SECRETS_SEEN"].split()) == SECRET, "their names alone"

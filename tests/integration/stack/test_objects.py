@@ -1,4 +1,4 @@
-"""The tar of the local lake: what `save` writes, `load` brings back."""
+"""The tar of the local lake: `load` restores what `save` has written."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import boto3
 import pytest
+from boto3.s3.transfer import TransferConfig
 from moto import mock_aws
 
 from stack import objects
@@ -17,16 +18,18 @@ from stack import objects
 
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An S3 without a bucket."""
+    """Return a client of an S3 without buckets."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "made-up")
     with mock_aws():
         yield boto3.client("s3", region_name="us-east-1")
 
 
-def test_large_small_and_empty_objects_come_back_from_the_tar(s3: Any, tmp_path: Path) -> None:
+def test_large_small_and_empty_objects_are_restored(s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chunk = 1 << 20
+    monkeypatch.setattr(objects, "RANGES", TransferConfig(multipart_threshold=chunk, multipart_chunksize=chunk))
     contents = {
-        "01_bronze/2018.csv": random.Random(1).randbytes(3 * objects.RANGES.multipart_chunksize + 7),
+        "01_bronze/2018.csv": random.Random(1).randbytes(3 * chunk + 7),
         "03_gold/year=2018/quality.json": b"{}",
         "empty": b"",
     }
@@ -42,8 +45,7 @@ def test_large_small_and_empty_objects_come_back_from_the_tar(s3: Any, tmp_path:
     loaded = objects.load(s3, tar, tmp_path)
 
     assert saved == loaded == len(contents)
-    for key, content in contents.items():
-        assert s3.get_object(Bucket=objects.BUCKET, Key=key)["Body"].read() == content
+    assert {key: s3.get_object(Bucket=objects.BUCKET, Key=key)["Body"].read() for key in contents} == contents
 
 
 def test_without_a_bucket_the_tar_is_empty(s3: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is handed over is read by those who get it: Airflow, as server and in a task, and boto3; both run for real."""
+"""Airflow, as server and in a task, and boto3 read the files that setup has written for them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import boto3
 import pytest
+import yaml
 from botocore.credentials import SharedCredentialProvider
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,10 +25,11 @@ from stack import handover, vault
 from stack.certificate import Certificate
 from stack.settings import StackSettings
 from tests.conftest import at
-from tests.integration.stack.volumes import Volumes
+from tests.integration.stack.volumes import ROOT, Volumes
+from tests.servers.receivers import WebServer
 
-# Answers one JSON line per line of stdin: the parts of a connection URI as the server and as a task reads it. The first
-# answer is what airflow.cfg and connections.json gave. SUPERVISOR_COMMS is what tells Airflow that it runs in a task.
+# Prints one JSON line about airflow.cfg and connections.json, sends a metric, then answers each connection URI of stdin
+# with its parts as the server and as a task read it. SUPERVISOR_COMMS makes Airflow believe that it runs in a task.
 AIRFLOW = """
 import json, os, sys
 answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -35,191 +38,191 @@ from airflow.configuration import conf, ensure_secrets_loaded
 from airflow.models.connection import Connection
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk import Connection as TaskConnection
+from airflow.sdk._shared.observability.metrics import stats
 from airflow.sdk.execution_time import task_runner
+from airflow.sdk.observability.metrics import stats_utils
+from opentelemetry import metrics
 
-def parts(found):
-    return [found.conn_type, found.login, found.password, found.host, found.port, found.schema, found.extra_dejson]
+def parts(connection):
+    names = ("conn_type", "login", "password", "host", "port", "schema", "extra_dejson")
+    return [getattr(connection, name) for name in names]
 
+ensure_secrets_loaded()
 names = ["warehouse", "aws_default"]
 answer = {
-    "backends": [type(backend).__name__ for backend in ensure_secrets_loaded()],
     "server": {name: parts(Connection.get_connection_from_secrets(name)) for name in names},
-    "kwargs": conf.getjson("secrets", "backend_kwargs"),
-    "logging": {key: conf.get("logging", key)
-                for key in ("remote_logging", "remote_base_log_folder", "remote_log_conn_id")},
+    "logging": conf.getsection("logging"),
 }
 task_runner.SUPERVISOR_COMMS = object()
 answer["task"] = {name: parts(TaskConnection.get(name)) for name in names}
 answer["s3"] = S3Hook("aws_default").get_conn().meta.endpoint_url
+stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)
+stats.incr("counted_by_a_test")
+metrics.get_meter_provider().force_flush()
 print(json.dumps(answer), file=answers)
 for line in sys.stdin:
     read = Connection(conn_id="x", uri=json.loads(line)), TaskConnection.from_uri(json.loads(line), conn_id="x")
-    print(json.dumps([parts(found) for found in read]), file=answers)
+    print(json.dumps([parts(connection) for connection in read]), file=answers)
 """
-LOGS = {"DELAYWATCH_LOGS": "s3://delaywatch/logs"}
-Ask = Callable[[str | None], Any]
-
-
-@pytest.fixture(scope="module")
-def volumes(tmp_path_factory: pytest.TempPathFactory) -> Volumes:
-    volumes = Volumes.make(tmp_path_factory.mktemp("volumes"))
-    volumes.setup(**LOGS)
-    return volumes
-
-
-@pytest.fixture(scope="module")
-def airflow(volumes: Volumes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
-    """Airflow with what was handed to it, in a process of its own because it reads its settings when it is imported."""
-    home = tmp_path_factory.mktemp("airflow")
-    handed = volumes.path("handed/airflow")
-    (home / "airflow.cfg").write_text((handed / "airflow.cfg").read_text().replace(handover.MOUNT, str(handed)))
-    environ = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW_CONFIG": str(home / "airflow.cfg"),
-        "AIRFLOW__CORE__FERNET_KEY_CMD": f"cat {handed}/fernet_key",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-c", AIRFLOW], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    questions, answers = process.stdin, process.stdout
-    assert questions
-    assert answers
-    first = answers.readline()
-    assert first, "Airflow ended; what it said is above"
-
-    def ask(uri: str | None) -> Any:
-        if uri is None:
-            return json.loads(first)
-        questions.write(json.dumps(uri) + "\n")
-        questions.flush()
-        return json.loads(answers.readline())
-
-    yield ask
-    with process:
-        questions.close()
-
-
-def test_airflow_finds_its_connections_in_the_file_as_server_and_in_a_task(airflow: Ask, volumes: Volumes) -> None:
-    found = airflow(None)
-
-    read = volumes.read
-    warehouse = [
-        "postgres",
-        "delaywatch",
-        read("handed/postgres/warehouse_password"),
-        "postgres",
-        5432,
-        "warehouse",
-        {},
-    ]
-    keys = [read("handed/s3/access_key"), read("handed/s3/secret_key")]
-    store = {"region_name": "us-east-1", "endpoint_url": "http://s3:8333"}
-    assert found["backends"][0] == "LocalFilesystemBackend"
-    assert found["server"] == {"warehouse": warehouse, "aws_default": ["aws", *keys, None, None, None, store]}
-    assert found["task"] == found["server"]
-
-
-def test_airflow_keeps_its_logs_where_env_says(airflow: Ask) -> None:
-    found = airflow(None)
-
-    assert found["logging"] == {
-        "remote_logging": "True",
-        "remote_base_log_folder": "s3://delaywatch/logs",
-        "remote_log_conn_id": "aws_default",
-    }
-    assert found["s3"] == "http://s3:8333"
-
-
-@settings(max_examples=50)
-@given(st.text(min_size=1))
-def test_any_password_of_a_warehouse_reaches_airflow_and_the_readers_url_keeps_the_place(
-    airflow: Ask, password: str
-) -> None:
-    url = f"postgresql://loader:{quote(password, safe='')}@rds.example.com:5433/flights?sslmode=require"
-    table = files({"DELAYWATCH_WAREHOUSE": url})
-
-    uri = json.loads(str(table["airflow"]["connections.json"]))["warehouse"]
-
-    expected = ["postgres", "loader", password, "rds.example.com", 5433, "flights", {"sslmode": "require"}]
-    assert airflow(uri) == [expected, expected]
-    assert str(table["jupyter"]["warehouse_url"]) == at(url, username="delaywatch_reader", password=READER)
-    assert make_url(str(table["superset"]["warehouse_url"])).drivername == "postgresql+psycopg2"
-
-
-@given(st.from_regex(r"\A[!-~]+\Z"), st.from_regex(r"\A[!-~]+\Z"))
-def test_any_key_reaches_boto3_by_its_file(
-    tmp_path_factory: pytest.TempPathFactory, access_key: str, secret_key: str
-) -> None:
-    given_by_env = {
-        "AWS_ACCESS_KEY_ID": access_key,
-        "AWS_SECRET_ACCESS_KEY": secret_key,
-        "AWS_SESSION_TOKEN": secret_key,
-    }
-    table = files({"DELAYWATCH_LAKE": "s3://lake", "AWS_ENDPOINT_URL": "https://minio.lan:9000", **given_by_env})
-    credentials = tmp_path_factory.getbasetemp() / "aws_credentials"
-    credentials.write_text(str(table["jupyter"]["aws_credentials"]))
-
-    found = SharedCredentialProvider(str(credentials)).load()
-
-    assert found
-    assert (found.access_key, found.secret_key, found.token) == (access_key, secret_key, secret_key)
-
-
-def test_boto3_finds_the_store_by_the_files_and_other_services_stay_at_aws(volumes: Volumes) -> None:
-    handed = volumes.path("handed/airflow")
-    code = (
-        "import boto3; s3 = boto3.client('s3'); print(s3.meta.endpoint_url, s3.meta.region_name, "
-        "boto3.Session().get_credentials().access_key, boto3.client('secretsmanager').meta.endpoint_url)"
-    )
-    environ = {
-        "PATH": os.environ["PATH"],
-        "AWS_CONFIG_FILE": str(handed / "aws_config"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(handed / "aws_credentials"),
-    }
-
-    found = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True).stdout
-
-    assert found.split() == [
-        "http://s3:8333", "us-east-1", volumes.read("handed/s3/access_key"),
-        "https://secretsmanager.us-east-1.amazonaws.com",
-    ]  # fmt: skip
-
-
-def test_a_secrets_backend_of_env_takes_the_place_of_the_file(tmp_path: Path) -> None:
-    volumes = Volumes.make(tmp_path)
-    volumes.setup()
-    backend = "airflow.providers.amazon.aws.secrets.secrets_manager.SecretsManagerBackend"
-
-    volumes.setup(AIRFLOW_SECRETS_BACKEND=backend, AIRFLOW_SECRETS_BACKEND_KWARGS='{"region_name": "eu"}')
-
-    found = configparser.ConfigParser()
-    found.read(volumes.path("handed/airflow/airflow.cfg"))
-    assert found["secrets"]["backend"] == backend
-    assert json.loads(found["secrets"]["backend_kwargs"]) == {"region_name": "eu"}
-    assert not volumes.path("handed/airflow/connections.json").exists()
-
-
-@given(st.dictionaries(st.text(), st.text()))
-def test_any_argument_of_a_secrets_backend_survives_what_airflow_does_to_its_settings(kwargs: dict[str, str]) -> None:
-    """Airflow replaces %(name)s by configparser, then $NAME and ~ by the environment."""
-    table = files(
-        {"AIRFLOW_SECRETS_BACKEND": "a.B", "AIRFLOW_SECRETS_BACKEND_KWARGS": json.dumps({"$HOME": "%(x)s", **kwargs})}
-    )
-
-    found = configparser.ConfigParser()
-    found.read_string(str(table["airflow"]["airflow.cfg"]))
-    read = os.path.expanduser(os.path.expandvars(found["secrets"]["backend_kwargs"]))  # noqa: PTH111 as Airflow does it
-
-    assert json.loads(read) == {"$HOME": "%(x)s", **kwargs}
-
-
 READER = "passwordOfTheReader"
 
 
-def files(environ: dict[str, str]) -> dict[str, dict[str, handover.Content]]:
-    """Every file for these variables, with made-up secrets."""
+class Airflow(NamedTuple):
+    """A process of Airflow. answer: its first line. collector: the server that gets its metrics."""
+
+    process: subprocess.Popen[str]
+    answer: dict[str, Any]
+    collector: WebServer
+    volumes: Volumes
+
+    def read(self, uri: str) -> Any:
+        """Return the parts of the connection URI as the server and as a task read it."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps(uri) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    """Start Airflow in its own process, because it reads its settings at import."""
+    volumes = Volumes.make(tmp_path_factory.mktemp("volumes"))
+    handed, home = volumes.path("handed/airflow"), volumes.path("home")
+    services = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]
+    environment = services["airflow-scheduler"]["environment"]
+    with WebServer("127.0.0.1", 0) as collector:
+        collector.expect_request("/v1/metrics").respond_with_data()
+        url = collector.url_for("")
+        volumes.setup(DELAYWATCH_LOGS="s3://delaywatch/logs", DELAYWATCH_METRICS=url)
+        cfg = volumes.read("handed/airflow/airflow.cfg").replace(handover.MOUNT, str(handed))
+        environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW_CONFIG": str(volumes.put("home/airflow.cfg", cfg)),
+            "AIRFLOW__CORE__FERNET_KEY_CMD": f"cat {handed}/fernet_key",
+            **{name: value for name, value in environment.items() if name.startswith("OTEL_")},
+            "OTEL_EXPORTER_OTLP_ENDPOINT": environment["OTEL_EXPORTER_OTLP_ENDPOINT"].replace(
+                "${DELAYWATCH_METRICS:-}", url
+            ),
+        }
+        command, pipe = [sys.executable, "-c", AIRFLOW], subprocess.PIPE
+        with subprocess.Popen(command, env=environ, stdin=pipe, stdout=pipe, text=True) as process:
+            assert process.stdin
+            assert process.stdout
+            yield Airflow(process, json.loads(process.stdout.readline()), collector, volumes)
+            process.stdin.close()
+
+
+def service_files(**environ: str) -> dict[str, dict[str, str]]:
+    """Return the text of every service's files for these variables."""
     secrets = {**dict.fromkeys(vault.MAKERS, "madeUp"), "reader_password": READER}
-    shown = Certificate("own", b"", b"", until=datetime(2030, 1, 1, tzinfo=UTC), is_self_signed=True)
-    return handover.files(StackSettings.from_environment(environ), secrets, shown)
+    certificate = Certificate("own", b"", b"", until=datetime(2030, 1, 1, tzinfo=UTC), is_self_signed=True)
+    table = handover.files(StackSettings.from_environment(environ), secrets, certificate)
+    return {
+        service: {name: str(text) for name, text in files.items() if text is not None}
+        for service, files in table.items()
+    }
+
+
+# --- Airflow ----------------------------------------------------------------------------------------------------------
+
+
+def test_airflow_reads_its_connections_as_server_and_in_a_task(airflow: Airflow) -> None:
+    read = airflow.volumes.read
+
+    assert airflow.answer["server"] == {
+        "warehouse": ["postgres", "delaywatch", read("secrets/warehouse_password"), "postgres", 5432, "warehouse", {}],
+        "aws_default": [
+            "aws", read("secrets/s3_access_key"), read("secrets/s3_secret_key"), None, None, None,
+            {"region_name": "us-east-1", "endpoint_url": "http://s3:8333"},
+        ],
+    }  # fmt: skip
+    assert airflow.answer["task"] == airflow.answer["server"]
+    assert airflow.answer["s3"] == "http://s3:8333"
+
+
+def test_airflow_writes_its_logs_to_the_bucket_of_env(airflow: Airflow) -> None:
+    logging = airflow.answer["logging"]
+
+    assert logging["remote_logging"] is True
+    assert logging["remote_base_log_folder"] == "s3://delaywatch/logs"
+    assert logging["remote_log_conn_id"] == "aws_default"
+
+
+def test_airflow_sends_metrics_only_if_env_names_a_collector(airflow: Airflow, started: Volumes) -> None:
+    bodies = [request.get_data() for request, _ in airflow.collector.log if request.path == "/v1/metrics"]
+
+    assert any(b"counted_by_a_test" in body and b"delaywatch" in body for body in bodies)
+    assert "otel_on" not in started.read("handed/airflow/airflow.cfg")
+
+
+@settings(max_examples=20)
+@given(st.text(min_size=1))
+def test_any_password_of_a_warehouse_reaches_airflow_and_readers_get_the_same_database(
+    airflow: Airflow, password: str
+) -> None:
+    url = f"postgresql://loader:{quote(password, safe='')}@rds.example.com:5433/flights?sslmode=require"
+
+    files = service_files(DELAYWATCH_WAREHOUSE=url)
+
+    expected = ["postgres", "loader", password, "rds.example.com", 5433, "flights", {"sslmode": "require"}]
+    assert airflow.read(json.loads(files["airflow"]["connections.json"])["warehouse"]) == [expected, expected]
+    assert files["jupyter"]["warehouse_url"] == at(url, username="delaywatch_reader", password=READER)
+    assert make_url(files["superset"]["warehouse_url"]).drivername == "postgresql+psycopg2"
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(st.text(), st.text()))
+def test_any_argument_of_a_secrets_backend_reaches_airflow(arguments: dict[str, str]) -> None:
+    """Airflow replaces %(name)s by configparser, then $NAME and ~ by the environment."""
+    arguments = {"$HOME": "%(x)s", **arguments}
+
+    files = service_files(AIRFLOW_SECRETS_BACKEND="a.B", AIRFLOW_SECRETS_BACKEND_KWARGS=json.dumps(arguments))
+
+    cfg = configparser.ConfigParser()
+    cfg.read_string(files["airflow"]["airflow.cfg"])
+    assert cfg["secrets"]["backend"] == "a.B"
+    kwargs = os.path.expanduser(os.path.expandvars(cfg["secrets"]["backend_kwargs"]))  # noqa: PTH111 - as Airflow
+    assert json.loads(kwargs) == arguments
+    assert "connections.json" not in files["airflow"]
+
+
+# --- boto3 ------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30)
+@given(st.from_regex(r"\A[!-~]+\Z"), st.from_regex(r"\A[!-~]+\Z"))
+def test_any_aws_key_reaches_boto3(tmp_path_factory: pytest.TempPathFactory, access_key: str, secret_key: str) -> None:
+    files = service_files(
+        DELAYWATCH_LAKE="s3://lake",
+        AWS_ENDPOINT_URL="https://minio.lan:9000",
+        AWS_ACCESS_KEY_ID=access_key,
+        AWS_SECRET_ACCESS_KEY=secret_key,
+        AWS_SESSION_TOKEN=secret_key,
+    )
+    path = tmp_path_factory.getbasetemp() / "aws_credentials"
+    path.write_text(files["jupyter"]["aws_credentials"])
+
+    credentials = SharedCredentialProvider(str(path)).load()
+
+    assert credentials
+    assert (credentials.access_key, credentials.secret_key, credentials.token) == (access_key, secret_key, secret_key)
+
+
+def test_boto3_uses_the_local_store_for_s3_and_aws_for_everything_else(
+    started: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    folder: Path = started.path("handed/airflow")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "aws_config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "aws_credentials"))
+
+    session = boto3.Session()
+
+    s3 = session.client("s3").meta
+    assert (s3.endpoint_url, s3.region_name) == ("http://s3:8333", "us-east-1")
+    assert session.get_credentials().access_key == started.read("secrets/s3_access_key")
+    assert session.client("secretsmanager").meta.endpoint_url == "https://secretsmanager.us-east-1.amazonaws.com"

@@ -1,57 +1,83 @@
-"""stack/up/failure.sh: what `complaint_of` prints of real containers."""
+"""stack/up/failure.sh: the one message of a start that failed. A script of the name `docker` plays the engine."""
 
 from __future__ import annotations
 
-import shutil
+import os
 import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-FAILURE = Path(__file__).resolve().parents[3] / "stack/up/failure.sh"
-IMAGE = "delaywatch-test-up"
-DOCKERFILE = 'FROM nginx:1.30\nHEALTHCHECK --interval=1s --retries=1 CMD exit 1\nENTRYPOINT ["sh", "-c"]\n'
+from tests.integration.stack.volumes import ROOT
+
+DOCKER = """#!/bin/sh
+case "$*" in
+"compose ps"*) [ "$5" = airflow-init ] && echo container ;;
+*Health.Log*) printf '\\n%s\\n' "$HEALTH_OUTPUT" ;;
+inspect*) echo "$STATE" ;;
+logs*) printf '%s\\n\\n' "$LOGS" ;;
+esac
+"""
 
 
-def docker(*arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["docker", *arguments], input=given, capture_output=True, text=True, check=False)
+def message_of(folder: Path, log: str, **docker: str) -> str:
+    """Return what `explain` prints for the log of a failed `docker compose up`."""
+    (folder / "docker").write_text(DOCKER)
+    (folder / "docker").chmod(0o755)
+    (folder / "log").write_text(log)
+    environ = {"PATH": f"{folder}:{os.environ['PATH']}", **docker}
+    command = ["bash", "-c", f". {ROOT / 'stack/up/failure.sh'}\nexplain {folder / 'log'}"]
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("Delaywatch is not up: ")
+    assert ended.stderr.count("\n") == 1
+    return ended.stderr
 
 
-@pytest.fixture(scope="module")
-def unhealthy_image() -> Iterator[str]:
-    """An image whose health check fails, made from one that the stack needs anyway."""
-    if not shutil.which("docker") or docker("image", "inspect", "nginx:1.30").returncode:
-        pytest.skip("there is no Docker engine with the image nginx:1.30")
-    assert docker("build", "--tag", IMAGE, "-", given=DOCKERFILE).returncode == 0
-    yield IMAGE
-    docker("image", "rm", "--force", IMAGE)
+@pytest.mark.parametrize(
+    ("log", "fact"),
+    [
+        ("Error: failed to bind host port 127.0.0.1:443/tcp: address already in use", "port 443 "),
+        ("Error: listen tcp4 0.0.0.0:8443: bind: address already in use", "port 8443 "),
+        ("Error: Bind for 0.0.0.0:80 failed: port is already allocated", "port 80 "),
+        ("write /var/lib/docker/tmp/x: no space left on device", "disk is full"),
+        ("services.s3.scale must be a integer", "DELAYWATCH_LOCAL"),
+        ('invalid hostPort: "https"', "DELAYWATCH_HTTP_PORT"),
+        ("first line\nlast line\n", "last line"),
+    ],
+)
+def test_the_cause_in_the_log_of_compose_is_named(tmp_path: Path, log: str, fact: str) -> None:
+    assert fact in message_of(tmp_path, log, STATE="running healthy 0")
 
 
-def complaint_of(image: str, command: str) -> str:
-    """What `complaint_of` prints of a container once its health check has failed or it has ended."""
-    container = docker("run", "--detach", image, command).stdout.strip()
-    try:
-        deadline = time.monotonic() + 60
-        while docker(
-            "inspect", "--format", "{{.State.Status}} {{.State.Health.Status}}", container
-        ).stdout.split() not in (
-            ["running", "unhealthy"],
-            ["exited", "unhealthy"],
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        if "exit" in command:
-            docker("wait", container)
-        done = subprocess.run(
-            ["bash", "-c", f". {FAILURE}\ncomplaint_of {container}"], capture_output=True, text=True, check=False
-        )
-        return done.stdout
-    finally:
-        docker("rm", "--force", container)
+def test_a_line_of_env_that_compose_cannot_read_is_not_shown(tmp_path: Path) -> None:
+    message = message_of(tmp_path, 'failed to read /srv/.env: line 1: unexpected "swordfish" in variable')
+
+    assert ".env" in message
+    assert "swordfish" not in message
 
 
-@pytest.mark.parametrize(("command", "has_complaint"), [("sleep 600", True), ("sleep 4; exit 0", False)])
-def test_health_counts_only_while_a_container_runs(unhealthy_image: str, command: str, has_complaint: bool) -> None:
-    assert bool(complaint_of(unhealthy_image, command)) is has_complaint
+@pytest.mark.parametrize(
+    ("state", "fact"),
+    [
+        ("exited none 137", "memory"),
+        ("exited none 1", "the last line of its log"),
+        ("restarting none 3", "the last line of its log"),
+        ("running unhealthy 0", "the output of its health check"),
+        ("running starting 0", "the output of its health check"),
+        ("exited none 0", "dependency failed"),
+        ("exited unhealthy 0", "dependency failed"),
+        ("running healthy 0", "dependency failed"),
+    ],
+)
+def test_the_container_that_failed_is_named_with_its_last_line(tmp_path: Path, state: str, fact: str) -> None:
+    message = message_of(
+        tmp_path,
+        "dependency failed to start",
+        STATE=state,
+        LOGS="first line\nthe last line of its log",
+        HEALTH_OUTPUT="the output of its health check",
+    )
+
+    assert fact in message
+    assert ("airflow-init" in message) == (fact != "dependency failed")

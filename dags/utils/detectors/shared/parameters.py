@@ -30,7 +30,7 @@ class Parameters(BaseModel):
             name = error.errors()[0]["loc"][0]
             if name not in cls.model_fields:
                 known = ", ".join(cls.model_fields)
-                raise InvalidInput(f"{detector} has no parameter {name}; it has {known}.") from None
+                raise InvalidInput(f"{detector} has no parameter {name}; use one of {known}.") from None
             allowed = _allowed(cls.model_json_schema()["properties"][name])
             raise InvalidInput(f"{detector}: {name} is {given[str(name)]!r}; it must be {allowed}.") from None
 
@@ -48,8 +48,8 @@ class Parameters(BaseModel):
         ]
 
 
-MinFlights = Annotated[int, Field(ge=1, le=1_000, description="scheduled on the day")]
-MinDays = Annotated[int, Field(ge=2, le=366, description="that the airport has")]
+MinFlights = Annotated[int, Field(ge=1, le=1_000, description="fewest scheduled flights of a day that is scored")]
+MinDays = Annotated[int, Field(ge=2, le=366, description="fewest days with min_flights of an airport that is scored")]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1, description="seed of every random draw")]
 
 

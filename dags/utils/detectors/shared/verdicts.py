@@ -75,10 +75,10 @@ def calendar(days: pd.DataFrame) -> Calendar:
     """
     origins, dates = _column(days, "origin"), pd.to_datetime(_column(days, "fl_date"))
     if not len(days):
-        raise Missing("There are no airport days to judge; build the gold partition of that year first.")
+        raise Missing("The table of airport-days is empty; run the gold step of the year.")
     unnamed = int((origins.isna() | dates.isna()).sum())
     if unnamed:
-        raise InvalidInput(f"{unnamed} airport days have no origin or no fl_date; rebuild the gold partition.")
+        raise InvalidInput(f"{unnamed} airport-days have no origin or no fl_date; run the gold step of the year again.")
     codes, airports = pd.factorize(origins, sort=True)
     column = np.asarray(codes, dtype=np.intp)
     row = np.asarray((dates - dates.min()).dt.days, dtype=np.intp)
@@ -87,7 +87,7 @@ def calendar(days: pd.DataFrame) -> Calendar:
     if rows_at.max() > 1:
         day, airport = divmod(int(rows_at.argmax()), len(airports))
         date = (dates.min() + pd.Timedelta(days=day)).date()
-        raise InvalidInput(f"Airport {airports[airport]} has two rows for {date}; rebuild the gold partition.")
+        raise InvalidInput(f"Airport {airports[airport]} has two rows for {date}; run the gold step of the year again.")
     with_feedback = np.unique(column[_booleans(days, "is_expected")])
     shape = (n_days, len(airports) + len(with_feedback))
     return Calendar(days, row, column, len(airports), shape, with_feedback)
@@ -100,7 +100,7 @@ def _booleans(days: pd.DataFrame, name: str) -> Flags:
 
 def _column(days: pd.DataFrame, name: str) -> pd.Series:
     if name not in days:
-        raise InvalidInput(f"The airport days have no column {name}; take them from gold's airport_days.")
+        raise InvalidInput(f"The airport-days have no column {name}; pass the table airport_days of gold.")
     return days[name]
 
 
@@ -138,12 +138,13 @@ def verdicts(
     direction_rows = grid.rows(direction).astype(object)
     direction_rows[~is_anomaly] = None
     figures = {"expected": expected, "lower": lower, "upper": upper, "score": score}
+    figure_rows = {name: np.where(judged_rows, grid.rows(matrix), np.nan) for name, matrix in figures.items()}
     columns = {
         "origin": grid.days["origin"].to_numpy(),
         "fl_date": grid.days["fl_date"].to_numpy(),
         "metric": metric,
         "observed": grid.rows(grid.numbers(metric)).astype(np.float32),
-        **{name: np.where(judged_rows, grid.rows(of), np.nan).astype(np.float32) for name, of in figures.items()},
+        **{name: rows.astype(np.float32) for name, rows in figure_rows.items()},
         "is_anomaly": is_anomaly,
         "direction": pd.Series(direction_rows, index=grid.days.index, dtype=object),
         "severity": severity_rows,
@@ -194,11 +195,11 @@ def _status(grid: Calendar, judged_rows: Flags) -> npt.NDArray[np.str_]:
     return np.where(judged_rows, "ok", np.where(without_flights, "no_flights", "insufficient_data"))
 
 
-def table(verdicts: pd.DataFrame, what: str) -> pa.Table:
+def table(verdicts: pd.DataFrame, table_name: str) -> pa.Table:
     """Return the verdicts as a table with exactly `schemas.ANOMALIES`, by origin and fl_date.
 
-    what: the name of the table in error messages.
+    table_name: the name of the table in error messages.
     """
     ordered = verdicts.sort_values(["origin", "fl_date"])
     rows = pa.Table.from_pandas(ordered, schema=schemas.ANOMALIES, preserve_index=False).replace_schema_metadata(None)
-    return schemas.check(rows, schemas.ANOMALIES, what)
+    return schemas.check(rows, schemas.ANOMALIES, table_name)
