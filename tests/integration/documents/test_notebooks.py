@@ -290,12 +290,12 @@ def test_why_shows_the_storm_and_its_flights(finished: Year, shown: Callable[[Pa
     ("notebook", "parameters", "error", "named"),
     [
         (TUNE, "YEAR = 2014", Missing, "2014.*2015"),
-        (TUNE, "AIRPORT = 'JFX'", Missing, "JFX.*ACK, EWR and JFK"),
+        (TUNE, "AIRPORT = 'JFX'", Missing, "JFX.*ACK, EWR or JFK"),
         (TUNE, "DETECTOR = 'delaywach'", InvalidInput, "delaywach.*three_sigma"),
         (TUNE, "CHANGED = {'levls': 3}", InvalidInput, "levls.*levels"),
         (COMPARE, "DETECTORS = ['arima']", Missing, "arima.*three_sigma"),
         (WHY, "EVENT = '20150208'", Missing, "20150208.*20150208-"),
-        (WHY, "AIRPORT = 'ACK'", Missing, "ACK.*EWR and JFK"),
+        (WHY, "AIRPORT = 'ACK'", Missing, "ACK.*EWR or JFK"),
     ],
 )
 def test_an_unknown_parameter_is_an_error_that_lists_the_choices(
