@@ -133,7 +133,7 @@ def event(**changes: Any) -> dict[str, Any]:
             {"observed": 61.2, "expected": 17.8, "direction": "closure", "severity": 3},
             [
                 "214 scheduled flights",
-                "61 min effective delay against 18 expected",
+                "61 min effective delay (expected 18)",
                 "52% cancelled",
                 "closure",
                 "extreme",
@@ -147,7 +147,7 @@ def event(**changes: Any) -> dict[str, Any]:
         (
             {"scheduled": 1_250, "cancelled": 3},
             {"metric": "mean_dep_delay_min", "observed": 8.0},
-            ["1,250 scheduled flights", "8 min mean delay against 9 expected", "under 1% cancelled", "as usual"],
+            ["1,250 scheduled flights", "8 min mean delay (expected 9)", "under 1% cancelled", "as usual"],
         ),
         ({"scheduled": 0}, {"observed": None, "status": "no_flights"}, ["no scheduled flights"]),
     ],
