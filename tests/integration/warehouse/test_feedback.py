@@ -13,10 +13,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.builders import LATE, airport_day_row, airport_days_table, verdict_row, verdicts_table
+from tests.builders import HOSTILE_TEXTS, LATE, airport_day_row, airport_days_table, verdict_row, verdicts_table
 from tests.command import utils
 from tests.conftest import sql
-from tests.integration.warehouse.test_db_handler import HOSTILE_TEXTS
 from utils import schemas
 from utils.db_handler import DBHandler
 from utils.errors import InvalidInput, Missing
