@@ -28,7 +28,7 @@ DATASETS, CHARTS, DASHBOARDS = (ASSETS[kind] for kind in ("datasets", "charts", 
 EXPANDED = bundle.expand(ASSETS)["dashboards"]
 URL = "postgresql+psycopg2://reader@db/warehouse"
 
-# The keys that Superset 6.1 accepts, and those that bundle.py replaces. Superset rejects other keys without naming them.
+# The keys that Superset 6.1 accepts or bundle.py replaces. Superset rejects other keys without naming them.
 KEYS = {
     "databases": "uuid database_name extra"
     " expose_in_sqllab allow_run_async allow_ctas allow_cvas allow_dml allow_csv_upload",

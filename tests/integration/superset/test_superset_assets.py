@@ -169,10 +169,10 @@ def random_days(random: Random) -> tuple[list[Row], list[Row]]:
     """Return 40 airport-days of four airports and their verdicts by delaywatch; some days have no flights."""
     days, verdicts = [], []
     for number in range(40):
-        key = f"A{number % 4}", str(date(2018, 1, 1) + timedelta(number // 4))
+        origin, fl_date = f"A{number % 4}", str(date(2018, 1, 1) + timedelta(number // 4))
         scheduled = random.choice([0, 1, 7, 300])
         cancelled = random.randint(0, scheduled)
-        day = {"scheduled": scheduled, "cancelled": cancelled, "departed": scheduled - cancelled}
+        day: Row = {"scheduled": scheduled, "cancelled": cancelled, "departed": scheduled - cancelled}
         verdict: Row = {"status": "no_flights", "metric": "mean_effective_delay_min"}
         if scheduled:
             day |= {"disrupted": random.randint(0, scheduled), "mean_effective_delay_min": random.uniform(0, 120)}
@@ -181,8 +181,8 @@ def random_days(random: Random) -> tuple[list[Row], list[Row]]:
             verdict |= {"direction": direction, "severity": severity, "is_anomaly": severity > 0}
         if day["departed"]:
             day["mean_dep_delay_min"] = random.uniform(-5, 90)
-        days.append(airport_day_row(*key, **day))
-        verdicts.append(verdict_row("delaywatch", *key, **verdict))
+        days.append(airport_day_row(origin, fl_date, **day))
+        verdicts.append(verdict_row("delaywatch", origin, fl_date, **verdict))
     return days, verdicts
 
 
