@@ -1,36 +1,13 @@
-"""Commands and calls without root's rights, for tests that run as root, who can open every folder."""
+"""Blocks without root's rights, for tests that run as root, who can open every folder."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
-
-from tests.servers.machine import forked
 
 NOBODY = 65534
-# Put before a command, this runs it as nobody; empty if the tests already run without root's rights.
-PREFIX = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if os.geteuid() == 0 else list[str]()
-
-Result = TypeVar("Result")
-
-
-def as_nobody(call: Callable[[], Result]) -> Result:
-    """Return the result of a call in a forked process without root's rights."""
-
-    def drop_rights_and_call() -> Result:
-        if os.geteuid() == 0:
-            os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
-        return call()
-
-    result, exit_code = forked(drop_rights_and_call)
-    assert exit_code == 0
-    assert result is not None
-    return result
 
 
 def give(folder: Path) -> None:

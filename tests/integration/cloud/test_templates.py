@@ -214,9 +214,13 @@ def test_a_wide_right_is_noticed(change: dict[str, Any]) -> None:
     assert too_wide(narrow | change)
 
 
+def rights_of(resources: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the statements that have a Sid, by their Sid."""
+    return {statement["Sid"]: statement for _, statement in templates.statements(resources) if "Sid" in statement}
+
+
 def test_the_host_may_use_its_bucket_and_its_secrets_only() -> None:
-    rights = {statement["Sid"]: statement for _, statement in templates.statements({"Role": RESOURCES["host"]["Role"]})
-              if "Sid" in statement}  # fmt: skip
+    rights = rights_of(RESOURCES["host"])
     secret = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:delaywatch-data-SecretsPrefix"
 
     assert rights["LakeAndLogs"]["Resource"] == ["arn:aws:s3:::lake/lake/*", "arn:aws:s3:::lake/logs/*"]
@@ -268,8 +272,7 @@ def test_each_github_role_trusts_one_environment_of_the_repository() -> None:
 
 def test_each_github_role_writes_to_its_own_place_only() -> None:
     github = templates.load("github", Lake="lake", Name="trial", EcrFolder="team/", DagsBucket="mwaa", DagsFolder="a/b")
-    rights = {statement["Sid"]: statement for _, statement in templates.statements(github["Resources"])
-              if "Sid" in statement}  # fmt: skip
+    rights = rights_of(github["Resources"])
     compose = (ROOT / "docker-compose.yaml").read_text()
     images = set(re.findall(r"image: (delaywatch-\w+):", compose))
 
@@ -338,11 +341,10 @@ def test_logs_and_backups_expire_and_the_lake_never_does() -> None:
     rules = RESOURCES["data"]["Lake"]["Properties"]["LifecycleConfiguration"]["Rules"]
 
     expiring = {rule.get("Prefix"): rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule}
-    former = {rule.get("Prefix"): rule["NoncurrentVersionExpiration"]["NoncurrentDays"]
-              for rule in rules if "NoncurrentVersionExpiration" in rule}  # fmt: skip
+    former = {rule.get("Prefix"): days for rule in rules if (days := rule.get("NoncurrentVersionExpiration"))}
 
     assert expiring == {"logs/": 180, "backups/": 35}
-    assert former == {None: 30, "backups/": 1}  # old backups hold old secrets
+    assert former == {None: {"NoncurrentDays": 30}, "backups/": {"NoncurrentDays": 1}}  # backups hold every secret
 
 
 def test_every_metric_of_an_alarm_is_sent_by_the_host() -> None:
@@ -352,11 +354,11 @@ def test_every_metric_of_an_alarm_is_sent_by_the_host() -> None:
         "disk_used_percent",
         "mem_used_percent",
     }  # the agent's names
-    alarms = [given for _, given in templates.of_type(RESOURCES["host"], "CloudWatch::Alarm")
-              if given["Namespace"] == "Delaywatch"]  # fmt: skip
+    alarms = [given for _, given in templates.of_type(RESOURCES["host"], "CloudWatch::Alarm")]
+    own = [alarm for alarm in alarms if alarm["Namespace"] == "Delaywatch"]
 
-    assert {alarm["MetricName"] for alarm in alarms} == sent
-    assert all(alarm["Dimensions"] == [{"Name": "InstanceId", "Value": "Host"}] for alarm in alarms)
+    assert {alarm["MetricName"] for alarm in own} == sent
+    assert all(alarm["Dimensions"] == [{"Name": "InstanceId", "Value": "Host"}] for alarm in own)
 
 
 def test_every_alarm_names_a_heading_of_the_runbook() -> None:

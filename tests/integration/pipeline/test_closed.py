@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -11,14 +12,16 @@ import pytest
 
 from tests import command
 from tests.builders import csv_of, flight
-from tests.unprivileged import as_nobody, close, give
+from tests.unprivileged import close, give, unprivileged
+from utils.errors import InvalidInput
+from utils.monitoring.retention import sweep
 from utils.pipeline import inputs
+from utils.settings import Settings, WatchSettings
 
 # Loaded before the rights are dropped, because the interpreter's own folder may be closed too.
 for name in (
     "monitoring.health",
     "monitoring.notifications",
-    "monitoring.retention",
     "pipeline.status",
     "sources.fetch",
 ):
@@ -51,7 +54,8 @@ def closed(public_folder: Path) -> Path:
 def run(lake: Path, *line: str, **variables: str) -> CompletedProcess[str]:
     """Run the command as nobody, and check that it fails without a traceback."""
     settings = {"HOME": "/nowhere", "DELAYWATCH_LAKE": lake.as_uri(), "DELAYWATCH_WAREHOUSE": NO_WAREHOUSE}
-    done = as_nobody(lambda: command.utils(*line, **(settings | variables)))
+    with unprivileged():
+        done = command.utils(*line, **(settings | variables))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     return done
@@ -67,9 +71,10 @@ def test_health_names_a_closed_log_folder_and_checks_the_other_disks(lake: Path,
 
 @pytest.mark.parametrize("folder", ["", "inside", "file"])
 def test_sweep_names_a_closed_log_folder(lake: Path, closed: Path, folder: str) -> None:
-    done = run(lake, "sweep", DELAYWATCH_LOG_FOLDER=str(closed / folder), DELAYWATCH_KEEP_LOGS_DAYS="1")
+    watch = WatchSettings(log_folder=closed / folder, keep_logs_days=1)
 
-    assert str(closed) in done.stderr
+    with unprivileged(), pytest.raises(InvalidInput, match=str(closed)):
+        sweep(Settings(lake=lake.as_uri(), warehouse=""), watch, datetime.now(UTC))
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,9 @@ def test_a_source_is_pinned_to_the_version_that_it_opened(lake: Lake) -> None:
     lake.store.put(BRONZE, b"0123456789")
     with closing(lake.open_bronze(YEAR)) as source:
         assert (source.read(2, 5), source.read(8, 99), source.read(5, 5), source.size) == (b"234", b"89", b"", 10)
-        assert source.still_the_same()
+        assert source.is_unchanged()
         lake.store.put(BRONZE, b"abcdefghij")
-        assert not source.still_the_same()
+        assert not source.is_unchanged()
 
 
 def test_an_s3_object_that_changes_between_two_reads_is_not_mixed(bucket_settings: Settings) -> None:
@@ -570,13 +570,9 @@ def s3_that_answers(status: int, code: str, settings: Settings) -> Iterator[Lake
 def test_the_class_of_an_s3_error_says_whether_a_retry_helps(
     bucket_settings: Settings, without_pauses: None, status: int, code: str, error: type[DelaywatchError], named: str
 ) -> None:
-    with s3_that_answers(status, code, bucket_settings) as lake, pytest.raises(error, match=named):
-        lake.bronze_years()
-
-
-@pytest.mark.parametrize(("status", "error"), [(403, InvalidInput), (503, Unavailable), (507, Unavailable)])
-def test_an_answer_without_a_body_is_classified_by_its_status(
-    bucket_settings: Settings, without_pauses: None, status: int, error: type[DelaywatchError]
-) -> None:
-    with s3_that_answers(status, "not in HEAD", bucket_settings) as lake, pytest.raises(error):
-        lake.has(BRONZE)
+    with s3_that_answers(status, code, bucket_settings) as lake:
+        with pytest.raises(error, match=named):
+            lake.bronze_years()
+        if code in ("AccessDenied", "SlowDown", "InsufficientStorage"):  # an answer to HEAD has only the status
+            with pytest.raises(error):
+                lake.has(BRONZE)

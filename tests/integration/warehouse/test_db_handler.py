@@ -15,7 +15,7 @@ import pandas as pd
 import psycopg2
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.builders import (
@@ -68,7 +68,7 @@ FRAMES = st.dictionaries(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(old=FRAMES, new=FRAMES)
 def test_a_year_becomes_its_new_rows_and_equal_rows_are_not_touched(
     warehouse: str, old: dict[tuple[str, str], Row], new: dict[tuple[str, str], Row]

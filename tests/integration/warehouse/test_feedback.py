@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.builders import LATE, airport_day_row, airport_days_table, verdict_row, verdicts_table
@@ -170,7 +170,7 @@ DAYS = st.lists(
 )
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(airports=DAYS)
 def test_precision_is_right_over_right_and_wrong_flags(warehouse: str, airports: list[dict[str, Any]]) -> None:
     codes = [f"A{number:02}" for number in range(len(airports))]
