@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,16 +42,3 @@ def give(folder: Path) -> None:
 def close(path: Path) -> None:
     """Deny the file or folder to everybody but root."""
     path.chmod(0o700 if os.geteuid() == 0 else 0)
-
-
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """Run the block in this process as nobody."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)

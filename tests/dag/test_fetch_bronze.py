@@ -63,7 +63,7 @@ def test_a_scheduled_run_keeps_a_file_that_is_there_and_sends_no_request(
 
     assert wait(SCHEDULED) is True
     assert fetch(SCHEDULED) == "01_bronze/2015.csv.gz"
-    assert bureau.asked == []
+    assert bureau.requests == []
 
 
 def test_a_scheduled_run_of_flight_anomalies_waits_while_bronze_has_only_the_first_months(

@@ -1,7 +1,7 @@
 """Routes of Airflow's api-server that answer without a login, with the settings of docker-compose.yaml.
 
-Routes that nginx closes are left out. If a release of Airflow adds an open route, close it in nginx, or add it to PUBLIC
-and to infra-notes/security.md. tests/e2e/test_public.py requests the routes of a running stack.
+Routes that nginx closes are left out. If a release of Airflow adds an open route, close it in nginx, or add it to
+PUBLIC and to infra-notes/security.md. tests/e2e/test_public.py requests the routes of a running stack.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ json.dump(answered, answers)
 
 def is_closed_by_nginx(path: str) -> bool:
     conf = (ROOT / "nginx" / "nginx.conf").read_text()
-    return any(re.search(closed, f"/airflow{path}") for closed in re.findall(r"location ~ (\S+) \{\s*return 404;", conf))
+    return any(
+        re.search(closed, f"/airflow{path}") for closed in re.findall(r"location ~ (\S+) \{\s*return 404;", conf)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,9 @@ def answers(airflow: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tup
 
 
 def test_only_public_routes_answer_without_a_login(answers: list[tuple[str, str, int]]) -> None:
-    answering = {f"{method} {path}" for method, path, status in answers if status < 300 and not is_closed_by_nginx(path)}
+    answering = {
+        f"{method} {path}" for method, path, status in answers if status < 300 and not is_closed_by_nginx(path)
+    }
 
     assert answering == PUBLIC
     assert len(answers) > 200  # so the list is that of all parts of the api-server

@@ -22,7 +22,7 @@ from utils.monitoring.channels import post, send_mail
 from utils.monitoring.messages import Message
 from utils.settings import AlertSettings, EnvFile, Settings, is_secret, variable_of
 from utils.sources import kaggle
-from utils.sources.download import Client, Patience
+from utils.sources.download import Client, RetryPolicy
 from utils.storage.lake import Lake
 
 pytestmark = pytest.mark.security
@@ -155,7 +155,7 @@ S3 = Settings(lake="s3://lake", warehouse=URL, aws_access_key_id="a", aws_secret
         pytest.param(lambda _: [handler := DBHandler(URL), vars(handler)], id="warehouse"),
         pytest.param(lambda _: Lake(S3), id="lake"),
         pytest.param(kaggle.auth, id="token"),
-        pytest.param(lambda token: Client(Patience(), kaggle.auth(token)), id="client"),
+        pytest.param(lambda token: Client(RetryPolicy(), kaggle.auth(token)), id="client"),
     ],
 )
 def test_a_representation_shows_no_secret(tmp_path: Path, make: Callable[[Path], object]) -> None:
@@ -185,7 +185,7 @@ def mail_server_refuses() -> None:
 
 def kaggle_refuses(token: Path) -> None:
     token.write_text(HUSH)
-    with serving(Bureau()) as bureau, closing(Client(Patience(tries=1), kaggle.auth(token))) as client:
+    with serving(Bureau()) as bureau, closing(Client(RetryPolicy(tries=1), kaggle.auth(token))) as client:
         bureau.always["/2015.csv"] = Answer(401)
         client.version(f"{bureau.url}/2015.csv")
 

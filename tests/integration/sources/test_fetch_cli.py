@@ -53,6 +53,7 @@ def test_months_are_read_from_a_folder(bureau: Bureau, tmp_path: Path) -> None:
     [
         (["--year", "1987:1988"], 1, "_1988_12.zip"),
         (["--year", "1987", "--from", "EMPTY"], 1, "_1987_10.zip"),
+        (["--year", "1987", "--from", "EMPTY/absent"], 1, "/EMPTY/absent"),
         (["--year", "1987", "--source", "kaggle"], 1, "/.kaggle/kaggle.json"),
         (["--year", "1987", "--source", "kaggle", "--so-far"], 1, "--so-far"),
         (["--year", "1987", "--source", "ftp"], 2, "'ftp'"),
@@ -62,9 +63,8 @@ def test_an_impossible_fetch_is_one_error_and_keeps_earlier_years(
     bureau: Bureau, tmp_path: Path, line: list[str], exit_code: int, named: str
 ) -> None:
     (tmp_path / "EMPTY").mkdir()
-    line = [str(tmp_path / word) if word == "EMPTY" else word for word in line]
 
-    done = fetch(bureau, tmp_path, *line)
+    done = fetch(bureau, tmp_path, *(word.replace("EMPTY", str(tmp_path / "EMPTY")) for word in line))
 
     assert done.returncode == exit_code
     assert named in done.stderr

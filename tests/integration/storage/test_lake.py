@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.servers.receivers import WebServer
-from tests.unprivileged import give, unprivileged
+from tests.unprivileged import as_nobody, give
 from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailable
 from utils.settings import Settings
 from utils.storage import bucket, keys
@@ -85,9 +85,9 @@ def test_a_source_is_pinned_to_the_version_that_it_opened(lake: Lake) -> None:
     lake.store.put(BRONZE, b"0123456789")
     with closing(lake.open_bronze(YEAR)) as source:
         assert (source.read(2, 5), source.read(8, 99), source.read(5, 5), source.size) == (b"234", b"89", b"", 10)
-        assert source.still_the_same()
+        assert source.is_unchanged()
         lake.store.put(BRONZE, b"abcdefghij")
-        assert not source.still_the_same()
+        assert not source.is_unchanged()
 
 
 def test_an_s3_object_that_changes_between_two_reads_is_not_mixed(bucket_settings: Settings) -> None:
@@ -160,11 +160,11 @@ def test_a_commit_that_fails_at_any_change_leaves_the_old_or_the_new_silver(
     with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
         for name in ("adopt", "put", "delete"):
             patch.setattr(store, name, failing(getattr(store, name)))
-        commit(lake, "c", "d")
+        commit(lake, "a", "c")
 
-    assert texts_of(lake) in (["a", "b"], ["c", "d"])
-    commit(lake, "c", "d")
-    assert texts_of(lake) == ["c", "d"]
+    assert texts_of(lake) in (["a", "b"], ["a", "c"])
+    commit(lake, "a", "c")
+    assert texts_of(lake) == ["a", "c"]
     assert len(lake.store.list(keys.silver_folder(YEAR))) == 3
 
 
@@ -387,10 +387,16 @@ def test_a_folder_without_permission_is_an_error_and_not_an_empty_lake(public_fo
     give(public_folder)
     (public_folder / "01_bronze").chmod(0)
 
-    with unprivileged():
+    def messages() -> list[str]:
+        errors = []
         for use in (lake.bronze_years, lambda: lake.has(BRONZE), lambda: lake.store.put(BRONZE, b"y")):
-            with pytest.raises(InvalidInput, match=str(public_folder)):
+            with pytest.raises(InvalidInput) as caught:
                 use()
+            errors.append(str(caught.value))
+        return errors
+
+    for message in as_nobody(messages):
+        assert str(public_folder) in message
 
 
 def test_a_file_in_place_of_the_lake_is_named(tmp_path: Path) -> None:
@@ -570,13 +576,9 @@ def s3_that_answers(status: int, code: str, settings: Settings) -> Iterator[Lake
 def test_the_class_of_an_s3_error_says_whether_a_retry_helps(
     bucket_settings: Settings, without_pauses: None, status: int, code: str, error: type[DelaywatchError], named: str
 ) -> None:
-    with s3_that_answers(status, code, bucket_settings) as lake, pytest.raises(error, match=named):
-        lake.bronze_years()
-
-
-@pytest.mark.parametrize(("status", "error"), [(403, InvalidInput), (503, Unavailable), (507, Unavailable)])
-def test_an_answer_without_a_body_is_classified_by_its_status(
-    bucket_settings: Settings, without_pauses: None, status: int, error: type[DelaywatchError]
-) -> None:
-    with s3_that_answers(status, "not in HEAD", bucket_settings) as lake, pytest.raises(error):
-        lake.has(BRONZE)
+    with s3_that_answers(status, code, bucket_settings) as lake:
+        with pytest.raises(error, match=named):
+            lake.bronze_years()
+        if code in ("AccessDenied", "SlowDown", "InsufficientStorage"):  # an answer to HEAD has only the status
+            with pytest.raises(error):
+                lake.has(BRONZE)
