@@ -36,10 +36,10 @@ def test_the_shipped_file_has_every_parameter_with_its_default() -> None:
 def test_a_missing_block_or_parameter_has_its_default(path: Path) -> None:
     path.write_text("three_sigma:\n  threshold: 4\nisolation_forest:\n")
 
-    settings_ = detectors.read_settings(path)
+    read = detectors.read_settings(path)
 
     defaults = {name: detectors.parameters(name) for name in detectors.NAMES}
-    assert settings_ == {**defaults, "three_sigma": defaults["three_sigma"] | {"threshold": 4.0}}
+    assert read == {**defaults, "three_sigma": defaults["three_sigma"] | {"threshold": 4.0}}
 
 
 def test_booleans_and_numbers_are_those_of_yaml_1_1_as_in_earlier_releases(path: Path) -> None:
