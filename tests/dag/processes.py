@@ -175,7 +175,7 @@ class AirflowProcesses:
 
         def is_in_state() -> bool:
             assert self.state(run_id) in {"queued", "running"}, f"{task_id} of {run_id} was never {state}"
-            return (task_id, state) in {(task, found) for (task, _), (found, _) in self.instances(run_id).items()}
+            return (task_id, state) in {(task, current) for (task, _), (current, _) in self.instances(run_id).items()}
 
         wait_until(f"{task_id} of {run_id} is {state}", is_in_state, pause_s=0.02)
 

@@ -147,7 +147,7 @@ def airport_days(pieces: Sequence[Sequence[Flight]]) -> pd.DataFrame:
     return pd.DataFrame(gold.airport_days(gold.year_sums(tables, YEAR), YEAR).to_pandas())
 
 
-@settings(max_examples=40, phases=set(Phase) - {Phase.explain})
+@settings(max_examples=30, phases=set(Phase) - {Phase.explain})
 @given(rows=st.lists(flights, min_size=1, max_size=15), cuts=st.lists(st.integers(0, 15), max_size=3))
 @example(rows=ALL_KINDS, cuts=[4, 18])
 @example(rows=[with_delay(600, 30, LEAP_DAY)] * 3, cuts=[])

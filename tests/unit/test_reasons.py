@@ -222,9 +222,9 @@ def test_every_column_of_reasons_and_factors_is_that_of_an_independent_computati
     reasons, factors = year.explain()
 
     pd.testing.assert_frame_equal(reasons[days.columns], days, check_dtype=False, rtol=1e-4, atol=1e-3)
-    given_ = year.days.join(year.expected).merge(year.verdicts, on=KEY).query("is_anomaly").reset_index(drop=True)
-    share = (given_["disrupted"] / given_["scheduled"]).astype(np.float32)
-    passed_on = given_.assign(effective_delay_min=given_["mean_effective_delay_min"], disrupted_share=share)
+    flagged_days = year.days.join(year.expected).merge(year.verdicts, on=KEY).query("is_anomaly").reset_index(drop=True)
+    share = (flagged_days["disrupted"] / flagged_days["scheduled"]).astype(np.float32)
+    passed_on = flagged_days.assign(effective_delay_min=flagged_days["mean_effective_delay_min"], disrupted_share=share)
     columns = ["direction", "severity", *attribution.EXPECTED_COLUMNS, "effective_delay_min", "disrupted_share"]
     pd.testing.assert_frame_equal(reasons[columns], passed_on[columns], check_dtype=False)
 

@@ -326,7 +326,8 @@ def test_the_quality_report_is_shown() -> None:
 
 def test_detectors_are_counted_with_the_published_one_first() -> None:
     days, verdicts = storm()
-    silent = verdicts.assign(is_anomaly=False, status=["ok", "ok", "insufficient_data", "no_flights"])
+    statuses = ["ok", "ok", "insufficient_data", "no_flights"]
+    arima = verdicts.assign(is_anomaly=[True, False, False, False], status=statuses)
     feedback = [
         opinion("JFK", "2013-02-08", "wrong"),
         opinion("LGA", "2013-02-08", "wrong"),  # not flagged, so not a false alarm
@@ -334,10 +335,10 @@ def test_detectors_are_counted_with_the_published_one_first() -> None:
         opinion("LGA", "2013-02-09", "expected"),  # neither right nor wrong
     ]
 
-    text = Page(page((days, verdicts), others={"arima": silent}, feedback=feedback)).text
+    text = Page(page((days, verdicts), others={"arima": arima}, feedback=feedback)).text
 
     # flagged, share of judged, airports, judged, not judged, right, wrong, precision
-    assert "delaywatch 3 75.0% 2 4 0 1 1 50.0% arima 0 0.0% 0 2 2 0 0 –" in text
+    assert "delaywatch 3 75.0% 2 4 0 1 1 50.0% arima 1 50.0% 1 2 2 0 1 0.0%" in text
     assert "late 0 1 0 1 early 0 0 0 0 closure 0 0 2 2" in text  # mild, strong, extreme, all
 
 

@@ -33,7 +33,7 @@ FromOption = Annotated[
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace the existing file in bronze.")]
 FewerOption = Annotated[
     bool,
-    typer.Option("--fewer-flights", help="With --replace: accept a file without some months, or 5% of a month."),
+    typer.Option("--fewer-flights", help="With --replace: accept a file that lacks months, or 5% of one."),
 ]
 BytesOption = Annotated[
     int | None,

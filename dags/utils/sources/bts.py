@@ -248,8 +248,8 @@ def months_in(folder: Path, base: str, year: int, *, so_far: bool) -> dict[int, 
         lacks = names if month_paths else f"month of {year}"
         others = f"; its months are of {wording.listed(years)}" if years and not month_paths else ""
         raise Missing(
-            f"{folder} has no {lacks}{others}{_listed(skipped)}; download every missing month, such as "
-            f"{month_url(base, year, (missing or months(year))[0])}"
+            f"{folder} has no {lacks}{others}{_listed(skipped)}; download the missing months, the first from "
+            f"{month_url(base, year, (missing or months(year))[0])}, and repeat the command"
             f"{'' if so_far or not month_paths else ', or read only the first months of the year with --so-far'}."
         )
     return {month: _only(paths, calendar.month_name[month], year) for month, paths in month_paths.items()}

@@ -74,7 +74,7 @@ def into_bronze(
     lake, (key, compressed) = Lake(settings), keys.bronze_keys(year)
     if lake.has(compressed) and not replace:
         raise InvalidInput(
-            f"{compressed} is already in {lake.uri}; repeat the command with --replace to put {key} in its place."
+            f"{compressed} is already in {lake.uri}; repeat the command with --replace to replace it by {key}."
         )
     with _client(settings, source, policy) as client:
         if folder is None and not lake.has(compressed) and _is_current(wanted, lake, client):

@@ -100,17 +100,6 @@ def test_a_worker_killed_together_with_its_task(stack: Stack) -> None:
     assert stack.tries("worker")["upsert"] == 2
 
 
-def test_an_api_server_restarted_during_a_task(stack: Stack) -> None:
-    stack.write_bronze(1999)
-    stack.airflow.trigger("short", year=1999, detectors=["three_sigma"])
-    stack.airflow.wait_for_task("short", "silver")
-
-    stack.airflow.kill("api-server")
-    stack.airflow.start("api-server")
-
-    stack.assert_ended_well("short", 1999)
-
-
 def test_an_api_server_away_until_the_task_is_retried(stack: Stack) -> None:
     stack.write_bronze(2001)
 

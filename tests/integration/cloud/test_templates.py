@@ -23,7 +23,12 @@ TEMPLATES = {
     for name, values in {
         "network": {"BastionFrom": OFFICE},
         "data": {},
-        "host": {"Domain": "delays.example.com", "Release": "releases/v1.tar.gz", "delaywatch-data-Lake": "lake"},
+        "host": {
+            "AlarmEmail": "ops@example.com",
+            "Domain": "delays.example.com",
+            "Release": "releases/v1.tar.gz",
+            "delaywatch-data-Lake": "lake",
+        },
         "github": {"Repository": "octocat@583231/delaywatch@1296269", "Lake": "lake", "DagsBucket": "mwaa"},
     }.items()
 }
@@ -54,6 +59,7 @@ REQUIRED: list[tuple[str, str, Any]] = [
     ("S3::Bucket", "BucketEncryption.*[].ServerSideEncryptionByDefault.SSEAlgorithm[]", ["AES256"]),
     ("S3::Bucket", "values(PublicAccessBlockConfiguration)", [True] * 4),
     ("S3::Bucket", "VersioningConfiguration.Status", "Enabled"),
+    ("SNS::Subscription", "[TopicArn, Endpoint]", ["Alarms", "ops@example.com"]),
     ("SecretsManager::Secret", "SecretString || '{}'", "{}"),  # generated, or filled in by the operator
 ]
 
@@ -146,11 +152,25 @@ def test_only_the_public_layer_reaches_the_internet_directly_and_the_database_la
 
 
 def test_only_the_load_balancer_is_in_the_public_layer() -> None:
-    host, outputs = RESOURCES["host"], TEMPLATES["network"]["Outputs"]
+    public = [name for name, resource in RESOURCES["host"].items() if "PublicSubnets" in str(resource)]
 
-    assert [name for name, resource in host.items() if "PublicSubnets" in str(resource)] == ["Edge"]
-    assert host["Host"]["Properties"]["SubnetId"] == outputs["HostSubnet"]["Export"]["Name"]
+    assert public == ["Edge"]
+
+
+def test_host_edge_and_warehouse_are_in_their_own_layers_and_groups() -> None:
+    outputs = TEMPLATES["network"]["Outputs"]
+    host, edge = RESOURCES["host"]["Host"]["Properties"], RESOURCES["host"]["Edge"]["Properties"]
+    data = {name: resource["Properties"] for name, resource in RESOURCES["data"].items()}
+
     assert outputs["HostSubnet"]["Value"] == "ApplicationA"
+    assert outputs["DatabaseSubnets"]["Value"] == {"Fn::Join": [",", ["DatabaseA", "DatabaseB"]]}
+    assert all(outputs[name]["Value"] == name for name in ("EdgeGroup", "HostGroup", "DatabaseGroup"))
+    assert host["SubnetId"] == "delaywatch-network-HostSubnet"
+    assert host["SecurityGroupIds"] == ["delaywatch-network-HostGroup"]
+    assert edge["SecurityGroups"] == ["delaywatch-network-EdgeGroup"]
+    assert data["Warehouse"]["VPCSecurityGroups"] == ["delaywatch-network-DatabaseGroup"]
+    assert data["Warehouse"]["DBSubnetGroupName"] == "WarehouseSubnets"
+    assert "delaywatch-network-DatabaseSubnets" in str(data["WarehouseSubnets"]["SubnetIds"])
 
 
 @pytest.mark.parametrize(
@@ -236,6 +256,17 @@ def test_the_host_may_use_its_bucket_and_its_secrets_only() -> None:
         "delaywatch-data-SettingsSecret",
     ]
     assert rights["Metrics"]["Condition"] == {"StringEquals": {"cloudwatch:namespace": "Delaywatch"}}
+
+
+def test_the_endpoint_of_the_lake_writes_only_to_buckets_of_this_account() -> None:
+    statements = rights_of(RESOURCES["network"])
+
+    assert statements["WriteOnlyToBucketsOfThisAccount"]["Condition"] == {
+        "StringEquals": {"aws:ResourceAccount": ACCOUNT}
+    }
+    assert not [
+        action for action in statements["ReadAnything"]["Action"] if not action.startswith(("s3:Get", "s3:List"))
+    ]
 
 
 def test_the_bucket_refuses_requests_without_tls() -> None:

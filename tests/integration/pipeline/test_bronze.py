@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tests.builders import HEADER, Flight, csv_of, flight, line, year_of_flights
 from tests.command import utils
 from tests.servers import machine
-from tests.unprivileged import give, unprivileged
+from tests.unprivileged import as_nobody, give
 from utils.errors import InvalidInput, Unavailable
 from utils.layers import ingest
 from utils.pipeline import refine
@@ -328,7 +328,6 @@ def test_a_path_that_this_user_cannot_open_is_named(
         give(public_folder / closed)
         (public_folder / closed).chmod(0)
 
-    with unprivileged():
-        done = command("--from", str(public_folder / new), "--replace", settings=settings)
+    done = as_nobody(lambda: command("--from", str(public_folder / new), "--replace", settings=settings))
 
     assert str(public_folder / ("lake" if new == "good.csv" else new)) in error_of(done)

@@ -12,7 +12,7 @@ import pytest
 
 from tests import command
 from tests.builders import csv_of, flight
-from tests.unprivileged import close, give, unprivileged
+from tests.unprivileged import as_nobody, close, give
 from utils.errors import InvalidInput
 from utils.monitoring.retention import sweep
 from utils.pipeline import inputs
@@ -54,8 +54,7 @@ def closed(public_folder: Path) -> Path:
 def run(lake: Path, *line: str, **variables: str) -> CompletedProcess[str]:
     """Run the command as nobody, and check that it fails without a traceback."""
     settings = {"HOME": "/nowhere", "DELAYWATCH_LAKE": lake.as_uri(), "DELAYWATCH_WAREHOUSE": NO_WAREHOUSE}
-    with unprivileged():
-        done = command.utils(*line, **(settings | variables))
+    done = as_nobody(lambda: command.utils(*line, **(settings | variables)))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     return done
@@ -73,8 +72,12 @@ def test_health_names_a_closed_log_folder_and_checks_the_other_disks(lake: Path,
 def test_sweep_names_a_closed_log_folder(lake: Path, closed: Path, folder: str) -> None:
     watch = WatchSettings(log_folder=closed / folder, keep_logs_days=1)
 
-    with unprivileged(), pytest.raises(InvalidInput, match=str(closed)):
-        sweep(Settings(lake=lake.as_uri(), warehouse=""), watch, datetime.now(UTC))
+    def message() -> str:
+        with pytest.raises(InvalidInput) as caught:
+            sweep(Settings(lake=lake.as_uri(), warehouse=""), watch, datetime.now(UTC))
+        return str(caught.value)
+
+    assert str(closed) in as_nobody(message)
 
 
 @pytest.mark.parametrize(

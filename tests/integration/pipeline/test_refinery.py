@@ -23,7 +23,7 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.builders import HEADER, Flight, cancelled, csv_of, flight, line, year_of_flights
@@ -37,6 +37,9 @@ YEAR = 2015
 NAMES = ",".join(HEADER)
 HEADER_LINE = f"{NAMES}\n".encode()
 FILES = ["2015.csv", "2015.csv.gz"]
+SLOW_EXAMPLES = settings(  # a failing example is not made smaller, which would take minutes
+    phases=(Phase.explicit, Phase.reuse, Phase.generate), suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @pytest.fixture
@@ -115,7 +118,7 @@ def test_every_row_is_kept_in_order_or_counted(tmp_path: Path, small_pieces: Non
     assert len(year.parts) > 3
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(SLOW_EXAMPLES, max_examples=10)
 @given(
     seed=st.integers(0, 99),
     copies=st.integers(0, 40),
@@ -202,7 +205,7 @@ def test_a_line_break_in_quotes_is_part_of_the_row_wherever_the_file_is_cut(
     assert sorted_rows(year) == sorted_rows(ingested(csv_of(rows), tmp_path))
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(SLOW_EXAMPLES, max_examples=8)
 @given(
     places=st.lists(st.integers(0, 60), min_size=1, max_size=5, unique=True),
     piece=st.integers(600, 4000),
@@ -214,7 +217,7 @@ def test_a_repeated_header_is_rejected_wherever_the_file_is_cut(
 ) -> None:
     lines = [line(row) for row in some_rows(60)]
     for place in sorted(places):
-        lines.insert(place, NAMES.lower())
+        lines[place:place] = [NAMES.lower(), ""]
     data = "\n".join([NAMES, *lines]) + "\n" * has_line_end
 
     with pytest.MonkeyPatch.context() as patch:
@@ -226,16 +229,6 @@ def test_a_repeated_header_is_rejected_wherever_the_file_is_cut(
     assert [(row["line"], row["reason"]) for row in year.rejected.to_pylist()] == [
         (number, silver.REPEATED_HEADER) for number, text in enumerate(lines, start=2) if text == NAMES.lower()
     ]
-
-
-def test_a_rejected_row_has_its_line_number_in_the_file(tmp_path: Path, small_pieces: None) -> None:
-    lines = [line(row) for row in some_rows(250)]
-    lines[5] = ""
-    lines[200] = lines[200].replace("2015-", "2014-")
-
-    (rejected,) = ingested("\n".join([NAMES, *lines, ""]).encode(), tmp_path).rejected.to_pylist()
-
-    assert (rejected["line"], rejected["reason"], rejected["raw"]) == (202, "FL_DATE is not in 2015", lines[200])
 
 
 def test_other_spellings_give_the_same_bytes_of_silver(tmp_path: Path) -> None:
@@ -361,9 +354,9 @@ def with_cancelled(*codes: str) -> bytes:
         (f"{NAMES}\n{NAMES}\n".encode(), "2015.csv", "no flights"),
         (csv_of([flight(FL_DATE="2014-01-01")] * 3), "2015.csv", "FL_DATE is '2014-01-01' in line 2; "),
         (
-            csv_of([*some_rows(98), *[flight(FL_DATE="04.03.2015")] * 2]),
+            csv_of(some_rows(50)) + csv_of([*some_rows(98)[50:], flight(FL_DATE="04.03.2015")]),
             "2015.csv",
-            "2 of 100 rows .* more than 1%.* FL_DATE is '04.03.2015' in line 100; ",
+            "1 of 99 rows .* more than 1%.* FL_DATE is '04.03.2015' in line 101; ",
         ),
         (with_cancelled("snow", "ice"), "2015.csv", "2 of 100 cancelled .*CANCELLATION_CODE is 'snow' in line 399; "),
         (GOOD + b"2015-03-04,UA,24", "2015.csv", "middle of line 301 "),

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.builders import (
+    HOSTILE_TEXTS,
     LATE,
     Row,
     airport_day_row,
@@ -36,11 +37,6 @@ from tests.statements import before_each_statement
 from utils import schemas
 from utils.db_handler import TABLES, Changes, DBHandler
 from utils.errors import Busy, InvalidInput, Unavailable
-
-HOSTILE_TEXTS = [
-    *("", "NULL", "\\N", "a,b", 'say "hi"', "two\nlines", "cr\r\nlf", "\\.", "x\n\\.\ny"),
-    *("' OR 1=1; --", "%s {} %", "ÅÄÖ 東京"),
-]
 
 
 def stored(url: str, table: str = "airport_days", year: int | None = None) -> list[Row]:
