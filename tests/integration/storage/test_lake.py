@@ -31,7 +31,7 @@ from utils.storage import bucket, keys
 from utils.storage.bucket import BucketStore
 from utils.storage.folder import FolderStore, folder_errors
 from utils.storage.lake import Damaged, Lake
-from utils.storage.parquet import encode, write_parquet
+from utils.storage.parquet import content_hash, encode, write_parquet
 from utils.storage.stores import Source
 
 YEAR = 2015
@@ -134,7 +134,7 @@ def commit(lake: Lake, *texts: str) -> None:
             path.write_bytes(encode(pa.table({"text": [text]})))
             staged.append((path, f"part-{number:05d}-{text}.parquet"))
         manifest = {"parts": [{"name": name} for _, name in staged]}
-        lake.commit_silver(YEAR, staged, manifest, beside={"sums": texts[0].encode()})
+        lake.commit_silver(YEAR, staged, manifest, beside={"sums": texts[-1].encode()})
 
 
 def texts_of(lake: Lake) -> list[str]:
@@ -163,9 +163,27 @@ def test_a_commit_that_fails_at_any_change_leaves_the_old_or_the_new_silver(
         commit(lake, "a", "c")
 
     assert texts_of(lake) in (["a", "b"], ["a", "c"])
+    if texts_of(lake) == ["a", "c"]:
+        assert lake.store.get("sums") == b"c"
     commit(lake, "a", "c")
     assert texts_of(lake) == ["a", "c"]
     assert len(lake.store.list(keys.silver_folder(YEAR))) == 3
+
+
+def test_sums_and_quality_report_of_another_silver_are_refused(lake: Lake) -> None:
+    sums, quality = encode(pa.table({"n": [1]})), b'{"rows": 1}\n'
+    manifest = {"parts": [], "sums": content_hash(sums), "quality": content_hash(quality)}
+    lake.commit_silver(YEAR, [], manifest, beside={keys.sums_key(YEAR): sums, keys.quality_key(YEAR): quality})
+    assert lake.read_sums(YEAR).to_pydict() == {"n": [1]}
+    assert lake.read_quality(YEAR) == {"rows": 1}
+
+    lake.store.put(keys.sums_key(YEAR), encode(pa.table({"n": [2]})))
+    lake.store.put(keys.quality_key(YEAR), b'{"rows": 2}\n')
+
+    with pytest.raises(Missing, match=keys.sums_key(YEAR)):
+        lake.read_sums(YEAR)
+    with pytest.raises(Missing, match=keys.quality_key(YEAR)):
+        lake.read_quality(YEAR)
 
 
 def test_staging_is_empty_and_used_by_one_run_at_a_time(lake: Lake) -> None:
