@@ -74,12 +74,12 @@ def measure(verdicts: measurements.Verdicts) -> Result:
 def years(options: argparse.Namespace, data: Path | None, fork: ForkContext) -> list[trials.Trial]:
     """Create all years of the comparison, in parallel."""
     with ProcessPoolExecutor(cores(), mp_context=fork) as pool:
-        made: list[Future[trials.Trial]] = [
+        planted: list[Future[trials.Trial]] = [
             pool.submit(trials.planted, seed, options.airports, options.rows, options.anomalies)
             for seed in options.seeds
         ]
-        real = [pool.submit(trials.of_file, path, options.cut) for path in trials.files(data)] if data else []
-        return [year.result() for year in [*(real or [pool.submit(trials.of_package, options.cut)]), *made]]
+        real = [pool.submit(trials.read_file, path, options.cut) for path in trials.files(data)] if data else []
+        return [year.result() for year in [*(real or [pool.submit(trials.read_package, options.cut)]), *planted]]
 
 
 def compare(contestants: Sequence[str], fork: ForkContext) -> dict[str, Result]:
@@ -114,20 +114,28 @@ def arguments(contestants: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--data",
         type=Path,
-        help="a folder of real years, <area>/<year>.csv or .csv.gz; a year with <year>.truth.csv beside it counts as "
-        "planted, events.csv lists known days (default: ../shared/data/dev if there is one, else New York 2013)",
+        help="folder of real years, <area>/<year>.csv or .csv.gz; <year>.truth.csv next to a year has planted days, "
+        "events.csv has known days (default: ../shared/data/dev if it exists, else New York 2013)",
     )
-    parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS), help="one planted year each")
-    parser.add_argument("--airports", type=int, default=0, help="of a planted year (default: all, about 335)")
+    parser.add_argument("--seeds", type=int, nargs="*", default=list(SEEDS), help="one planted year for each seed")
+    parser.add_argument("--airports", type=int, default=0, help="airports of a planted year (default: all, about 335)")
     parser.add_argument("--rows", type=int, default=7_000_000, help="flights of a planted year")
     parser.add_argument("--anomalies", type=float, default=1.0, help="density of planted days; see make_year.py")
-    parser.add_argument("--cut", type=int, default=0, help="seed of the split into halves: another one, another A")
-    parser.add_argument("--replicates", type=int, default=400, help="bootstrap samples")
-    parser.add_argument("--only", nargs="+", choices=contestants, metavar="NAME", help=f"of {', '.join(contestants)}")
-    parser.add_argument("--out", type=Path, help="the page (default: benchmarks/detectors.md; with --only none)")
+    parser.add_argument("--cut", type=int, default=0, help="seed of the split into halves")
+    parser.add_argument("--replicates", type=int, default=400, help="number of bootstrap samples")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=contestants,
+        metavar="NAME",
+        help=f"compare only these of {', '.join(contestants)}; write no page",
+    )
+    parser.add_argument(
+        "--out", type=Path, help="path of the page (default: benchmarks/detectors.md; with --only no page)"
+    )
     options = parser.parse_args()
     if options.data and not (options.data.is_dir() and trials.files(options.data)):
-        parser.error(f"{options.data} is no folder with <area>/<year>.csv or .csv.gz; give one that is.")
+        parser.error(f"{options.data} is not a folder with <area>/<year>.csv or .csv.gz; pass one.")
     return options
 
 
@@ -135,13 +143,13 @@ def main() -> None:
     """Create the years, compare, print and write."""
     global BENCH  # noqa: PLW0603
     started = time.perf_counter()
-    everybody = [*detectors.NAMES, *outsiders.outsiders()]
-    options = arguments(everybody)
+    contestants = [*detectors.NAMES, *outsiders.outsiders()]
+    options = arguments(contestants)
     fork = multiprocessing.get_context("fork")
     data = options.data or (DATA if DATA.is_dir() else None)
     BENCH = measurements.bench(years(options, data, fork), data / "events.csv" if data else None, options.replicates)
     print_progress(f"{len(BENCH.trials)} years are ready")
-    results: Mapping[str, Result] = compare(options.only or everybody, fork)
+    results: Mapping[str, Result] = compare(options.only or contestants, fork)
     print(detectors_page.summary(results))
     if out := options.out or (None if options.only else PAGE):
         out.write_text(detectors_page.page(results, BENCH, time.perf_counter() - started), encoding="utf-8")

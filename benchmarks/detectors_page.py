@@ -183,8 +183,8 @@ def _near(results: Results) -> list[str]:
         ratio, best = _ratio(results, column.title, outsiders)
         if ratio and not ratio.value >= NEAR:
             ours, theirs = (_cell(results[name].main[column.title]) for name in (PUBLISHED, best))
-            sure = "" if ratio.low > 1 else "; the bracket of the ratio holds 1, so no difference is shown"
-            sentences.append(f"`{column.title}`: {best} has {theirs}, {PUBLISHED} {ours}{sure}.")
+            caveat = "" if ratio.low > 1 else "; the bracket of the ratio contains 1, so the difference may be chance"
+            sentences.append(f"`{column.title}`: {best} has {theirs}, {PUBLISHED} {ours}{caveat}.")
     return sentences
 
 
@@ -219,15 +219,16 @@ def _targets_table(results: Results) -> str:
         if ratio:
             add(f"{title} 1.7 times the best other of ours", f"{ratio} {best}", is_met=ratio.value >= 1.7)
     if precision := ours.main.get("C prec"):
-        add("C precision 70 %", _cell(precision), is_met=precision.value >= 0.7)
+        add("C precision 70%", _cell(precision), is_met=precision.value >= 0.7)
         add("9 of 10 planted storms", _storms(ours), is_met=ours.storms[0] >= 0.9 * ours.storms[1])
     theirs = results["three_sigma"].by_area if "three_sigma" in results else {}
     more = {area: ours.by_area[area].value - theirs[area].value for area in theirs if area.endswith(HUBS)}
     if more:
         lowest = min(more, key=more.__getitem__)
         below = sum(points < 0 for points in more.values())
-        shown = f"{below} of {len(more)} below, lowest {100 * more[lowest]:+.1f} at {lowest.removesuffix(HUBS)}"
-        add("B ap never below three_sigma's where all are hubs", shown, is_met=not below)
+        area = lowest.removesuffix(HUBS)
+        shown = f"{below} of {len(more)} below; smallest difference {100 * more[lowest]:+.1f} at {area}"
+        add("B ap not below three_sigma in areas of hubs", shown, is_met=not below)
     add("0.5 s CPU for a national year", f"{ours.cpu_s:.2f} s", is_met=ours.cpu_s <= 0.5)
     return _table(["target", "measured", ""], rows)
 
@@ -275,9 +276,7 @@ def _known_table(results: Results) -> str:
         is_shift, is_sure = result.known["kind"] == LEVEL_SHIFT, result.known["sure"] == "high"
         known, sure, shift = result.known[~is_shift], result.known[~is_shift & is_sure], result.known[is_shift]
         shares = [(part, budget) for part in (known, sure) for budget in BUDGETS] + [(shift, BUDGETS[-1])]
-        shares_found = [
-            f"{100 * _is_within(part, budget).mean():.0f} %" if len(part) else "-" for part, budget in shares
-        ]
+        shares_found = [f"{_is_within(part, budget).mean():.0%}" if len(part) else "-" for part, budget in shares]
         rows.append([name, *shares_found, f"{known['rank'].median():.0f}" if len(known) else "-"])
     head = [f"{words} in {budget}" for words in ("all", "sure") for budget in BUDGETS]
     return _table(["known days", *head, f"level shift in {BUDGETS[-1]}", "median rank"], rows)

@@ -96,8 +96,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--airports", type=int, default=330)
     parser.add_argument("--days", type=int, default=365)
-    parser.add_argument("--rounds", type=int, default=3, help="each detector runs once in each")
-    parser.add_argument("--forest-airports", type=int, default=33, help="how many of the airports get a forest")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each detector; the median is printed")
+    parser.add_argument(
+        "--forest-airports", type=int, default=33, help="number of airports for isolation_forest; its time is scaled"
+    )
     options = parser.parse_args()
 
     year = made_up_year(options.airports, options.days, seed=1)
@@ -129,7 +131,7 @@ def main() -> None:
     print(f"{'all':<18}{sum(per_airport.values()):>14.6f}{sum(per_airport.values()) * options.airports:>12.3f}")
 
     if importlib.util.find_spec("statsmodels") is None:
-        print("statsmodels is not installed here; .venv-bench/bin/python, made by `make bench-detectors`, has it.")
+        print("statsmodels is not installed; use .venv-bench/bin/python, which `make bench-detectors` creates.")
         return
     fits = refits(year)
     steps = options.days * len(orders())

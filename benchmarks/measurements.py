@@ -36,17 +36,21 @@ class Column:
 
 COLUMNS = (
     Column("A ap", "A", evaluation.average_precision, "average precision"),
-    Column("A ap network", "A network", evaluation.average_precision, "the same, the worst 2 % of all airports' days"),
-    Column("A ap mean", "A mean", evaluation.average_precision, "the same, the other half's worst days by mean delay"),
+    Column(
+        "A ap network", "A network", evaluation.average_precision, "the same for the worst 2% of all airports' days"
+    ),
+    Column("A ap mean", "A mean", evaluation.average_precision, "the same for the worst days by mean delay"),
     Column("A prec", "A", evaluation.precision, "precision of the flags"),
     Column("A recall", "A", evaluation.recall, "recall of the flags"),
-    Column("A conf", "A confirmed", evaluation.precision, "share of flags that it also sets from the other half"),
+    Column(
+        "A conf", "A confirmed", evaluation.precision, "share of flags that the detector sets on the other half too"
+    ),
     Column("B ap", "B", evaluation.average_precision_within, "mean of the airports' own average precision"),
-    Column("B ap mean", "B mean", evaluation.average_precision_within, "the same, the worst days by mean delay"),
+    Column("B ap mean", "B mean", evaluation.average_precision_within, "the same for the worst days by mean delay"),
     Column("C ap", "C", evaluation.average_precision, "average precision"),
     Column("C prec", "C", evaluation.precision, "precision of the flags"),
     Column("C recall", "C", evaluation.recall, "recall of the flags"),
-    Column("C prec planted", "C planted", evaluation.precision, "precision where the background is left out"),
+    Column("C prec planted", "C planted", evaluation.precision, "precision without the background days"),
 )
 
 
@@ -186,8 +190,8 @@ def _ranking(tasks: Iterable[Task], verdicts: Verdicts) -> pd.DataFrame:
 def _areas(rankings: Mapping[str, pd.DataFrame]) -> Iterable[tuple[str, pd.DataFrame]]:
     """Yield each area in each real year."""
     for area in METRO_AREAS if "areas" in rankings else ():
-        of_area = rankings["areas"][rankings["areas"]["airport"].isin(area)]
-        for trial, rows in of_area.groupby("trial"):
+        in_area = rankings["areas"][rankings["areas"]["airport"].isin(area)]
+        for trial, rows in in_area.groupby("trial"):
             marks = HUBS * bool(rows["is_hubs"].all()) + TUNED * bool(rows["is_tuned"].all())
             yield f"{trial} {' '.join(sorted(rows['airport'].unique()))}{marks}", rows
 
@@ -219,7 +223,7 @@ def _ranks(verdicts: Verdicts, bench: Bench) -> pd.DataFrame:
     for trial, known_days in bench.known.groupby("trial"):
         days = bench.trials[str(trial)].days[["origin", "fl_date"]]
         scored = days.merge(verdicts[str(trial), "days"], on=["origin", "fl_date"], how="left", validate="one_to_one")
-        of_airport = scored["score"].fillna(-np.inf).groupby(scored["origin"])
-        scored = scored.assign(rank=of_airport.rank(ascending=False, method="max"), days=of_airport.transform("size"))
+        by_airport = scored["score"].fillna(-np.inf).groupby(scored["origin"])
+        scored = scored.assign(rank=by_airport.rank(ascending=False, method="max"), days=by_airport.transform("size"))
         ranked.append(known_days.merge(scored, on=["origin", "fl_date"], how="inner", validate="one_to_one"))
     return pd.concat(ranked, ignore_index=True)

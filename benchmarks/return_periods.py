@@ -33,12 +33,12 @@ def line(score: pd.Series, levels: tuple[float, ...]) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="real years (default: the one that the demo carries)")
+    parser.add_argument("folder", type=Path, nargs="?", help="folder of real years (default: the demo's year)")
     folder = parser.parse_args().folder
     if folder and not trials.files(folder):
-        parser.error(f"{folder} is no folder with <area>/<year>.csv or .csv.gz; give one that is.")
+        parser.error(f"{folder} is not a folder with <area>/<year>.csv or .csv.gz; pass one.")
 
-    years = [trials.of_file(path) for path in trials.files(folder)] if folder else [trials.of_package()]
+    years = [trials.read_file(path) for path in trials.files(folder)] if folder else [trials.read_package()]
     settings = detectors.parameters("delaywatch")
     levels = settings["levels"]
     assert isinstance(levels, tuple)

@@ -68,7 +68,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: (-path.stat().st_size, path))
 
 
-def of_file(path: Path, cut: int = 0) -> Trial:
+def read_file(path: Path, cut: int = 0) -> Trial:
     """Return a year of flights; its abnormal days are known if `<year>.truth.csv` of make_year.py is next to it.
 
     `cut` is the seed of the split into halves.
@@ -78,7 +78,7 @@ def of_file(path: Path, cut: int = 0) -> Trial:
     return _trial(f"{path.parent.name}/{year}", path, int(year), truth if truth.exists() else None, cut)
 
 
-def of_package(cut: int = 0) -> Trial:
+def read_package(cut: int = 0) -> Trial:
     """Return the one real year in the repository's own packages: New York in 2013."""
     from demo import flights
 

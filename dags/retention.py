@@ -1,7 +1,7 @@
 """# Deletes old logs, plots and silver once a week
 
-`DELAYWATCH_KEEP_LOGS_DAYS`, `DELAYWATCH_KEEP_PLOTS_YEARS` and `DELAYWATCH_KEEP_SILVER_YEARS` set how much is kept. While
-they are empty, a run deletes nothing. Bronze and gold are always kept, and a run of the year creates its silver and plots
+`DELAYWATCH_KEEP_LOGS_DAYS`, `DELAYWATCH_KEEP_PLOTS_YEARS` and `DELAYWATCH_KEEP_SILVER_YEARS` set how much is kept. If
+they are empty, a run deletes nothing. Bronze and gold are always kept, and a run of a year creates its silver and plots
 again. `python -m utils sweep --dry-run` lists what a run would delete. A run waits while a step of a year is running.
 """
 

@@ -138,7 +138,9 @@ def _fail(error: DelaywatchError) -> NoReturn:
 @app.callback(invoke_without_command=True)
 def run(
     context: typer.Context,
-    year: Annotated[str | None, typer.Option(help="Year to run. The demo has flights of 2013; other years need --csv.")] = None,
+    year: Annotated[
+        str | None, typer.Option(help="Year to run. The demo has flights of 2013; other years need --csv.")
+    ] = None,
     csv: Annotated[
         Path | None, typer.Option(help="Your own CSV of the year in Kaggle's format, .csv or .csv.gz.")
     ] = None,

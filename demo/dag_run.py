@@ -56,7 +56,7 @@ def run(conf: Mapping[str, Any], started: Started, ended: Ended) -> None:
     bag = DagBag(DAGS)
     if DAG_ID not in bag.dags:
         raise InvalidInput(
-            f"Airflow cannot read the DAG {DAG_ID} in {DAGS}: {bag.import_errors or 'it is not there'}; restore the file."
+            f"Airflow cannot read the DAG {DAG_ID} in {DAGS} ({bag.import_errors or 'missing'}); restore its file."
         )
     dag = bag.dags[DAG_ID]
     for task in dag.tasks:

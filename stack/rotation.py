@@ -75,9 +75,9 @@ def under_way(folder: Path) -> dict[str, str]:
 
 
 def refuse_unfinished(folder: Path) -> None:
-    """Raise InvalidInput during a rotation: a backup could not tell which values its data need."""
+    """Raise InvalidInput during a rotation: a backup could not know which values its data need."""
     if names := under_way(folder):
-        raise InvalidInput(f"The rotation of {', '.join(names)} is not finished; end it first (make up).")
+        raise InvalidInput(f"The rotation of {', '.join(names)} is not finished; run make up to finish it.")
 
 
 def begin(folder: Path, handed: Path, names: Sequence[str]) -> None:

@@ -43,8 +43,8 @@ def reencrypt(engine: Engine, previous: str, current: str) -> int:
             elif _decrypt(column, value, current, connection) is None:
                 where = ", ".join(f"{name.name} {part}" for name, part in key)
                 raise DecryptionError(
-                    f"Neither the new nor the previous secret_key decrypts {column.table.name}.{column.name} of {where} "
-                    "in Superset's own database, so nothing was re-encrypted. Set that field to NULL (docker compose "
+                    f"Neither the new nor the old secret_key decrypts {column.table.name}.{column.name} of {where} in "
+                    "Superset's own database, so nothing was re-encrypted. Set that field to NULL (docker compose "
                     "exec postgres psql --username=postgres superset) and enter it again in Superset."
                 )
         return count

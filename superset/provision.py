@@ -113,7 +113,7 @@ def first_row(url: URL, database: str, query: str) -> tuple[Any, ...]:
         message = str(error.orig).strip().splitlines()[0]
         place = f"{url.database} at {url.host}:{url.port or 5432}"
         raise ProvisionError(
-            f"Superset cannot connect to {database} ({place}): {message}; start the server, or correct login and address."
+            f"Superset cannot connect to {database} ({place}): {message}; start the server, or correct the URL."
         ) from None
 
 
@@ -122,8 +122,8 @@ def check_warehouse(url: URL) -> None:
     is_readable, is_writable = first_row(url, "the warehouse", RIGHTS)
     if not is_readable:
         raise ProvisionError(
-            f"The login {url.username} cannot read the schema flights of the warehouse {url.database}. Create the tables "
-            "with `python -m utils prepare`, and add the login to the role flights_reader."
+            f"The login {url.username} cannot read the schema flights of the warehouse {url.database}. Create its "
+            "tables with `python -m utils prepare`, and add the login to the role flights_reader."
         )
     if is_writable:
         raise ProvisionError(
@@ -148,7 +148,7 @@ def upgrade_tables() -> None:
         upgrade()
     except SystemExit:  # flask_migrate has logged the reason: a revision that this release does not know
         raise ProvisionError(
-            "The tables in Superset's own database belong to a newer release of Superset. Start that release, or restore "
+            "The tables in Superset's own database belong to a newer release. Start that release, or restore "
             "the backup from before the upgrade."
         ) from None
     print_line("The tables of Superset are up to date.")

@@ -25,6 +25,11 @@ Flight = Mapping[str, str]
 Row = dict[str, Any]
 Delays = npt.NDArray[np.float64]  # minutes, one per scheduled flight; NaN is a cancelled one
 SPIKE, GROUNDED = date(2015, 7, 4), date(2015, 2, 10)
+# Text with a meaning in CSV or SQL, which a table must keep as text.
+HOSTILE_TEXTS = [
+    *("", "NULL", "\\N", "a,b", 'say "hi"', "two\nlines", "cr\r\nlf", "\\.", "x\n\\.\ny"),
+    *("' OR 1=1; --", "%s {} %", "ÅÄÖ 東京"),
+]
 LATE: Row = {"is_anomaly": True, "direction": "late", "severity": 2, "score": 4.5}
 
 # --- bronze: the CSV of flights -----------------------------------------------------------------------------------

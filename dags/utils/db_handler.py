@@ -17,7 +17,7 @@ from psycopg2.sql import SQL
 
 from utils.warehouse import feedback, revisions, roles, view
 from utils.warehouse.connection import Postgres
-from utils.warehouse.frames import frame_of
+from utils.warehouse.frames import read_frame
 from utils.warehouse.tables import RUNS, SCHEMA, TABLES, Table, assignments, names, scoped
 from utils.warehouse.upsert import Batch, Changes, upsert
 from utils.warehouse.view import VIEW
@@ -181,7 +181,7 @@ class DBHandler:
             year=SQL("true") if year is None else source.in_year(year),
             key=names(source.key),
         )
-        return frame_of(self._server, f"reading {source.name}", source.schema, query)
+        return read_frame(self._server, f"reading {source.name}", source.schema, query)
 
     # --- feedback -----------------------------------------------------------------------------------------------------
 
@@ -196,7 +196,7 @@ class DBHandler:
         return feedback.give(self._server, origin, fl_date, opinion, note, author)
 
     def withdraw_feedback(self, origin: str, fl_date: date) -> bool:
-        """Delete the feedback on an airport-day. Return False if there is none."""
+        """Delete the feedback on an airport-day. Return False if the day has no feedback."""
         return feedback.withdraw(self._server, origin, fl_date)
 
     def feedback(self, year: int | None = None) -> pd.DataFrame:

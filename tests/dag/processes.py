@@ -1,7 +1,4 @@
-"""A scratch Airflow of real processes: api-server, scheduler and dag-processor, LocalExecutor on a Postgres.
-
-Tests start, kill and ask it here; what a run must have done is in the tests.
-"""
+"""An Airflow of real processes for tests: api-server, scheduler and dag-processor, LocalExecutor on a Postgres."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -24,10 +21,10 @@ from tests.conftest import sql
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor")
 DAG_ID = "flight_anomalies"
-PATIENCE_S = 600
+DEADLINE_S = 600
 AIRFLOW = (sys.executable, "-m", "airflow")
 
-Instances = dict[tuple[str, int], tuple[str, int]]  # state and try of a task instance, by its task and map index
+Instances = dict[tuple[str, int], tuple[str, int]]  # (task, map index): (state, try)
 
 
 def free_port() -> int:
@@ -36,29 +33,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(what: str, is_so: Callable[[], bool], pause_s: float = 1) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < deadline, f"still not after {PATIENCE_S} s: {what}"
+def wait_until(condition: str, is_true: Callable[[], bool], pause_s: float = 1) -> None:
+    """Return when `is_true` returns True; fail after DEADLINE_S with the name of the condition."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not is_true():
+        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s: {condition}"
         time.sleep(pause_s)
 
 
-def family(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """The processes with all their children; a task is a child, though in a process group of its own."""
-    found = []
-    for process in processes:
-        try:
-            found += [process, *process.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            continue
-    return found
-
-
-class ScratchAirflow:
-    """An Airflow in `folder` whose own database is `metadata` (URL of an empty one); nothing runs before `start`."""
+class AirflowProcesses:
+    """An Airflow in `folder` with its own database `metadata` (URL of an empty one). `start` starts its processes."""
 
     def __init__(self, folder: Path, metadata: str, variables: Mapping[str, str]) -> None:
-        """variables: what its processes find in their environment beside what makes them an Airflow."""
+        """variables: additions to the environment of the processes."""
         port = free_port()
         self.folder, self.metadata = folder, metadata
         self.environment = {
@@ -80,119 +67,119 @@ class ScratchAirflow:
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata.replace("postgresql://", "postgresql+psycopg2://"),
             **variables,
         }
-        self._running: dict[str, psutil.Popen] = {}
-        self._triggering: list[psutil.Popen] = []
-        self._left: list[psutil.Process] = []  # by a component that was killed alone
+        self._components: dict[str, psutil.Popen] = {}
+        self._triggers: list[psutil.Popen] = []
+        self._orphans: list[psutil.Process] = []  # children of a component that was killed without them
 
-    def command(self, *arguments: str) -> None:
-        """`airflow ...`, which must succeed."""
-        done = subprocess.run([*AIRFLOW, *arguments], env=self.environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"airflow {' '.join(arguments)}:\n{done.stderr}"
+    def run_command(self, *arguments: str) -> None:
+        """Run `airflow ...`; fail if it fails."""
+        command = [*AIRFLOW, *arguments]
+        outcome = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        assert outcome.returncode == 0, outcome.stderr
 
-    def start(self, *names: str, by: Sequence[str] = ()) -> None:
-        """Start those of the components that do not run; all of them when none is named.
-
-        by: a command that becomes the component whose own command is appended to it.
-        """
+    def start(self, *names: str, wrapper: Sequence[str] = ()) -> None:
+        """Start these components, or all, unless they run. wrapper: a command that executes the one after it."""
         for name in names or COMPONENTS:
-            if name not in self._running:
+            if name not in self._components:
                 with (self.folder / f"{name}.log").open("ab") as log:
-                    process = psutil.Popen([*by, *AIRFLOW, name], env=self.environment, stdout=log, stderr=log)
-                self._running[name] = process
+                    command = [*wrapper, *AIRFLOW, name]
+                    process = psutil.Popen(command, env=self.environment, stdout=log, stderr=log)
+                self._components[name] = process
 
     def pid(self, name: str) -> int:
-        return int(self._running[name].pid)
+        return int(self._components[name].pid)
 
     def wait_until_ready(self) -> None:
-        """Return as soon as the api-server answers and the DAG can be triggered."""
-        asked = f"SELECT 1 FROM serialized_dag WHERE dag_id = '{DAG_ID}'"
-        wait_until("the DAG is read", lambda: bool(sql(self.metadata, asked)))
+        """Return when the api-server answers and Airflow has parsed the DAG."""
+        query = f"SELECT 1 FROM serialized_dag WHERE dag_id = '{DAG_ID}'"
+        wait_until("the DAG is parsed", lambda: bool(sql(self.metadata, query)))
         wait_until("the api-server answers", self._answers)
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", int(self.environment["AIRFLOW__API__PORT"]))):
-                return True
+            socket.create_connection(("127.0.0.1", int(self.environment["AIRFLOW__API__PORT"]))).close()
         except ConnectionRefusedError:
             return False
+        return True
 
     def kill(self, name: str, *, with_children: bool = True) -> None:
-        """SIGKILL for the component and at once for its children, as a container goes that is killed; or for it alone.
-
-        Children that go on are ended by `stop`.
-        """
-        process = self._running.pop(name)
-        process.suspend()  # so that it starts no other one meanwhile
+        """Kill a component, with all its children (as when a container is killed) or without them."""
+        process = self._components.pop(name)
+        process.suspend()  # so that it starts no further child
         children = process.children(recursive=True)
-        gone = [process, *children] if with_children else [process]
-        for one in gone:
-            one.kill()
-        self._left += [] if with_children else children
-        psutil.wait_procs(gone, 60)
+        killed = [process, *children] if with_children else [process]
+        for each in killed:
+            each.kill()
+        self._orphans += [] if with_children else children
+        psutil.wait_procs(killed, 60)
 
     def stop(self) -> None:
-        """End all of it, the children too."""
-        everybody = family([*self._running.values(), *self._triggering])
-        for process in self._running.values():
-            process.terminate()
-        for orphan in self._left:
+        """End all processes and their children."""
+        parents = [*self._components.values(), *self._triggers]
+        processes = [*parents, *self._orphans]
+        for parent in parents:
+            with suppress(psutil.NoSuchProcess):
+                processes += parent.children(recursive=True)
+        for component in self._components.values():
+            component.terminate()
+        for orphan in self._orphans:
             with suppress(psutil.NoSuchProcess):
                 orphan.kill()
-        self._running.clear()
-        _, alive = psutil.wait_procs(everybody, 60)
-        for straggler in alive:
-            straggler.kill()
+        self._components.clear()
+        _, alive = psutil.wait_procs(processes, 60)
+        for process in alive:
+            process.kill()
         psutil.wait_procs(alive, 60)
 
     # --- runs
 
     def trigger(self, run_id: str, **conf: object) -> None:
-        """`airflow dags trigger`, whose end comes seconds after the run has begun and is not waited for."""
-        arguments = ("dags", "trigger", DAG_ID, "--run-id", run_id, "--conf", json.dumps(conf))
+        """Run `airflow dags trigger` and return when the run exists; the command itself ends seconds later."""
+        command = [*AIRFLOW, "dags", "trigger", DAG_ID, "--run-id", run_id, "--conf", json.dumps(conf)]
         log = self.folder / f"trigger-{run_id}.log"
         with log.open("wb") as file:
-            process = psutil.Popen([*AIRFLOW, *arguments], env=self.environment, stdout=file, stderr=file)
-        self._triggering.append(process)
-        asked = f"SELECT 1 FROM dag_run WHERE run_id = '{run_id}'"
-        wait_until(f"{run_id} is triggered", lambda: bool(sql(self.metadata, asked)) or process.poll(), pause_s=0.05)
+            process = psutil.Popen(command, env=self.environment, stdout=file, stderr=file)
+        self._triggers.append(process)
+        query = f"SELECT 1 FROM dag_run WHERE run_id = '{run_id}'"
+        wait_until(f"{run_id} exists", lambda: bool(sql(self.metadata, query)) or process.poll(), pause_s=0.05)
         assert not process.poll(), log.read_text()
 
-    def backfill(self, years: Sequence[int], at_once: int, *, reprocess: str = "none", **conf: object) -> None:
-        """Have the scheduler run the years; it takes one backfill at a time."""
-        under_way = "SELECT 1 FROM backfill WHERE completed_at IS NULL"
-        wait_until("the backfill before has ended", lambda: not sql(self.metadata, under_way))
-        asked = ["--from-date", f"{years[0]}-01-01", "--to-date", f"{years[-1]}-01-01"]
-        how = ["--max-active-runs", str(at_once), "--reprocess-behavior", reprocess, "--dag-run-conf", json.dumps(conf)]
-        self.command("backfill", "create", "--dag-id", DAG_ID, *asked, *how)
+    def backfill(self, years: Sequence[int], max_active_runs: int, *, reprocess: str = "none", **conf: object) -> None:
+        """Create a backfill of the years, after the end of an earlier one: Airflow runs one at a time."""
+        active = "SELECT 1 FROM backfill WHERE completed_at IS NULL"
+        wait_until("the previous backfill has ended", lambda: not sql(self.metadata, active))
+        command = ["backfill", "create", "--dag-id", DAG_ID, "--max-active-runs", str(max_active_runs)]
+        command += ["--from-date", f"{years[0]}-01-01", "--to-date", f"{years[-1]}-01-01"]
+        self.run_command(*command, "--reprocess-behavior", reprocess, "--dag-run-conf", json.dumps(conf))
 
-    def runs(self, kind: str, years: Collection[int] | None = None) -> list[tuple[str, datetime, datetime]]:
-        """State, start and end of the runs of a type, or of those whose logical date is in `years`, by this date."""
-        found = sql(
+    def runs(self, run_type: str, years: Collection[int] | None = None) -> list[tuple[str, datetime, datetime]]:
+        """Return state, start and end of the runs of a type in the order of their years. years: only these."""
+        rows = sql(
             self.metadata,
             "SELECT state, start_date, end_date, extract(year FROM logical_date AT TIME ZONE 'UTC')::int FROM dag_run"
-            f" WHERE dag_id = '{DAG_ID}' AND run_type = '{kind}' ORDER BY logical_date",
+            f" WHERE dag_id = '{DAG_ID}' AND run_type = '{run_type}' ORDER BY logical_date",
         )
-        return [(state, start, end) for state, start, end, year in found if years is None or year in years]
+        return [(state, start, end) for state, start, end, year in rows if years is None or year in years]
 
     def state(self, run_id: str) -> str:
         ((state,),) = sql(self.metadata, f"SELECT state FROM dag_run WHERE run_id = '{run_id}'")
         return str(state)
 
     def instances(self, run_id: str) -> Instances:
-        """State and try of every task instance of a run."""
-        asked = f"SELECT task_id, map_index, state, try_number FROM task_instance WHERE run_id = '{run_id}'"
-        return {(task, index): (state, tries) for task, index, state, tries in sql(self.metadata, asked)}
+        """Return state and try of every task instance of a run."""
+        query = f"SELECT task_id, map_index, state, try_number FROM task_instance WHERE run_id = '{run_id}'"
+        return {(task, index): (state, tries) for task, index, state, tries in sql(self.metadata, query)}
 
-    def wait_for(self, run_id: str, task: str, state: str = "running") -> None:
-        """Return as soon as an instance of the task is in the state; looks often, because steps can be short."""
+    def wait_for_task(self, run_id: str, task_id: str, state: str = "running") -> None:
+        """Return when an instance of the task is in the state. It polls often, because steps can be short."""
 
-        def is_so() -> bool:
-            assert self.state(run_id) in {"queued", "running"}, f"{task} of {run_id} was not seen as {state}"
-            return any(name == task and found == state for (name, _), (found, _) in self.instances(run_id).items())
+        def is_in_state() -> bool:
+            assert self.state(run_id) in {"queued", "running"}, f"{task_id} of {run_id} was never {state}"
+            return (task_id, state) in {(task, current) for (task, _), (current, _) in self.instances(run_id).items()}
 
-        wait_until(f"{task} of {run_id} is {state}", is_so, pause_s=0.02)
+        wait_until(f"{task_id} of {run_id} is {state}", is_in_state, pause_s=0.02)
 
-    def end_of(self, run_id: str) -> str:
-        """The state in which the run ends, once it has."""
-        wait_until(f"the run {run_id} has ended", lambda: self.state(run_id) in {"success", "failed"})
+    def final_state(self, run_id: str) -> str:
+        """Wait for the end of the run and return its state."""
+        wait_until(f"{run_id} has ended", lambda: self.state(run_id) in {"success", "failed"})
         return self.state(run_id)

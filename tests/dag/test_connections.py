@@ -38,11 +38,15 @@ def test_connections_override_the_environment(monkeypatch: pytest.MonkeyPatch) -
     connect(monkeypatch, "WAREHOUSE", conn_type="postgres", **login)
     connect(monkeypatch, "AWS_DEFAULT", conn_type="aws", login="key", password="secret", extra=extra)
 
-    found = settings()
+    current = settings()
 
-    assert found.warehouse == "postgresql://loader:p%40ss%2Fword@db:5433/w"
-    assert (found.aws_access_key_id, found.aws_secret_access_key, found.aws_session_token) == ("key", "secret", "token")
-    assert (found.aws_region, found.aws_endpoint_url) == ("eu-west-1", "http://s3:8333")
+    assert current.warehouse == "postgresql://loader:p%40ss%2Fword@db:5433/w"
+    assert (current.aws_access_key_id, current.aws_secret_access_key, current.aws_session_token) == (
+        "key",
+        "secret",
+        "token",
+    )
+    assert (current.aws_region, current.aws_endpoint_url) == ("eu-west-1", "http://s3:8333")
 
 
 def test_without_connections_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,10 +91,10 @@ def test_connections_set_mail_server_and_webhook(monkeypatch: pytest.MonkeyPatch
     hook = {"host": "https://hooks.here.org/services/", "password": "T0/B0/x"}
     connect(monkeypatch, "ALERT_WEBHOOK", conn_type="http", **hook)
 
-    found = connections.alerts()
+    current = connections.alerts()
 
-    assert found.smtp == "smtps://me%40here.org:p%40ss%2Fw@mail.here.org:465"
-    assert (found.sender, found.webhook) == ("watch@here.org", "https://hooks.here.org/services/T0/B0/x")
+    assert current.smtp == "smtps://me%40here.org:p%40ss%2Fw@mail.here.org:465"
+    assert (current.sender, current.webhook) == ("watch@here.org", "https://hooks.here.org/services/T0/B0/x")
 
     connect(monkeypatch, "SMTP_DEFAULT", conn_type="smtp", host="relay", extra={"disable_ssl": True})
 

@@ -1,7 +1,7 @@
 """Routes of Airflow's api-server that answer without a login, with the settings of docker-compose.yaml.
 
-Routes that nginx closes are left out. If a release of Airflow adds an open route, close it in nginx, or add it to PUBLIC
-and to infra-notes/security.md. tests/e2e/test_public.py requests the routes of a running stack.
+Routes that nginx closes are left out. If a release of Airflow adds an open route, close it in nginx, or add it to
+PUBLIC and to infra-notes/security.md. tests/e2e/test_public.py requests the routes of a running stack.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def test_a_run_publishes_its_year_and_sends_one_message_even_if_the_mail_server_
         events = session.query(AssetEvent).filter(AssetEvent.source_run_id == run.run_id).all()
         announced = {event.asset.name: event.extra for event in events}
     assets = ("delaywatch_gold_airport_days", "delaywatch_warehouse_flights")
-    assert announced == dict.fromkeys(assets, {"year": YEAR})
+    assert announced == {asset: {"year": YEAR} for asset in assets}
 
     (message,) = hook.texts
     assert message.startswith(f"*Delaywatch {YEAR}: ")

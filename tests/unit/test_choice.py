@@ -43,7 +43,7 @@ def test_a_request_wins_over_the_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_", "named"),
+    ("ask", "named"),
     [
         (lambda: choice.year(STATUS, LAKE, 2014), r"2014.*file:///lake.*2011 or 2013"),
         (lambda: choice.year(STATUS, LAKE, "2013"), r"'2013'.*2011 or 2013"),  # type: ignore[arg-type]
@@ -56,9 +56,9 @@ def test_a_request_wins_over_the_default() -> None:
         (lambda: choice.most_unusual_day(DAYS, verdicts_table().to_pandas()), r"no scored day"),
     ],
 )
-def test_a_missing_name_is_answered_with_the_existing_names(request_: Callable[[], object], named: str) -> None:
+def test_a_missing_name_is_answered_with_the_existing_names(ask: Callable[[], object], named: str) -> None:
     with pytest.raises(Missing, match=named):
-        request_()
+        ask()
 
 
 def test_a_year_without_flags_shows_the_airport_day_with_the_highest_score() -> None:

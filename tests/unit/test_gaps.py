@@ -79,10 +79,10 @@ def test_a_gap_has_its_days_and_numbers() -> None:
         pytest.param(lambda day: int(day.day % 3 > 0) if day.month == 4 else 4, [], id="few flights, fewer in a month"),
     ],
 )
-def test_a_gap_is_told_from_a_season_a_new_airport_and_a_pause(per_day: FlightsPerDay, expected: list[Range]) -> None:
-    found = gaps.find("airport", flights(per_day))
+def test_seasons_new_airports_and_pauses_are_not_gaps(per_day: FlightsPerDay, expected: list[Range]) -> None:
+    named = gaps.find("airport", flights(per_day))
 
-    assert [(gap["name"], gap["first_day"], gap["last_day"]) for gap in found] == [("EWR", *days) for days in expected]
+    assert [(gap["name"], gap["first_day"], gap["last_day"]) for gap in named] == [("EWR", *days) for days in expected]
 
 
 def test_days_that_the_whole_file_lacks_are_not_a_gap_and_do_not_hide_one() -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
-from tests.builders import airport_days, days_of_delays, of_airport, ordinary_year, run_detector, verdict_on
+from tests.builders import days_of_delays, of_airport, run_detector, verdict_on
 from utils import detectors
 
 NAME = "gradient_boosting"
@@ -40,28 +40,6 @@ def test_the_expectation_of_a_day_does_not_depend_on_that_day(number: int, same_
     ]
 
 
-def test_a_week_of_late_days_at_every_airport_is_flagged() -> None:
-    delays = np.random.default_rng(1).normal(15, 3, (140, 12))
-    delays[58:65] += 60  # inside the block of days 56 to 69
-
-    verdicts = run_detector(NAME, days_of_delays(delays), **SMALL)
-
-    is_late = verdicts["fl_date"].between(day(58), day(64))
-    assert verdicts.loc[is_late, "is_anomaly"].mean() > 0.95
-    assert verdicts.loc[~is_late, "is_anomaly"].mean() < 0.05
-
-
-def test_a_busy_weekday_is_expected() -> None:
-    is_friday = pd.date_range("2015-01-01", periods=365).day_of_week.to_numpy() == 4
-    delays = np.random.default_rng(1).normal(10, 3, (365, 5)) + 15 * is_friday[:, None]
-
-    verdicts = run_detector(NAME, days_of_delays(delays))
-
-    assert verdict_on(verdicts, date(2015, 5, 8), "A000")["expected"] > 20
-    assert verdict_on(verdicts, date(2015, 5, 11), "A000")["expected"] < 15
-    assert verdicts["is_anomaly"].mean() < 0.01
-
-
 def test_with_the_same_days_network_a_day_is_compared_with_the_other_airports() -> None:
     rng = np.random.default_rng(1)
     delays = rng.normal(15, 3, (120, 12)) + rng.exponential(8, (120, 1))
@@ -75,29 +53,6 @@ def test_with_the_same_days_network_a_day_is_compared_with_the_other_airports() 
     errors = [(verdicts["observed"] - verdicts["expected"]).std() for verdicts in (without, with_network)]
     assert errors[1] < 0.7 * errors[0]
     assert verdict_on(with_network, day(90), "A007")["is_anomaly"]
-
-
-def test_a_late_day_after_another_late_day_is_flagged() -> None:
-    """The spread does not depend on the day before, although bad days are often followed by restless ones."""
-    rng = np.random.default_rng(1)
-    is_bad = np.arange(365) % 20 == 10
-    restless = np.roll(is_bad, 1)[:, None] * rng.normal(0, 25, (365, 5))
-    delays = rng.normal(15, 3, (365, 5)) + 30 * is_bad[:, None] + restless
-    after = int(np.flatnonzero(is_bad)[7]) + 1
-    delays[after] = 75
-
-    verdicts = run_detector(NAME, days_of_delays(delays), min_samples_leaf=100)
-
-    assert verdicts.loc[verdicts["fl_date"] == day(after), "is_anomaly"].all()
-
-
-def test_the_band_of_a_small_airport_is_wider_than_that_of_a_hub() -> None:
-    year = pd.concat([airport_days("HUB", ordinary_year(300, 1)), airport_days("FLD", ordinary_year(6, 2))])
-
-    verdicts = run_detector(NAME, year.reset_index(drop=True))
-
-    width = (verdicts["upper"] - verdicts["expected"]).groupby(verdicts["origin"]).mean()
-    assert width["FLD"] > 3 * width["HUB"]
 
 
 def test_an_airport_with_too_few_days_is_not_used_for_fitting() -> None:

@@ -94,7 +94,7 @@ def explain(
     joined = _joined(days.assign(**{name: expected[name] for name in EXPECTED_COLUMNS}), verdicts)
     if not joined["is_flagged"].any():
         return schemas.ANOMALY_REASONS.empty_table(), schemas.ANOMALY_FACTORS.empty_table()
-    groups = _Groups.of(joined)
+    groups = _Groups.create(joined)
     sums = _sums(flights, groups)
     _check_whole(sums["day"], groups)
     rates = _rates(sums["day"], groups)
@@ -117,8 +117,8 @@ def _joined(days: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     is_excluded = np.zeros(len(days), dtype=np.bool_)
     for name in {"is_excluded", "is_expected"} & set(days):
         is_excluded |= days[name].to_numpy(dtype=np.bool_)
-    of_verdict = verdicts[["origin", "fl_date", "is_anomaly", "direction", "severity", "score"]]
-    joined = judged_days.join(days.assign(is_excluded=is_excluded), of_verdict)
+    flags = verdicts[["origin", "fl_date", "is_anomaly", "direction", "severity", "score"]]
+    joined = judged_days.join(days.assign(is_excluded=is_excluded), flags)
     return joined.rename(columns={"is_anomaly": "is_flagged"}).sort_values(["origin", "fl_date"], ignore_index=True)
 
 
@@ -150,7 +150,7 @@ class _Groups:
         return self.days[self.days["group"].between(0, self.airports - 1)]
 
     @classmethod
-    def of(cls, joined: pd.DataFrame) -> _Groups:
+    def create(cls, joined: pd.DataFrame) -> _Groups:
         """Create the groups of a year from the result of `_joined`."""
         airport, codes = pd.factorize(joined["origin"], sort=True)
         is_flagged = joined["is_flagged"].to_numpy()
@@ -162,7 +162,7 @@ class _Groups:
         lookup[airport, day - day.min()] = group
         return cls(list(codes), joined.assign(airport=airport, group=group), int(day.min()), lookup)
 
-    def of_flights(self, batch: pa.RecordBatch | pa.Table) -> npt.NDArray[np.int32]:
+    def group_of_each(self, batch: pa.RecordBatch | pa.Table) -> npt.NDArray[np.int32]:
         """Return the group of each flight. Raises InvalidInput for a flight on a day that gold does not have."""
         origin = _dictionary(batch["origin"])
         place = {code: number for number, code in enumerate(self.codes)}
@@ -195,7 +195,7 @@ def _sums(flights: Iterator[pa.RecordBatch | pa.Table], groups: _Groups) -> dict
     """Sum flights, delay minutes and cancellations by group ("day"), and by group and name for each dimension."""
     partial: dict[str, list[pa.Table]] = {name: [] for name in _DIMENSIONS}
     for batch in flights:
-        group = groups.of_flights(batch)
+        group = groups.group_of_each(batch)
         is_used = group != _UNUSED
         is_cancelled = columns.to_numpy(columns.as_array(batch["cancelled"]))
         late_min = np.maximum(columns.to_numpy(columns.as_array(batch["dep_delay"])).astype(np.int64), 0)
@@ -355,11 +355,11 @@ def _standard_error(parts: pd.DataFrame, measure: str) -> pd.Series:
     sums = pd.DataFrame({"n": parts["scheduled"], "total": _values(parts, measure), "squares": squares})
     day = sums.groupby(parts["day"]).transform("sum")
 
-    def variance(of: pd.DataFrame) -> pd.Series:
-        return (of["squares"] - of["total"] ** 2 / of["n"]).clip(lower=0) / (of["n"] - 1)
+    def variance(part: pd.DataFrame) -> pd.Series:
+        return (part["squares"] - part["total"] ** 2 / part["n"]).clip(lower=0) / (part["n"] - 1)
 
     least = variance(day)
-    own, rest = (np.maximum(variance(of), least) / of["n"] for of in (sums, day - sums))
+    own, rest = (np.maximum(variance(part), least) / part["n"] for part in (sums, day - sums))
     error: pd.Series = np.sqrt(own + rest)
     return error
 

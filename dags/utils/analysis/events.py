@@ -58,7 +58,7 @@ def find(verdicts: pd.DataFrame, days: pd.DataFrame, coordinates: pd.DataFrame) 
     flagged = _flagged(verdicts, days)
     if flagged.empty:
         return schemas.EVENTS.empty_table(), schemas.EVENT_DAYS.empty_table()
-    flagged["event"] = _Map.of(verdicts, coordinates).components(flagged)
+    flagged["event"] = _Map.create(verdicts, coordinates).components(flagged)
     flagged = flagged.merge(coordinates, on="origin", how="left", validate="many_to_one")
     events = _events(flagged)
     event_days = flagged.join(events["event_id"], on="event").sort_values(["event_id", "origin", "fl_date"])
@@ -69,8 +69,8 @@ def find(verdicts: pd.DataFrame, days: pd.DataFrame, coordinates: pd.DataFrame) 
 def _flagged(verdicts: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:
     """Return the late and closed airport-days with the columns of `days`, by airport and date."""
     figures = days[["origin", "fl_date", "scheduled", "cancelled", "mean_effective_delay_min"]]
-    of_verdict = verdicts[["origin", "fl_date", "is_anomaly", "direction", "severity", "score"]]
-    joined = judged_days.join(figures, of_verdict)
+    flags = verdicts[["origin", "fl_date", "is_anomaly", "direction", "severity", "score"]]
+    joined = judged_days.join(figures, flags)
     return joined[joined["is_bad"]].sort_values(["origin", "fl_date"], ignore_index=True)
 
 
@@ -90,7 +90,7 @@ class _Map:
     within: npt.NDArray[np.intp]  # airports × airports: number of airports no farther from the first than the second is
 
     @classmethod
-    def of(cls, verdicts: pd.DataFrame, coordinates: pd.DataFrame) -> _Map:
+    def create(cls, verdicts: pd.DataFrame, coordinates: pd.DataFrame) -> _Map:
         airport, codes = pd.factorize(verdicts["origin"], sort=True)
         dates = pd.to_datetime(verdicts["fl_date"])
         day = (dates - dates.min()).dt.days.to_numpy(dtype=np.intp)
@@ -104,13 +104,15 @@ class _Map:
         np.fill_diagonal(km, 0.0)
         order = np.argsort(km, axis=1, kind="stable")
         ascending = np.take_along_axis(km, order, axis=1)
-        within = np.array([np.searchsorted(row, of, side="right") for row, of in zip(ascending, km, strict=True)])
+        within = np.array(
+            [np.searchsorted(row, distances, side="right") for row, distances in zip(ascending, km, strict=True)]
+        )
         return cls(pd.Index(codes), dates.min(), judged, flagged, km, order, within.reshape(km.shape).astype(np.intp))
 
-    def share(self, day: int, of: npt.NDArray[np.intp], up_to: npt.NDArray[np.intp]) -> Floats:
-        """Return a matrix: the flagged share of judged airports on `day` around each of `of`, up to each `up_to`."""
-        nearest = self.order[of]
-        last = self.within[np.ix_(of, up_to)] - 1
+    def share(self, day: int, airports: npt.NDArray[np.intp], up_to: npt.NDArray[np.intp]) -> Floats:
+        """Return a matrix: the flagged share of judged airports on `day` around each of `airports`, up to `up_to`."""
+        nearest = self.order[airports]
+        last = self.within[np.ix_(airports, up_to)] - 1
         flagged, judged = (
             np.take_along_axis(state[day][nearest].cumsum(axis=1), last, axis=1)
             for state in (self.flagged, self.judged)

@@ -86,7 +86,7 @@ def feedback(
 def _give(handler: DBHandler, airport: str, day: date, opinion: str, note: str, author: str) -> None:
     before = _opinion(handler, airport, day)
     is_new = handler.give_feedback(airport, day, opinion, note, author)
-    (judged,) = _of_day(handler.judged_feedback(day.year), airport, day).to_dict("records")
+    (judged,) = _on_day(handler.judged_feedback(day.year), airport, day).to_dict("records")
     say(f"{airport} {day}: {opinion}{'' if is_new else ', as before'} (published verdict: {_verdict(judged)}).")
     if opinion == "right" and not judged["severity"]:
         say("The published detector does not flag the day, so it counts as an abnormal day that was missed.")
@@ -150,13 +150,13 @@ def _verdict(row: Mapping[Hashable, Any]) -> str:
 
 
 def _opinion(handler: DBHandler, airport: str, day: date) -> str | None:
-    rows = _of_day(handler.feedback(day.year), airport, day)
+    rows = _on_day(handler.feedback(day.year), airport, day)
     return None if rows.empty else str(rows["opinion"].iloc[0])
 
 
-def _of_day(rows: pd.DataFrame, airport: str, day: date) -> pd.DataFrame:
-    of_day: pd.DataFrame = rows[(rows["origin"] == airport) & (rows["fl_date"].dt.date == day)]
-    return of_day
+def _on_day(rows: pd.DataFrame, airport: str, day: date) -> pd.DataFrame:
+    on_day: pd.DataFrame = rows[(rows["origin"] == airport) & (rows["fl_date"].dt.date == day)]
+    return on_day
 
 
 def _day(text: str | None) -> date:

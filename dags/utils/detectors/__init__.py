@@ -14,7 +14,7 @@ use only first columns for them.
 
 To add a detector, write `detectors/<name>.py` with a function `detect` and a model `Parameters`, whose fields have a
 type, a default, bounds and a description, and add a block to `dags/detectors.yaml`. Every module of this folder is a
-detector; `shared` has the common code. The contract test in tests/unit/test_detectors.py covers every name in `NAMES`.
+detector; `shared` has the common code. The tests run on every name in `NAMES`; one asks for floors of its quality.
 
 DAG files import this package when they are parsed. Detectors are imported on use, because they import pandas.
 """

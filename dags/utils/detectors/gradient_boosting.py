@@ -215,8 +215,8 @@ def _network_features(relative: Floats, trained: Flags, grid: Calendar, same_day
         return network_means[0], network_means[1]
 
     # Two products, because the size of a matrix may change the last bit of every sum in it.
-    of_first, of_second = means(first, np.arange(grid.airports)), means(second, grid.with_feedback)
-    both = [np.concatenate(pair, axis=1) for pair in zip(of_first, of_second, strict=True)]
+    first_means, second_means = means(first, np.arange(grid.airports)), means(second, grid.with_feedback)
+    both = [np.concatenate(pair, axis=1) for pair in zip(first_means, second_means, strict=True)]
     return [*(_before(mean, 1) for mean in both), *(both if same_day else [])]
 
 

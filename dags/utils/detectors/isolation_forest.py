@@ -21,10 +21,7 @@ class Parameters(parameters.Parameters):
     """Parameters of `detect`."""
 
     contamination: float = Field(
-        0.01,
-        ge=0.0001,
-        le=0.5,
-        description="share of each airport's days that is flagged, in every year",
+        0.01, ge=0.0001, le=0.5, description="share of each airport's days that is flagged, in every year"
     )
     n_estimators: int = Field(100, ge=1, le=10_000, description="number of trees of each airport's forest")
     random_state: parameters.Seed = 0

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from utils.errors import printable
 
 # A field is empty if it holds only blanks or one of these words in any case; R, SQL and Python export them.
-# The real data has no airport or carrier with such a code.
+# Real airports and carriers do not have these codes.
 EMPTY_WORDS = frozenset({"", "NA", "N/A", "NULL", "NONE", "NAN", r"\N"})
 BLANKS = " \t"  # ignored around a value
 MAX_WORD_CHARS = 40  # longer words are unreadable; messages cut values to this length

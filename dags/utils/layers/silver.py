@@ -182,7 +182,7 @@ def refine(block: bytes, header: Header, year: int, *, joins_lines: bool = False
 
     If every row is valid, as in nearly every block, Arrow parses the block once. Otherwise `_refine_with_care` parses
     it again: it accepts exactly the same rows, gives a reason for each rejected row and counts unreadable values.
-    joins_lines: quoted fields may contain line breaks; without it such a block raises SplitRecord. A block with a zero
+    joins_lines: quoted fields may contain line breaks; if False, they raise SplitRecord. A block with a zero
     byte raises ZeroBytesError.
     """
     if b"\0" in block:
@@ -474,7 +474,7 @@ def _unparsable(block: bytes, split: list[tuple[int, bytes, bool]], header: Head
             reason, difference = _second_header(names, header.names)
             rejected[place] = Rejected(line, reason, _as_text(record), value=difference)
         elif not is_utf8 and not _is_utf8(record) and (fields := _fields_in(record)) != len(header.names):
-            rejected[place] = _wrong_count(split[place], fields, len(header.names))  # Arrow raises for such a row
+            rejected[place] = _wrong_count(split[place], fields, len(header.names))  # Arrow would raise
     return rejected
 
 

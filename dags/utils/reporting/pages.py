@@ -43,9 +43,9 @@ def sentence(day: Mapping[str, Any] | pd.Series, verdict: Mapping[str, Any] | pd
         return f"{subject}: no scheduled flights."
     facts = [wording.count(day["scheduled"], "scheduled flight")]
     if not pd.isna(verdict["observed"]):
-        against = "" if pd.isna(verdict["expected"]) else f" against {verdict['expected']:.0f} expected"
+        expected = "" if pd.isna(verdict["expected"]) else f" (expected {verdict['expected']:.0f})"
         name = METRIC_NAMES.get(verdict["metric"], verdict["metric"])
-        facts.append(f"{verdict['observed']:.0f} min {name}{against}")
+        facts.append(f"{verdict['observed']:.0f} min {name}{expected}")
     facts.append(wording.cancelled(day["cancelled"], day["scheduled"]))
     return f"{subject}: {', '.join(facts)}: {_verdict(verdict)}."
 

@@ -101,12 +101,12 @@ def neighbours_worst_days(
     counted = days[(days["scheduled"] >= min_flights) & days[metric].notna()]
     labels = [_labels(counted.iloc[:0], pd.Series(dtype=np.bool_))]
     for area in areas:
-        of_area = counted[counted["origin"].isin(area)]
-        for airport in sorted(of_area["origin"].unique()):
-            others = of_area[of_area["origin"] != airport]
+        in_area = counted[counted["origin"].isin(area)]
+        for airport in sorted(in_area["origin"].unique()):
+            others = in_area[in_area["origin"] != airport]
             minutes = (others[metric] * others["scheduled"]).groupby(others["fl_date"]).sum()
             theirs = minutes / others.groupby("fl_date")["scheduled"].sum()
-            own = of_area[(of_area["origin"] == airport) & of_area["fl_date"].isin(theirs.index)]
+            own = in_area[(in_area["origin"] == airport) & in_area["fl_date"].isin(theirs.index)]
             if len(own):
                 labels.append(_labels(own, _is_worst(own["fl_date"].map(theirs), share)))
     return pd.concat(labels, ignore_index=True)
@@ -261,8 +261,8 @@ def events_seen(ranking: pd.DataFrame, share: float = 0.5) -> tuple[int, int]:
 
     An event is detected if at least `share` of its airports have a flag on one of its days.
     """
-    of_event = ranking[ranking["event"].notna()]
-    airports = of_event.groupby(["event", "origin"])["flag"].max() >= 0.5
+    event_rows = ranking[ranking["event"].notna()]
+    airports = event_rows.groupby(["event", "origin"])["flag"].max() >= 0.5
     seen = airports.groupby("event").mean() >= share
     return int(seen.sum()), len(seen)
 

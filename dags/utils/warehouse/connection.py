@@ -213,7 +213,7 @@ class Postgres:
         try:
             connection = self.engine.connect()
         except (psycopg2.Error, sqlalchemy.exc.DBAPIError) as error:
-            cause = _of_driver(error)
+            cause = _driver_error(error)
             raise self._error(*refusal(str(cause)), doing, cause) from error
         try:
             yield connection
@@ -239,7 +239,7 @@ class Postgres:
         try:
             yield
         except (psycopg2.Error, sqlalchemy.exc.DBAPIError) as error:
-            cause = _of_driver(error)
+            cause = _driver_error(error)
             known = _failure(cause)
             if known is None:
                 raise
@@ -270,7 +270,7 @@ def refusal(text: str) -> tuple[Kind, str]:
     return next(known, (Unavailable, NOT_CONNECTED))
 
 
-def _of_driver(error: psycopg2.Error | sqlalchemy.exc.DBAPIError) -> BaseException:
+def _driver_error(error: psycopg2.Error | sqlalchemy.exc.DBAPIError) -> BaseException:
     """Return the error of psycopg2, which SQLAlchemy may have wrapped."""
     return error.orig or error if isinstance(error, sqlalchemy.exc.DBAPIError) else error
 

@@ -19,7 +19,7 @@ from utils import schemas
 from utils.errors import InvalidInput, Missing, printable
 from utils.reporting import wording
 from utils.warehouse.connection import Postgres
-from utils.warehouse.frames import frame_of
+from utils.warehouse.frames import read_frame
 from utils.warehouse.tables import SCHEMA, TABLES, Table, names
 from utils.warehouse.view import VIEW
 
@@ -106,7 +106,7 @@ def judged(server: Postgres, year: int | None) -> pd.DataFrame:
         view=Identifier(SCHEMA, VIEW),
         year=SQL("true") if year is None else FEEDBACK.in_year(year),
     )
-    return frame_of(server, "reading the feedback", JUDGED_FEEDBACK, query)
+    return read_frame(server, "reading the feedback", JUDGED_FEEDBACK, query)
 
 
 def _on_tables(text: str) -> Composed:

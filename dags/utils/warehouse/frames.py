@@ -12,7 +12,7 @@ from psycopg2.sql import SQL, Composable
 from utils.warehouse.connection import Postgres
 
 
-def frame_of(server: Postgres, doing: str, schema: pa.Schema, query: Composable) -> pd.DataFrame:
+def read_frame(server: Postgres, doing: str, schema: pa.Schema, query: Composable) -> pd.DataFrame:
     """Return the rows of `query`. Its columns are those of `schema` in order; dates are datetime64, JSON is text."""
     text = io.BytesIO()
     with server.transaction(doing) as cursor:

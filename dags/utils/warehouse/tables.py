@@ -76,9 +76,9 @@ TABLES = {
 }
 
 
-def names(columns: Sequence[str] | Mapping[str, object], of: str | None = None) -> Composed:
-    """Return the columns as an SQL list, qualified with the alias `of` if it is given."""
-    return SQL(", ").join(Identifier(of, name) if of else Identifier(name) for name in columns)
+def names(columns: Sequence[str] | Mapping[str, object], alias: str | None = None) -> Composed:
+    """Return the columns as an SQL list, qualified with `alias` if it is given."""
+    return SQL(", ").join(Identifier(alias, name) if alias else Identifier(name) for name in columns)
 
 
 def assignments(columns: Sequence[str], source: str) -> Composed:

@@ -172,8 +172,8 @@ def _checked(batch: Batch, year: int) -> pa.Table:
     rows = schemas.check(pa.Table.from_arrays(columns, schema=table.schema), table.schema, subject)
 
     dated = table.schema.field(table.year_column).type == pa.date32()
-    of_year = pc.year(rows[table.year_column]) if dated else rows[table.year_column]
-    _refuse(rows.filter(pc.not_equal(of_year, pa.scalar(year))), table, f"{subject} has {{rows}} of another year")
+    years = pc.year(rows[table.year_column]) if dated else rows[table.year_column]
+    _refuse(rows.filter(pc.not_equal(years, pa.scalar(year))), table, f"{subject} has {{rows}} of another year")
     for name, value in batch.within.items():
         _refuse(
             rows.filter(pc.not_equal(rows[name], pa.scalar(value))),

@@ -1,4 +1,4 @@
-"""One Airflow of real processes for the tests of this folder, a lake, a warehouse, and whom it tells of its runs."""
+"""One Airflow of real processes for this folder, with a lake, a warehouse and a webhook."""
 
 from __future__ import annotations
 
@@ -9,95 +9,87 @@ from typing import cast
 
 import pytest
 
+from tests import steps
 from tests.builders import csv_of, year_of_flights
 from tests.conftest import at, fresh, sql
-from tests.dag.processes import ScratchAirflow
+from tests.dag.processes import AirflowProcesses
 from tests.servers.receivers import Hook, webhook
-from tests.steps import DETECTORS, files, rows
-from tests.steps import run as run_steps
 from utils.settings import Settings
 
-# How soon Airflow notices that a process is gone. The stack leaves it at Airflow's own values, which are written behind
-# these: too slow for a test, and nothing else depends on them.
-SECONDS = {
+# How fast Airflow notices a dead process. The stack uses Airflow's defaults, given behind each value.
+FAST_DETECTION = {
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",  # 5
-    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",  # 30: then a silent scheduler counts as dead
-    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",  # 300: how often another one looks for its tasks
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",  # 300: then a silent task counts as dead
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",  # 30: silence after which a scheduler is dead
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",  # 300: between two searches for its tasks
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",  # 300: silence after which a task is dead
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",  # 10
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",  # 5
-    "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "2",  # 90: between two tries to reach the api-server
+    "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "2",  # 90: between two attempts to reach the api-server
 }
 
 
-@dataclass(frozen=True)
-class Place:
-    """A running Airflow, the settings of its tasks, and what they tell; every test has years of its own."""
+def results_of(settings: Settings, year: int) -> dict[str, object]:
+    """Return every file and row of the year, without the numbers of transactions and the record of the run."""
+    objects = {key: data for key, data in steps.files(settings).items() if f"/year={year}/" in key}
+    tables = cast(dict[str, list[tuple[object, ...]]], steps.rows(settings, year))
+    return {**objects, **{table: [row[1:] for row in rows] for table, rows in tables.items()}}
 
-    airflow: ScratchAirflow
+
+@dataclass(frozen=True)
+class Stack:
+    """A running Airflow, the settings of its tasks, and their messages. Each test uses years of its own."""
+
+    airflow: AirflowProcesses
     settings: Settings
     hook: Hook
-    scratch: Path
+    folder: Path
     postgres: str
 
-    def put(self, year: int) -> None:
-        """A good CSV of the year into bronze."""
-        bronze(self.settings, year).write_bytes(csv_of(year_of_flights(year, {"BOS": 20, "ORH": 6}, seed=year)))
+    def bronze(self, year: int, ending: str = ".csv") -> Path:
+        path = self.folder / "lake" / "01_bronze" / f"{year}{ending}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def write_bronze(self, year: int) -> None:
+        """Write a valid CSV of the year."""
+        self.bronze(year).write_bytes(csv_of(year_of_flights(year, {"BOS": 20, "ORH": 6}, seed=year)))
 
     def results(self, year: int) -> dict[str, object]:
-        """All that a run of the year leaves, but for the record of the run itself."""
-        return of_year(self.settings, year)
+        return results_of(self.settings, year)
 
-    def undisturbed(self, year: int) -> dict[str, object]:
-        """What the steps, called one after the other on the same CSV, leave in an untouched lake and warehouse."""
+    def undisturbed_results(self, year: int) -> dict[str, object]:
+        """Return the results of the steps on the same CSV, without Airflow, in a new lake and a new warehouse."""
         name = f"undisturbed_{year}"
         sql(self.postgres, f"CREATE DATABASE {name} TEMPLATE template_warehouse")
-        elsewhere = Settings(
-            lake=(self.scratch / name).as_uri(),
-            warehouse=at(self.postgres, database=name),
-            scratch=self.scratch,
-            threads=2,
-        )
-        bronze(elsewhere, year).write_bytes(bronze(self.settings, year).read_bytes())
-        run_steps(elsewhere, year, DETECTORS)
-        return of_year(elsewhere, year)
+        lake = self.folder / name
+        warehouse = at(self.postgres, database=name)
+        settings = Settings(lake=lake.as_uri(), warehouse=warehouse, scratch=self.folder, threads=2)
+        (lake / "01_bronze").mkdir(parents=True)
+        (lake / "01_bronze" / f"{year}.csv").write_bytes(self.bronze(year).read_bytes())
+        steps.run(settings, year)
+        return results_of(settings, year)
 
     def assert_ended_well(self, run_id: str, year: int) -> None:
-        """Wait for the run's end: success, every row and byte as ever, and one message, which is of no failure."""
-        assert self.airflow.end_of(run_id) == "success"
-        assert self.results(year) == self.undisturbed(year)
-        (message,) = self.told(year)
+        """Wait for the end of the run; check success, every row and byte, and one message that reports no failure."""
+        assert self.airflow.final_state(run_id) == "success"
+        assert self.results(year) == self.undisturbed_results(year)
+        (message,) = self.messages(year)
         assert "failed" not in message.splitlines()[0]
 
     def tries(self, run_id: str) -> dict[str, int]:
-        """The highest try of each task of the run."""
-        found: dict[str, int] = {}
+        """Return the highest try of each task of the run."""
+        tries: dict[str, int] = {}
         for (task, _), (_, number) in self.airflow.instances(run_id).items():
-            found[task] = max(number, found.get(task, 0))
-        return found
+            tries[task] = max(number, tries.get(task, 0))
+        return tries
 
-    def told(self, year: int) -> list[str]:
-        """The messages of the year."""
+    def messages(self, year: int) -> list[str]:
         return [text for text in self.hook.texts if text.startswith(f"*Delaywatch {year}")]
 
 
-def bronze(settings: Settings, year: int, ending: str = ".csv") -> Path:
-    """Where the year's CSV is in a lake that is a folder."""
-    folder = Path(settings.lake.removeprefix("file://")) / "01_bronze"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{year}{ending}"
-
-
-def of_year(settings: Settings, year: int) -> dict[str, object]:
-    objects = {key: data for key, data in files(settings).items() if f"/year={year}/" in key}
-    found = cast(dict[str, list[tuple[object, ...]]], rows(settings, year))
-    without_transaction = {table: [row[1:] for row in of_table] for table, of_table in found.items()}
-    return {**objects, **without_transaction}
-
-
 @pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("runs")
+def session_stack(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("stack")
     metadata, warehouse = fresh(postgres, "template1"), fresh(postgres, "template_warehouse")
     with webhook() as hook:
         settings = Settings(lake=(folder / "lake").as_uri(), warehouse=next(warehouse), scratch=folder, threads=2)
@@ -107,17 +99,17 @@ def running(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator
             "DELAYWATCH_ALERT_WEBHOOK": hook.url,
             "DELAYWATCH_THREADS": "2",
         }
-        airflow = ScratchAirflow(folder, next(metadata), SECONDS | variables)
+        airflow = AirflowProcesses(folder, next(metadata), FAST_DETECTION | variables)
         try:
-            airflow.command("db", "migrate")
-            yield Place(airflow, settings, hook, folder, postgres)
+            airflow.run_command("db", "migrate")
+            yield Stack(airflow, settings, hook, folder, postgres)
         finally:
             airflow.stop()
 
 
 @pytest.fixture
-def place(running: Place) -> Place:
-    """The Airflow with all of its components up, also when the test before has killed some."""
-    running.airflow.start()
-    running.airflow.wait_until_ready()
-    return running
+def stack(session_stack: Stack) -> Stack:
+    """The Airflow with all components running, also if an earlier test killed some."""
+    session_stack.airflow.start()
+    session_stack.airflow.wait_until_ready()
+    return session_stack

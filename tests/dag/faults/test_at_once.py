@@ -1,16 +1,14 @@
-"""More runs at once than a machine can do at once: each ends well, and each row is there once.
-
-Run it with `make test-faults`; it takes minutes.
-"""
+"""Many runs at once on a real scheduler: all succeed, and each row exists once. `make test-faults`; takes minutes."""
 
 from __future__ import annotations
 
+import calendar
 from datetime import UTC, datetime
 
 import pytest
 
 from tests.conftest import sql
-from tests.dag.faults.conftest import Place
+from tests.dag.faults.conftest import Stack
 from tests.dag.processes import wait_until
 from utils.monitoring import health
 from utils.settings import WatchSettings
@@ -22,55 +20,50 @@ DECADE = range(2003, 2013)
 FLIGHTS_A_DAY, AIRPORTS = 26, 2
 
 
-def days(year: int) -> int:
-    return (datetime(year + 1, 1, 1, tzinfo=UTC) - datetime(year, 1, 1, tzinfo=UTC)).days
-
-
-def test_two_runs_of_one_year_at_once_both_succeed_and_leave_each_row_once(place: Place) -> None:
-    airflow, year = place.airflow, 2015
-    place.put(year)
-    airflow.kill("scheduler")  # so that the runs begin together
-    airflow.trigger("first", year=year, detectors=["three_sigma"])
-    airflow.trigger("second", year=year, detectors=["three_sigma"])
+def test_two_runs_of_one_year_at_once_both_succeed(stack: Stack) -> None:
+    airflow, year = stack.airflow, 2015
+    stack.write_bronze(year)
+    airflow.kill("scheduler")  # so that both runs start together
+    for run_id in ("first", "second"):
+        airflow.trigger(run_id, year=year, detectors=["three_sigma"])
     airflow.start("scheduler")
 
-    assert [airflow.end_of(run_id) for run_id in ("first", "second")] == ["success", "success"]
+    assert [airflow.final_state(run_id) for run_id in ("first", "second")] == ["success", "success"]
 
-    asked = "SELECT start_date, end_date FROM dag_run WHERE run_id IN ('first', 'second')"
-    (one_start, one_end), (other_start, other_end) = sql(airflow.metadata, asked)
-    assert max(one_start, other_start) < min(one_end, other_end)
-    assert place.results(year) == place.undisturbed(year)
+    times = "SELECT start_date, end_date FROM dag_run WHERE run_id IN ('first', 'second')"
+    first, second = sql(airflow.metadata, times)
+    assert max(first[0], second[0]) < min(first[1], second[1])
+    assert stack.results(year) == stack.undisturbed_results(year)
     recorded = f"SELECT run_id FROM flights.runs WHERE year = {year} ORDER BY 1"
-    assert sql(place.settings.warehouse, recorded) == [("first",), ("second",)]
-    assert [message for message in place.told(year) if "failed" in message.splitlines()[0]] == []
+    assert sql(stack.settings.warehouse, recorded) == [("first",), ("second",)]
+    assert all("failed" not in message.splitlines()[0] for message in stack.messages(year))
 
 
-def test_ten_years_of_backfill_at_once_bring_every_year_whole_into_lake_and_warehouse(place: Place) -> None:
-    airflow, warehouse = place.airflow, place.settings.warehouse
+def test_a_backfill_of_ten_years_at_once_publishes_each_while_a_scheduled_run_waits(stack: Stack) -> None:
+    airflow, warehouse = stack.airflow, stack.settings.warehouse
     for year in DECADE:
-        place.put(year)
+        stack.write_bronze(year)
+    wait_until("the scheduled run waits", lambda: [state for state, _, _ in airflow.runs("scheduled")] == ["running"])
 
-    airflow.backfill(DECADE, at_once=10, detectors=["three_sigma"])
-
-    def ended() -> list[bool]:
-        return [end is not None for _, _, end in airflow.runs("backfill", DECADE)]
-
-    wait_until("every year has ended", lambda: ended() == [True] * 10)
+    airflow.backfill(DECADE, 10, detectors=["three_sigma"])
+    wait_until(
+        "every run has ended", lambda: [bool(end) for _, _, end in airflow.runs("backfill", DECADE)] == [True] * 10
+    )
 
     runs = airflow.runs("backfill", DECADE)
     assert {state for state, _, _ in runs} == {"success"}
     assert max(start for _, start, _ in runs) < min(end for _, _, end in runs)
+    assert [state for state, _, _ in airflow.runs("scheduled")] == ["running"]
     per_year = (
         "SELECT extract(year FROM fl_date)::int, count(*), sum(scheduled) FROM flights.airport_days"
         f" WHERE extract(year FROM fl_date) BETWEEN {DECADE[0]} AND {DECADE[-1]} GROUP BY 1 ORDER BY 1"
     )
-    expected = [(year, AIRPORTS * days(year), FLIGHTS_A_DAY * days(year)) for year in DECADE]
-    assert sql(warehouse, per_year) == expected
+    days = {year: 365 + calendar.isleap(year) for year in DECADE}
+    assert sql(warehouse, per_year) == [(year, AIRPORTS * days[year], FLIGHTS_A_DAY * days[year]) for year in DECADE]
     recorded = f"SELECT year FROM flights.runs WHERE year BETWEEN {DECADE[0]} AND {DECADE[-1]} ORDER BY 1"
     assert sql(warehouse, recorded) == [(year,) for year in DECADE]
-    found = health.check(place.settings, WatchSettings(), datetime.now(UTC))
-    (of_warehouse,) = (one for one in found if one.what == "warehouse")
-    assert of_warehouse.is_well, of_warehouse.sentence
-    left = [key for key in Lake(place.settings).store.list("_staging/") if not key.endswith(".lock")]
-    assert left == []
-    assert [len(place.told(year)) for year in DECADE] == [1] * 10
+    findings = {finding.what: finding for finding in health.check(stack.settings, WatchSettings(), datetime.now(UTC))}
+    assert findings["warehouse"].is_well, findings["warehouse"].sentence
+    staged = Lake(stack.settings).store.list("_staging/")
+    assert all(key.endswith(".lock") for key in staged)
+    assert [len(stack.messages(year)) for year in DECADE] == [1] * 10

@@ -13,6 +13,7 @@ from tests.builders import airport_day_row, airport_days_table
 from tests.command import utils
 from tests.conftest import sql
 from utils import detectors
+from utils.cli import output
 from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError, InvalidInput
 
@@ -78,6 +79,15 @@ def test_control_characters_in_a_note_from_sql_are_listed_escaped(filled: str) -
 
     assert "\\x1b]0;owned\\x07" in shown
     assert "\x1b" not in shown
+
+
+def test_printed_lines_and_errors_are_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    output.say("[red]line[/red] [bold]")
+    output.complain(DelaywatchError("[red]error[/red]"))
+
+    shown = capsys.readouterr()
+    assert shown.out == "[red]line[/red] [bold]\n"
+    assert "[red]error[/red]" in shown.err
 
 
 @settings(max_examples=30)

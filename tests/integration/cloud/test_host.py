@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -181,13 +180,12 @@ def test_the_stack_reads_lake_warehouse_and_logs_at_aws_from_env(env: dict[str, 
 
 
 def test_nginx_trusts_the_public_layer_only(env: dict[str, str]) -> None:
-    network = templates.load("network")["Resources"]
+    subnets = templates.of_type(templates.load("network")["Resources"], "EC2::Subnet")
     trusted = ipaddress.ip_network(env["DELAYWATCH_TRUSTED_PROXY"])
 
-    subnets = {name: ipaddress.ip_network(given["CidrBlock"])
-               for name, given in templates.of_type(network, "EC2::Subnet")}  # fmt: skip
+    names = {name for name, given in subnets if trusted.overlaps(ipaddress.ip_network(given["CidrBlock"]))}
 
-    assert {name for name, subnet in subnets.items() if subnet.overlaps(trusted)} == {"PublicA", "PublicB"}
+    assert names == {"PublicA", "PublicB"}
 
 
 def test_a_password_of_any_characters_reaches_postgres_unchanged(env: dict[str, str]) -> None:
@@ -198,37 +196,17 @@ def test_a_password_of_any_characters_reaches_postgres_unchanged(env: dict[str, 
     assert url.query["sslmode"] == "require"
 
 
-# In a process of its own: Airflow reads its settings when it is imported.
-LOOK_UP = """
-import json, sys
-from airflow.providers.amazon.aws.secrets.secrets_manager import SecretsManagerBackend
-kwargs, names = json.loads(sys.argv[1])
-backend = SecretsManagerBackend(**kwargs)
-print(json.dumps({name: json.loads(backend.get_conn_value(name) or "null") for name in names}))
-"""
+def test_airflow_looks_up_its_own_connections_and_the_database_name_of_rds(env: dict[str, str]) -> None:
+    """tests/integration/pipeline/test_secrets_manager.py runs a DAG with such a backend."""
+    kwargs = json.loads(env["AIRFLOW_SECRETS_BACKEND_KWARGS"])
+    connections = ("warehouse", "smtp_default", "alert_webhook", "aws_default")
 
+    looked_up = [name for name in connections if re.match(kwargs["connections_lookup_pattern"], name)]
 
-@pytest.mark.slow
-def test_airflow_finds_its_connections_in_secrets_manager(
-    env: dict[str, str], aws: Client, aws_url: str, tmp_path: Path
-) -> None:
-    webhook = {"conn_type": "http", "host": "https://hooks.example.com"}
-    for name, content in (("warehouse", WAREHOUSE), ("alert_webhook", webhook), ("aws_default", webhook)):
-        aws("secretsmanager").create_secret(Name=f"host/connections/{name}", SecretString=json.dumps(content))
-    keys = {"endpoint_url": aws_url, "aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    kwargs = json.loads(env["AIRFLOW_SECRETS_BACKEND_KWARGS"]) | keys
-    command = [sys.executable, "-c", LOOK_UP, json.dumps([kwargs, ["warehouse", "alert_webhook", "aws_default"]])]
-
-    done = subprocess.run(
-        command, env={"PATH": os.environ["PATH"], "AIRFLOW_HOME": str(tmp_path)}, capture_output=True, check=True
-    )
-
-    connections = json.loads(done.stdout.splitlines()[-1])
-    warehouse = connections["warehouse"]
-    assert (warehouse["login"], warehouse["password"]) == ("delaywatch", WAREHOUSE["password"])
-    assert (warehouse["host"], warehouse["port"], warehouse["schema"]) == ("db.example.internal", 5432, "warehouse")
-    assert connections["alert_webhook"]["host"] == "https://hooks.example.com"
-    assert connections["aws_default"] is None  # never looked up, so it costs no request
+    assert looked_up == ["warehouse", "smtp_default", "alert_webhook"]  # each other one would cost a request
+    assert kwargs["connections_prefix"] == "host/connections"
+    assert kwargs["variables_prefix"] == "host/variables"
+    assert kwargs["extra_conn_words"] == {"schema": ["dbname"]}
 
 
 def test_the_settings_secret_adds_variables_to_env(machine: Machine) -> None:

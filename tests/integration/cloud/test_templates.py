@@ -23,7 +23,12 @@ TEMPLATES = {
     for name, values in {
         "network": {"BastionFrom": OFFICE},
         "data": {},
-        "host": {"Domain": "delays.example.com", "Release": "releases/v1.tar.gz", "delaywatch-data-Lake": "lake"},
+        "host": {
+            "AlarmEmail": "ops@example.com",
+            "Domain": "delays.example.com",
+            "Release": "releases/v1.tar.gz",
+            "delaywatch-data-Lake": "lake",
+        },
         "github": {"Repository": "octocat@583231/delaywatch@1296269", "Lake": "lake", "DagsBucket": "mwaa"},
     }.items()
 }
@@ -54,6 +59,7 @@ REQUIRED: list[tuple[str, str, Any]] = [
     ("S3::Bucket", "BucketEncryption.*[].ServerSideEncryptionByDefault.SSEAlgorithm[]", ["AES256"]),
     ("S3::Bucket", "values(PublicAccessBlockConfiguration)", [True] * 4),
     ("S3::Bucket", "VersioningConfiguration.Status", "Enabled"),
+    ("SNS::Subscription", "[TopicArn, Endpoint]", ["Alarms", "ops@example.com"]),
     ("SecretsManager::Secret", "SecretString || '{}'", "{}"),  # generated, or filled in by the operator
 ]
 
@@ -146,11 +152,25 @@ def test_only_the_public_layer_reaches_the_internet_directly_and_the_database_la
 
 
 def test_only_the_load_balancer_is_in_the_public_layer() -> None:
-    host, outputs = RESOURCES["host"], TEMPLATES["network"]["Outputs"]
+    public = [name for name, resource in RESOURCES["host"].items() if "PublicSubnets" in str(resource)]
 
-    assert [name for name, resource in host.items() if "PublicSubnets" in str(resource)] == ["Edge"]
-    assert host["Host"]["Properties"]["SubnetId"] == outputs["HostSubnet"]["Export"]["Name"]
+    assert public == ["Edge"]
+
+
+def test_host_edge_and_warehouse_are_in_their_own_layers_and_groups() -> None:
+    outputs = TEMPLATES["network"]["Outputs"]
+    host, edge = RESOURCES["host"]["Host"]["Properties"], RESOURCES["host"]["Edge"]["Properties"]
+    data = {name: resource["Properties"] for name, resource in RESOURCES["data"].items()}
+
     assert outputs["HostSubnet"]["Value"] == "ApplicationA"
+    assert outputs["DatabaseSubnets"]["Value"] == {"Fn::Join": [",", ["DatabaseA", "DatabaseB"]]}
+    assert all(outputs[name]["Value"] == name for name in ("EdgeGroup", "HostGroup", "DatabaseGroup"))
+    assert host["SubnetId"] == "delaywatch-network-HostSubnet"
+    assert host["SecurityGroupIds"] == ["delaywatch-network-HostGroup"]
+    assert edge["SecurityGroups"] == ["delaywatch-network-EdgeGroup"]
+    assert data["Warehouse"]["VPCSecurityGroups"] == ["delaywatch-network-DatabaseGroup"]
+    assert data["Warehouse"]["DBSubnetGroupName"] == "WarehouseSubnets"
+    assert "delaywatch-network-DatabaseSubnets" in str(data["WarehouseSubnets"]["SubnetIds"])
 
 
 @pytest.mark.parametrize(
@@ -214,9 +234,13 @@ def test_a_wide_right_is_noticed(change: dict[str, Any]) -> None:
     assert too_wide(narrow | change)
 
 
+def rights_of(resources: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the statements that have a Sid, by their Sid."""
+    return {statement["Sid"]: statement for _, statement in templates.statements(resources) if "Sid" in statement}
+
+
 def test_the_host_may_use_its_bucket_and_its_secrets_only() -> None:
-    rights = {statement["Sid"]: statement for _, statement in templates.statements({"Role": RESOURCES["host"]["Role"]})
-              if "Sid" in statement}  # fmt: skip
+    rights = rights_of(RESOURCES["host"])
     secret = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:delaywatch-data-SecretsPrefix"
 
     assert rights["LakeAndLogs"]["Resource"] == ["arn:aws:s3:::lake/lake/*", "arn:aws:s3:::lake/logs/*"]
@@ -232,6 +256,17 @@ def test_the_host_may_use_its_bucket_and_its_secrets_only() -> None:
         "delaywatch-data-SettingsSecret",
     ]
     assert rights["Metrics"]["Condition"] == {"StringEquals": {"cloudwatch:namespace": "Delaywatch"}}
+
+
+def test_the_endpoint_of_the_lake_writes_only_to_buckets_of_this_account() -> None:
+    statements = rights_of(RESOURCES["network"])
+
+    assert statements["WriteOnlyToBucketsOfThisAccount"]["Condition"] == {
+        "StringEquals": {"aws:ResourceAccount": ACCOUNT}
+    }
+    assert not [
+        action for action in statements["ReadAnything"]["Action"] if not action.startswith(("s3:Get", "s3:List"))
+    ]
 
 
 def test_the_bucket_refuses_requests_without_tls() -> None:
@@ -268,8 +303,7 @@ def test_each_github_role_trusts_one_environment_of_the_repository() -> None:
 
 def test_each_github_role_writes_to_its_own_place_only() -> None:
     github = templates.load("github", Lake="lake", Name="trial", EcrFolder="team/", DagsBucket="mwaa", DagsFolder="a/b")
-    rights = {statement["Sid"]: statement for _, statement in templates.statements(github["Resources"])
-              if "Sid" in statement}  # fmt: skip
+    rights = rights_of(github["Resources"])
     compose = (ROOT / "docker-compose.yaml").read_text()
     images = set(re.findall(r"image: (delaywatch-\w+):", compose))
 
@@ -338,11 +372,10 @@ def test_logs_and_backups_expire_and_the_lake_never_does() -> None:
     rules = RESOURCES["data"]["Lake"]["Properties"]["LifecycleConfiguration"]["Rules"]
 
     expiring = {rule.get("Prefix"): rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule}
-    former = {rule.get("Prefix"): rule["NoncurrentVersionExpiration"]["NoncurrentDays"]
-              for rule in rules if "NoncurrentVersionExpiration" in rule}  # fmt: skip
+    former = {rule.get("Prefix"): days for rule in rules if (days := rule.get("NoncurrentVersionExpiration"))}
 
     assert expiring == {"logs/": 180, "backups/": 35}
-    assert former == {None: 30, "backups/": 1}  # old backups hold old secrets
+    assert former == {None: {"NoncurrentDays": 30}, "backups/": {"NoncurrentDays": 1}}  # backups hold every secret
 
 
 def test_every_metric_of_an_alarm_is_sent_by_the_host() -> None:
@@ -352,11 +385,11 @@ def test_every_metric_of_an_alarm_is_sent_by_the_host() -> None:
         "disk_used_percent",
         "mem_used_percent",
     }  # the agent's names
-    alarms = [given for _, given in templates.of_type(RESOURCES["host"], "CloudWatch::Alarm")
-              if given["Namespace"] == "Delaywatch"]  # fmt: skip
+    alarms = [given for _, given in templates.of_type(RESOURCES["host"], "CloudWatch::Alarm")]
+    own = [alarm for alarm in alarms if alarm["Namespace"] == "Delaywatch"]
 
-    assert {alarm["MetricName"] for alarm in alarms} == sent
-    assert all(alarm["Dimensions"] == [{"Name": "InstanceId", "Value": "Host"}] for alarm in alarms)
+    assert {alarm["MetricName"] for alarm in own} == sent
+    assert all(alarm["Dimensions"] == [{"Name": "InstanceId", "Value": "Host"}] for alarm in own)
 
 
 def test_every_alarm_names_a_heading_of_the_runbook() -> None:

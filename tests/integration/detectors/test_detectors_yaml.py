@@ -36,10 +36,10 @@ def test_the_shipped_file_has_every_parameter_with_its_default() -> None:
 def test_a_missing_block_or_parameter_has_its_default(path: Path) -> None:
     path.write_text("three_sigma:\n  threshold: 4\nisolation_forest:\n")
 
-    settings_ = detectors.read_settings(path)
+    read = detectors.read_settings(path)
 
     defaults = {name: detectors.parameters(name) for name in detectors.NAMES}
-    assert settings_ == {**defaults, "three_sigma": defaults["three_sigma"] | {"threshold": 4.0}}
+    assert read == {**defaults, "three_sigma": defaults["three_sigma"] | {"threshold": 4.0}}
 
 
 def test_booleans_and_numbers_are_those_of_yaml_1_1_as_in_earlier_releases(path: Path) -> None:
@@ -57,7 +57,7 @@ def test_booleans_and_numbers_are_those_of_yaml_1_1_as_in_earlier_releases(path:
     ("text", "line", "named"),
     [
         ("# ours\nfour_sigma:\n", 2, ["four_sigma", "three_sigma, isolation_forest"]),
-        ("three_sigma:\n  treshold: 3\n", 2, ["treshold", "threshold, min_flights"]),
+        ("three_sigma:\n  treshold: 3\n", 2, ["treshold", "threshold, min_flights"]),  # codespell:ignore
         ("three_sigma:\n  3: 4\n", 2, ["parameter 3"]),
         ("three_sigma:\n  threshold: three\n", 2, ["threshold", "'three'", "from 0.1 to 100"]),
         ("three_sigma:\n  threshold: '3'\n", 2, ["'3'", "number"]),
@@ -87,7 +87,7 @@ def test_an_invalid_entry_is_named_with_its_line(path: Path, text: str, line: in
     assert [word for word in named if word not in str(caught.value)] == []
 
 
-@pytest.mark.parametrize("content", [b"# caf\xe9\n", b"\x00\x01", b"delaywatch:\n  levels: [2, 3\n"])
+@pytest.mark.parametrize("content", [b"# \xe9\n", b"\x00\x01", b"delaywatch:\n  levels: [2, 3\n"])
 def test_a_file_that_is_not_yaml_is_named(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 

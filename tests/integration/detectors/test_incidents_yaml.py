@@ -67,7 +67,7 @@ def test_an_incident_may_have_366_days(path: Path) -> None:
     [
         ("airports: all\n", 1, "- airports"),
         (VALID + "- snow\n", 5, "first, last"),
-        (VALID + "- airports: all\n  frist: 2013-02-08\n", 6, "frist"),
+        (VALID + "- airports: all\n  frist: 2013-02-08\n", 6, "frist"),  # codespell:ignore
         (VALID + "- airports: all\n  note: snow\n", 5, "first"),
         (VALID + "-\n", 5, "airports, first, note"),
         (VALID.replace("all", "[JFK, jfk]"), 1, "'jfk'"),

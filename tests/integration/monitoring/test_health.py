@@ -347,9 +347,11 @@ def test_the_command_serves_the_result_in_little_memory_however_large_the_year_i
             except ConnectionRefusedError:
                 return False
 
-        wait_until(shows_the_problem)
-        peak_kb = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
-        process.terminate()
+        try:
+            wait_until(shows_the_problem)
+            peak_kb = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
+        finally:
+            process.terminate()
         assert process.stderr is not None
         log = process.stderr.read()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -12,13 +13,15 @@ import pytest
 from tests import command
 from tests.builders import csv_of, flight
 from tests.unprivileged import as_nobody, close, give
+from utils.errors import InvalidInput
+from utils.monitoring.retention import sweep
 from utils.pipeline import inputs
+from utils.settings import Settings, WatchSettings
 
 # Loaded before the rights are dropped, because the interpreter's own folder may be closed too.
 for name in (
     "monitoring.health",
     "monitoring.notifications",
-    "monitoring.retention",
     "pipeline.status",
     "sources.fetch",
 ):
@@ -67,9 +70,14 @@ def test_health_names_a_closed_log_folder_and_checks_the_other_disks(lake: Path,
 
 @pytest.mark.parametrize("folder", ["", "inside", "file"])
 def test_sweep_names_a_closed_log_folder(lake: Path, closed: Path, folder: str) -> None:
-    done = run(lake, "sweep", DELAYWATCH_LOG_FOLDER=str(closed / folder), DELAYWATCH_KEEP_LOGS_DAYS="1")
+    watch = WatchSettings(log_folder=closed / folder, keep_logs_days=1)
 
-    assert str(closed) in done.stderr
+    def message() -> str:
+        with pytest.raises(InvalidInput) as caught:
+            sweep(Settings(lake=lake.as_uri(), warehouse=""), watch, datetime.now(UTC))
+        return str(caught.value)
+
+    assert str(closed) in as_nobody(message)
 
 
 @pytest.mark.parametrize(

@@ -72,14 +72,17 @@ def test_children_end_with_a_caller_that_is_killed(number: signal.Signals) -> No
     script = IMPORTS + "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
     script += "list(in_processes(time.sleep, [(60,)] * 4, 2, 'slept'))"
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as caller:
-        process = psutil.Process(caller.pid)
-        wait_until(lambda: len(children(process)) == 2)
-        started = children(process)
-        caller.send_signal(number)
-        if number == signal.SIGINT:  # a terminal sends it to the children as well
-            for child in started:
-                child.send_signal(number)
-        _, alive = psutil.wait_procs(started, timeout=20)
+        try:
+            process = psutil.Process(caller.pid)
+            wait_until(lambda: len(children(process)) == 2)
+            started = children(process)
+            caller.send_signal(number)
+            if number == signal.SIGINT:  # a terminal sends it to the children as well
+                for child in started:
+                    child.send_signal(number)
+            _, alive = psutil.wait_procs(started, timeout=20)
+        finally:
+            caller.kill()
     for child in alive:
         child.kill()
     assert not alive

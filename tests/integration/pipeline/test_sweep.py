@@ -173,6 +173,14 @@ def test_the_command_lists_and_then_deletes(two_years: Settings) -> None:
     assert f"page of {YEAR}: 7 files" in deleted.stdout
 
 
+def test_the_command_needs_no_lake_for_logs(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "logs/attempt=1.log", 9999)
+
+    done = command.utils("sweep", DELAYWATCH_LOG_FOLDER=str(tmp_path / "logs"), DELAYWATCH_KEEP_LOGS_DAYS="1")
+
+    assert (done.returncode, log.exists()) == (0, False)
+
+
 def test_the_command_without_a_limit_deletes_nothing_and_names_the_variables() -> None:
     done = command.utils("sweep")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import random
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import boto3
 import pytest
@@ -46,6 +47,30 @@ def test_large_small_and_empty_objects_are_restored(s3: Any, tmp_path: Path, mon
 
     assert saved == loaded == len(contents)
     assert {key: s3.get_object(Bucket=objects.BUCKET, Key=key)["Body"].read() for key in contents} == contents
+
+
+def test_an_object_is_whole_if_its_first_range_arrives_last(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(_: str, __: str, file: BinaryIO, **___: Any) -> None:
+        file.seek(1)
+        file.write(b"23")
+        file.seek(0)
+        file.write(b"1")
+
+    monkeypatch.setattr(objects, "RANGES", TransferConfig(multipart_threshold=1))
+    monkeypatch.setattr(s3, "download_fileobj", download)
+    s3.create_bucket(Bucket=objects.BUCKET)
+    s3.put_object(Bucket=objects.BUCKET, Key="large", Body=b"123")
+    tar = io.BytesIO()
+
+    objects.save(s3, tar, tmp_path)
+
+    tar.seek(0)
+    with tarfile.open(fileobj=tar) as saved:
+        content = saved.extractfile("large")
+        assert content
+        assert content.read() == b"123"
 
 
 def test_without_a_bucket_the_tar_is_empty(s3: Any, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,19 +23,21 @@ DAY = timedelta(days=1)
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
-def new_key() -> ec.EllipticCurvePrivateKey:
-    return ec.generate_private_key(ec.SECP256R1())
+AUTHORITY = ec.generate_private_key(ec.SECP256R1())
 
 
-AUTHORITY = new_key()
-
-
-def certificate(
-    key: Key, *hosts: str, since: datetime = NOW - DAY, until: datetime = NOW + 90 * DAY, is_self_signed: bool = False
-) -> bytes:
-    """Return a certificate for the hosts as PEM, signed by AUTHORITY or by itself."""
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Subject")])
-    authority = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Authority")])
+def pair(
+    *hosts: str,
+    since: datetime = NOW - DAY,
+    until: datetime = NOW + 90 * DAY,
+    key: Key | None = None,
+    is_self_signed: bool = False,
+) -> tuple[bytes, bytes]:
+    """Return a certificate for the hosts, signed by AUTHORITY or by itself, and its key as PEM."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    subject, authority = (
+        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("Subject", "Authority")
+    )
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -47,13 +48,12 @@ def certificate(
         .not_valid_after(until)
     )
     if hosts:
-        builder = builder.add_extension(x509.SubjectAlternativeName([general_name(host) for host in hosts]), False)
-    return builder.sign(key if is_self_signed else AUTHORITY, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-
-def general_name(host: str) -> x509.GeneralName:
-    is_address = host.replace(".", "").isdigit()
-    return x509.IPAddress(ipaddress.ip_address(host)) if is_address else x509.DNSName(host)
+        names = [
+            x509.IPAddress(ipaddress.ip_address(host)) if host[0].isdigit() else x509.DNSName(host) for host in hosts
+        ]
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    signed = builder.sign(key if is_self_signed else AUTHORITY, hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.PEM), pem(key)
 
 
 def pem(key: Key, passphrase: bytes | None = None) -> bytes:
@@ -61,9 +61,9 @@ def pem(key: Key, passphrase: bytes | None = None) -> bytes:
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
-def put(volumes: Volumes, pair: tuple[bytes, bytes], place: tuple[str, str]) -> None:
-    for file, content in zip(place, pair, strict=True):
-        volumes.put(file, content)
+def put(volumes: Volumes, files: tuple[bytes, bytes], place: tuple[str, str]) -> None:
+    for name, content in zip(place, files, strict=True):
+        volumes.put(name, content)
 
 
 # --- self-signed ------------------------------------------------------------------------------------------------------
@@ -126,19 +126,18 @@ def test_another_host_name_changes_only_the_certificate(volumes: Volumes) -> Non
 def test_a_self_signed_certificate_is_replaced_in_its_last_month_and_before_it_is_valid(
     volumes: Volumes, since: datetime, until: datetime, is_replaced: bool
 ) -> None:
-    key = new_key()
-    former = certificate(key, "localhost", since=since, until=until, is_self_signed=True)
-    put(volumes, (former, pem(key)), SELF_SIGNED)
+    former = pair("localhost", since=since, until=until, is_self_signed=True)
+    put(volumes, former, SELF_SIGNED)
 
     volumes.setup()
 
-    assert (volumes.path("secrets/tls.crt").read_bytes() != former) == is_replaced
+    assert (volumes.path("secrets/tls.crt").read_bytes() != former[0]) == is_replaced
     assert volumes.read("handed/nginx/tls.crt") == volumes.read("secrets/tls.crt")
 
 
 def test_a_self_signed_pair_that_does_not_match_is_replaced(volumes: Volumes) -> None:
     volumes.setup()
-    volumes.put("secrets/tls.key", pem(new_key()))
+    volumes.put("secrets/tls.key", pem(AUTHORITY))
 
     volumes.setup()
 
@@ -151,21 +150,20 @@ def test_a_self_signed_pair_that_does_not_match_is_replaced(volumes: Volumes) ->
 
 @pytest.mark.parametrize("hosts", [(HOST,), ("a.org", "*.example.com"), ("FLIGHTS.Example.com",)])
 def test_own_files_are_given_to_nginx_unchanged_and_with_hsts(volumes: Volumes, hosts: tuple[str, ...]) -> None:
-    key = new_key()
-    chain = b"issued for us\n" + certificate(key, *hosts) + certificate(AUTHORITY, "Authority")
-    put(volumes, (chain, pem(key)), OWN)
+    chain, key = pair(*hosts)
+    chain = b"issued for us\n" + chain + pair("Authority", key=AUTHORITY)[0]
+    put(volumes, (chain, key), OWN)
 
     volumes.setup(DELAYWATCH_HOST=HOST)
 
     assert volumes.path("handed/nginx/tls.crt").read_bytes() == chain
-    assert volumes.path("handed/nginx/tls.key").read_bytes() == pem(key)
+    assert volumes.path("handed/nginx/tls.key").read_bytes() == key
     assert "Strict-Transport-Security" in volumes.read("handed/nginx/hsts.conf")
     assert not volumes.path("secrets/tls.crt").exists()
 
 
 def test_own_files_that_are_self_signed_get_no_hsts(volumes: Volumes) -> None:
-    key = rsa.generate_private_key(65537, 2048)
-    put(volumes, (certificate(key, "localhost", is_self_signed=True), pem(key)), OWN)
+    put(volumes, pair("localhost", key=rsa.generate_private_key(65537, 2048), is_self_signed=True), OWN)
 
     volumes.setup()
 
@@ -173,25 +171,16 @@ def test_own_files_that_are_self_signed_get_no_hsts(volumes: Volumes) -> None:
 
 
 def test_lets_encrypt_comes_after_own_files_serves_only_its_host_and_may_be_renewed(volumes: Volumes) -> None:
-    first, renewed, own = new_key(), new_key(), new_key()
-    put(volumes, (certificate(first, HOST), pem(first)), LETS_ENCRYPT)
-    volumes.setup(DELAYWATCH_HOST="Flights.example.com")  # certbot's folder has lower case
-    assert volumes.path("handed/nginx/tls.key").read_bytes() == pem(first)
-
-    put(volumes, (certificate(renewed, HOST), pem(renewed)), LETS_ENCRYPT)
-    volumes.setup(DELAYWATCH_HOST=HOST)
-    assert volumes.path("handed/nginx/tls.key").read_bytes() == pem(renewed)
-
-    assert "self-signed certificate for localhost" in volumes.setup().out
-
-    put(volumes, (certificate(own, HOST), pem(own)), OWN)
-    volumes.setup(DELAYWATCH_HOST=HOST)
-    assert volumes.path("handed/nginx/tls.key").read_bytes() == pem(own)
+    for files, place in ((pair(HOST), LETS_ENCRYPT), (pair(HOST), LETS_ENCRYPT), (pair(HOST), OWN)):
+        assert "self-signed" in volumes.setup(DELAYWATCH_HOST="localhost").out
+        put(volumes, files, place)
+        volumes.setup(DELAYWATCH_HOST="Flights.example.com")  # certbot's folder has lower case
+        assert volumes.path("handed/nginx/tls.key").read_bytes() == files[1]
 
 
 def test_a_certificate_in_its_last_two_weeks_is_a_warning(volumes: Volumes) -> None:
-    key, until = new_key(), NOW + 10 * DAY
-    put(volumes, (certificate(key, "localhost", until=until), pem(key)), OWN)
+    until = NOW + 10 * DAY
+    put(volumes, pair("localhost", until=until), OWN)
 
     warning = volumes.setup().err
 
@@ -203,36 +192,29 @@ def test_a_certificate_in_its_last_two_weeks_is_a_warning(volumes: Volumes) -> N
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
-def short_key_pair() -> tuple[bytes, bytes]:
-    key = rsa.generate_private_key(65537, 1024)  # noqa: S505 - setup must refuse it
-    return certificate(key, HOST), pem(key)
-
-
+GOOD = pair(HOST)
 EARLIER, EXPIRED, EARLY = NOW - 90 * DAY, NOW - 3 * DAY, NOW + 3 * DAY
-FAULTS: dict[str, tuple[Callable[[Key], tuple[bytes, bytes]], str, str]] = {
-    "expired": (
-        lambda key: (certificate(key, HOST, since=EARLIER, until=EXPIRED), pem(key)), "crt", f"{EXPIRED:%Y-%m-%d}"
-    ),
-    "early": (lambda key: (certificate(key, HOST, since=EARLY), pem(key)), "crt", f"{EARLY:%Y-%m-%d}"),
-    "other host": (lambda key: (certificate(key, "a.org", "10.0.0.7"), pem(key)), "crt", "a.org, 10.0.0.7"),
-    "wildcard of a higher level": (lambda key: (certificate(key, "*.com"), pem(key)), "crt", "*.com"),
-    "no host": (lambda key: (certificate(key), pem(key)), "crt", HOST),
-    "other key": (lambda key: (certificate(key, HOST), pem(new_key())), "key", "does not belong"),
-    "wrong order": (
-        lambda key: (certificate(AUTHORITY, "Authority") + certificate(key, HOST), pem(key)), "key", "does not belong"
-    ),
-    "encrypted key": (lambda key: (certificate(key, HOST), pem(key, b"passphrase")), "key", "openssl pkey"),
-    "short key": (lambda key: short_key_pair(), "key", "1024"),
-    "DER": (lambda key: (ssl.PEM_cert_to_DER_cert(certificate(key, HOST).decode()), pem(key)), "crt", "PEM"),
-    "empty certificate": (lambda key: (b"", pem(key)), "crt", "PEM"),
-    "no key": (lambda key: (certificate(key, HOST),) * 2, "key", "PEM"),
-}  # fmt: skip
+SHORT_KEY = rsa.generate_private_key(65537, 1024)  # noqa: S505 - setup must refuse it
+FAULTS = {
+    "expired": (pair(HOST, since=EARLIER, until=EXPIRED), "crt", f"{EXPIRED:%Y-%m-%d}"),
+    "early": (pair(HOST, since=EARLY), "crt", f"{EARLY:%Y-%m-%d}"),
+    "other host": (pair("a.org", "10.0.0.7"), "crt", "a.org, 10.0.0.7"),
+    "wildcard of a higher level": (pair("*.com"), "crt", "*.com"),
+    "no host": (pair(), "crt", HOST),
+    "other key": ((GOOD[0], pem(AUTHORITY)), "key", "does not belong"),
+    "wrong order": ((pair("Authority", key=AUTHORITY)[0] + GOOD[0], GOOD[1]), "key", "does not belong"),
+    "encrypted key": ((GOOD[0], pem(AUTHORITY, b"passphrase")), "key", "openssl pkey"),
+    "short key": (pair(HOST, key=SHORT_KEY), "key", "1024"),
+    "DER": ((ssl.PEM_cert_to_DER_cert(GOOD[0].decode()), GOOD[1]), "crt", "PEM"),
+    "empty certificate": ((b"", GOOD[1]), "crt", "PEM"),
+    "no key": ((GOOD[0], GOOD[0]), "key", "PEM"),
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_certificate_that_would_not_work_is_refused(volumes: Volumes, fault: str) -> None:
-    build_pair, file, fact = FAULTS[fault]
-    put(volumes, build_pair(new_key()), OWN)
+    files, file, fact = FAULTS[fault]
+    put(volumes, files, OWN)
 
     refusal = volumes.refusal(DELAYWATCH_HOST=HOST)
 
@@ -254,10 +236,7 @@ def test_a_certificate_or_a_key_alone_is_refused(
 
 
 def test_a_broken_link_of_certbot_is_refused(volumes: Volumes) -> None:
-    key = new_key()
-    put(volumes, (b"", pem(key)), LETS_ENCRYPT)
-    chain = volumes.path(LETS_ENCRYPT[0])
-    chain.unlink()
-    chain.symlink_to(volumes.path("letsencrypt/archive/fullchain1.pem"))
+    volumes.put(LETS_ENCRYPT[1], GOOD[1])
+    volumes.path(LETS_ENCRYPT[0]).symlink_to(volumes.path("letsencrypt/archive/fullchain1.pem"))
 
     assert f"/etc/letsencrypt/live/{HOST}/fullchain.pem cannot be read" in volumes.refusal(DELAYWATCH_HOST=HOST)

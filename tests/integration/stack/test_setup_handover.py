@@ -194,7 +194,9 @@ def test_any_argument_of_a_secrets_backend_reaches_airflow(arguments: dict[str, 
 
 @settings(max_examples=30)
 @given(st.from_regex(r"\A[!-~]+\Z"), st.from_regex(r"\A[!-~]+\Z"))
-def test_any_aws_key_reaches_boto3(tmp_path_factory: pytest.TempPathFactory, access_key: str, secret_key: str) -> None:
+def test_any_aws_key_reaches_boto3_and_airflow(
+    tmp_path_factory: pytest.TempPathFactory, access_key: str, secret_key: str
+) -> None:
     files = service_files(
         DELAYWATCH_LAKE="s3://lake",
         AWS_ENDPOINT_URL="https://minio.lan:9000",
@@ -209,6 +211,9 @@ def test_any_aws_key_reaches_boto3(tmp_path_factory: pytest.TempPathFactory, acc
 
     assert credentials
     assert (credentials.access_key, credentials.secret_key, credentials.token) == (access_key, secret_key, secret_key)
+    connection = json.loads(files["airflow"]["connections.json"])["aws_default"]
+    assert (connection["login"], connection["password"]) == (access_key, secret_key)
+    assert connection["extra"]["aws_session_token"] == secret_key
 
 
 def test_boto3_uses_the_local_store_for_s3_and_aws_for_everything_else(

@@ -1,7 +1,7 @@
 """superset/encryption.py on a real Postgres, with the column type that Superset uses (SQLAlchemy-Utils).
 
-Superset is not installed here, so the test registers tables in the same metadata as Superset. tests/e2e/test_rotation.py
-rotates the key of a real Superset.
+Superset is not installed here, so the test registers tables in the metadata that Superset uses.
+tests/e2e/test_rotation.py rotates the key of a real Superset.
 """
 
 from __future__ import annotations

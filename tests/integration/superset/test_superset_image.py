@@ -83,7 +83,7 @@ def test_a_program_of_the_image_has_the_syntax_and_imports_of_python_3_10(progra
     if subprocess.run([*python_3_10, "--version"], capture_output=True, check=False).returncode:
         pytest.skip("this machine has no Python 3.10, so the imports are not checked")
 
-    command = [*python_3_10, "-c", IMPORT_STDLIB_NAMES, program]
+    command = [*python_3_10, "-c", IMPORT_STDLIB_NAMES, str(program)]
     outcome = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert outcome.returncode == 0, outcome.stderr

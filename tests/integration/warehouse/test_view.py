@@ -35,8 +35,9 @@ def columns_of_view(url: str) -> list[str]:
 
 def test_the_view_has_one_row_per_airport_day_with_verdict_flags_reason_and_event(warehouse: str) -> None:
     handler = DBHandler(warehouse)
-    airports = ("ATL", "BOS", "CLT", "DEN", "EWR")
-    handler.upsert("airport_days", airport_days_table(*(airport_day_row(name, scheduled=9) for name in airports)), 2018)
+    days = [airport_day_row(name, scheduled=9) for name in ("ATL", "BOS", "CLT", "DEN", "EWR")]
+    days.append(airport_day_row("ATL", "2018-01-02", scheduled=8))
+    handler.upsert("airport_days", airport_days_table(*days), 2018)
     verdicts = verdicts_table(
         verdict_row("delaywatch", "ATL", observed=60, expected=10, lower=-5, upper=25, **LATE),
         verdict_row("delaywatch", "BOS", **(LATE | {"direction": "closure", "severity": 3})),
@@ -56,6 +57,7 @@ def test_the_view_has_one_row_per_airport_day_with_verdict_flags_reason_and_even
     columns = "id, scheduled, verdict, is_anomaly, severity, is_anomaly_three_sigma, is_anomaly_delaywatch"
     assert sql(warehouse, WIDE.format(columns)) == [
         ("ATL20180101", 9, "late", True, 2, None, True),
+        ("ATL20180102", 8, None, None, None, None, None),
         ("BOS20180101", 9, "closure", True, 3, None, True),
         ("CLT20180101", 9, "normal", False, 0, True, False),
         ("DEN20180101", 9, "insufficient_data", False, 0, None, False),
@@ -64,8 +66,8 @@ def test_the_view_has_one_row_per_airport_day_with_verdict_flags_reason_and_even
     assert sql(warehouse, WIDE.format("observed, expected, lower, upper, score"))[0] == (60.0, 10.0, -5.0, 25.0, 4.5)
     assert sql(warehouse, WIDE.format("sentence, event_id, event, opinion, is_acknowledged"))[:3] == [
         ("Snow.", "20180101-ATL", "Storm, 2 airports", None, False),
-        ("More snow.", "20180101-ATL", "Storm, 2 airports", None, False),
         (None, None, None, None, False),
+        ("More snow.", "20180101-ATL", "Storm, 2 airports", None, False),
     ]
     assert columns_of_view(warehouse)[:24] == ["id", *schemas.AIRPORT_DAYS.names]
     assert columns_of_view(warehouse)[-3:] == [f"is_anomaly_{name}" for name in DETECTORS]

@@ -53,11 +53,13 @@ def test_three_processes_prepare_two_databases_at_once(bare_server: str) -> None
         subprocess.Popen([sys.executable, "-c", program, url], stdin=PIPE, stdout=PIPE, text=True)
         for url in (one, one, two)
     ]
+    assert [process.stdout.read(5) for process in processes if process.stdout] == ["ready"] * 3
     for process in processes:
-        assert process.stdout
-        assert process.stdout.read(len("ready")) == "ready"
+        if process.stdin:
+            process.stdin.write("go\n")
+            process.stdin.flush()
     for process in processes:
-        process.communicate("go\n")
+        process.communicate()
 
     assert [process.returncode for process in processes] == [0, 0, 0]
     for url in (one, two):

@@ -114,8 +114,9 @@ def run(connection: sa.Connection) -> None:
     if refused:
         url = connection.engine.url
         raise InvalidInput(
-            f"User {url.username} may not {wording.listed(refused, 'or')} in database {url.database}; let an "
-            f"administrator run `{'; '.join(statements)};` there and run the step again."
+            f"User {url.username} may not {wording.listed(refused, 'or')} in database {url.database}; run "
+            "`python -m utils prepare` with a login that may, or let an administrator run "
+            f"`{'; '.join(statements)};` there and run the step again."
         )
     create_roles(connection, absent)
     create_schema(connection)
