@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,21 +17,10 @@ from tests.servers.postgres import Server
 from tests.servers.proxy import Proxy
 from tests.steps import BRONZE, BRONZE_KEY, OTHER_BRONZE, STEPS, run
 from utils.db_handler import DBHandler
-from utils.errors import DelaywatchError
 from utils.settings import Settings
 from utils.storage.lake import Lake
 
 OLD = "template_old_year"
-
-
-def fault(call: Callable[[], object]) -> str:
-    """Return the message of the DelaywatchError that the call raises; it must be one line."""
-    with pytest.raises(DelaywatchError) as error:
-        call()
-    message = str(error.value)
-    assert "\n" not in message
-    assert message.endswith(".")
-    return message
 
 
 def without_xmin(rows: dict[str, object]) -> dict[str, object]:

@@ -174,7 +174,7 @@ def test_a_file_that_changes_during_the_check_is_refused(
     folder_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     growing = write(tmp_path, GOOD, "growing.csv")
-    monkeypatch.setattr(FolderStore, "has", lambda *_: growing.write_bytes(GOOD + OTHER) < 0)  # after the first check
+    monkeypatch.setattr(FolderStore, "has", lambda *_: growing.write_bytes(GOOD) < 0)  # after the first check
 
     with pytest.raises(Unavailable, match=r"growing\.csv"):
         put_bronze(folder_settings, YEAR, growing)
