@@ -62,6 +62,7 @@ def test_a_run_publishes_its_year_and_sends_one_message_even_if_the_mail_server_
     (message,) = hook.texts
     assert message.startswith(f"*Delaywatch {YEAR}: ")
     assert f"/dags/flight_anomalies/runs/{run.run_id[:10]}" in message
+    assert "/tasks/" not in message  # the link shows the run, not its last task
     assert f"Lake: {lake.as_uri()}" in message
     assert (lake / keys.alerts_key(YEAR)).is_file()
     assert "mail server 127.0.0.1:1" in caplog.text
