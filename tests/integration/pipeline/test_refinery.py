@@ -497,7 +497,11 @@ OTHER_FILES: Mapping[str, Sequence[bytes]] = {
 }
 
 
-@pytest.mark.parametrize(("kind", "data"), [(kind, data) for kind, files in OTHER_FILES.items() for data in files])
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [(kind, data) for kind, files in OTHER_FILES.items() for data in files],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_a_file_of_another_kind_is_named(tmp_path: Path, kind: str, data: bytes) -> None:
     assert kind in refusal(data, tmp_path)
     assert kind in refusal(gzip.compress(data), tmp_path, "2015.csv.gz")
