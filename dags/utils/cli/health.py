@@ -31,8 +31,8 @@ def health(
     from utils.monitoring import health_page
 
     if serve:
-        health_page.serve(serve, lambda: _now(lake, warehouse, year))
-    report = _now(lake, warehouse, year)
+        health_page.serve(serve, lambda: _report(lake, warehouse, year))
+    report = _report(lake, warehouse, year)
     if as_json:
         say(json.dumps(report, indent=2, ensure_ascii=False))
     else:
@@ -42,8 +42,8 @@ def health(
         raise typer.Exit(1)
 
 
-def _now(lake: str | None, warehouse: str | None, year: int | None) -> dict[str, Any]:
-    """Return a new report. Reads the environment each time, because secrets may have changed."""
+def _report(lake: str | None, warehouse: str | None, year: int | None) -> dict[str, Any]:
+    """Check everything and return the report. Reads the environment each time, because secrets may have changed."""
     from utils.monitoring import health as checks
 
     now = datetime.now(UTC)

@@ -305,7 +305,7 @@ def _by_word(values: Sequence[object], codes: np.ndarray, kind: pa.DataType) -> 
 
 
 def _typed_numbers(column: pa.Array, form: rules.Form, kind: pa.DataType) -> pa.Array | None:
-    """Convert a column of floats; return None if a value is not whole, out of range or not a time of one day."""
+    """Convert a column of floats to `kind`. Return None if a value is not whole, out of range or no valid time."""
     try:
         numbers = column.cast(pa.int16() if kind == pa.bool_() else kind)
     except pa.ArrowInvalid:

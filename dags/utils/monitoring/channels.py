@@ -120,7 +120,7 @@ def _mail_fault(error: Exception, place: str, sender: str) -> DelaywatchError:
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return InvalidInput(f"{place} refused every recipient; {addresses}.")
     if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code == CERTIFICATE_EXPIRED:
-        return InvalidInput(f"The certificate of the{place[3:]} has expired; renew it there.")
+        return InvalidInput(f"The certificate of the{place[3:]} has expired; renew it on that server.")
     if isinstance(error, ssl.SSLError):
         return InvalidInput(
             f"{place} offers no valid encrypted connection ({error.reason or 'certificate'}); use the host name "
@@ -180,7 +180,7 @@ def post(message: Message, url: str) -> None:
     except (OSError, http.client.HTTPException) as error:
         cause = error.reason if isinstance(error, URLError) else error
         if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code == CERTIFICATE_EXPIRED:
-            raise InvalidInput(f"The certificate of the{place[3:]} has expired; renew it there.") from error
+            raise InvalidInput(f"The certificate of the{place[3:]} has expired; renew it on that server.") from error
         raise Unavailable(f"{place} did not accept the message ({_why(error)}); {correct}.") from error
 
 

@@ -56,8 +56,8 @@ def open_csv(path: Path, url: str, damaged: type[DelaywatchError] = InvalidInput
         if is_zip(path):
             raise damaged(f"{url} is a damaged zip ({error}); download it again.") from None
         raise InvalidInput(
-            f"{url} is not a zip, but begins with {quoted_beginning(path)}; open it in a browser to see the reason, "
-            "then fetch again."
+            f"{url} is not a zip, but begins with {quoted_beginning(path)}; open the address in a browser to see "
+            "the reason, then fetch again."
         ) from None
 
 

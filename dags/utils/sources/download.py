@@ -216,7 +216,7 @@ def _request_error(url: str, error: requests.RequestException) -> DelaywatchErro
     if isinstance(error, requests.exceptions.SSLError):
         return InvalidInput(
             f"The TLS connection to {host} is not trusted ({_reason(error)}); if only the issuer of its certificate is "
-            "unknown here, set REQUESTS_CA_BUNDLE to a file that contains it."
+            "unknown here, set REQUESTS_CA_BUNDLE to a file with the certificate of that issuer."
         )
     if isinstance(error, requests.exceptions.TooManyRedirects):
         return InvalidInput(f"{url} redirects in a circle; correct DELAYWATCH_BTS_URL or DELAYWATCH_KAGGLE_URL.")

@@ -217,9 +217,10 @@ class Lake:
         return table, content_hash(data)
 
     def rows_and_first(self, key: str, column: str | None = None) -> tuple[int, str]:
-        """Return the number of rows of the parquet file `key`, and the first value of `column` or an empty string.
+        """Return the number of rows of the parquet file `key`, and the first value of `column`.
 
-        Reads only the footer and that column, and decodes one value, so memory does not grow with the rows.
+        The value is an empty string if the file has no rows or `column` is None. Reads the footer and decodes one
+        value, so memory does not grow with the rows.
         """
         with closing(self.store.open(key)) as source:
             try:

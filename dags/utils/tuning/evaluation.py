@@ -306,7 +306,9 @@ def bootstrap(
         dates = pd.to_datetime(ranking["fl_date"])
         drawn.append(_draws((dates - dates.min()).dt.days // block_days, replicates, random))
     if all(times.shape[1] < 2 for times, _ in drawn):
-        raise InvalidInput("One airport cannot be resampled; pass block_days, and days of more than one block.")
+        raise InvalidInput(
+            "The interval of one airport needs block_days, shorter than its days; pass block_days, or more airports."
+        )
     chunk = max(1, _CHUNK // max(1, len(ranking)))
     values = [
         measure(ranking, reduce(np.multiply, [times[start : start + chunk].take(at, axis=1) for times, at in drawn]))

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -83,8 +84,12 @@ def test_a_file_is_downloaded_once_and_kept_with_a_record(bureau: Bureau, target
     ids=["busy", "busy for a day", "cut, then an error", "cut twice", "silent", "with an MD5"],
 )
 def test_a_temporary_fault_is_retried_until_the_file_is_complete(
-    bureau: Bureau, target: Path, answers: list[Answer]
+    bureau: Bureau, target: Path, monkeypatch: pytest.MonkeyPatch, answers: list[Answer]
 ) -> None:
+    def short_sleep(seconds: float) -> None:
+        assert seconds < 1
+
+    monkeypatch.setattr(time, "sleep", short_sleep)
     bureau.answer_next(PATH, *answers)
 
     download(bureau.url + PATH, target)
