@@ -104,7 +104,7 @@ def _faults(lines: list[_Line], known: Collection[str], file: str) -> Iterator[s
 
 
 def _unknown(name: str, known: Collection[str]) -> str:
-    """Describe an unknown variable. Show its name only if it is like a variable: in a broken line it may be a secret."""
+    """Describe an unknown variable. Show its name only if it looks like one: in a broken line it may be a secret."""
     close = difflib.get_close_matches(name.upper(), known, n=1)
     shown = name if close or name.isupper() else "a name"
     remedy = f"did you mean {close[0]}?" if close else "remove the line."
