@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,23 +13,19 @@ from http.client import HTTPConnection
 from pathlib import Path
 from types import SimpleNamespace
 
-import pyarrow as pa
 import pytest
 
 from tests import command
-from tests.conftest import sql, wait_until
+from tests.conftest import sql
 from tests.servers.certificates import self_signed
 from tests.steps import BRONZE_KEY, YEAR
-from utils.errors import DelaywatchError, InvalidInput
+from utils.errors import DelaywatchError
 from utils.monitoring import health, health_page
 from utils.monitoring.health import Finding
 from utils.monitoring.health_page import HealthStatus
 from utils.settings import Settings, WatchSettings
-from utils.storage.keys import anomalies_key
 from utils.storage.lake import Lake
-from utils.storage.parquet import made_from
 
-ROOT = Path(__file__).parents[3]
 NOW = datetime(YEAR + 1, 3, 1, 12, tzinfo=UTC)  # YEAR is complete
 WATCH = WatchSettings()
 
@@ -47,19 +39,19 @@ def problems(settings: Settings, watch: WatchSettings = WATCH, now: datetime = N
     return [finding.what for finding in health.check(settings, watch, now) if not finding.is_well]
 
 
-def test_a_finished_year_has_no_problem(done: Settings) -> None:
-    by_part = findings(done)
-
-    assert {part: finding.is_well for part, finding in by_part.items()} == {
-        "bronze": True, "run": True, "warehouse": True, "disk": True,
-    }  # fmt: skip
-    assert all(str(YEAR) in by_part[part].sentence for part in ("bronze", "run", "warehouse"))
-
-
 def test_an_empty_installation_has_no_problem(folder_settings: Settings, warehouse: str) -> None:
     empty = folder_settings.replace(warehouse=warehouse)
 
     assert problems(empty, now=datetime(2016, 1, 2, tzinfo=UTC)) == []
+
+
+def test_health_reads_neither_bronze_nor_silver(done: Settings) -> None:
+    """The checks share the 256 MB of a container; a year of silver would not fit."""
+    lake = Lake(done)
+    for key in [BRONZE_KEY, *lake.silver_parts(YEAR)]:
+        lake.store.put(key, b"")
+
+    assert problems(done) == []
 
 
 def test_a_warehouse_that_does_not_answer_does_not_hide_other_findings(done: Settings) -> None:
@@ -160,16 +152,7 @@ def test_a_disk_needs_a_tenth_and_two_gigabytes_of_free_space(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free, total=total))
 
-    disk = findings(done)["disk"]
-
-    assert disk.is_well == is_well
-    assert f"{free / 1e9:.1f} GB" in disk.sentence
-
-
-def test_a_disk_with_several_folders_is_reported_once(done: Settings, tmp_path: Path) -> None:
-    parts = [finding.what for finding in health.check(done, WatchSettings(log_folder=tmp_path / "logs"), NOW)]
-
-    assert parts.count("disk") == 1
+    assert findings(done)["disk"].is_well == is_well
 
 
 @pytest.mark.parametrize(("days", "is_well"), [(90.5, True), (14.5, True), (13.5, False), (-1, False)])
@@ -186,17 +169,6 @@ def test_a_certificate_that_ends_within_two_weeks_is_a_problem(
     assert f"{end:%Y-%m-%d}" in certificate.sentence
 
 
-@pytest.mark.parametrize("content", [None, b"nonsense"])
-def test_a_certificate_that_cannot_be_read_is_a_problem(done: Settings, tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "tls.crt"
-    if content is not None:
-        path.write_bytes(content)
-
-    certificate = findings(done, WatchSettings(certificate=path))["certificate"]
-
-    assert (certificate.is_well, str(path) in certificate.sentence) == (False, True)
-
-
 # --- backup -----------------------------------------------------------------------------------------------------------
 
 PLACE = "s3://backups/delaywatch"
@@ -210,7 +182,6 @@ def event(hours_ago: float, text: str = "daily.tar", place: str | None = PLACE) 
     ("place", "record", "is_well", "shown"),
     [
         pytest.param(None, {}, True, "DELAYWATCH_BACKUP", id="off, none"),
-        pytest.param(None, {"made": event(80)}, True, "3 days", id="off, made by hand"),
         pytest.param(PLACE, {}, False, PLACE, id="on, none"),
         pytest.param(PLACE, {"made": event(1)}, False, PLACE, id="on, made but not copied"),
         pytest.param(PLACE, {"copied": event(47)}, True, "47 hours", id="on, nearly two days"),
@@ -233,10 +204,11 @@ def test_a_daily_backup_that_is_missing_or_failed_is_a_problem(
     assert shown in backup.sentence
 
 
-def test_a_damaged_record_of_backups_is_a_problem(done: Settings, tmp_path: Path) -> None:
-    (tmp_path / "backup.json").write_text("{")
+def test_a_damaged_certificate_or_record_of_backups_is_a_problem(done: Settings, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    damaged.write_text("{")
 
-    assert problems(done, WatchSettings(backup_record=tmp_path / "backup.json")) == ["backup"]
+    assert problems(done, WatchSettings(certificate=damaged, backup_record=damaged)) == ["certificate", "backup"]
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -298,63 +270,17 @@ def test_the_page_shows_one_word_and_no_details() -> None:
         assert answer(port) == (503, "problem\n")
 
 
-def test_a_result_that_is_too_old_is_a_problem() -> None:
+def test_a_result_that_is_too_old_and_checks_that_cannot_start_are_a_problem() -> None:
+    def fail() -> dict[str, object]:
+        raise DelaywatchError("DELAYWATCH_LAKE is not set")
+
     status = HealthStatus(stale_s=0.02)
     status.update(lambda: OK)
-
     assert str(status) == "ok"
     time.sleep(0.03)
     assert str(status) == "problem"
 
-
-def test_checks_that_cannot_start_are_a_problem() -> None:
-    def fail() -> dict[str, object]:
-        raise DelaywatchError("DELAYWATCH_LAKE is not set")
-
     status = HealthStatus()
     status.update(lambda: OK)
     status.update(fail)
-
     assert str(status) == "problem"
-
-
-@pytest.mark.parametrize("address", ["8095", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:99999", "127.0.0.1:x"])
-def test_an_invalid_address_is_refused(address: str) -> None:
-    with pytest.raises(InvalidInput, match=re.escape(address)):
-        health_page.serve(address, lambda: OK)
-
-
-def test_the_command_serves_the_result_in_little_memory_however_large_the_year_is(done: Settings) -> None:
-    """The server and `make health` share the 256 MB of a container."""
-    lake = Lake(done)
-    for key in [BRONZE_KEY, *lake.silver_parts(YEAR)]:
-        os.truncate(Path(done.lake.removeprefix("file://"), key), 4 << 30)  # sparse; reading it would take 4 GB
-    verdicts = lake.read_anomalies(YEAR, "delaywatch")
-    lake.write_table(
-        anomalies_key(YEAR, "delaywatch"), pa.concat_tables([verdicts] * 400), made_from(verdicts.schema) or ""
-    )
-    with health_page.server("127.0.0.1", 0, HealthStatus()) as unused:
-        port = unused.server_address[1]  # free after this block
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "dags")}
-    environment |= {"DELAYWATCH_LAKE": done.lake, "DELAYWATCH_WAREHOUSE": done.warehouse}
-    line = [sys.executable, "-m", "utils", "health", "--year", str(YEAR), "--serve", f"127.0.0.1:{port}"]
-
-    with subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True) as process:
-
-        def shows_the_problem() -> bool:
-            try:
-                return answer(port) == (503, "problem\n")
-            except ConnectionRefusedError:
-                return False
-
-        try:
-            wait_until(shows_the_problem)
-            peak_kb = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
-        finally:
-            process.terminate()
-        assert process.stderr is not None
-        log = process.stderr.read()
-
-    assert "438,000 in gold, 1,095 in the warehouse" in log
-    assert peak_kb is not None
-    assert int(peak_kb[1]) < 140_000  # 181,000 with pandas and Alembic

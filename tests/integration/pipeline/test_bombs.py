@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import tracemalloc
 import zipfile
 import zlib
@@ -73,17 +72,6 @@ def test_a_small_gzip_of_much_text_is_read_in_pieces(tmp_path: Path) -> None:
 
     assert path.stat().st_size < MB
     assert length > 99 * MB
-
-
-def test_gzip_of_several_members_is_read_whole_or_refused_if_it_is_cut(tmp_path: Path) -> None:
-    text, path = b"2015\n" * (2 * MB), tmp_path / "2015.csv.gz"
-    packed = gzip.compress(NAMES + text) + gzip.compress(text) + b"\0" * 512
-
-    path.write_bytes(packed)
-    assert b"".join(blocks_of(path)) == text + text
-    path.write_bytes(packed[: len(packed) // 4])
-    with pytest.raises(InvalidInput, match=r"2015.csv.gz"):
-        list(blocks_of(path))
 
 
 @pytest.mark.parametrize(

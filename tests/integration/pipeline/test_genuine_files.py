@@ -61,13 +61,6 @@ def test_cancelled_flights_that_returned_keep_their_delay_in_silver_but_not_in_t
     assert sum(sample.ingested.sums["delay_min"].to_pylist()) == sum(delays)
 
 
-def test_a_sample_of_one_day_gives_warnings_about_the_missing_months(sample: Year) -> None:
-    report = quality.report(2018, "01_bronze/2018.csv", sample.ingested)
-
-    assert report["missing_months"] == list(range(2, 13))
-    assert (report["doubled_months"], len(report["missing_days"])) == ([], 364)
-
-
 @pytest.mark.parametrize("name", ["nyc/2013.csv.gz", "hou/2011.csv.gz", "lex/2022.csv.gz", "bay/2020.csv.gz"])
 def test_a_real_year_loses_no_flight_and_has_no_gap(tmp_path: Path, name: str) -> None:
     rows, _, ingested = read(name, tmp_path)

@@ -8,7 +8,6 @@ from contextlib import closing
 from datetime import date
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.conftest import sql
@@ -17,6 +16,7 @@ from utils.db_handler import DBHandler
 from utils.errors import InvalidInput, Missing, Unavailable
 from utils.layers import csv_reader
 from utils.pipeline import detect, inputs, publish, refine, status
+from utils.reporting import plots
 from utils.settings import Settings
 from utils.storage import keys
 from utils.storage.folder import FolderStore
@@ -164,13 +164,6 @@ def test_stale_verdicts_of_an_unpublished_detector_leave_the_warehouse_and_the_p
     assert states(done) == {"delaywatch": "current", "three_sigma": "stale"}
 
 
-def test_verdicts_stay_current_when_the_same_gold_is_written_again(done: Settings) -> None:
-    for step in ("silver", "gold", "upsert"):
-        STEPS[step](done)
-
-    assert detectors_in(done.warehouse) == list(DETECTORS)
-
-
 # --- settings and feedback --------------------------------------------------------------------------------------------
 
 
@@ -230,17 +223,6 @@ def test_a_new_run_of_the_year_keeps_feedback_and_shows_it_on_the_page(done: Set
 
     assert sql(done.warehouse, "SELECT xmin::text, * FROM flights.feedback ORDER BY 3") == feedback
     assert "by ana" in page(done)
-
-
-def test_missing_tables_are_created_by_the_first_step_that_uses_the_warehouse(done: Settings) -> None:
-    sql(done.warehouse, "DROP SCHEMA flights CASCADE")
-
-    with pytest.raises(Missing, match="python -m utils prepare"):
-        status.status(done)
-    STEPS["explain"](done)
-    STEPS["upsert"](done)
-
-    assert set(states(done).values()) == {"current"}
 
 
 # --- writes that fail -------------------------------------------------------------------------------------------------
@@ -307,34 +289,14 @@ def test_a_truncated_part_is_written_again(done: Settings, monkeypatch: pytest.M
 # --- detectors in processes -------------------------------------------------------------------------------------------
 
 
-def test_detectors_in_processes_write_the_same_bytes_as_one_process(
+def test_detectors_and_plots_in_processes_write_the_same_bytes_as_one_process(
     done: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inputs, "MIN_LARGE_ROWS", 1)
+    monkeypatch.setattr(plots, "AIRPORTS_PER_WORKER", 1)
     before = files(done)
 
     detect.write_all_anomalies(done.replace(threads=2), YEAR, DETECTORS)
+    STEPS["plots"](done)
 
     assert files(done) == before
-
-
-def test_a_detector_whose_process_the_system_kills_keeps_its_old_verdicts(
-    done: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """three_sigma ends at once; isolation_forest still loads scikit-learn then."""
-    monkeypatch.setattr(inputs, "MIN_LARGE_ROWS", 1)
-    before = files(done)
-
-    def kill_the_others(_: str) -> None:
-        for child in psutil.Process().children():
-            if "spawn_main" in " ".join(child.cmdline()):
-                child.kill()
-
-    with pytest.raises(Unavailable, match=f"ran a detector on {YEAR}"):
-        detect.write_all_anomalies(done.replace(threads=2), YEAR, ["three_sigma", "isolation_forest"], kill_the_others)
-    assert files(done) == before
-
-
-def test_a_detector_that_detectors_yaml_does_not_have_is_refused_with_the_known_ones(done: Settings) -> None:
-    with pytest.raises(InvalidInput, match=r"no detector theree_sigma; .*three_sigma"):
-        detect.write_anomalies(done, YEAR, "theree_sigma")
