@@ -35,20 +35,13 @@ MESSAGE = Message("Delaywatch: test message", "Nothing.")
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("variable", [{}, {"DELAYWATCH_WAREHOUSE": ""}], ids=["absent", "empty"])
-@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
-def test_a_secret_is_read_from_its_file(tmp_path: Path, variable: dict[str, str], end: str) -> None:
-    (tmp_path / "url").write_bytes((URL + end).encode())
+def test_a_secret_is_read_from_its_file_unless_its_variable_is_set(tmp_path: Path) -> None:
+    (tmp_path / "url").write_bytes(f"{URL}\r\n".encode())
     environment = {"DELAYWATCH_LAKE": "s3://lake", "DELAYWATCH_WAREHOUSE_FILE": str(tmp_path / "url")}
 
-    assert Settings.from_environment(environment | variable).warehouse == URL
-
-
-def test_a_variable_overrides_its_file() -> None:
-    environment = {"DELAYWATCH_LAKE": "s3://lake", "DELAYWATCH_WAREHOUSE_FILE": "/nowhere"}
-
-    assert Settings.from_environment(environment | {"DELAYWATCH_WAREHOUSE": URL}).warehouse == URL
-    assert Settings.from_environment(environment, warehouse=URL).warehouse == URL
+    assert Settings.from_environment(environment).warehouse == URL
+    assert Settings.from_environment(environment | {"DELAYWATCH_WAREHOUSE": ""}).warehouse == URL
+    assert Settings.from_environment(environment | {"DELAYWATCH_WAREHOUSE": f"{URL}2"}).warehouse == f"{URL}2"
 
 
 def test_an_empty_file_of_an_optional_secret_counts_as_absent(tmp_path: Path) -> None:
@@ -58,15 +51,10 @@ def test_an_empty_file_of_an_optional_secret_counts_as_absent(tmp_path: Path) ->
     assert AlertSettings.from_environment({"DELAYWATCH_ALERT_WEBHOOK_FILE": str(tmp_path / "hook")}).webhook is None
 
 
-@pytest.mark.parametrize(
-    "content",
-    [None, b"", b" \n", b"\xff\xfe" + HUSH.encode(), f"# {HUSH}\n{URL}\n".encode()],
-    ids=["absent", "empty", "blank", "no text", "two lines"],
-)
-def test_a_file_without_a_valid_secret_is_named_and_not_shown(tmp_path: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize("content", [b" \n", b"\xff\xfe" + HUSH.encode(), f"# {HUSH}\n{URL}\n".encode()])
+def test_a_file_without_a_valid_secret_is_named_and_not_shown(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "url"
-    if content is not None:
-        file.write_bytes(content)
+    file.write_bytes(content)
 
     with pytest.raises(InvalidInput, match=f"DELAYWATCH_WAREHOUSE_FILE {file}") as refused:
         Settings.from_environment({"DELAYWATCH_LAKE": "s3://lake", "DELAYWATCH_WAREHOUSE_FILE": str(file)})
@@ -194,7 +182,6 @@ def kaggle_refuses(token: Path) -> None:
     "fail",
     [
         pytest.param(lambda _: DBHandler(URL.replace("host", "127.0.0.1:1")).read("runs"), id="warehouse is down"),
-        pytest.param(lambda _: DBHandler(URL.replace("host", "host:many")), id="warehouse URL is invalid"),
         pytest.param(lambda _: Lake(S3.replace(aws_endpoint_url="http://127.0.0.1:1")).prepare(), id="lake is down"),
         pytest.param(lambda _: webhook_refuses(), id="webhook refuses"),
         pytest.param(lambda _: post(MESSAGE, f"http://127.0.0.1:1/services/{HUSH}"), id="webhook is down"),
