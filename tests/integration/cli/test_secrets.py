@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from stack.settings import StackSettings
 from tests.servers.bureau import Answer, Bureau, serving
 from tests.servers.receivers import mail_server, webhook
 from utils.db_handler import DBHandler
@@ -76,6 +75,7 @@ def test_a_file_on_a_failing_disk_is_unavailable(tmp_path: Path, monkeypatch: py
 
 SECRETS = sorted(variable_of(field) for field in EnvFile.model_fields.values() if is_secret(field))
 TWO_WORDS, TOO_SHORT = f"{HUSH} {HUSH}", HUSH[:9]
+WRONG_URLS = [f"postgresql://u:{HUSH}@h:many/d", f"mysql://u:{HUSH}@h/d", HUSH]
 WRONG_VALUES = {
     "AIRFLOW_SECRETS_BACKEND_KWARGS": [f'{{"key": "{HUSH}"', f'["{HUSH}"]'],
     "AWS_ACCESS_KEY_ID": [TWO_WORDS],
@@ -86,12 +86,12 @@ WRONG_VALUES = {
     "DELAYWATCH_ALERT_WEBHOOK": [f"https://h/{HUSH}#x", f"https://u:{HUSH}@h", f"file:///{HUSH}", f"https://h/ {HUSH}"],
     "DELAYWATCH_JUPYTER_TOKEN": [TOO_SHORT],
     "DELAYWATCH_KAGGLE_TOKEN": [TWO_WORDS, f'{{"key": "{HUSH}"}}'],
-    "DELAYWATCH_READER": [f"postgresql://u:{HUSH}@h:many/d", f"mysql://u:{HUSH}@h/d", HUSH],
+    "DELAYWATCH_READER": WRONG_URLS,
     "DELAYWATCH_SMTP": [
         f"http://u:{HUSH}@h", f"h:{HUSH}", f"smtp://h:{HUSH}", f"smtp://u:{HUSH}#3@h", f"smtp://u:{HUSH}/3@h",
         f"smtp://u:{HUSH}%@h", f"smtp://h?{HUSH}", f"smtp://{HUSH}@h",
     ],
-    "DELAYWATCH_WAREHOUSE": [f"postgresql://u:{HUSH}@h:many/d", f"mysql://u:{HUSH}@h/d", HUSH],
+    "DELAYWATCH_WAREHOUSE": WRONG_URLS,
 }  # fmt: skip
 
 
@@ -126,12 +126,6 @@ def all_secrets() -> EnvFile:
     return EnvFile(**{**values, "secrets_backend_kwargs": json.dumps({"key": HUSH}), "lake": ""})
 
 
-def stack_settings() -> StackSettings:
-    keys = dict.fromkeys(["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "DELAYWATCH_ADMIN_PASSWORD"], HUSH)
-    urls = {"DELAYWATCH_LAKE": "s3://lake", "DELAYWATCH_WAREHOUSE": URL, "DELAYWATCH_READER": URL}
-    return StackSettings.from_environment(keys | urls | {"AWS_DEFAULT_REGION": "eu-central-1"})
-
-
 S3 = Settings(lake="s3://lake", warehouse=URL, aws_access_key_id="a", aws_secret_access_key=HUSH, aws_region="x-1")
 
 
@@ -139,7 +133,6 @@ S3 = Settings(lake="s3://lake", warehouse=URL, aws_access_key_id="a", aws_secret
     "make",
     [
         pytest.param(lambda _: all_secrets(), id="settings"),
-        pytest.param(lambda _: stack_settings(), id="settings of the stack"),
         pytest.param(lambda _: [handler := DBHandler(URL), vars(handler)], id="warehouse"),
         pytest.param(lambda _: Lake(S3), id="lake"),
         pytest.param(kaggle.auth, id="token"),

@@ -100,13 +100,13 @@ def test_a_refused_recipient_is_named_and_the_others_get_the_mail() -> None:
     assert server.recipients == [[OPS]]
 
 
-def test_a_refused_login_is_an_invalid_setting() -> None:
-    with mail_server(password="another") as server, pytest.raises(InvalidInput, match="DELAYWATCH_SMTP"):
-        send_mail(MESSAGE, by_mail(f"smtp://user:secret@{server.address}"))
-
-
-def test_a_mail_server_that_is_down_or_silent_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_login_is_invalid_and_a_server_that_is_down_or_silent_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(channels, "TIMEOUT_S", 0.2)
+    with mail_server(password="another") as refusing, pytest.raises(InvalidInput, match="DELAYWATCH_SMTP"):
+        send_mail(MESSAGE, by_mail(f"smtp://user:secret@{refusing.address}"))
+
     with socket.create_server(("127.0.0.1", 0)) as server:  # accepts connections but never answers
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(Unavailable, match=address):

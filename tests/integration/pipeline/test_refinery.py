@@ -29,9 +29,6 @@ from utils.storage.parquet import write_parquet
 YEAR = 2015
 NAMES = ",".join(HEADER)
 FILES = ["2015.csv", "2015.csv.gz"]
-SLOW_EXAMPLES = settings(  # a failing example is not made smaller, which would take minutes
-    phases=(Phase.explicit, Phase.reuse, Phase.generate), suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 
 
 @pytest.fixture
@@ -105,7 +102,8 @@ def test_every_row_is_kept_in_order_or_counted(tmp_path: Path, small_pieces: Non
     assert len(year.parts) > 3
 
 
-@settings(SLOW_EXAMPLES, max_examples=10)
+# A failing example is not made smaller, which would take minutes.
+@settings(max_examples=10, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 99),
     copies=st.integers(0, 40),
@@ -180,9 +178,8 @@ def test_a_line_break_in_quotes_is_part_of_the_row_wherever_the_file_is_cut(
 # --- duplicates -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("empty", [("CRS_DEP_TIME",), ("OP_CARRIER_FL_NUM", "CRS_DEP_TIME", "DEP_TIME", "DEP_DELAY")])
-def test_rows_without_a_complete_key_are_kept_and_equal_ones_counted(tmp_path: Path, empty: tuple[str, ...]) -> None:
-    row = flight(CANCELLED="1.0", CANCELLATION_CODE="B", **dict.fromkeys(empty, ""))
+def test_rows_without_a_complete_key_are_kept_and_equal_ones_counted(tmp_path: Path) -> None:
+    row = cancelled(CRS_DEP_TIME="")
 
     year = ingested(csv_of([flight(ORIGIN="SFO"), row, row, row]), tmp_path)
 
@@ -193,7 +190,6 @@ def test_rows_without_a_complete_key_are_kept_and_equal_ones_counted(tmp_path: P
 @pytest.mark.parametrize(
     ("flights", "differing", "equal", "is_refused"),
     [
-        (300, 300, 0, True),
         (300, 100, 0, True),
         (300, 99, 0, False),
         (10_000, 100, 0, True),
@@ -237,8 +233,6 @@ def with_cancelled(*codes: str) -> bytes:
     ("data", "name", "named"),
     [
         (b"", "2015.csv", "is empty"),
-        (NAMES.encode(), "2015.csv", "no flights"),
-        (f"{NAMES}\n\n\r\n".encode(), "2015.csv", "no flights"),
         (f"{NAMES}\n{NAMES}\n".encode(), "2015.csv", "no flights"),
         (csv_of([flight(FL_DATE="2014-01-01")] * 3), "2015.csv", "FL_DATE is '2014-01-01' in line 2; "),
         (
@@ -253,9 +247,7 @@ def with_cancelled(*codes: str) -> bytes:
         (PACKED[: len(PACKED) // 2] + b"\xff" + PACKED[len(PACKED) // 2 + 1 :], "2015.csv.gz", "not readable as gzip"),
         (GOOD, "2015.csv.gz", "not compressed with gzip; .*rename"),
         (PACKED, "2015.csv", "compressed with gzip; rename"),
-        (gzip.compress(PACKED), "2015.csv.gz", "compressed with gzip; unpack"),
         (GOOD.replace(b"\n", b"\r"), "2015.csv", "carriage return"),
-        (GOOD.replace(b"\n", b"\r") * 10, "2015.csv", "carriage return"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -266,12 +258,11 @@ def test_a_bad_file_is_refused_with_its_fault(tmp_path: Path, data: bytes, name:
 @pytest.mark.parametrize(
     ("data", "reasons"),
     [
-        (csv_of([*some_rows(99), flight(FL_DATE="")]), ["FL_DATE is empty"]),
         (GOOD + b"2015-03-04,UA,24\n", [silver.WRONG_COUNT]),
         (GOOD + line(flight(FL_DATE="2014-01-01")).encode(), ["FL_DATE is not in 2015"]),
         (b"".join(csv_of(some_rows(30, seed)) for seed in range(12)), [silver.REPEATED_HEADER] * 11),
     ],
-    ids=["1% bad rows", "a short line before the end", "a bad last line", "repeated headers"],
+    ids=["a short line before the end", "a bad last line", "repeated headers"],
 )
 def test_a_few_bad_rows_are_rejected_and_the_year_goes_on(tmp_path: Path, data: bytes, reasons: list[str]) -> None:
     assert ingested(data, tmp_path).rejected["reason"].to_pylist() == reasons
