@@ -14,7 +14,6 @@ from tests import command
 from tests.builders import csv_of, year_of_flights
 from utils import detectors
 from utils.cli import options
-from utils.errors import InvalidInput
 from utils.pipeline import inputs
 from utils.settings import Settings
 from utils.storage.lake import Lake
@@ -93,12 +92,6 @@ def test_a_run_whose_warehouse_is_down_stops_before_silver_and_hides_the_passwor
     assert "127.0.0.1" in error
     assert "hush" not in error
     assert "silver step" in error_of(utils("gold", "--year", "2015", lake=lake))
-
-
-@pytest.mark.parametrize("year", ["abc", "1986", "2101", "2018:2009", "20 18", "", "../2015", "-1"])
-def test_text_that_is_not_a_year_is_refused(year: str) -> None:
-    with pytest.raises(InvalidInput):
-        options.years_of([year])
 
 
 def test_years_are_ranges_lists_and_repeated_options() -> None:

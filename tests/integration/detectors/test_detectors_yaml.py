@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from utils import detectors
-from utils.errors import InvalidInput, Missing
+from utils.errors import InvalidInput
 from utils.tuning import proposal
 
 SHIPPED = Path(__file__).parents[3] / "dags" / "detectors.yaml"
@@ -66,15 +61,6 @@ def test_an_invalid_entry_is_named_with_its_line(path: Path, text: str, line: in
     assert [word for word in named if word not in str(caught.value)] == []
 
 
-def test_a_file_that_is_missing_or_not_yaml_is_named(path: Path) -> None:
-    with pytest.raises(Missing, match=r"detectors\.yaml"):
-        detectors.read_settings(path)
-
-    path.write_bytes(b"delaywatch:\n  levels: [2, 3\n")
-    with pytest.raises(InvalidInput, match=r"detectors\.yaml"):
-        detectors.read_settings(path)
-
-
 # Proposals
 
 
@@ -90,63 +76,8 @@ def test_a_proposal_changes_only_the_given_values() -> None:
     assert all(new.split("#")[1] == old.split("#")[1] for old, new in changed)
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("", "three_sigma:\n  threshold: 3.5\n"),
-        ("arima:\n  max_p: 4", "arima:\n  max_p: 4\nthree_sigma:\n  threshold: 3.5\n"),
-        ("three_sigma: {min_days: 30} # ours\n", "three_sigma: {threshold: 3.5, min_days: 30} # ours\n"),
-        (
-            "three_sigma:\n    # why\n    min_days: 30 # ours\n",
-            "three_sigma:\n    # why\n    threshold: 3.5\n    min_days: 30 # ours\n",
-        ),
-    ],
-)
-def test_a_missing_parameter_is_inserted(path: Path, before: str, after: str) -> None:
-    path.write_text(before)
-
-    assert proposal.text(path, "three_sigma", {"threshold": 3.5}) == after
-
-
 def test_a_file_that_an_edit_would_damage_is_refused(path: Path) -> None:
     path.write_text("arima: &both\n  min_days: 40\nthree_sigma: *both\n")
 
     with pytest.raises(InvalidInput, match=r"min_days: 50.*three_sigma"):
         proposal.text(path, "three_sigma", {"min_days": 50})
-
-
-SETTINGS = detectors.read_settings(SHIPPED)
-
-
-@st.composite
-def changes(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
-    """A detector, and valid values of some of its parameters."""
-    name = draw(st.sampled_from(detectors.NAMES))
-    schemas = importlib.import_module(f"utils.detectors.{name}").Parameters.model_json_schema()["properties"]
-    changed: dict[str, Any] = {}
-    for parameter in draw(st.lists(st.sampled_from(list(SETTINGS[name])), unique=True)):
-        schema = schemas[parameter]
-        bounds = schema.get("prefixItems", [schema])[0]
-        numbers = st.floats(bounds.get("minimum"), bounds.get("maximum"))
-        match schema["type"]:
-            case "boolean":
-                changed[parameter] = draw(st.booleans())
-            case "integer":
-                changed[parameter] = draw(st.integers(bounds["minimum"], bounds["maximum"]))
-            case "number":
-                changed[parameter] = draw(numbers)
-            case "array":
-                changed[parameter] = sorted(draw(st.lists(numbers, min_size=3, max_size=3)))
-    return name, changed
-
-
-@settings(max_examples=20)
-@given(changes())
-def test_a_proposal_is_read_back_as_the_given_values(change: tuple[str, dict[str, Any]]) -> None:
-    name, changed = change
-
-    with tempfile.TemporaryDirectory() as folder:
-        written = proposal.write(proposal.text(SHIPPED, name, changed), "proposed.yaml", [Path(folder)])
-        proposed = detectors.read_settings(written)
-
-    assert proposed == {**SETTINGS, name: detectors.parameters(name, {**SETTINGS[name], **changed})}

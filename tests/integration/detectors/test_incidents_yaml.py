@@ -37,13 +37,6 @@ def test_codes_and_notes_are_texts_even_if_yaml_has_another_meaning_for_them(pat
     assert exclusions.read(path) == [Incident(frozenset({"JFK", "OFF", "123", "1E4", "010"}), day, day, "1:30")]
 
 
-@pytest.mark.parametrize("text", ["", "# nothing known\n", "[]\n"])
-def test_a_file_without_entries_has_no_incidents(path: Path, text: str) -> None:
-    path.write_text(text)
-
-    assert exclusions.read(path) == []
-
-
 @pytest.mark.parametrize(
     ("text", "line", "named"),
     [

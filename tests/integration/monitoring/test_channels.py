@@ -57,15 +57,6 @@ def test_a_mail_reaches_all_recipients_as_plain_text() -> None:
     assert mail.get_content().replace("\r\n", "\n").strip() == MESSAGE.text
 
 
-def test_a_mail_comes_from_the_sender_and_the_login_is_decoded() -> None:
-    with mail_server(password="p@ss/word") as server:
-        smtp = f"smtp://watch%40here.org:p%40ss%2Fword@{server.address}"
-        assert deliver(MESSAGE, by_mail(smtp, sender="alerts@here.org")) == ACCEPTED
-
-    assert server.logins == ["watch@here.org"]
-    assert server.mails[0]["From"] == "alerts@here.org"
-
-
 @pytest.mark.parametrize(("scheme", "offer"), [("smtp", "starttls"), ("smtps", "tls")])
 def test_a_mail_is_encrypted_if_the_server_can(tls: ssl.SSLContext, scheme: str, offer: str) -> None:
     encryption: dict[str, Any] = {offer: tls}

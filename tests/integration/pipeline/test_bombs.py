@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import tracemalloc
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,17 +15,14 @@ from tests.builders import HEADER, csv_of, flight
 from utils import detectors
 from utils.analysis import exclusions
 from utils.errors import InvalidInput
-from utils.layers.csv_reader import StreamReader
 from utils.pipeline import refine
 from utils.settings import Settings
 from utils.sources import archive
-from utils.storage.folder import FolderSource
 from utils.storage.lake import Lake
 
 pytestmark = pytest.mark.security
 
 MB = 1 << 20
-NAMES = (",".join(HEADER) + "\n").encode()
 
 
 @contextmanager
@@ -40,37 +37,13 @@ def at_most(max_bytes: int) -> Iterator[None]:
     assert peak < max_bytes
 
 
-def gzip_of(piece: bytes, times: int) -> bytes:
-    """A header and `times` pieces, compressed without holding all of them."""
-    deflate = zlib.compressobj(9, wbits=31)
-    return deflate.compress(NAMES) + b"".join(deflate.compress(piece) for _ in range(times)) + deflate.flush()
-
-
 # --- bronze -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_small_gzip_of_much_text_is_read_in_pieces(tmp_path: Path) -> None:
-    path = tmp_path / "2015.csv.gz"
-    path.write_bytes(gzip_of(b"2015\n" * (MB // 5), 100))
-
-    with at_most(70 * MB), closing(FolderSource(str(path), path)) as source:
-        reader = StreamReader(source)
-        reader.read_header()
-        length = sum(len(block) for part in iter(reader.next_part, None) for block in part)
-
-    assert path.stat().st_size < MB
-    assert length > 99 * MB
-
-
-@pytest.mark.parametrize(
-    ("key", "text"),
-    [("2015.csv", NAMES + b"A" * (40 * MB)), ("2015.csv.gz", gzip_of(b"A" * MB, 150))],
-    ids=["csv", "gzip"],
-)
-def test_a_line_without_end_is_refused_before_it_fills_the_memory(
-    folder_settings: Settings, key: str, text: bytes
-) -> None:
-    Lake(folder_settings).store.put(f"01_bronze/{key}", text)
+@pytest.mark.parametrize("key", ["2015.csv", "2015.csv.gz"])
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(folder_settings: Settings, key: str) -> None:
+    text = (",".join(HEADER) + "\n").encode() + b"A" * (150 * MB)
+    Lake(folder_settings).store.put(f"01_bronze/{key}", gzip.compress(text, 1) if key.endswith("gz") else text)
 
     with at_most(120 * MB), pytest.raises(InvalidInput, match=f"{key} .*32 MB"):
         refine.write_silver(folder_settings, 2015)
@@ -114,14 +87,6 @@ def test_a_zip_that_may_need_too_much_is_refused_before_it_is_unpacked(
     path = zip_of(tmp_path / "bomb.zip", bytes(10 * MB + 1), method)
 
     with at_most(5 * MB), pytest.raises(InvalidInput, match=named):
-        unpack(path)
-
-
-def test_a_zip_with_a_false_size_is_read_only_up_to_that_size(tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "false.zip", bytes(50 * MB))
-    path.write_bytes(path.read_bytes().replace((50 * MB).to_bytes(4, "little"), (1000).to_bytes(4, "little")))
-
-    with at_most(5 * MB), pytest.raises(InvalidInput, match="damaged zip"):
         unpack(path)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 from collections.abc import Callable
 from contextlib import closing
@@ -12,15 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import sql
-from tests.steps import BRONZE, BRONZE_KEY, DETECTORS, OTHER_BRONZE, STEPS, YEAR, detectors_in, everything, files, rows
+from tests.steps import BRONZE, BRONZE_KEY, DETECTORS, OTHER_BRONZE, STEPS, YEAR, detectors_in, everything, files
 from utils.db_handler import DBHandler
-from utils.errors import InvalidInput, Missing, Unavailable
+from utils.errors import InvalidInput, Missing
 from utils.layers import csv_reader
-from utils.pipeline import detect, inputs, publish, refine, status
+from utils.pipeline import detect, inputs, refine, status
 from utils.reporting import plots
 from utils.settings import Settings
 from utils.storage import keys
-from utils.storage.folder import FolderStore
 from utils.storage.lake import Lake
 
 NAMES = list(STEPS)
@@ -190,53 +188,7 @@ def test_feedback_is_kept_and_an_expected_day_is_scored_but_not_used_for_fitting
     assert "by ana" in page(done)
 
 
-# --- writes that fail -------------------------------------------------------------------------------------------------
-
-
-def test_wherever_writing_silver_fails_the_warehouse_gets_the_old_year_or_nothing(
-    done: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Let the first write of the silver step fail, then the second, and so on, until the step succeeds."""
-    store, old_files, old_rows = Lake(done).store, files(done), rows(done)
-    outcomes = []
-    for allowed_writes in itertools.count():
-        store.put(BRONZE_KEY, OTHER_BRONZE)
-        with monkeypatch.context() as patched:
-            fail_after(allowed_writes, patched)
-            try:
-                refine.write_silver(done, YEAR)
-                break
-            except Unavailable:
-                pass
-        try:
-            publish.upsert(done, YEAR)
-            outcomes.append("old year")
-            assert old_files.items() <= (files(done) | {BRONZE_KEY: BRONZE}).items()
-        except Missing as error:
-            outcomes.append("refused")
-            assert f"step of {YEAR}" in str(error)
-        assert rows(done) == old_rows
-        store.put(BRONZE_KEY, BRONZE)
-        refine.write_silver(done, YEAR)
-        assert files(done) == old_files
-
-    assert set(outcomes) == {"old year", "refused"}
-
-
-def fail_after(allowed_writes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this many calls that change a lake in a folder succeed, and all later ones fail."""
-    left = itertools.count(allowed_writes, -1)
-
-    def failing(original: Callable[..., None]) -> Callable[..., None]:
-        def call(*args: object) -> None:
-            if next(left) <= 0:
-                raise Unavailable("The lake does not answer.")
-            original(*args)
-
-        return call
-
-    for name in ("put", "adopt", "delete"):
-        monkeypatch.setattr(FolderStore, name, failing(getattr(FolderStore, name)))
+# --- written again ----------------------------------------------------------------------------------------------------
 
 
 def test_a_truncated_part_is_written_again(done: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,9 +201,6 @@ def test_a_truncated_part_is_written_again(done: Settings, monkeypatch: pytest.M
     refine.write_silver(done, YEAR)
 
     assert files(done) == before
-
-
-# --- detectors in processes -------------------------------------------------------------------------------------------
 
 
 def test_detectors_and_plots_in_processes_write_the_same_bytes_as_one_process(

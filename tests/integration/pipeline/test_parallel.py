@@ -6,7 +6,6 @@ import operator
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -23,18 +22,6 @@ def children(process: psutil.Process | None = None) -> list[psutil.Process]:
     """The children of in_processes, without multiprocessing's resource tracker."""
     descendants = (process or psutil.Process()).children(recursive=True)
     return [child for child in descendants if any("spawn_main" in word for word in child.cmdline())]
-
-
-def sleep(seconds: float) -> float:
-    time.sleep(seconds)
-    return seconds
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_results_come_in_the_order_of_the_calls(processes: int) -> None:
-    seconds = [0.2, 0.0, 0.1, 0.0]
-
-    assert list(in_processes(sleep, zip(seconds), processes, "slept")) == seconds
 
 
 def test_calls_are_submitted_as_results_are_taken_and_closing_ends_the_children() -> None:

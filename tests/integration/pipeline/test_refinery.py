@@ -7,7 +7,6 @@ import io
 import re
 import zipfile
 from contextlib import closing
-from datetime import date
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -91,15 +90,6 @@ GOOD = csv_of(some_rows(299))
 PACKED = gzip.compress(GOOD)
 
 # --- ways to read a file ----------------------------------------------------------------------------------------------
-
-
-def test_every_row_is_kept_in_order_or_counted(tmp_path: Path, small_pieces: None) -> None:
-    rows = some_rows()
-    year = ingested(csv_of([*rows, *rows[:20]]) + b"2015-03-04,UA\n", tmp_path)
-
-    assert (year.rows_read, year.rows_kept, year.rows_duplicate, year.rejected.num_rows) == (321, 300, 20, 1)
-    assert flights_of(year)["fl_date"].to_pylist() == [date.fromisoformat(row["FL_DATE"]) for row in rows]
-    assert len(year.parts) > 3
 
 
 # A failing example is not made smaller, which would take minutes.
@@ -266,15 +256,6 @@ def test_a_bad_file_is_refused_with_its_fault(tmp_path: Path, data: bytes, name:
 )
 def test_a_few_bad_rows_are_rejected_and_the_year_goes_on(tmp_path: Path, data: bytes, reasons: list[str]) -> None:
     assert ingested(data, tmp_path).rejected["reason"].to_pylist() == reasons
-
-
-def test_one_percent_of_unknown_cancellation_codes_is_counted_and_the_flights_stay(
-    tmp_path: Path, small_pieces: None
-) -> None:
-    year = ingested(with_cancelled("snow"), tmp_path)
-
-    assert (year.rows_kept, sum(year.sums["cancelled"].to_pylist())) == (399, 100)
-    assert year.tallies == {"CANCELLATION_CODE": silver.Tally(1, 400, "'snow'")}
 
 
 def test_a_file_that_is_cut_in_a_line_across_two_parts_is_refused(tmp_path: Path, small_pieces: None) -> None:
