@@ -86,7 +86,6 @@ def test_a_corrected_file_replaces_every_trace_of_the_old_one(done: Settings) ->
 BROKEN = {
     "empty": b"",
     "wrong header": b"not,the,header\n1,2,3\n",
-    "another year": csv_of([flight(FL_DATE="2014-05-01")]),
     "cut": csv_of([flight()])[:-60],
 }
 
