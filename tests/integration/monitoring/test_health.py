@@ -156,7 +156,6 @@ def event(hours_ago: float, text: str = "daily.tar", place: str | None = PLACE) 
     [
         pytest.param(None, {}, True, "DELAYWATCH_BACKUP", id="off, none"),
         pytest.param(PLACE, {}, False, PLACE, id="on, none"),
-        pytest.param(PLACE, {"copied": event(47)}, True, "47 hours", id="on, nearly two days"),
         pytest.param(PLACE, {"copied": event(49)}, False, "2 days", id="on, more than two days"),
         pytest.param("/mnt/other", {"copied": event(1)}, False, "/mnt/other", id="on, in another place"),
         pytest.param(PLACE, {"copied": event(5), "failed": event(1, "disk full")}, False, "disk full", id="failed"),
