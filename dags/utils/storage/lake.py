@@ -49,7 +49,7 @@ class Lake:
     def prepare(self) -> bool:
         """Check that objects can be listed, written, read and deleted, with a temporary object.
 
-        Create the folder or bucket if it is missing, but never a bucket at AWS. Return True if it was created.
+        Create the folder or bucket if it is missing, but never a bucket on AWS. Return True if it was created.
         """
         is_new = self.store.create()
         key = keys.probe_key(secrets.token_hex(8))
