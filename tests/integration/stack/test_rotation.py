@@ -1,7 +1,7 @@
 """Rotation of generated secrets in the volumes: services get new values, old values stay until the end.
 
-test_postgres_logins.py, test_superset_encryption.py and tests/dag/test_fernet_rotation.py show what Postgres, Superset
-and Airflow do with them; tests/e2e/test_rotation.py shows the whole stack.
+test_postgres_logins.py and test_superset_encryption.py show what Postgres and Superset do with them;
+tests/e2e/test_rotation.py shows the whole stack.
 """
 
 from __future__ import annotations
