@@ -198,7 +198,7 @@ class Dashboard:
         return {self.titles[chart] for chart in ids if chart in self.titles}
 
     def chart(self, title: str) -> Any:
-        return self.page.locator(f'[data-test-chart-name="{title}"]')
+        return self.page.locator(f'[data-test-chart-name="{title}"]:visible')
 
     def number(self, title: str) -> Any:
         """The figure of a chart that shows one number."""
