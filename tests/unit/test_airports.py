@@ -1,4 +1,4 @@
-"""Coordinates, distances and regions of airports."""
+"""Coordinates and regions of airports."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from utils.analysis import airports
 
 CALIBRATION = Path(__file__).parents[2] / "benchmarks" / "make_year_calib.npz"  # 335 airports with flights in 2018
-DEGREES = st.tuples(st.floats(-90, 90), st.floats(-180, 180))
 
 
 def test_every_airport_of_a_year_has_its_coordinates_and_a_region() -> None:
@@ -40,22 +37,3 @@ def test_closed_airports_have_coordinates_and_unknown_codes_are_left_out() -> No
 )  # fmt: skip
 def test_an_airport_belongs_to_its_region(code: str, region: str) -> None:
     assert airports.coordinates([code])["region"].tolist() == [region]
-
-
-def test_jfk_is_3974_km_from_lax() -> None:
-    located = airports.coordinates(["JFK", "LAX"])
-
-    assert airports.distances_km(located["latitude"], located["longitude"])[0, 1] == pytest.approx(3974, abs=5)
-
-
-@settings(max_examples=50)
-@given(st.lists(DEGREES, min_size=3, max_size=3))
-def test_distances_are_symmetric_bounded_and_obey_the_triangle_inequality(places: list[tuple[float, float]]) -> None:
-    latitude, longitude = zip(*places, strict=True)
-
-    km = airports.distances_km(latitude, longitude)
-
-    assert (km == km.T).all()
-    assert (np.diag(km) == 0).all()
-    assert km.max() <= np.pi * airports.EARTH_RADIUS_KM + 1e-6
-    assert km[0, 2] <= km[0, 1] + km[1, 2] + 1e-3

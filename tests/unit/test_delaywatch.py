@@ -16,7 +16,6 @@ from utils.detectors.delaywatch import return_period_days, z_of
 
 Delays = npt.NDArray[np.float64]
 NAME = "delaywatch"
-COUNTS = ["scheduled", "cancelled", "disrupted"]
 
 
 def flagged_share(verdicts: pd.DataFrame, first: str, last: str) -> float:
@@ -35,13 +34,6 @@ def with_spell(first: date, last: date) -> dict[date, Delays]:
 
 
 # Score
-
-
-@given(z=st.floats(-6, 60), more=st.floats(0.001, 10))
-def test_a_larger_z_has_a_longer_return_period(z: float, more: float) -> None:
-    shorter, longer = return_period_days(np.array([z, z + more]))
-
-    assert 1 < shorter < longer < np.inf
 
 
 @given(period_days=st.floats(1.01, 1e9))
@@ -98,16 +90,6 @@ def test_the_same_bad_mean_is_abnormal_at_a_hub_and_not_at_an_airport_with_six_f
     assert (at_hub["is_anomaly"], at_field["is_anomaly"]) == (True, False)
 
 
-def test_an_early_day_is_never_flagged() -> None:
-    flights = ordinary_year(60, seed=1)
-    flights[SPIKE] = np.full(60, -11.0)
-
-    day = verdict_on(run_detector(NAME, airport_days("AAA", flights)), SPIKE)
-
-    assert not day["is_anomaly"]
-    assert day["score"] == pytest.approx(1, abs=0.01)
-
-
 def test_the_snow_storm_of_february_2013_is_a_closure_of_new_york() -> None:
     """Real flights. The mean delay of 8 and 9 February is normal; on 8 March the flights are late and not cancelled."""
     verdicts = run_detector(NAME, new_york_2013())
@@ -133,10 +115,9 @@ def test_a_new_level_is_flagged_for_its_first_weeks(past_only: bool) -> None:
     assert flagged_share(verdicts, "2015-10-20", "2015-10-20") == 1
 
 
-@pytest.mark.parametrize("first", [date(2015, 1, 1), date(2015, 4, 10)])
-def test_nine_days_of_storms_are_not_a_new_level(first: date) -> None:
+def test_nine_days_of_storms_are_not_a_new_level() -> None:
     flights = ordinary_year(60, seed=1)
-    storms = [first + timedelta(days=number) for number in range(9)]
+    storms = [date(2015, 1, 1) + timedelta(days=number) for number in range(9)]
     flights |= {day: flights[day] + 60 for day in storms}
 
     verdicts = run_detector(NAME, airport_days("AAA", flights))

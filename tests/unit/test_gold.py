@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -161,20 +160,6 @@ def test_every_column_of_gold_equals_the_sql_definition(rows: list[Flight], cuts
     assert list(days) == list(expected) == schemas.AIRPORT_DAYS.names
     days["fl_date"] = pd.to_datetime(days["fl_date"])
     pd.testing.assert_frame_equal(days, expected, check_dtype=False, rtol=1e-6, atol=1e-4)
-
-
-def test_a_flight_after_midnight_belongs_to_its_scheduled_day() -> None:
-    row = flight(FL_DATE="2016-03-04", CRS_DEP_TIME="2350", DEP_TIME="15.0", DEP_DELAY="25.0")
-
-    assert airport_days([[row]])["fl_date"].tolist() == [date(2016, 3, 4)]
-
-
-def test_gold_has_a_row_for_each_day_between_the_first_and_the_last_flight() -> None:
-    days = airport_days([[flight(FL_DATE="2016-07-01"), flight(FL_DATE="2016-07-04")]])
-
-    assert days["fl_date"].tolist() == [date(2016, 7, 1) + timedelta(days=number) for number in range(4)]
-    assert days["scheduled"].tolist() == [1, 0, 0, 1]
-    assert days["mean_effective_delay_min"].isna().tolist() == [False, True, True, False]
 
 
 @pytest.mark.parametrize("tables", [[], [schemas.SILVER.empty_table()]])

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 import numpy as np
-import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
-from tests.builders import days_of_delays, of_airport, run_detector, verdict_on
+from tests.builders import days_of_delays, run_detector, verdict_on
 from utils import detectors
 
 NAME = "gradient_boosting"
@@ -53,29 +52,6 @@ def test_with_the_same_days_network_a_day_is_compared_with_the_other_airports() 
     errors = [(verdicts["observed"] - verdicts["expected"]).std() for verdicts in (without, with_network)]
     assert errors[1] < 0.7 * errors[0]
     assert verdict_on(with_network, day(90), "A007")["is_anomaly"]
-
-
-def test_an_airport_with_too_few_days_is_not_used_for_fitting() -> None:
-    rng = np.random.default_rng(1)
-    delays = rng.normal(15, 3, (70, 3))
-    delays[27:, 2] = np.nan
-    wild = delays.copy()
-    wild[:27, 2] = rng.uniform(-60, 600, 27)
-
-    verdicts, other = (run_detector(NAME, days_of_delays(series), **SMALL) for series in (delays, wild))
-
-    for origin in ("A000", "A001"):
-        pd.testing.assert_frame_equal(of_airport(verdicts, origin), of_airport(other, origin))
-
-
-@pytest.mark.parametrize(("block_days", "is_scored"), [(1, False), (14, True), (100, True)])
-def test_blocks_must_be_longer_than_the_gap_after_them(block_days: int, is_scored: bool) -> None:
-    """With blocks of one day in five folds, the seven days after each test day leave no day for fitting."""
-    delays = np.random.default_rng(1).normal(15, 3, (120, 3))
-
-    verdicts = run_detector(NAME, days_of_delays(delays), block_days=block_days, **SMALL)
-
-    assert set(verdicts["status"] == "ok") == {is_scored}
 
 
 def test_the_verdicts_do_not_depend_on_the_number_of_threads() -> None:

@@ -126,14 +126,6 @@ def test_marks_are_above_their_days() -> None:
     assert places[1] - places[0] == pytest.approx(3 * days, abs=1)  # a day is 3 pixels wide
 
 
-def test_a_more_severe_day_has_a_larger_and_fuller_mark() -> None:
-    pngs = [plots.daily_delay(*flagged("2013-05-05", "late", severity), 2013) for severity in (1, 2, 3)]
-
-    sizes = [count(png, plots.MARKS["late"].colour) for png in pngs]
-    assert sizes == sorted(set(sizes))
-    assert tuple(plots.LEVELS) == schemas.SEVERITIES[1:]
-
-
 def test_days_without_flights_are_hatched_with_or_without_a_row(draw: Draw) -> None:
     days, verdicts = airport_year()
     is_april = days["fl_date"].map(lambda day: day.month == 4)
@@ -146,18 +138,6 @@ def test_days_without_flights_are_hatched_with_or_without_a_row(draw: Draw) -> N
     assert count(without_rows, plots.NO_FLIGHTS) > 10_000
     assert count(without_rows, plots.HATCH) > 1_000
     assert draw(april_empty[0].astype(days.dtypes), april_empty[1].astype(verdicts.dtypes), 2013) == without_rows
-
-
-def test_a_year_without_values_is_drawn_without_a_warning(draw: Draw) -> None:
-    png = draw(*not_judged(airport_year(flights=0), "no_flights"), 2013)
-
-    assert count(png, plots.NO_FLIGHTS) > 100_000
-
-
-def test_days_that_were_not_judged_have_a_strip(draw: Draw) -> None:
-    png = draw(*not_judged(airport_year(flights=2), "insufficient_data"), 2013)
-
-    assert count(png, plots.NOT_JUDGED) > 10_000
 
 
 def test_cancelled_flights_have_their_share_of_the_bars() -> None:
@@ -174,28 +154,12 @@ def test_all_days_of_a_leap_year_are_drawn(draw: Draw) -> None:
     assert count(png, plots.MARKS["closure"].colour) > 30
 
 
-def test_a_code_that_looks_like_a_formula_is_drawn_as_text(draw: Draw) -> None:
-    assert draw(*airport_year(r"$\frac{1}$"), 2013) != draw(*airport_year("1"), 2013)
-
-
 @pytest.mark.parametrize("origins", [[], ["JFK", "LGA"]])
 def test_a_figure_of_several_airports_or_of_none_is_refused(draw: Draw, origins: list[str]) -> None:
     days, verdicts = airport_year()
 
     with pytest.raises(InvalidInput, match=f"not {len(origins)}"):
         draw(pd.concat([days.iloc[:0], *(days.assign(origin=origin) for origin in origins)]), verdicts.iloc[:0], 2013)
-
-
-def test_rows_of_another_year_are_refused(draw: Draw) -> None:
-    with pytest.raises(InvalidInput, match="2014"):
-        draw(*airport_year(), 2014)
-
-
-def test_verdicts_of_an_airport_without_days_are_refused() -> None:
-    days, verdicts = airport_year()
-
-    with pytest.raises(InvalidInput, match="JFK"):
-        list(plots.render_year(days.assign(origin="LGA"), verdicts, 2013, workers=1))
 
 
 def test_a_year_is_drawn_by_airport_and_kind() -> None:

@@ -49,25 +49,6 @@ def test_the_score_is_the_mean_displacement_over_trees_of_the_definition(shingle
     assert score[30] == pytest.approx(reference[30], rel=0.1)
 
 
-def test_three_equal_storms_do_not_hide_each_other_and_a_quiet_year_has_few_flags() -> None:
-    delays = np.random.default_rng(1).normal(10, 3, (365, 2))
-    storms = [50, 51, 200]
-    delays[storms, 0] = 60.0, 60.5, 61.0
-
-    flags = run_detector(NAME, days_of_delays(delays))["is_anomaly"].to_numpy().reshape(2, 365)
-
-    assert flags[0, storms].all()
-    assert flags.sum(axis=1).max() <= 8
-
-
-def test_an_airport_is_scored_as_if_it_were_alone() -> None:
-    delays = np.random.default_rng(1).normal(10, 3, (60, 2))
-
-    both, alone = (run_detector(NAME, days_of_delays(series)) for series in (delays, delays[:, :1]))
-
-    np.testing.assert_array_equal(both["score"][:60], alone["score"])
-
-
 def test_an_excluded_storm_is_compared_with_the_other_days_and_displaces_none_of_them() -> None:
     delays = np.random.default_rng(1).normal(10, 3, (120, 1))
     storm = list(range(100, 110))
@@ -80,17 +61,6 @@ def test_an_excluded_storm_is_compared_with_the_other_days_and_displaces_none_of
 
     np.testing.assert_array_equal(excluded.drop(index=storm), without)
     assert excluded[storm].min() > 3 * together[storm].max()
-
-
-def test_a_shingle_finds_a_broken_rhythm_and_needs_all_its_days() -> None:
-    delays = np.where(np.arange(200) % 2, 40.0, 10.0) + np.random.default_rng(1).normal(0, 1, 200)
-    delays[150] = delays[149] + 0.1  # late twice in a row; each day is as late as usual
-    delays[50] = np.nan
-
-    single, shingled = (run_detector(NAME, days_of_delays(delays[:, None]), shingle_days=n) for n in (1, 2))
-
-    assert (single["is_anomaly"][150], shingled["is_anomaly"][150]) == (False, True)
-    assert np.flatnonzero(shingled["status"] != "ok").tolist() == [0, 50, 51]
 
 
 def test_a_score_that_equals_a_level_reaches_it() -> None:

@@ -28,14 +28,8 @@ def refusal(**environ: str) -> str:
     [
         ({"PATH": "/bin"}, True, "http://s3:8333", "us-east-1"),
         ({"DELAYWATCH_LOCAL": "0", **BUCKET, **RDS, **KEYS}, False, None, "eu-central-1"),
-        (
-            {"DELAYWATCH_LAKE": "s3://flights", "AWS_ENDPOINT_URL": "https://minio.lan:9000"},
-            False,
-            "https://minio.lan:9000",
-            "us-east-1",
-        ),
     ],
-    ids=["defaults", "AWS", "another store"],
+    ids=["defaults", "AWS"],
 )
 def test_the_lake_decides_store_and_region(
     environ: dict[str, str], is_local: bool, endpoint: str | None, region: str
@@ -46,20 +40,16 @@ def test_the_lake_decides_store_and_region(
 
 
 ACCEPTED = {
-    "DELAYWATCH_LOCAL": ["1"],
     "DELAYWATCH_HOST": ["localhost", "Flights.Example.com", "10.0.0.7", "[::1]", "a" * 63 + ".example"],
     "DELAYWATCH_BIND": ["127.0.0.1", "0.0.0.0", "[::]"],  # noqa: S104 - a user may want that
     "DELAYWATCH_HTTP_PORT": ["1", "65535"],
-    "DELAYWATCH_EMAIL": ["ops@example.com"],
     "DELAYWATCH_ADMIN_PASSWORD": ["twelve chars", "pass wörd with ünicode"],
     "AWS_ENDPOINT_URL": ["http://s3:8333", "https://minio.lan", "http://[::1]:9000", "http://10.0.0.7:9000/"],
-    "DELAYWATCH_LOGS": ["s3://delaywatch/logs"],
     "DELAYWATCH_TRUSTED_PROXY": ["10.0.0.0/23", "10.0.0.7", "fd00::/8"],
     "DELAYWATCH_BTS_URL": ["https://transtats.example.com/PREZIP", "http://my_mirror:8000"],
     "DELAYWATCH_KAGGLE_TOKEN": ["KGAT_0123456789", '{"username": "amelia", "key": "0123"}'],
     "DELAYWATCH_SMTP": ["smtp://mail.lan", "smtps://robot:p%40ss@mail.example.com:465", "smtp://[::1]:25"],
     "DELAYWATCH_ALERT_WEBHOOK": ["https://hooks.example.com/services/T0/B0/x?y=1", "http://chat_bot/x"],
-    "DELAYWATCH_EXPECTED_YEAR": ["2013"],
     "DELAYWATCH_BACKUP": ["/mnt/backups", "/Volumes/Time Machine/delaywatch", "/b"],
     "DELAYWATCH_WAREHOUSE": [
         "postgresql://u:p@host:5432/db?sslmode=require&connect_timeout=5",
@@ -74,7 +64,7 @@ REFUSED = {
     "DELAYWATCH_HTTP_PORT": ["0", "65536", "http", "-1", "٣"],
     "DELAYWATCH_HTTPS_PORT": ["0x1bb"],
     "DELAYWATCH_EMAIL": ["ops", "a@b@c"],
-    "DELAYWATCH_THREADS": ["0", "many"],
+    "DELAYWATCH_THREADS": ["0", "many", "1_000", "\u0663"],
     "DELAYWATCH_ADMIN_PASSWORD": ["elevenchars"],
     "DELAYWATCH_JUPYTER_TOKEN": ["short"],
     "DELAYWATCH_TRUSTED_PROXY": ["any", "10.0.0.1/23", "10.0.0.0/33", "0/0; deny all"],
@@ -137,25 +127,19 @@ def test_a_secret_with_a_line_break_is_refused_and_not_shown(name: str) -> None:
     ("environ", "named"),
     [
         ({"DELAYWATCH_LOCAL": "0"}, "DELAYWATCH_LAKE and DELAYWATCH_WAREHOUSE"),
-        ({"DELAYWATCH_LOCAL": "0", **BUCKET}, "set DELAYWATCH_WAREHOUSE"),
-        ({"DELAYWATCH_LOCAL": "0", **RDS}, "set DELAYWATCH_LAKE"),
         ({"DELAYWATCH_HTTP_PORT": "443"}, "DELAYWATCH_HTTPS_PORT"),
         ({"DELAYWATCH_HTTPS_PORT": "080"}, "DELAYWATCH_HTTP_PORT"),
         ({**BUCKET, "AWS_ACCESS_KEY_ID": "AKIA"}, "AWS_SECRET_ACCESS_KEY"),
-        ({**BUCKET, "AWS_SECRET_ACCESS_KEY": "secret"}, "AWS_ACCESS_KEY_ID"),
-        ({**BUCKET, "AWS_SESSION_TOKEN": "token"}, "AWS_ACCESS_KEY_ID"),
         ({"DELAYWATCH_LAKE": "s3://flights", **KEYS}, "AWS_DEFAULT_REGION"),
         ({"DELAYWATCH_LOGS": "s3://elsewhere/logs"}, "s3://elsewhere/logs"),
         ({"DELAYWATCH_ALERT_EMAIL": "ops@example.com"}, "DELAYWATCH_SMTP"),
         ({"DELAYWATCH_READER": "postgresql://r:p@rds/f"}, "DELAYWATCH_WAREHOUSE"),
-        ({"AIRFLOW_SECRETS_BACKEND_KWARGS": "{}"}, "AIRFLOW_SECRETS_BACKEND is not"),
         ({"DELAYWATCH_BACKUP": "s3://backups"}, "AWS_DEFAULT_REGION"),
         ({"DELAYWATCH_BACKUP": "s3://backups", "AWS_ENDPOINT_URL": "http://s3:8333"}, "DELAYWATCH_BACKUP"),
         ({**BUCKET, "DELAYWATCH_BACKUP": "s3://flights"}, "DELAYWATCH_BACKUP"),
         ({**BUCKET, "DELAYWATCH_BACKUP": "s3://flights/backups"}, "DELAYWATCH_BACKUP"),
         ({**BUCKET, "DELAYWATCH_LAKE": "s3://b-1/lake/", "DELAYWATCH_BACKUP": "s3://b-1/lake"}, "DELAYWATCH_BACKUP"),
         ({**BUCKET, "DELAYWATCH_LAKE": "s3://b-1/lake", "DELAYWATCH_BACKUP": "s3://b-1"}, "DELAYWATCH_BACKUP"),
-        ({"DELAYWATCH_LOCAL": "yes", "DELAYWATCH_HTTP_PORT": "0"}, "DELAYWATCH_HTTP_PORT"),
     ],
 )
 def test_values_that_contradict_each_other_are_refused_by_name(environ: dict[str, str], named: str) -> None:
@@ -167,10 +151,6 @@ def test_a_backup_may_be_next_to_the_lake(backup: str) -> None:
     environ = {**BUCKET, "DELAYWATCH_LAKE": "s3://flights/lake", "DELAYWATCH_BACKUP": backup}
 
     assert StackSettings.from_environment(environ).backup == backup
-
-
-def test_a_secrets_backend_may_contain_the_mail_server() -> None:
-    StackSettings.from_environment({"DELAYWATCH_ALERT_EMAIL": "ops@a.org", "AIRFLOW_SECRETS_BACKEND": "a.Backend"})
 
 
 def test_settings_do_not_show_their_secrets() -> None:

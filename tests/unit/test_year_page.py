@@ -16,7 +16,7 @@ from PIL import Image
 from tests.builders import airport_day_row, event_row, verdict_row
 from tests.page import Page
 from utils import schemas
-from utils.errors import InvalidInput, Missing
+from utils.errors import Missing
 from utils.reporting import pages, plots
 
 Frames = tuple[pd.DataFrame, pd.DataFrame]
@@ -180,12 +180,6 @@ def test_the_worst_days_have_most_abnormal_airports_and_figures_of_all_flights()
     assert "2 of 2 airports abnormal (2 closures), 300 scheduled flights" in worst["sentence"][0]
 
 
-def test_the_worst_airport_days_have_the_highest_severity_then_score() -> None:
-    worst = pages.worst_airport_days(*storm(), n=2)
-
-    assert worst[["origin", "severity", "score"]].to_numpy().tolist() == [["LGA", 3, 7.0], ["JFK", 3, 6.0]]
-
-
 def test_equal_days_are_ordered_by_date_and_airport_in_any_order_of_rows() -> None:
     dates = [f"2013-03-{number:02}" for number in range(1, 11)]
     days, verdicts = frames(*((day(a, d), verdict(a, d, direction="late")) for d in dates for a in ("JFK", "LGA")))
@@ -196,22 +190,6 @@ def test_equal_days_are_ordered_by_date_and_airport_in_any_order_of_rows() -> No
     assert [f"{day:%F}" for day in network["fl_date"]] == dates
     assert set(network["worst_origin"]) == {"JFK"}
     assert [f"{row.origin} {row.fl_date:%F}" for row in airport_days.itertuples()] == [f"JFK {d}" for d in dates[:3]]
-
-
-@pytest.mark.parametrize("year", [calm(), frames((day(), verdict(direction="early", severity=3, score=9.0)))])
-def test_calm_and_early_days_are_not_among_the_worst(year: Frames) -> None:
-    for rank in (pages.worst_days, pages.worst_airport_days):
-        worst = rank(*year, 5)
-        assert worst.empty
-        assert list(worst) == list(rank(*storm(), 5))
-
-
-def test_a_yearly_mean_weighs_days_by_flights() -> None:
-    daily_means, flights = pd.Series([100.0, 10.0, np.nan]), pd.Series([1, 9, 1_000])
-
-    assert pages.weighted_mean(daily_means, flights) == pytest.approx(19.0)  # the plain mean of the days is 55
-    assert np.isnan(pages.weighted_mean(daily_means[2:], flights[2:]))
-    assert np.isnan(pages.weighted_mean(daily_means[:1], flights[:1] * 0))
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -292,38 +270,6 @@ def test_hostile_values_are_shown_as_text() -> None:
     assert html.text.count(image) >= 13
 
 
-def test_warnings_come_first_and_again_with_the_quality_report() -> None:
-    text = Page(page(storm())).text
-
-    warning = QUALITY["warnings"][0]
-    assert text.count(warning) == 2
-    assert text.index(warning) < text.index("scheduled flights")
-    assert "No warnings." in Page(page(storm(), quality={"warnings": []})).text
-
-
-def test_the_quality_report_is_shown() -> None:
-    text = Page(page(storm())).text
-
-    for part in (
-        "read 336,779",
-        "kept 331,673",
-        "duplicates, dropped 5,100",
-        "rejected 6 – FL_DATE is not a date 6",
-        "31,000,000 bytes",
-        "ab" * 32,
-        "ignored columns EXTRA",
-        "Jun 30,000 5,100 was in the file twice",
-        "Sep 30,000 0 usually about 29,876",
-        "Oct 0 0 missing",
-        "days without flights 2: 2013-10-01, 2013-10-02",
-        "airports not in 2012 unknown",
-        "airports only in 2012 1: ACK",
-        "dep_delay 2.5%",
-        "1 column has no empty values",
-    ):
-        assert part in text
-
-
 def test_detectors_are_counted_with_the_published_one_first() -> None:
     days, verdicts = storm()
     statuses = ["ok", "ok", "insufficient_data", "no_flights"]
@@ -354,15 +300,6 @@ def test_a_flagged_day_is_shown_with_its_reasons_and_feedback() -> None:
     assert text.count("closure, severity extreme.") == 2  # JFK on the second day, without reasons
 
 
-def test_the_largest_events_have_most_airports() -> None:
-    small = event(name="2013-03-01 JFK, delay", kind="delay", airports=1, airport_days=9)
-
-    text = Page(page(storm(), events=[small, event()])).text
-
-    assert "2013 has 2 events, 1 of them at a single airport" in text
-    assert "2013-02-08..09 JFK and LGA, closure closure extreme 3 500 38.8% 55.0 LGA 2013-03-01 JFK, delay" in text
-
-
 def test_a_year_without_flights_has_a_page() -> None:
     empty = day(scheduled=0, departed=0, mean_dep_delay_min=np.nan, mean_effective_delay_min=np.nan)
     silent = verdict(observed=np.nan, expected=np.nan, score=np.nan, status="no_flights")
@@ -378,9 +315,3 @@ def test_verdicts_of_the_published_detector_are_required() -> None:
 
     with pytest.raises(Missing, match=r"arima.*delaywatch.*detect"):
         pages.year_page(2013, days, {"arima": verdicts}, "delaywatch", QUALITY, [], **tables)
-
-
-@pytest.mark.parametrize("figure", [("JFK", "pie", figures("JFK")[0][2]), figures("EWR")[0]])
-def test_a_figure_of_an_unknown_kind_or_airport_is_refused(figure: tuple[str, str, bytes]) -> None:
-    with pytest.raises(InvalidInput, match=r"pie of JFK|EWR"):
-        page(storm(), [figure])
