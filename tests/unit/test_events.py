@@ -1,4 +1,4 @@
-"""Events: which flagged days belong together, and every column against an independent computation."""
+"""Airports and events: which flagged days belong together, and every column against an independent computation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from itertools import combinations
 from math import asin, cos, radians, sin, sqrt
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -21,6 +22,7 @@ Flag = tuple[str, int]  # airport and day of February 2013
 CODES = ("BOS", "DCA", "EWR", "JFK", "LAX", "LGA", "ORD", "PHL", "SAN", "XXX")  # XXX has no coordinates
 PLACES = airports.coordinates(CODES)
 KM_PER_DEGREE = 111.195
+CALIBRATION = Path(__file__).parents[2] / "benchmarks" / "make_year_calib.npz"  # 335 airports with flights in 2018
 
 
 def february(day: int) -> date:
@@ -42,20 +44,6 @@ def days_and_verdicts(
     delay = pd.Series(np.where(scheduled == 10, np.nan, scheduled / 4), dtype=np.float32)
     days = frame.assign(scheduled=scheduled, cancelled=scheduled // 3, mean_effective_delay_min=delay)
     return days, verdicts
-
-
-def unremarkable(flags: Iterable[Flag]) -> dict[Flag, dict[str, Any]]:
-    """Flags of late, mild days with equal scores."""
-    return {flag: {} for flag in flags}
-
-
-def together(places: pd.DataFrame, flags: Iterable[Flag], n_days: int = 28) -> list[list[str]]:
-    """The airport-days of every event, each as `JFK 9`."""
-    days, verdicts = days_and_verdicts(unremarkable(flags), places["origin"], n_days)
-    _, event_days = events.find(verdicts, days, places)
-    frame = event_days.to_pandas()
-    names = frame["origin"] + [f" {day.day}" for day in frame["fl_date"]]
-    return sorted(sorted(names[rows]) for rows in frame.groupby("event_id").groups.values())
 
 
 def grid(rows: int, columns: int, step_km: float) -> pd.DataFrame:
@@ -108,31 +96,19 @@ def on_one_day(*origins: str) -> list[Flag]:
 def test_near_days_are_one_event_if_a_quarter_of_the_airports_between_them_are_flagged(
     places: pd.DataFrame, flags: list[Flag], expected: int
 ) -> None:
-    assert len(together(places, flags)) == expected
+    days, verdicts = days_and_verdicts({flag: {} for flag in flags}, places["origin"], 28)
+
+    assert events.find(verdicts, days, places)[0].num_rows == expected
 
 
 def test_an_airport_without_a_verdict_does_not_count_as_normal() -> None:
     places = grid(1, 10, 50)
     between = on_one_day(*places["origin"][1:9])
-    days, verdicts = days_and_verdicts(unremarkable(on_one_day("a0.0", "a0.9")), places["origin"], 9, between)
+    days, verdicts = days_and_verdicts({("a0.0", 9): {}, ("a0.9", 9): {}}, places["origin"], 9, between)
 
     found, _ = events.find(verdicts, days, places)
 
     assert found["airports"].to_pylist() == [2]
-
-
-@pytest.mark.parametrize(
-    ("flags", "name"),
-    [
-        ([("JFK", 28), ("JFK", 29)], "2013-02-28..03-01 JFK, delay"),
-        ([("EWR", 8), ("JFK", 9), ("LGA", 8)], "2013-02-08..09 EWR, JFK and LGA, delay"),
-        ([(code, 8) for code in ("BOS", "EWR", "JFK", "LGA")], "2013-02-08 north-east, 4 airports, delay"),
-    ],
-)
-def test_the_name_has_days_airports_and_kind(flags: list[Flag], name: str) -> None:
-    days, verdicts = days_and_verdicts(unremarkable(flags), CODES, 29)
-
-    assert events.find(verdicts, days, PLACES)[0]["name"].to_pylist() == [name]
 
 
 def test_a_flagged_day_that_gold_does_not_have_is_named() -> None:
@@ -249,3 +225,34 @@ def test_every_column_of_events_is_that_of_an_independent_computation(seed: int)
         reference = pd.DataFrame(expected).sort_values(["first_day", "event_id"], ignore_index=True)
         pd.testing.assert_frame_equal(found[reference.columns], reference, check_dtype=False, rtol=1e-4)
         assert all(name.startswith(f"{day}") for name, day in zip(names, found["first_day"], strict=True))
+        assert all(name.endswith(kind) for name, kind in zip(names, found["kind"], strict=True))
+
+
+# Airports
+
+
+def test_every_airport_of_a_year_has_its_coordinates_and_a_region() -> None:
+    with np.load(CALIBRATION) as known:
+        names, latitude, longitude = (known[name] for name in ("names", "lat", "lon"))
+
+    located = airports.coordinates(names).set_index("origin").loc[names]
+
+    assert np.abs(located["latitude"] - latitude).max() < 0.3
+    assert np.abs(located["longitude"] - longitude).max() < 0.3
+    assert "abroad" not in set(located["region"])
+
+
+def test_closed_airports_have_coordinates_and_unknown_codes_are_left_out() -> None:
+    located = airports.coordinates(["PFN", "???", "ISN", "isn"])
+
+    assert located[["origin", "region"]].to_numpy().tolist() == [["ISN", "plains"], ["PFN", "Florida"]]
+
+
+@pytest.mark.parametrize(
+    ("code", "region"),
+    [("LGA", "north-east"), ("DCA", "mid-Atlantic"), ("ATL", "south-east"), ("CVG", "midwest"), ("DFW", "Texas"),
+     ("SLC", "mountains"), ("LAS", "south-west"), ("SEA", "north-west"), ("SJU", "Caribbean"), ("STT", "Caribbean"),
+     ("GUM", "Pacific islands"), ("YYZ", "abroad")],
+)  # fmt: skip
+def test_an_airport_belongs_to_its_region(code: str, region: str) -> None:
+    assert airports.coordinates([code])["region"].tolist() == [region]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.builders import CANCELLED, HEADER, Flight, csv_of, flight
 from utils import schemas
-from utils.layers import gold, silver
+from utils.layers import columns, gold, silver
 
 YEAR = 2016  # a leap year
 CAUSE_COLUMNS = ("CARRIER_DELAY", "WEATHER_DELAY", "NAS_DELAY", "SECURITY_DELAY", "LATE_AIRCRAFT_DELAY")
@@ -177,3 +177,29 @@ def test_many_airports_keep_their_own_sums() -> None:
 
     assert days["origin"].tolist() == [row["ORIGIN"] for row in rows]
     assert days["scheduled"].tolist() == [2, 1] * 350
+
+
+# --- Arrow columns to numpy arrays and back ---------------------------------------------------------------------------
+
+
+KINDS = [
+    (pa.int16(), st.integers(-5, 5)),
+    (pa.int64(), st.integers(-(2**60), 2**60)),
+    (pa.bool_(), st.booleans()),
+    (pa.date32(), st.dates()),
+]
+
+
+@settings(max_examples=50)
+@given(data=st.data(), kind=st.sampled_from(KINDS), start=st.integers(0, 12), length=st.integers(0, 20))
+def test_any_slice_makes_the_round_trip(data: st.DataObject, kind: Any, start: int, length: int) -> None:
+    arrow_type, elements = kind
+    column = pa.array(data.draw(st.lists(st.none() | elements, max_size=24)), arrow_type).slice(start, length)
+
+    mask, numbers = columns.is_valid(column), columns.to_numpy(column)
+    copy = columns.from_numpy(numbers, arrow_type, ~mask)
+
+    copy.validate(full=True)
+    assert mask.tolist() == [value is not None for value in column.to_pylist()]
+    assert numbers[~mask].tolist() == [0] * column.null_count
+    assert copy.equals(column)

@@ -131,10 +131,6 @@ def test_the_columns_of_every_detector_follow_their_definitions(name: str, seed:
     assert any(verdicts["is_anomaly"].to_pylist())
 
 
-def severity_of(score: pd.Series, levels: tuple[float, float, float]) -> list[int]:
-    return [sum(value >= level for level in levels) for value in score.fillna(-np.inf)]
-
-
 @pytest.mark.parametrize(
     ("name", "levels"),
     [
@@ -148,7 +144,8 @@ def severity_of(score: pd.Series, levels: tuple[float, float, float]) -> list[in
 def test_the_severity_counts_the_levels_that_the_score_reaches(name: str, levels: tuple[float, float, float]) -> None:
     verdicts = verdicts_of(name, 1).to_pandas()
 
-    assert verdicts["severity"].tolist() == severity_of(verdicts["score"], levels)
+    scores = verdicts["score"].fillna(-np.inf)
+    assert verdicts["severity"].tolist() == [sum(score >= level for level in levels) for score in scores]
 
 
 # The model of each detector

@@ -24,13 +24,13 @@ Frames = tuple[pd.DataFrame, pd.DataFrame]
 QUALITY: dict[str, Any] = {
     "year": 2013,
     "bronze_key": "01_bronze/2013.csv",
-    "bytes": 31_000_000,
-    "sha256": "ab" * 32,
+    "bytes": 0,
+    "sha256": "",
     "rows_read": 336_779,
     "rows_kept": 331_673,
     "rows_duplicate": 5_100,
     "rows_rejected": 6,
-    "rejected_by_reason": {"FL_DATE is not a date": 6},
+    "rejected_by_reason": {},
     "rows_per_month": {str(month): 30_000 for month in range(1, 13) if month != 10},
     "duplicate_per_month": {"6": 5_100},
     "missing_months": [10],
@@ -41,7 +41,7 @@ QUALITY: dict[str, Any] = {
     "airports_new": None,
     "airports_gone": ["ACK"],
     "null_share": {"dep_delay": 0.0245, "origin": 0.0},
-    "ignored_columns": ["EXTRA"],
+    "ignored_columns": [],
     "warnings": ["The file has no flights in October 2013."],
 }
 
@@ -78,10 +78,6 @@ def storm() -> Frames:
             verdict("LGA", "2013-02-09", direction="closure", score=7.0, severity=3, observed=109.0),
         ),
     )
-
-
-def calm() -> Frames:
-    return frames((day(), verdict()))
 
 
 def figures(*origins: str) -> list[tuple[str, str, bytes]]:
@@ -131,13 +127,7 @@ def event(**changes: Any) -> dict[str, Any]:
         (
             {"scheduled": 214, "cancelled": 111},
             {"observed": 61.2, "expected": 17.8, "direction": "closure", "severity": 3},
-            [
-                "214 scheduled flights",
-                "61 min effective delay (expected 18)",
-                "52% cancelled",
-                "closure",
-                "extreme",
-            ],
+            ["214 scheduled flights", "61 min effective delay (expected 18)", "52% cancelled", "closure", "extreme"],
         ),
         (
             {"scheduled": 1},
@@ -190,6 +180,13 @@ def test_equal_days_are_ordered_by_date_and_airport_in_any_order_of_rows() -> No
     assert [f"{day:%F}" for day in network["fl_date"]] == dates
     assert set(network["worst_origin"]) == {"JFK"}
     assert [f"{row.origin} {row.fl_date:%F}" for row in airport_days.itertuples()] == [f"JFK {d}" for d in dates[:3]]
+
+
+def test_early_days_are_not_among_the_worst() -> None:
+    year = frames((day(), verdict(direction="early", severity=3, score=9.0)))
+
+    assert pages.worst_days(*year, 5).empty
+    assert pages.worst_airport_days(*year, 5).empty
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -268,6 +265,23 @@ def test_hostile_values_are_shown_as_text() -> None:
     assert all(str(attributes["src"]).startswith("data:") for attributes in html.attributes_of("img"))
     assert html.text.count(script) >= 4
     assert html.text.count(image) >= 13
+
+
+def test_the_quality_report_is_shown_after_its_warnings() -> None:
+    text = Page(page(storm())).text
+
+    assert text.index(QUALITY["warnings"][0]) < text.index("scheduled flights")
+    for part in (
+        "read 336,779",
+        "duplicates, dropped 5,100",
+        "rejected 6",
+        "Jun 30,000 5,100 was in the file twice",
+        "Oct 0 0 missing",
+        "days without flights 2: 2013-10-01, 2013-10-02",
+        "airports only in 2012 1: ACK",
+        "dep_delay 2.5%",
+    ):
+        assert part in text
 
 
 def test_detectors_are_counted_with_the_published_one_first() -> None:
