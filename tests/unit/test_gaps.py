@@ -89,6 +89,15 @@ def test_days_that_the_whole_file_lacks_are_not_a_gap_and_do_not_hide_one() -> N
     assert (gap["first_day"], gap["last_day"]) == ("2013-08-01", "2013-08-07")
 
 
+def test_flights_are_counted_by_carrier_and_day() -> None:
+    carriers = pa.array(["AA", "UA", None, "AA", "AA"]).dictionary_encode()
+    table = pa.table({"op_carrier": carriers, "fl_date": [DAYS[0], DAYS[0], DAYS[0], DAYS[1], DAYS[0]]})
+
+    counts = {tuple(row.values()) for row in gaps.carrier_days(table).to_pylist()}
+
+    assert counts == {("AA", DAYS[0], 2), ("UA", DAYS[0], 1), ("AA", DAYS[1], 1)}
+
+
 @settings(max_examples=40)
 @given(
     first=st.integers(14, 365 - 14 - 31),

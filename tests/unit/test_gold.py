@@ -9,7 +9,6 @@ from typing import Any
 import duckdb
 import pandas as pd
 import pyarrow as pa
-import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
@@ -160,13 +159,6 @@ def test_every_column_of_gold_equals_the_sql_definition(rows: list[Flight], cuts
     assert list(days) == list(expected) == schemas.AIRPORT_DAYS.names
     days["fl_date"] = pd.to_datetime(days["fl_date"])
     pd.testing.assert_frame_equal(days, expected, check_dtype=False, rtol=1e-6, atol=1e-4)
-
-
-@pytest.mark.parametrize("tables", [[], [schemas.SILVER.empty_table()]])
-def test_gold_without_flights_is_an_empty_table(tables: list[pa.Table]) -> None:
-    days = gold.airport_days(gold.year_sums(tables, YEAR), YEAR)
-
-    assert (days.schema, days.num_rows) == (schemas.AIRPORT_DAYS, 0)
 
 
 def test_many_airports_keep_their_own_sums() -> None:

@@ -98,7 +98,7 @@ def test_over_all_runs_of_a_year_each_extreme_event_and_each_warning_is_sent_onc
     record, sent = None, list[str]()
     for number, (events, warnings) in enumerate(runs):
         message, record = year_message(*events, warnings=tuple(warnings), before=record)
-        assert message is not None if number == 0 else message is None or listed(message)
+        assert (message is not None) == (number == 0 or bool(listed(message)))
         sent += listed(message)
 
     extreme = {event for events, _ in runs for event in events if event.severity == EXTREME}
@@ -118,7 +118,13 @@ def test_over_all_runs_of_a_year_each_extreme_event_and_each_warning_is_sent_onc
     ],
 )
 def test_a_failure_names_the_run_the_step_its_error_and_its_log(changes: dict[str, Any], shown: list[str]) -> None:
-    parts = {"run": "manual__1", "year": 2013, "step": "silver", "sentence": "No CSV.", "log": "https://x/log"}
+    parts: dict[str, Any] = {
+        "run": "manual__1",
+        "year": 2013,
+        "step": "silver",
+        "sentence": "No CSV.",
+        "log": "https://x/log",
+    }
 
     message = messages.failure_message(Failure(**(parts | changes)))
 
