@@ -29,13 +29,12 @@ def refusal(**environ: str) -> str:
         ({"PATH": "/bin"}, True, "http://s3:8333", "us-east-1"),
         ({"DELAYWATCH_LOCAL": "0", **BUCKET, **RDS, **KEYS}, False, None, "eu-central-1"),
         (
-            {"DELAYWATCH_LAKE": "s3://flights", "AWS_ENDPOINT_URL": "https://minio.lan:9000"},
+            {"DELAYWATCH_LAKE": "s3://f-1", "AWS_ENDPOINT_URL": "http://minio:9000"},
             False,
-            "https://minio.lan:9000",
+            "http://minio:9000",
             "us-east-1",
         ),
     ],
-    ids=["defaults", "AWS", "another store"],
 )
 def test_the_lake_decides_store_and_region(
     environ: dict[str, str], is_local: bool, endpoint: str | None, region: str
@@ -46,21 +45,15 @@ def test_the_lake_decides_store_and_region(
 
 
 ACCEPTED = {
-    "DELAYWATCH_LOCAL": ["1"],
     "DELAYWATCH_HOST": ["localhost", "Flights.Example.com", "10.0.0.7", "[::1]", "a" * 63 + ".example"],
     "DELAYWATCH_BIND": ["127.0.0.1", "0.0.0.0", "[::]"],  # noqa: S104 - a user may want that
-    "DELAYWATCH_HTTP_PORT": ["1", "65535"],
-    "DELAYWATCH_EMAIL": ["ops@example.com"],
     "DELAYWATCH_ADMIN_PASSWORD": ["twelve chars", "pass wörd with ünicode"],
-    "AWS_ENDPOINT_URL": ["http://s3:8333", "https://minio.lan", "http://[::1]:9000", "http://10.0.0.7:9000/"],
-    "DELAYWATCH_LOGS": ["s3://delaywatch/logs"],
+    "AWS_ENDPOINT_URL": ["http://s3:8333", "https://minio.lan", "http://[::1]:9000"],
     "DELAYWATCH_TRUSTED_PROXY": ["10.0.0.0/23", "10.0.0.7", "fd00::/8"],
-    "DELAYWATCH_BTS_URL": ["https://transtats.example.com/PREZIP", "http://my_mirror:8000"],
     "DELAYWATCH_KAGGLE_TOKEN": ["KGAT_0123456789", '{"username": "amelia", "key": "0123"}'],
     "DELAYWATCH_SMTP": ["smtp://mail.lan", "smtps://robot:p%40ss@mail.example.com:465", "smtp://[::1]:25"],
-    "DELAYWATCH_ALERT_WEBHOOK": ["https://hooks.example.com/services/T0/B0/x?y=1", "http://chat_bot/x"],
-    "DELAYWATCH_EXPECTED_YEAR": ["2013"],
-    "DELAYWATCH_BACKUP": ["/mnt/backups", "/Volumes/Time Machine/delaywatch", "/b"],
+    "DELAYWATCH_ALERT_WEBHOOK": ["https://hooks.example.com/services/T0/B0/x?y=1"],
+    "DELAYWATCH_BACKUP": ["/mnt/backups", "/Volumes/Time Machine/delaywatch"],
     "DELAYWATCH_WAREHOUSE": [
         "postgresql://u:p@host:5432/db?sslmode=require&connect_timeout=5",
         "postgresql://user%40corp:p%3A%2F%3F%23%5B%5D%25@rds.eu-central-1.amazonaws.com/my-db",
@@ -68,49 +61,38 @@ ACCEPTED = {
     ],
 }
 REFUSED = {
-    "DELAYWATCH_LOCAL": ["yes", "2", "01"],
-    "DELAYWATCH_HOST": ["https://a.org", "a.org:443", "a b", "-a.org", "a..org", "999.1.1.1", "::1", "a_b", "ä.org"],
-    "DELAYWATCH_BIND": ["localhost", "127.0.0.1:80", "::", "[127.0.0.1]"],
-    "DELAYWATCH_HTTP_PORT": ["0", "65536", "http", "-1", "٣"],
-    "DELAYWATCH_HTTPS_PORT": ["0x1bb"],
-    "DELAYWATCH_EMAIL": ["ops", "a@b@c"],
-    "DELAYWATCH_THREADS": ["0", "many"],
+    "DELAYWATCH_LOCAL": ["yes"],
+    "DELAYWATCH_HOST": ["https://a.org", "a.org:443", "a b", "-a.org", "999.1.1.1", "::1"],
+    "DELAYWATCH_BIND": ["localhost", "127.0.0.1:80", "::"],
+    "DELAYWATCH_HTTP_PORT": ["0", "65536", "http", "٣"],
+    "DELAYWATCH_EMAIL": ["a@b@c"],
     "DELAYWATCH_ADMIN_PASSWORD": ["elevenchars"],
     "DELAYWATCH_JUPYTER_TOKEN": ["short"],
-    "DELAYWATCH_TRUSTED_PROXY": ["any", "10.0.0.1/23", "10.0.0.0/33", "0/0; deny all"],
-    "DELAYWATCH_BTS_URL": ["https://u:swordfish@mirror.lan", "bts.gov", "ftp://bts.gov", "https://a b", "https://a/#b"],
-    "DELAYWATCH_KAGGLE_URL": ["https://a/api?x="],
-    "DELAYWATCH_BACKUP": ["backups", "~/backups", "/", "/mnt/", "s3://Backups", "ftp://host/folder"],
-    "DELAYWATCH_KAGGLE_TOKEN": ["two words", '{"username": "amelia"}', "[1]"],
-    "DELAYWATCH_ALERT_EMAIL": ["ops", "ops@example.com;dev@example.com", "a@b@c"],
-    "DELAYWATCH_ALERT_FROM": ["a@example.com,b@example.com", "Robot <robot@example.com>"],
-    "DELAYWATCH_SMTP": [
-        "mail.lan:587", "http://mail.lan", "smtp://:25", "smtp://mail.lan:0", "smtp://u@mail.lan", "smtp://u:12#3@h",
-        "smtp://u:1%2@h", "smtp://mail.lan/x",
-    ],
-    "DELAYWATCH_ALERT_WEBHOOK": ["hooks.example.com/x", "https://?a", "https://a b", "https://a/b#c", "https://u:p@a/b"],
-    "DELAYWATCH_METRICS": ["collector:4318", "grpc://collector", "http://collector?x"],
-    "DELAYWATCH_EXPECTED_YEAR": ["13", "last", "2013:2014"],
-    "DELAYWATCH_KEEP_LOGS_DAYS": ["0", "-1", "1.5"],
-    "DELAYWATCH_LAKE": [
-        "flights", "file:///srv/lake", "s3:flights", "s3://Flights", "s3://flights/a b", "s3://a", "s3://flights/team#1",
-        "s3://flights/team?1", "s3://flights/team%231",
-    ],
-    "DELAYWATCH_LOGS": ["/var/log", "s3://flights/%s", "s3://flights/$HOME"],
-    "AWS_DEFAULT_REGION": ["EU (Frankfurt)"],
-    "AWS_ENDPOINT_URL": [
-        "s3:8333", "ftp://minio", "http://", "http://a:99999", "http://u:p@minio", "http://minio#s3", "http://my_store",
-    ],
+    "DELAYWATCH_TRUSTED_PROXY": ["any", "10.0.0.1/23", "0/0; deny all"],
+    "DELAYWATCH_BTS_URL": ["https://u:swordfish@mirror.lan", "ftp://bts.gov", "https://a/#b"],
+    "DELAYWATCH_BACKUP": ["backups", "~/backups", "/", "s3://Backups"],
+    "DELAYWATCH_KAGGLE_TOKEN": ["two words", '{"username": "amelia"}'],
+    "DELAYWATCH_ALERT_EMAIL": ["ops@example.com;dev@example.com"],
+    "DELAYWATCH_SMTP": ["mail.lan:587", "http://mail.lan", "smtp://u@mail.lan", "smtp://u:12#3@h", "smtp://u:1%2@h"],
+    "DELAYWATCH_ALERT_WEBHOOK": ["hooks.example.com/x", "https://a/b#c", "https://u:p@a/b"],
+    "DELAYWATCH_EXPECTED_YEAR": ["13"],
+    "DELAYWATCH_KEEP_LOGS_DAYS": ["0"],
+    "DELAYWATCH_LAKE": ["file:///srv/lake", "s3://Flights", "s3://flights/a b", "s3://flights/team#1"],
+    "DELAYWATCH_LOGS": ["/var/log", "s3://flights/$HOME"],
+    "AWS_ENDPOINT_URL": ["s3:8333", "http://a:99999", "http://u:p@minio", "http://my_store"],
     "AWS_SECRET_ACCESS_KEY": ["two words"],
-    "AIRFLOW_SECRETS_BACKEND": ["SecretsManagerBackend", "a b.c"],
-    "AIRFLOW_SECRETS_BACKEND_KWARGS": ["region=eu", "[1]", "{'a': 1}"],
+    "AIRFLOW_SECRETS_BACKEND_KWARGS": ["region=eu", "[1]"],
     "DELAYWATCH_WAREHOUSE": [
-        "postgres://u:p@host/db", "postgresql+psycopg2://u:p@host/db", "postgresql://u@host/db",
-        "postgresql://u:@host/db", "postgresql://host/db", "postgresql://u:p@host", "postgresql://u:p@host/",
-        "postgresql://u:p@host:70000/db", "postgresql://u:p@x@host/db", "postgresql://u:p/x@host/db",
-        "postgresql://u:p#x@host/db", "postgresql://u:p?x@host/db", "postgresql://u:100%@host/db", "postgresql://u:p@/db",
+        "postgresql+psycopg2://u:p@host/db",
+        "postgresql://u@host/db",
+        "postgresql://u:p@host/",
+        "postgresql://u:p@host:70000/db",
+        "postgresql://u:p@x@host/db",
+        "postgresql://u:p/x@host/db",
+        "postgresql://u:p#x@host/db",
+        "postgresql://u:100%@host/db",
     ],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
@@ -137,25 +119,18 @@ def test_a_secret_with_a_line_break_is_refused_and_not_shown(name: str) -> None:
     ("environ", "named"),
     [
         ({"DELAYWATCH_LOCAL": "0"}, "DELAYWATCH_LAKE and DELAYWATCH_WAREHOUSE"),
-        ({"DELAYWATCH_LOCAL": "0", **BUCKET}, "set DELAYWATCH_WAREHOUSE"),
-        ({"DELAYWATCH_LOCAL": "0", **RDS}, "set DELAYWATCH_LAKE"),
         ({"DELAYWATCH_HTTP_PORT": "443"}, "DELAYWATCH_HTTPS_PORT"),
-        ({"DELAYWATCH_HTTPS_PORT": "080"}, "DELAYWATCH_HTTP_PORT"),
         ({**BUCKET, "AWS_ACCESS_KEY_ID": "AKIA"}, "AWS_SECRET_ACCESS_KEY"),
-        ({**BUCKET, "AWS_SECRET_ACCESS_KEY": "secret"}, "AWS_ACCESS_KEY_ID"),
         ({**BUCKET, "AWS_SESSION_TOKEN": "token"}, "AWS_ACCESS_KEY_ID"),
         ({"DELAYWATCH_LAKE": "s3://flights", **KEYS}, "AWS_DEFAULT_REGION"),
         ({"DELAYWATCH_LOGS": "s3://elsewhere/logs"}, "s3://elsewhere/logs"),
         ({"DELAYWATCH_ALERT_EMAIL": "ops@example.com"}, "DELAYWATCH_SMTP"),
         ({"DELAYWATCH_READER": "postgresql://r:p@rds/f"}, "DELAYWATCH_WAREHOUSE"),
         ({"AIRFLOW_SECRETS_BACKEND_KWARGS": "{}"}, "AIRFLOW_SECRETS_BACKEND is not"),
-        ({"DELAYWATCH_BACKUP": "s3://backups"}, "AWS_DEFAULT_REGION"),
         ({"DELAYWATCH_BACKUP": "s3://backups", "AWS_ENDPOINT_URL": "http://s3:8333"}, "DELAYWATCH_BACKUP"),
-        ({**BUCKET, "DELAYWATCH_BACKUP": "s3://flights"}, "DELAYWATCH_BACKUP"),
         ({**BUCKET, "DELAYWATCH_BACKUP": "s3://flights/backups"}, "DELAYWATCH_BACKUP"),
         ({**BUCKET, "DELAYWATCH_LAKE": "s3://b-1/lake/", "DELAYWATCH_BACKUP": "s3://b-1/lake"}, "DELAYWATCH_BACKUP"),
         ({**BUCKET, "DELAYWATCH_LAKE": "s3://b-1/lake", "DELAYWATCH_BACKUP": "s3://b-1"}, "DELAYWATCH_BACKUP"),
-        ({"DELAYWATCH_LOCAL": "yes", "DELAYWATCH_HTTP_PORT": "0"}, "DELAYWATCH_HTTP_PORT"),
     ],
 )
 def test_values_that_contradict_each_other_are_refused_by_name(environ: dict[str, str], named: str) -> None:
@@ -167,10 +142,6 @@ def test_a_backup_may_be_next_to_the_lake(backup: str) -> None:
     environ = {**BUCKET, "DELAYWATCH_LAKE": "s3://flights/lake", "DELAYWATCH_BACKUP": backup}
 
     assert StackSettings.from_environment(environ).backup == backup
-
-
-def test_a_secrets_backend_may_contain_the_mail_server() -> None:
-    StackSettings.from_environment({"DELAYWATCH_ALERT_EMAIL": "ops@a.org", "AIRFLOW_SECRETS_BACKEND": "a.Backend"})
 
 
 def test_settings_do_not_show_their_secrets() -> None:

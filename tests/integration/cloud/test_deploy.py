@@ -1,203 +1,162 @@
-"""Call deploy.sh as its user does, with the real templates and the real AWS CLI, against moto."""
+"""Call deploy.sh as its user does, with a stand-in for the AWS CLI that keeps the states of stacks in files."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.integration.cloud import templates
-from tests.integration.cloud.conftest import PATH, Client, cli_environment
-from tests.integration.cloud.templates import ACCOUNT, FOLDER, REGION
+from tests.integration.cloud.templates import FOLDER
 
-pytestmark = [pytest.mark.slow, pytest.mark.cloud]  # each call of the AWS CLI takes a second
+pytestmark = pytest.mark.cloud
 
-Done = subprocess.CompletedProcess[str]
-Deploy = Callable[..., Done]
+AWS = """#!/usr/bin/env bash
+cd "$STACKS_OF_THE_STAND_IN"
+log() { tr -d '\\n' <<<"$1" >>log; echo >>log; }
+case "$1 $2" in
+    "cloudformation describe-stacks")
+        [ -f "$4" ] || { echo "Stack with id $4 does not exist" >&2; exit 254; }
+        case "$*" in *Outputs*) printf 'Lake lake\\nHost i-1\\n' ;; *) cat "$4" ;; esac ;;
+    "cloudformation describe-stack-resources") [[ $4 != *-data ]] || echo warehouse-1 ;;
+    "cloudformation deploy") log "$*"; echo CREATE_COMPLETE >"$4" ;;
+    "cloudformation delete-stack") log "$*"; rm "$4" ;;
+    "s3 cp") log "$*"; cat >archive ;;
+    "ssm get-parameter") echo ami-1 ;;
+    "ssm send-command") log "$*"; echo command-1 ;;
+    "ssm get-command-invocation")
+        case "$(wc -l <asked) $ON_HOST" in
+            "0 late") echo >>asked; echo "An error occurred (InvocationDoesNotExist)" >&2; exit 254 ;;
+            *denied) echo "An error occurred (AccessDeniedException)" >&2; exit 254 ;;
+            *) [ "$ON_HOST" = late ] && echo Success || echo "$ON_HOST" ;;
+        esac ;;
+    "rds modify-db-instance" | "cloudformation set-stack-policy") log "$*" ;;
+esac
+"""
+FIRST = {"DOMAIN": "delays.example.com", "CERTIFICATE": "arn:aws:acm:x"}
+COMPLETE = {f"trial-{name}": "CREATE_COMPLETE" for name in ("network", "data", "host")}
 GIT = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
 
 
-@pytest.fixture(scope="module")
-def deploy(tmp_path_factory: pytest.TempPathFactory, aws_url: str) -> Deploy:
-    """Call deploy.sh of a clone with one commit; `typed` is the answer to its question."""
-    from tests.integration.cloud import moto_corrections
+class Account:
+    """A clone with one commit, and an account of AWS whose stacks are files with their state."""
 
-    moto_corrections.apply()
-    home, clone = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("clone")
-    folder = clone / FOLDER.relative_to(FOLDER.parents[1])
-    shutil.copytree(FOLDER, folder)
-    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "One"], ["tag", "-am", "One", "v1;reboot"]):
-        subprocess.run([*GIT, *command], cwd=clone, check=True)
-    own = cli_environment(aws_url, home) | {"POLL_S": "1"}
-    return lambda command, name, typed="", **environment: subprocess.run(
-        [str(folder / "deploy.sh"), command],
-        input=typed,
-        env=own | {"DELAYWATCH_NAME": name, "DATA_PARAMETERS": f"SecretsPrefix={name}"} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    def __init__(self, folder: Path) -> None:
+        self.clone, self.states = folder / "clone", folder / "states"
+        shutil.copytree(FOLDER, self.clone / "infra-notes/cloudformation")
+        for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "One"], ["tag", "-am", "One", "v1;reboot"]):
+            subprocess.run([*GIT, *command], cwd=self.clone, check=True)
+        self.states.mkdir()
+        (self.states / "asked").touch()
+        (self.states / "log").touch()
+        (folder / "aws").write_text(AWS)
+        (folder / "aws").chmod(0o755)
+        self.path = f"{folder}:{os.environ['PATH']}"
 
+    def run(
+        self, command: str, stacks: dict[str, str], typed: str = "", on_host: str = "Success", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Call deploy.sh on these stacks; `typed` answers its question, `on_host` is the result of a command there."""
+        for name, state in stacks.items():
+            (self.states / name).write_text(state)
+        own = {
+            "PATH": self.path,
+            "STACKS_OF_THE_STAND_IN": str(self.states),
+            "ON_HOST": on_host,
+            "AWS_REGION": "us-east-1",
+        }
+        return subprocess.run(
+            [str(self.clone / "infra-notes/cloudformation/deploy.sh"), command],
+            input=typed,
+            env=own | {"AWS_REGION": "us-east-1", "DELAYWATCH_NAME": "trial", "POLL_S": "0"} | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
-@pytest.fixture(scope="module")
-def first_parameters(aws: Client) -> dict[str, str]:
-    """What the first `up` asks for; moto has no image of Ubuntu 24.04."""
-    return {
-        "DOMAIN": "delays.example.com",
-        "CERTIFICATE": str(aws("acm").request_certificate(DomainName="delays.example.com")["CertificateArn"]),
-        "IMAGE": str(aws("ec2").describe_images(Owners=["amazon"])["Images"][0]["ImageId"]),
-        "CONFIRM": "yes",
-    }
+    @property
+    def log(self) -> list[str]:
+        """The calls that change something."""
+        return (self.states / "log").read_text().splitlines()
 
-
-def _fail(aws: Client, stack: str, template: str, status: str, **parameters: str) -> None:
-    """Leave a stack as an attempt leaves it that failed; moto lets no attempt fail."""
-    from moto.cloudformation.models import cloudformation_backends
-
-    given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
-    aws("cloudformation").create_stack(StackName=stack, TemplateBody=templates.text(template), Parameters=given)
-    cloudformation_backends[ACCOUNT][REGION].get_stack(stack).status = status
-
-
-@pytest.fixture(scope="module")
-def up(aws: Client, deploy: Deploy, first_parameters: dict[str, str]) -> Iterator[Done]:
-    """The first successful `up`, after one that failed; the stacks stay during the tests of the module."""
-    _fail(aws, "trial-network", "network", "ROLLBACK_COMPLETE")
-    done = deploy("up", "trial", **first_parameters)
-    assert done.returncode == 0, done.stderr
-    yield done
-    deploy("down", "trial", CONFIRM="yes", BACKUP="no")
+    @property
+    def stacks(self) -> set[str]:
+        return {path.name for path in self.states.glob("trial-*")}
 
 
-def _stack(aws: Client, name: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Parameters and outputs."""
-    (stack,) = aws("cloudformation").describe_stacks(StackName=name)["Stacks"]
-    parameters = {given["ParameterKey"]: given["ParameterValue"] for given in stack["Parameters"]}
-    return parameters, {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+@pytest.fixture
+def account(tmp_path: Path) -> Account:
+    return Account(tmp_path)
 
 
-def _stacks(aws: Client, prefix: str) -> set[str]:
-    names = [stack["StackName"] for stack in aws("cloudformation").describe_stacks()["Stacks"]]
-    return {name for name in names if name.startswith(f"{prefix}-")}
-
-
-def _last_command(aws: Client) -> str:
-    command = aws("ssm").list_commands()["Commands"][-1]
-    assert command["DocumentName"] == "AWS-RunShellScript"
-    (line,) = command["Parameters"]["commands"]
-    return str(line).removeprefix("/opt/delaywatch/current/infra-notes/cloudformation/")
-
-
-def test_up_creates_three_stacks_in_place_of_a_failed_attempt_and_uploads_the_commit(aws: Client, up: Done) -> None:
-    parameters, _ = _stack(aws, "trial-host")
-    lake = _stack(aws, "trial-data")[1]["Lake"]
-
-    assert _stacks(aws, "trial") == {"trial-network", "trial-data", "trial-host"}
-    assert "trial-network" in up.stderr
-    assert f"s3://{lake}/lake" in up.stdout
-    assert parameters["Release"] == "releases/v1-reboot.tar.gz"
-    assert aws("s3").get_object(Bucket=lake, Key=parameters["Release"])["Body"].read(2) == b"\x1f\x8b"  # gzip
-
-
-def test_a_second_up_changes_only_the_given_parameter(aws: Client, up: Done, deploy: Deploy) -> None:
-    before, _ = _stack(aws, "trial-host")
-
-    done = deploy("up", "trial", CONFIRM="yes", ALARM_EMAIL="ops@example.com")
+def test_up_replaces_a_failed_attempt_uploads_the_commit_and_forbids_replacement(account: Account) -> None:
+    done = account.run("up", {"trial-network": "ROLLBACK_COMPLETE"}, CONFIRM="yes", **FIRST)
 
     assert done.returncode == 0, done.stderr
-    assert _stack(aws, "trial-host")[0] == before | {"AlarmEmail": "ops@example.com"}
+    assert account.stacks == COMPLETE.keys()
+    assert "delete-stack --stack-name trial-network" in account.log[0]
+    assert (account.states / "archive").read_bytes()[:2] == b"\x1f\x8b", "gzip"
+    (host,) = (call for call in account.log if "--template-file host.yaml" in call)
+    assert "Release=releases/v1-reboot.tar.gz Image=ami-1 Domain=delays.example.com" in host
+    policies = [call for call in account.log if "set-stack-policy" in call]
+    assert ['"LogicalResourceId/Lake","LogicalResourceId/Warehouse"' in call for call in policies] == [True, False]
 
 
-def test_a_policy_forbids_updates_that_replace_host_bucket_or_warehouse(aws: Client, up: Done) -> None:
-    policies = {
-        name: aws("cloudformation").get_stack_policy(StackName=name)["StackPolicyBody"]
-        for name in ("trial-data", "trial-host")
-    }
+def test_a_second_up_keeps_release_image_and_domain(account: Account) -> None:
+    done = account.run("up", COMPLETE, CONFIRM="yes", ALARM_EMAIL="ops@example.com")
 
-    assert '"LogicalResourceId/Lake","LogicalResourceId/Warehouse"' in policies["trial-data"]
-    assert '"LogicalResourceId/Host"' in policies["trial-host"]
-    assert all('"Deny"' in policy and "Update:Replace" in policy for policy in policies.values())
+    assert done.returncode == 0, done.stderr
+    (host,) = (call for call in account.log if "--template-file host.yaml" in call)
+    assert host.endswith("NetworkStack=trial-network DataStack=trial-data AlarmEmail=ops@example.com")
 
 
-def test_deploy_sends_the_release_to_the_host_without_letters_of_the_shell(
-    aws: Client, up: Done, deploy: Deploy
+@pytest.mark.parametrize("on_host", ["Success", "late"])
+def test_deploy_sends_the_release_to_the_host_without_letters_of_the_shell(account: Account, on_host: str) -> None:
+    done = account.run("deploy", COMPLETE, on_host=on_host, typed="trial\n")
+
+    assert done.returncode == 0, done.stderr
+    assert 'host.sh release releases/v1-reboot.tar.gz"]' in account.log[-1]
+
+
+@pytest.mark.parametrize("command", ["deploy", "down"])
+@pytest.mark.parametrize(("on_host", "reason"), [("Failed", "Failed"), ("denied", "AccessDeniedException")])
+def test_a_failure_on_the_host_is_shown_and_deletes_nothing(
+    account: Account, command: str, on_host: str, reason: str
 ) -> None:
-    """moto ends every command as a success without running it."""
-    done = deploy("deploy", "trial", CONFIRM="yes")
+    done = account.run(command, COMPLETE, on_host=on_host, CONFIRM="yes")
 
-    assert done.returncode == 0, done.stderr
-    assert _last_command(aws) == "host.sh release releases/v1-reboot.tar.gz"
-
-
-@pytest.mark.parametrize(
-    ("command", "error", "failures", "exit_code"),
-    [
-        ("deploy", "AccessDeniedException) when calling GetCommandInvocation: no right", 99, 1),
-        ("deploy", "InvocationDoesNotExist) when calling GetCommandInvocation", 1, 0),
-        ("down", "AccessDeniedException) when calling GetCommandInvocation: no right", 99, 1),
-    ],
-)
-def test_an_error_of_the_command_on_the_host_is_shown_unless_aws_does_not_know_the_command_yet(
-    aws: Client, up: Done, deploy: Deploy, tmp_path: Path, command: str, error: str, failures: int, exit_code: int
-) -> None:
-    (tmp_path / "aws").write_text(f"""#!/usr/bin/env bash
-if [[ "$*" == *get-command-invocation* ]]; then
-    echo >>"{tmp_path}/asked"
-    [ "$(wc -l <"{tmp_path}/asked")" -gt {failures} ] || {{ echo "An error occurred ({error})" >&2; exit 254; }}
-fi
-exec "{shutil.which("aws", path=PATH)}" "$@"
-""")
-    (tmp_path / "aws").chmod(0o755)
-
-    done = deploy(command, "trial", CONFIRM="yes", PATH=f"{tmp_path}:{PATH}")
-
-    assert done.returncode == exit_code, done.stderr
-    assert ("AccessDeniedException" in done.stderr) == (exit_code == 1)
-    assert len((tmp_path / "asked").read_text()) == (1 if exit_code else 2)
-    assert len(_stacks(aws, "trial")) == 3  # `down` deletes nothing without the backup
+    assert done.returncode == 1
+    assert reason in done.stderr
+    assert account.stacks == COMPLETE.keys()
+    assert not [call for call in account.log if "delete" in call]
 
 
 @pytest.mark.parametrize("command", ["up", "deploy", "down"])
-def test_nothing_happens_until_the_name_is_typed(aws: Client, up: Done, deploy: Deploy, command: str) -> None:
-    done = deploy(command, "trial", typed="yes\n", DOMAIN="other.example.com")
+def test_nothing_happens_until_the_name_is_typed(account: Account, command: str) -> None:
+    done = account.run(command, COMPLETE, typed="yes\n", DOMAIN="other.example.com")
 
     assert done.returncode == 1
-    assert len(_stacks(aws, "trial")) == 3
-    assert _stack(aws, "trial-host")[0]["Domain"] == "delays.example.com"
+    assert "type trial" in done.stderr
+    assert account.log == []
 
 
-@pytest.mark.parametrize(
-    ("command", "named"), [("up", "DOMAIN"), ("up", "CERTIFICATE"), ("deploy", "other-host"), ("down", "other-data")]
-)
-def test_a_command_without_stacks_names_what_is_missing(aws: Client, deploy: Deploy, command: str, named: str) -> None:
-    done = deploy(command, "other", CONFIRM="yes")
+@pytest.mark.parametrize(("command", "named"), [("up", "DOMAIN"), ("deploy", "trial-host"), ("down", "trial-data")])
+def test_a_command_without_stacks_names_what_is_missing(account: Account, command: str, named: str) -> None:
+    done = account.run(command, {}, CONFIRM="yes")
 
     assert done.returncode == 1
     assert named in done.stderr
-    assert not _stacks(aws, "other")
+    assert account.log == []
 
 
-def test_down_makes_a_backup_and_deletes_everything_but_the_bucket(
-    aws: Client, deploy: Deploy, first_parameters: dict[str, str]
-) -> None:
-    """The stacks replace an attempt that AWS could not roll back, because its warehouse was protected."""
-    _fail(aws, "brief-network", "network", "CREATE_COMPLETE")
-    _fail(aws, "brief-data", "data", "ROLLBACK_FAILED", NetworkStack="brief-network", SecretsPrefix="brief")
-    made = deploy("up", "brief", **first_parameters)
-    assert made.returncode == 0, made.stderr
-    _, outputs = _stack(aws, "brief-data")
-    aws("s3").put_object(Bucket=outputs["Lake"], Key="lake/01_bronze/2018.csv", Body=b"flights")
-
-    done = deploy("down", "brief", CONFIRM="yes")
+def test_down_makes_a_backup_before_it_deletes_the_stacks_and_names_the_bucket(account: Account) -> None:
+    done = account.run("down", COMPLETE, CONFIRM="yes")
 
     assert done.returncode == 0, done.stderr
-    assert not _stacks(aws, "brief")
-    assert _last_command(aws) == "host.sh backup"
-    assert f"s3://{outputs['Lake']}" in done.stdout
-    assert aws("s3").get_object(Bucket=outputs["Lake"], Key="lake/01_bronze/2018.csv")["Body"].read() == b"flights"
-    databases: list[dict[str, Any]] = aws("rds").describe_db_instances()["DBInstances"]
-    assert outputs["Warehouse"] not in {database["DBInstanceIdentifier"] for database in databases}
+    assert account.stacks == set()
+    assert "host.sh backup" in account.log[0]
+    words = [call.partition(" --")[0] for call in account.log[1:]]
+    assert words == ["cloudformation delete-stack", "rds modify-db-instance", *["cloudformation delete-stack"] * 2]
+    assert "s3://lake" in done.stdout

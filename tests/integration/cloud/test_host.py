@@ -1,6 +1,6 @@
 """Run host.sh and UserData on a machine that is a folder, with stand-ins for aws, docker, packages and systemctl.
 
-One slow test uses the real AWS CLI against moto. Packages, agent and units on a real Ubuntu are not tested.
+Packages, agent and units on a real Ubuntu are not tested.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from sqlalchemy import make_url
 
 from stack.settings import StackSettings
 from tests.integration.cloud import templates
-from tests.integration.cloud.conftest import PATH, Client, cli_environment
 from tests.integration.cloud.templates import FOLDER, REGION
 
 pytestmark = [
@@ -158,71 +157,38 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    done = Machine(tmp_path_factory.mktemp("host")).run("settings")
-    assert done.returncode == 0, done.stderr
-    return read_env(done.stdout)
-
-
 # --- .env -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_stack_reads_lake_warehouse_and_logs_at_aws_from_env(env: dict[str, str]) -> None:
-    settings = StackSettings.from_environment(env)
+def test_env_names_lake_warehouse_logs_and_the_trusted_layer_at_aws(machine: Machine) -> None:
+    machine.secret("host/host/settings", {"DELAYWATCH_ADMIN_PASSWORD": "a long $password"})
     form = {line.partition("=")[0] for line in (ROOT / ".env.example").read_text().splitlines() if line[:1] not in "#"}
-
-    assert set(env) <= form  # `setup` refuses other names
-    assert not settings.is_lake_local
-    assert (settings.host, settings.region, settings.endpoint) == ("delays.example.com", REGION, None)
-    assert settings.logs == f"s3://{BUCKET}/logs"
-    assert settings.aws_access_key_id is None  # the role decides
-
-
-def test_nginx_trusts_the_public_layer_only(env: dict[str, str]) -> None:
     subnets = templates.of_type(templates.load("network")["Resources"], "EC2::Subnet")
-    trusted = ipaddress.ip_network(env["DELAYWATCH_TRUSTED_PROXY"])
-
-    names = {name for name, given in subnets if trusted.overlaps(ipaddress.ip_network(given["CidrBlock"]))}
-
-    assert names == {"PublicA", "PublicB"}
-
-
-def test_a_password_of_any_characters_reaches_postgres_unchanged(env: dict[str, str]) -> None:
-    url = make_url(env["DELAYWATCH_WAREHOUSE"])
-
-    assert url.password == WAREHOUSE["password"]
-    assert (url.username, url.host, url.port, url.database) == ("delaywatch", "db.example.internal", 5432, "warehouse")
-    assert url.query["sslmode"] == "require"
-
-
-def test_airflow_looks_up_its_own_connections_and_the_database_name_of_rds(env: dict[str, str]) -> None:
-    """tests/integration/pipeline/test_secrets_manager.py runs a DAG with such a backend."""
-    kwargs = json.loads(env["AIRFLOW_SECRETS_BACKEND_KWARGS"])
-    connections = ("warehouse", "smtp_default", "alert_webhook", "aws_default")
-
-    looked_up = [name for name in connections if re.match(kwargs["connections_lookup_pattern"], name)]
-
-    assert looked_up == ["warehouse", "smtp_default", "alert_webhook"]  # each other one would cost a request
-    assert kwargs["connections_prefix"] == "host/connections"
-    assert kwargs["variables_prefix"] == "host/variables"
-    assert kwargs["extra_conn_words"] == {"schema": ["dbname"]}
-
-
-def test_the_settings_secret_adds_variables_to_env(machine: Machine) -> None:
-    machine.secret("host/host/settings", {"DELAYWATCH_ADMIN_PASSWORD": "a long $password", "DELAYWATCH_THREADS": 2})
 
     env = read_env(machine.run("settings").stdout)
 
+    settings = StackSettings.from_environment(env)
+    assert set(env) <= form, "`setup` refuses other names"
+    assert not settings.is_lake_local
+    assert (settings.host, settings.region, settings.endpoint) == ("delays.example.com", REGION, None)
+    assert settings.logs == f"s3://{BUCKET}/logs"
+    assert settings.aws_access_key_id is None, "the role decides"
     assert env["DELAYWATCH_ADMIN_PASSWORD"] == "a long $password"
-    assert env["DELAYWATCH_THREADS"] == "2"
+    url = make_url(env["DELAYWATCH_WAREHOUSE"])
+    assert (url.password, url.host, url.query["sslmode"]) == (WAREHOUSE["password"], WAREHOUSE["host"], "require")
+    trusted = ipaddress.ip_network(env["DELAYWATCH_TRUSTED_PROXY"])
+    names = {name for name, given in subnets if trusted.overlaps(ipaddress.ip_network(given["CidrBlock"]))}
+    assert names == {"PublicA", "PublicB"}
+    kwargs = json.loads(env["AIRFLOW_SECRETS_BACKEND_KWARGS"])
+    assert kwargs["connections_prefix"] == "host/connections"
+    assert all(re.match(kwargs["connections_lookup_pattern"], name) for name in ("warehouse", "smtp_default"))
+    assert kwargs["extra_conn_words"] == {"schema": ["dbname"]}, "the key that RDS writes"
 
 
 @pytest.mark.parametrize(
     ("secret", "content"),
     [
         ("host/host/settings", "no JSON, hunter2"),
-        ("host/host/settings", {"NAME": "hunter2'"}),
         ("host/host/settings", {"NAME": "hunter2\nhunter2"}),
         ("host/connections/warehouse", {"username": "delaywatch", "password": "hunter2"}),  # before RDS completes it
     ],
@@ -232,10 +198,9 @@ def test_an_unusable_secret_is_refused_by_name_without_its_content(machine: Mach
 
     done = machine.run("settings")
 
-    assert done.returncode == 1
+    assert (done.returncode, done.stdout) == (1, "")
     assert f"the secret {secret} " in done.stderr
     assert "hunter2" not in done.stderr
-    assert done.stdout == ""
 
 
 # --- Releases ---------------------------------------------------------------------------------------------------------
@@ -277,33 +242,27 @@ def test_a_reboot_starts_the_old_release_if_the_new_one_did_not_start(machine: M
     assert machine.current == "v1"
 
 
-@pytest.mark.parametrize("release", ["releases/absent.tar.gz", "v1", "releases/../v1.zip"])
-def test_a_release_that_cannot_be_fetched_changes_nothing(machine: Machine, release: str) -> None:
+def test_a_release_that_cannot_be_fetched_changes_nothing(machine: Machine) -> None:
     machine.run("release", machine.archive("v1"))
 
-    done = machine.run("release", release)
+    done = machine.run("release", "releases/absent.tar.gz")
 
     assert done.returncode == 1
-    assert f"Delaywatch: {release} " in done.stderr
+    assert "releases/absent.tar.gz" in done.stderr
     assert [path.name.rpartition("-")[0] for path in (machine.opt / "releases").iterdir()] == ["v1"]
 
 
-def test_a_boot_reads_the_secrets_again(machine: Machine) -> None:
+def test_a_boot_reads_secrets_and_domain_again(machine: Machine) -> None:
     machine.run("release", machine.archive("v1"))
     machine.secret("host/connections/warehouse", WAREHOUSE | {"password": "rotated"})
+    machine.boot_script("text/cloud-boothook", domain="flights.example.com")
 
     done = machine.run("start")
 
     assert done.returncode == 0, done.stderr
     assert machine.log.count("up") == 2
     assert ":rotated@" in machine.env["DELAYWATCH_WAREHOUSE"]
-
-
-def test_a_boot_before_any_release_names_the_command(machine: Machine) -> None:
-    done = machine.run("start")
-
-    assert done.returncode == 1
-    assert "host.sh release" in done.stderr
+    assert machine.env["DELAYWATCH_HOST"] == "flights.example.com"
 
 
 # --- CloudWatch and backups -------------------------------------------------------------------------------------------
@@ -328,7 +287,6 @@ def test_no_metric_is_sent_without_an_answer_of_the_database(machine: Machine) -
     done = machine.run("watch")
 
     assert done.returncode == 1
-    assert done.stderr
     assert machine.metrics == {}  # the alarm notices the missing metric
 
 
@@ -355,19 +313,6 @@ def test_a_failed_backup_is_not_counted(machine: Machine, broken: str) -> None:
 
 
 # --- The machine ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="this machine has no systemd")
-def test_systemd_accepts_the_units(machine: Machine) -> None:
-    machine.run("release", machine.archive("v1"))
-    units = sorted(map(str, (machine.folder / "units").iterdir()))
-
-    verify = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *units]
-    done = subprocess.run(verify, capture_output=True, text=True, check=False)
-
-    assert done.stderr == ""
-    assert len(units) == 5
-    assert "systemctl enable --now delaywatch-watch.timer delaywatch-backup.timer" in machine.log
 
 
 @pytest.mark.skipif(not shutil.which("gpg"), reason="this machine has no gpg")
@@ -399,11 +344,8 @@ def _steps(machine: Machine) -> list[str]:
     return [words.get(line.split()[0], line.split()[-1]) for line in signals]
 
 
-@pytest.mark.parametrize("cli", ["stand-in", pytest.param("real", marks=pytest.mark.slow)])
-def test_user_data_run_twice_makes_the_same_host(machine: Machine, request: pytest.FixtureRequest, cli: str) -> None:
+def test_user_data_run_twice_makes_the_same_host(machine: Machine) -> None:
     machine.archive("v1")
-    if cli == "real":
-        _use_the_real_aws_cli(machine, request.getfixturevalue("aws"), request.getfixturevalue("aws_url"))
     seen = []
 
     for _ in range(2):
@@ -414,29 +356,7 @@ def test_user_data_run_twice_makes_the_same_host(machine: Machine, request: pyte
     assert seen[0] == seen[1]
     assert machine.current == "v1"
     assert _steps(machine) == ["agent", "up", "backup", "SUCCESS", "upgrade", "backup", "SUCCESS"]
-    if cli == "real":
-        metrics = request.getfixturevalue("aws")("cloudwatch").list_metrics(Namespace="Delaywatch")["Metrics"]
-        assert {metric["MetricName"] for metric in metrics} == {"Backups"}
-        request.getfixturevalue("aws")("s3").head_object(Bucket=BUCKET, Key=f"backups/{BACKUP}")
-
-
-def _use_the_real_aws_cli(machine: Machine, aws: Client, aws_url: str) -> None:
-    """Copy bucket and secrets to moto, which lacks only the call that signals CloudFormation."""
-    aws("s3").create_bucket(Bucket=BUCKET)
-    aws("s3").upload_file(str(machine.bucket / "releases/v1.tar.gz"), BUCKET, "releases/v1.tar.gz")
-    existing = {secret["Name"] for secret in aws("secretsmanager").list_secrets()["SecretList"]}
-    for name, content in SECRETS.items():
-        if name not in existing:
-            aws("secretsmanager").create_secret(Name=name, SecretString=json.dumps(content))
-    program = shutil.which("aws", path=PATH)
-    machine.program(
-        "aws",
-        f"""case "$*" in
-    *signal-resource*) echo "aws $*" >>"{machine.folder}/log" ;;
-    *) exec "{program}" "$@" ;;
-esac""",
-    )
-    machine.environment = cli_environment(aws_url, machine.folder) | machine.environment
+    assert "systemctl enable --now delaywatch-watch.timer delaywatch-backup.timer" in machine.log
 
 
 def test_a_first_release_that_does_not_start_fails_the_stack(machine: Machine) -> None:
@@ -447,13 +367,3 @@ def test_a_first_release_that_does_not_start_fails_the_stack(machine: Machine) -
     assert done.returncode == 1
     assert "v1" in done.stderr
     assert _steps(machine) == ["agent", "up", "FAILURE"]
-
-
-def test_a_new_domain_counts_from_the_next_boot(machine: Machine) -> None:
-    machine.run("release", machine.archive("v1"))
-
-    machine.boot_script("text/cloud-boothook", domain="flights.example.com")
-    done = machine.run("start")
-
-    assert done.returncode == 0, done.stderr
-    assert machine.env["DELAYWATCH_HOST"] == "flights.example.com"

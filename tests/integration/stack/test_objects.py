@@ -71,7 +71,3 @@ def test_an_object_is_whole_if_its_first_range_arrives_last(
         content = saved.extractfile("large")
         assert content
         assert content.read() == b"123"
-
-
-def test_without_a_bucket_the_tar_is_empty(s3: Any, tmp_path: Path) -> None:
-    assert objects.save(s3, io.BytesIO(), tmp_path) == 0

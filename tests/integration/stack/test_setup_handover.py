@@ -51,7 +51,7 @@ ensure_secrets_loaded()
 names = ["warehouse", "aws_default"]
 answer = {
     "server": {name: parts(Connection.get_connection_from_secrets(name)) for name in names},
-    "logging": conf.getsection("logging"),
+    "logs": conf.getboolean("logging", "remote_logging") and conf.get("logging", "remote_base_log_folder"),
 }
 task_runner.SUPERVISOR_COMMS = object()
 answer["task"] = {name: parts(TaskConnection.get(name)) for name in names}
@@ -129,33 +129,22 @@ def service_files(**environ: str) -> dict[str, dict[str, str]]:
 # --- Airflow ----------------------------------------------------------------------------------------------------------
 
 
-def test_airflow_reads_its_connections_as_server_and_in_a_task(airflow: Airflow) -> None:
-    read = airflow.volumes.read
+def test_airflow_reads_its_connections_and_sends_metrics_as_server_and_in_a_task(
+    airflow: Airflow, started: Volumes
+) -> None:
+    warehouse, aws = airflow.answer["server"]["warehouse"], airflow.answer["server"]["aws_default"]
+    bodies = [request.get_data() for request, _ in airflow.collector.log if request.path == "/v1/metrics"]
+    names = ("warehouse_password", "s3_access_key", "s3_secret_key")
+    password, access_key, secret_key = (airflow.volumes.read(f"secrets/{name}") for name in names)
 
-    assert airflow.answer["server"] == {
-        "warehouse": ["postgres", "delaywatch", read("secrets/warehouse_password"), "postgres", 5432, "warehouse", {}],
-        "aws_default": [
-            "aws", read("secrets/s3_access_key"), read("secrets/s3_secret_key"), None, None, None,
-            {"region_name": "us-east-1", "endpoint_url": "http://s3:8333"},
-        ],
-    }  # fmt: skip
+    assert warehouse == ["postgres", "delaywatch", password, "postgres", 5432, "warehouse", {}]
+    assert aws[:3] == ["aws", access_key, secret_key]
+    assert aws[-1] == {"region_name": "us-east-1", "endpoint_url": "http://s3:8333"}
     assert airflow.answer["task"] == airflow.answer["server"]
     assert airflow.answer["s3"] == "http://s3:8333"
-
-
-def test_airflow_writes_its_logs_to_the_bucket_of_env(airflow: Airflow) -> None:
-    logging = airflow.answer["logging"]
-
-    assert logging["remote_logging"] is True
-    assert logging["remote_base_log_folder"] == "s3://delaywatch/logs"
-    assert logging["remote_log_conn_id"] == "aws_default"
-
-
-def test_airflow_sends_metrics_only_if_env_names_a_collector(airflow: Airflow, started: Volumes) -> None:
-    bodies = [request.get_data() for request, _ in airflow.collector.log if request.path == "/v1/metrics"]
-
+    assert airflow.answer["logs"] == "s3://delaywatch/logs"
     assert any(b"counted_by_a_test" in body and b"delaywatch" in body for body in bodies)
-    assert "otel_on" not in started.read("handed/airflow/airflow.cfg")
+    assert "otel_on" not in started.read("handed/airflow/airflow.cfg"), "no metrics without a collector in .env"
 
 
 @settings(max_examples=20)
