@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,8 +50,6 @@ ACCEPTED = {
     "DELAYWATCH_TRUSTED_PROXY": ["10.0.0.0/23", "10.0.0.7", "fd00::/8"],
     "DELAYWATCH_KAGGLE_TOKEN": ["KGAT_0123456789", '{"username": "amelia", "key": "0123"}'],
     "DELAYWATCH_SMTP": ["smtp://mail.lan", "smtps://robot:p%40ss@mail.example.com:465", "smtp://[::1]:25"],
-    "DELAYWATCH_ALERT_WEBHOOK": ["https://hooks.example.com/services/T0/B0/x?y=1"],
-    "DELAYWATCH_BACKUP": ["/mnt/backups", "/Volumes/Time Machine/delaywatch"],
     "DELAYWATCH_WAREHOUSE": [
         "postgresql://u:p@host:5432/db?sslmode=require&connect_timeout=5",
         "postgresql://user%40corp:p%3A%2F%3F%23%5B%5D%25@rds.eu-central-1.amazonaws.com/my-db",
@@ -75,7 +71,6 @@ REFUSED = {
     "DELAYWATCH_ALERT_EMAIL": ["ops@example.com;dev@example.com"],
     "DELAYWATCH_SMTP": ["mail.lan:587", "http://mail.lan", "smtp://u@mail.lan", "smtp://u:12#3@h", "smtp://u:1%2@h"],
     "DELAYWATCH_ALERT_WEBHOOK": ["hooks.example.com/x", "https://a/b#c", "https://u:p@a/b"],
-    "DELAYWATCH_EXPECTED_YEAR": ["13"],
     "DELAYWATCH_KEEP_LOGS_DAYS": ["0"],
     "DELAYWATCH_LAKE": ["file:///srv/lake", "s3://Flights", "s3://flights/a b", "s3://flights/team#1"],
     "DELAYWATCH_LOGS": ["/var/log", "s3://flights/$HOME"],
@@ -121,7 +116,6 @@ def test_a_secret_with_a_line_break_is_refused_and_not_shown(name: str) -> None:
         ({"DELAYWATCH_LOCAL": "0"}, "DELAYWATCH_LAKE and DELAYWATCH_WAREHOUSE"),
         ({"DELAYWATCH_HTTP_PORT": "443"}, "DELAYWATCH_HTTPS_PORT"),
         ({**BUCKET, "AWS_ACCESS_KEY_ID": "AKIA"}, "AWS_SECRET_ACCESS_KEY"),
-        ({**BUCKET, "AWS_SESSION_TOKEN": "token"}, "AWS_ACCESS_KEY_ID"),
         ({"DELAYWATCH_LAKE": "s3://flights", **KEYS}, "AWS_DEFAULT_REGION"),
         ({"DELAYWATCH_LOGS": "s3://elsewhere/logs"}, "s3://elsewhere/logs"),
         ({"DELAYWATCH_ALERT_EMAIL": "ops@example.com"}, "DELAYWATCH_SMTP"),
@@ -148,17 +142,6 @@ def test_settings_do_not_show_their_secrets() -> None:
     shown = repr(StackSettings.from_environment({**BUCKET, **RDS, **KEYS, "DELAYWATCH_ADMIN_PASSWORD": "twelve chars"}))
 
     assert [secret for secret in ("@rds", "secret/key", "twelve chars") if secret in shown] == []
-
-
-@settings(max_examples=50)
-@given(st.text(min_size=1))
-def test_any_password_is_accepted_when_it_is_percent_encoded(password: str) -> None:
-    url = f"postgresql://loader:{quote(password, safe='')}@rds:5432/flights"
-
-    warehouse = StackSettings.from_environment({"DELAYWATCH_WAREHOUSE": url}).warehouse
-
-    assert warehouse == url
-    assert make_url(warehouse).password == password
 
 
 @settings(max_examples=50)

@@ -41,17 +41,12 @@ def text(name: str) -> str:
     return (FOLDER / f"{name}.yaml").read_text()
 
 
-def raw(name: str) -> dict[str, Any]:
-    template: dict[str, Any] = yaml.load(text(name), _Loader)  # noqa: S506 (it is a SafeLoader)
-    return template
-
-
 def load(name: str, **values: str) -> dict[str, Any]:
     """Return the template with these values in place of parameters, resources or imports.
 
     Other parameters have their defaults, a resource is its own name, an import is the name of the export.
     """
-    template = raw(name)
+    template: dict[str, Any] = yaml.load(text(name), _Loader)  # noqa: S506 (it is a SafeLoader)
     defaults = {key: given["Default"] for key, given in template["Parameters"].items() if "Default" in given}
     pseudo = {
         "AWS::Partition": "aws",

@@ -142,15 +142,6 @@ def test_nothing_happens_until_the_name_is_typed(account: Account, command: str)
     assert account.log == []
 
 
-@pytest.mark.parametrize(("command", "named"), [("up", "DOMAIN"), ("deploy", "trial-host"), ("down", "trial-data")])
-def test_a_command_without_stacks_names_what_is_missing(account: Account, command: str, named: str) -> None:
-    done = account.run(command, {}, CONFIRM="yes")
-
-    assert done.returncode == 1
-    assert named in done.stderr
-    assert account.log == []
-
-
 def test_down_makes_a_backup_before_it_deletes_the_stacks_and_names_the_bucket(account: Account) -> None:
     done = account.run("down", COMPLETE, CONFIRM="yes")
 

@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import tarfile
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -206,19 +205,6 @@ def test_an_unusable_secret_is_refused_by_name_without_its_content(machine: Mach
 # --- Releases ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_first_release_starts_with_its_env_and_becomes_current(machine: Machine) -> None:
-    release = machine.archive("v1", up="grep -q DELAYWATCH_LOCAL=0 .env")
-
-    done = machine.run("release", release)
-
-    assert done.returncode == 0, done.stderr
-    assert machine.current == "v1"
-    assert "systemctl enable delaywatch.service" in machine.log
-    unit = (machine.folder / "units/delaywatch.service").read_text()
-    assert f"ExecStart={machine.opt}/current/infra-notes/cloudformation/host.sh start" in unit
-    assert (machine.opt / "current/.env").stat().st_mode & 0o777 == 0o600
-
-
 def test_later_releases_upgrade_share_the_backups_and_three_are_kept(machine: Machine) -> None:
     machine.run("release", machine.archive("v1", up=f"touch backups/{BACKUP}"))
 
@@ -232,24 +218,16 @@ def test_later_releases_upgrade_share_the_backups_and_three_are_kept(machine: Ma
     assert kept == {"v2", "v3", "v4"}
 
 
-def test_a_reboot_starts_the_old_release_if_the_new_one_did_not_start(machine: Machine) -> None:
+@pytest.mark.parametrize("name", ["v2", "absent"])
+def test_the_old_release_stays_if_the_new_one_is_absent_or_does_not_start(machine: Machine, name: str) -> None:
     machine.run("release", machine.archive("v1"))
+    machine.archive("v2", upgrade="exit 1")
 
-    done = machine.run("release", machine.archive("v2", upgrade="exit 1"))
+    done = machine.run("release", f"releases/{name}.tar.gz")
 
     assert done.returncode == 1
-    assert re.search("v2 .*v1", done.stderr)
+    assert name in done.stderr
     assert machine.current == "v1"
-
-
-def test_a_release_that_cannot_be_fetched_changes_nothing(machine: Machine) -> None:
-    machine.run("release", machine.archive("v1"))
-
-    done = machine.run("release", "releases/absent.tar.gz")
-
-    assert done.returncode == 1
-    assert "releases/absent.tar.gz" in done.stderr
-    assert [path.name.rpartition("-")[0] for path in (machine.opt / "releases").iterdir()] == ["v1"]
 
 
 def test_a_boot_reads_secrets_and_domain_again(machine: Machine) -> None:
@@ -268,67 +246,45 @@ def test_a_boot_reads_secrets_and_domain_again(machine: Machine) -> None:
 # --- CloudWatch and backups -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("exit_code", ["0", "1"])
-def test_failed_runs_and_health_reach_cloudwatch(machine: Machine, exit_code: str) -> None:
+@pytest.mark.parametrize(
+    ("database", "health", "metrics"),
+    [
+        ("echo 3", "exit 0", {"FailedRuns": "3", "Unhealthy": "0"}),
+        ("echo 3", "exit 1", {"FailedRuns": "3", "Unhealthy": "1"}),
+        ("exit 1", "exit 1", {}),  # the alarm notices the missing metric
+    ],
+)
+def test_failed_runs_and_health_reach_cloudwatch_if_the_database_answers(
+    machine: Machine, database: str, health: str, metrics: dict[str, str]
+) -> None:
     machine.run("release", machine.archive("v1"))
-    health = "compose exec -T health python -m utils health"  # only this service has all settings that health needs
-    machine.program("docker", f'case "$*" in *psql*) echo 3 ;; "{health}") exit {exit_code} ;; *) exit 9 ;; esac')
+    command = "compose exec -T health python -m utils health"  # only this service has all settings that health needs
+    machine.program("docker", f'case "$*" in *psql*) {database} ;; "{command}") {health} ;; *) exit 9 ;; esac')
 
     done = machine.run("watch")
 
-    assert done.returncode == 0, done.stderr
-    assert machine.metrics == {"FailedRuns": "3", "Unhealthy": exit_code}
+    assert done.returncode == (0 if metrics else 1), done.stderr
+    assert machine.metrics == metrics
 
 
-def test_no_metric_is_sent_without_an_answer_of_the_database(machine: Machine) -> None:
-    machine.run("release", machine.archive("v1"))
-    machine.program("docker", "exit 1")
-
-    done = machine.run("watch")
-
-    assert done.returncode == 1
-    assert machine.metrics == {}  # the alarm notices the missing metric
-
-
-def test_a_backup_reaches_the_bucket_and_is_counted(machine: Machine) -> None:
+def test_a_backup_is_counted_when_it_is_in_the_bucket(machine: Machine) -> None:
     machine.run("release", machine.archive("v1", backup=f"echo all >backups/{BACKUP}"))
+    (machine.bucket / "backups").write_text("a file in place of the folder")
 
-    done = machine.run("backup")
+    assert machine.run("backup").returncode != 0
+    assert machine.metrics == {}
 
-    assert done.returncode == 0, done.stderr
+    (machine.bucket / "backups").unlink()
+    assert machine.run("backup").returncode == 0
     assert (machine.bucket / "backups" / BACKUP).read_text() == "all\n"
     assert machine.metrics == {"Backups": "1"}
-
-
-@pytest.mark.parametrize("broken", ["stack", "upload"])
-def test_a_failed_backup_is_not_counted(machine: Machine, broken: str) -> None:
-    machine.run("release", machine.archive("v1", backup="exit 1" if broken == "stack" else f"touch backups/{BACKUP}"))
-    if broken == "upload":
-        (machine.bucket / "backups").write_text("a file in place of the folder")
-
-    done = machine.run("backup")
-
-    assert done.returncode != 0
-    assert machine.metrics == {}
 
 
 # --- The machine ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not shutil.which("gpg"), reason="this machine has no gpg")
 def test_an_agent_with_a_good_signature_of_somebody_else_is_not_installed(machine: Machine) -> None:
-    (machine.folder / "bin/gpg").unlink()
-    with tempfile.TemporaryDirectory() as home:  # the sockets of gpg need a short path
-        gpg = ["gpg", "--homedir", home, "--batch", "--quiet", "--passphrase", ""]
-        (machine.folder / "amazon-cloudwatch-agent.deb").write_text("not of AWS")
-        for command in (
-            [*gpg, "--quick-generate-key", "Somebody", "ed25519", "sign"],
-            [*gpg, "--detach-sign", "--output", "amazon-cloudwatch-agent.deb.sig", "amazon-cloudwatch-agent.deb"],
-            [*gpg, "--export", "--output", "amazon-cloudwatch-agent.gpg"],
-            ["gpgconf", "--homedir", home, "--kill", "all"],
-        ):
-            subprocess.run(command, cwd=machine.folder, capture_output=True, check=True)
-    machine.program("curl", f'cp "{machine.folder}/$(basename "${{@: -1}}")" "$3"')
+    machine.program("gpg", f'case "$*" in *--verify*) echo "[GNUPG:] VALIDSIG {"0" * 40} 2 3 {"0" * 40}" ;; esac')
 
     done = machine.run("install", machine.archive("v1"))
 
@@ -355,6 +311,8 @@ def test_user_data_run_twice_makes_the_same_host(machine: Machine) -> None:
 
     assert seen[0] == seen[1]
     assert machine.current == "v1"
+    assert (machine.opt / "current/.env").stat().st_mode & 0o777 == 0o600
+    assert "systemctl enable delaywatch.service" in machine.log
     assert _steps(machine) == ["agent", "up", "backup", "SUCCESS", "upgrade", "backup", "SUCCESS"]
     assert "systemctl enable --now delaywatch-watch.timer delaywatch-backup.timer" in machine.log
 

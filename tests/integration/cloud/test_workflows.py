@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,33 +73,6 @@ def test_a_job_has_only_the_rights_of_the_table(job: tuple[str, str]) -> None:
         assert JOBS[job]["needs"] == "test"
         assert JOBS[workflow, "test"]["uses"] == "./.github/workflows/test.yaml"
         assert set(WORKFLOWS[workflow][True]) <= {"push", "workflow_dispatch"}  # YAML 1.1 reads the key `on` as True
-
-
-@pytest.mark.parametrize("step", RUNS)
-def test_shellcheck_accepts_every_step(step: str) -> None:
-    command = [str(Path(sys.executable).with_name("shellcheck")), "--shell=bash", "-"]
-
-    done = subprocess.run(command, input=RUNS[step], capture_output=True, text=True, check=False)
-
-    assert done.stdout + done.stderr == ""
-
-
-# --- test.yaml --------------------------------------------------------------------------------------------------------
-
-
-def make_targets(text: str) -> set[str]:
-    commands = re.findall(r"^\s*make (.+)$", text, re.MULTILINE)
-    return {word for command in commands for word in command.partition(" #")[0].split() if "=" not in word}
-
-
-def test_the_workflow_runs_every_target_of_ci_run() -> None:
-    demanded = make_targets((ROOT / ".ci/run").read_text())
-    existing = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-
-    started = make_targets("\n".join(script for step, script in RUNS.items() if step.startswith("test/")))
-
-    assert demanded
-    assert demanded <= started <= existing
 
 
 # --- images.yaml ------------------------------------------------------------------------------------------------------

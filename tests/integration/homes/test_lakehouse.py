@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import runpy
 import sys
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from utils.settings import Settings
-from utils.storage.keys import bronze_keys, sums_key
+from utils.storage.keys import sums_key
 from utils.storage.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -98,13 +96,3 @@ def test_duckdb_pyarrow_and_our_reader_count_the_same_flights(folder: Path, sett
     total = sum(table.num_rows for table in silver.values())
     assert ds.dataset(flights, partitioning="hive").count_rows() == total
     assert query(f"SELECT count(*) FROM '{flights}/*/*.parquet'") == [(total,)]
-
-
-def test_quicksight_reads_the_years_of_bronze_only(folder: Path) -> None:
-    (locations,) = json.loads((LAKEHOUSE / "quicksight.json").read_text())["fileLocations"]
-    patterns = [*locations.get("URIs", []), *(f"{prefix}*" for prefix in locations.get("URIPrefixes", []))]
-
-    names = [str(path.relative_to(folder)) for path in folder.rglob("*")]
-    read = {name for name in names if any(fnmatch(f"s3://BUCKET/lake/{name}", pattern) for pattern in patterns)}
-
-    assert read == {bronze_keys(year)[0] for year in YEARS}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from superset import bundle
 
 from stack import form
 from stack.settings import SECRET, VARIABLES
@@ -54,6 +55,30 @@ def test_only_nginx_publishes_ports_on_loopback_by_default_and_it_cannot_reach_d
     assert "lake" not in CONTAINERS["superset"]["networks"]
     assert CONTAINERS["postgres"]["networks"] == ["data"]
     assert CONTAINERS["s3"]["networks"] == ["lake"]
+
+
+# --- pages -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.security
+def test_dashboards_show_html_as_text_and_their_queries_are_not_templates() -> None:
+    charts = bundle.read(ROOT / "superset/assets")["charts"]
+    tables = {name: chart["params"] for name, chart in charts.items() if chart["viz_type"] == "table"}
+
+    assert {"feedback_list", "factors_by_carrier"} <= tables.keys()
+    assert [name for name, params in tables.items() if params["allow_render_html"] is not False] == []
+    assert "ENABLE_TEMPLATE_PROCESSING" not in (ROOT / "superset" / "superset_config.py").read_text()
+    assert [path.name for path in (ROOT / "superset/assets").rglob("*.yaml") if "{{" in path.read_text()] == []
+
+
+@pytest.mark.security
+def test_nginx_lists_no_folder_shows_no_version_and_waits_longer_than_superset() -> None:
+    nginx = "".join(path.read_text() for path in (ROOT / "nginx").rglob("*.conf"))
+    (gunicorn_s,) = re.findall(r"--timeout=(\d+)", (ROOT / "superset" / "Dockerfile").read_text())
+
+    assert not re.search(r"^\s*autoindex on|^\s*server_tokens on", nginx, re.MULTILINE)
+    assert "server_tokens off;" in nginx
+    assert int(re.findall(r"proxy_read_timeout (\d+)s;", nginx)[0]) > int(gunicorn_s)
 
 
 # --- secrets and settings ---------------------------------------------------------------------------------------------

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import re
 import resource
-from typing import Any
 
 import pytest
-import yaml
 from cryptography.fernet import Fernet
 
 from stack.settings import VARIABLES
-from tests.integration.stack.volumes import ROOT, Volumes
+from tests.integration.stack.volumes import Volumes
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAOFENV", "AWS_SECRET_ACCESS_KEY": "key/of+env="}
 BUCKET = {"DELAYWATCH_LAKE": "s3://my-flights/lake", "AWS_DEFAULT_REGION": "eu-central-1"}
@@ -25,20 +23,6 @@ READER_FILES = {"health/warehouse_url", "jupyter/warehouse_url", "superset/wareh
 
 
 # --- the first start --------------------------------------------------------------------------------------------------
-
-
-def test_the_first_start_writes_every_file_that_a_service_reads(volumes: Volumes) -> None:
-    volumes.setup(**BACKUP, **KEYS)
-
-    services: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]
-    missing = {
-        f"{mounted}/{file}"
-        for service in services.values()
-        for mounted in re.findall(r"secrets-(\w+):/run/delaywatch", str(service.get("volumes")))
-        for file in re.findall(r"/run/delaywatch/(\w[\w.]*)", str(service))
-        if not volumes.path(f"handed/{mounted}/{file}").is_file()
-    }
-    assert missing == {"health/backup.json"}, "it exists after the first backup"
 
 
 HOLDERS = {
@@ -147,16 +131,6 @@ def test_a_secret_of_env_is_given_only_to_the_services_that_need_it_and_is_withd
     assert volumes.holders(secret) == set()
 
 
-def test_a_bucket_without_keys_uses_the_role_of_the_machine(volumes: Volumes) -> None:
-    volumes.setup(**BUCKET)
-
-    assert not list(volumes.path("handed").glob("*/aws_credentials"))
-    assert json.loads(volumes.read("handed/airflow/connections.json"))["aws_default"] == {
-        "conn_type": "aws",
-        "extra": {"region_name": "eu-central-1"},
-    }
-
-
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
@@ -180,17 +154,6 @@ def test_a_full_disk_leaves_no_partial_file(volumes: Volumes) -> None:
 
 
 # --- other commands ---------------------------------------------------------------------------------------------------
-
-
-def test_password_shows_the_password_and_the_token_of_the_services(volumes: Volumes) -> None:
-    before = volumes.run("password")
-    volumes.setup(DELAYWATCH_ADMIN_PASSWORD="correct horse battery")
-    outcome = volumes.run("password")
-
-    assert (before.code, before.out, "make up" in before.err) == (1, "", True)
-    assert outcome.code == 0
-    assert re.search(r"^Password +correct horse battery$", outcome.out, re.MULTILINE)
-    assert re.search(rf"^Jupyter +{volumes.read('handed/jupyter/token')}$", outcome.out, re.MULTILINE)
 
 
 def test_a_restart_keeps_the_record_of_backups_and_a_copy_clears_the_failure(volumes: Volumes) -> None:

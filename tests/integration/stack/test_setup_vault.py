@@ -80,25 +80,24 @@ def repacked(packed: bytes, change: Callable[[Members], Members]) -> bytes:
     return buffer.getvalue()
 
 
-def with_first(content: bytes) -> Callable[[bytes], bytes]:
-    return lambda packed: repacked(packed, lambda members: [(members[0][0], content), *members[1:]])
-
-
-def with_member(name: str, kind: bytes = tarfile.REGTYPE) -> Callable[[bytes], bytes]:
+def with_member(name: str, content: bytes = b"x", kind: bytes = tarfile.REGTYPE) -> Callable[[bytes], bytes]:
+    """Return a function that adds a member or replaces it."""
     added = tarfile.TarInfo(name)
     added.type, added.linkname = kind, "/etc/passwd" if kind == tarfile.SYMTYPE else ""
-    return lambda packed: repacked(packed, lambda members: [*members, (added, b"x")])
+    return lambda packed: repacked(
+        packed, lambda members: [*(each for each in members if each[0].name != name), (added, content)]
+    )
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "not a tar": lambda _: b"-----BEGIN PGP MESSAGE-----\n" * 100,
     "cut after a member": lambda packed: packed[:1024],
     "missing member": lambda packed: repacked(packed, lambda members: members[:3] + members[4:]),
-    "empty secret": with_first(b""),
-    "member of megabytes": with_first(b"x" * 10**6),
+    "empty secret": with_member("fernet_key", b""),
+    "member of megabytes": with_member("fernet_key", b"x" * 10**6),
     "foreign file": with_member("id_rsa"),
     "path outside": with_member("../tls.crt"),
-    "link": with_member("tls.crt", tarfile.SYMTYPE),
+    "link": with_member("tls.crt", kind=tarfile.SYMTYPE),
     "member twice": lambda packed: repacked(packed, lambda members: [*members, members[0]]),
 }
 
