@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,7 +23,6 @@ class Link:
     client: socket.socket
     target: socket.socket
     answer_left: int | None = None  # bytes of the answer to forward before the connection ends; None: all
-    bytes_per_s: int | None = None
     is_hung: bool = False  # nothing is forwarded any more
     thread: threading.Thread = field(default_factory=threading.current_thread)
 
@@ -58,11 +56,22 @@ class Proxy:
     _listener: socket.socket | None = None
 
     def __enter__(self) -> Self:
-        self._listen()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.refuse()
+        """End every connection and accept no new one. Waits for callbacks of `before`."""
+        assert self._listener
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept
+        self._listener.close()
+        with self._lock:
+            links = list(self._links)
+        for link in links:
+            link.end()
+        for link in links:
+            link.thread.join()
 
     # --- faults -------------------------------------------------------------------------------------------------------
 
@@ -95,54 +104,21 @@ class Proxy:
 
         self._faults.append(Fault(trigger, strike, times))
 
-    def hang(self, trigger: bytes, times: int = ALWAYS) -> None:
+    def hang(self, trigger: bytes) -> None:
         """Keep the connection, but forward nothing in either direction."""
 
         def strike(link: Link) -> None:
             link.is_hung = True
 
-        self._faults.append(Fault(trigger, strike, times))
-
-    def trickle(self, trigger: bytes, bytes_per_s: int, times: int = ALWAYS) -> None:
-        """Forward the answers slowly from now on."""
-
-        def strike(link: Link) -> None:
-            link.bytes_per_s = bytes_per_s
-
-        self._faults.append(Fault(trigger, strike, times))
-
-    def refuse(self) -> None:
-        """End every connection and accept no new one. Waits for callbacks of `before`."""
-        listener, self._listener = self._listener, None
-        if listener:
-            listener.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept
-            listener.close()
-        with self._lock:
-            links, self._links = self._links, []
-        for link in links:
-            link.end()
-        for link in links:
-            if link.thread is not threading.current_thread():
-                link.thread.join()
-
-    def heal(self) -> None:
-        """Remove all faults and accept new connections."""
-        self.refuse()
-        self._faults.clear()
-        self._listen()
+        self._faults.append(Fault(trigger, strike, ALWAYS))
 
     # --- forwarding ---------------------------------------------------------------------------------------------------
-
-    def _listen(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
                 client, _ = listener.accept()
-            except OSError:  # closed by `refuse`
+            except OSError:  # closed by `__exit__`
                 return
             target = socket.socket(socket.AF_UNIX if isinstance(self.target, str) else socket.AF_INET)
             try:
@@ -193,7 +169,7 @@ class Proxy:
 
     def _answers(self, link: Link) -> None:
         with suppress(OSError):  # one side has closed the connection
-            while chunk := link.target.recv(max(1, link.bytes_per_s // 20) if link.bytes_per_s else CHUNK_BYTES):
+            while chunk := link.target.recv(CHUNK_BYTES):
                 if link.is_hung:
                     continue
                 link.client.sendall(chunk[: link.answer_left])
@@ -201,7 +177,5 @@ class Proxy:
                     link.answer_left -= len(chunk)
                     if link.answer_left <= 0:
                         break
-                if link.bytes_per_s:
-                    time.sleep(1 / 20)
         if not link.is_hung:
             link.end()

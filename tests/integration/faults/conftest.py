@@ -1,82 +1,47 @@
-"""A finished old year and a new bronze file of it, on servers behind a proxy that causes faults.
-
-After every fault the old year must be complete, and the next run must give the same result as a run without a fault.
-"""
+"""A finished year with a new file in bronze, and the state after a run of that file without a fault."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.conftest import at, fresh, sql
-from tests.servers.postgres import Server
-from tests.servers.proxy import Proxy
-from tests.steps import BRONZE, BRONZE_KEY, OTHER_BRONZE, STEPS, run
-from utils.db_handler import DBHandler
+from tests.conftest import fresh
+from tests.steps import BRONZE_KEY, OTHER_BRONZE, STEPS, files, rows
 from utils.settings import Settings
 from utils.storage.lake import Lake
 
-OLD = "template_old_year"
+State = tuple[dict[str, str], dict[str, Any]]
 
 
-def without_xmin(rows: dict[str, object]) -> dict[str, object]:
-    """Return the rows without the transactions that wrote them."""
-    return {name: [row for _, row in table] for name, table in rows.items()}  # type: ignore[attr-defined]
+def state_of(settings: Settings) -> State:
+    """Hash of every object in the lake, and the rows of the warehouse without their transactions."""
+    objects = {key: hashlib.sha256(data or b"").hexdigest() for key, data in files(settings).items()}
+    tables: dict[str, Any] = rows(settings)
+    return objects, {name: [row for _, row in table] for name, table in tables.items()}
+
+
+@pytest.fixture
+def settings(done: Settings) -> Settings:
+    """A finished year with a new file in bronze, so that every step has something to change."""
+    Lake(done).store.put(BRONZE_KEY, OTHER_BRONZE)
+    return done
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """A Postgres that tests may stop; it runs at the beginning of each test."""
-    folder = Path(tempfile.mkdtemp(prefix="delaywatch-faults-"))
-    server = Server(folder)
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="session")
-def old_year(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lake with the finished old year; the database OLD has its rows. Tests must not change them."""
-    sql(server.url, f"CREATE DATABASE {OLD}")
-    warehouse = at(server.url, database=OLD)
-    DBHandler(warehouse).create()
-    lake = tmp_path_factory.mktemp("old") / "lake"
-    settings = Settings(lake=lake.as_uri(), warehouse=warehouse, scratch=lake.parent, threads=2)
+def expected(finished_year: tuple[Path, str], postgres: str, tmp_path_factory: pytest.TempPathFactory) -> State:
+    """The state after a run of the new file without a fault."""
+    folder, template = finished_year
+    lake = tmp_path_factory.mktemp("expected") / "lake"
+    shutil.copytree(folder, lake)
+    databases = fresh(postgres, template)
+    settings = Settings(lake=lake.as_uri(), warehouse=next(databases), scratch=lake.parent, threads=2)
     Lake(settings).store.put(BRONZE_KEY, OTHER_BRONZE)
-    run(settings)
-    return lake
-
-
-@pytest.fixture(scope="session")
-def new_lake(old_year: Path, server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the lake with the new file in bronze, after all steps that precede the upsert."""
-    lake = tmp_path_factory.mktemp("new") / "lake"
-    shutil.copytree(old_year, lake)
-    settings = Settings(lake=lake.as_uri(), warehouse=at(server.url, database=OLD), scratch=lake.parent, threads=2)
-    Lake(settings).store.put(BRONZE_KEY, BRONZE)
-    for step in ("silver", "gold", "detect", "explain"):
-        STEPS[step](settings)
-    return lake
-
-
-@pytest.fixture
-def database(server: Server, old_year: Path) -> Iterator[str]:
-    """The superuser's URL of a database with the old year, without the proxy."""
-    yield from fresh(server.url, OLD)
-
-
-@pytest.fixture
-def proxy(server: Server) -> Iterator[Proxy]:
-    """A proxy in front of the Postgres."""
-    with Proxy(server.socket) as proxy:
-        yield proxy
-
-
-def behind(proxy: Proxy, url: str) -> str:
-    """Return the URL of the same database through the proxy."""
-    return at(url, host="127.0.0.1", port=proxy.port, query={})
+    for step in STEPS.values():
+        step(settings)
+    state = state_of(settings)
+    databases.close()  # type: ignore[attr-defined]
+    return state

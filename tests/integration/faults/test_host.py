@@ -6,24 +6,21 @@ gives the same result as a run without a failure. `tests/e2e/test_reboot.py` res
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.conftest import fresh
+from tests.integration.faults.conftest import State, state_of
 from tests.servers import machine
 from tests.servers.machine import Disk
-from tests.steps import BRONZE_KEY, OTHER_BRONZE, STEPS, YEAR, files, rows
+from tests.steps import STEPS, YEAR
 from utils.errors import Busy, Unavailable
 from utils.pipeline import refine
 from utils.settings import Settings
-from utils.storage.lake import Lake
 
 pytestmark = pytest.mark.faults
 
@@ -33,37 +30,6 @@ NAMES = list(STEPS)
 
 Step = Callable[[], object]
 Attempts = Iterator[None]  # one item per failed attempt; ends when the step succeeds
-State = tuple[dict[str, str], dict[str, Any]]
-
-
-def state_of(settings: Settings) -> State:
-    """Hash of every object in the lake, and the rows of the warehouse without their transactions."""
-    objects = {key: hashlib.sha256(data or b"").hexdigest() for key, data in files(settings).items()}
-    tables: dict[str, Any] = rows(settings)
-    return objects, {name: [row for _, row in table] for name, table in tables.items()}
-
-
-@pytest.fixture
-def settings(done: Settings) -> Settings:
-    """A finished year with a new file in bronze, so that every step has something to change."""
-    Lake(done).store.put(BRONZE_KEY, OTHER_BRONZE)
-    return done
-
-
-@pytest.fixture(scope="module")
-def expected(finished_year: tuple[Path, str], postgres: str, tmp_path_factory: pytest.TempPathFactory) -> State:
-    """The state after a run of the new file without a failure."""
-    folder, template = finished_year
-    lake = tmp_path_factory.mktemp("expected") / "lake"
-    shutil.copytree(folder, lake)
-    databases = fresh(postgres, template)
-    settings = Settings(lake=lake.as_uri(), warehouse=next(databases), scratch=lake.parent, threads=2)
-    Lake(settings).store.put(BRONZE_KEY, OTHER_BRONZE)
-    for step in STEPS.values():
-        step(settings)
-    state = state_of(settings)
-    databases.close()  # type: ignore[attr-defined]
-    return state
 
 
 def check_survival(settings: Settings, name: str, expected: State, fail: Callable[[Step], Attempts]) -> None:
