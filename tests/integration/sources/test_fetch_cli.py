@@ -36,24 +36,11 @@ def test_a_year_is_fetched_in_spite_of_temporary_faults(bureau: Bureau, tmp_path
     assert (tmp_path / "lake/01_bronze/1987.csv").read_text().count("\n1987-") == len(FLIGHTS)
 
 
-def test_months_are_read_from_a_folder(bureau: Bureau, tmp_path: Path) -> None:
-    for month in (10, 11, 12):
-        path = tmp_path / "Downloads" / f"{month}.zip"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(bureau.files[month_path(1987, month)])
-
-    done = fetch(bureau, tmp_path, "--year", "1987", "--from", str(tmp_path / "Downloads"))
-
-    assert (done.returncode, done.stdout) == (0, "01_bronze/1987.csv\n"), done.stderr
-    assert bureau.requests == []
-
-
 @pytest.mark.parametrize(
     ("line", "exit_code", "named"),
     [
         (["--year", "1987:1988"], 1, "_1988_12.zip"),
         (["--year", "1987", "--from", "EMPTY"], 1, "_1987_10.zip"),
-        (["--year", "1987", "--from", "EMPTY/absent"], 1, "/EMPTY/absent"),
         (["--year", "1987", "--source", "kaggle"], 1, "/.kaggle/kaggle.json"),
         (["--year", "1987", "--source", "kaggle", "--so-far"], 1, "--so-far"),
         (["--year", "1987", "--source", "ftp"], 2, "'ftp'"),

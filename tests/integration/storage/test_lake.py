@@ -7,11 +7,7 @@ import fcntl
 import itertools
 import os
 import re
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -88,16 +84,9 @@ def test_a_source_is_pinned_to_the_version_that_it_opened(lake: Lake) -> None:
         assert source.is_unchanged()
         lake.store.put(BRONZE, b"abcdefghij")
         assert not source.is_unchanged()
-
-
-def test_an_s3_object_that_changes_between_two_reads_is_not_mixed(bucket_settings: Settings) -> None:
-    lake = Lake(bucket_settings)
-    lake.store.put(BRONZE, b"0123456789")
-    source = lake.open_bronze(YEAR)
-    lake.store.put(BRONZE, b"abcdefghij")
-
-    with pytest.raises(Unavailable, match=BRONZE):
-        source.read(0, 5)
+        if isinstance(lake.store, BucketStore):  # a folder keeps the old file open
+            with pytest.raises(Unavailable, match=BRONZE):
+                source.read(0, 5)
 
 
 @pytest.mark.parametrize("size", [0, 1, 3 << 10, (10 << 10) + 1])
@@ -235,17 +224,6 @@ def test_silver_reads_only_the_bytes_of_the_selected_columns(lake: Lake, monkeyp
     assert sum(bytes_read) < size / 2
 
 
-def test_a_silver_part_that_is_replaced_on_s3_during_a_read_is_refused(bucket_settings: Settings) -> None:
-    lake = Lake(bucket_settings)
-    key = commit_groups(lake)
-    groups = lake.read_silver(YEAR)
-    next(groups)
-    lake.store.put(key, b"another")
-
-    with pytest.raises(Unavailable, match=key):
-        list(groups)
-
-
 def test_damaged_files_are_named(lake: Lake) -> None:
     key = commit_groups(lake)
     readers: dict[str, Callable[[], object]] = {
@@ -315,18 +293,6 @@ def test_a_percent_encoded_folder_of_any_name_is_found(name: str) -> None:
     assert store.root == Path("/srv") / name
 
 
-def test_a_lake_in_a_folder_loads_no_heavy_library(folder_settings: Settings) -> None:
-    heavy = {"alembic", "boto3", "pandas", "psycopg2", "requests", "scipy", "sqlalchemy"}
-    script = f"""
-import sys
-import utils.layers.ingest, utils.layers.quality, utils.storage.freshness, utils.storage.lake
-from utils.settings import Settings
-utils.storage.lake.Lake(Settings(lake={folder_settings.lake!r}, warehouse='')).years()
-sys.exit(", ".join({heavy} & set(sys.modules)) or None)
-"""
-    subprocess.run([sys.executable, "-c", script], check=True)
-
-
 # --- a new lake -------------------------------------------------------------------------------------------------------
 
 
@@ -337,18 +303,16 @@ def test_a_check_leaves_a_lake_unchanged(lake: Lake) -> None:
     assert lake.store.list("") == [BRONZE]
 
 
-def test_a_missing_folder_is_an_empty_lake_that_prepare_creates(folder_settings: Settings) -> None:
-    lake = Lake(folder_settings.replace(lake=f"{folder_settings.lake}/deep/down"))
+@pytest.mark.parametrize(
+    ("lake", "region"),
+    [("file:{scratch}/deep/down", None), ("s3://new-in-us/x", "us-east-1"), ("s3://new-in-eu/x", "eu-west-1")],
+)
+def test_a_missing_lake_is_empty_and_prepare_creates_it(
+    bucket_settings: Settings, lake: str, region: str | None
+) -> None:
+    new = Lake(bucket_settings.replace(lake=lake.format(scratch=f"//{bucket_settings.scratch}"), aws_region=region))
 
-    assert (lake.years(), lake.has(BRONZE)) == ([], False)
-    assert (lake.prepare(), lake.prepare()) == (True, False)
-
-
-@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
-def test_a_missing_bucket_is_created_except_at_aws(bucket_settings: Settings, region: str) -> None:
-    lake = Lake(bucket_settings.replace(lake=f"s3://new-in-{region}/x", aws_region=region))
-
-    assert (lake.prepare(), lake.prepare()) == (True, False)
+    assert (new.prepare(), new.prepare(), new.years()) == (True, False, [])
 
 
 @pytest.mark.parametrize("endpoint", [None, "https://s3.eu-west-1.amazonaws.com"])
@@ -386,8 +350,6 @@ def test_a_failed_check_leaves_no_object(
     [
         (errno.ENOENT, Unavailable),  # another process was faster
         (errno.EACCES, InvalidInput),
-        (errno.EROFS, InvalidInput),
-        (errno.ENOTDIR, InvalidInput),
         (errno.ENOSPC, Unavailable),
         (errno.EIO, Unavailable),
     ],
@@ -417,27 +379,16 @@ def test_a_folder_without_permission_is_an_error_and_not_an_empty_lake(public_fo
         assert str(public_folder) in message
 
 
-def test_a_file_in_place_of_the_lake_is_named(tmp_path: Path) -> None:
-    (tmp_path / "lake").touch()
-    store = FolderStore(tmp_path / "lake")
-
-    for use in (store.list, store.has, store.get, lambda key: store.put(key, b"x")):
-        with pytest.raises(InvalidInput, match=f"^{tmp_path / 'lake'} is a file"):
-            use(BRONZE)
-
-
-def test_an_absent_local_file_is_named(lake: Lake, tmp_path: Path) -> None:
-    with pytest.raises(Missing, match=str(tmp_path / "absent.csv")):
-        lake.store.upload(tmp_path / "absent.csv", BRONZE)
-
-
-def test_the_file_of_a_killed_process_is_swept(tmp_path: Path) -> None:
-    store = FolderStore(tmp_path)
+def test_sweeping_deletes_only_the_files_of_killed_processes(tmp_path: Path) -> None:
+    store, folder = FolderStore(tmp_path), tmp_path / "_staging/put"
     store.put("a", b"x")
-    (tmp_path / "_staging/put/left").write_bytes(b"half")
-    store.sweep()
+    (folder / "left").write_bytes(b"half")
 
-    assert store.list("") == ["a"]
+    with (folder / "being written").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        store.sweep()
+
+    assert [path.name for path in folder.iterdir()] == ["being written"]
 
 
 def test_a_file_that_is_swept_before_it_is_locked_is_written_again(
@@ -454,25 +405,6 @@ def test_a_file_that_is_swept_before_it_is_locked_is_written_again(
     store.put("a", b"x")
 
     assert store.get("a") == b"x"
-
-
-def test_sweeping_deletes_no_file_that_is_being_written(tmp_path: Path) -> None:
-    store, stop = FolderStore(tmp_path), threading.Event()
-
-    def sweep() -> None:
-        while not stop.is_set():
-            store.sweep()
-
-    with ThreadPoolExecutor(1) as pool:
-        sweeper = pool.submit(sweep)
-        try:
-            for number in range(60):
-                store.put("a", f"{number}".encode())
-        finally:
-            stop.set()
-    sweeper.result()
-
-    assert store.get("a") == b"59"
 
 
 # --- faults of S3 -----------------------------------------------------------------------------------------------------
@@ -507,23 +439,13 @@ def test_a_lake_that_cannot_be_used_names_the_setting(
     assert "hush" not in f"{caught.value} {lake.store!r}"
 
 
-def test_an_upload_is_refused_like_any_request(checking_keys: Settings, tmp_path: Path) -> None:
-    (tmp_path / "2015.csv").write_bytes(b"x")
-
-    with pytest.raises(InvalidInput, match="No permission on s3://"):
-        Lake(checking_keys).store.upload(tmp_path / "2015.csv", BRONZE)
-
-
 @pytest.mark.parametrize(
     ("changed", "error", "named"),
     [
         ({"lake": "s3://no-such-bucket/x"}, Missing, "s3://no-such-bucket/x"),
         ({"lake": "s3://UPPER_case!/x"}, InvalidInput, "s3://UPPER_case!/x"),
         ({"aws_endpoint_url": "localhost:8333"}, InvalidInput, "localhost:8333"),
-        ({"aws_endpoint_url": "http://h:port"}, InvalidInput, "http://h:port"),
         ({"aws_endpoint_url": "https"}, InvalidInput, "https://127.0.0.1.*AWS_CA_BUNDLE"),
-        ({"aws_region": "bad region"}, InvalidInput, "bad region"),
-        ({"aws_secret_access_key": None}, InvalidInput, "AWS_SECRET_ACCESS_KEY"),
         ({"aws_access_key_id": None, "aws_secret_access_key": None}, InvalidInput, "AWS_ACCESS_KEY_ID"),
         (
             {"aws_access_key_id": None, "aws_secret_access_key": None, "aws_endpoint_url": None},
@@ -551,13 +473,6 @@ def test_a_wrong_s3_setting_is_named(
         Lake(wrong).bronze_years()
 
 
-def test_an_absent_profile_is_named(bucket_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_PROFILE", "absent")
-
-    with pytest.raises(InvalidInput, match="AWS_PROFILE"):
-        Lake(bucket_settings).bronze_years()
-
-
 @contextmanager
 def s3_that_answers(status: int, code: str, settings: Settings) -> Iterator[Lake]:
     """A lake at a server that answers every request with this error; moto cannot."""
@@ -572,21 +487,15 @@ def s3_that_answers(status: int, code: str, settings: Settings) -> Iterator[Lake
     ("status", "code", "error", "named"),
     [
         (503, "SlowDown", Unavailable, "SlowDown"),
-        (503, "ServiceUnavailable", Unavailable, "ServiceUnavailable"),
         (500, "InternalError", Unavailable, "InternalError"),
         (404, "NoSuchBucket", Missing, "DELAYWATCH_LAKE"),
-        (400, "InvalidToken", InvalidInput, "token"),
         (400, "ExpiredToken", InvalidInput, "token"),
         (403, "InvalidAccessKeyId", InvalidInput, "AWS_ACCESS_KEY_ID"),
         (403, "SignatureDoesNotMatch", InvalidInput, "AWS_SECRET_ACCESS_KEY"),
         (403, "AccessDenied", InvalidInput, "No permission on s3://"),
-        (400, "AuthorizationHeaderMalformed", InvalidInput, "AWS_DEFAULT_REGION"),
         (301, "PermanentRedirect", InvalidInput, "AWS_DEFAULT_REGION"),
-        (301, "Moved", InvalidInput, "AWS_DEFAULT_REGION"),  # redirects every request, like a proxy
-        (403, "AllAccessDisabled", InvalidInput, "closed"),
         (403, "RequestTimeTooSkewed", InvalidInput, "clock"),
         (507, "InsufficientStorage", Unavailable, "No space left"),
-        (403, "InvalidObjectState", InvalidInput, "archive"),
         (418, "Unheard", InvalidInput, "Unheard"),
         (599, "Unheard", Unavailable, "Unheard"),
     ],
