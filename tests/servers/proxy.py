@@ -93,17 +93,6 @@ class Proxy:
 
         self._faults.append(Fault(trigger, strike, times))
 
-    def answer(self, trigger: bytes, reply: bytes, times: int = ALWAYS) -> None:
-        """Send this answer, end the connection, and forward nothing to the target."""
-
-        def strike(link: Link) -> None:
-            link.is_hung = True
-            link.target.shutdown(socket.SHUT_RDWR)
-            link.client.sendall(reply)
-            link.client.shutdown(socket.SHUT_WR)
-
-        self._faults.append(Fault(trigger, strike, times))
-
     def hang(self, trigger: bytes) -> None:
         """Keep the connection, but forward nothing in either direction."""
 
