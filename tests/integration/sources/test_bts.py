@@ -25,11 +25,6 @@ def write_csv(folder: Path, *zips: bytes) -> tuple[dict[int, int], list[str]]:
     return counts, (folder / "year.csv").read_text().splitlines()
 
 
-def test_the_bureau_begins_in_october_1987() -> None:
-    assert bts.months(1987) == [10, 11, 12]
-    assert bts.months(1988) == list(range(1, 13))
-
-
 def test_months_follow_each_other_with_unchanged_values_in_the_order_of_kaggles_columns(tmp_path: Path) -> None:
     numbers = {name: f"{number}" for number, name in enumerate(bts.COLUMNS.values()) if name != "FlightDate"}
     march = month_csv([], bureau_line(flight(), **numbers))

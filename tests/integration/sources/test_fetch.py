@@ -127,15 +127,6 @@ def test_the_first_months_are_kept_until_the_year_is_whole(settings: Settings, b
     assert record.has_whole_year(settings, YEAR)
 
 
-def test_a_year_is_published_when_its_last_file_is(settings: Settings, bureau: Bureau) -> None:
-    del bureau.files[OCTOBER]
-
-    assert fetch.is_published(settings, 1987)
-    assert not fetch.is_published(settings, 1988)
-    assert fetch.is_published(settings, 1987, "kaggle")
-    assert bureau.paths() == [DECEMBER, month_path(1988, 12), KAGGLE]
-
-
 # --- months that are not published ------------------------------------------------------------------------------------
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 import ssl
 import traceback
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -61,13 +60,6 @@ def test_a_redirect_to_another_protocol_is_refused(bureau: Bureau, tmp_path: Pat
     assert "root:" not in "".join(traceback.format_exception(error))
 
 
-@contextmanager
-def https_redirect_to(location: str, context: ssl.SSLContext) -> Iterator[str]:
-    with WebServer("127.0.0.1", ssl_context=context) as server:
-        server.expect_request(re.compile("")).respond_with_data(status=302, headers={"Location": location})
-        yield server.url_for("").rstrip("/")
-
-
 @pytest.fixture
 def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     """A certificate for 127.0.0.1 that this process trusts."""
@@ -81,8 +73,9 @@ def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
 def test_a_redirect_from_https_to_http_is_refused(other: Bureau, trusted: ssl.SSLContext, tmp_path: Path) -> None:
     other.files[PATH] = b"anybody could have sent this"
 
-    with https_redirect_to(other.url + PATH, trusted) as url:
-        error = download_error(url + PATH, tmp_path / "month.zip")
+    with WebServer("127.0.0.1", ssl_context=trusted) as server:
+        server.expect_request(PATH).respond_with_data(status=302, headers={"Location": other.url + PATH})
+        error = download_error(server.url_for(PATH), tmp_path / "month.zip")
 
     assert isinstance(error, InvalidInput)
     assert other.requests == []

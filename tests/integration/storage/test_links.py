@@ -78,15 +78,6 @@ def test_nothing_is_changed_through_a_link_out_of_the_lake(
     assert content(elsewhere) == before
 
 
-def test_links_within_the_lake_are_followed(settings: Settings, tmp_path: Path) -> None:
-    (tmp_path / "lake/pictures").mkdir()
-    link(settings, "04_plots", tmp_path / "lake/pictures")
-
-    Lake(settings).store.put(PLOT, b"ours")
-
-    assert content(tmp_path / "lake/pictures") == {"year=2015/letter.png": "ours"}
-
-
 def test_a_link_in_place_of_a_lock_does_not_empty_its_target(settings: Settings, elsewhere: Path) -> None:
     link(settings, "_staging/year=2015.lock", elsewhere / "x.lock")
 
