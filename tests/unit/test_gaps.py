@@ -66,6 +66,7 @@ def test_a_gap_has_its_days_and_numbers() -> None:
         pytest.param(without(("2013-08-05", "2013-08-08"), flights=12), [], id="four days"),
         pytest.param(without(AUGUST_5_TO_14, flights=2), [], id="two flights a day"),
         pytest.param(lambda day: 12 if 6 <= day.month <= 9 else 0, [], id="summer season"),
+        pytest.param(lambda day: 300 if day.month <= 5 else 0, [], id="merged in May"),
         pytest.param(lambda day: 12 if day.month < 5 or day.month > 6 else 0, [], id="one long pause"),
         pytest.param(lambda day: 12 if day.month >= 5 else 0, [], id="new in May"),
         pytest.param(lambda day: 300 if day.month < 4 else 60, [], id="collapse without recovery"),
