@@ -69,7 +69,6 @@ class AirflowProcesses:
         }
         self._components: dict[str, psutil.Popen] = {}
         self._triggers: list[psutil.Popen] = []
-        self._orphans: list[psutil.Process] = []  # children of a component that was killed without them
 
     def run_command(self, *arguments: str) -> None:
         """Run `airflow ...`; fail if it fails."""
@@ -95,26 +94,23 @@ class AirflowProcesses:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", int(self.environment["AIRFLOW__API__PORT"]))) == 0
 
-    def kill(self, name: str, *, with_children: bool = True) -> None:
-        """Kill a component, with all its children (as when a container is killed) or without them."""
+    def kill(self, name: str) -> None:
+        """Kill a component with all its children, as when a container is killed."""
         process = self._components.pop(name)
         process.suspend()  # so that it starts no further child
-        children = process.children(recursive=True)
-        killed = [process, *children] if with_children else [process]
+        killed = [process, *process.children(recursive=True)]
         for each in killed:
             each.kill()
-        self._orphans += [] if with_children else children
         psutil.wait_procs(killed, 60)
 
     def stop(self) -> None:
         """Kill all processes and their children."""
         for name in list(self._components):
             self.kill(name)
-        others = [*self._triggers, *self._orphans]
-        for process in others:
+        for trigger in self._triggers:
             with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(others, 60)
+                trigger.kill()
+        psutil.wait_procs(self._triggers, 60)
 
     # --- runs
 

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
-import psycopg2
 import pytest
 
 from tests import steps
@@ -123,6 +121,25 @@ def stack(module_stack: Stack) -> Stack:
     return module_stack
 
 
+def test_two_runs_of_one_year_at_once_both_succeed(stack: Stack) -> None:
+    airflow, year = stack.airflow, 2015
+    stack.write_bronze(year)
+    airflow.kill("scheduler")  # so that both runs start together
+    for run_id in ("first", "second"):
+        airflow.trigger(run_id, year=year, detectors=["three_sigma"])
+    airflow.start("scheduler")
+
+    assert [airflow.final_state(run_id) for run_id in ("first", "second")] == ["success", "success"]
+
+    times = "SELECT start_date, end_date FROM dag_run WHERE run_id IN ('first', 'second')"
+    first, second = sql(airflow.metadata, times)
+    assert max(first[0], second[0]) < min(first[1], second[1])
+    assert results_of(stack.settings, year) == stack.undisturbed_results(year)
+    recorded = f"SELECT run_id FROM flights.runs WHERE year = {year} ORDER BY 1"
+    assert sql(stack.settings.warehouse, recorded) == [("first",), ("second",)]
+    assert all("failed" not in message.splitlines()[0] for message in stack.messages(year))
+
+
 def test_a_backfill_of_five_years_at_once_publishes_each_while_a_scheduled_run_waits(stack: Stack) -> None:
     airflow, warehouse = stack.airflow, stack.settings.warehouse
     for year in YEARS:
@@ -147,19 +164,6 @@ def test_a_backfill_of_five_years_at_once_publishes_each_while_a_scheduled_run_w
     assert [len(stack.messages(year)) for year in YEARS] == [1] * 5
 
 
-@contextmanager
-def upserts_blocked(warehouse: str) -> Iterator[None]:
-    """Hold a lock for which an upsert waits, as in a long transaction of another session."""
-    with closing(psycopg2.connect(warehouse)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute("LOCK TABLE flights.airport_days IN SHARE MODE")
-        yield
-
-
-def wait_for_blocked_upserts(warehouse: str, number: int) -> None:
-    query = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    wait_until(f"{number} upserts wait for the lock", lambda: len(sql(warehouse, query)) == number)
-
-
 def test_a_scheduler_killed_during_every_task(stack: Stack) -> None:
     airflow = stack.airflow
     stack.write_bronze(1991)
@@ -173,19 +177,3 @@ def test_a_scheduler_killed_during_every_task(stack: Stack) -> None:
 
     stack.assert_ended_well("killed", 1991)
     assert stack.tries("killed") == dict.fromkeys(STEPS, 2)
-
-
-def test_a_scheduler_killed_without_its_task_which_then_runs_twice(stack: Stack) -> None:
-    """The kernel kills only the scheduler if memory is short."""
-    airflow, warehouse = stack.airflow, stack.settings.warehouse
-    stack.write_bronze(1993)
-
-    with upserts_blocked(warehouse):
-        airflow.trigger("outlived", year=1993, detectors=["three_sigma"])
-        wait_for_blocked_upserts(warehouse, 1)
-        airflow.kill("scheduler", with_children=False)
-        airflow.start("scheduler")
-        wait_for_blocked_upserts(warehouse, 2)
-
-    stack.assert_ended_well("outlived", 1993)
-    assert stack.tries("outlived")["upsert"] == 2
