@@ -1,6 +1,6 @@
 """A full disk under Airflow's logs. `make test-faults`; takes minutes.
 
-A full disk under the lake is in tests/integration/faults/test_host.py; test_warehouse_connection.py has a full warehouse.
+A full disk under the lake is in tests/integration/faults/test_host.py.
 """
 
 from __future__ import annotations
