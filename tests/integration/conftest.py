@@ -16,6 +16,7 @@ from typing import Any
 import boto3
 import psycopg2
 import pytest
+import requests
 
 from tests.conftest import at, fresh, sql, wait_until
 from tests.steps import BRONZE, BRONZE_KEY, run
@@ -23,6 +24,7 @@ from utils.settings import Settings
 from utils.storage.lake import Lake
 
 BUCKETS = itertools.count(1)
+KEYS: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 
 
 @pytest.fixture(scope="session")
@@ -40,8 +42,7 @@ def s3_endpoint() -> Iterator[str]:
 def bucket_settings(s3_endpoint: str, tmp_path: Path) -> Settings:
     """Settings of an empty lake below a prefix of a new bucket."""
     name = f"lake-{next(BUCKETS)}"
-    keys: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1", **keys).create_bucket(Bucket=name)
+    boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1", **KEYS).create_bucket(Bucket=name)
     return Settings(
         lake=f"s3://{name}/delaywatch",
         warehouse="",
@@ -49,22 +50,14 @@ def bucket_settings(s3_endpoint: str, tmp_path: Path) -> Settings:
         threads=2,
         aws_endpoint_url=s3_endpoint,
         aws_region="us-east-1",
-        **keys,
+        **KEYS,
     )
 
 
 @pytest.fixture
 def checking_keys(s3_endpoint: str, bucket_settings: Settings) -> Iterator[Settings]:
     """Let the S3 server check keys and permissions; return settings of a user that may only list and read."""
-    import requests
-
-    client = {
-        "endpoint_url": s3_endpoint,
-        "region_name": "us-east-1",
-        "aws_access_key_id": "test",
-        "aws_secret_access_key": "test",
-    }
-    iam = boto3.client("iam", **client)
+    iam = boto3.client("iam", endpoint_url=s3_endpoint, region_name="us-east-1", **KEYS)
     name = f"reader-{bucket_settings.lake[5:].split('/')[0]}"
     iam.create_user(UserName=name)
     may_read = {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetObject"], "Resource": "*"}

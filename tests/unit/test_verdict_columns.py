@@ -16,9 +16,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from scipy import special
-from sklearn.ensemble import HistGradientBoostingRegressor, IsolationForest
+from sklearn.ensemble import IsolationForest
 
-from tests.builders import airport_days, days_of_delays
+from tests.builders import airport_days
 from utils import detectors, schemas
 
 Floats = npt.NDArray[np.float64]
@@ -131,10 +131,6 @@ def test_the_columns_of_every_detector_follow_their_definitions(name: str, seed:
     assert any(verdicts["is_anomaly"].to_pylist())
 
 
-def severity_of(score: pd.Series, levels: tuple[float, float, float]) -> list[int]:
-    return [sum(value >= level for level in levels) for value in score.fillna(-np.inf)]
-
-
 @pytest.mark.parametrize(
     ("name", "levels"),
     [
@@ -148,7 +144,8 @@ def severity_of(score: pd.Series, levels: tuple[float, float, float]) -> list[in
 def test_the_severity_counts_the_levels_that_the_score_reaches(name: str, levels: tuple[float, float, float]) -> None:
     verdicts = verdicts_of(name, 1).to_pandas()
 
-    assert verdicts["severity"].tolist() == severity_of(verdicts["score"], levels)
+    scores = verdicts["score"].fillna(-np.inf)
+    assert verdicts["severity"].tolist() == [sum(score >= level for level in levels) for score in scores]
 
 
 # The model of each detector
@@ -199,157 +196,6 @@ def test_isolation_forest_is_scikit_learns_for_each_airport() -> None:
     flagged = verdicts[verdicts["is_anomaly"]]
     assert list(zip(flagged["origin"], flagged["fl_date"], strict=True)) == flags
     assert flagged["severity"].tolist() == [1 + (score >= 0.7) + (score >= 0.8) for score in flagged["score"]]
-
-
-def test_the_band_of_the_random_cut_forest_is_the_median_and_the_range_of_unflagged_days() -> None:
-    days = generated_days(1)
-    verdicts = verdicts_of("random_cut_forest", 1).to_pandas()
-    delay, severity = pivoted(days, "mean_dep_delay_min"), pivoted(verdicts, "severity")
-    known, train = masks(days, "mean_dep_delay_min")
-    unflagged = delay[train & (severity == 0)]
-
-    figures = {
-        "expected": (delay[train].median() + 0 * delay).where(known),
-        "lower": (unflagged.min() + 0 * delay).where(known),
-        "upper": (unflagged.max() + 0 * delay).where(known),
-        "score": pivoted(verdicts, "score").abs() * (delay - delay[train].median()).gt(0).replace({True: 1, False: -1}),
-    }
-
-    check_figures("random_cut_forest", days, figures, **few_trees("random_cut_forest"))
-
-
-def arima_walk(
-    delays: Floats, p_max: int, q_max: int, shrink_days: float, most_spreads: float
-) -> tuple[Floats, Floats]:
-    """Forecast each day of a series without gaps, and the standard error, by the best order of the days before."""
-    orders = [(p, d, q) for p in range(p_max + 1) for d in (0, 1) for q in range(q_max + 1)]
-    orders.sort(key=sum)
-    seen = {order: np.full(p_max + 2, delays[0]) for order in orders}  # clipped values, latest first
-    shocks = {order: np.zeros(q_max) for order in orders}
-    rows = {(p, d, q): np.zeros((0, p + q)) for p, d, q in orders}
-    targets = {order: np.zeros(0) for order in orders}
-    absolute, squared = dict.fromkeys(orders, 0.0), dict.fromkeys(orders, 0.0)
-    forecasts, errors, fitted = [np.nan], [np.nan], [delays[0]]
-    for day in range(1, len(delays)):
-        best = min(orders, key=lambda order: absolute[order])
-        past = list(fitted)
-        for p, d, q in orders:
-            order = p, d, q
-            base = seen[order][0] if d else np.mean(past)
-            lags = seen[order][:-1] - (seen[order][1:] if d else base)
-            regressors = np.concatenate([lags[:p], shocks[order][:q]])
-            moments = rows[order].T @ rows[order]
-            moments += np.diag(np.diag(moments) * shrink_days / max(day - 1, 1) + 1e-6)
-            forecast = base + regressors @ np.linalg.solve(moments, rows[order].T @ targets[order])
-            forecast = np.clip(forecast, min(past), max(past))
-            sigma = np.sqrt(squared[order] / max(day - 1, 1))
-            error = delays[day] - forecast
-            clipped = np.clip(error, -most_spreads * sigma, most_spreads * sigma) if day > 5 else error
-            if order == best:
-                forecasts.append(forecast)
-                errors.append(sigma)
-                fitted.append(forecast + clipped)
-            absolute[order] += abs(error)
-            squared[order] += clipped**2
-            rows[order] = np.vstack([rows[order], regressors])
-            targets[order] = np.append(targets[order], forecast + clipped - base)
-            seen[order] = np.append(forecast + clipped, seen[order][:-1])
-            shocks[order] = np.append(clipped, shocks[order])[:q_max]
-    return np.array(forecasts), np.array(errors)
-
-
-def test_arima_forecasts_by_the_order_with_the_smallest_errors_of_the_days_before() -> None:
-    rng = np.random.default_rng(1)
-    delays = np.zeros((60, 2))
-    for day in range(1, 60):
-        delays[day] = [0.7, 1.0] * delays[day - 1] + rng.normal(0, 6, 2)
-    delays[40] += 90  # an error that is clipped
-    delays = (delays + 20).astype(np.float32).astype(np.float64)
-    dates = pd.date_range("2015-01-01", periods=60).date
-    quantile = 0.99975
-    columns = {}
-    for origin, series in zip(("A000", "A001"), delays.T, strict=True):
-        ahead = arima_walk(series, 2, 1, shrink_days=10, most_spreads=4)
-        back = [values[::-1] for values in arima_walk(series[::-1], 2, 1, shrink_days=10, most_spreads=4)]
-        n_before = np.where(np.arange(60) < 14, np.arange(60)[::-1], np.arange(60))
-        expected, sigma = (np.where(np.arange(60) < 14, *pair) for pair in zip(back, ahead, strict=True))
-        gaussian = special.ndtri(quantile)
-        spread = np.maximum(sigma * special.stdtrit(n_before - 1, quantile) / gaussian, 1)
-        columns[origin] = (
-            expected,
-            expected - gaussian * spread,
-            expected + gaussian * spread,
-            (series - expected) / spread,
-        )
-
-    figures = {
-        column: pd.DataFrame({origin: values[place] for origin, values in columns.items()}, index=dates)
-        for place, column in enumerate(("expected", "lower", "upper", "score"))
-    }
-
-    check_figures("arima", days_of_delays(delays), figures, max_p=2)
-
-
-def test_gradient_boosting_compares_a_day_with_trees_of_the_other_folds() -> None:
-    """Trees of one fold from the features, weights and gaps in the docstring; the days 14 to 27 are scored."""
-    rng = np.random.default_rng(1)
-    delays = (rng.normal(0, 4, (70, 1)) + rng.normal(20, 3, (70, 3)) + [0, 5, 30]).astype(np.float32).astype(np.float64)
-    days = days_of_delays(delays, scheduled=np.repeat([50, 90, 20], 70))
-    dates = pd.date_range("2015-01-01", periods=70)
-    is_test, is_train = (
-        np.isin(np.arange(70), list(chosen)) for chosen in (range(14, 28), {*range(14), *range(35, 70)})
-    )
-    median, spread = np.median(delays[is_train], axis=0), delays[is_train].std(axis=0)
-    spread = np.sqrt(((delays[is_train] - median) ** 2).mean(axis=0))
-    relative = (delays - median) / spread
-    clipped = relative.clip(-3, 6)
-    size = np.sqrt((clipped[is_train] ** 2).sum(axis=0))
-    similarity = (clipped[is_train].T @ clipped[is_train] / size / size[:, None]).clip(0) ** 4
-    similarity[np.diag_indices(3)] = 0
-    others = (clipped.sum(axis=1, keepdims=True) - clipped) / 2
-    federal = pd.to_datetime(sorted(holidays.country_holidays("US", years=(2014, 2015, 2016))))
-    apart = [min(((day - other).days for other in federal), key=abs) for day in dates]
-    week = pd.DataFrame(relative).rolling(7, min_periods=1).mean()
-    usual_flights = np.array([50, 90, 20])
-    features = np.stack(
-        [
-            *(np.tile(values, (70, 1)) for values in (usual_flights, np.ones(3), median, spread)),
-            *(np.tile(values, (3, 1)).T for values in (dates.day_of_week, dates.day_of_year, np.clip(apart, -7, 7))),
-            *(pd.DataFrame(relative).shift(lag) for lag in (1, 2, 7)),
-            week.shift(1),
-            pd.DataFrame(others).shift(1),
-            pd.DataFrame(clipped @ similarity / similarity.sum(axis=0)).shift(1),
-        ],
-        axis=2,
-    ).astype(np.float64)
-    trees = {"min_samples_leaf": 10, "learning_rate": 0.1, "max_leaf_nodes": 8, "random_state": 0}
-
-    def fit(quantile: float, inputs: Floats, target: Floats) -> HistGradientBoostingRegressor:
-        model = HistGradientBoostingRegressor(
-            loss="quantile", quantile=quantile, max_iter=15, early_stopping=False, **trees
-        )
-        return model.fit(inputs, target)
-
-    middle = fit(0.5, features[is_train].reshape(-1, 13), relative[is_train].ravel())
-    residual = relative[is_train].ravel() - middle.predict(features[is_train].reshape(-1, 13))
-    airport, tested = features[is_train][..., :4].reshape(-1, 4), features[is_test][..., :4].reshape(-1, 4)
-    below, above = (
-        fit(0.9, airport, sign * residual).predict(tested).reshape(14, 3) * spread / 1.2816 for sign in (-1, 1)
-    )
-    expected = middle.predict(features[is_test].reshape(-1, 13)).reshape(14, 3) * spread + median
-    error = delays[is_test] - expected
-
-    verdicts = detectors.load("gradient_boosting")(days, n_estimators=15, min_samples_leaf=10)
-
-    scored = verdicts[np.tile(is_test, 3)]
-    figures = {
-        "expected": expected,
-        "lower": expected - 4 * np.maximum(below, 1),
-        "upper": expected + 4 * np.maximum(above, 1),
-        "score": error / np.maximum(np.where(error > 0, above, below), 1),
-    }
-    for column, values in figures.items():
-        np.testing.assert_allclose(scored[column], values.T.ravel(), rtol=1e-3, err_msg=column)
 
 
 # delaywatch, day by day

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import shutil
 import subprocess
@@ -13,11 +12,8 @@ import pytest
 
 from tests import command
 from tests.builders import csv_of, year_of_flights
-from tests.conftest import at
 from utils import detectors
 from utils.cli import options
-from utils.cli.app import COMMANDS
-from utils.errors import InvalidInput
 from utils.pipeline import inputs
 from utils.settings import Settings
 from utils.storage.lake import Lake
@@ -49,9 +45,6 @@ def cells(status: subprocess.CompletedProcess[str]) -> list[str]:
     assert status.returncode == 0, status.stderr
     (row,) = (line for line in status.stdout.splitlines() if "2015" in line)
     return [cell.strip() for cell in row.strip("│").split("│")]
-
-
-# --- runs and status --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("min_large_rows", [1, 1_000_000], ids=["a process per step", "one process"])
@@ -86,19 +79,6 @@ def test_status_shows_a_year_that_the_lake_has_lost_and_the_demo_year_does_not_r
     assert not folder.exists()
 
 
-def test_status_shows_stale_and_missing_verdicts(
-    done: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    changed = tmp_path / "detectors.yaml"
-    changed.write_text("three_sigma:\n  threshold: 2.5\n")
-    monkeypatch.setattr(inputs, "DETECTORS_FILE", changed)
-
-    verdicts = cells(utils("status", lake=done.lake, warehouse=done.warehouse))[4]
-
-    assert "stale: three_sigma" in verdicts
-    assert "missing: " in verdicts
-
-
 def test_a_year_that_fails_does_not_stop_the_next_one(lake: str) -> None:
     done = utils("silver", "--year", "2014:2015", lake=lake)
 
@@ -114,60 +94,5 @@ def test_a_run_whose_warehouse_is_down_stops_before_silver_and_hides_the_passwor
     assert "silver step" in error_of(utils("gold", "--year", "2015", lake=lake))
 
 
-def test_a_database_that_does_not_exist_is_named(lake: str, warehouse: str) -> None:
-    assert "nowhere" in error_of(utils("status", lake=lake, warehouse=at(warehouse, database="nowhere")))
-
-
-# --- bronze -----------------------------------------------------------------------------------------------------------
-
-
-def test_bronze_stores_a_file_unchanged_and_prints_its_key(lake: str, tmp_path: Path) -> None:
-    file = tmp_path / "download.csv.gz"
-    file.write_bytes(gzip.compress(csv_of(year_of_flights(2016, {"JFK": 1}))))
-
-    done = utils("bronze", "--year", "2016", "--from", str(file), lake=lake)
-
-    assert (done.returncode, done.stdout.strip()) == (0, "01_bronze/2016.csv.gz")
-    assert Path(lake.removeprefix("file://"), "01_bronze/2016.csv.gz").read_bytes() == file.read_bytes()
-
-
-# --- years and options ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("year", ["abc", "1886", "1986", "2101", "2018:2009", "20 18", "", "../2015", "-1"])
-def test_text_that_is_not_a_year_is_refused(year: str) -> None:
-    with pytest.raises(InvalidInput):
-        options.years_of([year])
-
-
 def test_years_are_ranges_lists_and_repeated_options() -> None:
     assert options.years_of(["2009:2011", "2011,2018"]) == [2009, 2010, 2011, 2018]
-
-
-@pytest.mark.parametrize(
-    ("line", "named"),
-    [
-        (["run", "--year", "abc"], ["'abc'"]),  # before the missing lake
-        (["silver", "--year", "2015"], ["DELAYWATCH_LAKE", "--lake"]),
-    ],
-)
-def test_the_first_thing_to_correct_is_named(line: list[str], named: list[str]) -> None:
-    error = error_of(utils(*line))
-
-    assert [part for part in named if part not in error] == []
-
-
-def test_an_unknown_option_is_an_invalid_command_line() -> None:
-    done = utils("run", "--yaer", "2015")
-
-    assert (done.returncode, "--year" in done.stderr) == (2, True)
-
-
-@pytest.mark.parametrize("name", [step.__name__ for step in COMMANDS])
-def test_every_command_explains_itself_and_every_option(name: str) -> None:
-    shown = utils(name, "--help")
-
-    assert shown.returncode == 0
-    options_shown = [line.strip("│ ") for line in shown.stdout.splitlines() if line.startswith("│") and "--" in line]
-    assert options_shown
-    assert [line for line in options_shown if len(line.split()) < 4] == []

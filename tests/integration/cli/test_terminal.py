@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,13 @@ from tests.conftest import sql
 from utils import detectors
 from utils.cli import output
 from utils.db_handler import DBHandler
-from utils.errors import DelaywatchError, InvalidInput
+from utils.errors import DelaywatchError
 
 pytestmark = pytest.mark.security
 
 OWNED = "\x1b]0;owned\x07"  # sets the title of a terminal
 LONG = "9" * 5000  # more digits than Python converts to a number
+FEEDBACK = {"airport": "JFK", "day": "2013-02-08", "label": "wrong", "note": "snow", "author": "ann"}
 
 
 @pytest.fixture
@@ -32,11 +32,8 @@ def filled(warehouse: str) -> str:
     return warehouse
 
 
-@pytest.mark.parametrize(
-    "year",
-    ["../2013", "2013/../../etc", "2013\0", "2013\n2014", "2013;ls", "$(ls)", "２０１３", LONG, f"1:{LONG}", OWNED],
-)
-@pytest.mark.parametrize("command", ["run", "bronze", "fetch", "status"])
+@pytest.mark.parametrize("year", ["../2013", "2013\0", "2013\n2014", "２０１３", f"1:{LONG}", OWNED])
+@pytest.mark.parametrize("command", ["run", "bronze"])
 def test_a_year_that_is_a_path_or_a_command_is_refused(tmp_path: Path, command: str, year: str) -> None:
     done = utils(command, "--year", year, DELAYWATCH_LAKE=(tmp_path / "lake").as_uri())
 
@@ -46,37 +43,35 @@ def test_a_year_that_is_a_path_or_a_command_is_refused(tmp_path: Path, command: 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("airport", ["../../etc", "JFK'; DROP TABLE flights.feedback; --", "{{ 7*7 }}", f"JFK{OWNED}"])
-def test_an_airport_that_is_a_path_or_sql_is_refused(filled: str, airport: str) -> None:
-    done = utils("feedback", airport, "2013-02-08", "wrong", "--author", "ann", DELAYWATCH_WAREHOUSE=filled)
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"airport": "JFK'; DROP TABLE flights.feedback; --"},
+        {"airport": f"JFK{OWNED}"},
+        {"note": f"snow{OWNED}"},
+        {"author": f"ann{OWNED}"},
+    ],
+)
+def test_feedback_with_control_characters_or_an_airport_that_is_sql_is_refused(
+    filled: str, changed: dict[str, str]
+) -> None:
+    airport, day, label, note, author = (FEEDBACK | changed).values()
+
+    done = utils("feedback", airport, day, label, "--note", note, "--author", author, DELAYWATCH_WAREHOUSE=filled)
 
     assert done.returncode == 1
     assert "\x1b" not in done.stderr
     assert sql(filled, "SELECT count(*) FROM flights.feedback") == [(0,)]
 
 
-@pytest.mark.parametrize(("note", "author"), [(f"snow{OWNED}", "ann"), ("snow", f"ann{OWNED}")])
-def test_feedback_with_control_characters_is_refused(filled: str, note: str, author: str) -> None:
-    with DBHandler(filled) as handler, pytest.raises(InvalidInput):
-        handler.give_feedback("JFK", date(2013, 2, 8), "wrong", note, author)
-
-    assert sql(filled, "SELECT count(*) FROM flights.feedback") == [(0,)]
-
-
-def test_feedback_with_a_formula_sql_a_template_or_markup_is_kept_as_text(filled: str) -> None:
+def test_notes_with_sql_or_markup_are_listed_as_text_and_control_characters_escaped(filled: str) -> None:
     note = "=1+1 '; DROP TABLE flights.feedback; -- {{ 7*7 }} <img src=x> [red]"
-    with DBHandler(filled) as handler:
-        handler.give_feedback("JFK", date(2013, 2, 8), "wrong", note, "ann")
-
-    assert sql(filled, "SELECT note FROM flights.feedback") == [(note,)]
-    assert note in utils("feedback", DELAYWATCH_WAREHOUSE=filled).stdout
-
-
-def test_control_characters_in_a_note_from_sql_are_listed_escaped(filled: str) -> None:
-    sql(filled, f"INSERT INTO flights.feedback VALUES ('JFK', '2013-02-08', 'wrong', E'{OWNED}', 'ann', now())")
+    utils("feedback", "JFK", "2013-02-08", "wrong", "--note", note, "--author", "ann", DELAYWATCH_WAREHOUSE=filled)
+    sql(filled, f"INSERT INTO flights.feedback VALUES ('EWR', '2013-02-08', 'wrong', E'{OWNED}', 'ann', now())")
 
     shown = utils("feedback", DELAYWATCH_WAREHOUSE=filled).stdout
 
+    assert note in shown
     assert "\\x1b]0;owned\\x07" in shown
     assert "\x1b" not in shown
 

@@ -197,7 +197,7 @@ def test_a_password_of_any_characters_reaches_postgres_unchanged(env: dict[str, 
 
 
 def test_airflow_looks_up_its_own_connections_and_the_database_name_of_rds(env: dict[str, str]) -> None:
-    """tests/integration/pipeline/test_secrets_manager.py runs a DAG with such a backend."""
+    """tests/dag/test_secrets_manager.py reads a connection with such a backend."""
     kwargs = json.loads(env["AIRFLOW_SECRETS_BACKEND_KWARGS"])
     connections = ("warehouse", "smtp_default", "alert_webhook", "aws_default")
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from utils import detectors
-from utils.errors import InvalidInput, Missing
+from utils.errors import InvalidInput
 from utils.tuning import proposal
 
 SHIPPED = Path(__file__).parents[3] / "dags" / "detectors.yaml"
@@ -33,24 +28,12 @@ def test_the_shipped_file_has_every_parameter_with_its_default() -> None:
     assert detectors.read_settings(SHIPPED) == {name: detectors.parameters(name) for name in detectors.NAMES}
 
 
-def test_a_missing_block_or_parameter_has_its_default(path: Path) -> None:
-    path.write_text("three_sigma:\n  threshold: 4\nisolation_forest:\n")
+def test_values_are_those_of_yaml_1_1_as_in_earlier_releases_and_others_have_their_defaults(path: Path) -> None:
+    path.write_text("arima:\n  late_only: off\n  past_only: yes\n  min_flights: 010\n  level: 5e-1\nthree_sigma:\n")
 
-    read = detectors.read_settings(path)
-
+    given = {"late_only": False, "past_only": True, "min_flights": 8, "level": 0.5}
     defaults = {name: detectors.parameters(name) for name in detectors.NAMES}
-    assert read == {**defaults, "three_sigma": defaults["three_sigma"] | {"threshold": 4.0}}
-
-
-def test_booleans_and_numbers_are_those_of_yaml_1_1_as_in_earlier_releases(path: Path) -> None:
-    path.write_text(
-        "arima:\n  late_only: off\n  past_only: yes\n  min_days: 0b101000\n  min_flights: 010\n  level: 5e-1\n"
-    )
-
-    arima = detectors.read_settings(path)["arima"]
-
-    named = [arima[name] for name in ("late_only", "past_only", "min_days", "min_flights", "level")]
-    assert named == [False, True, 40, 8, 0.5]
+    assert detectors.read_settings(path) == defaults | {"arima": defaults["arima"] | given}
 
 
 @pytest.mark.parametrize(
@@ -58,23 +41,14 @@ def test_booleans_and_numbers_are_those_of_yaml_1_1_as_in_earlier_releases(path:
     [
         ("# ours\nfour_sigma:\n", 2, ["four_sigma", "three_sigma, isolation_forest"]),
         ("three_sigma:\n  treshold: 3\n", 2, ["treshold", "threshold, min_flights"]),  # codespell:ignore
-        ("three_sigma:\n  3: 4\n", 2, ["parameter 3"]),
-        ("three_sigma:\n  threshold: three\n", 2, ["threshold", "'three'", "from 0.1 to 100"]),
         ("three_sigma:\n  threshold: '3'\n", 2, ["'3'", "number"]),
         ("three_sigma:\n  threshold: .nan\n", 2, ["nan"]),
-        ("three_sigma:\n  threshold: true\n", 2, ["True"]),
         ("three_sigma:\n  min_days: 2.5\n", 2, ["2.5", "whole number from 2 to 366"]),
-        ("three_sigma:\n  min_days:\n", 2, ["min_days"]),
-        ("isolation_forest:\n\n  contamination: 0\n", 3, ["contamination", "from 0.0001 to 0.5"]),
         ("isolation_forest:\n  contamination: 0.9\n", 2, ["0.9"]),
         ("delaywatch:\n  past_only: 1\n", 2, ["past_only", "true or false"]),
-        ("delaywatch:\n  levels: 3\n", 2, ["levels", "list of 3"]),
         ("delaywatch:\n  levels: [3, 2, 4]\n", 2, ["[3, 2, 4]", "ascending"]),
-        ("delaywatch:\n  levels: [2, 3, x]\n", 2, ["'x'"]),
         ("delaywatch:\n  min_days: 30\n  min_days: 40\n", 3, ["min_days"]),
         ("delaywatch: 3\n", 1, ["parameter: value"]),
-        ("- delaywatch\n", 1, ["detector: its parameters"]),
-        ("three_sigma:\n  threshold: !!python/name:os.sep\n", 2, ["YAML"]),
     ],
 )
 def test_an_invalid_entry_is_named_with_its_line(path: Path, text: str, line: int, named: list[str]) -> None:
@@ -85,19 +59,6 @@ def test_an_invalid_entry_is_named_with_its_line(path: Path, text: str, line: in
 
     assert str(caught.value).startswith(f"{path}, line {line}: ")
     assert [word for word in named if word not in str(caught.value)] == []
-
-
-@pytest.mark.parametrize("content", [b"# \xe9\n", b"\x00\x01", b"delaywatch:\n  levels: [2, 3\n"])
-def test_a_file_that_is_not_yaml_is_named(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-
-    with pytest.raises(InvalidInput, match=r"detectors\.yaml"):
-        detectors.read_settings(path)
-
-
-def test_a_missing_file_is_named(path: Path) -> None:
-    with pytest.raises(Missing, match=r"detectors\.yaml"):
-        detectors.read_settings(path)
 
 
 # Proposals
@@ -115,95 +76,8 @@ def test_a_proposal_changes_only_the_given_values() -> None:
     assert all(new.split("#")[1] == old.split("#")[1] for old, new in changed)
 
 
-def test_a_proposal_of_the_current_values_is_the_same_file() -> None:
-    assert proposal.text(SHIPPED, "three_sigma", {"threshold": 3}) == SHIPPED.read_text()
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("", "three_sigma:\n  threshold: 3.5\n"),
-        ("# ours\n", "# ours\n\nthree_sigma:\n  threshold: 3.5\n"),
-        ("arima:\n  max_p: 4", "arima:\n  max_p: 4\nthree_sigma:\n  threshold: 3.5\n"),
-        ("three_sigma: # ours\n", "three_sigma: # ours\n  threshold: 3.5\n"),
-        ("three_sigma: {min_days: 30} # ours\n", "three_sigma: {threshold: 3.5, min_days: 30} # ours\n"),
-        (
-            "three_sigma:\n    # why\n    min_days: 30 # ours\n",
-            "three_sigma:\n    # why\n    threshold: 3.5\n    min_days: 30 # ours\n",
-        ),
-    ],
-)
-def test_a_missing_parameter_is_inserted(path: Path, before: str, after: str) -> None:
-    path.write_text(before)
-
-    assert proposal.text(path, "three_sigma", {"threshold": 3.5}) == after
-
-
-def test_a_list_over_several_lines_keeps_its_form(path: Path) -> None:
-    path.write_text("delaywatch:\n  levels:\n  - 50\n  - 90\n  - 400\n")
-
-    after = proposal.text(path, "delaywatch", {"levels": [60, 90, 450.5]})
-
-    assert after == "delaywatch:\n  levels:\n  - 60\n  - 90\n  - 450.5\n"
-
-
-@pytest.mark.parametrize(
-    "unusual",
-    [
-        "arima: &both\n  min_days: 40\nthree_sigma: *both\n",
-        "arima:\n   min_days: 40\nthree_sigma:\n  min_days: 40\n",
-        "arima:   {min_days:   40}\n",
-    ],
-)
-def test_a_file_that_an_edit_would_damage_is_refused(path: Path, unusual: str) -> None:
-    path.write_text(unusual)
+def test_a_file_that_an_edit_would_damage_is_refused(path: Path) -> None:
+    path.write_text("arima: &both\n  min_days: 40\nthree_sigma: *both\n")
 
     with pytest.raises(InvalidInput, match=r"min_days: 50.*three_sigma"):
         proposal.text(path, "three_sigma", {"min_days": 50})
-
-
-SETTINGS = detectors.read_settings(SHIPPED)
-
-
-@st.composite
-def changes(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
-    """A detector, and valid values of some of its parameters."""
-    name = draw(st.sampled_from(detectors.NAMES))
-    schemas = importlib.import_module(f"utils.detectors.{name}").Parameters.model_json_schema()["properties"]
-    changed: dict[str, Any] = {}
-    for parameter in draw(st.lists(st.sampled_from(list(SETTINGS[name])), unique=True)):
-        schema = schemas[parameter]
-        bounds = schema.get("prefixItems", [schema])[0]
-        numbers = st.floats(bounds.get("minimum"), bounds.get("maximum"))
-        match schema["type"]:
-            case "boolean":
-                changed[parameter] = draw(st.booleans())
-            case "integer":
-                changed[parameter] = draw(st.integers(bounds["minimum"], bounds["maximum"]))
-            case "number":
-                changed[parameter] = draw(numbers)
-            case "array":
-                changed[parameter] = sorted(draw(st.lists(numbers, min_size=3, max_size=3)))
-    return name, changed
-
-
-@settings(max_examples=20)
-@given(changes())
-def test_a_proposal_is_read_back_as_the_given_values(change: tuple[str, dict[str, Any]]) -> None:
-    name, changed = change
-
-    with tempfile.TemporaryDirectory() as folder:
-        written = proposal.write(proposal.text(SHIPPED, name, changed), "proposed.yaml", [Path(folder)])
-        proposed = detectors.read_settings(written)
-
-    assert proposed == {**SETTINGS, name: detectors.parameters(name, {**SETTINGS[name], **changed})}
-
-
-def test_a_proposal_is_written_to_the_first_writable_folder(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-
-    written = proposal.write("arima:\n", "proposed.yaml", [tmp_path / "file", tmp_path / "missing", tmp_path])
-
-    assert written == tmp_path / "proposed.yaml"
-    with pytest.raises(InvalidInput, match=rf"{tmp_path}/file/proposed\.yaml.*{tmp_path}/missing/proposed\.yaml"):
-        proposal.write("arima:\n", "proposed.yaml", [tmp_path / "file", tmp_path / "missing"])

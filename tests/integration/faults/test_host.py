@@ -1,7 +1,7 @@
 """A host that fails in the middle of a step: a killed process, a full disk, two runs at once, a lost answer.
 
 Every object of the lake stays in its old or its new version, the warehouse changes in one transaction, and the next run
-gives the same result as a run without a failure. `tests/e2e/test_reboot.py` restarts a whole host.
+gives the same result as a run without a failure.
 """
 
 from __future__ import annotations

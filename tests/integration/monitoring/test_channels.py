@@ -57,16 +57,6 @@ def test_a_mail_reaches_all_recipients_as_plain_text() -> None:
     assert mail.get_content().replace("\r\n", "\n").strip() == MESSAGE.text
 
 
-@pytest.mark.parametrize(("sender", "shown"), [(None, "watch@here.org"), ("alerts@here.org", "alerts@here.org")])
-def test_a_mail_comes_from_the_sender_or_else_the_login(sender: str | None, shown: str) -> None:
-    with mail_server(password="p@ss/word") as server:
-        smtp = f"smtp://watch%40here.org:p%40ss%2Fword@{server.address}"
-        assert deliver(MESSAGE, by_mail(smtp, sender=sender)) == ACCEPTED
-
-    assert server.logins == ["watch@here.org"]
-    assert server.mails[0]["From"] == shown
-
-
 @pytest.mark.parametrize(("scheme", "offer"), [("smtp", "starttls"), ("smtps", "tls")])
 def test_a_mail_is_encrypted_if_the_server_can(tls: ssl.SSLContext, scheme: str, offer: str) -> None:
     encryption: dict[str, Any] = {offer: tls}
@@ -101,20 +91,13 @@ def test_a_refused_recipient_is_named_and_the_others_get_the_mail() -> None:
     assert server.recipients == [[OPS]]
 
 
-@pytest.mark.parametrize(
-    ("fault", "variable"),
-    [({"password": "another"}, "DELAYWATCH_SMTP"), ({"refused": (OPS,)}, "DELAYWATCH_ALERT_EMAIL")],
-)
-def test_a_refused_login_or_mail_names_the_server_and_the_variable(fault: dict[str, Any], variable: str) -> None:
-    with mail_server(**fault) as server, pytest.raises(InvalidInput, match=rf"{server.address}.*{variable}"):
-        send_mail(
-            MESSAGE,
-            by_mail(f"smtp://user:secret@{server.address}" if "password" in fault else f"smtp://{server.address}"),
-        )
-
-
-def test_a_mail_server_that_is_down_or_silent_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_login_is_invalid_and_a_server_that_is_down_or_silent_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(channels, "TIMEOUT_S", 0.2)
+    with mail_server(password="another") as refusing, pytest.raises(InvalidInput, match="DELAYWATCH_SMTP"):
+        send_mail(MESSAGE, by_mail(f"smtp://user:secret@{refusing.address}"))
+
     with socket.create_server(("127.0.0.1", 0)) as server:  # accepts connections but never answers
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(Unavailable, match=address):
@@ -125,15 +108,6 @@ def test_a_mail_server_that_is_down_or_silent_is_unavailable(monkeypatch: pytest
 
 
 # --- webhook ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_webhook_gets_the_message_with_slacks_three_characters_escaped() -> None:
-    with webhook() as hook:
-        assert deliver(MESSAGE, AlertSettings(webhook=hook.url)) == {"webhook": None}
-
-    assert hook.texts == [
-        "*Delaywatch 2013: 1 extreme event*\nLGA &amp; JFK, &lt;closure&gt;:\n- 57% cancelled – and more\n.\nThe end"
-    ]
 
 
 @pytest.mark.parametrize(
@@ -148,29 +122,18 @@ def test_a_webhook_that_refuses_is_named_without_its_secret_path(status: int, er
     assert [method for method, _ in hook.requests] == ["POST"]  # a redirect is not followed
 
 
-def test_a_webhook_that_is_down_is_unavailable() -> None:
-    with webhook() as hook:
-        pass
-
-    with pytest.raises(Unavailable, match="DELAYWATCH_ALERT_WEBHOOK") as error:
-        post(MESSAGE, hook.url)
-    assert "secret" not in str(error.value)
-
-
 # --- both -------------------------------------------------------------------------------------------------------------
 
 
-def test_without_recipients_and_webhook_nothing_is_sent() -> None:
-    assert deliver(MESSAGE, AlertSettings(smtp="smtp://127.0.0.1:1")) == {}
-
-
-def test_the_webhook_gets_its_message_although_the_mail_server_is_down() -> None:
+def test_the_webhook_gets_its_message_escaped_although_the_mail_server_is_down() -> None:
     with webhook() as hook:
         faults = deliver(MESSAGE, AlertSettings(recipients=(OPS,), smtp="smtp://127.0.0.1:1", webhook=hook.url))
 
     assert faults["webhook"] is None
     assert "127.0.0.1:1" in str(faults["e-mail"])
-    assert len(hook.texts) == 1
+    assert hook.texts == [
+        "*Delaywatch 2013: 1 extreme event*\nLGA &amp; JFK, &lt;closure&gt;:\n- 57% cancelled – and more\n.\nThe end"
+    ]
 
 
 def test_a_slow_channel_fails_at_the_deadline() -> None:
@@ -181,13 +144,3 @@ def test_a_slow_channel_fails_at_the_deadline() -> None:
 
     assert faults["webhook"] is not None
     assert waited_s < 10
-
-
-def test_an_unexpected_exception_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(channels, "post", fail)
-
-    with pytest.raises(ZeroDivisionError):
-        deliver(MESSAGE, AlertSettings(webhook="http://127.0.0.1:1/"))

@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.client import HTTPConnection
 from pathlib import Path
 from types import SimpleNamespace
 
-import pyarrow as pa
 import pytest
+import requests
 
 from tests import command
-from tests.conftest import sql, wait_until
+from tests.conftest import sql
 from tests.servers.certificates import self_signed
 from tests.steps import BRONZE_KEY, YEAR
-from utils.errors import DelaywatchError, InvalidInput
+from utils.errors import DelaywatchError
 from utils.monitoring import health, health_page
 from utils.monitoring.health import Finding
 from utils.monitoring.health_page import HealthStatus
 from utils.settings import Settings, WatchSettings
-from utils.storage.keys import anomalies_key
 from utils.storage.lake import Lake
-from utils.storage.parquet import made_from
 
-ROOT = Path(__file__).parents[3]
 NOW = datetime(YEAR + 1, 3, 1, 12, tzinfo=UTC)  # YEAR is complete
 WATCH = WatchSettings()
 
@@ -47,19 +37,13 @@ def problems(settings: Settings, watch: WatchSettings = WATCH, now: datetime = N
     return [finding.what for finding in health.check(settings, watch, now) if not finding.is_well]
 
 
-def test_a_finished_year_has_no_problem(done: Settings) -> None:
-    by_part = findings(done)
+def test_health_reads_neither_bronze_nor_silver(done: Settings) -> None:
+    """The checks share the 256 MB of a container; a year of silver would not fit."""
+    lake = Lake(done)
+    for key in [BRONZE_KEY, *lake.silver_parts(YEAR)]:
+        lake.store.put(key, b"")
 
-    assert {part: finding.is_well for part, finding in by_part.items()} == {
-        "bronze": True, "run": True, "warehouse": True, "disk": True,
-    }  # fmt: skip
-    assert all(str(YEAR) in by_part[part].sentence for part in ("bronze", "run", "warehouse"))
-
-
-def test_an_empty_installation_has_no_problem(folder_settings: Settings, warehouse: str) -> None:
-    empty = folder_settings.replace(warehouse=warehouse)
-
-    assert problems(empty, now=datetime(2016, 1, 2, tzinfo=UTC)) == []
+    assert problems(done) == []
 
 
 def test_a_warehouse_that_does_not_answer_does_not_hide_other_findings(done: Settings) -> None:
@@ -116,25 +100,6 @@ def test_a_warehouse_that_differs_from_the_lake_is_a_problem(done: Settings, cha
     assert f"--year {YEAR}" in warehouse.sentence
 
 
-def test_a_warehouse_is_well_while_a_run_updates_it(done: Settings) -> None:
-    """The tables of Airflow have only the columns that health reads."""
-    sql(
-        done.warehouse,
-        "DELETE FROM flights.airport_days WHERE origin = 'ACK'",
-        "CREATE TABLE public.dag_run AS"
-        " SELECT 'flight_anomalies' AS dag_id, 'by-hand' AS run_id, 'running' AS state, NULL::timestamptz AS end_date",
-        "CREATE TABLE public.task_instance AS"
-        " SELECT 'flight_anomalies' AS dag_id, 'by-hand' AS run_id, 'silver' AS task_id, 'success' AS state",
-    )
-    watch = WatchSettings(airflow_database=done.warehouse)
-
-    during = findings(done, watch)["warehouse"]
-    sql(done.warehouse, "UPDATE public.dag_run SET state = 'failed'")
-
-    assert (during.is_well, "by-hand" in during.sentence) == (True, True)
-    assert problems(done, watch) == ["warehouse"]
-
-
 def test_only_the_last_run_of_a_year_counts(done: Settings) -> None:
     sql(
         done.warehouse,
@@ -160,16 +125,7 @@ def test_a_disk_needs_a_tenth_and_two_gigabytes_of_free_space(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free, total=total))
 
-    disk = findings(done)["disk"]
-
-    assert disk.is_well == is_well
-    assert f"{free / 1e9:.1f} GB" in disk.sentence
-
-
-def test_a_disk_with_several_folders_is_reported_once(done: Settings, tmp_path: Path) -> None:
-    parts = [finding.what for finding in health.check(done, WatchSettings(log_folder=tmp_path / "logs"), NOW)]
-
-    assert parts.count("disk") == 1
+    assert findings(done)["disk"].is_well == is_well
 
 
 @pytest.mark.parametrize(("days", "is_well"), [(90.5, True), (14.5, True), (13.5, False), (-1, False)])
@@ -186,17 +142,6 @@ def test_a_certificate_that_ends_within_two_weeks_is_a_problem(
     assert f"{end:%Y-%m-%d}" in certificate.sentence
 
 
-@pytest.mark.parametrize("content", [None, b"nonsense"])
-def test_a_certificate_that_cannot_be_read_is_a_problem(done: Settings, tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "tls.crt"
-    if content is not None:
-        path.write_bytes(content)
-
-    certificate = findings(done, WatchSettings(certificate=path))["certificate"]
-
-    assert (certificate.is_well, str(path) in certificate.sentence) == (False, True)
-
-
 # --- backup -----------------------------------------------------------------------------------------------------------
 
 PLACE = "s3://backups/delaywatch"
@@ -210,9 +155,7 @@ def event(hours_ago: float, text: str = "daily.tar", place: str | None = PLACE) 
     ("place", "record", "is_well", "shown"),
     [
         pytest.param(None, {}, True, "DELAYWATCH_BACKUP", id="off, none"),
-        pytest.param(None, {"made": event(80)}, True, "3 days", id="off, made by hand"),
         pytest.param(PLACE, {}, False, PLACE, id="on, none"),
-        pytest.param(PLACE, {"made": event(1)}, False, PLACE, id="on, made but not copied"),
         pytest.param(PLACE, {"copied": event(47)}, True, "47 hours", id="on, nearly two days"),
         pytest.param(PLACE, {"copied": event(49)}, False, "2 days", id="on, more than two days"),
         pytest.param("/mnt/other", {"copied": event(1)}, False, "/mnt/other", id="on, in another place"),
@@ -233,31 +176,26 @@ def test_a_daily_backup_that_is_missing_or_failed_is_a_problem(
     assert shown in backup.sentence
 
 
-def test_a_damaged_record_of_backups_is_a_problem(done: Settings, tmp_path: Path) -> None:
-    (tmp_path / "backup.json").write_text("{")
+def test_a_damaged_certificate_or_record_of_backups_is_a_problem(done: Settings, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    damaged.write_text("{")
 
-    assert problems(done, WatchSettings(backup_record=tmp_path / "backup.json")) == ["backup"]
+    assert problems(done, WatchSettings(certificate=damaged, backup_record=damaged)) == ["certificate", "backup"]
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("year", "code"), [(YEAR, 0), (YEAR - 1, 1)])
-def test_the_command_prints_a_line_per_finding_or_json_and_exits_with_1_on_a_problem(
-    done: Settings, year: int, code: int
-) -> None:
+def test_the_command_prints_a_line_per_finding_or_json_and_exits_with_1_on_a_problem(done: Settings) -> None:
     variables = {"DELAYWATCH_LAKE": done.lake, "DELAYWATCH_WAREHOUSE": done.warehouse}
 
-    lines = command.utils("health", "--year", str(year), **variables)
-    report = command.utils("health", "--year", str(year), "--json", **variables)
+    lines = command.utils("health", "--year", str(YEAR - 1), **variables)
+    report = command.utils("health", "--year", str(YEAR), "--json", **variables)
 
     words = [line.split()[:2] for line in lines.stdout.splitlines()]
-    bronze = "PROBLEM" if code else "ok"
-    assert (lines.returncode, report.returncode) == (code, code)
-    assert words == [[bronze, "bronze"], ["ok", "run"], ["ok", "warehouse"], ["ok", "disk"]]
-    content = json.loads(report.stdout)
-    assert content["word"] == ("problem" if code else "ok")
-    assert [finding["what"] for finding in content["findings"]] == [part for _, part in words]
+    assert words == [["PROBLEM", "bronze"], ["ok", "run"], ["ok", "warehouse"], ["ok", "disk"]]
+    assert (lines.returncode, report.returncode) == (1, 0)
+    assert json.loads(report.stdout)["word"] == "ok"
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -266,95 +204,33 @@ OK = {"word": "ok", "findings": []}
 PROBLEM = {"word": "problem", "findings": [{"is_well": False, "sentence": "secret place"}]}
 
 
-@contextmanager
-def served(status: HealthStatus) -> Iterator[int]:
-    """Serve the status; yield the port."""
-    with health_page.server("127.0.0.1", 0, status) as server:
-        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
-        yield server.server_address[1]
-        server.shutdown()
-
-
-def answer(port: int, path: str = "/health", method: str = "GET") -> tuple[int, str]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request(method, path)
-    response = connection.getresponse()
-    assert response.headers["Cache-Control"] == "no-store"
-    text = response.read().decode()
-    connection.close()
-    return response.status, text
-
-
 def test_the_page_shows_one_word_and_no_details() -> None:
     status = HealthStatus()
-    with served(status) as port:
-        assert answer(port) == (503, "starting\n")
-        status.update(lambda: OK)
-        assert answer(port) == (200, "ok\n")
-        assert answer(port, method="HEAD") == (200, "")
-        assert answer(port, "/health?verbose") == (200, "ok\n")
-        assert answer(port, "/../etc/passwd") == (404, "not found\n")
-        status.update(lambda: PROBLEM)
-        assert answer(port) == (503, "problem\n")
+    with health_page.server("127.0.0.1", 0, status) as server:
+        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+        answers = []
+        for update in (None, OK, PROBLEM):
+            if update:
+                status.update(lambda result=update: result)
+            answer = requests.get(f"http://127.0.0.1:{server.server_address[1]}/health?verbose", timeout=10)
+            answers.append((answer.status_code, answer.text, answer.headers["Cache-Control"]))
+        server.shutdown()
+
+    words = [(503, "starting\n"), (200, "ok\n"), (503, "problem\n")]
+    assert answers == [(*word, "no-store") for word in words]
 
 
-def test_a_result_that_is_too_old_is_a_problem() -> None:
+def test_a_result_that_is_too_old_and_checks_that_cannot_start_are_a_problem() -> None:
+    def fail() -> dict[str, object]:
+        raise DelaywatchError("DELAYWATCH_LAKE is not set")
+
     status = HealthStatus(stale_s=0.02)
     status.update(lambda: OK)
-
     assert str(status) == "ok"
     time.sleep(0.03)
     assert str(status) == "problem"
 
-
-def test_checks_that_cannot_start_are_a_problem() -> None:
-    def fail() -> dict[str, object]:
-        raise DelaywatchError("DELAYWATCH_LAKE is not set")
-
     status = HealthStatus()
     status.update(lambda: OK)
     status.update(fail)
-
     assert str(status) == "problem"
-
-
-@pytest.mark.parametrize("address", ["8095", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:99999", "127.0.0.1:x"])
-def test_an_invalid_address_is_refused(address: str) -> None:
-    with pytest.raises(InvalidInput, match=re.escape(address)):
-        health_page.serve(address, lambda: OK)
-
-
-def test_the_command_serves_the_result_in_little_memory_however_large_the_year_is(done: Settings) -> None:
-    """The server and `make health` share the 256 MB of a container."""
-    lake = Lake(done)
-    for key in [BRONZE_KEY, *lake.silver_parts(YEAR)]:
-        os.truncate(Path(done.lake.removeprefix("file://"), key), 4 << 30)  # sparse; reading it would take 4 GB
-    verdicts = lake.read_anomalies(YEAR, "delaywatch")
-    lake.write_table(
-        anomalies_key(YEAR, "delaywatch"), pa.concat_tables([verdicts] * 400), made_from(verdicts.schema) or ""
-    )
-    with health_page.server("127.0.0.1", 0, HealthStatus()) as unused:
-        port = unused.server_address[1]  # free after this block
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "dags")}
-    environment |= {"DELAYWATCH_LAKE": done.lake, "DELAYWATCH_WAREHOUSE": done.warehouse}
-    line = [sys.executable, "-m", "utils", "health", "--year", str(YEAR), "--serve", f"127.0.0.1:{port}"]
-
-    with subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True) as process:
-
-        def shows_the_problem() -> bool:
-            try:
-                return answer(port) == (503, "problem\n")
-            except ConnectionRefusedError:
-                return False
-
-        try:
-            wait_until(shows_the_problem)
-            peak_kb = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
-        finally:
-            process.terminate()
-        assert process.stderr is not None
-        log = process.stderr.read()
-
-    assert "438,000 in gold, 1,095 in the warehouse" in log
-    assert peak_kb is not None
-    assert int(peak_kb[1]) < 140_000  # 181,000 with pandas and Alembic

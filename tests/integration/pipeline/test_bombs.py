@@ -5,9 +5,8 @@ from __future__ import annotations
 import gzip
 import tracemalloc
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,18 +15,14 @@ from tests.builders import HEADER, csv_of, flight
 from utils import detectors
 from utils.analysis import exclusions
 from utils.errors import InvalidInput
-from utils.layers.csv_reader import StreamReader
 from utils.pipeline import refine
 from utils.settings import Settings
 from utils.sources import archive
-from utils.storage.folder import FolderSource
 from utils.storage.lake import Lake
 
 pytestmark = pytest.mark.security
 
 MB = 1 << 20
-URL = "https://published.example/2015_1.zip"
-NAMES = (",".join(HEADER) + "\n").encode()
 
 
 @contextmanager
@@ -42,70 +37,26 @@ def at_most(max_bytes: int) -> Iterator[None]:
     assert peak < max_bytes
 
 
-def gzip_of(piece: bytes, times: int) -> bytes:
-    """A header and `times` pieces, compressed without holding all of them."""
-    deflate = zlib.compressobj(9, wbits=31)
-    return deflate.compress(NAMES) + b"".join(deflate.compress(piece) for _ in range(times)) + deflate.flush()
-
-
-def blocks_of(path: Path) -> Iterator[bytes]:
-    with closing(FolderSource(str(path), path)) as source:
-        reader = StreamReader(source)
-        reader.read_header()
-        for part in iter(reader.next_part, None):
-            yield from part
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(lake=(tmp_path / "lake").as_uri(), warehouse="", scratch=tmp_path, threads=2)
-
-
 # --- bronze -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_small_gzip_of_much_text_is_read_in_pieces(tmp_path: Path) -> None:
-    path = tmp_path / "2015.csv.gz"
-    path.write_bytes(gzip_of(b"2015\n" * (MB // 5), 100))
-
-    with at_most(50 * MB):
-        length = sum(map(len, blocks_of(path)))
-
-    assert path.stat().st_size < MB
-    assert length > 99 * MB
-
-
-def test_gzip_of_several_members_is_read_whole_or_refused_if_it_is_cut(tmp_path: Path) -> None:
-    text, path = b"2015\n" * (2 * MB), tmp_path / "2015.csv.gz"
-    packed = gzip.compress(NAMES + text) + gzip.compress(text) + b"\0" * 512
-
-    path.write_bytes(packed)
-    assert b"".join(blocks_of(path)) == text + text
-    path.write_bytes(packed[: len(packed) // 4])
-    with pytest.raises(InvalidInput, match=r"2015.csv.gz"):
-        list(blocks_of(path))
-
-
-@pytest.mark.parametrize(
-    ("key", "text"),
-    [("2015.csv", NAMES + b"A" * (40 * MB)), ("2015.csv.gz", gzip_of(b"A" * MB, 150))],
-    ids=["csv", "gzip"],
-)
-def test_a_line_without_end_is_refused_before_it_fills_the_memory(settings: Settings, key: str, text: bytes) -> None:
-    Lake(settings).store.put(f"01_bronze/{key}", text)
+@pytest.mark.parametrize("key", ["2015.csv", "2015.csv.gz"])
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(folder_settings: Settings, key: str) -> None:
+    text = (",".join(HEADER) + "\n").encode() + b"A" * (150 * MB)
+    Lake(folder_settings).store.put(f"01_bronze/{key}", gzip.compress(text, 1) if key.endswith("gz") else text)
 
     with at_most(120 * MB), pytest.raises(InvalidInput, match=f"{key} .*32 MB"):
-        refine.write_silver(settings, 2015)
+        refine.write_silver(folder_settings, 2015)
 
 
-@pytest.mark.parametrize("value", ["0" * 140_000, "0" * 9_000_000, '"' + "0" * 140_000, '"\n' + "0" * 140_000 + '"'])
-def test_a_field_of_any_length_rejects_only_its_row(settings: Settings, value: str) -> None:
+@pytest.mark.parametrize("value", ["0" * 9_000_000, '"' + "0" * 140_000, '"\n' + "0" * 140_000 + '"'])
+def test_a_field_of_any_length_rejects_only_its_row(folder_settings: Settings, value: str) -> None:
     rows = [flight(OP_CARRIER_FL_NUM=str(number)) for number in range(400)]
-    Lake(settings).store.put("01_bronze/2015.csv", csv_of([*rows, flight(FL_DATE=value), flight()]))
+    Lake(folder_settings).store.put("01_bronze/2015.csv", csv_of([*rows, flight(FL_DATE=value), flight()]))
 
-    refine.write_silver(settings, 2015)
+    refine.write_silver(folder_settings, 2015)
 
-    report = Lake(settings).read_quality(2015)
+    report = Lake(folder_settings).read_quality(2015)
     assert report["rows_kept"] == 401
     assert report["rows_rejected"] == report["rows_read"] - 401 <= 2
     assert "the line has more than 131,072 bytes" in report["rejected_by_reason"]
@@ -114,47 +65,29 @@ def test_a_field_of_any_length_rejects_only_its_row(settings: Settings, value: s
 # --- zips -------------------------------------------------------------------------------------------------------------
 
 
-def unpacked(path: Path) -> bytes:
-    with archive.open_csv(path, URL) as text:
-        return b"".join(archive.chunks(text))
+def unpack(path: Path) -> None:
+    with archive.open_csv(path, "https://published.example/2015_1.zip") as text:
+        b"".join(archive.chunks(text))
 
 
-def zip_of(path: Path, text: bytes, *, name: str = "2015.csv", method: int = zipfile.ZIP_DEFLATED) -> Path:
+def zip_of(path: Path, text: bytes, method: int = zipfile.ZIP_DEFLATED) -> Path:
     with zipfile.ZipFile(path, "w", method) as packed:
-        packed.writestr(name, text)
+        packed.writestr("2015.csv", text)
     return path
 
 
 @pytest.mark.parametrize(
     ("method", "named"),
-    [(zipfile.ZIP_DEFLATED, "10,485,761 bytes"), (zipfile.ZIP_LZMA, "method 14"), (zipfile.ZIP_BZIP2, "method 12")],
+    [(zipfile.ZIP_DEFLATED, "10,485,761 bytes"), (zipfile.ZIP_LZMA, "method 14")],
 )
 def test_a_zip_that_may_need_too_much_is_refused_before_it_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: int, named: str
 ) -> None:
     monkeypatch.setattr(archive, "MAX_BYTES", 10 * MB)  # writing 4 GB would take a minute
-    path = zip_of(tmp_path / "bomb.zip", bytes(10 * MB + 1), method=method)
+    path = zip_of(tmp_path / "bomb.zip", bytes(10 * MB + 1), method)
 
     with at_most(5 * MB), pytest.raises(InvalidInput, match=named):
-        unpacked(path)
-
-
-def test_a_zip_with_a_false_size_is_read_only_up_to_that_size(tmp_path: Path) -> None:
-    path = zip_of(tmp_path / "false.zip", bytes(50 * MB))
-    path.write_bytes(path.read_bytes().replace((50 * MB).to_bytes(4, "little"), (1000).to_bytes(4, "little")))
-
-    with at_most(5 * MB), pytest.raises(InvalidInput, match="damaged zip"):
-        unpacked(path)
-
-
-@pytest.mark.parametrize("name", ["../../../out.csv", "/tmp/out.csv", "..\\out.csv"])
-def test_the_name_in_a_zip_decides_nothing(tmp_path: Path, name: str) -> None:
-    (tmp_path / "a" / "b").mkdir(parents=True)
-    path = zip_of(tmp_path / "a" / "b" / "slip.zip", b"FL_DATE\n", name=name)
-
-    assert unpacked(path) == b"FL_DATE\n"
-    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
-    assert not Path("/tmp/out.csv").exists()
+        unpack(path)
 
 
 # --- settings in YAML -------------------------------------------------------------------------------------------------

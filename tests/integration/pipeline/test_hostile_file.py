@@ -1,4 +1,4 @@
-"""A year's CSV by an attacker: no hostile value reaches keys, SQL, pages, messages, notebooks or the terminal.
+"""A year's CSV by an attacker: no hostile value reaches keys, SQL, pages or the terminal.
 
 The small year runs once, with hostile values in every text column of some rows and in the header.
 """
@@ -16,15 +16,11 @@ import pytest
 from tests import command
 from tests.builders import HEADER, flight, year_of_flights
 from tests.conftest import at, sql
-from tests.integration.documents.test_notebooks import EXPLORE, WHY, execute, running_kernel
 from tests.page import Page
-from tests.servers.receivers import mail_server, webhook
 from tests.steps import CLOSED, TABLES, YEAR, run
-from utils.monitoring import notifications
-from utils.settings import AlertSettings, Settings
+from utils.settings import Settings
 from utils.storage import keys
 from utils.storage.lake import Lake
-from utils.storage.parquet import made_from
 
 pytestmark = pytest.mark.security
 
@@ -33,13 +29,9 @@ LONG = "A" * 500_000
 VALUES = (
     "'; DROP TABLE flights.airport_days; --",
     TAG,
-    "</script><script>alert(1)</script>",
     "{{ 7*7 }}",
-    "=cmd|'/C calc'!A0",
     "../../../../etc/passwd",
-    "/etc/passwd",
     "\x1b]0;owned\x07",
-    "JFK\nJFK",
     "JFK\n",
     "ＪＦＫ",  # full-width letters
     LONG,
@@ -68,12 +60,8 @@ def attacked(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """The lake and the warehouse after a run of the hostile year."""
     sql(postgres, "CREATE DATABASE test_hostile_file TEMPLATE template_warehouse")
     folder = tmp_path_factory.mktemp("hostile")
-    settings = Settings(
-        lake=(folder / "lake").as_uri(),
-        warehouse=at(postgres, database="test_hostile_file"),
-        scratch=folder / "scratch",
-        threads=2,
-    )
+    warehouse = at(postgres, database="test_hostile_file")
+    settings = Settings(lake=(folder / "lake").as_uri(), warehouse=warehouse, scratch=folder / "scratch", threads=2)
     Lake(settings).store.put(f"01_bronze/{YEAR}.csv", hostile_csv())
     run(settings)
     yield settings
@@ -95,11 +83,8 @@ def test_every_row_with_a_hostile_code_is_rejected(attacked: Settings) -> None:
 def test_the_lake_has_only_plain_keys_and_stays_in_its_folder(attacked: Settings) -> None:
     lake_keys = [key for key in Lake(attacked).store.list("") if not key.endswith(".lock")]
 
-    assert {key.split("/")[2] for key in lake_keys if key.endswith(".png")} == {
-        "origin=ACK",
-        "origin=EWR",
-        "origin=JFK",
-    }
+    folders = {key.split("/")[2] for key in lake_keys if key.endswith(".png")}
+    assert folders == {"origin=ACK", "origin=EWR", "origin=JFK"}
     assert all(re.fullmatch(r"[\w/=.-]+", key) and ".." not in key for key in lake_keys)
     folder = Path(attacked.lake.removeprefix("file://"))
     assert list(folder.parent.iterdir()) == [folder]
@@ -125,47 +110,9 @@ def test_the_year_page_shows_hostile_columns_as_text(attacked: Settings) -> None
     assert "\x1b" not in page.text
 
 
-def test_messages_have_hostile_columns_as_text(attacked: Settings) -> None:
-    with webhook() as hook, mail_server() as server:
-        alerts = AlertSettings(
-            recipients=("ops@here.org",), sender=None, smtp=f"smtp://{server.address}", webhook=hook.url
-        )
-        notifications.notify_year(attacked, alerts, YEAR, "Lake: here")
-
-    (posted,), (mail,) = hook.texts, server.mails
-    assert "&lt;img src=x onerror=alert(1)&gt;, {{ 7*7 }}" in posted
-    assert "<img" not in posted
-    assert mail.get_content_type() == "text/plain"
-    assert TAG in " ".join(mail.get_content().split())
-    assert "\x1b" not in posted + mail.get_content()
-
-
 def test_the_log_of_the_silver_step_has_no_control_characters(attacked: Settings) -> None:
     ended = command.utils("silver", "--year", str(YEAR), DELAYWATCH_LAKE=attacked.lake)
 
     assert ended.returncode == 0
     assert "<img" in ended.stderr
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", ended.stdout + ended.stderr)
-
-
-@pytest.mark.slow
-def test_notebooks_show_hostile_text_and_run_nothing(attacked: Settings, tmp_path: Path) -> None:
-    """The second notebook reads reasons, which in lakes of earlier releases may contain any carrier."""
-    lake, key = Lake(attacked), keys.explanation_key(YEAR, "anomaly_reasons")
-    reasons = lake.read_table(key)
-    place = reasons.schema.get_field_index("sentence")
-    old = reasons.set_column(place, reasons.schema.field(place), [[f"Late at {TAG}."] * reasons.num_rows])
-    before = lake.store.get(key)
-    lake.write_table(key, old, made_from(reasons.schema) or "")
-    try:
-        with running_kernel(tmp_path) as kernel:
-            texts = [
-                execute(kernel, notebook, attacked.lake, attacked.warehouse, tmp_path).text
-                for notebook in (EXPLORE, WHY)
-            ]
-    finally:
-        lake.store.put(key, before or b"")
-
-    for text in texts:
-        assert "&lt;img src=x onerror=alert(1)&gt;" in text
-        assert TAG not in text

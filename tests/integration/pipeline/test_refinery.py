@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import io
-import lzma
 import re
-import subprocess
-import sys
-import tarfile
 import zipfile
-from collections.abc import Mapping, Sequence
 from contextlib import closing
-from datetime import date
 from functools import cache
 from pathlib import Path
 from random import Random
 from tempfile import mkdtemp
-from typing import ClassVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,11 +27,7 @@ from utils.storage.parquet import write_parquet
 
 YEAR = 2015
 NAMES = ",".join(HEADER)
-HEADER_LINE = f"{NAMES}\n".encode()
 FILES = ["2015.csv", "2015.csv.gz"]
-SLOW_EXAMPLES = settings(  # a failing example is not made smaller, which would take minutes
-    phases=(Phase.explicit, Phase.reuse, Phase.generate), suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
 
 
 @pytest.fixture
@@ -50,14 +38,9 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Remote(FolderSource):
-    """A file that is read like an object in a bucket; records the size of each request."""
+    """A file that is read like an object in a bucket."""
 
     is_remote = True
-    requests: ClassVar[list[int]] = []
-
-    def read(self, start: int, end: int) -> bytes:
-        self.requests.append(min(end, self.size) - start)
-        return super().read(start, end)
 
 
 def packed(data: bytes, name: str) -> bytes:
@@ -109,16 +92,8 @@ PACKED = gzip.compress(GOOD)
 # --- ways to read a file ----------------------------------------------------------------------------------------------
 
 
-def test_every_row_is_kept_in_order_or_counted(tmp_path: Path, small_pieces: None) -> None:
-    rows = some_rows()
-    year = ingested(csv_of([*rows, *rows[:20]]) + b"2015-03-04,UA\n", tmp_path)
-
-    assert (year.rows_read, year.rows_kept, year.rows_duplicate, year.rejected.num_rows) == (321, 300, 20, 1)
-    assert flights_of(year)["fl_date"].to_pylist() == [date.fromisoformat(row["FL_DATE"]) for row in rows]
-    assert len(year.parts) > 3
-
-
-@settings(SLOW_EXAMPLES, max_examples=10)
+# A failing example is not made smaller, which would take minutes.
+@settings(max_examples=10, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 99),
     copies=st.integers(0, 40),
@@ -155,7 +130,6 @@ def test_threads_gzip_and_a_bucket_give_the_same_bytes_and_checksum(
     lines = csv_of(some_rows(600)).splitlines(keepends=True)
     data = b"".join([*lines[:300], b"x" * 9000 + b"\n", *lines[300:]])  # one line is longer than pieces
     monkeypatch.setattr(csv_reader, "_PEEK_BYTES", 64)  # shorter than some lines
-    monkeypatch.setattr(Remote, "requests", [])
     members = gzip.compress(data[:5000]) + gzip.compress(data[5000:]) + b"\0" * 512
 
     years = [
@@ -169,20 +143,6 @@ def test_threads_gzip_and_a_bucket_give_the_same_bytes_and_checksum(
     assert [checksums(year) for year in years] == [checksums(years[0])] * 5
     assert [year.rejected["line"].to_pylist() for year in years] == [[301]] * 5
     assert len({year.sha256 for year in years}) == 1
-    # A request to a bucket costs as much as megabytes, so it is asked once for each byte.
-    header, *others = Remote.requests
-    assert header < 3 * silver.MAX_LINE_BYTES
-    assert sum(others) < 1.1 * len(data)
-
-
-def test_threads_may_end_their_parts_of_an_object_in_any_order(tmp_path: Path, small_pieces: None) -> None:
-    path = tmp_path / "2015.csv"
-    path.write_bytes(GOOD)
-    with closing(Remote(path.name, path)) as source, closing(csv_reader.RangeReader(source, HEADER_LINE, 2)) as reader:
-        parts = list(iter(reader.next_part, None))
-        texts = [b"".join(blocks) for blocks in reversed(parts)]
-
-    assert HEADER_LINE + b"".join(reversed(texts)) == GOOD
 
 
 def test_the_checksum_changes_with_the_text(tmp_path: Path) -> None:
@@ -205,96 +165,11 @@ def test_a_line_break_in_quotes_is_part_of_the_row_wherever_the_file_is_cut(
     assert sorted_rows(year) == sorted_rows(ingested(csv_of(rows), tmp_path))
 
 
-@settings(SLOW_EXAMPLES, max_examples=8)
-@given(
-    places=st.lists(st.integers(0, 60), min_size=1, max_size=5, unique=True),
-    piece=st.integers(600, 4000),
-    name=st.sampled_from(FILES),
-    has_line_end=st.booleans(),
-)
-def test_a_repeated_header_is_rejected_wherever_the_file_is_cut(
-    tmp_path: Path, places: list[int], piece: int, name: str, has_line_end: bool
-) -> None:
-    lines = [line(row) for row in some_rows(60)]
-    for place in sorted(places):
-        lines[place:place] = [NAMES.lower(), ""]
-    data = "\n".join([NAMES, *lines]) + "\n" * has_line_end
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_reader, "PIECE_BYTES", piece)
-        patch.setattr(csv_reader, "PIECES_PER_PART", 2)
-        year = ingested(packed(data.encode(), name), tmp_path, name)
-
-    assert year.rows_kept == 60
-    assert [(row["line"], row["reason"]) for row in year.rejected.to_pylist()] == [
-        (number, silver.REPEATED_HEADER) for number, text in enumerate(lines, start=2) if text == NAMES.lower()
-    ]
-
-
-def test_other_spellings_give_the_same_bytes_of_silver(tmp_path: Path) -> None:
-    forms = ("%Y-%m-%d", "{0.month}/{0.day}/%Y 12:00:00 AM", "{0.month}/{0.day}/%Y", "%Y-%m-%d 00:00:00", "%Y%m%d")
-
-    def spelled(place: int, row: Flight) -> Flight:
-        day = date.fromisoformat(row["FL_DATE"])
-        lower = {name: f" {row[name].lower()} " for name in ("ORIGIN", "DEST", "OP_CARRIER")}
-        return {
-            **{name: value or "NA" for name, value in row.items()},
-            **lower,
-            "FL_DATE": day.strftime(forms[place % len(forms)].format(day)),
-            "CANCELLED": "TRUE" if row["CANCELLED"] == "1.0" else "FALSE",
-            "CANCELLATION_CODE": row["CANCELLATION_CODE"].replace("B", "weather"),
-        }
-
-    rows = [*some_rows(50), cancelled()]
-    usual = ingested(csv_of(rows), tmp_path)
-    unusual = ingested(csv_of([spelled(*pair) for pair in enumerate(rows)], newline="\r\r\n"), tmp_path)
-
-    assert unusual.rejected.num_rows == 0
-    assert checksums(unusual) == checksums(usual)
-
-
-def test_the_commands_and_the_pass_over_a_year_do_not_load_pandas(tmp_path: Path) -> None:
-    """Pandas would cost the pass 45 MB of memory and each `--help` half a second."""
-    (tmp_path / "2015.csv").write_bytes(csv_of([flight(), cancelled(ORIGIN="SFO")]))
-    code = f"""
-import sys
-from pathlib import Path
-from utils.cli import app
-from utils.layers import gold, ingest
-from utils.storage.folder import FolderSource
-from utils.storage.parquet import write_parquet
-folder = Path({str(tmp_path)!r})
-year = ingest.ingest_year(FolderSource("2015.csv", folder / "2015.csv"), 2015, folder, 1, write_parquet)
-assert gold.airport_days(year.sums, 2015).num_rows == 2
-sys.exit("pandas" in sys.modules)
-"""
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3] / "dags", check=True)
-
-
 # --- duplicates -------------------------------------------------------------------------------------------------------
 
 
-def test_a_doubled_month_is_dropped_and_counted_in_its_month(tmp_path: Path, small_pieces: None) -> None:
-    rows = some_rows()
-    june = [row for row in rows if row["FL_DATE"].startswith("2015-06")]
-
-    once, doubled = ingested(csv_of(rows), tmp_path), ingested(csv_of([*june, *rows]), tmp_path)
-
-    assert doubled.duplicates.per_month == {6: len(june)}
-    assert doubled.sums.equals(once.sums)
-
-
-def test_the_same_version_of_a_flight_is_kept_in_any_order(tmp_path: Path) -> None:
-    rows = [flight(DEP_DELAY="3.0"), flight(DEP_DELAY="4.0"), flight(ORIGIN="SFO", DEST="LAX")]
-    forward, backward = (ingested(csv_of(order), tmp_path) for order in (rows, rows[::-1]))
-
-    assert (forward.rows_kept, forward.duplicates.differing) == (2, 1)
-    assert sorted_rows(forward) == sorted_rows(backward)
-
-
-@pytest.mark.parametrize("empty", [("CRS_DEP_TIME",), ("OP_CARRIER_FL_NUM", "CRS_DEP_TIME", "DEP_TIME", "DEP_DELAY")])
-def test_rows_without_a_complete_key_are_kept_and_equal_ones_counted(tmp_path: Path, empty: tuple[str, ...]) -> None:
-    row = flight(CANCELLED="1.0", CANCELLATION_CODE="B", **dict.fromkeys(empty, ""))
+def test_rows_without_a_complete_key_are_kept_and_equal_ones_counted(tmp_path: Path) -> None:
+    row = cancelled(CRS_DEP_TIME="")
 
     year = ingested(csv_of([flight(ORIGIN="SFO"), row, row, row]), tmp_path)
 
@@ -305,7 +180,6 @@ def test_rows_without_a_complete_key_are_kept_and_equal_ones_counted(tmp_path: P
 @pytest.mark.parametrize(
     ("flights", "differing", "equal", "is_refused"),
     [
-        (300, 300, 0, True),
         (300, 100, 0, True),
         (300, 99, 0, False),
         (10_000, 100, 0, True),
@@ -349,8 +223,6 @@ def with_cancelled(*codes: str) -> bytes:
     ("data", "name", "named"),
     [
         (b"", "2015.csv", "is empty"),
-        (NAMES.encode(), "2015.csv", "no flights"),
-        (f"{NAMES}\n\n\r\n".encode(), "2015.csv", "no flights"),
         (f"{NAMES}\n{NAMES}\n".encode(), "2015.csv", "no flights"),
         (csv_of([flight(FL_DATE="2014-01-01")] * 3), "2015.csv", "FL_DATE is '2014-01-01' in line 2; "),
         (
@@ -365,9 +237,7 @@ def with_cancelled(*codes: str) -> bytes:
         (PACKED[: len(PACKED) // 2] + b"\xff" + PACKED[len(PACKED) // 2 + 1 :], "2015.csv.gz", "not readable as gzip"),
         (GOOD, "2015.csv.gz", "not compressed with gzip; .*rename"),
         (PACKED, "2015.csv", "compressed with gzip; rename"),
-        (gzip.compress(PACKED), "2015.csv.gz", "compressed with gzip; unpack"),
         (GOOD.replace(b"\n", b"\r"), "2015.csv", "carriage return"),
-        (GOOD.replace(b"\n", b"\r") * 10, "2015.csv", "carriage return"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -378,24 +248,14 @@ def test_a_bad_file_is_refused_with_its_fault(tmp_path: Path, data: bytes, name:
 @pytest.mark.parametrize(
     ("data", "reasons"),
     [
-        (csv_of([*some_rows(99), flight(FL_DATE="")]), ["FL_DATE is empty"]),
         (GOOD + b"2015-03-04,UA,24\n", [silver.WRONG_COUNT]),
         (GOOD + line(flight(FL_DATE="2014-01-01")).encode(), ["FL_DATE is not in 2015"]),
         (b"".join(csv_of(some_rows(30, seed)) for seed in range(12)), [silver.REPEATED_HEADER] * 11),
     ],
-    ids=["1% bad rows", "a short line before the end", "a bad last line", "repeated headers"],
+    ids=["a short line before the end", "a bad last line", "repeated headers"],
 )
 def test_a_few_bad_rows_are_rejected_and_the_year_goes_on(tmp_path: Path, data: bytes, reasons: list[str]) -> None:
     assert ingested(data, tmp_path).rejected["reason"].to_pylist() == reasons
-
-
-def test_one_percent_of_unknown_cancellation_codes_is_counted_and_the_flights_stay(
-    tmp_path: Path, small_pieces: None
-) -> None:
-    year = ingested(with_cancelled("snow"), tmp_path)
-
-    assert (year.rows_kept, sum(year.sums["cancelled"].to_pylist())) == (399, 100)
-    assert year.tallies == {"CANCELLATION_CODE": silver.Tally(1, 400, "'snow'")}
 
 
 def test_a_file_that_is_cut_in_a_line_across_two_parts_is_refused(tmp_path: Path, small_pieces: None) -> None:
@@ -406,13 +266,6 @@ def test_a_file_that_is_cut_in_a_line_across_two_parts_is_refused(tmp_path: Path
     message = refusal(GOOD[:start_of_line] + b"2015-03-04," + b"U" * (end - start_of_line), tmp_path)
 
     assert "middle of line" in message
-
-
-def test_a_file_of_other_text_is_refused_early_with_its_first_line(tmp_path: Path, small_pieces: None) -> None:
-    message = refusal(csv_of(some_rows(200)) + b"rubbish\n" * 200_000, tmp_path)
-
-    assert "Line 202: wrong number of fields" in message
-    assert "of 200,200 rows" not in message
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(
@@ -441,24 +294,6 @@ def test_a_second_header_with_other_columns_is_refused_with_its_line(
     assert "DEST" in message
 
 
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize(
-    ("start", "zeros", "line_number"), [(0, 1, 1), (GOOD.index(b"\n", 9000) + 5, 5000, None), (len(GOOD), 300_000, 301)]
-)
-def test_zero_bytes_are_refused_with_their_line_and_number(
-    tmp_path: Path, small_pieces: None, name: str, start: int, zeros: int, line_number: int | None
-) -> None:
-    data = GOOD[:start] + bytes(zeros) + GOOD[start + zeros :]
-
-    message = refusal(packed(data, name), tmp_path, name)
-
-    assert f"{zeros:,} zero byte" in message
-    assert f"line {line_number or GOOD.count(bytes([10]), 0, start) + 1}," in message
-
-
-# --- files of another kind --------------------------------------------------------------------------------------------
-
-
 def zip_of(*names: str) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -467,42 +302,18 @@ def zip_of(*names: str) -> bytes:
     return file.getvalue()
 
 
-def tar_of(name: str) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        archive.addfile(tarfile.TarInfo(name), io.BytesIO())
-    return file.getvalue()
-
-
-CSV = csv_of(some_rows(3))
-OTHER_FILES: Mapping[str, Sequence[bytes]] = {
-    "bzip2": [bz2.compress(CSV)],
-    "xz": [lzma.compress(CSV)],
-    "zstd": [pa.compress(CSV, "zstd", asbytes=True)],
-    "zip archive": [zip_of("2015.csv")],
-    "an Excel workbook": [zip_of("[Content_Types].xml", "_rels/.rels", "xl/workbook.xml")],
-    "an old Excel workbook": [b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)],
-    "OpenDocument": [zip_of("content.xml") + b"application/vnd.oasis.opendocument.spreadsheet"],
-    "parquet": [b"PAR1\x15\x04" + bytes(90) + b"PAR1"],
-    "UTF-16": [
-        CSV.decode().encode("utf-16"),
-        b"\xfe\xff" + CSV.decode().encode("utf-16-be"),
-        CSV.decode().encode("utf-16-le"),
-        CSV.decode().encode("utf-16-be"),
-    ],
-    "HTML": [b"\n<!DOCTYPE html>\n<title>Log in</title>"],
-    "Git LFS": [b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"],
-    "JSON": [b'{"flights": []}', b'[\n{"FL_DATE": 1}]'],
-    "tar archive": [tar_of("2015.csv")],
-}
-
-
 @pytest.mark.parametrize(
     ("kind", "data"),
-    [(kind, data) for kind, files in OTHER_FILES.items() for data in files],
-    ids=lambda value: value if isinstance(value, str) else "",
+    [
+        ("zip archive", zip_of("2015.csv")),
+        ("an Excel workbook", zip_of("[Content_Types].xml", "_rels/.rels", "xl/workbook.xml")),
+        ("parquet", b"PAR1\x15\x04" + bytes(90) + b"PAR1"),
+        ("UTF-16", GOOD.decode().encode("utf-16")),
+        ("UTF-16", GOOD.decode().encode("utf-16-le")),
+        ("HTML", b"\n<!DOCTYPE html>\n<title>Log in</title>"),
+        ("Git LFS", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"),
+    ],
 )
-def test_a_file_of_another_kind_is_named(tmp_path: Path, kind: str, data: bytes) -> None:
-    assert kind in refusal(data, tmp_path)
-    assert kind in refusal(gzip.compress(data), tmp_path, "2015.csv.gz")
-    assert kind in refusal(data, tmp_path, "2015.csv.gz")
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_of_another_kind_is_named(tmp_path: Path, kind: str, data: bytes, name: str) -> None:
+    assert kind in refusal(packed(data, name), tmp_path, name)
