@@ -33,7 +33,7 @@ def test_values_are_those_of_yaml_1_1_as_in_earlier_releases_and_others_have_the
 
     given = {"late_only": False, "past_only": True, "min_flights": 8, "level": 0.5}
     defaults = {name: detectors.parameters(name) for name in detectors.NAMES}
-    assert detectors.read_settings(path) == defaults | {"arima": defaults["arima"] | given}
+    assert detectors.read_settings(path) == {**defaults, "arima": {**defaults["arima"], **given}}
 
 
 @pytest.mark.parametrize(

@@ -209,9 +209,9 @@ def test_the_page_shows_one_word_and_no_details() -> None:
     with health_page.server("127.0.0.1", 0, status) as server:
         threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
         answers = []
-        for update in (None, OK, PROBLEM):
-            if update:
-                status.update(lambda result=update: result)
+        for check in (None, lambda: OK, lambda: PROBLEM):
+            if check:
+                status.update(check)
             answer = requests.get(f"http://127.0.0.1:{server.server_address[1]}/health?verbose", timeout=10)
             answers.append((answer.status_code, answer.text, answer.headers["Cache-Control"]))
         server.shutdown()
