@@ -139,6 +139,12 @@ def test_a_refused_start_writes_nothing(volumes: Volumes) -> None:
     assert volumes.snapshot("secrets", "handed") == {}
 
 
+def test_a_machine_of_4_gib_is_refused(volumes: Volumes) -> None:
+    volumes.put("meminfo", "MemTotal:        3984588 kB\nMemFree:  1000000 kB\n")
+
+    assert "3.8 GiB" in volumes.refusal()
+
+
 def test_a_full_disk_leaves_no_partial_file(volumes: Volumes) -> None:
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (30, limit[1]))  # the kernel refuses longer files, as with a quota
