@@ -421,7 +421,7 @@ def behind(proxy: Proxy, settings: Settings) -> Lake:
 def test_a_lost_connection_to_s3_is_opened_again(
     bucket_settings: Settings, proxy: Proxy, without_pauses: None, answered_bytes: int | None
 ) -> None:
-    proxy.cut(b"PUT ", answered_bytes)
+    proxy.cut(b"PUT ", answered_bytes, times=1)
 
     behind(proxy, bucket_settings).store.put("a", b"x")
 

@@ -1,0 +1,95 @@
+"""A server whose certificate has expired is named, whether it is S3, a webhook, a mail server or the Bureau.
+
+test_setup_certificate.py, test_health.py and test_bad_start.py test the certificate of the stack itself.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.servers.certificates import self_signed
+from tests.servers.receivers import mail_server
+from utils.errors import DelaywatchError, InvalidInput
+from utils.monitoring import channels
+from utils.monitoring.messages import Message
+from utils.settings import AlertSettings, Settings
+from utils.sources import fetch
+from utils.storage.lake import Lake
+
+pytestmark = pytest.mark.faults
+
+MESSAGE = Message("Delaywatch 2015: 1 extreme event", "LGA")
+
+
+@pytest.fixture
+def expired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A certificate that ended yesterday; this process trusts its issuer."""
+    now = datetime.now(UTC)
+    certificate, key = self_signed("127.0.0.1", now - timedelta(days=90), now - timedelta(days=1))
+    pem = tmp_path / "expired.pem"
+    pem.write_bytes(key + certificate)
+    for variable in ("SSL_CERT_FILE", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.setenv(variable, str(pem))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context
+
+
+@pytest.fixture
+def url(expired: ssl.SSLContext) -> Iterator[str]:
+    """The https:// URL of a server with this certificate."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.socket = expired.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+    yield f"https://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_expired_certificate_of_s3_is_named(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+    settings = Settings(
+        lake="s3://lake",
+        warehouse="",
+        scratch=tmp_path,
+        aws_endpoint_url=url,
+        aws_region="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+
+    with pytest.raises(InvalidInput, match=f"certificate of S3 at {url} has expired"):
+        Lake(settings).bronze_years()
+
+
+def test_an_expired_certificate_of_a_webhook_is_named_without_its_secret(url: str) -> None:
+    with pytest.raises(DelaywatchError, match=r"certificate .*127\.0\.0\.1.* has expired") as caught:
+        channels.post(MESSAGE, f"{url}/services/T0/B0/secret")
+
+    assert "secret" not in str(caught.value)
+
+
+def test_a_mail_server_with_an_expired_certificate_gets_no_mail(expired: ssl.SSLContext) -> None:
+    with mail_server(starttls=expired) as server:
+        settings = AlertSettings(recipients=("ops@here.org",), smtp=f"smtp://{server.address}")
+
+        with pytest.raises(DelaywatchError, match=f"certificate .*{server.address} has expired"):
+            channels.send_mail(MESSAGE, settings)
+
+        assert server.mails == []
+
+
+def test_an_expired_certificate_of_the_bureau_is_named(url: str, tmp_path: Path) -> None:
+    settings = Settings(lake=(tmp_path / "lake").as_uri(), warehouse="", scratch=tmp_path, bts_url=f"{url}/PREZIP")
+
+    with pytest.raises(InvalidInput, match=rf"{url.removeprefix('https://')} .*certificate has expired"):
+        fetch.into_bronze(settings, 2015, "bts")
+
+    assert Lake(settings).bronze_years() == []
