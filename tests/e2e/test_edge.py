@@ -32,6 +32,7 @@ PROGRAMS = ("airflow-apiserver", "superset", "jupyter", "health")
 TIMEOUT_S = 60
 EVIL = {"Host": "evil.example"}
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+HSTS = 'add_header Strict-Transport-Security "max-age=31536000" always;\n'
 
 
 @dataclass(frozen=True)
@@ -222,11 +223,36 @@ def test_only_modern_tls_is_accepted(
             edge.connect(context)
 
 
-def test_plain_http_redirects_to_the_configured_host_whatever_host_the_client_sends(edge: Edge) -> None:
-    answer = edge.ask("/login/?next=%2Fx", "POST", headers=EVIL, plain=True)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_plain_http_redirects_to_the_configured_host_whatever_host_the_client_sends(edge: Edge, method: str) -> None:
+    answer = edge.ask("/login/?next=%2Fx", method, headers=EVIL, plain=True)
 
     assert answer.status == 308
     assert answer.headers["Location"] == f"https://localhost:{edge.https_port}/login/?next=%2Fx"
+
+
+def test_plain_http_on_the_tls_port_redirects_to_tls(edge: Edge) -> None:
+    connection = http.client.HTTPConnection("localhost", edge.https_port, timeout=TIMEOUT_S)
+    with closing(connection):
+        connection.request("GET", "/airflow/", headers=EVIL)
+        answer = connection.getresponse()
+
+        assert answer.status == 308
+        assert answer.headers["Location"] == f"https://localhost:{edge.https_port}/airflow/"
+
+
+def test_the_redirect_names_no_port_if_it_is_443(edge: Edge) -> None:
+    name = f"{edge.project}-usual-port"
+    settings = {"DELAYWATCH_HOST": "flights.example.org", "DELAYWATCH_HTTPS_PORT": "443"}
+    edge.compose("run", "--detach", "--name", name, "nginx", **settings)
+    try:
+        curl = ["docker", "exec", name, "curl", "-sS", "-o", "/dev/null", "-w", "%{redirect_url}"]
+        curl += ["--retry", "20", "--retry-connrefused", "--retry-delay", "1", "http://127.0.0.1:8080/airflow/?a=b"]
+        location = subprocess.run(curl, capture_output=True, text=True, check=True).stdout
+    finally:
+        subprocess.run(["docker", "rm", "--force", name], capture_output=True, check=True)
+
+    assert location == "https://flights.example.org/airflow/?a=b"
 
 
 def test_the_acme_challenge_is_served_over_plain_http_and_no_other_file(edge: Edge) -> None:
@@ -242,18 +268,45 @@ def test_the_acme_challenge_is_served_over_plain_http_and_no_other_file(edge: Ed
     assert edge.ask("/.well-known/acme-challenge/../../private", plain=True).status == 308
 
 
+def test_hsts_is_sent_on_every_answer_if_the_certificate_is_trusted_and_never_otherwise(edge: Edge) -> None:
+    paths = ("/", "/airflow/", "/airflow/execution/", "/airflow", "/busy")
+
+    def headers() -> list[list[str] | None]:
+        return [edge.ask(path).headers.get_all("Strict-Transport-Security") for path in paths]
+
+    def reload(content: str) -> None:
+        (edge.folder / "secrets" / "hsts.conf").write_text(content)
+        edge.compose("exec", "-T", "nginx", "nginx", "-s", "reload")
+
+    assert headers() == [None] * len(paths)
+    reload(HSTS)
+    try:  # a worker with the old configuration may answer for a moment
+        wait_until(lambda: headers() == [["max-age=31536000"]] * len(paths), "nginx sends HSTS on every answer")
+    finally:
+        reload("")
+        wait_until(lambda: not any(headers()), "nginx sends no HSTS")
+
+
 # --- requests and answers that pass -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("path", "program"),
     [
+        ("/", "Superset"),
         ("/superset/dashboard/1/?native_filters=(x)", "Superset"),
         ("/airflowx", "Superset"),
+        ("/edge-health", "Superset"),  # the health check of the container is closed to clients
         ("/redirect", "Superset"),  # a program cannot make nginx serve a file by X-Accel-Redirect
-        ("/airflow/api/v2/dags/a%2Fb//c", "Airflow"),
+        ("/airflow/", "Airflow"),
+        ("/airflow/api/v2/monitor/health", "Airflow"),
+        ("/airflow/api/v2/versions", "Airflow"),
+        ("/airflow/documents", "Airflow"),
         ("/airflow/executions", "Airflow"),
+        ("/airflow/dags/execution/", "Airflow"),
+        ("/airflow/api/v2/dags/a%2Fb//c", "Airflow"),
         ("/jupyter/lab/tree/a..b/.hidden", "Jupyter"),
+        ("/jupyter/api/metrics/v1", "Jupyter"),
         ("/jupyter/files/a?from=../b", "Jupyter"),
         ("/health", "Health"),
     ],
@@ -275,27 +328,62 @@ def test_a_missing_slash_is_added_on_the_address_that_the_browser_uses(edge: Edg
 @pytest.mark.parametrize(
     "path",
     [
+        "/airflow/execution",
+        "/airflow/execution/",
         "/airflow/execution/variables/warehouse",
         "//airflow/execution/health",
         "/airflow//execution/health",
-        "/%61irflow/%65xecution/health",
-        "/airflow%2Fexecution%2Fhealth",
+        "/airflow/%65xecution/health",
+        "/%61irflow/execution/health",
+        "/airflow%2Fexecution/health",
+        "/airflow/execution%2Fhealth",
         "/airflow/x/../execution/health",
+        "/airflow/./execution/health",
         "/x/%2e%2e/airflow/execution/health",
         "/airflow/execution/../api/v2/dags",  # an open path to nginx, but the program may read it differently
+        "/airflow/execution/variables/x/%2e%2e/%2E%2E/%2e./api",
         "/airflow/execution%2f..%2fapi/v2/dags",
         "/airflow/execution/%5c..%5c../api",
+        "/airflow/execution/..",
+        "/airflow/execution/..?x",
         "/airflow/execution/..;/api",
         "https://localhost/airflow/execution/health",
+        "https://localhost/airflow/execution/../api",
+        "/metrics",
+        "/metrics/",
+        "//metrics?x",
         "/%6detrics",
+        "/airflow/metrics",
+        "/airflow/health",
+        "/register/",
+        "/register/form",
+        "/airflow/docs",
+        "/airflow/docs/oauth2-redirect",
+        "/airflow/redoc",
+        "/airflow/openapi.json",
         "/airflow//openapi.json?x",
+        "/airflow/auth/docs",
+        "/airflow/auth/docs/oauth2-redirect",
+        "/airflow/auth/redoc",
         "/airflow/auth/openapi%2Ejson",
+        "/airflow/api/v2/version",
+        "/jupyter/api",
+        "/jupyter/api/",
+        "/jupyter/metrics",
         "/jupyter//metrics",
+        "/health/",
+        "/healthcheck",
+        "/ping",
+        "/version",
         "/.delaywatch/away/Airflow.html",  # an error page, not a page with an address
     ],
 )
 def test_an_internal_path_is_closed_in_every_spelling(edge: Edge, path: str) -> None:
     assert edge.ask(path).status == 404
+
+
+def test_the_health_page_accepts_no_post(edge: Edge) -> None:
+    assert edge.ask("/health", "POST", b"x").status == 403
 
 
 def test_behind_a_load_balancer_the_client_is_the_address_that_the_load_balancer_sends(edge: Edge) -> None:
@@ -312,8 +400,16 @@ def test_behind_a_load_balancer_the_client_is_the_address_that_the_load_balancer
 
 
 def test_a_client_cannot_choose_its_address(edge: Edge) -> None:
-    names = ("X-Forwarded-For", "X-Real-IP", "Forwarded", "X-Forwarded-Host", "X-Forwarded-Prefix", "Proxy")
-    forged = dict.fromkeys(names, "203.0.113.9")
+    forged = {
+        "X-Forwarded-For": "203.0.113.9",
+        "X-Real-IP": "203.0.113.9",
+        "Forwarded": "for=203.0.113.9",
+        "X-Forwarded-Host": "evil.example",
+        "X-Forwarded-Proto": "http",
+        "X-Forwarded-Prefix": "/evil",
+        "X-Forwarded-Port": "1",
+        "Proxy": "http://evil.example",
+    }
     received = edge.ask("/who", headers=forged).json["headers"]
     address = edge.log_entry("/who")["client"]
 
@@ -345,7 +441,6 @@ def test_every_answer_has_each_security_header_once(edge: Edge, path: str) -> No
     assert headers.get_all("X-Frame-Options") == ["SAMEORIGIN"]
     assert headers.get_all("Referrer-Policy") == ["strict-origin-when-cross-origin"]
     assert len(headers.get_all("Permissions-Policy", [])) == 1
-    assert "Strict-Transport-Security" not in headers, "the certificate is self-signed"
     assert headers.get_all("Server") == ["nginx"]
     assert "X-Powered-By" not in headers
 
@@ -370,10 +465,31 @@ def test_a_stream_is_not_buffered(edge: Edge, program: str) -> None:
         assert (first, answer.read()) == (b"first\n", b"second\n")
 
 
+def upgrade(path: str, protocol: str) -> bytes:
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ).encode()
+
+
+def test_a_websocket_reaches_jupyter(edge: Edge) -> None:
+    with edge.connect() as connection:
+        connection.sendall(upgrade("/jupyter/api/kernels/1/websocket", "websocket"))
+        incoming = connection.makefile("rb")
+        status = incoming.readline()
+        while incoming.readline().strip():
+            pass
+        mask = (1, 2, 3, 4)
+        masked = bytes(byte ^ mask[index % 4] for index, byte in enumerate(b"hello"))
+        connection.sendall(bytes([0x81, 0x80 | 5, *mask]) + masked)
+
+        assert status.startswith(b"HTTP/1.1 101")
+        assert incoming.read(7) == b"\x81\x05hello"
+
+
 @pytest.mark.parametrize(("path", "protocol"), [("/airflow/websocket", "websocket"), ("/jupyter/x", "h2c")])
-def test_no_upgrade_passes_except_websockets_of_jupyter(edge: Edge, path: str, protocol: str) -> None:
-    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n"
-    answer = edge.ask_raw(request.encode())
+def test_no_other_upgrade_passes(edge: Edge, path: str, protocol: str) -> None:
+    answer = edge.ask_raw(upgrade(path, protocol))
     received = answer.json["headers"]
 
     assert answer.status == 200
@@ -388,12 +504,16 @@ def test_a_notebook_may_be_larger_than_the_memory_of_nginx(edge: Edge) -> None:
     assert (answer.status, answer.json["received"]) == (200, size)
 
 
-def test_a_body_over_20_mb_is_refused_with_the_limit(edge: Edge) -> None:
-    path = "/airflow/api/v2/variables"
+@pytest.mark.parametrize(
+    ("path", "program"), [("/api/v1/assets/import/", "Superset"), ("/airflow/api/v2/variables", "Airflow")]
+)
+def test_a_body_over_20_mb_is_refused_with_the_limit(edge: Edge, path: str, program: str) -> None:
     answer = edge.ask_raw(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20971521\r\n\r\n".encode())
 
+    message = answer.json["message"]
     assert answer.status == 413
-    assert "20 MB" in answer.json["message"]
+    assert program in message
+    assert "20 MB" in message
 
 
 # --- logins -----------------------------------------------------------------------------------------------------------
@@ -484,6 +604,8 @@ def test_the_logs_have_client_path_and_status_but_no_token(
     ("path", "program"),
     [
         ("/superset/dashboard/broken", "Superset"),
+        ("/login/broken", "Superset"),
+        ("/airflow/dags/broken", "Airflow"),
         ("/airflow/auth/login/broken", "Airflow"),
     ],
 )
@@ -502,7 +624,9 @@ def test_a_page_with_an_internal_error_is_replaced_by_a_page_that_reloads_itself
 @pytest.mark.parametrize(
     ("path", "status"),
     [
+        ("/api/v1/chart/broken", 500),
         ("/superset/explore_json/broken", 500),
+        ("/airflow/api/v2/broken", 500),
         ("/airflow/ui/broken", 500),
         ("/jupyter/lab/api/broken", 500),
         ("/api/v1/busy", 503),
@@ -512,3 +636,20 @@ def test_a_failed_request_of_a_script_keeps_the_text_of_the_program(edge: Edge, 
     answer = edge.ask(path, headers=BROWSER)
 
     assert (answer.status, answer.text) == (status, "its own words")
+
+
+def test_a_program_that_returns_with_another_address_is_found(edge: Edge) -> None:
+    def address() -> str:
+        return edge.compose("exec", "-T", "superset", "hostname", "-i").strip()
+
+    def every_worker_finds_it() -> bool:
+        return all(edge.ask("/").status == 200 for _ in range(30))
+
+    before = address()
+    with edge.without("superset"):
+        edge.compose("up", "--detach", "squatter")  # takes the old address
+    try:
+        assert address() != before
+        wait_until(every_worker_finds_it, "no worker uses the old address")
+    finally:
+        edge.compose("rm", "--stop", "--force", "squatter")

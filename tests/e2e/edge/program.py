@@ -1,16 +1,20 @@
 """An echo program behind nginx: it answers with the request, and plays a real program on some paths.
 
 `python program.py PORT NAME`. `.../stream` sends one line, and the second line after `.../release`; `.../busy` answers
-503 and `.../broken` 500 with a text of the program; `.../redirect` asks nginx for a file by X-Accel-Redirect.
+503 and `.../broken` 500 with a text of the program; `.../websocket` repeats one message; `.../redirect` asks nginx for
+a file by X-Accel-Redirect.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+WEBSOCKET = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 RELEASED = threading.Event()
 
 
@@ -29,6 +33,8 @@ class Program(BaseHTTPRequestHandler):
         last = self.path.partition("?")[0].rpartition("/")[2]
         if last == "stream":
             self.stream()
+        elif last == "websocket" and self.headers.get("Upgrade") == "websocket":
+            self.websocket()
         elif last in ("busy", "broken"):
             self.say(503 if last == "busy" else 500, b"its own words")
         else:
@@ -75,6 +81,20 @@ class Program(BaseHTTPRequestHandler):
             self.wfile.write(b"7\r\nsecond\n\r\n0\r\n\r\n")
         else:  # the client has not received the first line
             self.close_connection = True
+
+    def websocket(self) -> None:
+        """Accept the upgrade and send one short text message back."""
+        key = self.headers["Sec-WebSocket-Key"] + WEBSOCKET
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", base64.b64encode(hashlib.sha1(key.encode()).digest()).decode())  # noqa: S324
+        self.end_headers()
+        head = self.rfile.read(2)
+        mask = self.rfile.read(4)
+        text = bytes(byte ^ mask[at % 4] for at, byte in enumerate(self.rfile.read(head[1] & 127)))
+        self.wfile.write(bytes([0x81, len(text)]) + text)
+        self.close_connection = True
 
 
 if __name__ == "__main__":
