@@ -61,9 +61,6 @@ def test_an_invalid_entry_is_named_with_its_line(path: Path, text: str, line: in
     assert [word for word in named if word not in str(caught.value)] == []
 
 
-# Proposals
-
-
 def test_a_proposal_changes_only_the_given_values() -> None:
     before = SHIPPED.read_text()
 

@@ -188,9 +188,6 @@ def test_feedback_is_kept_and_an_expected_day_is_scored_but_not_used_for_fitting
     assert "by ana" in page(done)
 
 
-# --- written again ----------------------------------------------------------------------------------------------------
-
-
 def test_a_truncated_part_is_written_again(done: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_reader, "PIECE_BYTES", len(BRONZE) // 12)
     refine.write_silver(done, YEAR)

@@ -68,13 +68,21 @@ def test_children_end_with_a_caller_that_is_killed(number: signal.Signals) -> No
     assert not alive
 
 
-def test_children_do_not_run_the_main_module_of_their_caller(tmp_path: Path) -> None:
-    """An Airflow task is a fork, here a daemon, whose main module cannot be imported again; nor can this script."""
+FORK = """
+import multiprocessing
+child = multiprocessing.get_context('fork').Process(target=run, daemon=True)
+child.start()
+child.join()
+"""
+
+
+@pytest.mark.parametrize("start", ["run()", FORK], ids=["script", "daemon"])
+def test_children_do_not_run_the_main_module_of_their_caller(start: str, tmp_path: Path) -> None:
+    """An Airflow task is a fork whose main module cannot be imported again; nor can this script."""
     (tmp_path / "script.py").write_text(
         f"{IMPORTS}assert __name__ == '__main__'\n"
         "def run():\n    print(list(in_processes(abs, zip(range(-9, 0)), 2, 'counted')), flush=True)\n"
-        "import multiprocessing\n"
-        "child = multiprocessing.get_context('fork').Process(target=run, daemon=True)\nchild.start()\nchild.join()\n"
+        f"{start}\n"
     )
 
     printed = subprocess.check_output([sys.executable, tmp_path / "script.py"], text=True, timeout=60)
