@@ -1,7 +1,7 @@
 """# Downloads the year that has ended from the Bureau of Transportation Statistics into bronze
 
-Paused until you switch it on in Airflow, because it needs the internet. From 1 January on it asks once a day whether
-December is published, which takes about two months, and then downloads the year. The scheduled run of
+The DAG is paused until you switch it on, because it needs the internet. From 1 January on it checks daily whether the
+Bureau has published December, about two months after its end, and then downloads the year. The scheduled run of
 `flight_anomalies` that waits for the file continues within the hour. A year that is already in bronze stays unchanged.
 
 **Fetch one year by hand**: press *Trigger* and set `year`, which is required; the run fails at once if the year is not

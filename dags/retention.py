@@ -1,4 +1,4 @@
-"""# Deletes old logs, plots and silver once a week
+"""# Deletes old logs, plots with the year page, and silver flights once a week
 
 `DELAYWATCH_KEEP_LOGS_DAYS`, `DELAYWATCH_KEEP_PLOTS_YEARS` and `DELAYWATCH_KEEP_SILVER_YEARS` set how much is kept. If
 they are empty, a run deletes nothing. Bronze and gold are always kept, and a run of a year creates its silver and plots
@@ -33,7 +33,7 @@ class WaitForQuiet(sdk.BaseSensorOperator):
 
 with sdk.DAG(
     "retention",
-    description="Delete logs, plots and silver that are older than the settings DELAYWATCH_KEEP_* keep",
+    description="Delete logs, plots and silver flights beyond the limits in DELAYWATCH_KEEP_*",
     tags=["maintenance"],
     schedule=sdk.CronTriggerTimetable("30 3 * * 0", timezone="UTC"),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),

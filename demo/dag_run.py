@@ -74,6 +74,8 @@ def run(conf: Mapping[str, Any], started: Started, ended: Ended) -> None:
         step, error = listener.failure
         if isinstance(error, DelaywatchError):
             raise error
-        raise Unavailable(f"The step {step} failed with {type(error).__name__}: {error}.")
+        raise Unavailable(
+            f"The step {step} failed with {type(error).__name__}: {error}; correct the cause and run it again."
+        )
     if outcome.state != "success":
         raise Unavailable(f"The run of {DAG_ID} ended in the state {outcome.state}; read the log of the failed step.")

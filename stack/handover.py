@@ -122,7 +122,7 @@ def _ini(section: str, options: Mapping[str, str]) -> str:
 
 
 def _aws_config(region: str, endpoint: str | None) -> str:
-    """Return the region and the endpoint for S3; Secrets Manager stays at AWS."""
+    """Return the region and the endpoint for S3; Secrets Manager stays on AWS."""
     if not endpoint:
         return _ini("default", {"region": region})
     services = f"[services delaywatch]\ns3 =\n    endpoint_url = {endpoint}\n"

@@ -77,7 +77,8 @@ def complete(folder: Path, database: Path) -> tuple[dict[str, str], int]:
     """
     if (folder / UNFINISHED).exists():
         raise InvalidInput(
-            "The restore of the secrets was interrupted; remove all volumes (make destroy) and run make restore again."
+            "The restore of the secrets was interrupted; remove all volumes (make destroy CONFIRM=yes), then restore "
+            "again (make restore FROM=backups/...)."
         )
     values = read(folder)
     missing = [name for name in MAKERS if name not in values]
@@ -85,8 +86,8 @@ def complete(folder: Path, database: Path) -> tuple[dict[str, str], int]:
     if lost and _is_initialised(database):
         state = f"lacks {', '.join(lost)}" if values else "is empty"
         raise InvalidInput(
-            f"The volume `secrets` {state}, but Postgres has data that cannot be used without these secrets. Remove "
-            "all volumes (make destroy) if you have a backup or do not need the data, then restore the backup (make "
+            f"The volume `secrets` {state}, but the data of Postgres need the missing secrets. Remove all volumes "
+            "(make destroy CONFIRM=yes) if you have a backup or do not need the data, then restore the backup (make "
             "restore FROM=backups/...) or start an empty stack (make up)."
         )
     for name in missing:
@@ -128,7 +129,8 @@ def unpack(folder: Path, packed: bytes) -> int:
     is_unfinished = (folder / UNFINISHED).exists()
     if not is_unfinished and any((folder / name).exists() for name in KNOWN):
         raise InvalidInput(
-            "The volume `secrets` is not empty, so nothing was imported; remove all volumes first (make destroy)."
+            "The volume `secrets` is not empty, so nothing was imported; remove all volumes first (make destroy "
+            "CONFIRM=yes)."
         )
     content = _checked(packed)
     # Marks an unfinished import: mixing old and new secrets would be worse than having none.

@@ -68,7 +68,7 @@ def read(path: Path, like: str, *, as_text: bool = False) -> Any:
             return yaml.load(text)
     except MarkedYAMLError as error:
         where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InvalidInput(f"{path}{where}: this is not plain YAML ({error.problem}); correct it.") from error
+        raise InvalidInput(f"{path}{where}: this is not valid YAML ({error.problem}); correct the line.") from error
     except RecursionError:
         raise InvalidInput(f"{path} is nested too deeply; use the form of {like}.") from None
     except YAMLError as error:
@@ -89,5 +89,6 @@ def entries(path: Path, node: Any, kind: type[Entries], shape: str, line: int = 
     if node is None or node == "":
         return kind()
     if not isinstance(node, kind):
-        raise InvalidInput(f"{path}, line {line}: lines must have the form `{shape}`.")
+        value = "a list" if isinstance(node, list) else "a mapping" if isinstance(node, dict) else repr(node)[:40]
+        raise InvalidInput(f"{path}, line {line}: this is {value}; it must have the form `{shape}`.")
     return node

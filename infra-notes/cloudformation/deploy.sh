@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run Delaywatch at AWS from a clone with the AWS CLI: `up` creates or updates the three stacks, `deploy` deploys the
+# Run Delaywatch on AWS from a clone with the AWS CLI: `up` creates or updates the three stacks, `deploy` deploys the
 # checked-out commit to the host, `down` deletes everything except the bucket and a snapshot of the warehouse.
 # network.yaml, data.yaml and host.yaml define the stacks; host.sh runs on the host.
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run on the host at AWS: fetch releases, write .env, install systemd units, send metrics, make backups.
+# Run on the host on AWS: fetch releases, write .env, install systemd units, send metrics, make backups.
 # UserData in host.yaml calls it once with `install`; systemd and deploy.sh call the other commands. Every command can be
 # repeated. The scripts in stack/ start and upgrade the stack itself. Run as root, on Ubuntu 24.04.
 set -euo pipefail

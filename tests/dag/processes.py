@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -69,7 +69,6 @@ class AirflowProcesses:
         }
         self._components: dict[str, psutil.Popen] = {}
         self._triggers: list[psutil.Popen] = []
-        self._orphans: list[psutil.Process] = []  # children of a component that was killed without them
 
     def run_command(self, *arguments: str) -> None:
         """Run `airflow ...`; fail if it fails."""
@@ -77,17 +76,13 @@ class AirflowProcesses:
         outcome = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
         assert outcome.returncode == 0, outcome.stderr
 
-    def start(self, *names: str, wrapper: Sequence[str] = ()) -> None:
-        """Start these components, or all, unless they run. wrapper: a command that executes the one after it."""
+    def start(self, *names: str) -> None:
+        """Start these components, or all, unless they run."""
         for name in names or COMPONENTS:
             if name not in self._components:
                 with (self.folder / f"{name}.log").open("ab") as log:
-                    command = [*wrapper, *AIRFLOW, name]
-                    process = psutil.Popen(command, env=self.environment, stdout=log, stderr=log)
-                self._components[name] = process
-
-    def pid(self, name: str) -> int:
-        return int(self._components[name].pid)
+                    command = [*AIRFLOW, name]
+                    self._components[name] = psutil.Popen(command, env=self.environment, stdout=log, stderr=log)
 
     def wait_until_ready(self) -> None:
         """Return when the api-server answers and Airflow has parsed the DAG."""
@@ -96,40 +91,26 @@ class AirflowProcesses:
         wait_until("the api-server answers", self._answers)
 
     def _answers(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", int(self.environment["AIRFLOW__API__PORT"]))).close()
-        except ConnectionRefusedError:
-            return False
-        return True
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", int(self.environment["AIRFLOW__API__PORT"]))) == 0
 
-    def kill(self, name: str, *, with_children: bool = True) -> None:
-        """Kill a component, with all its children (as when a container is killed) or without them."""
+    def kill(self, name: str) -> None:
+        """Kill a component with all its children, as when a container is killed."""
         process = self._components.pop(name)
         process.suspend()  # so that it starts no further child
-        children = process.children(recursive=True)
-        killed = [process, *children] if with_children else [process]
+        killed = [process, *process.children(recursive=True)]
         for each in killed:
             each.kill()
-        self._orphans += [] if with_children else children
         psutil.wait_procs(killed, 60)
 
     def stop(self) -> None:
-        """End all processes and their children."""
-        parents = [*self._components.values(), *self._triggers]
-        processes = [*parents, *self._orphans]
-        for parent in parents:
+        """Kill all processes and their children."""
+        for name in list(self._components):
+            self.kill(name)
+        for trigger in self._triggers:
             with suppress(psutil.NoSuchProcess):
-                processes += parent.children(recursive=True)
-        for component in self._components.values():
-            component.terminate()
-        for orphan in self._orphans:
-            with suppress(psutil.NoSuchProcess):
-                orphan.kill()
-        self._components.clear()
-        _, alive = psutil.wait_procs(processes, 60)
-        for process in alive:
-            process.kill()
-        psutil.wait_procs(alive, 60)
+                trigger.kill()
+        psutil.wait_procs(self._triggers, 60)
 
     # --- runs
 
@@ -144,22 +125,16 @@ class AirflowProcesses:
         wait_until(f"{run_id} exists", lambda: bool(sql(self.metadata, query)) or process.poll(), pause_s=0.05)
         assert not process.poll(), log.read_text()
 
-    def backfill(self, years: Sequence[int], max_active_runs: int, *, reprocess: str = "none", **conf: object) -> None:
-        """Create a backfill of the years, after the end of an earlier one: Airflow runs one at a time."""
-        active = "SELECT 1 FROM backfill WHERE completed_at IS NULL"
-        wait_until("the previous backfill has ended", lambda: not sql(self.metadata, active))
-        command = ["backfill", "create", "--dag-id", DAG_ID, "--max-active-runs", str(max_active_runs)]
+    def backfill(self, years: Sequence[int], **conf: object) -> None:
+        """Create a backfill that runs all the years at once."""
+        command = ["backfill", "create", "--dag-id", DAG_ID, "--max-active-runs", str(len(years))]
         command += ["--from-date", f"{years[0]}-01-01", "--to-date", f"{years[-1]}-01-01"]
-        self.run_command(*command, "--reprocess-behavior", reprocess, "--dag-run-conf", json.dumps(conf))
+        self.run_command(*command, "--dag-run-conf", json.dumps(conf))
 
-    def runs(self, run_type: str, years: Collection[int] | None = None) -> list[tuple[str, datetime, datetime]]:
-        """Return state, start and end of the runs of a type in the order of their years. years: only these."""
-        rows = sql(
-            self.metadata,
-            "SELECT state, start_date, end_date, extract(year FROM logical_date AT TIME ZONE 'UTC')::int FROM dag_run"
-            f" WHERE dag_id = '{DAG_ID}' AND run_type = '{run_type}' ORDER BY logical_date",
-        )
-        return [(state, start, end) for state, start, end, year in rows if years is None or year in years]
+    def runs(self, run_type: str) -> list[tuple[str, datetime, datetime]]:
+        """Return state, start and end of the runs of a type."""
+        runs = f"dag_id = '{DAG_ID}' AND run_type = '{run_type}'"
+        return sql(self.metadata, f"SELECT state, start_date, end_date FROM dag_run WHERE {runs}")
 
     def state(self, run_id: str) -> str:
         ((state,),) = sql(self.metadata, f"SELECT state FROM dag_run WHERE run_id = '{run_id}'")
@@ -170,14 +145,17 @@ class AirflowProcesses:
         query = f"SELECT task_id, map_index, state, try_number FROM task_instance WHERE run_id = '{run_id}'"
         return {(task, index): (state, tries) for task, index, state, tries in sql(self.metadata, query)}
 
-    def wait_for_task(self, run_id: str, task_id: str, state: str = "running") -> None:
-        """Return when an instance of the task is in the state. It polls often, because steps can be short."""
+    def is_running(self, run_id: str, task_id: str) -> bool:
+        return (task_id, "running") in {(task, state) for (task, _), (state, _) in self.instances(run_id).items()}
 
-        def is_in_state() -> bool:
-            assert self.state(run_id) in {"queued", "running"}, f"{task_id} of {run_id} was never {state}"
-            return (task_id, state) in {(task, current) for (task, _), (current, _) in self.instances(run_id).items()}
+    def wait_for_task(self, run_id: str, task_id: str) -> None:
+        """Return when an instance of the task is running. It polls often, because steps can be short."""
 
-        wait_until(f"{task_id} of {run_id} is {state}", is_in_state, pause_s=0.02)
+        def has_started() -> bool:
+            assert self.state(run_id) in {"queued", "running"}, f"{task_id} of {run_id} was never running"
+            return self.is_running(run_id, task_id)
+
+        wait_until(f"{task_id} of {run_id} is running", has_started, pause_s=0.02)
 
     def final_state(self, run_id: str) -> str:
         """Wait for the end of the run and return its state."""

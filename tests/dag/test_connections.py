@@ -64,7 +64,6 @@ def test_without_connections_the_environment_is_used(monkeypatch: pytest.MonkeyP
     ("host", "extra", "options"),
     [
         (RDS, None, "?sslmode=require"),
-        (f"{RDS}.cn", None, "?sslmode=require"),
         (RDS.upper(), {"keepalives": 30}, "?sslmode=require&keepalives=30"),
         (RDS, {"sslmode": "verify-full"}, "?sslmode=verify-full"),
         ("postgres", None, ""),

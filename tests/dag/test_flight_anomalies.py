@@ -1,10 +1,8 @@
-"""The DAG files before a run: parsing, order, schedule, trigger form, year of a run, retries, texts."""
+"""The DAG files before a run: parsing, order, schedule, trigger form, year of a run, retries."""
 
 from __future__ import annotations
 
-import copy
 import os
-import shlex
 import subprocess
 import sys
 from contextlib import suppress
@@ -18,7 +16,6 @@ from hypothesis import strategies as st
 
 from demo.airflow_home import DAGS
 from tests.dag.conftest import call, context_of
-from utils import detectors
 from utils.errors import Busy, InvalidInput, Missing, Unavailable
 from utils.storage.keys import FIRST_YEAR, LAST_YEAR
 
@@ -36,6 +33,18 @@ def test_parsing_needs_no_settings_no_heavy_libraries_and_nothing_deprecated(tmp
     outcome = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     assert outcome.stderr.strip().splitlines()[-1] == "set()"
+
+
+def test_waiting_occupies_no_worker_and_only_fetch_bronze_is_off_until_a_person_switches_it_on(dags: Any) -> None:
+    waiting = {
+        "flight_anomalies": ("wait_for_bronze", timedelta(days=180)),
+        "fetch_bronze": ("wait_for_publication", timedelta(days=180)),
+        "retention": ("wait_for_quiet", timedelta(days=1)),
+    }
+    for name, (task_id, timeout) in waiting.items():
+        sensor = dags[name].get_task(task_id)
+        assert (sensor.mode, sensor.timeout) == ("reschedule", timeout.total_seconds())
+    assert [name for name, dag in dags.items() if dag.is_paused_upon_creation] == ["fetch_bronze"]
 
 
 def test_the_steps_run_in_order(dag: Any) -> None:
@@ -65,27 +74,6 @@ def test_a_scheduled_run_starts_when_its_year_is_over(dags: Any, name: str) -> N
     assert not dags[name].catchup
 
 
-@pytest.mark.parametrize(
-    ("dag_id", "task_id", "poke_s", "timeout"),
-    [
-        ("flight_anomalies", "wait_for_bronze", 3600, timedelta(days=180)),
-        ("fetch_bronze", "wait_for_publication", 86400, timedelta(days=180)),
-        ("retention", "wait_for_quiet", 300, timedelta(days=1)),
-    ],
-)
-def test_a_run_that_waits_occupies_no_worker(
-    dags: Any, dag_id: str, task_id: str, poke_s: int, timeout: timedelta
-) -> None:
-    sensor = dags[dag_id].get_task(task_id)
-
-    assert (sensor.mode, sensor.poke_interval, sensor.timeout) == ("reschedule", poke_s, timeout.total_seconds())
-    assert dags[dag_id].max_active_runs > 1 or dag_id == "retention"
-
-
-def test_fetch_bronze_is_paused_until_a_person_switches_it_on(dags: Any) -> None:
-    assert [name for name, dag in dags.items() if dag.is_paused_upon_creation] == ["fetch_bronze"]
-
-
 # --- the trigger form and the year of a run ---------------------------------------------------------------------------
 
 
@@ -102,21 +90,6 @@ def test_the_form_accepts_the_years_of_the_dataset_as_text_and_as_a_number(airfl
             accepted.append(run_year.field("").resolve(value))
 
     assert accepted == ([year, str(year)] if FIRST_YEAR <= year <= LAST_YEAR else [])
-
-
-def test_the_form_suggests_past_years_and_every_detector(dag: Any) -> None:
-    form = {name: dag.params.get_param(name).schema for name in dag.params}
-
-    assert form["year"]["examples"] == [str(year) for year in range(2009, datetime.now(UTC).year)]
-    assert form["detectors"]["examples"] == list(detectors.NAMES)
-
-
-@pytest.mark.parametrize("form", [{"year": "abc"}, {"detectors": "three_sigma"}])
-def test_the_form_rejects_values_of_another_type(dag: Any, form: dict[str, object]) -> None:
-    from airflow.sdk.exceptions import ParamValidationError
-
-    with pytest.raises(ParamValidationError, match="Invalid input for param"):
-        copy.deepcopy(dag.params).update(form)
 
 
 def test_only_scheduled_runs_and_backfills_take_the_year_of_their_data_interval(airflow: Path) -> None:
@@ -192,26 +165,3 @@ def test_every_task_retries_notes_its_failure_and_every_dag_reports_a_failed_run
 
 def _listed(callbacks: Any) -> list[Any]:
     return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
-
-
-# --- texts ------------------------------------------------------------------------------------------------------------
-
-
-def test_every_dag_task_and_parameter_has_a_description(dags: Any) -> None:
-    for dag in dags.values():
-        assert dag.doc_md
-        assert dag.description
-        assert dag.tags
-        assert all(task.doc_md for task in dag.tasks)
-        assert all(dag.params.get_param(name).description for name in dag.params)
-
-
-def test_airflow_accepts_the_backfill_command_of_the_manual(dag: Any) -> None:
-    from airflow.cli.cli_parser import get_parser
-
-    (command,) = (line.strip() for line in dag.doc_md.splitlines() if line.startswith("    airflow backfill"))
-
-    arguments = get_parser().parse_args(shlex.split(command)[1:])
-
-    assert arguments.dag_id == dag.dag_id
-    assert (arguments.from_date.year, arguments.to_date.year, arguments.max_active_runs) == (2009, 2018, 2)

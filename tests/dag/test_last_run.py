@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import at, sql
-from utils.errors import DelaywatchError, Unavailable
+from tests.conftest import sql
 from utils.monitoring import health
 from utils.settings import Settings, WatchSettings
-from utils.warehouse.airflow import last_ended, under_way
+from utils.warehouse.airflow import under_way
 
 NOW = datetime(2016, 3, 1, 12, tzinfo=UTC)
 
@@ -57,9 +56,6 @@ def health_of_run(airflow_database: str, warehouse: str, tmp_path: Path) -> tupl
 def test_health_reports_the_run_of_flight_anomalies_that_ended_last(
     airflow_database: str, warehouse: str, tmp_path: Path
 ) -> None:
-    is_well, _ = health_of_run(airflow_database, warehouse, tmp_path)
-    assert is_well  # without any run
-
     add_run(airflow_database, "good", "success", "2016-02-01 10:00+00")
     add_run(airflow_database, "bad", "failed", "2016-02-02 10:30+00")
     add_run(airflow_database, "waiting", "running")
@@ -85,12 +81,3 @@ def test_a_run_is_under_way_from_its_silver_step_on(airflow_database: str) -> No
     sql(airflow_database, "UPDATE task_instance SET state = 'success'")
 
     assert under_way(airflow_database) == "running"
-
-
-def test_a_database_without_airflows_tables_or_without_an_answer_is_named(empty_database: str) -> None:
-    with pytest.raises(DelaywatchError, match="lacks a table"):
-        last_ended(empty_database)
-
-    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1") as caught:
-        last_ended(at(empty_database, host="127.0.0.1", port=1, username="airflow", password="hunter2"))
-    assert "hunter2" not in str(caught.value)

@@ -14,7 +14,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -58,30 +57,26 @@ def is_closed_by_nginx(path: str) -> bool:
     )
 
 
-@pytest.fixture(scope="module")
-def answers(airflow: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str, int]]:
-    """Method, path and status without a login of every route of Airflow."""
-    home = tmp_path_factory.mktemp("api-server")
-    shutil.copy(airflow / "airflow.db", home)
+def test_only_public_routes_answer_without_a_login(airflow: Path, tmp_path: Path) -> None:
+    shutil.copy(airflow / "airflow.db", tmp_path)
     settings = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["x-airflow-environment"]
     environment = {name: value for name, value in settings.items() if "/run/delaywatch" not in value}
     environment |= {
         "PATH": os.environ["PATH"],
-        "AIRFLOW_HOME": str(home),
+        "AIRFLOW_HOME": str(tmp_path),
         "AIRFLOW__API__BASE_URL": "https://localhost/airflow",
         "AIRFLOW__API__SECRET_KEY": "of-this-test-only",
         "AIRFLOW__API_AUTH__JWT_SECRET": "of-this-test-only" * 4,
-        "AIRFLOW__CORE__DAGS_FOLDER": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path),
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": "http://127.0.0.1:1/airflow/execution/",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{tmp_path}/airflow.db",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
     }
     command = [sys.executable, "-c", REQUEST_ALL]
+
     outcome = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    return [(method, path, status) for method, path, status in json.loads(outcome.stdout)]
 
-
-def test_only_public_routes_answer_without_a_login(answers: list[tuple[str, str, int]]) -> None:
+    answers = json.loads(outcome.stdout)
     answering = {
         f"{method} {path}" for method, path, status in answers if status < 300 and not is_closed_by_nginx(path)
     }
@@ -89,17 +84,3 @@ def test_only_public_routes_answer_without_a_login(answers: list[tuple[str, str,
     assert answering == PUBLIC
     assert len(answers) > 200  # so the list is that of all parts of the api-server
     assert sum(status == 401 for *_, status in answers) > 100
-
-
-def test_nginx_closes_the_pages_that_describe_the_api(answers: list[tuple[str, str, int]]) -> None:
-    describing = {path for _, path, _ in answers if re.search(r"openapi|/docs|redoc|changelog|version$", path)}
-
-    assert "/auth/openapi.json" in describing
-    assert all(is_closed_by_nginx(path) for path in describing)
-
-
-def test_the_page_about_security_lists_the_public_routes() -> None:
-    page = (ROOT / "infra-notes" / "security.md").read_text()
-
-    for route in PUBLIC:
-        assert f"`/airflow{route.removeprefix('GET ').replace('/1', '/...')}`" in page

@@ -51,7 +51,7 @@ def test_it_waits_for_a_running_step_but_not_for_a_run_that_waits_for_its_file(
     waiting = dags["retention"].test(mark_success_pattern=".*").get_task_instance("wait_for_quiet")
 
     outcomes = {}
-    for state in ("running", "queued", "up_for_retry", "up_for_reschedule"):
+    for state in ("running", "up_for_retry", "up_for_reschedule"):
         step.set_state(state)
         _run_task(ti=waiting, task=dags["retention"].get_task("wait_for_quiet"))
         outcomes[state] = waiting.state.value
@@ -59,7 +59,6 @@ def test_it_waits_for_a_running_step_but_not_for_a_run_that_waits_for_its_file(
 
     assert outcomes == {
         "running": "up_for_reschedule",
-        "queued": "up_for_reschedule",
         "up_for_retry": "up_for_reschedule",
         "up_for_reschedule": "success",
     }

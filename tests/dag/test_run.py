@@ -66,18 +66,3 @@ def test_a_run_publishes_its_year_and_sends_one_message_even_if_the_mail_server_
     assert f"Lake: {lake.as_uri()}" in message
     assert (lake / keys.alerts_key(YEAR)).is_file()
     assert "mail server 127.0.0.1:1" in caplog.text
-
-
-def test_a_year_without_a_file_fails_at_once_and_names_the_years_in_bronze(
-    read_dags: Callable[[], Any], lake: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    (lake / f"01_bronze/{YEAR}.csv").touch()
-
-    run = read_dags()["flight_anomalies"].test(run_conf={"year": 1999})
-
-    not_run = dict.fromkeys(STEPS[1:-1], ("upstream_failed", 0))
-    assert states(run) == {"wait_for_bronze": ("failed", 1), **not_run, "clear_scratch": ("success", 1)}
-    assert run.state == "failed"
-    log = capfd.readouterr().out
-    assert "01_bronze/1999.csv" in log
-    assert f"{YEAR}" in log

@@ -23,7 +23,7 @@ from playwright.sync_api import (
 )
 
 from tests.e2e import visitor
-from tests.e2e.installation import Installation, open_inner_ports
+from tests.e2e.installation import Installation
 
 
 def variable(name: str) -> str:
@@ -45,13 +45,7 @@ def clone(project: str) -> Installation:
 
 
 @pytest.fixture(scope="session")
-def ports_open_before(clone: Installation) -> set[int]:
-    """The inner ports on which other programs of this host listened before the stack started."""
-    return open_inner_ports()
-
-
-@pytest.fixture(scope="session")
-def welcome(clone: Installation, ports_open_before: set[int]) -> str:
+def welcome(clone: Installation) -> str:
     """The output of the first `make up`."""
     return clone.made("up")
 

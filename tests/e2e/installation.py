@@ -25,7 +25,6 @@ ROOT = Path(__file__).parents[2]
 INSIDE = Path(__file__).parent / "inside"
 FOREIGN = ("AIRFLOW_", "AWS_", "COMPOSE_", "DELAYWATCH_", "MAKE", "MFLAGS")
 PROJECT_LABEL = "label=com.docker.compose.project="
-INNER_PORTS = (5432, 8080, 8088, 8333, 8888)
 NOT_ONE_OFF = "label=com.docker.compose.oneoff=False"  # without containers of `docker compose run`
 
 
@@ -176,18 +175,6 @@ def value_after(output: str, title: str) -> str:
 
 def docker(*arguments: str) -> str:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
-
-
-def open_inner_ports() -> set[int]:
-    """Return the ports that the services use inside and that are open on this host."""
-    is_open = set()
-    for port in INNER_PORTS:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
-        except ConnectionRefusedError:
-            continue
-        is_open.add(port)
-    return is_open
 
 
 def wait_until(is_true: Callable[[], bool], condition: str, timeout_s: float = 60) -> None:

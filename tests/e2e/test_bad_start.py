@@ -6,7 +6,6 @@ Each test has a clone and a Compose project of its own and ends before large ser
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,16 +50,6 @@ def test_a_port_in_use_and_an_env_file_that_compose_cannot_read_are_named(clone:
         assert "fish" not in message
 
 
-def test_a_wrong_variable_of_env_or_of_the_shell_is_named_without_its_value(clone: Installation) -> None:
-    assert "DELAYWATCH_LAKE" in failure(clone, "DELAYWATCH_LKAE=s3://flights\n")
-    empty = "DELAYWATCH_LOCAL=0\nDELAYWATCH_LAKE=s3://flights\nDELAYWATCH_WAREHOUSE=\n"
-    assert "DELAYWATCH_WAREHOUSE" in failure(clone, empty)
-
-    message = failure(clone, DELAYWATCH_ADMIN_PASSWORD="swordfish-swordfish")  # secrets belong into .env
-    assert "DELAYWATCH_ADMIN_PASSWORD" in message
-    assert "swordfish" not in message
-
-
 def test_lost_secrets_beside_an_old_database_are_refused_and_the_database_stays(clone: Installation) -> None:
     clone.compose("up", "--detach", "--wait", "postgres")
     clone.compose("down")
@@ -83,14 +72,3 @@ def test_an_unreachable_warehouse_or_lake_is_named_without_its_password(clone: I
     assert "airflow-init" in message
     assert CLOSED in message
     assert "made-up" not in message
-
-
-def test_an_old_docker_engine_is_named_with_the_version_that_is_needed(clone: Installation, tmp_path: Path) -> None:
-    """A script named `docker` plays the old engine."""
-    (tmp_path / "docker").write_text("#!/bin/sh\necho 19.03.15\n")
-    (tmp_path / "docker").chmod(0o755)
-
-    message = failure(clone, PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-
-    assert "19.03.15" in message
-    assert "upgrade" in message

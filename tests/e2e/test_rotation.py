@@ -12,7 +12,6 @@ import subprocess
 import pytest
 from playwright.sync_api import APIRequestContext
 
-from stack.rotation import EFFECTS
 from stack.vault import CERTIFICATE, KEY, MAKERS
 from tests.e2e.installation import Installation, docker, wait_until
 from tests.e2e.test_restarts import end_of, put_year, trigger
@@ -159,17 +158,6 @@ def test_make_up_completes_a_rotation_that_was_killed(
     stack.made("up")
 
     check(stack, client, database, old, "after-an-interrupted-rotation")
-
-
-def test_make_up_completes_a_rotation_that_had_only_begun(
-    stack: Installation, client: APIRequestContext, database: int
-) -> None:
-    old = stack.secrets()
-    stack.compose("run", "--rm", "--no-deps", "-T", "setup", "python", "-m", "stack", "rotate", *EFFECTS)
-
-    stack.made("up")
-
-    check(stack, client, database, old, "after-a-rotation-that-had-begun")
 
 
 def test_no_generated_secret_is_in_docker_inspect_or_in_a_layer_of_an_image(stack: Installation) -> None:

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import time
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from playwright.sync_api import APIRequestContext, Browser, Page, Response, Stor
 
 from tests.e2e import visitor
 from tests.e2e.conftest import new_context
-from tests.e2e.installation import INNER_PORTS, Installation, open_inner_ports, wait_until
+from tests.e2e.installation import Installation, wait_until
 from utils import detectors, schemas
 
 pytestmark = pytest.mark.e2e
@@ -46,7 +45,6 @@ FEEDBACK = {  # by airport and day
     ("LGA", "2013-07-23"): "wrong",
 }
 JUPYTER_UID = 50000  # of our image; Jupyter does not run as root
-PNG = b"\x89PNG\r\n\x1a\n".hex()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -76,45 +74,7 @@ def test_every_lasting_service_is_healthy_and_only_nginx_publishes_ports(stack: 
     assert sorted(addresses) == sorted(f"127.0.0.1:{port}" for port in (stack.http_port, stack.https_port))
 
 
-def test_no_secret_is_a_default_or_in_a_file_of_the_clone(stack: Installation, project: str, tmp_path: Path) -> None:
-    """A default would be the same in another installation."""
-    other = Installation.fresh(tmp_path / "clone", f"{project}-other")
-    try:
-        other.compose("run", "--rm", "--no-deps", "-T", "setup")
-        others = set(other.secrets().values())
-    finally:
-        other.remove()
-
-    secrets = stack.secrets()
-
-    assert not set(secrets.values()) & others
-    assert len(set(secrets.values())) == len(secrets)
-    assert all(len(secret) >= 20 for secret in secrets.values())
-    files = [path.read_bytes() for path in stack.folder.rglob("*") if path.is_file()]
-    assert not [name for name, secret in secrets.items() if any(secret in content for content in files)]
-
-
-def test_the_tasks_of_the_first_start_wait_until_the_api_server_answers(stack: Installation) -> None:
-    query = "SELECT dag_id, state, try_number FROM task_instance WHERE task_id IN ('wait_for_bronze', 'wait_for_quiet')"
-    started_states = {"success", "failed", "up_for_reschedule", "up_for_retry"}
-
-    def tasks() -> dict[str, tuple[str, str]]:
-        return {row["dag_id"]: (row["state"], row["try_number"]) for row in stack.psql("airflow", query)}
-
-    wait_until(lambda: {state for state, _ in tasks().values()} <= started_states, "both runs have started", 120)
-
-    assert tasks() == {"flight_anomalies": ("up_for_reschedule", "1"), "retention": ("success", "1")}
-
-
 # --- access -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", ["/", "/airflow/", "/jupyter/", "/health"])
-def test_plain_http_redirects_to_tls(stack: Installation, client: APIRequestContext, path: str) -> None:
-    answer = client.get(f"http://localhost:{stack.http_port}{path}")
-
-    assert answer.status in {301, 308}
-    assert answer.headers["location"] == f"{stack.url}{path}"
 
 
 def test_only_the_generated_password_opens_airflow_and_superset(stack: Installation, client: APIRequestContext) -> None:
@@ -127,20 +87,6 @@ def test_only_the_generated_password_opens_airflow_and_superset(stack: Installat
     assert superset_token(client, stack.password())
 
 
-def test_the_inner_ports_are_closed_on_the_host(stack: Installation, ports_open_before: set[int]) -> None:
-    assert open_inner_ports() <= ports_open_before
-    assert len(ports_open_before) < len(INNER_PORTS), "other programs use all of the ports, so this test sees nothing"
-
-
-def test_the_execution_api_is_closed_even_for_the_administrator(stack: Installation, client: APIRequestContext) -> None:
-    token = airflow_token(client, stack.password())
-
-    for path in ("/airflow/execution/", "/airflow/execution/docs", "/airflow/execution/task-instances/1/run"):
-        answer = client.fetch(path, method="PATCH", headers={"Authorization": f"Bearer {token}"}, data={})
-        assert answer.status == 404
-        assert "nginx" in answer.text()
-
-
 def test_the_object_store_answers_only_signed_s3_requests_on_its_network(stack: Installation) -> None:
     """The gRPC port of S3 can add keys. SeaweedFS cannot close it, so it must refuse every client."""
     store = stack.inside("store.py")
@@ -149,19 +95,6 @@ def test_the_object_store_answers_only_signed_s3_requests_on_its_network(stack: 
     assert store["status"] == {"right": 200, "unsigned": 403, "wrong": 403, "wrong secret": 403}
     assert store["grpc without TLS"] == ""
     assert store["grpc accepts TLS"] is False
-
-
-def test_a_step_with_wrong_s3_keys_fails_and_names_them(stack: Installation) -> None:
-    wrong = ("-e", f"AWS_ACCESS_KEY_ID={'A' * 20}", "-e", f"AWS_SECRET_ACCESS_KEY={'b' * 40}")
-    step = ("airflow-scheduler", "python", "-m", "utils", "silver", "--year", "2013")
-
-    ended = stack.run(["docker", "compose", "exec", "-T", *wrong, *step])
-
-    message = ended.stderr.decode()
-    assert ended.returncode == 1
-    assert message.startswith("Error: ")
-    assert "AWS_ACCESS_KEY_ID" in message
-    assert "Traceback" not in message
 
 
 def test_cookies_are_secure_and_sessions_are_closed_to_scripts(
@@ -178,17 +111,16 @@ def test_cookies_are_secure_and_sessions_are_closed_to_scripts(
     assert [cookie.get("name") for cookie in sessions if not cookie.get("httpOnly")] == []
 
 
-# --- dashboards before the first run ----------------------------------------------------------------------------------
+# --- a dashboard before the first run --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("slug", ["flight-anomalies", "network"])
-def test_an_empty_dashboard_names_the_next_step(stack: Installation, superset_page: Page, slug: str) -> None:
-    open_dashboard(superset_page, stack.url, slug)
+def test_an_empty_dashboard_names_the_next_step(stack: Installation, superset_page: Page) -> None:
+    open_dashboard(superset_page, stack.url, "flight-anomalies")
 
     notice = superset_page.locator('[data-test-chart-name="About the chosen years"] td')
     expect(notice).to_be_visible()
     expect(notice).to_contain_text("flight_anomalies")
-    visitor.picture(superset_page, f"superset-{slug}-empty")
+    visitor.picture(superset_page, "superset-empty")
 
 
 # --- a run ------------------------------------------------------------------------------------------------------------
@@ -239,18 +171,6 @@ def test_postgres_has_exactly_the_rows_of_gold(stack: Installation) -> None:
         assert table["columns of gold"] == table["columns of postgres"] == sorted(schema.names)
         assert table["keys of one side"] == []
         assert table["differing values"] == []
-
-
-def test_plots_and_year_page_are_in_the_lake(stack: Installation) -> None:
-    objects = stack.inside("objects.py")
-
-    for airport in AIRPORTS:
-        for name in ("daily_flights.png", "daily_delay.png"):
-            size, _, first_bytes = objects[f"04_plots/year=2013/origin={airport}/{name}"]
-            assert first_bytes.startswith(PNG)
-            assert size > 10_000
-    _, _, first_bytes = objects["04_plots/year=2013/index.html"]
-    assert bytes.fromhex(first_bytes).lower().startswith(b"<!doctype html>")
 
 
 def test_status_and_health_report_a_finished_year(stack: Installation, client: APIRequestContext) -> None:
@@ -314,7 +234,7 @@ class Dashboard:
         return {self.titles[chart] for chart in ids if chart in self.titles}
 
     def chart(self, title: str) -> Any:
-        return self.page.locator(f'[data-test-chart-name="{title}"]')
+        return self.page.locator(f'[data-test-chart-name="{title}"]:visible')
 
     def number(self, title: str) -> Any:
         """The figure of a chart that shows one number."""
@@ -345,12 +265,6 @@ def flight_anomalies(
 def network(browser: Browser, superset_login: StorageState, stack: Installation, feedback: None) -> Iterator[Dashboard]:
     with new_context(browser, superset_login) as context:
         yield Dashboard(context.new_page(), stack.url, "network")
-
-
-def test_feedback_is_in_the_warehouse(stack: Installation, feedback: None) -> None:
-    rows = stack.psql("warehouse", "SELECT origin, fl_date, opinion FROM flights.feedback")
-
-    assert {(row["origin"], row["fl_date"]): row["opinion"] for row in rows} == FEEDBACK
 
 
 @pytest.mark.parametrize("name", ["flight_anomalies", "network"])
@@ -414,7 +328,7 @@ def test_an_abnormal_day_shows_its_reason_and_that_it_was_expected(
         """,
     )
 
-    table = flight_anomalies.page.locator('[data-test-chart-name^="Abnormal days and why"] tbody tr')
+    table = flight_anomalies.page.locator('[data-test-chart-name^="Abnormal days and why"]:visible tbody tr')
     row = table.filter(has_text="08 Mar 2013")
     _, _, reason = day["sentence"].partition(": ")  # airport and day have columns of their own
     for text in (reason, day["event"], "acknowledged"):
@@ -448,65 +362,6 @@ def test_the_reasons_equal_sql_and_follow_the_chosen_day(stack: Installation, fl
     expect(days).to_contain_text("08 Mar 2013")
 
 
-def test_events_and_precision_by_feedback_equal_sql(stack: Installation, network: Dashboard) -> None:
-    (counted,) = stack.psql(
-        "warehouse", "SELECT count(*) AS events FROM flights.events WHERE extract(year FROM first_day) = 2013"
-    )
-    (largest,) = stack.psql(
-        "warehouse",
-        """
-        SELECT name, kind, (ARRAY['1 mild', '2 strong', '3 extreme'])[severity] AS severity,
-               to_char(first_day, 'DD Mon YYYY') AS first_day, to_char(last_day, 'DD Mon YYYY') AS last_day,
-               worst_origin, codes, airports, airport_days, to_char(cancelled, 'FM999,990') AS cancelled,
-               to_char(mean_effective_delay_min::numeric, 'FM990.0') AS delay
-        FROM flights.events
-        JOIN (SELECT event_id, string_agg(DISTINCT origin, ', ') AS codes FROM flights.event_days GROUP BY 1) AS members
-        USING (event_id)
-        WHERE extract(year FROM first_day) = 2013 ORDER BY airport_days DESC LIMIT 1
-        """,
-    )
-    (precision,) = stack.psql(
-        "warehouse",
-        """
-        SELECT right_flags, wrong_flags, to_char(100 * precision_by_feedback::numeric, 'FM990%') AS precision,
-               expected_flags, right_missed
-        FROM flights.detector_feedback WHERE year = 2013 AND detector = 'delaywatch'
-        """,
-    )
-
-    network.open_tab(next(iter(titles_in_assets("network"))))
-    expect(network.number("Events")).to_have_text(counted["events"])
-    expect(network.first_row("Events, the largest first")).to_have_text(list(largest.values()))
-    network.open_tab("How sure")
-    row = network.chart("Precision by feedback").locator("tbody tr").filter(has_text="delaywatch")
-    expect(row).to_have_count(1)
-    _, _, _, *figures = row.locator("td").all_inner_texts()  # the detector, its flags, and those with feedback
-    assert figures == list(precision.values())
-
-
-@pytest.mark.slow
-def test_a_query_of_minutes_in_sql_lab_ends_with_a_message(stack: Installation, superset_page: Page) -> None:
-    """10^10 rows need minutes. The shortest timeout ends the query, and its message reaches the analyst."""
-    page, answers = superset_page, list[Response]()
-    page.on("response", answers.append)
-    editor = page.locator(".ace_editor").first
-    new_tab = page.get_by_text("Add a new tab", exact=True)  # a new user has no tab
-    visitor.visit(page, f"{stack.url}/sqllab/", new_tab)
-    visitor.see(page, new_tab.click, editor)
-    expect(page.get_by_text("flights", exact=True).first).to_be_visible()  # the schemas have loaded
-    editor.click()
-    page.keyboard.press("Control+A")
-    page.keyboard.insert_text("SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b")
-
-    page.get_by_role("button", name="Run").first.click()
-
-    page.get_by_text("60 seconds").first.wait_for(timeout=200_000)
-    visitor.picture(page, "superset-sql-lab")
-    executed = [answer for answer in answers if answer.url.endswith("/api/v1/sqllab/execute/")]
-    assert {answer.headers["content-type"].partition(";")[0] for answer in executed} == {"application/json"}
-    assert not [f"{one.status} {one.url}" for one in answers if one.status >= 400 and one not in executed]
-
-
 def test_a_heavy_query_fails_without_a_restart_of_postgres(stack: Installation) -> None:
     """Up to 16 at once, as many as Superset has threads. 53200 is "out of memory", 53400 a limit of temporary files."""
     started = stack.psql("postgres", "SELECT pg_postmaster_start_time()")
@@ -522,17 +377,6 @@ def test_a_heavy_query_fails_without_a_restart_of_postgres(stack: Installation) 
     assert ended["rows of the bystander"] == len(AIRPORTS) * DAYS
     assert stack.psql("postgres", "SELECT pg_postmaster_start_time()") == started
     assert b"terminated by signal" not in stack.compose("logs", "postgres")
-
-
-def test_an_orphan_that_fails_in_the_container_of_postgres_does_not_restart_it(stack: Installation) -> None:
-    """Docker kills a health check that takes too long, and its children become orphans."""
-    started = stack.psql("postgres", "SELECT pg_postmaster_start_time()")
-
-    stack.compose("exec", "-T", "postgres", "sh", "-c", "(sleep 1; exit 141) >/dev/null 2>&1 &")
-    time.sleep(3)
-
-    assert stack.psql("postgres", "SELECT pg_postmaster_start_time()") == started
-    assert b"reinitializing" not in stack.compose("logs", "postgres")
 
 
 # --- Postgres stops ---------------------------------------------------------------------------------------------------

@@ -92,37 +92,12 @@ def test_neither_a_second_run_nor_the_order_and_types_of_the_rows_change_a_bit(n
 
 
 @pytest.mark.parametrize("name", detectors.NAMES)
-def test_a_day_needs_five_flights_and_a_value_to_be_scored(name: str) -> None:
-    flights = ordinary_year(60, seed=1, days=120)
-    four, five, unknown = (date(2015, 3, day) for day in (1, 2, 3))
-    flights[four], flights[five] = np.full(4, 500.0), np.full(5, 10.0)
-    days = airport_days("AAA", flights)
-    days.loc[days["fl_date"] == unknown, DELAYS] = np.nan
-
-    verdicts = run_detector(name, days)
-
-    status = verdicts.set_index("fl_date")["status"]
-    assert status[status != "ok"].to_dict() == {four: "insufficient_data", unknown: "insufficient_data"}
-
-
-@pytest.mark.parametrize("name", detectors.NAMES)
-@pytest.mark.parametrize("n_days", [1, 2, 27, 28, 366])
+@pytest.mark.parametrize("n_days", [27, 28])
 def test_an_airport_needs_28_days_to_be_scored(name: str, n_days: int) -> None:
     verdicts = run_detector(name, airport_days("AAA", ordinary_year(40, seed=3, days=n_days)))
 
     assert set(verdicts["status"]) == {"ok" if n_days >= 28 else "insufficient_data"}
     assert verdicts["is_anomaly"].mean() < 0.05
-
-
-@pytest.mark.parametrize("name", detectors.NAMES)
-def test_a_late_day_is_flagged_in_a_year_without_its_summer(name: str) -> None:
-    flights = {day: delays for day, delays in ordinary_year(60, seed=4).items() if day.month not in (6, 7, 8)}
-    flights[date(2015, 10, 9)] = flights[date(2015, 10, 9)] + 70
-
-    verdicts = run_detector(name, airport_days("AAA", flights))
-
-    assert len(verdicts) == 365 - 92
-    assert verdict_on(verdicts, date(2015, 10, 9))["is_anomaly"]
 
 
 @pytest.mark.parametrize("name", detectors.NAMES)
@@ -142,7 +117,6 @@ def test_equal_days_are_normal_and_an_airport_without_values_disturbs_no_other(n
     ("damage", "named"),
     [
         (lambda days: pd.concat([days, days.iloc[[1]]]), "AAA.* 2015-01-02"),
-        (lambda days: days.drop(columns="scheduled"), "scheduled"),
         (lambda days: days.assign(origin=pd.Series(["AAA", None, "AAA"], dtype=object)), "origin"),
         (lambda days: days.iloc[:0], "gold"),
     ],
@@ -154,34 +128,14 @@ def test_damaged_airport_days_are_named(name: str, damage: Callable[[pd.DataFram
         detectors.run(name, damage(days))
 
 
-NOTHING_TO_FIT = {
-    "one day": airport_days("AAA", ordinary_year(40, seed=3, days=1)),
-    "no value": airport_days("AAA", ordinary_year(40, seed=3, days=60)).assign(
-        mean_dep_delay_min=None, mean_effective_delay_min=None, std_effective_delay_min=None
-    ),
-    "all excluded": airport_days("AAA", ordinary_year(40, seed=3, days=60)).assign(is_excluded=True),
-    "two flights a day": airport_days("AAA", ordinary_year(2, seed=3, days=60)),
-    "no flights": airport_days("AAA", dict.fromkeys(ordinary_year(1, seed=3, days=60), np.array([]))),
-}
-
-
-@pytest.mark.parametrize("name", detectors.NAMES)
-@pytest.mark.parametrize("case", NOTHING_TO_FIT)
-def test_no_day_is_scored_without_days_for_fitting(name: str, case: str) -> None:
-    verdicts = detectors.run(name, NOTHING_TO_FIT[case]).to_pandas()
-
-    assert len(verdicts) == len(NOTHING_TO_FIT[case])
-    assert not verdicts["status"].eq("ok").any()
-
-
-@pytest.mark.parametrize("name", detectors.NAMES)
-def test_an_airport_that_cancels_every_flight_of_every_day_has_no_flag(name: str) -> None:
-    verdicts = detectors.run(name, airport_days("AAA", dict.fromkeys(ordinary_year(1, 3, 60), np.full(20, np.nan))))
-
-    assert not any(verdicts["is_anomaly"].to_pylist())
-
-
 # Excluded days
+
+
+@pytest.mark.parametrize("name", detectors.NAMES)
+def test_no_day_is_scored_if_all_are_excluded(name: str) -> None:
+    verdicts = detectors.run(name, two_months().assign(is_excluded=True)).to_pandas()
+
+    assert set(verdicts["status"]) == {"insufficient_data"}
 
 
 @pytest.mark.parametrize("name", detectors.NAMES)
@@ -201,54 +155,22 @@ def test_an_excluded_day_is_scored_and_its_value_changes_no_other_verdict(name: 
 
 
 @pytest.mark.parametrize("name", detectors.NAMES)
-def test_excluded_late_days_do_not_hide_another_late_day(name: str) -> None:
-    flights = ordinary_year(60, seed=1)
-    trouble = [date(2015, 3, 1) + timedelta(days=number) for number in range(60)]
-    flights |= {day: flights[day] + 60 for day in trouble}
-    flights[date(2015, 9, 9)] = flights[date(2015, 9, 9)] + 35
-    year = airport_days("AAA", flights)
-
-    verdicts = run_detector(name, year.assign(is_excluded=year["fl_date"].isin(trouble)))
-
-    assert verdict_on(verdicts, date(2015, 9, 9))["is_anomaly"]
-
-
-@pytest.mark.parametrize("name", detectors.NAMES)
 def test_feedback_on_an_airport_changes_only_verdicts_of_that_airport(name: str) -> None:
-    """To the last bit, and also while another airport has feedback."""
     days = two_months()
-    trouble = days["fl_date"].between(date(2015, 1, 28), SPIKE_IN_FEBRUARY)
+    is_trouble = days["fl_date"].between(date(2015, 1, 28), SPIKE_IN_FEBRUARY)
 
-    def verdicts_with_feedback_on(*airports: str) -> pd.DataFrame:
-        marked = days.assign(is_expected=trouble & days["origin"].isin(airports))
-        table: pd.DataFrame = detectors.run(name, marked, few_trees(name)).to_pandas()
-        return table
+    without, with_feedback = (
+        detectors.run(
+            name, days.assign(is_expected=is_trouble & days["origin"].isin(airports)), few_trees(name)
+        ).to_pandas()
+        for airports in ([], ["BBB", "CCC"])
+    )
 
-    without, on_bbb = verdicts_with_feedback_on(), verdicts_with_feedback_on("BBB")
-    on_both = verdicts_with_feedback_on("BBB", "CCC")
-
-    for verdicts in (on_bbb, on_both):
-        pd.testing.assert_frame_equal(of_airport(verdicts, "AAA"), of_airport(without, "AAA"))
-    pd.testing.assert_frame_equal(of_airport(on_both, "BBB"), of_airport(on_bbb, "BBB"))
-    assert not of_airport(on_bbb, "BBB")["score"].equals(of_airport(without, "BBB")["score"])
+    pd.testing.assert_frame_equal(of_airport(with_feedback, "AAA"), of_airport(without, "AAA"))
+    assert not of_airport(with_feedback, "BBB")["score"].equals(of_airport(without, "BBB")["score"])
 
 
 # Properties
-
-
-@pytest.mark.parametrize("name", detectors.NAMES)
-@FEW
-@given(names=st.permutations(["AAA", "BBB", "CCC"]))
-def test_the_names_of_the_airports_do_not_matter(name: str, names: list[str]) -> None:
-    days = two_months()
-    renamed = dict(zip(["AAA", "BBB", "CCC"], names, strict=True))
-
-    verdicts = run_detector(name, days, **few_trees(name))
-    other = run_detector(name, days.assign(origin=days["origin"].map(renamed)), **few_trees(name))
-
-    for origin, new_name in renamed.items():
-        score, new_score = of_airport(verdicts, origin)["score"], of_airport(other, new_name)["score"]
-        np.testing.assert_allclose(new_score, score, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", OF_MEAN_DELAY)
@@ -312,31 +234,14 @@ def test_an_early_day_is_flagged_if_late_only_is_false(name: str) -> None:
 
 
 def test_an_unknown_detector_is_named_with_the_known_detectors() -> None:
-    for function in (detectors.load, detectors.parameters, detectors.params_hash):
-        with pytest.raises(InvalidInput, match=r"four_sigma.*three_sigma.*delaywatch"):
-            function("four_sigma")
-
-
-def test_the_hash_depends_on_the_values_and_the_excluded_days_and_not_on_the_spelling() -> None:
-    usual = detectors.params_hash("three_sigma")
-
-    assert detectors.params_hash("three_sigma", {"min_days": 28, "threshold": 3}) == usual
-    assert detectors.params_hash("three_sigma", {"threshold": 3.5}) != usual
-    assert detectors.params_hash("three_sigma", {}, '{"2013-02-08":["LGA"]}') != usual
-    assert len({detectors.params_hash(name) for name in detectors.NAMES}) == len(detectors.NAMES)
+    with pytest.raises(InvalidInput, match=r"four_sigma.*three_sigma.*delaywatch"):
+        detectors.load("four_sigma")
 
 
 def test_existing_lakes_keep_their_hashes() -> None:
     excluded = '{"2013-02-08":["LGA"]}'
 
     assert detectors.params_hash("three_sigma", {"threshold": 4}) == "233207dfc1e7"
+    assert detectors.params_hash("three_sigma", {"min_days": 28, "threshold": 4.0}) == "233207dfc1e7"
     assert detectors.params_hash("delaywatch", {"levels": [50, 120.5, 365], "past_only": True}) == "c58b24d98a40"
     assert detectors.params_hash("delaywatch", {}, excluded) == "e713c6ff4f52"
-
-
-@pytest.mark.parametrize("name", detectors.NAMES)
-def test_every_parameter_has_a_range_and_a_meaning(name: str) -> None:
-    rows = detectors.describe(name)
-
-    assert [row["parameter"] for row in rows] == list(detectors.parameters(name))
-    assert all(row["allowed"] and row["meaning"] for row in rows)

@@ -1,4 +1,4 @@
-"""Events: which flagged days belong together, and every column against an independent computation."""
+"""Airports and events: which flagged days belong together, and every column against an independent computation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from itertools import combinations
 from math import asin, cos, radians, sin, sqrt
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -14,7 +15,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from utils import schemas
 from utils.analysis import airports, events
 from utils.errors import Missing
 
@@ -22,6 +22,7 @@ Flag = tuple[str, int]  # airport and day of February 2013
 CODES = ("BOS", "DCA", "EWR", "JFK", "LAX", "LGA", "ORD", "PHL", "SAN", "XXX")  # XXX has no coordinates
 PLACES = airports.coordinates(CODES)
 KM_PER_DEGREE = 111.195
+CALIBRATION = Path(__file__).parents[2] / "benchmarks" / "make_year_calib.npz"  # 335 airports with flights in 2018
 
 
 def february(day: int) -> date:
@@ -43,20 +44,6 @@ def days_and_verdicts(
     delay = pd.Series(np.where(scheduled == 10, np.nan, scheduled / 4), dtype=np.float32)
     days = frame.assign(scheduled=scheduled, cancelled=scheduled // 3, mean_effective_delay_min=delay)
     return days, verdicts
-
-
-def unremarkable(flags: Iterable[Flag]) -> dict[Flag, dict[str, Any]]:
-    """Flags of late, mild days with equal scores."""
-    return {flag: {} for flag in flags}
-
-
-def together(places: pd.DataFrame, flags: Iterable[Flag], n_days: int = 28) -> list[list[str]]:
-    """The airport-days of every event, each as `JFK 9`."""
-    days, verdicts = days_and_verdicts(unremarkable(flags), places["origin"], n_days)
-    _, event_days = events.find(verdicts, days, places)
-    frame = event_days.to_pandas()
-    names = frame["origin"] + [f" {day.day}" for day in frame["fl_date"]]
-    return sorted(sorted(names[rows]) for rows in frame.groupby("event_id").groups.values())
 
 
 def grid(rows: int, columns: int, step_km: float) -> pd.DataFrame:
@@ -87,12 +74,10 @@ def on_one_day(*origins: str) -> list[Flag]:
         (grid(1, 2, 501), [("a0.0", 9), ("a0.1", 9)], 2),
         (grid(1, 2, 299), [("a0.0", 9), ("a0.1", 10)], 1),
         (grid(1, 2, 301), [("a0.0", 9), ("a0.1", 10)], 2),
-        (grid(1, 2, 299), [("a0.0", 9), ("a0.1", 11)], 2),  # two days later
         (grid(1, 2, 299), [("a0.0", 8), ("a0.0", 9), ("a0.0", 11)], 2),
         # The ends of a line are linked only if a quarter of its airports are flagged.
         (grid(1, 8, 50), on_one_day("a0.0", "a0.7"), 1),
         (grid(1, 9, 50), on_one_day("a0.0", "a0.8"), 2),
-        (grid(1, 10, 50), on_one_day("a0.0", "a0.3", "a0.6", "a0.9"), 1),
         # One flagged airport near two storms does not join them.
         (
             grid(5, 9, 100),
@@ -106,84 +91,24 @@ def on_one_day(*origins: str) -> list[Flag]:
         # Across a country: scattered flags are separate events, a front is one.
         (grid(5, 40, 100), [(f"a2.{column}", 9) for column in range(0, 40, 4)], 10),
         (grid(5, 40, 100), [(f"a{row}.{column}", 9) for row in (1, 2, 3) for column in range(40)], 1),
-        # One airport a day, each 224 km from the one before.
-        (grid(5, 28, 100), [(f"a{2 * (day % 2)}.{day}", day + 1) for day in range(28)], 28),
     ],
 )
 def test_near_days_are_one_event_if_a_quarter_of_the_airports_between_them_are_flagged(
     places: pd.DataFrame, flags: list[Flag], expected: int
 ) -> None:
-    assert len(together(places, flags)) == expected
+    days, verdicts = days_and_verdicts({flag: {} for flag in flags}, places["origin"], 28)
+
+    assert events.find(verdicts, days, places)[0].num_rows == expected
 
 
 def test_an_airport_without_a_verdict_does_not_count_as_normal() -> None:
     places = grid(1, 10, 50)
     between = on_one_day(*places["origin"][1:9])
-    days, verdicts = days_and_verdicts(unremarkable(on_one_day("a0.0", "a0.9")), places["origin"], 9, between)
+    days, verdicts = days_and_verdicts({("a0.0", 9): {}, ("a0.9", 9): {}}, places["origin"], 9, between)
 
     found, _ = events.find(verdicts, days, places)
 
     assert found["airports"].to_pylist() == [2]
-
-
-def test_the_centre_of_an_event_across_the_date_line_is_on_it() -> None:
-    places = pd.DataFrame({"origin": ["AAA", "BBB"], "latitude": 50.0, "longitude": [179.0, -179.0], "region": "x"})
-    days, verdicts = days_and_verdicts({("AAA", 1): {}, ("BBB", 1): {}}, ["AAA", "BBB"], 1)
-
-    found, _ = events.find(verdicts, days.assign(scheduled=10), places)
-
-    assert [abs(longitude) for longitude in found["longitude"].to_pylist()] == pytest.approx([180])
-
-
-@pytest.mark.parametrize(("closures", "kind"), [(0, "delay"), (1, "delay"), (2, "mixed"), (3, "mixed"), (4, "closure")])
-def test_the_kind_depends_on_the_share_of_closures(closures: int, kind: str) -> None:
-    flags = {("JFK", day): {"direction": "closure" if day <= closures else "late"} for day in range(1, 6)}
-    days, verdicts = days_and_verdicts(flags, CODES, 5)
-
-    assert events.find(verdicts, days, PLACES)[0]["kind"].to_pylist() == [kind]
-
-
-@pytest.mark.parametrize(
-    ("flags", "name"),
-    [
-        ([("LGA", 8)], "2013-02-08 LGA, delay"),
-        ([("JFK", 28), ("JFK", 29)], "2013-02-28..03-01 JFK, delay"),
-        ([("EWR", 8), ("JFK", 9), ("LGA", 8)], "2013-02-08..09 EWR, JFK and LGA, delay"),
-        ([(code, 8) for code in ("BOS", "EWR", "JFK", "LGA")], "2013-02-08 north-east, 4 airports, delay"),
-    ],
-)
-def test_the_name_has_days_airports_and_kind(flags: list[Flag], name: str) -> None:
-    days, verdicts = days_and_verdicts(unremarkable(flags), CODES, 29)
-
-    assert events.find(verdicts, days, PLACES)[0]["name"].to_pylist() == [name]
-
-
-@pytest.mark.parametrize(
-    ("regions", "named"),
-    [
-        ("aaaaaaabcd", "a"),
-        ("aaaabbbbcc", "a and b"),
-        ("aabbcccdef", "c, a and b"),
-        ("aabbcdefgh", "a, b, c and other regions"),
-    ],
-)
-def test_the_name_of_a_large_event_has_the_regions_of_two_thirds_of_its_airports(regions: str, named: str) -> None:
-    places = grid(1, 10, 100).assign(region=list(regions))
-    days, verdicts = days_and_verdicts({(code, 9): {} for code in places["origin"]}, places["origin"], 9)
-
-    found, _ = events.find(verdicts, days, places)
-
-    assert found["name"].to_pylist() == [f"2013-02-09 {named}, 10 airports, delay"]
-
-
-def test_a_year_without_flags_has_no_events() -> None:
-    days, verdicts = days_and_verdicts({}, CODES, 3)
-
-    found, event_days = events.find(verdicts, days, PLACES)
-
-    assert (found.num_rows, event_days.num_rows) == (0, 0)
-    assert found.schema.equals(schemas.EVENTS)
-    assert event_days.schema.equals(schemas.EVENT_DAYS)
 
 
 def test_a_flagged_day_that_gold_does_not_have_is_named() -> None:
@@ -300,3 +225,34 @@ def test_every_column_of_events_is_that_of_an_independent_computation(seed: int)
         reference = pd.DataFrame(expected).sort_values(["first_day", "event_id"], ignore_index=True)
         pd.testing.assert_frame_equal(found[reference.columns], reference, check_dtype=False, rtol=1e-4)
         assert all(name.startswith(f"{day}") for name, day in zip(names, found["first_day"], strict=True))
+        assert all(name.endswith(kind) for name, kind in zip(names, found["kind"], strict=True))
+
+
+# Airports
+
+
+def test_every_airport_of_a_year_has_its_coordinates_and_a_region() -> None:
+    with np.load(CALIBRATION) as known:
+        names, latitude, longitude = (known[name] for name in ("names", "lat", "lon"))
+
+    located = airports.coordinates(names).set_index("origin").loc[names]
+
+    assert np.abs(located["latitude"] - latitude).max() < 0.3
+    assert np.abs(located["longitude"] - longitude).max() < 0.3
+    assert "abroad" not in set(located["region"])
+
+
+def test_closed_airports_have_coordinates_and_unknown_codes_are_left_out() -> None:
+    located = airports.coordinates(["PFN", "???", "ISN", "isn"])
+
+    assert located[["origin", "region"]].to_numpy().tolist() == [["ISN", "plains"], ["PFN", "Florida"]]
+
+
+@pytest.mark.parametrize(
+    ("code", "region"),
+    [("LGA", "north-east"), ("DCA", "mid-Atlantic"), ("ATL", "south-east"), ("CVG", "midwest"), ("DFW", "Texas"),
+     ("SLC", "mountains"), ("LAS", "south-west"), ("SEA", "north-west"), ("SJU", "Caribbean"), ("STT", "Caribbean"),
+     ("GUM", "Pacific islands"), ("YYZ", "abroad")],
+)  # fmt: skip
+def test_an_airport_belongs_to_its_region(code: str, region: str) -> None:
+    assert airports.coordinates([code])["region"].tolist() == [region]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 import pandas as pd
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -47,16 +46,6 @@ def test_an_incident_excludes_its_airports_from_first_to_last_day_and_feedback_o
         any(one.first <= day <= one.last and origin in (one.airports or {origin}) for one in incidents)
         for origin, day in airport_days
     ]
-
-
-@pytest.mark.parametrize("kind", ["datetime64[s]", "datetime64[ns]", "object"])
-def test_the_type_of_the_dates_does_not_matter(kind: str) -> None:
-    days = frame_of([("JFK", date(2013, 2, 8)), ("JFK", date(2013, 2, 10))])
-    typed = days.astype({"fl_date": kind, "origin": "category"})
-
-    marks = exclusions(typed, [STORM], days[1:])
-
-    assert marks.to_numpy().tolist() == [[True, False], [False, True]]
 
 
 def test_the_fingerprint_has_the_excluded_days_in_order_and_is_empty_without_them() -> None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
-import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from tests.builders import CANCELLED, HEADER, Flight, csv_of, flight
 from utils import schemas
-from utils.layers import gold, silver
+from utils.layers import columns, gold, silver
 
 YEAR = 2016  # a leap year
 CAUSE_COLUMNS = ("CARRIER_DELAY", "WEATHER_DELAY", "NAS_DELAY", "SECURITY_DELAY", "LATE_AIRCRAFT_DELAY")
@@ -163,27 +161,6 @@ def test_every_column_of_gold_equals_the_sql_definition(rows: list[Flight], cuts
     pd.testing.assert_frame_equal(days, expected, check_dtype=False, rtol=1e-6, atol=1e-4)
 
 
-def test_a_flight_after_midnight_belongs_to_its_scheduled_day() -> None:
-    row = flight(FL_DATE="2016-03-04", CRS_DEP_TIME="2350", DEP_TIME="15.0", DEP_DELAY="25.0")
-
-    assert airport_days([[row]])["fl_date"].tolist() == [date(2016, 3, 4)]
-
-
-def test_gold_has_a_row_for_each_day_between_the_first_and_the_last_flight() -> None:
-    days = airport_days([[flight(FL_DATE="2016-07-01"), flight(FL_DATE="2016-07-04")]])
-
-    assert days["fl_date"].tolist() == [date(2016, 7, 1) + timedelta(days=number) for number in range(4)]
-    assert days["scheduled"].tolist() == [1, 0, 0, 1]
-    assert days["mean_effective_delay_min"].isna().tolist() == [False, True, True, False]
-
-
-@pytest.mark.parametrize("tables", [[], [schemas.SILVER.empty_table()]])
-def test_gold_without_flights_is_an_empty_table(tables: list[pa.Table]) -> None:
-    days = gold.airport_days(gold.year_sums(tables, YEAR), YEAR)
-
-    assert (days.schema, days.num_rows) == (schemas.AIRPORT_DAYS, 0)
-
-
 def test_many_airports_keep_their_own_sums() -> None:
     """Sums have room for 512 airports at first and grow beyond."""
     rows = [flight(ORIGIN=f"A{number:03}", FL_DATE="2016-03-04") for number in range(700)]
@@ -192,3 +169,29 @@ def test_many_airports_keep_their_own_sums() -> None:
 
     assert days["origin"].tolist() == [row["ORIGIN"] for row in rows]
     assert days["scheduled"].tolist() == [2, 1] * 350
+
+
+# --- Arrow columns to numpy arrays and back ---------------------------------------------------------------------------
+
+
+KINDS = [
+    (pa.int16(), st.integers(-5, 5)),
+    (pa.int64(), st.integers(-(2**60), 2**60)),
+    (pa.bool_(), st.booleans()),
+    (pa.date32(), st.dates()),
+]
+
+
+@settings(max_examples=50)
+@given(data=st.data(), kind=st.sampled_from(KINDS), start=st.integers(0, 12), length=st.integers(0, 20))
+def test_any_slice_makes_the_round_trip(data: st.DataObject, kind: Any, start: int, length: int) -> None:
+    arrow_type, elements = kind
+    column = pa.array(data.draw(st.lists(st.none() | elements, max_size=24)), arrow_type).slice(start, length)
+
+    mask, numbers = columns.is_valid(column), columns.to_numpy(column)
+    copy = columns.from_numpy(numbers, arrow_type, ~mask)
+
+    copy.validate(full=True)
+    assert mask.tolist() == [value is not None for value in column.to_pylist()]
+    assert numbers[~mask].tolist() == [0] * column.null_count
+    assert copy.equals(column)

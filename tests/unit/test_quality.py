@@ -80,25 +80,18 @@ def test_an_ordinary_year_has_no_warning() -> None:
 
 
 def test_missing_months_and_days_are_named() -> None:
-    days = whole_year(2009, months={10: 0})
-    del days[date(2009, 9, 11)]
+    days = whole_year(2012, months={10: 0})
+    del days[date(2012, 12, 31)]
     stats = report(days)
 
     assert stats["missing_months"] == [10]
-    assert len(stats["missing_days"]) == 32
+    assert (len(stats["missing_days"]), stats["missing_days"][-1]) == (32, "2012-12-31")
     month, single_day = stats["warnings"]
-    assert "October 2009" in month
-    assert "on 1 day: 2009-09-11." in single_day
+    assert "October 2012" in month
+    assert "2012-12-31" in single_day
 
 
-def test_the_last_day_of_a_leap_year_may_not_be_missing() -> None:
-    days = whole_year(2012)
-    del days[date(2012, 12, 31)]
-
-    assert report(days)["missing_days"] == ["2012-12-31"]
-
-
-@pytest.mark.parametrize(("copies", "months"), [(149, []), (150, [6]), (300, [6])])
+@pytest.mark.parametrize(("copies", "months"), [(149, []), (150, [6])])
 def test_a_month_is_doubled_from_half_of_its_flights_on(copies: int, months: list[int]) -> None:
     stats = report(whole_year(2011), duplicates=Duplicates({6: copies, 7: 5}, 0, 0))
 
@@ -114,19 +107,8 @@ def test_a_month_far_from_the_others_is_unusual(flights: int, is_unusual: bool) 
     assert ["April" in warning and "3,000" in warning for warning in stats["warnings"]] == [True] * is_unusual
 
 
-def test_airports_are_compared_with_the_year_before_if_it_is_known() -> None:
-    stats = report(whole_year(2018))
-
-    unknown = quality.with_airports(stats, now=["JFK", "ACK"], before=None)
-    known = quality.with_airports(stats, now=["JFK", "ACK"], before=["JFK", "PIR"])
-
-    assert unknown == stats | {"airports_new": None, "airports_gone": None}
-    assert known == stats | {"airports_new": ["ACK"], "airports_gone": ["PIR"]}
-
-
-@pytest.mark.parametrize("airports", [1, 30])
-def test_gaps_are_named_the_first_in_a_warning_each(airports: int) -> None:
-    names = [f"A{number:02}" for number in range(airports)]
+def test_gaps_are_named_the_first_in_a_warning_each() -> None:
+    names = [f"A{number:02}" for number in range(30)]
     gap = [date(2013, 8, number) for number in range(5, 15)]
     days = {day: {"JFK": 1000} | ({} if day in gap else dict.fromkeys(names, 5)) for day in whole_year(2013)}
     stats = report(days)
@@ -134,7 +116,7 @@ def test_gaps_are_named_the_first_in_a_warning_each(airports: int) -> None:
     assert [(gap["kind"], gap["name"], gap["days"]) for gap in stats["gaps"]] == [
         ("airport", name, 10) for name in names
     ]
-    assert len(stats["warnings"]) == min(airports, quality.MAX_GAP_WARNINGS + 1)
+    assert len(stats["warnings"]) == quality.MAX_GAP_WARNINGS + 1
     assert all(part in stats["warnings"][0] for part in ("A00", "2013-08-05", "2013-08-14", "5 a day"))
 
 
@@ -168,7 +150,6 @@ def test_rows_whose_duplicates_cannot_be_recognised_give_warnings() -> None:
         ({"nulls": {"air_time": 3650}}, "air_time"),
         ({"rejected": rejected("b", "a", "b")}, "3 rows"),
         ({"tallies": {"TAXI_IN": silver.Tally(3650, 2, "'x'")}}, "TAXI_IN .*'x' in line 2"),
-        ({"tallies": {"CANCELLATION_CODE": silver.Tally(1, 12, "'snow'")}}, "'snow' in line 12"),
         ({"tallies": {silver.EMPTY_DELAY: silver.Tally(1, 12, "DEP_TIME '2447'")}}, "DEP_TIME '2447' in line 12"),
         ({"rejected": rejected(silver.REPEATED_HEADER)}, None),
         ({"tallies": {"TAXI_IN": silver.Tally(36, 7, "'x'")}}, None),
@@ -178,13 +159,6 @@ def test_lost_rows_and_values_give_a_warning_if_figures_may_change(changes: dict
     warnings = report(whole_year(2015), **changes)["warnings"]
 
     assert [bool(re.search(str(named), warning)) for warning in warnings] == [True] * (named is not None)
-
-
-def test_rejected_rows_and_lost_values_are_counted() -> None:
-    stats = report(whole_year(2015), rejected=rejected("b", "a", "b"), tallies={"TAXI_IN": silver.Tally(36, 7, "'x'")})
-
-    assert (stats["rows_rejected"], stats["rejected_by_reason"]) == (3, {"a": 1, "b": 2})
-    assert stats["unreadable_values"] == {"TAXI_IN": {"rows": 36, "line": 7, "value": "'x'"}}
 
 
 def test_the_report_is_one_row_of_the_warehouse() -> None:

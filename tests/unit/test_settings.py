@@ -1,13 +1,19 @@
-"""Settings from the environment: what overrides what, and wrong values named with the way out."""
+"""Settings from the environment and `.env`: what overrides what, and wrong or contradictory values refused by name."""
 
 from __future__ import annotations
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from urllib.parse import quote
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import make_url
+
+from stack.settings import SECRET, StackSettings
 from utils.errors import InvalidInput
-from utils.settings import AlertSettings, EnvFile, Settings, WatchSettings
+from utils.settings import AlertSettings, Settings, WatchSettings
+
+# --- steps ---
 
 COMPLETE = {
     "DELAYWATCH_LAKE": "s3://lake/x",
@@ -17,34 +23,13 @@ COMPLETE = {
 AWS_KEYS = {"AWS_ACCESS_KEY_ID": "own", "AWS_SECRET_ACCESS_KEY": "own-secret", "AWS_SESSION_TOKEN": "own-token"}
 
 
-def test_settings_come_from_the_environment() -> None:
-    variables = {"DELAYWATCH_THREADS": "3", "DELAYWATCH_SCRATCH": "/scratch", "DELAYWATCH_BTS_URL": "https://h/a%23b/"}
+def test_settings_come_from_the_environment_unless_they_are_given() -> None:
+    found = Settings.from_environment(
+        COMPLETE | {"DELAYWATCH_THREADS": "3"}, lake="file:///lake", aws_endpoint_url=None
+    )
 
-    settings = Settings.from_environment(COMPLETE | variables)
-
-    assert (settings.lake, settings.warehouse, settings.threads) == ("s3://lake/x", "postgresql://u:p@h/d", 3)
-    assert (str(settings.scratch), settings.aws_endpoint_url) == ("/scratch", "http://s3:8333")
-    assert (settings.aws_region, settings.bts_url) == (None, "https://h/a%23b")
-
-
-def test_the_constructor_does_not_read_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-    monkeypatch.setenv("DELAYWATCH_LAKE", "s3://elsewhere")
-
-    settings = Settings(lake="s3://lake", warehouse="")
-
-    assert (settings.lake, settings.aws_region) == ("s3://lake", None)
-    assert Settings.from_environment(warehouse=None).lake == "s3://elsewhere"
-
-
-def test_a_variable_named_like_an_attribute_is_ignored() -> None:
-    assert Settings.from_environment(COMPLETE | {"aws_region": "eu-west-1"}).aws_region is None
-
-
-def test_given_values_override_the_environment_and_none_does_not() -> None:
-    settings = Settings.from_environment(COMPLETE, lake="file:///lake", aws_endpoint_url=None)
-
-    assert (settings.lake, settings.aws_endpoint_url) == ("file:///lake", "http://s3:8333")
+    assert (found.lake, found.warehouse, found.threads) == ("file:///lake", "postgresql://u:p@h/d", 3)
+    assert (found.aws_endpoint_url, found.aws_region) == ("http://s3:8333", None)
 
 
 @pytest.mark.parametrize(
@@ -60,12 +45,9 @@ def test_given_aws_keys_are_never_mixed_with_those_of_the_environment(
 ) -> None:
     in_files = {f"{name}_FILE": "/nowhere" for name in AWS_KEYS} if given_keys["aws_access_key_id"] else {}
 
-    settings = Settings.from_environment(COMPLETE | AWS_KEYS | in_files, **given_keys)
+    found = Settings.from_environment(COMPLETE | AWS_KEYS | in_files, **given_keys)
 
-    assert (settings.aws_access_key_id, settings.aws_secret_access_key, settings.aws_session_token) == used
-
-
-# --- absent -----------------------------------------------------------------------------------------------------------
+    assert (found.aws_access_key_id, found.aws_secret_access_key, found.aws_session_token) == used
 
 
 @pytest.mark.parametrize("name", ["DELAYWATCH_LAKE", "DELAYWATCH_WAREHOUSE"])
@@ -75,10 +57,6 @@ def test_a_missing_required_variable_is_named(name: str, value: dict[str, str]) 
 
     with pytest.raises(InvalidInput, match=f"{name} is not set"):
         Settings.from_environment(value | others)
-
-
-def test_a_step_without_a_warehouse_gives_none() -> None:
-    assert Settings.from_environment({"DELAYWATCH_LAKE": "file:///lake"}, warehouse=None).warehouse == ""
 
 
 def test_without_variables_no_message_is_sent_and_nothing_is_deleted() -> None:
@@ -108,49 +86,145 @@ def test_wrong_settings_of_mail_do_not_stop_a_run() -> None:
     assert Settings.from_environment(COMPLETE | wrong).lake == "s3://lake/x"
 
 
-# --- wrong values -----------------------------------------------------------------------------------------------------
+# --- the stack ---
 
-WRONG = {
-    "DELAYWATCH_THREADS": ["0", "two", "-1", "1.0", "1_000", "\u0663"],
-    "DELAYWATCH_KEEP_LOGS_DAYS": ["0", "-1", "ten", "1.5", "\u00b2", "1 0"],
-    "DELAYWATCH_EXPECTED_YEAR": ["18", "2101"],
-    "DELAYWATCH_ALERT_EMAIL": ["ops", ","],
-    "DELAYWATCH_ALERT_FROM": ["a@b.org, c@d.org"],
-    "DELAYWATCH_HOST": ["https://h", "h:443", "h_h", "-h"],
-    "DELAYWATCH_HTTP_PORT": ["0", "65536", "http"],
-    "DELAYWATCH_BACKUP": ["backups", "/"],
-    "AWS_ENDPOINT_URL": ["http://h_h", "h:8333"],
-    "DELAYWATCH_BTS_URL": ["https://h/a?b", "https://h/a#b", "https://h/a b", "h:8333", "ftp://h", "https://h:0"],
+BUCKET = {"DELAYWATCH_LAKE": "s3://flights", "AWS_DEFAULT_REGION": "eu-central-1"}
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "secret/key"}
+RDS = {"DELAYWATCH_WAREHOUSE": "postgresql://u:p@rds/flights"}
+
+
+def refusal(**environ: str) -> str:
+    with pytest.raises(InvalidInput) as refused:
+        StackSettings.from_environment(environ)
+    return str(refused.value)
+
+
+ACCEPTED = {
+    "DELAYWATCH_HOST": ["localhost", "Flights.Example.com", "10.0.0.7", "[::1]", "a" * 63 + ".example"],
+    "DELAYWATCH_BIND": ["127.0.0.1", "0.0.0.0", "[::]"],  # noqa: S104 - a user may want that
+    "DELAYWATCH_HTTP_PORT": ["1", "65535"],
+    "DELAYWATCH_ADMIN_PASSWORD": ["twelve chars", "pass wörd with ünicode"],
+    "AWS_ENDPOINT_URL": ["http://s3:8333", "https://minio.lan", "http://[::1]:9000", "http://10.0.0.7:9000/"],
+    "DELAYWATCH_TRUSTED_PROXY": ["10.0.0.0/23", "10.0.0.7", "fd00::/8"],
+    "DELAYWATCH_BTS_URL": ["https://transtats.example.com/PREZIP", "http://my_mirror:8000"],
+    "DELAYWATCH_KAGGLE_TOKEN": ["KGAT_0123456789", '{"username": "amelia", "key": "0123"}'],
+    "DELAYWATCH_SMTP": ["smtp://mail.lan", "smtps://robot:p%40ss@mail.example.com:465", "smtp://[::1]:25"],
+    "DELAYWATCH_ALERT_WEBHOOK": ["https://hooks.example.com/services/T0/B0/x?y=1", "http://chat_bot/x"],
+    "DELAYWATCH_BACKUP": ["/mnt/backups", "/Volumes/Time Machine/delaywatch", "/b"],
+    "DELAYWATCH_WAREHOUSE": [
+        "postgresql://u:p@host:5432/db?sslmode=require&connect_timeout=5",
+        "postgresql://user%40corp:p%3A%2F%3F%23%5B%5D%25@rds.eu-central-1.amazonaws.com/my-db",
+        "postgresql://u:p@[fe80::1]:5432/db",
+    ],
 }
+REFUSED = {
+    "DELAYWATCH_LOCAL": ["yes", "2", "01"],
+    "DELAYWATCH_HOST": ["https://a.org", "a.org:443", "a b", "-a.org", "a..org", "999.1.1.1", "::1", "a_b", "ä.org"],
+    "DELAYWATCH_BIND": ["localhost", "127.0.0.1:80", "::", "[127.0.0.1]"],
+    "DELAYWATCH_HTTP_PORT": ["0", "65536", "http", "-1", "٣"],
+    "DELAYWATCH_HTTPS_PORT": ["0x1bb"],
+    "DELAYWATCH_EMAIL": ["ops", "a@b@c"],
+    "DELAYWATCH_THREADS": ["0", "many", "1_000", "\u0663"],
+    "DELAYWATCH_ADMIN_PASSWORD": ["elevenchars"],
+    "DELAYWATCH_JUPYTER_TOKEN": ["short"],
+    "DELAYWATCH_TRUSTED_PROXY": ["any", "10.0.0.1/23", "10.0.0.0/33", "0/0; deny all"],
+    "DELAYWATCH_BTS_URL": ["https://u:swordfish@mirror.lan", "bts.gov", "ftp://bts.gov", "https://a b", "https://a/#b"],
+    "DELAYWATCH_KAGGLE_URL": ["https://a/api?x="],
+    "DELAYWATCH_BACKUP": ["backups", "~/backups", "/", "/mnt/", "s3://Backups", "ftp://host/folder"],
+    "DELAYWATCH_KAGGLE_TOKEN": ["two words", '{"username": "amelia"}', "[1]"],
+    "DELAYWATCH_ALERT_EMAIL": ["ops", "ops@example.com;dev@example.com", "a@b@c", "a@b c@d"],
+    "DELAYWATCH_ALERT_FROM": ["a@example.com,b@example.com", "Robot <robot@example.com>"],
+    "DELAYWATCH_SMTP": [
+        "mail.lan:587", "http://mail.lan", "smtp://:25", "smtp://mail.lan:0", "smtp://u@mail.lan", "smtp://u:12#3@h",
+        "smtp://u:1%2@h", "smtp://mail.lan/x",
+    ],
+    "DELAYWATCH_ALERT_WEBHOOK": ["hooks.example.com/x", "https://?a", "https://a b", "https://a/b#c", "https://u:p@a/b"],
+    "DELAYWATCH_METRICS": ["collector:4318", "grpc://collector", "http://collector?x"],
+    "DELAYWATCH_EXPECTED_YEAR": ["13", "last", "2013:2014"],
+    "DELAYWATCH_KEEP_LOGS_DAYS": ["0", "-1", "1.5"],
+    "DELAYWATCH_LAKE": [
+        "flights", "file:///srv/lake", "s3:flights", "s3://Flights", "s3://flights/a b", "s3://a", "s3://flights/team#1",
+        "s3://flights/team?1", "s3://flights/team%231",
+    ],
+    "DELAYWATCH_LOGS": ["/var/log", "s3://flights/%s", "s3://flights/$HOME"],
+    "AWS_DEFAULT_REGION": ["EU (Frankfurt)"],
+    "AWS_ENDPOINT_URL": [
+        "s3:8333", "ftp://minio", "http://", "http://a:99999", "http://u:p@minio", "http://minio#s3", "http://my_store",
+    ],
+    "AWS_SECRET_ACCESS_KEY": ["two words"],
+    "AIRFLOW_SECRETS_BACKEND": ["SecretsManagerBackend", "a b.c"],
+    "AIRFLOW_SECRETS_BACKEND_KWARGS": ["region=eu", "[1]", "{'a': 1}"],
+    "DELAYWATCH_WAREHOUSE": [
+        "postgres://u:p@host/db", "postgresql+psycopg2://u:p@host/db", "postgresql://u@host/db",
+        "postgresql://u:@host/db", "postgresql://host/db", "postgresql://u:p@host", "postgresql://u:p@host/",
+        "postgresql://u:p@host:70000/db", "postgresql://u:p@x@host/db", "postgresql://u:p/x@host/db",
+        "postgresql://u:p#x@host/db", "postgresql://u:p?x@host/db", "postgresql://u:100%@host/db", "postgresql://u:p@/db",
+    ],
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("variable", "value"), [(name, value) for name, values in WRONG.items() for value in values])
-def test_a_wrong_value_is_shown_with_what_to_write(variable: str, value: str) -> None:
-    with pytest.raises(InvalidInput) as refused:
-        EnvFile.from_environment(COMPLETE | {variable: value})
-
-    assert str(refused.value).startswith(f"{variable} is {value!r}; write ")
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_valid_values_are_accepted(name: str) -> None:
+    for value in ACCEPTED[name]:
+        StackSettings.from_environment({name: value})
 
 
-@given(st.integers(1, 65535))
-def test_a_whole_number_in_its_range_is_accepted(number: int) -> None:
-    settings = EnvFile.from_environment(
-        COMPLETE | {"DELAYWATCH_THREADS": str(number), "DELAYWATCH_HTTP_PORT": str(number)}
-    )
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in REFUSED.items() for value in values])
+def test_an_invalid_value_is_refused_by_name_and_shown_unless_it_may_be_secret(name: str, value: str) -> None:
+    message = refusal(**{name: value})
 
-    assert (settings.threads, settings.http_port) == (number, number)
-
-
-@pytest.mark.parametrize("control", ["\n", "\r", "\t", "\x1b", "\u202e"])
-def test_a_value_with_a_control_character_is_refused(control: str) -> None:
-    with pytest.raises(InvalidInput, match="DELAYWATCH_ALERT_EMAIL"):
-        AlertSettings.from_environment({"DELAYWATCH_ALERT_EMAIL": f"a@b{control}c@d", "DELAYWATCH_SMTP": "smtp://h"})
+    has_login = "://" in value and "@" in value
+    assert message.startswith(f"{name} ")
+    assert (value in message) == (name not in SECRET and not has_login)
 
 
-def test_all_wrong_values_are_reported_at_once() -> None:
-    wrong = {"DELAYWATCH_THREADS": "0", "AWS_ENDPOINT_URL": "minio", "DELAYWATCH_WAREHOUSE_FILE": "/nowhere"}
+@pytest.mark.parametrize("name", sorted(SECRET))
+def test_a_secret_with_a_line_break_is_refused_and_not_shown(name: str) -> None:
+    assert "swordfish" not in refusal(**{name: "swordfish-swordfish\nx"})
 
-    with pytest.raises(InvalidInput) as refused:
-        Settings.from_environment(wrong)
 
-    assert [name for name in [*wrong, "DELAYWATCH_LAKE"] if name not in str(refused.value)] == []
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"DELAYWATCH_LOCAL": "0"}, "DELAYWATCH_LAKE and DELAYWATCH_WAREHOUSE"),
+        ({"DELAYWATCH_HTTP_PORT": "443"}, "DELAYWATCH_HTTPS_PORT"),
+        ({"DELAYWATCH_HTTPS_PORT": "080"}, "DELAYWATCH_HTTP_PORT"),
+        ({**BUCKET, "AWS_ACCESS_KEY_ID": "AKIA"}, "AWS_SECRET_ACCESS_KEY"),
+        ({"DELAYWATCH_LAKE": "s3://flights", **KEYS}, "AWS_DEFAULT_REGION"),
+        ({"DELAYWATCH_LOGS": "s3://elsewhere/logs"}, "s3://elsewhere/logs"),
+        ({"DELAYWATCH_ALERT_EMAIL": "ops@example.com"}, "DELAYWATCH_SMTP"),
+        ({"DELAYWATCH_READER": "postgresql://r:p@rds/f"}, "DELAYWATCH_WAREHOUSE"),
+        ({"DELAYWATCH_BACKUP": "s3://backups"}, "AWS_DEFAULT_REGION"),
+        ({"DELAYWATCH_BACKUP": "s3://backups", "AWS_ENDPOINT_URL": "http://s3:8333"}, "DELAYWATCH_BACKUP"),
+        ({**BUCKET, "DELAYWATCH_BACKUP": "s3://flights"}, "DELAYWATCH_BACKUP"),
+        ({**BUCKET, "DELAYWATCH_BACKUP": "s3://flights/backups"}, "DELAYWATCH_BACKUP"),
+        ({**BUCKET, "DELAYWATCH_LAKE": "s3://b-1/lake/", "DELAYWATCH_BACKUP": "s3://b-1/lake"}, "DELAYWATCH_BACKUP"),
+        ({**BUCKET, "DELAYWATCH_LAKE": "s3://b-1/lake", "DELAYWATCH_BACKUP": "s3://b-1"}, "DELAYWATCH_BACKUP"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused_by_name(environ: dict[str, str], named: str) -> None:
+    assert named in refusal(**environ)
+
+
+@settings(max_examples=50)
+@given(st.text(min_size=1))
+def test_any_password_is_accepted_when_it_is_percent_encoded(password: str) -> None:
+    url = f"postgresql://loader:{quote(password, safe='')}@rds:5432/flights"
+
+    warehouse = StackSettings.from_environment({"DELAYWATCH_WAREHOUSE": url}).warehouse
+
+    assert warehouse == url
+    assert make_url(warehouse).password == password
+
+
+@settings(max_examples=50)
+@given(st.text(min_size=1))
+def test_a_password_that_is_not_encoded_is_read_literally_or_refused(password: str) -> None:
+    try:
+        found = StackSettings.from_environment({"DELAYWATCH_WAREHOUSE": f"postgresql://loader:{password}@rds/flights"})
+    except InvalidInput as refused:
+        assert f":{password}@" not in str(refused)
+    else:
+        url = make_url(found.warehouse)
+        assert (url.host, url.database) == ("rds", "flights")
+        assert "%" in password or url.password == password

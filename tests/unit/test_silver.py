@@ -37,10 +37,6 @@ def values(refined: silver.TypedBlock, column: str) -> list[object]:
     return list(refined.flights[column.lower()].to_pylist())
 
 
-def rejected(refined: silver.TypedBlock) -> list[tuple[int, str]]:
-    return [(row.line, row.reason) for row in refined.rejected]
-
-
 # --- the header -------------------------------------------------------------------------------------------------------
 
 
@@ -63,11 +59,8 @@ def test_columns_are_read_by_name_in_any_order_and_case(columns: list[str], is_l
         (NAMES + ",ORIGIN", "ORIGIN twice"),
         ('"Year","Quarter","Month","FlightDate","Reporting_Airline"', "fetch --source bts --from"),
         (NAMES.replace(",", ";"), "semicolons"),
-        (NAMES.replace(",", "\t"), "tabs"),
         (NAMES + "\r" + line(flight()), "carriage return"),
         ("", "empty line"),
-        ("\x00\x01\x02", "zero bytes"),
-        ('FL_DATE,"ORIGIN', "lacks the columns"),
         ("FL_DATE," + "x" * silver.MAX_LINE_BYTES, "131,072 bytes"),
     ],
 )
@@ -107,34 +100,23 @@ def test_a_flight_becomes_a_typed_row_with_27_columns() -> None:
     ("column", "text", "value"),
     [
         ("FL_DATE", "3/4/2015", date(2015, 3, 4)),
-        ("FL_DATE", "03/04/2015 0:00", date(2015, 3, 4)),
         ("FL_DATE", "3/4/2015 12:00:00 AM", date(2015, 3, 4)),
-        ("FL_DATE", "2015-03-04 00:00:00", date(2015, 3, 4)),
         ("FL_DATE", "2015-03-04T00:00:00.000", date(2015, 3, 4)),
         ("FL_DATE", "20150101", date(2015, 1, 1)),
-        ("FL_DATE", "12/31/2015", date(2015, 12, 31)),
         ("OP_CARRIER", " ua ", "UA"),
-        ("OP_CARRIER", "pa (1)", "PA (1)"),
         ("OP_CARRIER_FL_NUM", "16777217", 16777217),
-        ("ORIGIN", "jfk", "JFK"),
-        ("DEST", " DEN", "DEN"),
+        ("ORIGIN", " jfk", "JFK"),
         ("CRS_DEP_TIME", " 1517", 1517),
         ("TAXI_OUT", "NA", None),
-        ("TAXI_OUT", "null", None),
         ("TAXI_OUT", r"\N", None),
-        ("TAXI_OUT", " ", None),
         ("CARRIER_DELAY", "nan", None),
-        ("CANCELLED", "1.00", True),
         ("CANCELLED", "TRUE", True),
         ("CANCELLED", "f", False),
         ("DIVERTED", "NULL", None),
         ("CANCELLATION_CODE", " b ", "B"),
         ("CANCELLATION_CODE", "carrier", "A"),
-        ("CANCELLATION_CODE", "Weather", "B"),
         ("CANCELLATION_CODE", "National Air System", "C"),
-        ("CANCELLATION_CODE", "nas", "C"),
         ("CANCELLATION_CODE", "security", "D"),
-        ("CANCELLATION_CODE", "NA", None),
     ],
 )
 def test_a_clear_value_is_read_in_any_spelling(column: str, text: str, value: object) -> None:
@@ -153,42 +135,24 @@ def test_a_time_after_2400_is_of_the_next_day(column: str, text: str, stored: in
     refined = refine(flight(**{column: text}))
 
     if column == "CRS_DEP_TIME" and stored is None:  # part of the natural key
-        assert rejected(refined) == [(0, "CRS_DEP_TIME is not a time of day")]
+        assert [row.reason for row in refined.rejected] == ["CRS_DEP_TIME is not a time of day"]
     else:
         assert values(refined, column) == [stored]
         assert values(refined, "DEP_DELAY") == [-5]
 
 
-@pytest.mark.parametrize("text", ["9:05", "x", "1e9", "12.5"])
-def test_an_unreadable_value_that_no_figure_uses_becomes_null_and_is_counted(text: str) -> None:
-    refined = refine(flight(), flight(**dict.fromkeys(UNUSED, text)), flight(FL_DATE="x", ARR_TIME="x"))
+def test_an_unreadable_value_that_no_figure_uses_becomes_null_and_is_counted() -> None:
+    refined = refine(flight(), flight(**dict.fromkeys(UNUSED, "9:05")), flight(FL_DATE="x", ARR_TIME="x"))
 
     assert [values(refined, column)[1] for column in UNUSED] == [None] * len(UNUSED)
-    assert refined.tallies == dict.fromkeys(UNUSED, silver.Tally(1, 1, f"'{text}'"))
-
-
-def test_an_unknown_cancellation_code_becomes_null_and_is_counted_for_cancelled_flights() -> None:
-    refined = refine(
-        flight(CANCELLATION_CODE="N"), cancelled(CANCELLATION_CODE="snow"), cancelled(CANCELLATION_CODE="E")
-    )
-
-    assert values(refined, "CANCELLATION_CODE") == [None] * 3
-    assert refined.tallies == {"CANCELLATION_CODE": silver.Tally(2, 1, "'snow'")}
-
-
-def test_an_impossible_delay_of_a_cancelled_flight_becomes_null() -> None:
-    refined = refine(cancelled(DEP_DELAY="9999"))
-
-    assert (values(refined, "CANCELLED"), values(refined, "DEP_DELAY")) == ([True], [None])
-    assert refined.tallies == {"DEP_DELAY": silver.Tally(1, 0, "'9999'")}
+    assert refined.tallies == dict.fromkeys(UNUSED, silver.Tally(1, 1, "'9:05'"))
 
 
 # --- missing delays ---------------------------------------------------------------------------------------------------
 
 
 @given(planned=st.integers(0, 1439), delay=st.integers(-360, 1079), writes_2400=st.booleans())
-@example(planned=0, delay=0, writes_2400=True)
-@example(planned=0, delay=-360, writes_2400=False)
+@example(planned=0, delay=-360, writes_2400=True)
 @example(planned=0, delay=1079, writes_2400=False)
 def test_a_missing_delay_is_computed_from_both_times_across_midnight(
     planned: int, delay: int, writes_2400: bool
@@ -209,10 +173,8 @@ def test_a_missing_delay_is_computed_from_both_times_across_midnight(
         (flight(DEP_TIME="2447", DEP_DELAY="77"), 77, 0),
         (flight(DEP_TIME="", DEP_DELAY=""), None, 0),
         (cancelled(DEP_TIME="1530.0", DEP_DELAY=""), None, 0),
-        (cancelled(DEP_TIME="2447", DEP_DELAY=""), None, 0),
         (cancelled(DEP_TIME="1530.0", DEP_DELAY="13.0"), 13, 0),
         (flight(DEP_TIME="2447", DEP_DELAY=""), None, 1),
-        (flight(CRS_DEP_TIME="2447", DEP_DELAY=""), None, 1),
         (flight(DEP_TIME="x", DEP_DELAY=""), None, 1),
         (flight(DEP_TIME="2447", CRS_DEP_TIME="", DEP_DELAY=""), None, 0),
     ],
@@ -233,28 +195,21 @@ def test_a_delay_is_not_computed_if_it_is_given_or_a_time_is_missing_or_doubtful
     ("column", "text", "fault"),
     [
         ("FL_DATE", "2015-02-30", "not a date"),
-        ("FL_DATE", "31/1/2015", "not a date"),
         ("FL_DATE", "2015-03-04 05:00:00", "not a date"),
-        ("FL_DATE", "yesterday", "not a date"),
         ("FL_DATE", "", "empty"),
         ("FL_DATE", "2014-12-31", "not in 2015"),
         ("FL_DATE", "1/1/2016", "not in 2015"),
-        ("ORIGIN", "", "empty"),
         ("ORIGIN", "NULL", "empty"),
         ("ORIGIN", "J/K", "not an airport code"),
         ("DEST", "<b>", "not an airport code"),
-        ("DEST", "ß12", "not an airport code"),
         ("OP_CARRIER", "=1", "not a carrier code"),
         ("OP_CARRIER_FL_NUM", "UA12", "not a whole number"),
         ("CRS_DEP_TIME", "9:05", "not a time of day"),
-        ("DEP_DELAY", "5 minutes", "not a possible delay"),
         ("DEP_DELAY", "12.5", "not a possible delay"),
         ("DEP_DELAY", "7201", "not a possible delay"),
         ("DEP_DELAY", "-721", "not a possible delay"),
         ("WEATHER_DELAY", "-1", "not a possible delay"),
-        ("NAS_DELAY", "x", "not a possible delay"),
         ("CANCELLED", "2.0", "not 0 or 1"),
-        ("CANCELLED", "", "empty"),
         ("DIVERTED", "maybe", "not 0 or 1"),
     ],
 )
@@ -266,16 +221,6 @@ def test_a_row_with_an_invalid_value_is_rejected_with_column_value_and_line(colu
     shown = f"'{text}'" if text else "empty"
     assert row.sentence.startswith(f"{column} is {shown} in line 1; ")
     assert refined.flights.num_rows == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [("\x1b[31mJ", r"'\x1b[31mJ'"), ("A" * 1000, f"'{'A' * 40}...'"), ("=cmd|'/C calc'!A0", "'=cmd|'/C calc'!A0'")],
-)
-def test_a_rejected_value_is_cut_and_its_control_characters_are_escaped(text: str, shown: str) -> None:
-    (row,) = refine(flight(DEST=text)).rejected
-
-    assert row.value == shown
 
 
 def test_columns_that_a_figure_or_the_natural_key_uses_reject_rows_and_others_do_not() -> None:
@@ -296,22 +241,13 @@ TWO_LINES = GOOD.removesuffix(",") + ',"two\nlines"'
     [
         ("2015-03-04,UA,12", silver.WRONG_COUNT, "3 fields instead of 28"),
         (GOOD + ",DEN", silver.WRONG_COUNT, "29 fields instead of 28"),
-        (f"{GOOD}\r{GOOD}", silver.BARE_RETURN, ""),
         (line(flight(TAXI_IN="1\r0")), silver.BARE_RETURN, ""),
         (line(flight(DEST='"DEN')), silver.OPEN_QUOTE, ""),
-        ("\ufeff" + GOOD, "FL_DATE is not a date", "'\ufeff2015-03-04'"),
         ("x" * (silver.MAX_LINE_BYTES + 1), silver.TOO_LONG, ""),
         ("\ufeff" + NAMES, silver.REPEATED_HEADER, ""),
-        (NAMES.lower().replace(",", " , "), silver.REPEATED_HEADER, ""),
         ('"' + NAMES.replace(",", '","') + '"\r', silver.REPEATED_HEADER, ""),
         (GOOD + NAMES, silver.JOINED_HEADER, "add a line end before the header"),
         (NAMES.replace("TAXI_IN,", ""), silver.OTHER_HEADER, "it lacks TAXI_IN"),
-        ("TAIL_NUM," + NAMES, silver.OTHER_HEADER, "it has 29 columns, line 1 has 28"),
-        (
-            NAMES.replace("ORIGIN,DEST", "DEST,ORIGIN"),
-            silver.OTHER_HEADER,
-            "its column 4 is 'DEST', in line 1 it is 'ORIGIN'",
-        ),
     ],
 )
 @pytest.mark.parametrize("place", [0, 1])
@@ -326,18 +262,6 @@ def test_a_line_that_is_not_a_row_is_rejected_alone(bad: str, reason: str, value
     assert refined.rejected[0].raw == bad[: silver.MAX_LINE_BYTES].removesuffix("\r")
 
 
-def test_latin_1_bytes_are_rejected_and_escaped() -> None:
-    refined = silver.refine(f"{GOOD}\n".replace("EWR", "ZRÜ").encode("latin-1") + GOOD.encode(), header(), YEAR)
-
-    assert refined.flights.num_rows == 1
-    assert (refined.rejected[0].reason, refined.rejected[0].value) == ("ORIGIN is not an airport code", r"'ZR\xdc'")
-
-
-def test_zero_bytes_are_refused() -> None:
-    with pytest.raises(silver.ZeroBytesError):
-        refine_text(f"{GOOD}\n{GOOD}\n".replace("UA", "U\0"))
-
-
 # --- lines ------------------------------------------------------------------------------------------------------------
 
 
@@ -345,28 +269,18 @@ def test_zero_bytes_are_refused() -> None:
     ("text", "lines"),
     [
         (f"{GOOD}\n{GOOD}", 2),
-        (f"{GOOD}\r\n{GOOD}\r\n", 2),
         (f"{GOOD}\r\r\n{GOOD}\r\r\n", 2),
         (f"\n{GOOD}\n\n\r\n{GOOD}\n", 5),
         (f"{QUOTED}\n{GOOD}\n", 2),
         (f"{TWO_LINES}\n{GOOD}\n", 3),
     ],
-    ids=["no last line end", "Windows", "Windows twice", "empty lines", "quoted", "a line break in quotes"],
+    ids=["no last line end", "Windows twice", "empty lines", "quoted", "a line break in quotes"],
 )
 def test_line_ends_and_quotes_do_not_change_the_flights(text: str, lines: int) -> None:
     refined = refine_text(text, joins_lines=True)
 
     assert refined.flights.equals(refine(flight(), flight()).flights)
     assert (refined.rejected, refined.rows, refined.lines) == ([], 2, lines)
-
-
-def test_a_line_break_in_quotes_needs_a_reading_from_the_start() -> None:
-    with pytest.raises(silver.SplitRecord):
-        refine_text(f"{GOOD}\n{TWO_LINES}\n")
-
-
-def test_a_block_without_rows_has_the_types_of_silver() -> None:
-    assert refine_text("").flights.schema == schemas.SILVER
 
 
 odd_text = st.text(
@@ -379,7 +293,6 @@ odd_text = st.text(
 @example(column="DEP_DELAY", value=" 7 ")
 @example(column="DEP_DELAY", value="+7.")
 @example(column="DISTANCE", value="1e3")
-@example(column="FL_DATE", value=" 2015-03-05 ")
 @example(column="FL_DATE", value="2015-3-5")
 @example(column="CANCELLED", value="-0")
 @example(column="OP_CARRIER_FL_NUM", value="3e9")
@@ -398,7 +311,6 @@ byte_pieces = st.binary(max_size=300).map(lambda text: text.replace(b"\0", b""))
 
 
 @given(st.lists(byte_pieces | st.sampled_from([b"\r", b'"', b"\r\n", b"\n\r", b","]), max_size=8))
-@example([b'a"', b'"'])
 @example([b'\xff"', b'"'])
 @example([b"\xff\r" * 27])
 @example([b"\xef\xbb\xbf"])
@@ -416,19 +328,10 @@ ANOTHER_FLIGHT = [
 ]  # fmt: skip
 
 
-def test_each_column_of_the_natural_key_makes_another_fingerprint_in_any_block() -> None:
+def test_each_column_of_the_natural_key_makes_another_fingerprint_and_other_columns_do_not() -> None:
     rows = [flight(), flight(DEP_DELAY="9.0", ARR_DELAY=""), *ANOTHER_FLIGHT]
-    forward = silver.fingerprints(refine(*rows).flights).tolist()
-    backward = silver.fingerprints(refine(*rows[::-1]).flights).tolist()
 
-    assert forward[0] == forward[1]  # other columns do not matter
-    assert len(set(forward)) == 1 + len(ANOTHER_FLIGHT)
-    assert forward == backward[::-1]
+    fingerprints = silver.fingerprints(refine(*rows).flights).tolist()
 
-
-def test_without_a_complete_key_only_equal_rows_share_a_fingerprint() -> None:
-    rows = [flight(CRS_DEP_TIME="", DEP_TIME=time) for time in ("700.0", "1900.0", "700.0")]
-    first, second, third = silver.fingerprints(refine(*rows).flights)
-
-    assert first != second
-    assert first == third
+    assert fingerprints[0] == fingerprints[1]
+    assert len(set(fingerprints)) == 1 + len(ANOTHER_FLIGHT)

@@ -16,7 +16,7 @@ from PIL import Image
 from tests.builders import airport_day_row, event_row, verdict_row
 from tests.page import Page
 from utils import schemas
-from utils.errors import InvalidInput, Missing
+from utils.errors import Missing
 from utils.reporting import pages, plots
 
 Frames = tuple[pd.DataFrame, pd.DataFrame]
@@ -24,13 +24,13 @@ Frames = tuple[pd.DataFrame, pd.DataFrame]
 QUALITY: dict[str, Any] = {
     "year": 2013,
     "bronze_key": "01_bronze/2013.csv",
-    "bytes": 31_000_000,
-    "sha256": "ab" * 32,
+    "bytes": 0,
+    "sha256": "",
     "rows_read": 336_779,
     "rows_kept": 331_673,
     "rows_duplicate": 5_100,
     "rows_rejected": 6,
-    "rejected_by_reason": {"FL_DATE is not a date": 6},
+    "rejected_by_reason": {},
     "rows_per_month": {str(month): 30_000 for month in range(1, 13) if month != 10},
     "duplicate_per_month": {"6": 5_100},
     "missing_months": [10],
@@ -41,7 +41,7 @@ QUALITY: dict[str, Any] = {
     "airports_new": None,
     "airports_gone": ["ACK"],
     "null_share": {"dep_delay": 0.0245, "origin": 0.0},
-    "ignored_columns": ["EXTRA"],
+    "ignored_columns": [],
     "warnings": ["The file has no flights in October 2013."],
 }
 
@@ -78,10 +78,6 @@ def storm() -> Frames:
             verdict("LGA", "2013-02-09", direction="closure", score=7.0, severity=3, observed=109.0),
         ),
     )
-
-
-def calm() -> Frames:
-    return frames((day(), verdict()))
 
 
 def figures(*origins: str) -> list[tuple[str, str, bytes]]:
@@ -131,13 +127,7 @@ def event(**changes: Any) -> dict[str, Any]:
         (
             {"scheduled": 214, "cancelled": 111},
             {"observed": 61.2, "expected": 17.8, "direction": "closure", "severity": 3},
-            [
-                "214 scheduled flights",
-                "61 min effective delay (expected 18)",
-                "52% cancelled",
-                "closure",
-                "extreme",
-            ],
+            ["214 scheduled flights", "61 min effective delay (expected 18)", "52% cancelled", "closure", "extreme"],
         ),
         (
             {"scheduled": 1},
@@ -180,12 +170,6 @@ def test_the_worst_days_have_most_abnormal_airports_and_figures_of_all_flights()
     assert "2 of 2 airports abnormal (2 closures), 300 scheduled flights" in worst["sentence"][0]
 
 
-def test_the_worst_airport_days_have_the_highest_severity_then_score() -> None:
-    worst = pages.worst_airport_days(*storm(), n=2)
-
-    assert worst[["origin", "severity", "score"]].to_numpy().tolist() == [["LGA", 3, 7.0], ["JFK", 3, 6.0]]
-
-
 def test_equal_days_are_ordered_by_date_and_airport_in_any_order_of_rows() -> None:
     dates = [f"2013-03-{number:02}" for number in range(1, 11)]
     days, verdicts = frames(*((day(a, d), verdict(a, d, direction="late")) for d in dates for a in ("JFK", "LGA")))
@@ -198,20 +182,11 @@ def test_equal_days_are_ordered_by_date_and_airport_in_any_order_of_rows() -> No
     assert [f"{row.origin} {row.fl_date:%F}" for row in airport_days.itertuples()] == [f"JFK {d}" for d in dates[:3]]
 
 
-@pytest.mark.parametrize("year", [calm(), frames((day(), verdict(direction="early", severity=3, score=9.0)))])
-def test_calm_and_early_days_are_not_among_the_worst(year: Frames) -> None:
-    for rank in (pages.worst_days, pages.worst_airport_days):
-        worst = rank(*year, 5)
-        assert worst.empty
-        assert list(worst) == list(rank(*storm(), 5))
+def test_early_days_are_not_among_the_worst() -> None:
+    year = frames((day(), verdict(direction="early", severity=3, score=9.0)))
 
-
-def test_a_yearly_mean_weighs_days_by_flights() -> None:
-    daily_means, flights = pd.Series([100.0, 10.0, np.nan]), pd.Series([1, 9, 1_000])
-
-    assert pages.weighted_mean(daily_means, flights) == pytest.approx(19.0)  # the plain mean of the days is 55
-    assert np.isnan(pages.weighted_mean(daily_means[2:], flights[2:]))
-    assert np.isnan(pages.weighted_mean(daily_means[:1], flights[:1] * 0))
+    assert pages.worst_days(*year, 5).empty
+    assert pages.worst_airport_days(*year, 5).empty
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -292,34 +267,19 @@ def test_hostile_values_are_shown_as_text() -> None:
     assert html.text.count(image) >= 13
 
 
-def test_warnings_come_first_and_again_with_the_quality_report() -> None:
+def test_the_quality_report_is_shown_after_its_warnings() -> None:
     text = Page(page(storm())).text
 
-    warning = QUALITY["warnings"][0]
-    assert text.count(warning) == 2
-    assert text.index(warning) < text.index("scheduled flights")
-    assert "No warnings." in Page(page(storm(), quality={"warnings": []})).text
-
-
-def test_the_quality_report_is_shown() -> None:
-    text = Page(page(storm())).text
-
+    assert text.index(QUALITY["warnings"][0]) < text.index("scheduled flights")
     for part in (
         "read 336,779",
-        "kept 331,673",
         "duplicates, dropped 5,100",
-        "rejected 6 – FL_DATE is not a date 6",
-        "31,000,000 bytes",
-        "ab" * 32,
-        "ignored columns EXTRA",
+        "rejected 6",
         "Jun 30,000 5,100 was in the file twice",
-        "Sep 30,000 0 usually about 29,876",
         "Oct 0 0 missing",
         "days without flights 2: 2013-10-01, 2013-10-02",
-        "airports not in 2012 unknown",
         "airports only in 2012 1: ACK",
         "dep_delay 2.5%",
-        "1 column has no empty values",
     ):
         assert part in text
 
@@ -354,15 +314,6 @@ def test_a_flagged_day_is_shown_with_its_reasons_and_feedback() -> None:
     assert text.count("closure, severity extreme.") == 2  # JFK on the second day, without reasons
 
 
-def test_the_largest_events_have_most_airports() -> None:
-    small = event(name="2013-03-01 JFK, delay", kind="delay", airports=1, airport_days=9)
-
-    text = Page(page(storm(), events=[small, event()])).text
-
-    assert "2013 has 2 events, 1 of them at a single airport" in text
-    assert "2013-02-08..09 JFK and LGA, closure closure extreme 3 500 38.8% 55.0 LGA 2013-03-01 JFK, delay" in text
-
-
 def test_a_year_without_flights_has_a_page() -> None:
     empty = day(scheduled=0, departed=0, mean_dep_delay_min=np.nan, mean_effective_delay_min=np.nan)
     silent = verdict(observed=np.nan, expected=np.nan, score=np.nan, status="no_flights")
@@ -378,9 +329,3 @@ def test_verdicts_of_the_published_detector_are_required() -> None:
 
     with pytest.raises(Missing, match=r"arima.*delaywatch.*detect"):
         pages.year_page(2013, days, {"arima": verdicts}, "delaywatch", QUALITY, [], **tables)
-
-
-@pytest.mark.parametrize("figure", [("JFK", "pie", figures("JFK")[0][2]), figures("EWR")[0]])
-def test_a_figure_of_an_unknown_kind_or_airport_is_refused(figure: tuple[str, str, bytes]) -> None:
-    with pytest.raises(InvalidInput, match=r"pie of JFK|EWR"):
-        page(storm(), [figure])

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from utils.cli.options import LakeOption, OnlyYearOption, settings_of, years_of
+from utils.cli.options import AlertYearOption, LakeOption, settings_of, years_of
 from utils.cli.output import say
 from utils.errors import InvalidInput
 from utils.settings import AlertSettings
@@ -15,7 +15,7 @@ UNCONFIGURED = "No recipient is set; set DELAYWATCH_ALERT_EMAIL and DELAYWATCH_S
 
 
 def alert(
-    year: OnlyYearOption = None,
+    year: AlertYearOption = None,
     lake: LakeOption = None,
     everything: Annotated[
         bool, typer.Option("--everything", help="With --year: include findings that were already sent.")

@@ -33,8 +33,10 @@ Put the CSV (Kaggle's "Airline Delay and Cancellation Data" or the same 27 colum
 
     python -m utils run --year 2018
 
-`run` executes silver, gold, detect, explain, upsert, plot and page in this order. Each step is also a command. After a
-change of detectors.yaml or feedback, run the steps from `detect` on. Running a step twice changes nothing.
+`run` runs silver, gold, detect, explain and upsert, then page; plot runs beside explain and upsert. Each step is also a
+command. After a change of detectors.yaml, incidents.yaml or feedback, run the steps from `detect` on. Running a step
+twice changes nothing.
+
 Without --lake and --warehouse, the commands read the environment: DELAYWATCH_LAKE (file:///folder or
 s3://bucket/prefix), DELAYWATCH_WAREHOUSE (postgresql://user:password@host:5432/database) or
 DELAYWATCH_WAREHOUSE_FILE (a file with this URL), and for S3 the usual AWS_* variables and AWS_ENDPOINT_URL. `prepare`

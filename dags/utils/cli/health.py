@@ -19,7 +19,11 @@ def health(
     warehouse: WarehouseOption = None,
     year: Annotated[
         int | None,
-        typer.Option("--year", "-y", help="The year whose CSV must be in bronze. Default: the last complete year."),
+        typer.Option(
+            "--year",
+            "-y",
+            help="Year whose CSV must be in bronze. Default: DELAYWATCH_EXPECTED_YEAR, else the last complete year.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     serve: Annotated[

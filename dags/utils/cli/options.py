@@ -61,6 +61,9 @@ YearOption = Annotated[
         help="A year, a range such as 2009:2018, or several of both, separated by commas or by repeating --year.",
     ),
 ]
+AlertYearOption = Annotated[
+    list[str] | None, typer.Option("--year", "-y", callback=_checked, help="Print the messages of these years.")
+]
 OnlyYearOption = Annotated[list[str] | None, typer.Option("--year", "-y", callback=_checked, help="Only these years.")]
 LakeOption = Annotated[
     str | None, typer.Option("--lake", help="Root of the lake: file:///folder or s3://bucket[/prefix].")
@@ -73,5 +76,8 @@ WarehouseOption = Annotated[
     ),
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Number of workers of a step. Default: one per core.")
+    int | None,
+    typer.Option(
+        "--threads", min=1, help="Number of workers of a step. Default: DELAYWATCH_THREADS, else one per core."
+    ),
 ]

@@ -21,7 +21,7 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted, and delete nothing.")] = False,
     lake: LakeOption = None,
 ) -> None:
-    """Delete logs, plots and silver flights older than DELAYWATCH_KEEP_* allow. Bronze and gold are kept."""
+    """Delete logs, plots and silver flights beyond the limits in DELAYWATCH_KEEP_*. Bronze and gold are kept."""
     from utils.monitoring import retention
 
     watch = WatchSettings.from_environment()

@@ -186,7 +186,8 @@ class RangeReader:
             block = text.read(start, end)
             if len(block) != end - start:
                 raise Unavailable(
-                    f"{self._source.key} became shorter while it was read; run the step again after its upload."
+                    f"{self._source.key} became shorter while it was read; "
+                    "run the step again when its upload has ended."
                 )
             self._checksum.add(piece, block)
             yield block

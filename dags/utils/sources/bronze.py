@@ -82,7 +82,8 @@ def put_bronze(
 def _already_there(lake: Lake, old_keys: list[str], source: FolderSource) -> InvalidInput:
     return InvalidInput(
         f"{wording.listed(old_keys)} {'is' if len(old_keys) == 1 else 'are'} already in {lake.uri}, and {source.key} "
-        f"({source.size:,} bytes) is different; repeat the command with --replace to replace the file in the lake."
+        f"({source.size:,} bytes) is different; repeat with --replace to replace the file in the lake "
+        "(in Airflow: set the parameter replace of fetch_bronze)."
     )
 
 

@@ -74,7 +74,8 @@ def into_bronze(
     lake, (key, compressed) = Lake(settings), keys.bronze_keys(year)
     if lake.has(compressed) and not replace:
         raise InvalidInput(
-            f"{compressed} is already in {lake.uri}; repeat the command with --replace to replace it by {key}."
+            f"{compressed} is already in {lake.uri}; to replace it with {key}, fetch again with --replace (in Airflow: "
+            "set the parameter replace)."
         )
     with _client(settings, source, policy) as client:
         if folder is None and not lake.has(compressed) and _is_current(wanted, lake, client):
@@ -188,7 +189,7 @@ def _put(wanted: _Fetch, lake: Lake, csv: Path, fetched: record.Record) -> None:
         if replace and (lost := record.lost(before[0], fetched)):
             raise InvalidInput(
                 f"{wanted.source} now has fewer flights of {year} than bronze: {lost}. Ask the publisher why, or "
-                "repeat the command with --replace."
+                "fetch again with --replace (in Airflow: set the parameter replace)."
             )
 
     def write_record() -> None:

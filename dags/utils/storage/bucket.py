@@ -66,7 +66,7 @@ class BucketSource(Source):
 
 
 class BucketStore(Store):
-    """A lake in an S3 bucket or below a prefix, at AWS or at any S3-compatible endpoint."""
+    """A lake in an S3 bucket or below a prefix, on AWS or at any S3-compatible endpoint."""
 
     def __init__(self, settings: Settings, bucket: str, prefix: str = "") -> None:
         """Store the location; the first request connects. Call `lake.open_store` instead."""
@@ -100,7 +100,7 @@ class BucketStore(Store):
 
     @property
     def _endpoint(self) -> str | None:
-        """The URL of an S3 server other than AWS, from the settings or from an AWS configuration file; None at AWS."""
+        """The URL of an S3 server other than AWS, from the settings or from an AWS configuration file; None on AWS."""
         if self._settings.aws_endpoint_url or "client" not in self.__dict__:
             return self._settings.aws_endpoint_url
         url = str(self.client.meta.endpoint_url)

@@ -49,7 +49,7 @@ class Lake:
     def prepare(self) -> bool:
         """Check that objects can be listed, written, read and deleted, with a temporary object.
 
-        Create the folder or bucket if it is missing, but never a bucket at AWS. Return True if it was created.
+        Create the folder or bucket if it is missing, but never a bucket on AWS. Return True if it was created.
         """
         is_new = self.store.create()
         key = keys.probe_key(secrets.token_hex(8))
@@ -311,7 +311,7 @@ def open_store(settings: Settings) -> Store:
         rename = "write # as %23 and ? as %3F" if folder else "choose a prefix without # and ?"
         raise InvalidInput(
             f"DELAYWATCH_LAKE is {lake!r}, and other programs would ignore the text from {cut[0]} on; {rename}. "
-            f"Earlier releases used {lake[: cut.start()]!r}: set that to keep the existing years."
+            f"Earlier releases used {lake[: cut.start()]!r}; set DELAYWATCH_LAKE to it to keep the existing years."
         )
     if folder:
         return FolderStore(_decoded(folder[1], lake))

@@ -26,7 +26,9 @@ def year(status: Iterable[Mapping[str, Any]], lake: str, asked: int | None = Non
     """
     finished = [int(row["year"]) for row in status if row["has_page"]]
     if not finished:
-        raise Missing(f"{lake} has no finished year; run the DAG flight_anomalies in Airflow for a year.")
+        raise Missing(
+            f"{lake} has no finished year; run one with `python -m utils run --year YEAR` or the DAG flight_anomalies."
+        )
     return max(finished) if asked is None else _known(asked, finished, "year", f"among the finished years of {lake}")
 
 

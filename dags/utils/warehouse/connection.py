@@ -298,7 +298,7 @@ def _parse(url: str, variable: str) -> sqlalchemy.URL:
     if parsed.get_backend_name() not in {"postgresql", "postgres"}:
         raise InvalidInput(f"The warehouse URL is for {parsed.get_backend_name()}, not for Postgres; {example}.")
     if "@" in (parsed.host or "") or (parsed.username is None and "@" in url.partition("?")[0]):
-        raise InvalidInput(f"The warehouse URL has an @ that does not end its user and password; {example}.")
+        raise InvalidInput(f"The warehouse URL has more than one @; {example}.")
     if has_zero_byte:
         raise InvalidInput(f"The warehouse URL contains a zero byte; {example}.")
     options = url.rpartition("@")[2].partition("?")[2]

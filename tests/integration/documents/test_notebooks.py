@@ -21,12 +21,11 @@ from nbclient.exceptions import CellExecutionError
 from sklearn.metrics import average_precision_score
 
 from tests import steps
-from tests.builders import Flight, csv_of, flight, year_of_flights
+from tests.builders import Flight, csv_of, year_of_flights
 from tests.conftest import at, sql
 from tests.steps import CLOSED, YEAR
 from utils import detectors
 from utils.db_handler import DBHandler
-from utils.errors import Missing
 from utils.pipeline import inputs
 from utils.settings import Settings
 from utils.storage.lake import Lake
@@ -42,7 +41,6 @@ PARAMETERS = {
     TUNE: "\nCHANGED = {'levels': [10, 120, 365]}; GRID = ('levels', [[10, 120, 365], [75, 180, 500]])",
     COMPARE: "\nREPLICATES = 50",
 }
-each_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 class Year(NamedTuple):
@@ -59,46 +57,22 @@ class Year(NamedTuple):
         return pd.DataFrame(lake.read_anomalies(YEAR, detectors.PUBLISHED).to_pandas(date_as_object=False))
 
 
-def finish(postgres: str, database: str, lake: Path, flights: list[Flight]) -> Year:
-    """Run the steps of the year into a new lake and a new database."""
-    superuser = at(postgres, database=database)
-    sql(postgres, f"CREATE DATABASE {database} TEMPLATE template_warehouse")
+@pytest.fixture(scope="module")
+def finished(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Year]:
+    """A year with one closed day at two airports, and feedback on it."""
+    superuser = at(postgres, database="test_notebooks")
+    lake = tmp_path_factory.mktemp("notebooks") / "lake"
+    flights = year_of_flights(YEAR, AIRPORTS, closed=CLOSED)
+    sql(postgres, "CREATE DATABASE test_notebooks TEMPLATE template_warehouse")
+    sql(postgres, "CREATE ROLE data_scientist LOGIN IN ROLE flights_reader")
     settings = Settings(lake=lake.as_uri(), warehouse=superuser, threads=2)
     Lake(settings).store.put(f"01_bronze/{YEAR}.csv", csv_of(flights))
     steps.run(settings, YEAR, DETECTORS)
-    return Year(settings.lake, superuser, at(superuser, username="data_scientist"), flights)
-
-
-@pytest.fixture(scope="module")
-def data_scientist(postgres: str) -> Iterator[None]:
-    sql(postgres, "CREATE ROLE data_scientist LOGIN IN ROLE flights_reader")
-    yield
-    sql(postgres, "DROP ROLE data_scientist")
-
-
-@pytest.fixture(scope="module")
-def finished(postgres: str, data_scientist: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Year]:
-    """A year with one closed day at two airports, and feedback on it."""
-    flights = year_of_flights(YEAR, AIRPORTS, closed=CLOSED)
-    year = finish(postgres, "test_notebooks", tmp_path_factory.mktemp("notebooks") / "lake", flights)
-    with DBHandler(year.superuser) as warehouse:
+    with DBHandler(superuser) as warehouse:
         warehouse.give_feedback("JFK", date(2015, 2, 8), "right", "snow", "ana")
         warehouse.give_feedback("EWR", date(2015, 2, 8), "wrong", "", "ana")
-    yield year
-    sql(postgres, "DROP DATABASE test_notebooks WITH (FORCE)")
-
-
-@pytest.fixture(scope="module")
-def bare(postgres: str, data_scientist: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Year]:
-    """One airport, equal days, no cancellations, and a file without scheduled times and causes."""
-    days = pd.date_range(f"{YEAR}-01-01", f"{YEAR}-12-31").strftime("%Y-%m-%d")
-    flights = [
-        flight(FL_DATE=day, OP_CARRIER_FL_NUM=str(number), CRS_DEP_TIME="", DEP_TIME="", DEP_DELAY=f"{number}.0")
-        for day in days
-        for number in range(10)
-    ]
-    yield finish(postgres, "test_bare_year", tmp_path_factory.mktemp("bare") / "lake", flights)
-    sql(postgres, "DROP DATABASE test_bare_year WITH (FORCE)")
+    yield Year(settings.lake, superuser, at(superuser, username="data_scientist"), flights)
+    sql(postgres, "DROP DATABASE test_notebooks WITH (FORCE)", "DROP ROLE data_scientist")
 
 
 class Shown(NamedTuple):
@@ -173,27 +147,9 @@ def shown(kernel: KernelManager, finished: Year, tmp_path_factory: pytest.TempPa
     return run
 
 
-@each_notebook
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_without_a_warning(notebook: Path, shown: Callable[[Path], Shown]) -> None:
     assert "Warning" not in shown(notebook).text
-
-
-@each_notebook
-def test_a_notebook_runs_on_a_year_without_optional_columns_and_without_flags(
-    kernel: KernelManager, notebook: Path, bare: Year, tmp_path: Path
-) -> None:
-    output = execute(kernel, notebook, bare.lake, bare.reader, tmp_path)
-
-    assert not bare.verdicts()["is_anomaly"].any()
-    assert "Warning" not in output.text
-    assert notebook not in (EXPLORE, WHY) or "CRS_DEP_TIME" in output.text
-
-
-@pytest.mark.parametrize("notebook", [TUNE, COMPARE, WHY], ids=lambda path: path.stem)
-def test_the_second_cell_has_the_parameters(notebook: Path) -> None:
-    cells = nbformat.read(notebook, as_version=4).cells  # type: ignore[no-untyped-call]
-
-    assert [place for place, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", [])] == [1]
 
 
 def test_explore_shows_the_busiest_airport_and_its_closed_day(shown: Callable[[Path], Shown]) -> None:
@@ -217,7 +173,12 @@ def test_explore_fails_if_postgres_and_gold_differ(kernel: KernelManager, finish
         sql(finished.superuser, change.format(-1))
 
 
-def test_tune_counts_the_flags_of_both_settings(finished: Year, shown: Callable[[Path], Shown]) -> None:
+def test_tune_counts_the_flags_of_both_settings_and_writes_only_a_proposal(
+    finished: Year, shown: Callable[[Path], Shown]
+) -> None:
+    before = inputs.DETECTORS_FILE.read_text()
+    expected = detectors.read_settings(inputs.DETECTORS_FILE)
+    expected["delaywatch"]["levels"] = (10.0, 120.0, 365.0)
     verdicts = finished.verdicts()
     now = int(verdicts["is_anomaly"].sum())
     proposed = int((verdicts["score"] >= 10).sum())  # the score is the return period, and the lowest level is 10 days
@@ -229,18 +190,7 @@ def test_tune_counts_the_flags_of_both_settings(finished: Year, shown: Callable[
     assert f"{proposed - now} gained, 0 lost" in words
     assert "called right, wrong 1, 1 1, 1" in words
     assert 0 < now < proposed
-
-
-def test_tune_writes_a_proposal_and_does_not_change_the_settings(shown: Callable[[Path], Shown]) -> None:
-    before = inputs.DETECTORS_FILE.read_text()
-    expected = detectors.read_settings(inputs.DETECTORS_FILE)
-    expected["delaywatch"]["levels"] = (10.0, 120.0, 365.0)
-
-    proposal = shown(TUNE).folder / "detectors.proposed.yaml"
-
-    assert detectors.read_settings(proposal) == expected
-    assert "+ levels: [10, 120, 365] #" in shown(TUNE).words
-    assert proposal.read_text().count("#") == before.count("#")
+    assert detectors.read_settings(shown(TUNE).folder / "detectors.proposed.yaml") == expected
     assert inputs.DETECTORS_FILE.read_text() == before
 
 
@@ -271,17 +221,3 @@ def test_why_shows_the_storm_and_its_flights(finished: Year, shown: Callable[[Pa
     assert re.search(r"- JFK, Sun 8 Feb 2015, closure, .*: 24 scheduled flights, .* 18 cancellations", words)
     assert re.search(rf"dep_delay UA \d+ DEN \d+ {longest:.0f} ", words)
     assert shown(WHY).text.count("image/png") == 5
-
-
-@each_notebook
-def test_a_lake_without_a_finished_year_is_an_error_that_names_the_dag(
-    finished: Year, monkeypatch: pytest.MonkeyPatch, notebook: Path, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("DELAYWATCH_LAKE", tmp_path.as_uri())
-    monkeypatch.setenv("DELAYWATCH_WAREHOUSE", finished.reader)
-    cells = nbformat.read(notebook, as_version=4).cells  # type: ignore[no-untyped-call]
-    names: dict[str, object] = {}
-
-    with pytest.raises(Missing, match="flight_anomalies"):
-        for cell in cells:
-            exec(cell.source if cell.cell_type == "code" else "", names)  # noqa: S102  our own notebook

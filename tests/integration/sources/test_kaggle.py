@@ -32,10 +32,7 @@ def test_a_token_becomes_the_authorization_header(tmp_path: Path, text: str, hea
     ("content", "error"),
     [
         (b"amelia s3cret", InvalidInput),
-        (b'{"username": "amelia"}', InvalidInput),
         (b'{"username": "amelia", "key":', InvalidInput),
-        (b"[]", InvalidInput),
-        (b"\xff\xfe{", InvalidInput),
         (b"", Missing),  # `setup` writes an empty file if .env has no token
         (None, Missing),
     ],

@@ -82,18 +82,6 @@ def test_after_a_rotation_postgres_accepts_only_the_new_passwords_and_logs_none(
     assert [name for name in LOGINS if volumes.read(f"secrets/{name}_password") in log] == []
 
 
-@pytest.mark.parametrize("database", ["postgres", "warehouse"])
-def test_a_rotation_of_one_password_can_be_repeated_and_leaves_the_others(
-    server: Server, volumes: Volumes, database: str
-) -> None:
-    for _ in range(2):
-        volumes.run(f"rotate {database}_password")
-        assert health(server, volumes) == (0, "")
-        volumes.run("rotate --finish")
-
-    assert accepted(server, volumes) == list(LOGINS)
-
-
 def test_a_wrong_password_without_a_rotation_is_reported_and_not_set(server: Server, volumes: Volumes) -> None:
     volumes.run("rotate superset_password")
     volumes.path("handed/postgres/airflow_password").write_text("of-another-installation")

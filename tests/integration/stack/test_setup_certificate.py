@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -21,8 +20,6 @@ SELF_SIGNED = ("secrets/tls.crt", "secrets/tls.key")
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-
-
 AUTHORITY = ec.generate_private_key(ec.SECP256R1())
 
 
@@ -47,11 +44,8 @@ def pair(
         .not_valid_before(since)
         .not_valid_after(until)
     )
-    if hosts:
-        names = [
-            x509.IPAddress(ipaddress.ip_address(host)) if host[0].isdigit() else x509.DNSName(host) for host in hosts
-        ]
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    names = [x509.IPAddress(ipaddress.ip_address(host)) if host[0].isdigit() else x509.DNSName(host) for host in hosts]
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     signed = builder.sign(key if is_self_signed else AUTHORITY, hashes.SHA256())
     return signed.public_bytes(serialization.Encoding.PEM), pem(key)
 
@@ -69,49 +63,17 @@ def put(volumes: Volumes, files: tuple[bytes, bytes], place: tuple[str, str]) ->
 # --- self-signed ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("host", ["localhost", HOST, "10.0.0.7", "[2001:db8::7]"])
-def test_a_client_that_trusts_the_self_signed_certificate_accepts_it_for_every_name_of_the_host(
-    volumes: Volumes, host: str
-) -> None:
+@pytest.mark.parametrize("host", [HOST, "10.0.0.7", "[2001:db8::7]"])
+def test_the_self_signed_certificate_names_host_and_loopback_and_gets_no_hsts(volumes: Volumes, host: str) -> None:
     volumes.setup(DELAYWATCH_HOST=host)
-    served, key = volumes.path("handed/nginx/tls.crt"), volumes.path("handed/nginx/tls.key")
-    for name in (host.strip("[]"), "localhost", "127.0.0.1", "::1"):
-        client, server = ssl.create_default_context(cafile=served), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        client.verify_flags |= ssl.VERIFY_X509_STRICT
-        server.load_cert_chain(served, key)
-        to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-        ends = [
-            client.wrap_bio(to_client, to_server, server_hostname=name),
-            server.wrap_bio(to_server, to_client, server_side=True),
-        ]
-        for end in ends * 3:
-            try:
-                end.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-        assert ends[0].version() == "TLSv1.3"
 
-
-def test_the_self_signed_certificate_meets_the_rules_of_browsers(started: Volumes) -> None:
-    created = x509.load_pem_x509_certificate(started.path("handed/nginx/tls.crt").read_bytes())
-
-    assert created.not_valid_before_utc < NOW
-    assert created.not_valid_after_utc - created.not_valid_before_utc <= 825 * DAY
-    usage = created.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    assert list(usage) == [x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]
-    assert started.read("handed/nginx/hsts.conf") == "", "with HSTS, browsers could not open the site"
-
-
-def test_another_host_name_changes_only_the_certificate(volumes: Volumes) -> None:
-    volumes.setup()
-    before = volumes.snapshot("secrets", "handed")
-
-    volumes.setup(DELAYWATCH_HOST=HOST)
-
-    after = volumes.snapshot("secrets", "handed")
-    assert {path for path in after if after[path] != before[path]} == {
-        *SELF_SIGNED, "handed/nginx/tls.crt", "handed/nginx/tls.key", "handed/health/certificate.pem"
-    }  # fmt: skip
+    created = x509.load_pem_x509_certificate(volumes.path("handed/nginx/tls.crt").read_bytes())
+    names = created.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {str(name.value) for name in names} == {host.strip("[]"), "localhost", "127.0.0.1", "::1"}
+    assert created.not_valid_after_utc - created.not_valid_before_utc <= 825 * DAY, "browsers accept no longer time"
+    assert volumes.read("handed/nginx/hsts.conf") == "", "with HSTS, browsers could not open the site"
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(volumes.path("handed/nginx/tls.crt"), volumes.path("handed/nginx/tls.key"))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +83,6 @@ def test_another_host_name_changes_only_the_certificate(volumes: Volumes) -> Non
         (NOW - 800 * DAY, NOW + 35 * DAY, False),
         (NOW + 100 * DAY, NOW + 900 * DAY, True),
     ],
-    ids=["expires this month", "is valid for longer", "is not yet valid"],
 )
 def test_a_self_signed_certificate_is_replaced_in_its_last_month_and_before_it_is_valid(
     volumes: Volumes, since: datetime, until: datetime, is_replaced: bool
@@ -133,16 +94,6 @@ def test_a_self_signed_certificate_is_replaced_in_its_last_month_and_before_it_i
 
     assert (volumes.path("secrets/tls.crt").read_bytes() != former[0]) == is_replaced
     assert volumes.read("handed/nginx/tls.crt") == volumes.read("secrets/tls.crt")
-
-
-def test_a_self_signed_pair_that_does_not_match_is_replaced(volumes: Volumes) -> None:
-    volumes.setup()
-    volumes.put("secrets/tls.key", pem(AUTHORITY))
-
-    volumes.setup()
-
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(volumes.path("handed/nginx/tls.crt"), volumes.path("handed/nginx/tls.key"))
 
 
 # --- own files and Let's Encrypt --------------------------------------------------------------------------------------
@@ -162,31 +113,12 @@ def test_own_files_are_given_to_nginx_unchanged_and_with_hsts(volumes: Volumes, 
     assert not volumes.path("secrets/tls.crt").exists()
 
 
-def test_own_files_that_are_self_signed_get_no_hsts(volumes: Volumes) -> None:
-    put(volumes, pair("localhost", key=rsa.generate_private_key(65537, 2048), is_self_signed=True), OWN)
-
-    volumes.setup()
-
-    assert volumes.read("handed/nginx/hsts.conf") == ""
-
-
 def test_lets_encrypt_comes_after_own_files_serves_only_its_host_and_may_be_renewed(volumes: Volumes) -> None:
     for files, place in ((pair(HOST), LETS_ENCRYPT), (pair(HOST), LETS_ENCRYPT), (pair(HOST), OWN)):
         assert "self-signed" in volumes.setup(DELAYWATCH_HOST="localhost").out
         put(volumes, files, place)
         volumes.setup(DELAYWATCH_HOST="Flights.example.com")  # certbot's folder has lower case
         assert volumes.path("handed/nginx/tls.key").read_bytes() == files[1]
-
-
-def test_a_certificate_in_its_last_two_weeks_is_a_warning(volumes: Volumes) -> None:
-    until = NOW + 10 * DAY
-    put(volumes, pair("localhost", until=until), OWN)
-
-    warning = volumes.setup().err
-
-    assert warning.startswith("Warning:")
-    assert "nginx/certs/tls.crt" in warning
-    assert f"{until:%Y-%m-%d}" in warning
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
@@ -200,14 +132,10 @@ FAULTS = {
     "early": (pair(HOST, since=EARLY), "crt", f"{EARLY:%Y-%m-%d}"),
     "other host": (pair("a.org", "10.0.0.7"), "crt", "a.org, 10.0.0.7"),
     "wildcard of a higher level": (pair("*.com"), "crt", "*.com"),
-    "no host": (pair(), "crt", HOST),
     "other key": ((GOOD[0], pem(AUTHORITY)), "key", "does not belong"),
-    "wrong order": ((pair("Authority", key=AUTHORITY)[0] + GOOD[0], GOOD[1]), "key", "does not belong"),
     "encrypted key": ((GOOD[0], pem(AUTHORITY, b"passphrase")), "key", "openssl pkey"),
     "short key": (pair(HOST, key=SHORT_KEY), "key", "1024"),
     "DER": ((ssl.PEM_cert_to_DER_cert(GOOD[0].decode()), GOOD[1]), "crt", "PEM"),
-    "empty certificate": ((b"", GOOD[1]), "crt", "PEM"),
-    "no key": ((GOOD[0], GOOD[0]), "key", "PEM"),
 }
 
 
@@ -223,20 +151,8 @@ def test_a_certificate_that_would_not_work_is_refused(volumes: Volumes, fault: s
     assert str(volumes.root) not in refusal, "a path in the container does not help"
 
 
-@pytest.mark.parametrize("present", [0, 1])
-@pytest.mark.parametrize(("place", "folder"), [(OWN, "nginx/certs"), (LETS_ENCRYPT, f"/etc/letsencrypt/live/{HOST}")])
-def test_a_certificate_or_a_key_alone_is_refused(
-    volumes: Volumes, place: tuple[str, str], folder: str, present: int
-) -> None:
-    volumes.put(place[present], "a file")
+@pytest.mark.parametrize(("present", "missing"), [OWN, OWN[::-1], LETS_ENCRYPT, LETS_ENCRYPT[::-1]])
+def test_a_certificate_or_a_key_alone_is_refused(volumes: Volumes, present: str, missing: str) -> None:
+    volumes.put(present, "a file")
 
-    refusal = volumes.refusal(DELAYWATCH_HOST=HOST)
-
-    assert f"{folder}/{Path(place[1 - present]).name} does not" in refusal
-
-
-def test_a_broken_link_of_certbot_is_refused(volumes: Volumes) -> None:
-    volumes.put(LETS_ENCRYPT[1], GOOD[1])
-    volumes.path(LETS_ENCRYPT[0]).symlink_to(volumes.path("letsencrypt/archive/fullchain1.pem"))
-
-    assert f"/etc/letsencrypt/live/{HOST}/fullchain.pem cannot be read" in volumes.refusal(DELAYWATCH_HOST=HOST)
+    assert missing.removeprefix("project/") in volumes.refusal(DELAYWATCH_HOST=HOST)

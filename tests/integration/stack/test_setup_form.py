@@ -21,43 +21,17 @@ PASSWORD = "DELAYWATCH_ADMIN_PASSWORD"
 
 
 @pytest.mark.parametrize(
-    "line",
-    [
-        "",
-        "  # DELAYWATCH_LOKAL=1",
-        "export DELAYWATCH_HOST = a.org # comment",
-        "COMPOSE_PROJECT_NAME=second",
-        """DELAYWATCH_KAGGLE_TOKEN='{"username": "amelia", "key": "0123"}'""",
-        "DELAYWATCH_ADMIN_PASSWORD='pa$$word$HOME'",
-        r'DELAYWATCH_ADMIN_PASSWORD="pa\$HOME \" more"',
-        "DELAYWATCH_LAKE=s3://${BUCKET}/lake",
-        "\ufeffDELAYWATCH_HOST=a.org",
-        "DELAYWATCH_HOST=a.org\r",
-    ],
-)
-def test_a_line_that_compose_reads_literally_is_accepted(volumes: Volumes, line: str) -> None:
-    volumes.put("project/.env", f"{line}\nDELAYWATCH_LOCAL=1\n")
-
-    volumes.setup()
-
-
-@pytest.mark.parametrize(
     ("content", "facts"),
     [
         ("DELAYWATCH_HOST=a\n\nDELAYWATCH_LOKAL=0\n", ["Line 3 ", "DELAYWATCH_LOKAL", "DELAYWATCH_LOCAL"]),
         ("delaywatch_host=a.org", ["Line 1 ", "DELAYWATCH_HOST"]),
-        ("DELAYWATCH_LOKAL=0\nDELAYWATCH_HOSTS=a\n", ["Line 1 ", "DELAYWATCH_LOCAL", "Line 2 ", "DELAYWATCH_HOST?"]),
-        ("SMTP_PORT=25", ["Line 1 ", "SMTP_PORT"]),
         ("DELAYWATCH_LOCAL", ["Line 1 "]),
         ("# a\nDELAYWATCH_HOST: a.org", ["Line 2 "]),
         ("DELAYWATCH_HOST=a\nDELAYWATCH_BIND=\nDELAYWATCH_HOST=b", ["Line 3 ", "DELAYWATCH_HOST", "line 1"]),
         ("DELAYWATCH_HOST='a\nDELAYWATCH_BIND=b\n", ["Line 1 ", "quote"]),
-        ("DELAYWATCH_HOST=münchen".encode("latin-1"), [".env", "UTF-8"]),
     ],
 )
-def test_a_line_that_is_misspelt_or_ambiguous_is_refused(
-    volumes: Volumes, content: str | bytes, facts: list[str]
-) -> None:
+def test_a_line_that_is_misspelt_or_ambiguous_is_refused(volumes: Volumes, content: str, facts: list[str]) -> None:
     volumes.put("project/.env", content)
 
     refusal = volumes.refusal()
@@ -68,84 +42,42 @@ def test_a_line_that_is_misspelt_or_ambiguous_is_refused(
 @pytest.mark.parametrize(
     "value",
     [
-        "sword$HOME-fish", r"sword\$HOME-fish", '"sword$HOME-fish"', "$HOME-swordfish", "sword-${HOME:-fish}-and-more",
-        "swordfish$$more", '"swordfish$$more"', r'"swordfish\\$HOME"', "# swordfish, a comment in some releases",
-        '"swordfish"-and-more', "'swordfish'and-more",
+        "sword$HOME-fish",
+        '"sword$HOME-fish"',
+        "swordfish$$more",
+        "# swordfish, a comment in some releases",
+        "'swordfish'and-more",
+        "\nswordfish\nof two lines",
     ],
-)  # fmt: skip
+)
 def test_a_secret_that_compose_would_change_is_refused_and_not_shown(volumes: Volumes, value: str) -> None:
     volumes.put("project/.env", f"{PASSWORD}={value}")
 
     refusal = volumes.refusal()
 
-    assert "Line 1 " in refusal
-    assert "quote" in refusal
+    assert "Line " in refusal
     assert "fish" not in refusal
 
 
-def test_a_key_that_an_editor_broke_in_two_lines_is_not_shown(volumes: Volumes) -> None:
-    volumes.put("project/.env", "DELAYWATCH_JUPYTER_TOKEN=\nc2VjcmV0IGtleQ\nb2YgbWluZQ==\n")
-
-    refusal = volumes.refusal()
-
-    assert "Line 2 " in refusal
-    assert "Line 3 " in refusal
-    assert "c2VjcmV0IGtleQ" not in refusal
-    assert "b2YgbWluZQ" not in refusal
-
-
-def test_a_secret_that_only_the_shell_sets_is_refused_by_name(volumes: Volumes) -> None:
+def test_a_secret_that_only_the_shell_sets_is_refused_if_it_would_be_used(volumes: Volumes) -> None:
+    bucket = {"DELAYWATCH_LAKE": "s3://flights", "AWS_DEFAULT_REGION": "eu-central-1"}
+    keys = {"DELAYWATCH_SECRETS_SEEN": "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY"}
     volumes.put("project/.env", f"{PASSWORD}=correct horse battery\nDELAYWATCH_SMTP=\n")
 
     refusal = volumes.refusal(DELAYWATCH_SECRETS_SEEN=f"{PASSWORD} DELAYWATCH_SMTP")
 
     assert "DELAYWATCH_SMTP" in refusal
     assert PASSWORD not in refusal
-
-
-def test_aws_keys_of_the_shell_are_refused_only_if_a_bucket_would_use_them(volumes: Volumes) -> None:
-    seen = {"DELAYWATCH_SECRETS_SEEN": "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY"}
-
-    assert "AWS_SECRET_ACCESS_KEY" in volumes.refusal(
-        **seen, DELAYWATCH_LAKE="s3://flights", AWS_DEFAULT_REGION="eu-central-1"
-    )
-    volumes.setup(**seen)
-
-
-def test_a_link_that_the_container_cannot_follow_is_refused(volumes: Volumes) -> None:
-    volumes.path("project/.env").symlink_to("/srv/secrets/of-delaywatch.env")
-
-    assert "/srv/secrets/of-delaywatch.env" in volumes.refusal()
-
-
-def test_a_repository_that_is_not_mounted_is_refused(volumes: Volumes) -> None:
-    volumes.path("project/.env.example").unlink()
-
-    assert str(volumes.path("project")) in volumes.refusal()
+    assert "AWS_SECRET_ACCESS_KEY" in volumes.refusal(**keys, **bucket)
+    volumes.setup(**keys)
 
 
 # --- comparison with the real Compose ---------------------------------------------------------------------------------
 
 CASES = [
-    *("abc", "a b", " a ", "a#b", "a #b", "a\t#b", "a=b==", "a'b", 'a"b', "a 'b' #c", "a\\", r"a\nb", r"C:\x", "%40"),
-    *(
-        "!x",
-        "`x`",
-        "a$",
-        "a$5x",
-        "a$(b",
-        "",
-        "a\r",
-        "a\u2028b",
-        "ü\u00a0",
-        "'abc$def'",
-        "'${X:-y}'",
-        "'$$'",
-        r"'it\'s'",
-    ),
-    *(r"'a\\b'", r"'a\nb'", r"'a\$b'", "'a #b'", "'a' # it's", "'a'#b", "''", "'a\nb'", "'a'\r", "'a\r\nb'"),
-    *("""'{"a": 1}'""", '"abc"', '"a #b" # c', r'"a\"b"', r'"a\\b"', r'"a\nb"', r'"a\tb"', r'"a\xb"', r'"pa\$HOME"'),
-    *(r'"a\\\"b"', r'"a\'b"', '"a\nb"', '"a$5b"', '""', '"a"\r'),
+    *("a #b", "a\t#b", 'a"b', "a 'b' #c", "a\\", r"a\nb", "a$", "a$5x", "a\r", "a\u2028b", "'${X:-y}'", "'$$'"),
+    *(r"'it\'s'", r"'a\\b'", r"'a\$b'", "'a' # it's", "'a'#b", "'a\nb'", "'a\r\nb'", r'"a\nb"', r'"a\xb"'),
+    *(r'"pa\$HOME"', r'"a\\\"b"', r'"a\'b"', '"a\nb"', '"a$5b"', '"a"\r'),
 ]
 SPECIAL = st.sampled_from("$'\"\\# {}")
 TEXTS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]) | SPECIAL, max_size=12)

@@ -7,15 +7,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
-import boto3
 import pytest
-import yaml
 from botocore.credentials import SharedCredentialProvider
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,94 +22,44 @@ from stack import handover, vault
 from stack.certificate import Certificate
 from stack.settings import StackSettings
 from tests.conftest import at
-from tests.integration.stack.volumes import ROOT, Volumes
-from tests.servers.receivers import WebServer
 
-# Prints one JSON line about airflow.cfg and connections.json, sends a metric, then answers each connection URI of stdin
-# with its parts as the server and as a task read it. SUPERVISOR_COMMS makes Airflow believe that it runs in a task.
+# Answers each connection URI of stdin with its parts as the server and as a task read it.
 AIRFLOW = """
 import json, os, sys
 answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)  # Airflow logs to stdout
-from airflow.configuration import conf, ensure_secrets_loaded
 from airflow.models.connection import Connection
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk import Connection as TaskConnection
-from airflow.sdk._shared.observability.metrics import stats
-from airflow.sdk.execution_time import task_runner
-from airflow.sdk.observability.metrics import stats_utils
-from opentelemetry import metrics
 
 def parts(connection):
     names = ("conn_type", "login", "password", "host", "port", "schema", "extra_dejson")
     return [getattr(connection, name) for name in names]
 
-ensure_secrets_loaded()
-names = ["warehouse", "aws_default"]
-answer = {
-    "server": {name: parts(Connection.get_connection_from_secrets(name)) for name in names},
-    "logging": conf.getsection("logging"),
-}
-task_runner.SUPERVISOR_COMMS = object()
-answer["task"] = {name: parts(TaskConnection.get(name)) for name in names}
-answer["s3"] = S3Hook("aws_default").get_conn().meta.endpoint_url
-stats.initialize(factory=stats_utils.get_stats_factory(), export_legacy_names=False)
-stats.incr("counted_by_a_test")
-metrics.get_meter_provider().force_flush()
-print(json.dumps(answer), file=answers)
 for line in sys.stdin:
     read = Connection(conn_id="x", uri=json.loads(line)), TaskConnection.from_uri(json.loads(line), conn_id="x")
     print(json.dumps([parts(connection) for connection in read]), file=answers)
 """
 READER = "passwordOfTheReader"
-
-
-class Airflow(NamedTuple):
-    """A process of Airflow. answer: its first line. collector: the server that gets its metrics."""
-
-    process: subprocess.Popen[str]
-    answer: dict[str, Any]
-    collector: WebServer
-    volumes: Volumes
-
-    def read(self, uri: str) -> Any:
-        """Return the parts of the connection URI as the server and as a task read it."""
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(json.dumps(uri) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+Airflow = Callable[[str], Any]
 
 
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    """Start Airflow in its own process, because it reads its settings at import."""
-    volumes = Volumes.make(tmp_path_factory.mktemp("volumes"))
-    handed, home = volumes.path("handed/airflow"), volumes.path("home")
-    services = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]
-    environment = services["airflow-scheduler"]["environment"]
-    with WebServer("127.0.0.1", 0) as collector:
-        collector.expect_request("/v1/metrics").respond_with_data()
-        url = collector.url_for("")
-        volumes.setup(DELAYWATCH_LOGS="s3://delaywatch/logs", DELAYWATCH_METRICS=url)
-        cfg = volumes.read("handed/airflow/airflow.cfg").replace(handover.MOUNT, str(handed))
-        environ = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(home),
-            "AIRFLOW_HOME": str(home),
-            "AIRFLOW_CONFIG": str(volumes.put("home/airflow.cfg", cfg)),
-            "AIRFLOW__CORE__FERNET_KEY_CMD": f"cat {handed}/fernet_key",
-            **{name: value for name, value in environment.items() if name.startswith("OTEL_")},
-            "OTEL_EXPORTER_OTLP_ENDPOINT": environment["OTEL_EXPORTER_OTLP_ENDPOINT"].replace(
-                "${DELAYWATCH_METRICS:-}", url
-            ),
-        }
-        command, pipe = [sys.executable, "-c", AIRFLOW], subprocess.PIPE
-        with subprocess.Popen(command, env=environ, stdin=pipe, stdout=pipe, text=True) as process:
-            assert process.stdin
-            assert process.stdout
-            yield Airflow(process, json.loads(process.stdout.readline()), collector, volumes)
-            process.stdin.close()
+    """A function that returns the parts of a connection URI. Airflow has its own process, because it reads its home."""
+    home = str(tmp_path_factory.mktemp("home"))
+    environ = {"PATH": os.environ["PATH"], "HOME": home, "AIRFLOW_HOME": home}
+    command, pipe = [sys.executable, "-c", AIRFLOW], subprocess.PIPE
+    with subprocess.Popen(command, env=environ, stdin=pipe, stdout=pipe, text=True, bufsize=1) as process:
+        questions, answers = process.stdin, process.stdout
+        assert questions
+        assert answers
+
+        def read(uri: str) -> Any:
+            questions.write(json.dumps(uri) + "\n")
+            return json.loads(answers.readline())
+
+        yield read
+        questions.close()
 
 
 def service_files(**environ: str) -> dict[str, dict[str, str]]:
@@ -129,33 +76,15 @@ def service_files(**environ: str) -> dict[str, dict[str, str]]:
 # --- Airflow ----------------------------------------------------------------------------------------------------------
 
 
-def test_airflow_reads_its_connections_as_server_and_in_a_task(airflow: Airflow) -> None:
-    read = airflow.volumes.read
+def test_airflow_writes_logs_to_the_bucket_and_sends_metrics_only_if_env_names_a_collector() -> None:
+    files = service_files(DELAYWATCH_LOGS="s3://delaywatch/logs", DELAYWATCH_METRICS="http://collector:4318")
+    cfg = configparser.ConfigParser()
+    cfg.read_string(files["airflow"]["airflow.cfg"])
 
-    assert airflow.answer["server"] == {
-        "warehouse": ["postgres", "delaywatch", read("secrets/warehouse_password"), "postgres", 5432, "warehouse", {}],
-        "aws_default": [
-            "aws", read("secrets/s3_access_key"), read("secrets/s3_secret_key"), None, None, None,
-            {"region_name": "us-east-1", "endpoint_url": "http://s3:8333"},
-        ],
-    }  # fmt: skip
-    assert airflow.answer["task"] == airflow.answer["server"]
-    assert airflow.answer["s3"] == "http://s3:8333"
-
-
-def test_airflow_writes_its_logs_to_the_bucket_of_env(airflow: Airflow) -> None:
-    logging = airflow.answer["logging"]
-
-    assert logging["remote_logging"] is True
-    assert logging["remote_base_log_folder"] == "s3://delaywatch/logs"
-    assert logging["remote_log_conn_id"] == "aws_default"
-
-
-def test_airflow_sends_metrics_only_if_env_names_a_collector(airflow: Airflow, started: Volumes) -> None:
-    bodies = [request.get_data() for request, _ in airflow.collector.log if request.path == "/v1/metrics"]
-
-    assert any(b"counted_by_a_test" in body and b"delaywatch" in body for body in bodies)
-    assert "otel_on" not in started.read("handed/airflow/airflow.cfg")
+    assert cfg.getboolean("logging", "remote_logging")
+    assert cfg["logging"]["remote_base_log_folder"] == "s3://delaywatch/logs"
+    assert cfg.getboolean("metrics", "otel_on")
+    assert "otel_on" not in service_files()["airflow"]["airflow.cfg"]
 
 
 @settings(max_examples=20)
@@ -168,7 +97,7 @@ def test_any_password_of_a_warehouse_reaches_airflow_and_readers_get_the_same_da
     files = service_files(DELAYWATCH_WAREHOUSE=url)
 
     expected = ["postgres", "loader", password, "rds.example.com", 5433, "flights", {"sslmode": "require"}]
-    assert airflow.read(json.loads(files["airflow"]["connections.json"])["warehouse"]) == [expected, expected]
+    assert airflow(json.loads(files["airflow"]["connections.json"])["warehouse"]) == [expected, expected]
     assert files["jupyter"]["warehouse_url"] == at(url, username="delaywatch_reader", password=READER)
     assert make_url(files["superset"]["warehouse_url"]).drivername == "postgresql+psycopg2"
 
@@ -214,20 +143,3 @@ def test_any_aws_key_reaches_boto3_and_airflow(
     connection = json.loads(files["airflow"]["connections.json"])["aws_default"]
     assert (connection["login"], connection["password"]) == (access_key, secret_key)
     assert connection["extra"]["aws_session_token"] == secret_key
-
-
-def test_boto3_uses_the_local_store_for_s3_and_aws_for_everything_else(
-    started: Volumes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    folder: Path = started.path("handed/airflow")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "aws_config"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "aws_credentials"))
-
-    session = boto3.Session()
-
-    s3 = session.client("s3").meta
-    assert (s3.endpoint_url, s3.region_name) == ("http://s3:8333", "us-east-1")
-    assert session.get_credentials().access_key == started.read("secrets/s3_access_key")
-    assert session.client("secretsmanager").meta.endpoint_url == "https://secretsmanager.us-east-1.amazonaws.com"

@@ -25,7 +25,7 @@ def packed(started: Volumes) -> bytes:
 # --- lost secrets -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", ["PG_VERSION", "data/PG_VERSION", "17/docker/PG_VERSION"])
+@pytest.mark.parametrize("place", ["PG_VERSION", "17/docker/PG_VERSION"])
 def test_secrets_that_the_data_of_postgres_need_are_not_generated_again(volumes: Volumes, place: str) -> None:
     volumes.put(f"state/postgres/{place}", "17\n")
 
@@ -33,16 +33,7 @@ def test_secrets_that_the_data_of_postgres_need_are_not_generated_again(volumes:
     assert volumes.snapshot("secrets") == {}
 
 
-def test_a_lost_secret_that_data_of_postgres_need_is_named(volumes: Volumes) -> None:
-    volumes.setup()
-    volumes.put("state/postgres/PG_VERSION", "17\n")
-    volumes.setup()
-    volumes.path("secrets/fernet_key").unlink()
-
-    assert "fernet_key" in volumes.refusal()
-
-
-def test_a_lost_secret_that_no_data_need_is_generated_again(volumes: Volumes) -> None:
+def test_a_lost_secret_is_generated_again_only_if_no_data_need_it(volumes: Volumes) -> None:
     volumes.setup()
     before = volumes.snapshot("secrets")
     volumes.put("state/postgres/PG_VERSION", "17\n")
@@ -51,16 +42,9 @@ def test_a_lost_secret_that_no_data_need_is_generated_again(volumes: Volumes) ->
     volumes.setup()
 
     after = volumes.snapshot("secrets")
-    assert after.keys() == before.keys()
     assert [name for name in before if after[name][0] != before[name][0]] == ["secrets/jwt_secret"]
-
-
-def test_a_database_folder_that_cannot_be_read_does_not_count_as_empty(volumes: Volumes) -> None:
-    volumes.path("state/postgres").rmdir()
-    volumes.put("state/postgres", "a file instead of a folder")
-
-    assert str(volumes.path("state/postgres")) in volumes.refusal()
-    assert volumes.snapshot("secrets") == {}
+    volumes.path("secrets/fernet_key").unlink()
+    assert "fernet_key" in volumes.refusal()
 
 
 # --- export and import ------------------------------------------------------------------------------------------------
@@ -77,21 +61,11 @@ def test_an_import_restores_the_same_stack(started: Volumes, packed: bytes, volu
     assert {path.stat().st_mode & 0o777 for path in volumes.path("secrets").iterdir()} == {0o600}
 
 
-def test_export_before_the_first_start_is_refused(volumes: Volumes) -> None:
-    outcome = volumes.run("export")
-
-    assert (outcome.code, outcome.raw) == (1, b"")
-    assert "make up" in outcome.err
-
-
 def test_an_import_into_a_volume_with_secrets_is_refused(volumes: Volumes, packed: bytes) -> None:
     volumes.setup()
     before = volumes.snapshot("secrets")
 
-    outcome = volumes.run("import", stdin=packed)
-
-    assert outcome.code == 1
-    assert "make destroy" in outcome.err
+    assert volumes.run("import", stdin=packed).code == 1
     assert volumes.snapshot("secrets") == before
 
 
@@ -107,28 +81,24 @@ def repacked(packed: bytes, change: Callable[[Members], Members]) -> bytes:
     return buffer.getvalue()
 
 
-def with_first(content: bytes) -> Callable[[bytes], bytes]:
-    return lambda packed: repacked(packed, lambda members: [(members[0][0], content), *members[1:]])
-
-
-def with_member(name: str, kind: bytes = tarfile.REGTYPE) -> Callable[[bytes], bytes]:
+def with_member(name: str, content: bytes = b"x", kind: bytes = tarfile.REGTYPE) -> Callable[[bytes], bytes]:
+    """Return a function that adds a member or replaces it."""
     added = tarfile.TarInfo(name)
     added.type, added.linkname = kind, "/etc/passwd" if kind == tarfile.SYMTYPE else ""
-    return lambda packed: repacked(packed, lambda members: [*members, (added, b"x")])
+    return lambda packed: repacked(
+        packed, lambda members: [*(each for each in members if each[0].name != name), (added, content)]
+    )
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
-    "empty": lambda _: b"",
     "not a tar": lambda _: b"-----BEGIN PGP MESSAGE-----\n" * 100,
-    "cut in the middle": lambda packed: packed[: len(packed) // 2],
     "cut after a member": lambda packed: packed[:1024],
     "missing member": lambda packed: repacked(packed, lambda members: members[:3] + members[4:]),
-    "empty secret": with_first(b""),
-    "secret of two lines": with_first(b"a\nb"),
-    "member of megabytes": with_first(b"x" * 10**6),
+    "empty secret": with_member("fernet_key", b""),
+    "member of megabytes": with_member("fernet_key", b"x" * 10**6),
     "foreign file": with_member("id_rsa"),
     "path outside": with_member("../tls.crt"),
-    "link": with_member("tls.crt", tarfile.SYMTYPE),
+    "link": with_member("tls.crt", kind=tarfile.SYMTYPE),
     "member twice": lambda packed: repacked(packed, lambda members: [*members, members[0]]),
 }
 
@@ -145,16 +115,13 @@ def test_a_damaged_or_foreign_tar_is_refused_before_anything_is_written(
     assert list(volumes.path("secrets").iterdir()) == []
 
 
-def test_an_import_from_a_release_with_fewer_secrets_is_completed(
-    started: Volumes, volumes: Volumes, packed: bytes
-) -> None:
+def test_an_import_from_a_release_with_fewer_secrets_is_completed(volumes: Volumes, packed: bytes) -> None:
     older = repacked(packed, lambda members: [each for each in members if each[0].name != "jwt_secret"])
 
     assert volumes.run("import", stdin=older).code == 0
     volumes.setup()
 
-    assert volumes.read("secrets/jwt_secret") not in {"", started.read("secrets/jwt_secret")}
-    assert volumes.read("secrets/fernet_key") == started.read("secrets/fernet_key")
+    assert len(volumes.read("secrets/jwt_secret")) >= 64
 
 
 def test_an_interrupted_import_is_not_completed_with_new_secrets_and_can_be_repeated(

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import csv_of, flight
 from utils.errors import DelaywatchError, InvalidInput, Missing
 from utils.pipeline import refine
 from utils.settings import Settings
@@ -79,38 +78,12 @@ def test_nothing_is_changed_through_a_link_out_of_the_lake(
     assert content(elsewhere) == before
 
 
-def test_circular_links_are_named(settings: Settings) -> None:
-    link(settings, "_staging", Path("_staging"))
-
-    with pytest.raises(InvalidInput, match="circular"):
-        use_staging(Lake(settings), Path())
-
-
-def test_links_within_the_lake_and_to_the_lake_are_followed(settings: Settings, tmp_path: Path) -> None:
-    (tmp_path / "lake/pictures").mkdir()
-    link(settings, "04_plots", tmp_path / "lake/pictures")
-    (tmp_path / "other").symlink_to(tmp_path / "lake")
-
-    Lake(settings.replace(lake=(tmp_path / "other").as_uri())).store.put("04_plots/year=2015/index.html", b"ours")
-
-    assert content(tmp_path / "lake/pictures") == {"year=2015/index.html": "ours"}
-
-
 def test_a_link_in_place_of_a_lock_does_not_empty_its_target(settings: Settings, elsewhere: Path) -> None:
     link(settings, "_staging/year=2015.lock", elsewhere / "x.lock")
 
     use_staging(Lake(settings), Path())
 
     assert content(elsewhere)["x.lock"] == "mine"
-
-
-def test_a_linked_csv_is_read(settings: Settings, tmp_path: Path) -> None:
-    (tmp_path / "my-2015.csv").write_bytes(csv_of([flight(), flight(ORIGIN="JFK")]))
-    link(settings, "01_bronze/2015.csv", tmp_path / "my-2015.csv")
-
-    refine.write_silver(settings, 2015)
-
-    assert Lake(settings).manifest(2015)["rows"] == 2
 
 
 def test_a_linked_secret_is_neither_shown_nor_logged(

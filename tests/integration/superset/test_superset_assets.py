@@ -16,7 +16,6 @@ from typing import Any
 import pandas as pd
 import psycopg2
 import pytest
-import yaml
 from superset import bundle
 
 from tests.builders import (
@@ -30,7 +29,7 @@ from tests.builders import (
     verdict_row,
 )
 from tests.conftest import fresh, sql
-from tests.unit.test_dashboards import CHARTS, DATASETS, FOLDER, texts
+from tests.unit.test_dashboards import DATASETS, FOLDER
 from utils import detectors, schemas
 from utils.db_handler import DBHandler
 from utils.layers.gold import DELAY_CAP_MIN
@@ -46,11 +45,6 @@ def fill(warehouse: str, days: list[Row], verdicts: list[Row], **tables: list[Ro
             handler.upsert(name, pd.DataFrame(rows), 2018)
 
 
-def fill_one_day(warehouse: str, **tables: list[Row]) -> None:
-    """Put one late day at JFK, 2018-01-01, into the warehouse."""
-    fill(warehouse, [airport_day_row(scheduled=300)], [verdict_row("delaywatch", **LATE)], **tables)
-
-
 def give_feedback(warehouse: str, fl_date: str, opinion: str, note: str = "") -> None:
     with closing(DBHandler(warehouse)) as handler:
         handler.give_feedback("JFK", date.fromisoformat(fl_date), opinion, note, "anna")
@@ -61,12 +55,6 @@ def quality_row(year: int, missing_months: str = "", **report: Any) -> Row:
     report = {"rows_per_month": {}, "duplicate_per_month": {}, "airports": 3, "warnings": []} | report
     row |= {"year": year, "bronze_key": f"{year}.csv", "sha256": "0", "rows_read": 1234, "rows_kept": 1234}
     return row | {"missing_months": missing_months, "doubled_months": "", "report": json.dumps(report)}
-
-
-def load_quality(warehouse: str, *rows: Row) -> None:
-    with closing(DBHandler(warehouse)) as handler:
-        for row in rows:
-            handler.upsert("bronze_quality", pd.DataFrame([row]), row["year"])
 
 
 def read(warehouse: str, query: str) -> list[tuple[Any, ...]]:
@@ -91,22 +79,6 @@ def measure(warehouse: str, dataset: str, *metrics: str, where: str = "true") ->
         warehouse, f"SELECT {', '.join(known[name] for name in metrics)} FROM {source(dataset)} WHERE {where}"
     )
     return row if len(metrics) > 1 else row[0]
-
-
-def query_of(chart: bundle.Asset) -> str:
-    """Return the query that Superset sends for a chart: its columns, or metrics by dimensions, of `delaywatch`."""
-    params, known = chart["params"], expressions(chart["dataset"])
-    metrics = [known[name] for name in dict.fromkeys(texts([params.get("metric", []), params.get("metrics", [])]))]
-    dimensions = list(dict.fromkeys(texts([params.get("x_axis", []), params.get("groupby", [])])))
-    conditions = ["true", *(each["sqlExpression"] for each in params.get("adhoc_filters", []))]
-    if "detector" in bundle.columns_of(DATASETS[chart["dataset"]]):
-        conditions.append(f"detector = '{detectors.PUBLISHED}'")
-    selected = ", ".join([*params.get("all_columns", []), *dimensions, *metrics])
-    query = f"SELECT {selected} FROM {source(chart['dataset'])} WHERE {' AND '.join(conditions)}"
-    query += f" GROUP BY {', '.join(dimensions)}" if dimensions else ""
-    orders = [yaml.safe_load(order)[0] for order in params.get("order_by_cols", [])]
-    orders += [known[name] for name in texts(params.get("timeseries_limit_metric", []))]
-    return query + (f" ORDER BY {', '.join(f'{order} DESC' for order in orders)}" if orders else "")
 
 
 @pytest.fixture(scope="module")
@@ -142,13 +114,6 @@ def test_a_dataset_declares_the_columns_and_types_of_its_query_and_its_metrics_r
     declared = [(column["column_name"], column["type"]) for column in DATASETS[name]["columns"]]
     assert declared == [(column, types[oid].upper()) for column, oid in columns]
     measure(storm, name, *expressions(name))
-
-
-@pytest.mark.parametrize("name", sorted(CHARTS))
-def test_a_chart_shows_something_of_a_storm(name: str, storm: str) -> None:
-    rows = read(storm, query_of(CHARTS[name]))
-
-    assert any(value is not None for row in rows for value in row)
 
 
 def test_the_view_of_the_warehouse_decides_which_detectors_have_a_column(warehouse: str) -> None:
@@ -225,28 +190,23 @@ def test_the_metrics_of_judged_days_equal_pandas(warehouse: str, seed: int) -> N
     assert measured == pytest.approx(expected, rel=1e-5)  # the warehouse stores delays as REAL
 
 
-def test_counts_are_empty_rather_than_multiplied_for_several_detectors(warehouse: str) -> None:
-    flags = [verdict_row(name, **LATE) for name in ("three_sigma", "delaywatch")]
-    fill(warehouse, [airport_day_row(scheduled=300, cancelled=30)], flags)
+def test_figures_of_several_detectors_or_days_are_empty_rather_than_mixed(warehouse: str) -> None:
+    flags = [verdict_row(name, **LATE, lower=2.0, upper=30.0) for name in ("three_sigma", "delaywatch")]
+    second_day = verdict_row("delaywatch", fl_date="2018-01-02", lower=3.0, upper=40.0)
+    days = [airport_day_row(fl_date=each, scheduled=300, cancelled=30) for each in ("2018-01-01", "2018-01-02")]
+    fill(warehouse, days, [*flags, second_day])
     counts = ("flights", "abnormal_days", "closures", "mild_days", "strong_days", "extreme_days", "acknowledged_days")
+    usual_range = ("expected_delay__yhat_lower", "expected_delay__yhat_upper")
 
-    assert measure(warehouse, "judged_days", "flights", where="detector = 'delaywatch'") == 300
     assert measure(warehouse, "judged_days", *counts) == (None,) * len(counts)
-    assert float(measure(warehouse, "judged_days", "cancelled_share")) == pytest.approx(0.1)
     assert measure(warehouse, "network_days", "days") is None
+    assert float(measure(warehouse, "judged_days", "cancelled_share")) == pytest.approx(0.1)
+    assert measure(warehouse, "judged_days", "flights", where="detector = 'delaywatch'") == 600
+    assert measure(warehouse, "judged_days", *usual_range, where="detector = 'delaywatch'") == (None, None)
+    assert measure(warehouse, "judged_days", *usual_range, where="fl_date = '2018-01-02'") == (3.0, 40.0)
 
 
-def test_the_usual_range_is_shown_for_a_single_day_only(warehouse: str) -> None:
-    dates = ("2018-01-01", "2018-01-02")
-    judged = [verdict_row("delaywatch", fl_date=each, lower=2.0, upper=30.0) for each in dates]
-    fill(warehouse, [airport_day_row(fl_date=each) for each in dates], judged)
-    ends = ("expected_delay__yhat_lower", "expected_delay__yhat_upper")
-
-    assert measure(warehouse, "judged_days", *ends, where="fl_date = '2018-01-02'") == (2.0, 30.0)
-    assert measure(warehouse, "judged_days", *ends) == (None, None)
-
-
-def test_verdicts_equal_those_of_the_view(warehouse: str) -> None:
+def test_verdicts_equal_those_of_the_view_and_are_counted(warehouse: str) -> None:
     states: list[Row] = [CLOSURE, LATE, {}, {"status": "insufficient_data"}, {"status": "no_flights"}]
     dates = [f"2018-01-0{number}" for number in range(1, 6)]
     judged = [verdict_row("delaywatch", fl_date=each, **state) for each, state in zip(dates, states, strict=True)]
@@ -254,8 +214,11 @@ def test_verdicts_equal_those_of_the_view(warehouse: str) -> None:
 
     query = "SELECT fl_date, verdict, severity FROM {} ORDER BY fl_date"
     rows = read(warehouse, query.format(source("judged_days")))
+    coverage = measure(warehouse, "judged_days", "coverage")
+
     assert rows == read(warehouse, query.format("flights.agg_dep_delay_by_date"))
     assert [row[1] for row in rows] == ["closure", "late", "normal", "insufficient_data", "no_flights"]
+    assert re.findall(r"JFK|\d+", coverage) == ["JFK", "5", "2", "1", "1"]
 
 
 def test_agreement_counts_the_detectors_that_flag_the_same_day(warehouse: str) -> None:
@@ -273,76 +236,53 @@ def test_agreement_counts_the_detectors_that_flag_the_same_day(warehouse: str) -
 # --- reasons, events and feedback -------------------------------------------------------------------------------------
 
 
-def test_an_acknowledged_day_shows_its_reason_event_and_note(warehouse: str) -> None:
+def test_an_acknowledged_day_shows_its_reason_event_and_note_and_other_days_do_not(warehouse: str) -> None:
     reason = reason_row(sentence="JFK, Mon 1 Jan 2018, late: 3 cancellations more than usual.")
     tables = {"anomaly_reasons": [reason], "events": [event_row("storm")], "event_days": [event_day_row("storm")]}
-    normal = "2018-01-02"
-    days, judged = [airport_day_row(), airport_day_row(fl_date=normal)], [verdict_row("delaywatch", **LATE)]
-    fill(warehouse, days, [*judged, verdict_row("delaywatch", fl_date=normal)], **tables)
+    days = [airport_day_row(fl_date=each) for each in ("2018-01-01", "2018-01-02", "2018-01-03")]
+    judged = [verdict_row("delaywatch", **LATE), verdict_row("delaywatch", fl_date="2018-01-02")]
+    fill(warehouse, days, [*judged, verdict_row("three_sigma", fl_date="2018-01-03", **LATE)], **tables)
     give_feedback(warehouse, "2018-01-01", "expected", "Snow was forecast.")
 
     columns = "standing, sentence, event, said, once_in_days"
     rows = read(warehouse, f"SELECT {columns} FROM {source('judged_days')} ORDER BY fl_date")
 
     shown = "acknowledged", "3 cancellations more than usual.", "storm", "acknowledged: Snow was forecast.", 4.5
-    assert rows == [shown, ("normal", None, None, None, None)]
-    assert measure(warehouse, "judged_days", "acknowledged_days") == 1
+    assert rows[:2] == [shown, ("normal", None, None, None, None)]
+    assert detectors.PUBLISHED in rows[2][1]  # has no reason for the flag of another detector
+    assert rows[2][2:] == (None, None, None)
+    acknowledged = measure(warehouse, "judged_days", "acknowledged_days", where=f"detector = '{detectors.PUBLISHED}'")
+    assert acknowledged == 1
 
 
-def test_a_day_that_only_another_detector_flags_has_no_reason_and_no_return_period(warehouse: str) -> None:
-    fill(warehouse, [airport_day_row()], [verdict_row("three_sigma", **LATE)])
-
-    ((sentence, once_in_days),) = read(warehouse, f"SELECT sentence, once_in_days FROM {source('judged_days')}")
-
-    assert detectors.PUBLISHED in sentence
-    assert once_in_days is None
-
-
-def test_a_file_without_causes_has_one_row_that_says_so_and_empty_minutes(warehouse: str) -> None:
-    carrier = factor_row("carrier", "DL", excess_delay_min=60.0)
-    fill_one_day(warehouse, anomaly_reasons=[reason_row()], anomaly_factors=[carrier])
-
-    rows = read(warehouse, f"SELECT dimension, cause, carrier, excess_delay_min FROM {source('factors')} ORDER BY 1")
-
-    assert rows == [("carrier", None, "DL", 60.0), ("cause", "the year's file names no causes", None, None)]
-    assert read(warehouse, f"SELECT weather_min, nas_min FROM {source('judged_days')}") == [(None, None)]
-
-
-def test_factors_are_ranked_by_minutes_with_a_cancelled_flight_as_the_cap(warehouse: str) -> None:
+def test_factors_are_ranked_by_minutes_with_a_cancelled_flight_as_the_cap_and_unknown_causes_are_empty(
+    warehouse: str,
+) -> None:
     factors = [
         factor_row("carrier", "DL", excess_delay_min=100.0, excess_cancelled=0.0),
         factor_row("carrier", "B6", excess_delay_min=-10.0, excess_cancelled=2.0),
     ]
-    fill_one_day(warehouse, anomaly_reasons=[reason_row()], anomaly_factors=factors)
+    judged = [verdict_row("delaywatch", **LATE)]
+    fill(warehouse, [airport_day_row()], judged, anomaly_reasons=[reason_row()], anomaly_factors=factors)
 
     query = f"SELECT carrier, {expressions('factors')['excess_weight']} FROM {source('factors')} WHERE carrier <> ''"
 
     assert dict(read(warehouse, f"{query} GROUP BY carrier")) == {"B6": 2 * DELAY_CAP_MIN - 10.0, "DL": 100.0}
+    assert read(warehouse, f"SELECT weather_min, nas_min FROM {source('judged_days')}") == [(None, None)]
 
 
 def test_an_event_is_found_by_any_of_its_airports_and_figures_of_several_are_not_mixed(warehouse: str) -> None:
     members = [("snow", "JFK"), ("snow", "LGA"), ("snow", "BOS"), ("fog", "SFO")]
-    events = [event_row("snow", airports=3, airport_days=5), event_row("fog")]
-    fill_one_day(warehouse, events=events, event_days=[event_day_row(*member) for member in members])
+    events = [event_row("snow", airports=3, airport_days=5, kind="mixed"), event_row("fog", kind="closure")]
+    tables = {"events": events, "event_days": [event_day_row(*member) for member in members]}
+    fill(warehouse, [airport_day_row()], [verdict_row("delaywatch", **LATE)], **tables)
     figures = ("events", "days_here", "event_airports", "event_size")
 
     assert measure(warehouse, "events", *figures, where="origin = 'LGA'") == (1, 1, 3, 5)
     assert measure(warehouse, "events", *figures) == (2, 4, None, None)
+    assert measure(warehouse, "events", "largest_is_closure", "largest_is_mixed") == (None, 3)
     lists = dict(read(warehouse, f"SELECT event, airport_list FROM {source('events')}"))
     assert lists == {"snow": "BOS, JFK, LGA", "fog": "SFO"}
-
-
-def test_the_largest_event_of_each_day_is_one_point_of_its_kind(warehouse: str) -> None:
-    events = [event_row("large", airports=2, airport_days=2, kind="mixed"), event_row("small", kind="closure")]
-    members = [event_day_row("large"), event_day_row("large", "LGA", "2018-01-02"), event_day_row("small", "BOS")]
-    fill_one_day(warehouse, events=events, event_days=members)
-
-    points = read(warehouse, query_of(CHARTS["events_over_time"]) + " ORDER BY 1")
-
-    metrics = CHARTS["events_over_time"]["params"]["metrics"]
-    shown = [(point[0].day, dict(zip(metrics, point[1:], strict=True))) for point in points]
-    only_mixed = {"largest_is_delay": None, "largest_is_closure": None, "largest_is_mixed": 2}
-    assert shown == [(1, only_mixed), (2, only_mixed)]
 
 
 def test_precision_by_feedback_equals_that_of_the_warehouse(warehouse: str) -> None:
@@ -364,21 +304,7 @@ def test_precision_by_feedback_equals_that_of_the_warehouse(warehouse: str) -> N
     assert measure(warehouse, "detector_opinions", *metrics[4:], where="detector = 'arima'") == (None, 0)
 
 
-def test_feedback_is_listed_with_the_published_verdict(warehouse: str) -> None:
-    fill(warehouse, [airport_day_row()], [verdict_row("delaywatch"), verdict_row("arima", **LATE)])
-    give_feedback(warehouse, "2018-01-01", "right", "Snow.")
-
-    rows = read(warehouse, f"SELECT opinion, verdict, severity_level, note, author FROM {source('feedback')}")
-
-    assert rows == [("right", "normal", "0 none", "Snow.", "anna")]
-
-
 # --- notices and quality ----------------------------------------------------------------------------------------------
-
-
-def notice(warehouse: str, first: str, end: str) -> str:
-    """Return the notice above the tabs for the dates from `first` to before `end`."""
-    return str(measure(warehouse, "year_notices", "notice", where=f"fl_date >= '{first}' AND fl_date < '{end}'"))
 
 
 @pytest.mark.parametrize(
@@ -386,69 +312,23 @@ def notice(warehouse: str, first: str, end: str) -> str:
     [
         ("", "is complete", ""),
         ("5,6,7,8,9,10,11,12", "is unfinished", "May to December"),
-        ("12", "is unfinished", "December"),
-        ("10", "is incomplete", "October"),
         ("1,2,7", "is incomplete", "January to February, July"),
         ("7,12", "is incomplete", "July, December"),
     ],
 )
-def test_the_notice_names_the_missing_months_of_the_chosen_year(
+def test_the_notice_names_every_chosen_year_its_missing_months_and_the_years_between(
     warehouse: str, missing_months: str, state: str, months: str
 ) -> None:
-    load_quality(warehouse, quality_row(2008, missing_months), quality_row(2007, "1"))
-
-    (line,) = notice(warehouse, "2008-02-01", "2008-03-01").splitlines()
-
-    assert line.startswith(f"2008 (1,234 flights, 3 airports) {state}")
-    assert months in line
-
-
-def test_the_notice_names_every_year_of_a_longer_range_its_gaps_and_its_warnings(warehouse: str) -> None:
-    with_warnings = quality_row(2012, warnings=["A warning."] * 2)
-    load_quality(warehouse, quality_row(2008, "11,12"), quality_row(2010), with_warnings)
-
-    unfinished, complete, gaps, warnings = notice(warehouse, "2000-01-01", "2020-01-01").splitlines()
-
-    assert unfinished.startswith("2008 ")
-    assert "2010 (1,234 flights, 3 airports) is complete" in complete
-    assert "2012 (1,234 flights, 3 airports, 2 warnings) is complete" in complete
-    assert re.findall(r"\d{4}", gaps) == ["2009", "2011"]
-    assert "How sure" in warnings
-
-
-def test_the_notice_says_what_to_do_when_the_chosen_dates_have_no_year(warehouse: str) -> None:
-    assert "flight_anomalies" in notice(warehouse, "2013-01-01", "2014-01-01")
-    assert "Date range" in notice(warehouse, "1900-01-01", "1901-01-01")
-    assert "another airport" in measure(warehouse, "judged_days", "coverage")
-
-    load_quality(warehouse, quality_row(2008), quality_row(2013))
-
-    assert re.findall(r"\d{4}", notice(warehouse, "2016-01-01", "2017-01-01")) == ["2008", "2013"]
-
-
-def test_the_notice_counts_flagged_days_and_days_that_cannot_be_judged(warehouse: str) -> None:
-    states: list[Row] = [LATE, {}, {}, {"status": "insufficient_data"}, {"status": "no_flights"}]
-    dates = [f"2018-01-0{number}" for number in range(1, 6)]
-    at_lga = [verdict_row("delaywatch", "LGA", each, **state) for each, state in zip(dates, states, strict=True)]
-    at_jfk = [verdict_row("delaywatch", "JFK", each) for each in dates]
-    fill(warehouse, [airport_day_row(origin, each) for origin in ("JFK", "LGA") for each in dates], at_lga + at_jfk)
-
-    of_lga, of_jfk, of_both = (
-        measure(warehouse, "judged_days", "coverage", where=where)
-        for where in ("origin = 'LGA'", "origin = 'JFK'", "true")
-    )
-
-    assert re.findall(r"LGA|\d+", of_lga) == ["LGA", "5", "1", "1", "1"]
-    assert re.findall(r"JFK|\d+", of_jfk) == ["JFK", "5", "0"]
-    assert re.findall(r"\d+", of_both) == ["2", "10", "1", "1", "1"]
-
-
-def test_data_quality_names_months_and_joins_warnings(warehouse: str) -> None:
     counts = {"rows_per_month": {"9": 10, "10": 0}, "duplicate_per_month": {"9": 10}}
-    load_quality(warehouse, quality_row(2018, "10,11", **counts, warnings=["October is missing.", "So is November."]))
+    with closing(DBHandler(warehouse)) as handler:
+        for row in (quality_row(2007, "1"), quality_row(2008, missing_months, **counts), quality_row(2010)):
+            handler.upsert("bronze_quality", pd.DataFrame([row]), row["year"])
 
-    by_year = f"SELECT missing_months, doubled_months, warnings FROM {source('quality_by_year')}"
-    by_month = f"SELECT month_start, rows_kept, rows_duplicate FROM {source('quality_by_month')} ORDER BY 1"
+    shown = measure(warehouse, "year_notices", "notice", where="fl_date >= '2008-01-01'")
+    by_month = read(warehouse, f"SELECT month_start, rows_kept, rows_duplicate FROM {source('quality_by_month')}")
 
-    assert read(warehouse, by_year) == [("October, November", "none", "October is missing. So is November.")]
-    assert read(warehouse, by_month) == [(date(2018, 9, 1), 10, 10), (date(2018, 10, 1), 0, 0)]
+    assert f"2008 (1,234 flights, 3 airports) {state}" in shown
+    assert months in shown
+    assert "2010 (1,234 flights, 3 airports) is complete" in shown
+    assert re.findall(r"\d{4}", shown.splitlines()[-1]) == ["2009"]  # the years between that are missing
+    assert sorted(by_month) == [(date(2008, 9, 1), 10, 10), (date(2008, 10, 1), 0, 0)]

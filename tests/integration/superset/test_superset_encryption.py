@@ -20,7 +20,8 @@ pytestmark = [
 ]
 
 OLD, NEW, OTHER = "o" * 64, "n" * 64, "f" * 64
-SECRETS = {1: ("password of the reader", None), 2: ("short", '{"token": "ünicode"}'), 3: (None, None)}
+LONG = "a value of more than one block"
+SECRETS = [(1, "password of the reader", None), (2, LONG, '{"token": "ünicode"}'), (3, None, None)]
 
 
 def encrypted(key: str) -> Any:
@@ -29,99 +30,63 @@ def encrypted(key: str) -> Any:
     return EncryptedType(sqlalchemy.String(1024), key)
 
 
-@pytest.fixture(scope="module")
-def tables() -> Iterator[list[sqlalchemy.Table]]:
-    """A table like Superset's `dbs`, one with a primary key of two columns, and one that the database lacks."""
+@pytest.fixture
+def engine(empty_database: str) -> Iterator[Engine]:
+    """A database with a table like Superset's `dbs`, whose secrets are encrypted with the old key."""
     from flask_appbuilder import Model  # type: ignore[import-untyped]
 
-    def secret(name: str) -> sqlalchemy.Column[Any]:
-        return sqlalchemy.Column(name, encrypted(OLD))
-
-    def number(name: str) -> sqlalchemy.Column[Any]:
-        return sqlalchemy.Column(name, sqlalchemy.Integer, primary_key=True)
-
-    tables = [
-        sqlalchemy.Table("test_dbs", Model.metadata, number("id"), secret("password"), secret("extra")),
-        sqlalchemy.Table("test_tunnels", Model.metadata, number("a"), number("b"), secret("private_key")),
-        sqlalchemy.Table("test_absent", Model.metadata, number("id"), secret("password")),
-    ]
-    yield tables
-    for table in tables:
-        Model.metadata.remove(table)
-
-
-@pytest.fixture
-def engine(tables: list[sqlalchemy.Table], empty_database: str) -> Iterator[Engine]:
-    """A database with secrets that are encrypted with the old key."""
+    number = sqlalchemy.Column("id", sqlalchemy.Integer, primary_key=True)
+    secrets = (sqlalchemy.Column(name, encrypted(OLD)) for name in ("password", "extra"))
+    table = sqlalchemy.Table("test_dbs", Model.metadata, number, *secrets)
     engine = sqlalchemy.create_engine(empty_database, poolclass=sqlalchemy.pool.NullPool)
-    databases, tunnels, _ = tables
-    rows = [{"id": key, "password": password, "extra": extra} for key, (password, extra) in SECRETS.items()]
     with engine.begin() as connection:
-        databases.create(connection)
-        tunnels.create(connection)
-        connection.execute(databases.insert(), rows)
-        connection.execute(tunnels.insert(), [{"a": 1, "b": 2, "private_key": "pem"}])
+        table.create(connection)
+        connection.execute(table.insert().values(SECRETS))
     yield engine
     engine.dispose()
+    Model.metadata.remove(table)
 
 
-def decrypt(engine: Engine, key: str) -> dict[int, tuple[str | None, str | None]]:
-    """Return the secrets of the first table as a login with this key reads them."""
-    query = sqlalchemy.text("SELECT id, password, extra FROM test_dbs")
+def decrypt(engine: Engine, key: str) -> list[Any]:
+    """Return the rows as a login with this key reads them."""
+    query = sqlalchemy.text("SELECT * FROM test_dbs ORDER BY id")
     with engine.connect() as connection:
-        rows = connection.execute(query.columns(password=encrypted(key), extra=encrypted(key)))
-        return {number: (password, extra) for number, password, extra in rows}
+        return list(connection.execute(query.columns(password=encrypted(key), extra=encrypted(key))))
 
 
 def stored_bytes(engine: Engine) -> list[Any]:
-    queries = ("SELECT * FROM test_dbs ORDER BY id", "SELECT * FROM test_tunnels")
     with engine.connect() as connection:
-        return [connection.execute(sqlalchemy.text(query)).fetchall() for query in queries]
+        return list(connection.execute(sqlalchemy.text("SELECT *, xmin::text FROM test_dbs ORDER BY id")))
 
 
-def store(engine: Engine, key: str, column: str, number: int) -> None:
-    """Store a text that is encrypted with `key`."""
-    value = encrypted(key).process_bind_param("a value of more than one block", None).decode()
+def store(engine: Engine, key: str) -> None:
+    """Store LONG as the password of row 2, encrypted with `key`, as an interrupted rotation does."""
+    value = encrypted(key).process_bind_param(LONG, None).decode()
     with engine.begin() as connection:
-        connection.execute(sqlalchemy.text(f"UPDATE test_dbs SET {column} = '{value}' WHERE id = {number}"))
+        connection.execute(sqlalchemy.text(f"UPDATE test_dbs SET password = '{value}' WHERE id = 2"))
 
 
-def test_the_new_key_decrypts_every_secret_and_the_old_key_none(engine: Engine) -> None:
-    assert encryption.reencrypt(engine, OLD, NEW) == 4
+@pytest.mark.parametrize(("key_of_one_value", "changes"), [(OLD, 3), (NEW, 2)])
+def test_only_the_new_key_decrypts_every_secret_and_a_second_run_changes_no_byte(
+    engine: Engine, key_of_one_value: str, changes: int
+) -> None:
+    store(engine, key_of_one_value)
+
+    assert encryption.reencrypt(engine, OLD, NEW) == changes
 
     assert decrypt(engine, NEW) == SECRETS
     with pytest.raises(ValueError, match="Invalid decryption key"):
         decrypt(engine, OLD)
-
-
-def test_a_second_run_changes_no_byte(engine: Engine) -> None:
-    encryption.reencrypt(engine, OLD, NEW)
     before = stored_bytes(engine)
-
     assert encryption.reencrypt(engine, OLD, NEW) == 0
     assert stored_bytes(engine) == before
-
-
-def test_a_value_that_already_has_the_new_key_stays(engine: Engine) -> None:
-    store(engine, NEW, "password", 1)
-
-    assert encryption.reencrypt(engine, OLD, NEW) == 3
-
-    assert decrypt(engine, NEW) == SECRETS | {1: ("a value of more than one block", None)}
 
 
 def test_a_value_with_a_third_key_is_named_and_nothing_changes(engine: Engine) -> None:
-    store(engine, OTHER, "extra", 2)
+    store(engine, OTHER)
     before = stored_bytes(engine)
 
-    with pytest.raises(encryption.DecryptionError, match=r"test_dbs\.extra of id 2 "):
+    with pytest.raises(encryption.DecryptionError, match=r"test_dbs\.password of id 2 "):
         encryption.reencrypt(engine, OLD, NEW)
 
     assert stored_bytes(engine) == before
-
-
-def test_a_database_without_secrets_needs_no_change(engine: Engine) -> None:
-    with engine.begin() as connection:
-        connection.execute(sqlalchemy.text("TRUNCATE test_dbs, test_tunnels"))
-
-    assert encryption.reencrypt(engine, OLD, NEW) == 0

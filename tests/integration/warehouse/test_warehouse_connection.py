@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-import psycopg2
 import pytest
 
 from tests.builders import airport_day_row, airport_days_table
@@ -17,8 +16,6 @@ from utils.warehouse.connection import Postgres, refusal
 
 DAYS = airport_days_table(airport_day_row())
 
-# --- libpq's text for a failed connection -----------------------------------------------------------------------------
-
 AT = 'connection to server at "db" (10.0.0.5), port 5432 failed: '
 PASSWORD = f'{AT}FATAL:  password authentication failed for user "ann"'
 HBA = f'{AT}FATAL:  no pg_hba.conf entry for host "10.0.0.7", user "ann", database "flights", no encryption'
@@ -28,29 +25,19 @@ HBA = f'{AT}FATAL:  no pg_hba.conf entry for host "10.0.0.7", user "ann", databa
     ("text", "kind", "way_out"),
     [
         (PASSWORD, InvalidInput, "%25"),
-        (f"{PASSWORD}\n{HBA}", InvalidInput, "%25"),
-        (f"{AT}fe_sendauth: no password supplied", InvalidInput, "%25"),
         (f'{AT}FATAL:  role "ann" does not exist', InvalidInput, "%25"),
-        (f'{AT}FATAL:  role "flights_loader" is not permitted to log in', InvalidInput, "%25"),
         (f'{AT}FATAL:  database "flights" does not exist', Missing, "CREATE DATABASE"),
         (f'{AT}FATAL:  permission denied for database "flights"', InvalidInput, "CONNECT"),
         (HBA, InvalidInput, "sslmode=require"),
         (f"{AT}server does not support SSL, but SSL was required", InvalidInput, "sslmode"),
-        (f"{AT}SSL error: certificate verify failed", InvalidInput, "sslmode"),
-        ('root certificate file "/root/.postgresql/root.crt" does not exist', InvalidInput, "sslmode"),
         ('invalid sslmode value: "bogus"', InvalidInput, "after ?"),
         (f"{AT}Connection refused\n\tIs the server running on that host?", Unavailable, "start"),
         ('connection to server on socket "/run/.s.PGSQL.5432" failed: No such file or directory', Unavailable, "start"),
         (f"{AT}timeout expired", Unavailable, "start"),
-        (f"{AT}No route to host", Unavailable, "start"),
-        (f"{AT}Network is unreachable", Unavailable, "start"),
         (f"{AT}FATAL:  the database system is starting up", Unavailable, "again"),
-        (f"{AT}FATAL:  the database system is shutting down", Unavailable, "again"),
         (f"{AT}FATAL:  the database system is in recovery mode", Unavailable, "again"),
-        (f"{AT}FATAL:  the database system is not yet accepting connections", Unavailable, "again"),
         (f"{AT}FATAL:  sorry, too many clients already", Unavailable, "max_connections"),
         (f"{AT}FATAL:  remaining connection slots are reserved for roles with the", Unavailable, "max_connections"),
-        (f'{AT}FATAL:  too many connections for role "ann"', Unavailable, "max_connections"),
         ('could not translate host name "db" to address: Name or service not known', Unavailable, "make up"),
         ("server closed the connection unexpectedly", Unavailable, "again"),
         ("a text of a future libpq", Unavailable, "correct"),
@@ -61,9 +48,6 @@ def test_a_failed_connection_has_a_class_and_a_way_out(text: str, kind: type[Del
 
     assert error is kind
     assert way_out in message
-
-
-# --- errors on an open connection -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -84,33 +68,18 @@ def test_an_error_of_the_server_has_the_class_of_its_code(
             cursor.execute(f"DO $$ BEGIN RAISE 'reason' USING ERRCODE = '{code}'; END $$")
 
 
-def test_an_error_in_our_own_sql_keeps_its_traceback(postgres: str) -> None:
-    server = Postgres(postgres, connect_timeout_s=5, lock_timeout_s=5)
-
-    with pytest.raises(psycopg2.errors.SyntaxError), server.transaction("testing") as cursor:
-        cursor.execute("SELEC 1")
-
-
-# --- a real server ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def guarded(warehouse: str, ask_password_of: Callable[[str], None]) -> Iterator[str]:
-    """The URL of a login that the server accepts only with the password `correct horse`."""
+def test_a_wrong_password_is_refused_and_not_shown(warehouse: str, ask_password_of: Callable[[str], None]) -> None:
     sql(warehouse, "CREATE ROLE guarded LOGIN PASSWORD 'correct horse' IN ROLE flights_loader")
     ask_password_of("guarded")
-    yield at(warehouse, username="guarded", password="correct horse")
-    sql(warehouse, "DROP OWNED BY guarded", "DROP ROLE guarded")
+    right, wrong = (DBHandler(at(warehouse, username="guarded", password=f"{word} horse")) for word in ("correct", "x"))
 
-
-def test_a_wrong_password_is_refused_and_not_shown(guarded: str) -> None:
-    assert DBHandler(guarded).upsert("airport_days", DAYS, 2018).inserted == 1
-
-    wrong = DBHandler(at(guarded, password="battery staple"))
+    inserted = right.upsert("airport_days", DAYS, 2018).inserted
     with pytest.raises(InvalidInput, match="guarded") as refused:
         wrong.upsert("airport_days", DAYS, 2018)
+    sql(warehouse, "DROP OWNED BY guarded", "DROP ROLE guarded")
 
-    assert "battery staple" not in "".join(traceback.format_exception(refused.value)) + repr(wrong)
+    assert inserted == 1
+    assert "x horse" not in "".join(traceback.format_exception(refused.value)) + repr(wrong)
 
 
 @pytest.mark.parametrize(
@@ -118,10 +87,7 @@ def test_a_wrong_password_is_refused_and_not_shown(guarded: str) -> None:
     [
         ({"database": "nowhere"}, Missing, "nowhere"),
         ({"username": "nobody"}, InvalidInput, "nobody"),
-        ({"query": {"host": "/nowhere"}}, Unavailable, "/nowhere"),
         ({"query": {}, "host": "127.0.0.1", "port": 1}, Unavailable, "127.0.0.1:1"),
-        ({"query": {}, "host": "host.invalid"}, Unavailable, "host.invalid"),
-        ({"query": {"host": "/nowhere", "sslmode": "bogus"}}, InvalidInput, "sslmode"),
         ({"query": {"connect_timeout": "soon"}, "host": "127.0.0.1", "port": 1}, InvalidInput, "connect_timeout"),
     ],
 )
@@ -130,17 +96,10 @@ def test_an_unusable_server_is_named_without_the_password(
 ) -> None:
     handler = DBHandler(at(postgres, **{"username": "postgres", "password": "battery staple", **parts}))
 
-    for use in (
-        handler.create,
-        lambda: handler.read("airport_days"),
-        lambda: handler.upsert("airport_days", DAYS, 2018),
-    ):
+    for use in (handler.create, lambda: handler.upsert("airport_days", DAYS, 2018)):
         with pytest.raises(kind, match=named) as refused:
             use()
         assert "battery staple" not in "".join(traceback.format_exception(refused.value))
-
-
-# --- URLs -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -149,8 +108,6 @@ def test_an_unusable_server_is_named_without_the_password(
         "hunter2",
         "postgresql://u:hunter2@host:port/db",
         "postgresql://u:p@hunter2@host/db",
-        "postgresql://u/x:hunter2@host/db",
-        "postgresql://u:hunter2%FF@host/db",
         "postgresql://u:hunter2%00@host/db",
         "postgresql://u:hunter2@host/db?sslmode",
         "mysql://u:hunter2@host/db",
@@ -169,7 +126,3 @@ def test_a_password_with_a_special_character_of_urls_is_literal(password: str) -
     server = Postgres(f"postgresql://u:{password}@host:5432/db", connect_timeout_s=1, lock_timeout_s=1)
 
     assert (server.url.password, server.url.host, server.url.database) == (password, "host", "db")
-
-
-def test_a_handler_shows_its_place_without_the_password_and_without_connecting() -> None:
-    assert repr(DBHandler("postgresql://u:hunter2@host.invalid/db")) == "DBHandler(warehouse db at host.invalid)"

@@ -1,9 +1,14 @@
-"""One Airflow of real processes for this folder, with a lake, a warehouse and a webhook."""
+"""An Airflow of real processes: a backfill of several years at once, and a scheduler that is killed during a run.
+
+`make test-faults`; takes minutes, because Airflow waits before it retries.
+"""
 
 from __future__ import annotations
 
+import calendar
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
@@ -12,9 +17,16 @@ import pytest
 from tests import steps
 from tests.builders import csv_of, year_of_flights
 from tests.conftest import at, fresh, sql
-from tests.dag.processes import AirflowProcesses
+from tests.dag.processes import AirflowProcesses, wait_until
 from tests.servers.receivers import Hook, webhook
-from utils.settings import Settings
+from utils.monitoring import health
+from utils.settings import Settings, WatchSettings
+
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
+
+YEARS = range(2003, 2008)
+FLIGHTS_A_DAY, AIRPORTS = 26, 2
+STEPS = ("wait_for_bronze", "silver", "gold", "detect", "explain", "upsert", "plots", "publish", "clear_scratch")
 
 # How fast Airflow notices a dead process. The stack uses Airflow's defaults, given behind each value.
 FAST_DETECTION = {
@@ -24,7 +36,6 @@ FAST_DETECTION = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",  # 300: silence after which a task is dead
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",  # 10
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",  # 5
-    "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "2",  # 90: between two attempts to reach the api-server
 }
 
 
@@ -45,24 +56,19 @@ class Stack:
     folder: Path
     postgres: str
 
-    def bronze(self, year: int, ending: str = ".csv") -> Path:
-        path = self.folder / "lake" / "01_bronze" / f"{year}{ending}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+    def bronze(self, year: int) -> Path:
+        return self.folder / "lake" / "01_bronze" / f"{year}.csv"
 
     def write_bronze(self, year: int) -> None:
         """Write a valid CSV of the year."""
+        self.bronze(year).parent.mkdir(parents=True, exist_ok=True)
         self.bronze(year).write_bytes(csv_of(year_of_flights(year, {"BOS": 20, "ORH": 6}, seed=year)))
-
-    def results(self, year: int) -> dict[str, object]:
-        return results_of(self.settings, year)
 
     def undisturbed_results(self, year: int) -> dict[str, object]:
         """Return the results of the steps on the same CSV, without Airflow, in a new lake and a new warehouse."""
         name = f"undisturbed_{year}"
         sql(self.postgres, f"CREATE DATABASE {name} TEMPLATE template_warehouse")
-        lake = self.folder / name
-        warehouse = at(self.postgres, database=name)
+        lake, warehouse = self.folder / name, at(self.postgres, database=name)
         settings = Settings(lake=lake.as_uri(), warehouse=warehouse, scratch=self.folder, threads=2)
         (lake / "01_bronze").mkdir(parents=True)
         (lake / "01_bronze" / f"{year}.csv").write_bytes(self.bronze(year).read_bytes())
@@ -72,7 +78,7 @@ class Stack:
     def assert_ended_well(self, run_id: str, year: int) -> None:
         """Wait for the end of the run; check success, every row and byte, and one message that reports no failure."""
         assert self.airflow.final_state(run_id) == "success"
-        assert self.results(year) == self.undisturbed_results(year)
+        assert results_of(self.settings, year) == self.undisturbed_results(year)
         (message,) = self.messages(year)
         assert "failed" not in message.splitlines()[0]
 
@@ -87,8 +93,8 @@ class Stack:
         return [text for text in self.hook.texts if text.startswith(f"*Delaywatch {year}")]
 
 
-@pytest.fixture(scope="session")
-def session_stack(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[Stack]:
+@pytest.fixture(scope="module")
+def module_stack(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("stack")
     metadata, warehouse = fresh(postgres, "template1"), fresh(postgres, "template_warehouse")
     with webhook() as hook:
@@ -108,8 +114,66 @@ def session_stack(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> It
 
 
 @pytest.fixture
-def stack(session_stack: Stack) -> Stack:
+def stack(module_stack: Stack) -> Stack:
     """The Airflow with all components running, also if an earlier test killed some."""
-    session_stack.airflow.start()
-    session_stack.airflow.wait_until_ready()
-    return session_stack
+    module_stack.airflow.start()
+    module_stack.airflow.wait_until_ready()
+    return module_stack
+
+
+def test_two_runs_of_one_year_at_once_both_succeed(stack: Stack) -> None:
+    airflow, year = stack.airflow, 2015
+    stack.write_bronze(year)
+    airflow.kill("scheduler")  # so that both runs start together
+    for run_id in ("first", "second"):
+        airflow.trigger(run_id, year=year, detectors=["three_sigma"])
+    airflow.start("scheduler")
+
+    assert [airflow.final_state(run_id) for run_id in ("first", "second")] == ["success", "success"]
+
+    times = "SELECT start_date, end_date FROM dag_run WHERE run_id IN ('first', 'second')"
+    first, second = sql(airflow.metadata, times)
+    assert max(first[0], second[0]) < min(first[1], second[1])
+    assert results_of(stack.settings, year) == stack.undisturbed_results(year)
+    recorded = f"SELECT run_id FROM flights.runs WHERE year = {year} ORDER BY 1"
+    assert sql(stack.settings.warehouse, recorded) == [("first",), ("second",)]
+    assert all("failed" not in message.splitlines()[0] for message in stack.messages(year))
+
+
+def test_a_backfill_of_five_years_at_once_publishes_each_while_a_scheduled_run_waits(stack: Stack) -> None:
+    airflow, warehouse = stack.airflow, stack.settings.warehouse
+    for year in YEARS:
+        stack.write_bronze(year)
+    wait_until("the scheduled run waits", lambda: [state for state, _, _ in airflow.runs("scheduled")] == ["running"])
+
+    airflow.backfill(YEARS, detectors=["three_sigma"])
+    wait_until("every run has ended", lambda: [bool(end) for _, _, end in airflow.runs("backfill")] == [True] * 5)
+
+    runs = airflow.runs("backfill")
+    assert {state for state, _, _ in runs} == {"success"}
+    assert max(start for _, start, _ in runs) < min(end for _, _, end in runs)
+    assert [state for state, _, _ in airflow.runs("scheduled")] == ["running"]
+    per_year = (
+        "SELECT extract(year FROM fl_date)::int, count(*), sum(scheduled) FROM flights.airport_days"
+        f" WHERE extract(year FROM fl_date) BETWEEN {YEARS[0]} AND {YEARS[-1]} GROUP BY 1 ORDER BY 1"
+    )
+    days = {year: 365 + calendar.isleap(year) for year in YEARS}
+    assert sql(warehouse, per_year) == [(year, AIRPORTS * days[year], FLIGHTS_A_DAY * days[year]) for year in YEARS]
+    findings = {finding.what: finding for finding in health.check(stack.settings, WatchSettings(), datetime.now(UTC))}
+    assert findings["warehouse"].is_well, findings["warehouse"].sentence
+    assert [len(stack.messages(year)) for year in YEARS] == [1] * 5
+
+
+def test_a_scheduler_killed_during_every_task(stack: Stack) -> None:
+    airflow = stack.airflow
+    stack.write_bronze(1991)
+    airflow.trigger("killed", year=1991, detectors=["three_sigma"])
+
+    for step in STEPS:
+        airflow.wait_for_task("killed", step)
+        airflow.kill("scheduler")
+        assert airflow.is_running("killed", step)
+        airflow.start("scheduler")
+
+    stack.assert_ended_well("killed", 1991)
+    assert stack.tries("killed") == dict.fromkeys(STEPS, 2)

@@ -1,0 +1,191 @@
+"""What single detectors promise beyond the common contract and the verdict columns."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
+
+from tests.builders import airport_days, days_of_delays, new_york_2013, ordinary_year, run_detector, verdict_on
+from utils import detectors
+
+Floats = npt.NDArray[np.float64]
+
+
+# delaywatch
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 1000), number=st.integers(0, 99), less=st.integers(0, 110), more=st.integers(1, 110))
+def test_a_later_day_never_scores_lower(seed: int, number: int, less: int, more: int) -> None:
+    flights, day = ordinary_year(20, seed, days=100), date(2015, 1, 1) + timedelta(days=number)
+
+    score, higher_score = (
+        run_detector("delaywatch", airport_days("AAA", {**flights, day: flights[day] + minutes}))["score"].iloc[number]
+        for minutes in (less, less + more)
+    )
+
+    assert higher_score >= score - 1e-6
+
+
+def test_the_worst_days_do_not_tie() -> None:
+    flights = ordinary_year(60, seed=1)
+    worst = [date(2015, 3, day) for day in (1, 11, 21)]
+    flights |= dict(zip(worst, (np.full(60, 110.0), np.full(60, 119.0), np.full(60, np.nan)), strict=True))
+    verdicts = run_detector("delaywatch", airport_days("AAA", flights))
+
+    scores = [verdict_on(verdicts, day)["score"] for day in worst]
+
+    assert 36_525 < scores[0] < scores[1] < scores[2] < np.inf
+
+
+def test_the_snow_storm_of_february_2013_is_a_closure_of_new_york() -> None:
+    """Real flights. The mean delay of 8 and 9 February is normal; on 8 March the flights are late and not cancelled."""
+    verdicts = run_detector("delaywatch", new_york_2013())
+
+    storm = verdicts[verdicts["fl_date"].isin([date(2013, 2, 8), date(2013, 2, 9)])]
+    assert storm["direction"].tolist() == ["closure"] * 6
+    assert verdict_on(verdicts, date(2013, 3, 8), "LGA")["direction"] == "late"
+    assert verdicts["is_anomaly"].mean() < 0.05
+
+
+def test_nine_days_of_storms_are_not_a_new_level() -> None:
+    flights = ordinary_year(60, seed=1)
+    storms = [date(2015, 1, 1) + timedelta(days=number) for number in range(9)]
+    flights |= {day: flights[day] + 60 for day in storms}
+
+    verdicts = run_detector("delaywatch", airport_days("AAA", flights))
+
+    assert verdicts.loc[verdicts["fl_date"].isin(storms), "is_anomaly"].all()
+
+
+# random_cut_forest
+
+
+def displacements_of_a_tree(points: Floats, rng: np.random.Generator) -> Floats:
+    """The largest size of the sibling / own size on the way from each point to the root, node by node."""
+    largest = np.zeros(len(points))
+    nodes = [np.arange(len(points))]
+    while nodes:
+        node = nodes.pop()
+        widths = np.ptp(points[node], axis=0)
+        if not widths.sum():
+            continue
+        dimension = rng.choice(len(widths), p=widths / widths.sum())
+        low = points[node, dimension].min()
+        is_right = points[node, dimension] > rng.uniform(low, low + widths[dimension])
+        sides = node[~is_right], node[is_right]
+        for own, other in (sides, sides[::-1]):
+            largest[own] = np.maximum(largest[own], len(other) / len(own))
+            nodes.append(own)
+    return largest
+
+
+@pytest.mark.parametrize("shingle_days", [1, 3])
+def test_the_score_is_the_mean_displacement_over_trees_of_the_definition(shingle_days: int) -> None:
+    delays = np.random.default_rng(1).gamma(2, 5, 40)
+    delays[30] += 40
+    points = np.lib.stride_tricks.sliding_window_view(delays, shingle_days)[:, ::-1]
+    rng = np.random.default_rng(2)
+    reference = np.mean([displacements_of_a_tree(points, rng) for _ in range(300)], axis=0)
+
+    verdicts = run_detector(
+        "random_cut_forest", days_of_delays(delays[:, None]), n_trees=800, shingle_days=shingle_days, late_only=False
+    )
+
+    score = verdicts["score"][shingle_days - 1 :].to_numpy()
+    assert np.corrcoef(score, reference)[0, 1] > 0.99
+    assert score.mean() == pytest.approx(reference.mean(), rel=0.06)
+    assert score[30] == pytest.approx(reference[30], rel=0.1)
+
+
+def test_a_score_that_equals_a_level_reaches_it() -> None:
+    delays = np.random.default_rng(1).normal(10, 2, (100, 1))
+    delays[50] += 500
+
+    day = run_detector("random_cut_forest", days_of_delays(delays), n_trees=1, levels=(50.0, 99.0, 99.5)).loc[50]
+
+    assert (day["score"], day["severity"]) == (99, 2)
+
+
+# gradient_boosting
+
+SMALL = {"min_samples_leaf": 10, "n_estimators": 5}
+
+
+@pytest.mark.parametrize("same_day_network", [False, True])
+@pytest.mark.parametrize("number", [0, 30, 69])
+def test_the_expectation_of_a_day_does_not_depend_on_that_day(number: int, same_day_network: bool) -> None:
+    delays = np.random.default_rng(1).normal(15, 5, (70, 4))
+    other = delays.copy()
+    other[number, 2] = 600
+
+    runs = [
+        run_detector("gradient_boosting", days_of_delays(series), same_day_network=same_day_network, **SMALL)
+        for series in (delays, other)
+    ]
+
+    band, other_band = (verdicts.loc[[2 * 70 + number], ["expected", "lower", "upper"]] for verdicts in runs)
+    assert band.notna().to_numpy().all()
+    pd.testing.assert_frame_equal(band, other_band)
+
+
+def test_the_verdicts_do_not_depend_on_the_number_of_threads() -> None:
+    year = days_of_delays(np.random.default_rng(1).normal(15, 3, (70, 4)))
+    tables = []
+    for threads in (1, 2):
+        with threadpool_limits(limits=threads):
+            tables.append(detectors.run("gradient_boosting", year, SMALL))
+
+    assert tables[0].equals(tables[1])
+
+
+# arima
+
+
+def simulated(ar: float, ma: float, d: int, airports: int, n_days: int = 365) -> Floats:
+    """ARIMA(1, d, 1) with Gaussian shocks of 10 minutes around 15 minutes."""
+    shocks = np.random.default_rng(1).normal(0, 10, (n_days + 50, airports))
+    values = np.zeros_like(shocks)
+    for day in range(1, len(shocks)):
+        values[day] = ar * values[day - 1] + shocks[day] + ma * shocks[day - 1]
+    return 15 + (values.cumsum(axis=0) if d else values)[50:]
+
+
+def share_outside(verdicts: pd.DataFrame) -> float:
+    scored = verdicts[verdicts["status"] == "ok"]
+    return float(((scored["observed"] > scored["upper"]) | (scored["observed"] < scored["lower"])).mean())
+
+
+@pytest.mark.parametrize(("ar", "ma", "d"), [(0.8, -0.5, 0), (0, -0.8, 1)])
+def test_the_band_contains_the_requested_share_of_days_also_at_the_start_and_with_missing_days(
+    ar: float, ma: float, d: int
+) -> None:
+    delays = simulated(ar, ma, d, airports=20)
+    delays[np.random.default_rng(2).random(delays.shape) < 0.1] = np.nan
+
+    verdicts = run_detector("arima", days_of_delays(delays), level=0.9)
+
+    assert share_outside(verdicts) == pytest.approx(0.1, abs=0.02)
+    assert share_outside(verdicts[verdicts["fl_date"] < date(2015, 2, 1)]) == pytest.approx(0.1, abs=0.04)
+
+
+@pytest.mark.parametrize("is_excluded", [True, False], ids=["excluded", "without a row"])
+def test_a_gap_keeps_its_place_and_widens_the_band_of_the_day_after_it(is_excluded: bool) -> None:
+    days = days_of_delays(simulated(0, 0, 1, airports=1))
+    is_gap = days.index.isin(range(200, 230))
+
+    verdicts = run_detector("arima", days.assign(is_excluded=is_gap) if is_excluded else days[~is_gap])
+
+    verdicts = verdicts.set_index("fl_date")
+
+    width = verdicts["upper"] - verdicts["lower"]
+    before, first, second = (width[date(2015, 1, 1) + timedelta(days=number)] for number in (199, 230, 231))
+    assert first > 3 * before
+    assert second < 1.5 * before
