@@ -67,7 +67,6 @@ def other_settings(settings: Settings) -> None:
 def feedback_after_detection(settings: Settings) -> None:
     with closing(DBHandler(settings.warehouse)) as handler:
         handler.give_feedback("JFK", date(2015, 3, 3), "expected", "", "ana")
-        handler.give_feedback("EWR", date(2015, 2, 8), "right", "", "ana")
 
 
 def verdicts_with_other_settings(settings: Settings) -> None:
