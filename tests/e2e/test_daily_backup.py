@@ -113,7 +113,7 @@ def lake_objects(stack: Installation) -> dict[str, Any]:
 def test_a_backup_is_copied_for_its_owner_only_and_the_newest_seven_stay_in_both_places(
     stack: Installation, place: Path
 ) -> None:
-    other_files = ("delaywatch-20200101T000000Z.tar", "daily-of-somebody.tar")
+    other_files = ("delaywatch-20200101T000000Z.tar", "daily-of-a-person.tar")
     (stack.folder / "backups").mkdir()
     for folder in (stack.folder / "backups", place):
         for name in (*EARLIER, *other_files):

@@ -28,7 +28,8 @@ KEYS: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "t
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
+def moto_url() -> Iterator[str]:
+    """The address of moto, which plays all services of AWS."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -39,34 +40,34 @@ def s3_endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def bucket_settings(s3_endpoint: str, tmp_path: Path) -> Settings:
+def bucket_settings(moto_url: str, tmp_path: Path) -> Settings:
     """Settings of an empty lake below a prefix of a new bucket."""
     name = f"lake-{next(BUCKETS)}"
-    boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1", **KEYS).create_bucket(Bucket=name)
+    boto3.client("s3", endpoint_url=moto_url, region_name="us-east-1", **KEYS).create_bucket(Bucket=name)
     return Settings(
         lake=f"s3://{name}/delaywatch",
         warehouse="",
         scratch=tmp_path,
         threads=2,
-        aws_endpoint_url=s3_endpoint,
+        aws_endpoint_url=moto_url,
         aws_region="us-east-1",
         **KEYS,
     )
 
 
 @pytest.fixture
-def checking_keys(s3_endpoint: str, bucket_settings: Settings) -> Iterator[Settings]:
+def checking_keys(moto_url: str, bucket_settings: Settings) -> Iterator[Settings]:
     """Let the S3 server check keys and permissions; return settings of a user that may only list and read."""
-    iam = boto3.client("iam", endpoint_url=s3_endpoint, region_name="us-east-1", **KEYS)
+    iam = boto3.client("iam", endpoint_url=moto_url, region_name="us-east-1", **KEYS)
     name = f"reader-{bucket_settings.lake[5:].split('/')[0]}"
     iam.create_user(UserName=name)
     may_read = {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetObject"], "Resource": "*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [may_read]})
     iam.put_user_policy(UserName=name, PolicyName="read", PolicyDocument=policy)
     key = iam.create_access_key(UserName=name)["AccessKey"]
-    requests.post(f"{s3_endpoint}/moto-api/reset-auth", data="0", timeout=10)
+    requests.post(f"{moto_url}/moto-api/reset-auth", data="0", timeout=10)
     yield bucket_settings.replace(aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"])
-    requests.post(f"{s3_endpoint}/moto-api/reset-auth", data="inf", timeout=10)
+    requests.post(f"{moto_url}/moto-api/reset-auth", data="inf", timeout=10)
 
 
 @pytest.fixture

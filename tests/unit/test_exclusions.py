@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from utils.analysis.exclusions import Incident, exclusions, fingerprint
 
 FEW = settings(max_examples=40)
-NO_FEEDBACK = pd.DataFrame({"origin": [], "fl_date": []})
 STORM = Incident(frozenset({"JFK", "LGA"}), date(2013, 2, 8), date(2013, 2, 9), "snow")
 
 DAYS = st.integers(0, 5).map(lambda number: date(2013, 2, 6) + timedelta(days=number))

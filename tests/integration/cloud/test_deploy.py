@@ -22,7 +22,7 @@ GIT = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "-c",
 
 
 @pytest.fixture(scope="module")
-def deploy(tmp_path_factory: pytest.TempPathFactory, aws_url: str) -> Deploy:
+def deploy(tmp_path_factory: pytest.TempPathFactory, moto_url: str) -> Deploy:
     """Call deploy.sh of a clone with one commit; `typed` is the answer to its question."""
     from tests.integration.cloud import moto_corrections
 
@@ -32,7 +32,7 @@ def deploy(tmp_path_factory: pytest.TempPathFactory, aws_url: str) -> Deploy:
     shutil.copytree(FOLDER, folder)
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "One"], ["tag", "-am", "One", "v1;reboot"]):
         subprocess.run([*GIT, *command], cwd=clone, check=True)
-    own = cli_environment(aws_url, home) | {"POLL_S": "1"}
+    own = cli_environment(moto_url, home) | {"POLL_S": "1"}
     return lambda command, name, typed="", **environment: subprocess.run(
         [str(folder / "deploy.sh"), command],
         input=typed,

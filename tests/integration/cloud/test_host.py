@@ -371,13 +371,13 @@ def test_systemd_accepts_the_units(machine: Machine) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("gpg"), reason="this machine has no gpg")
-def test_an_agent_with_a_good_signature_of_somebody_else_is_not_installed(machine: Machine) -> None:
+def test_an_agent_with_a_valid_signature_of_another_key_is_not_installed(machine: Machine) -> None:
     (machine.folder / "bin/gpg").unlink()
     with tempfile.TemporaryDirectory() as home:  # the sockets of gpg need a short path
         gpg = ["gpg", "--homedir", home, "--batch", "--quiet", "--passphrase", ""]
         (machine.folder / "amazon-cloudwatch-agent.deb").write_text("not of AWS")
         for command in (
-            [*gpg, "--quick-generate-key", "Somebody", "ed25519", "sign"],
+            [*gpg, "--quick-generate-key", "Another person", "ed25519", "sign"],
             [*gpg, "--detach-sign", "--output", "amazon-cloudwatch-agent.deb.sig", "amazon-cloudwatch-agent.deb"],
             [*gpg, "--export", "--output", "amazon-cloudwatch-agent.gpg"],
             ["gpgconf", "--homedir", home, "--kill", "all"],
@@ -403,7 +403,7 @@ def _steps(machine: Machine) -> list[str]:
 def test_user_data_run_twice_makes_the_same_host(machine: Machine, request: pytest.FixtureRequest, cli: str) -> None:
     machine.archive("v1")
     if cli == "real":
-        _use_the_real_aws_cli(machine, request.getfixturevalue("aws"), request.getfixturevalue("aws_url"))
+        _use_the_real_aws_cli(machine, request.getfixturevalue("aws"), request.getfixturevalue("moto_url"))
     seen = []
 
     for _ in range(2):
@@ -420,7 +420,7 @@ def test_user_data_run_twice_makes_the_same_host(machine: Machine, request: pyte
         request.getfixturevalue("aws")("s3").head_object(Bucket=BUCKET, Key=f"backups/{BACKUP}")
 
 
-def _use_the_real_aws_cli(machine: Machine, aws: Client, aws_url: str) -> None:
+def _use_the_real_aws_cli(machine: Machine, aws: Client, moto_url: str) -> None:
     """Copy bucket and secrets to moto, which lacks only the call that signals CloudFormation."""
     aws("s3").create_bucket(Bucket=BUCKET)
     aws("s3").upload_file(str(machine.bucket / "releases/v1.tar.gz"), BUCKET, "releases/v1.tar.gz")
@@ -436,7 +436,7 @@ def _use_the_real_aws_cli(machine: Machine, aws: Client, aws_url: str) -> None:
     *) exec "{program}" "$@" ;;
 esac""",
     )
-    machine.environment = cli_environment(aws_url, machine.folder) | machine.environment
+    machine.environment = cli_environment(moto_url, machine.folder) | machine.environment
 
 
 def test_a_first_release_that_does_not_start_fails_the_stack(machine: Machine) -> None:

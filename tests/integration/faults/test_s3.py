@@ -85,14 +85,14 @@ def settings(direct: Settings, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture(scope="module")
-def new_files(s3_endpoint: str, old_year: Path, tmp_path_factory: pytest.TempPathFactory) -> Files:
+def new_files(moto_url: str, old_year: Path, tmp_path_factory: pytest.TempPathFactory) -> Files:
     """All objects after a run without a fault."""
     settings = Settings(
         lake="s3://without-faults/delaywatch",
         warehouse="",
         scratch=tmp_path_factory.mktemp("scratch"),
         threads=2,
-        aws_endpoint_url=s3_endpoint,
+        aws_endpoint_url=moto_url,
         aws_region="us-east-1",
         aws_access_key_id="test",
         aws_secret_access_key="test",

@@ -22,7 +22,7 @@ PLOT = "04_plots/year=2015/letter.png"
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
-    """A folder next to the lake with the files of somebody else."""
+    """A folder next to the lake with files of another user."""
     folder = tmp_path / "elsewhere"
     (folder / "year=2015").mkdir(parents=True)
     for name in ("letter.png", "x.lock", "year=2015/letter.png"):
