@@ -102,7 +102,7 @@ test-restarts: $(INSTALLED) ## Test the stack while containers restart during a 
 seeded-faults: $(INSTALLED) ## Check that the tests notice seeded faults; takes an hour; some of them: ONLY=silver
 	@$(RUN) tests/seeded_faults/run.py $(ONLY)
 
-check: $(INSTALLED) ## Lint, format, types, import rules, shell, YAML, workflows, CloudFormation, known dangers, notebooks
+check: $(INSTALLED) ## Lint, format, types, import rules, words, shell, YAML, workflows, CloudFormation, known dangers, notebooks
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check
 	@$(VENV)/bin/mypy

@@ -15,7 +15,8 @@ from there. A step replaces its whole partition or upserts on the key, so cleari
 disk or lock are retried three times within 15 minutes; faults of the file or of a parameter fail at once.
 
 **Places**: lake `DELAYWATCH_LAKE`; warehouse the connection `warehouse`, else `DELAYWATCH_WAREHOUSE`; S3 the connection
-`aws_default` (login, password; extra `region_name`, `endpoint_url`, `aws_session_token`), else `AWS_*` or its role.
+`aws_default` (login, password; extra `region_name`, `endpoint_url`, `aws_session_token`), else `AWS_*` or the
+role of the machine.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def _run(data: Path, program: str, *arguments: str) -> None:
 
 
 def _create(data: Path) -> None:
-    """Create the data of a server: in a folder next to it, so that an interrupted creation leaves no half."""
+    """Create the data of a server in a temporary folder and rename it, so that `data` is complete or does not exist."""
     unfinished = data.with_name(f"{data.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)  # left by a killed run
     unfinished.mkdir(parents=True, mode=0o700)

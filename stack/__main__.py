@@ -39,7 +39,7 @@ def setup(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
     variables = _variables(folders, environ)
     given = settings.StackSettings.from_environment(variables)
     if unused := settings.unused(variables):
-        _print_error(
+        _print_to_stderr(
             f"Note: the lake is local, so {', '.join(unused)} are not used. Set DELAYWATCH_LAKE to use a bucket."
         )
     host.check_memory(folders.meminfo)
@@ -48,7 +48,7 @@ def setup(folders: argparse.Namespace, environ: Mapping[str, str]) -> None:
     new = rotation.under_way(folders.secrets)
     served, written, removed = _hand_over(folders, given, secrets)
     if served.warning:
-        _print_error(f"Warning: {served.warning}")
+        _print_to_stderr(f"Warning: {served.warning}")
     done = {
         f"{created} secrets created": created,
         f"{served.kind} certificate for {given.host} until {served.until:%Y-%m-%d}": "nginx/tls.crt" in written,
@@ -196,10 +196,10 @@ def main(arguments: list[str] | None = None, environ: Mapping[str, str] = os.env
     try:
         COMMANDS[given.command](given, environ)
     except DelaywatchError as error:
-        _print_error(str(error))
+        _print_to_stderr(str(error))
         return 1
     except OSError as error:
-        _print_error(_explained(error))
+        _print_to_stderr(_explained(error))
         return 1
     return 0
 
@@ -214,7 +214,7 @@ def _print(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
-def _print_error(line: str) -> None:
+def _print_to_stderr(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 

@@ -58,7 +58,7 @@ if [ -z "$(docker compose ps --quiet --status running postgres 2>/dev/null)" ]; 
     exit 1
 fi
 [ -n "$is_asked" ] || ! is_recent "$COPIED" || exit 0
-place=$(docker compose run --rm --no-deps -T setup python -m stack backup place) || fail "setup could not read the settings; see the line above."
+place=$(docker compose run --rm --no-deps -T setup python -m stack backup place) || fail "setup could not read the settings; the line above, or backups/daily.log, has the reason."
 [ -n "$place" ] || {
     echo "DELAYWATCH_BACKUP in .env is empty, so the daily backup is off. Set it, or run \`make backup\`, which writes to backups/." >&2
     exit 0

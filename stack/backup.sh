@@ -27,13 +27,13 @@ work=backups/.$name
 mkdir "$work"
 trap 'rm -rf "$work"' EXIT
 
-docker compose run --rm --no-deps -T setup python -m stack export >"$work/secrets.tar" || fail "the secrets could not be read; see the line above."
-in_postgres pg_dumpall --username=postgres --roles-only >"$work/roles.sql" || fail "the roles of Postgres could not be read; see the line above."
+docker compose run --rm --no-deps -T setup python -m stack export >"$work/secrets.tar" || fail "the secrets could not be read; the line above, or backups/daily.log, has the reason."
+in_postgres pg_dumpall --username=postgres --roles-only >"$work/roles.sql" || fail "the roles of Postgres could not be read; the line above, or backups/daily.log, has the reason."
 for database in airflow superset warehouse; do
     in_postgres pg_dump --username=postgres --format=custom "$database" >"$work/$database.dump" ||
         fail "the database $database could not be dumped; check whether the disk of backups/ is full."
 done
-lake=$(docker compose run --rm --no-deps -T setup python -m stack lake) || fail "see the line above."
+lake=$(docker compose run --rm --no-deps -T setup python -m stack lake) || fail "the place of the lake could not be read; the line above, or backups/daily.log, has the reason."
 if [ "$lake" = local ]; then
     running s3 || fail "the object store is not running, so the lake cannot be read; start it with \`make up\`."
     docker compose run --rm --no-deps -T airflow-scheduler python -m stack.objects save >"$work/lake.tar" ||

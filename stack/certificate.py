@@ -70,7 +70,7 @@ def find(project: Path, letsencrypt: Path, secrets: Path, host: str, now: dateti
     )
     for place in places:
         files = place.chain, place.key
-        # Lexists: a broken link counts as present.
+        # `lexists`, because a broken link counts as present.
         missing = [file for file in files if not os.path.lexists(place.folder / file)]
         if len(missing) == 1:
             (present,) = set(files) - set(missing)

@@ -20,7 +20,7 @@ from=${1:-}
 project=$(docker compose config --format json | sed -n 's/^  "name": "\(.*\)",$/\1/p')
 for volume in secrets postgres s3; do
     ! docker volume inspect "${project}_$volume" >/dev/null 2>&1 ||
-        fail "the volume ${project}_$volume exists on this host; save its data with \`make backup\` if you need it, then remove it with \`make destroy\`."
+        fail "the volume ${project}_$volume exists on this host; save its data with \`make backup\` if you need it, then remove it with \`make destroy CONFIRM=yes\`."
 done
 
 work=$(mktemp -d "$(dirname "$from")/.restore-XXXXXX") || fail "the backup cannot be unpacked in $(dirname "$from"); make that folder writable."
@@ -39,7 +39,7 @@ lake=$(docker compose run --rm --no-deps -T setup python -m stack lake) || wrong
 [ "$lake" = local ] || [ ! -e "$work/lake.tar" ] || wrong_form "this backup contains a lake, but DELAYWATCH_LAKE in .env is $lake; leave it empty."
 
 half() {
-    fail "$* The stack is only partly restored; remove it with \`make destroy\` and try again."
+    fail "$* The stack is only partly restored; remove it with \`make destroy CONFIRM=yes\` and try again."
 }
 
 docker compose run --rm --no-deps -T setup python -m stack import <"$work/secrets.tar" || half "The secrets could not be written."

@@ -68,7 +68,7 @@ def read(path: Path, like: str, *, as_text: bool = False) -> Any:
             return yaml.load(text)
     except MarkedYAMLError as error:
         where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InvalidInput(f"{path}{where}: this is not valid YAML ({error.problem}); correct the line.") from error
+        raise InvalidInput(f"{path}{where}: this is not valid YAML ({error.problem}); correct it.") from error
     except RecursionError:
         raise InvalidInput(f"{path} is nested too deeply; use the form of {like}.") from None
     except YAMLError as error:

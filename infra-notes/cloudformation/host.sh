@@ -290,5 +290,5 @@ case ${1:-} in
         ;;
     units) install_units ;;
     start | watch | backup | settings) "$1" ;;
-    *) fail "${1:-no command} is not a command; use: host.sh install|release RELEASE, or host.sh start|watch|backup|settings|units" ;;
+    *) fail "the command '${1:-}' is unknown; use: host.sh install|release RELEASE, or host.sh start|watch|backup|settings|units" ;;
 esac

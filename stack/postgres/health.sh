@@ -35,7 +35,7 @@ for login in "${logins[@]}"; do
     case $output in
     *"password authentication failed"* | *"does not exist"*)
         output="Postgres refuses the password of $user or has no database $database: data and secrets are from different installations, \
-or the first start was interrupted. Restore both from one backup (make restore), or delete the data (make destroy)."
+or the first start was interrupted. Restore both from one backup (make restore), or delete the data (make destroy CONFIRM=yes)."
         ;;
     esac
     echo "${output##*$'\n'}" >&2

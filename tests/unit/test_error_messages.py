@@ -28,7 +28,7 @@ WAY_OUT = re.compile(
     rf"(?:^|[.:;,(}}] |\b(?:or|and|to|then|else) )(?:{VERBS})\b"
     r"|must (?:be|have|name|start)\b"
     r"|\{[^}]*(?:remedy|way_out|hint|advice|again|example|choice|correct|resume|addresses|redo|"
-    r"error|sentence|unknown|when|elsewhere)[^}]*\}",
+    r"error|sentence|unknown|when|elsewhere|earlier_steps)[^}]*\}",
     re.IGNORECASE,
 )
 NAMELESS = re.compile(r"(?:It|There|Something|An error|Error|Failed|Invalid|Cannot)\b")

@@ -295,7 +295,7 @@ def _causes(groups: _Groups) -> pd.DataFrame:
 
 
 def _is_reported(days: pd.DataFrame, pattern: str) -> bool:
-    """Return True if any day has a value by cause. Every year has late or cancelled flights: 0 is not reported."""
+    """Return True if the file has values by cause. Every year has late flights, so only zeros mean that it has none."""
     names = [name for cause in schemas.CAUSES if (name := pattern.format(cause)) in days]
     return bool(days[names].to_numpy().any())
 
@@ -429,9 +429,9 @@ def _stands_out(
     named, spread = {}, []
     for dimension, by_measure in notable.items():
         candidates = {measure: part for measure, part in by_measure.items() if measure in {_BOTH, *more}}
-        largest = next(((measure, part) for measure, part in candidates.items() if part), None)
-        if day[f"parts_{dimension}"] > 1 and largest:
-            named[dimension] = _named(dimension, *largest, is_one_of_two=len(more) > 1)
+        first_named = next(((measure, part) for measure, part in candidates.items() if part), None)
+        if day[f"parts_{dimension}"] > 1 and first_named:
+            named[dimension] = _named(dimension, *first_named, is_one_of_two=len(more) > 1)
         elif day[f"parts_{dimension}"] > 1 and candidates:
             spread.append(dimension)
     if not {"carrier", "destination"} <= set(spread):

@@ -33,7 +33,9 @@ FromOption = Annotated[
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Replace the existing file in bronze.")]
 FewerOption = Annotated[
     bool,
-    typer.Option("--fewer-flights", help="With --replace: accept a file that lacks months, or 5% of one."),
+    typer.Option(
+        "--fewer-flights", help="With --replace: accept a file that lacks months, or 5% of a month's flights."
+    ),
 ]
 BytesOption = Annotated[
     int | None,
@@ -51,7 +53,7 @@ def bronze(
     fewer_flights: FewerOption = False,
     size: BytesOption = None,
 ) -> None:
-    """Show the key of the year's CSV in bronze, or load a CSV with --from. No other step changes the file.
+    """Show the key of the year's CSV in bronze, or load a CSV with --from. No step of a run changes the file.
 
     An existing file is replaced only with --replace, after every row of the new file was checked. A new file that lacks
     months, or 5% of a month's flights, also needs --fewer-flights. Standard input can end early without an error, so it

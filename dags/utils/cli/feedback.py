@@ -92,7 +92,10 @@ def _give(handler: DBHandler, airport: str, day: date, opinion: str, note: str, 
         say("The published detector does not flag the day, so it counts as an abnormal day that was missed.")
     elif opinion == "wrong" and not judged["severity"]:
         say("The published detector does not flag the day, so this counts only against detectors that flag it.")
-    _suggest_next(airport, day, is_fit_changed=opinion != before and "expected" in {opinion, before})
+    if opinion != before and "expected" in {opinion, before}:
+        _suggest_detect(airport, day)
+    else:
+        _suggest_page(day)
 
 
 def _withdraw(handler: DBHandler, airport: str, day: date) -> None:
@@ -102,7 +105,10 @@ def _withdraw(handler: DBHandler, airport: str, day: date) -> None:
             f"{airport} {day} has no feedback to withdraw; list all feedback with `python -m utils feedback`."
         )
     say(f"{airport} {day}: {before} is withdrawn.")
-    _suggest_next(airport, day, is_fit_changed=before == "expected")
+    if before == "expected":
+        _suggest_detect(airport, day)
+    else:
+        _suggest_page(day)
 
 
 def _list(handler: DBHandler, years: list[int] | None) -> None:
@@ -177,14 +183,15 @@ def _login() -> str:
         raise InvalidInput("The name of your login is unknown on this machine; add --author NAME.") from None
 
 
-def _suggest_next(airport: str, day: date, *, is_fit_changed: bool) -> None:
-    if is_fit_changed:
-        say(
-            f"To apply it to the other days of {airport}, run `python -m utils detect --year {day.year}`, then "
-            "`explain`, `upsert`, `plot` and `page`. Verdicts of other airports do not change."
-        )
-    else:
-        say(
-            "`python -m utils feedback` lists the precision of each detector; to update the year page, run "
-            f"`python -m utils page --year {day.year}`."
-        )
+def _suggest_detect(airport: str, day: date) -> None:
+    say(
+        f"To apply it to the other days of {airport}, run `python -m utils detect --year {day.year}`, then "
+        "`explain`, `upsert`, `plot` and `page`. Verdicts of other airports do not change."
+    )
+
+
+def _suggest_page(day: date) -> None:
+    say(
+        "`python -m utils feedback` lists the precision of each detector; to update the year page, run "
+        f"`python -m utils page --year {day.year}`."
+    )

@@ -14,7 +14,8 @@ use only first columns for them.
 
 To add a detector, write `detectors/<name>.py` with a function `detect` and a model `Parameters`, whose fields have a
 type, a default, bounds and a description, and add a block to `dags/detectors.yaml`. Every module of this folder is a
-detector; `shared` has the common code. The tests run on every name in `NAMES`; one asks for floors of its quality.
+detector; `shared` has the common code. The tests run on every name in `NAMES`. A new detector also needs
+floors of precision and recall in tests/integration/detectors.
 
 DAG files import this package when they are parsed. Detectors are imported on use, because they import pandas.
 """

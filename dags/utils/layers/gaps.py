@@ -36,10 +36,8 @@ def carrier_days(flights: pa.Table) -> pa.Table:
 
     flights: op_carrier and fl_date of schemas.SILVER. Flights without a carrier are skipped.
     """
-    carrier, day = (
-        columns.as_array(flights["op_carrier"]),
-        columns.to_numpy(columns.as_array(flights["fl_date"])).astype(np.int64),
-    )
+    carrier = columns.as_array(flights["op_carrier"])
+    day = columns.to_numpy(columns.as_array(flights["fl_date"])).astype(np.int64)
     is_known = columns.is_valid(carrier)
     first = day.min() if len(day) else 0
     days = day.max() - first + 1 if len(day) else 1

@@ -148,7 +148,8 @@ def read_header(line: bytes, key: str) -> Header:
         raise InvalidInput(f"{key} separates its columns by {separator}; save it with commas as separators.")
     if "FLIGHTDATE" in text.upper() and missing:
         raise InvalidInput(
-            f"{key} has the columns of the Bureau's own files; use `python -m utils fetch --source bts --from FOLDER`."
+            f"{key} has the columns of the Bureau's own files; use "
+            "`python -m utils fetch --year YEAR --source bts --from FOLDER`."
         )
     if missing:
         fault = f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
@@ -235,7 +236,8 @@ def _parse(
     *,
     newlines: bool = False,
 ) -> pa.Table:
-    if block.startswith(codecs.BOM_UTF8):  # Arrow drops a BOM only at the start of a block
+    # Arrow drops a BOM at the start of its input. Double it, so that a row is read alike wherever the file is cut.
+    if block.startswith(codecs.BOM_UTF8):
         block = codecs.BOM_UTF8 + block
     names = [name if name in types else f"{name} {place}" for place, name in enumerate(header.names)]
     return pa_csv.read_csv(

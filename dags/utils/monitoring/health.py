@@ -112,7 +112,7 @@ def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
         behind = wording.listed([f"{year} ({reason})" for year, reason in stale.items()])
         run = under_way(watch.airflow_database) if watch.airflow_database else None
         option = f"--year {','.join(map(str, stale))}"
-        way_out = f"the run {run} is updating it" if run else f"run the commands upsert and page with {option}"
+        way_out = f"the run {run} is in progress" if run else f"run the commands upsert and page with {option}"
         yield Finding("warehouse", bool(run), f"The {place} is behind the lake in {behind}; {way_out}.")
     elif years:
         yield Finding("warehouse", True, f"The {place} is up to date with the lake: {wording.listed(years)}.")

@@ -68,8 +68,8 @@ def _old(lake: Lake, watch: WatchSettings) -> Iterator[tuple[str, int, list[str]
     """Yield (description, year, keys) of everything in the lake that is older than the settings keep; oldest first."""
     plots, silver = {}, {}
     for year in lake.years():
-        if folder := lake.store.list(keys.plots_folder(year)):
-            plots[year] = folder
+        if plot_keys := lake.store.list(keys.plots_folder(year)):
+            plots[year] = plot_keys
         if lake.has(keys.manifest_key(year)):
             existing = set(lake.store.list(keys.silver_folder(year)))
             # Keep the manifest and the sums: with them, gold, verdicts and pages need no flights.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from utils import __version__, detectors, schemas
-from utils.db_handler import DBHandler
+from utils.db_handler import Changes, DBHandler
 from utils.errors import Missing, within_memory
 from utils.layers import quality
 from utils.pipeline import inputs
@@ -48,20 +47,20 @@ def upsert(settings: Settings, year: int) -> str:
         warehouse.publish_view(detectors.NAMES, detectors.PUBLISHED)
         names = sorted({*verdicts, *warehouse.detectors(year)})
 
-        def batches() -> Iterator[tuple[str, Any, dict[str, str]]]:
-            yield "airport_days", days, {}
-            for name in names:
-                rows = verdicts[name].read() if name in verdicts else schemas.ANOMALIES.empty_table()
-                yield "anomalies", _with_detector(rows, name), {"detector": name}
-            for name, table in tables.explanations.items():
-                yield name, table.read(), {}
-            yield "bronze_quality", report, {}
+        def verdict_rows(name: str) -> pa.Table:
+            rows = verdicts[name].read() if name in verdicts else schemas.ANOMALIES.empty_table()
+            return _with_detector(rows, name)
 
-        changes = warehouse.upsert_year(batches(), year)
-    written = ["airport_days", *["anomalies"] * len(names), *tables.explanations, "bronze_quality"]
-    changed = dict.fromkeys(table for table, change in zip(written, changes, strict=True) if change.has_changes)
-    total = functools.reduce(operator.add, changes)
-    log.info("%d: rows %s; tables changed: %s", year, total, ", ".join(changed) or "none")
+        # Table, function that reads its rows, values within which rows are replaced. One table is in memory at a time.
+        batches: list[tuple[str, Callable[[], Any], dict[str, str]]] = [
+            ("airport_days", lambda: days, {}),
+            *(("anomalies", functools.partial(verdict_rows, name), {"detector": name}) for name in names),
+            *((name, table.read, {}) for name, table in tables.explanations.items()),
+            ("bronze_quality", lambda: report, {}),
+        ]
+        changes = warehouse.upsert_year(((table, read(), within) for table, read, within in batches), year)
+    changed = dict.fromkeys(table for (table, *_), change in zip(batches, changes, strict=True) if change.has_changes)
+    log.info("%d: rows %s; tables changed: %s", year, Changes.total(changes), ", ".join(changed) or "none")
     return "flights.agg_dep_delay_by_date"
 
 

@@ -150,7 +150,9 @@ def _airport_years(days: pd.DataFrame, verdicts: pd.DataFrame, year: int) -> Ite
     day_rows, verdict_rows = _rows_by_origin(days, year, length), _rows_by_origin(verdicts, year, length)
     unknown = sorted(set(verdict_rows) - set(day_rows))
     if unknown:
-        raise InvalidInput(f"{', '.join(unknown)} has verdicts but no days in {year}; run gold and detect again.")
+        raise InvalidInput(
+            f"Verdicts exist for {', '.join(unknown)}, but no days in {year}; run gold and detect again."
+        )
 
     counts = {name: days[name].to_numpy() for name in ("scheduled", "cancelled")}
     values = {n: verdicts[n].to_numpy("float32", na_value=np.nan) for n in ("observed", "expected", "lower", "upper")}

@@ -115,19 +115,20 @@ def download(
 def _not_there(url: str, year: int, month: int, *, later: int | None, today: date) -> Missing:
     """Return the error for a month that the server answers with 404; the message depends on the month's age."""
     name = f"{calendar.month_name[month]} {year}"
+    fetch = f"`python -m utils fetch --year {year}"
     by_hand = (
-        "correct DELAYWATCH_BTS_URL if the address has changed, or download the months in a browser and load "
-        "them with `python -m utils fetch --source bts --from FOLDER`"
+        "correct DELAYWATCH_BTS_URL if the address has changed, or download the months in a browser and load them with "
+        f"{fetch} --source bts --from FOLDER`"
     )
     end = date(year, month, calendar.monthrange(year, month)[1])
     if later is not None:
         when = f"although {calendar.month_name[later]} is; fetch again later (complete files are kept), {by_hand}"
     elif end >= today:
-        when = f"because {name} is not over yet; fetch the published months with `python -m utils fetch --so-far`"
+        when = f"because {name} is not over yet; fetch the published months with {fetch} --so-far`"
     elif (today - end).days <= PUBLISHED_WITHIN_DAYS:
         when = (
             f"yet; the Bureau publishes a month about two months after its end. Wait for {name}, or fetch the "
-            "published months with `python -m utils fetch --so-far`"
+            f"published months with {fetch} --so-far`"
         )
     else:
         when = f"although {name} ended on {end}; {by_hand}"

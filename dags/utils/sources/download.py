@@ -32,6 +32,7 @@ from utils.errors import DelaywatchError, InvalidInput, Unavailable
 CHUNK = 1 << 18  # bytes in memory at a time
 BUSY = (429, 500, 502, 503, 504)
 RESUME = "fetch again; complete files are kept"
+CORRECT_URL = "correct DELAYWATCH_BTS_URL or DELAYWATCH_KAGGLE_URL"
 
 Progress = Callable[[str, int, int | None], None]  # file name, bytes received, total bytes
 
@@ -105,7 +106,7 @@ class _Session(requests.Session):
                 resp.close()
                 raise InvalidInput(
                     f"{urlsplit(resp.url).netloc} redirects from {from_scheme}:// to {to_scheme}://, which is not "
-                    "secure, so nothing was fetched; correct DELAYWATCH_BTS_URL or DELAYWATCH_KAGGLE_URL."
+                    f"secure, so nothing was fetched; {CORRECT_URL}."
                 )
         return target
 
@@ -179,8 +180,7 @@ class Client:
         host = urlsplit(url).netloc
         if "@" in host:  # messages and records contain URLs
             raise InvalidInput(
-                "The address of the source contains a user or a password; move them to ~/.netrc and correct "
-                "DELAYWATCH_BTS_URL or DELAYWATCH_KAGGLE_URL."
+                f"The address of the source contains a user or a password; move them to ~/.netrc, and {CORRECT_URL}."
             )
         timeout = (self._policy.connect_timeout_s, self._policy.read_timeout_s)
         try:
@@ -219,11 +219,11 @@ def _request_error(url: str, error: requests.RequestException) -> DelaywatchErro
             "unknown here, set REQUESTS_CA_BUNDLE to a file with the certificate of that issuer."
         )
     if isinstance(error, requests.exceptions.TooManyRedirects):
-        return InvalidInput(f"{url} redirects in a circle; correct DELAYWATCH_BTS_URL or DELAYWATCH_KAGGLE_URL.")
+        return InvalidInput(f"{url} redirects in a circle; {CORRECT_URL}.")
     if isinstance(error, InvalidProxyURL):
         return InvalidInput("The address of the proxy is not a URL; correct HTTPS_PROXY and HTTP_PROXY.")
     if isinstance(error, InvalidURL | InvalidSchema | MissingSchema):
-        return InvalidInput(f"{url} is not a URL; correct DELAYWATCH_BTS_URL or DELAYWATCH_KAGGLE_URL.")
+        return InvalidInput(f"{url} is not a URL; {CORRECT_URL}.")
     return Unavailable(
         f"{host} does not answer ({_reason(error)}); check that this machine reaches it (set a proxy in HTTPS_PROXY), "
         f"then {RESUME}."

@@ -131,18 +131,16 @@ def _fetch(wanted: _Fetch, lake: Lake, client: Client, folder: Path | None) -> N
     """
     csv = wanted.scratch / f"{wanted.year}.csv"
     try:
-        files = _read_folder(wanted, folder) if folder else _download(wanted, client)
+        if folder:
+            files = bts.months_in(folder, wanted.settings.bts_url, wanted.year, so_far=wanted.so_far)
+        else:
+            files = _download(wanted, client)
         fetched = _write_csv(wanted, files, csv, are_downloads=folder is None)
         _put(wanted, lake, csv, fetched)
     finally:
         csv.unlink(missing_ok=True)
     if fetched["is_whole"]:
         shutil.rmtree(wanted.scratch)
-
-
-def _read_folder(wanted: _Fetch, folder: Path) -> dict[int, File]:
-    """Return the year's files in the folder by month."""
-    return bts.months_in(folder, wanted.settings.bts_url, wanted.year, so_far=wanted.so_far)
 
 
 def _download(wanted: _Fetch, client: Client) -> dict[int, File]:
@@ -193,9 +191,8 @@ def _put(wanted: _Fetch, lake: Lake, csv: Path, fetched: record.Record) -> None:
             )
 
     def write_record() -> None:
-        if not fetched[
-            "is_whole"
-        ]:  # a CSV without a matching record counts as whole; this record matches old and new CSV
+        # A CSV without a matching record counts as whole. This record matches the old and the new CSV.
+        if not fetched["is_whole"]:
             record.write(lake, year, {**fetched, "bytes_before": record.unfinished_bytes(lake, year)})
 
     put_bronze(

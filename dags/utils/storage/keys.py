@@ -10,12 +10,8 @@ import re
 from utils.errors import InvalidInput
 
 FIRST_YEAR, LAST_YEAR = 1987, 2100  # the Bureau of Transportation Statistics has data since October 1987
-EXPLANATIONS = (
-    "anomaly_reasons",
-    "anomaly_factors",
-    "events",
-    "event_days",
-)  # gold tables that explain the published verdicts
+# Gold tables that explain the published verdicts.
+EXPLANATIONS = ("anomaly_reasons", "anomaly_factors", "events", "event_days")
 
 
 def check_year(year: int) -> int:

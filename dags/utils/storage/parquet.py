@@ -11,14 +11,8 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-PRUNED_BY = (
-    "origin",
-    "dest",
-    "fl_date",
-    "op_carrier",
-    "cancelled",
-    "is_anomaly",
-)  # columns with statistics, by which readers skip row groups
+# Columns with statistics, by which readers skip row groups.
+PRUNED_BY = ("origin", "dest", "fl_date", "op_carrier", "cancelled", "is_anomaly")
 MADE_FROM = b"made_from"  # key in the schema metadata: hash of the source of the table
 
 

@@ -102,6 +102,7 @@ CHANGED_BY_HAND = (
     "`INSERT INTO flights.feedback SELECT * FROM flights_old.feedback`, the same for flights.runs, and "
     "`python -m utils upsert` for every year.",
 )
+RUN_EARLIER_STEPS = "run the year's earlier steps again"
 FAILED = (Unavailable, "The {place} failed while {doing} ({first}). Nothing was changed; run the step again.")
 # SQLSTATE, or its first two or three characters: (class of the error, message). Longer codes win. Any other code is a
 # bug in this code and keeps its traceback.
@@ -109,12 +110,11 @@ FAILING: dict[str, tuple[Kind, str]] = {
     "08": LOST,
     "22": (
         InvalidInput,
-        "The {place} cannot store a value while {doing} ({first}). Nothing was changed; run the year's earlier steps "
-        "again.",
+        f"The {{place}} cannot store a value while {{doing}} ({{first}}). Nothing was changed; {RUN_EARLIER_STEPS}.",
     ),
     "23": (
         InvalidInput,
-        "The {place} refused a row while {doing} ({first}). Nothing was changed; run the year's earlier steps again.",
+        f"The {{place}} refused a row while {{doing}} ({{first}}). Nothing was changed; {RUN_EARLIER_STEPS}.",
     ),
     "23505": (
         Busy,
@@ -298,7 +298,7 @@ def _parse(url: str, variable: str) -> sqlalchemy.URL:
     if parsed.get_backend_name() not in {"postgresql", "postgres"}:
         raise InvalidInput(f"The warehouse URL is for {parsed.get_backend_name()}, not for Postgres; {example}.")
     if "@" in (parsed.host or "") or (parsed.username is None and "@" in url.partition("?")[0]):
-        raise InvalidInput(f"The warehouse URL has more than one @; {example}.")
+        raise InvalidInput(f"The warehouse URL has an @ that is not the end of user and password; {example}.")
     if has_zero_byte:
         raise InvalidInput(f"The warehouse URL contains a zero byte; {example}.")
     options = url.rpartition("@")[2].partition("?")[2]

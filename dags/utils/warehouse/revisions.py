@@ -87,9 +87,9 @@ def _state(cursor: psycopg2.extensions.cursor) -> _State:
 def _rebuild(place: str, state: _State) -> str:
     """Return the message with the commands that rebuild the tables from the lake and keep the KEPT tables."""
     if state.revision:
-        problem = f"are at revision {state.revision}, which this release cannot migrate. Rebuild"
+        problem = f"are at revision {state.revision}, which this release cannot migrate."
     else:
-        problem = "have no revision. If they come from a backup, restore the whole backup again. Otherwise rebuild"
+        problem = "have no revision. If they come from a backup, restore the whole backup again."
     steps = [
         "in psql `ALTER SCHEMA flights RENAME TO flights_old`",
         "`python -m utils prepare`",
@@ -97,6 +97,6 @@ def _rebuild(place: str, state: _State) -> str:
         "`python -m utils upsert --year FIRST:LAST`",
     ]
     return (
-        f"The tables of the {place} {problem} them from the lake: {'; then '.join(steps)}. When the new tables are "
-        "complete, in psql `DROP SCHEMA flights_old CASCADE`."
+        f"The tables of the {place} {problem} Rebuild the tables from the lake: {'; then '.join(steps)}. When the new "
+        "tables are complete, in psql `DROP SCHEMA flights_old CASCADE`."
     )

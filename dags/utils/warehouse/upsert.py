@@ -16,10 +16,8 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from utils import schemas
 from utils.errors import InvalidInput
-from utils.warehouse.connection import Postgres, first_line, lock_key
+from utils.warehouse.connection import RUN_EARLIER_STEPS, Postgres, first_line, lock_key
 from utils.warehouse.tables import Table, assignments, names, scoped
-
-REDO = "run the year's earlier steps again"
 
 
 @dataclass(frozen=True)
@@ -31,14 +29,15 @@ class Changes:
     deleted: int
     unchanged: int
 
+    @classmethod
+    def total(cls, changes: Iterable[Changes]) -> Changes:
+        """Return the sum of each number. changes: at least one."""
+        return cls(*map(sum, zip(*map(astuple, changes), strict=True)))
+
     @property
     def has_changes(self) -> bool:
         """True if any row was written."""
         return bool(self.inserted or self.updated or self.deleted)
-
-    def __add__(self, other: Changes) -> Changes:
-        """Return the sum of each number."""
-        return Changes(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def __str__(self) -> str:
         """Return for example `2 inserted, 1 updated, 0 deleted, 1,092 unchanged`."""
@@ -157,8 +156,8 @@ def _checked(batch: Batch, year: int) -> pa.Table:
     extra = [str(name) for name in given if name not in table.schema.names]
     if missing or extra or len(given) != len(set(given)):
         raise InvalidInput(
-            f"The columns of {subject[0].lower()}{subject[1:]} differ from the table (missing: "
-            f"{', '.join(missing) or 'none'}; unexpected: {', '.join(extra) or 'none'}); {REDO}."
+            f"{subject} has other columns than the table (missing: {', '.join(missing) or 'none'}; unexpected: "
+            f"{', '.join(extra) or 'none'}); {RUN_EARLIER_STEPS}."
         )
     columns = []
     for field in table.schema:
@@ -166,7 +165,8 @@ def _checked(batch: Batch, year: int) -> pa.Table:
             column = _column(frame, field)
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             raise InvalidInput(
-                f"{subject} has a column {field.name} that does not fit {field.type} ({first_line(error)}); {REDO}."
+                f"{subject} has a column {field.name} that does not fit {field.type} ({first_line(error)}); "
+                f"{RUN_EARLIER_STEPS}."
             ) from error
         columns.append(column)
     rows = schemas.check(pa.Table.from_arrays(columns, schema=table.schema), table.schema, subject)
@@ -204,4 +204,4 @@ def _refuse(rows: pa.Table, table: Table, complaint: str) -> None:
     if rows.num_rows:
         first = ", ".join(str(rows[name][0].as_py()) for name in table.key)
         number = f"{rows.num_rows} row{'s' if rows.num_rows > 1 else ''}"
-        raise InvalidInput(f"{complaint.format(rows=number)}, first {first}; {REDO}.")
+        raise InvalidInput(f"{complaint.format(rows=number)}, first {first}; {RUN_EARLIER_STEPS}.")

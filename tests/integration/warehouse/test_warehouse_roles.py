@@ -41,6 +41,19 @@ def test_a_login_without_rights_gets_all_the_sql_that_an_administrator_must_run(
     assert loader.upsert("airport_days", DAYS, 2018).inserted == 1
 
 
+def test_a_login_that_may_create_roles_creates_and_administers_them_itself(bare_server: str) -> None:
+    sql(bare_server, "CREATE ROLE creator LOGIN CREATEROLE", "CREATE DATABASE one")
+    url = at(bare_server, username="creator", database="one")
+
+    with pytest.raises(InvalidInput, match="create a schema") as refused:
+        DBHandler(url).create()
+    assert sql_in(refused.value) == ["GRANT CREATE ON DATABASE one TO creator;"]
+    sql(bare_server, *sql_in(refused.value))
+
+    assert DBHandler(url).create() is True
+    assert DBHandler(url).create_reader("dashboards", PASSWORD) is True
+
+
 def test_a_master_user_of_rds_creates_two_databases_and_their_reader(bare_server: str) -> None:
     """It is not a superuser; it may create roles and owns its databases."""
     sql(bare_server, "CREATE ROLE master LOGIN CREATEROLE CREATEDB")

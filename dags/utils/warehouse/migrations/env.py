@@ -59,9 +59,10 @@ def missing_rights(connection: sa.Connection, absent: Sequence[str]) -> tuple[li
     user, database = quoted(connection, "current_user"), quoted(connection, "current_database()")
     join = f"GRANT flights_owner TO {user}"
     refused, statements = [], []
-    if absent and not ask(connection, MAY_CREATE_ROLES):
+    may_create_roles = ask(connection, MAY_CREATE_ROLES)
+    if absent and not may_create_roles:
         refused.append("create roles")
-    elif "flights_owner" not in absent and not ask(connection, MAY_BECOME_OWNER):
+    if "flights_owner" not in absent and not ask(connection, MAY_BECOME_OWNER):
         refused.append("act as flights_owner")
         statements.append(join)
     owner = connection.exec_driver_sql(SCHEMA_OWNER).scalar()
@@ -74,9 +75,10 @@ def missing_rights(connection: sa.Connection, absent: Sequence[str]) -> tuple[li
     if not ask(connection, LOADER_HAS_TEMPORARY) and not ask(connection, OWNS_DATABASE):
         refused.append("let flights_loader create temporary tables")
         statements.append(f"GRANT TEMPORARY ON DATABASE {database} TO flights_loader")
-    if refused and absent:
-        statements = [*(f"CREATE ROLE {role} NOLOGIN" for role in absent), join, *statements]
-    return refused, statements
+    # The login creates the other absent roles itself, because it must administer them.
+    needed = [role for role in absent if not may_create_roles or any(role in statement for statement in statements)]
+    joins = [join] if "flights_owner" in needed else []
+    return refused, [*(f"CREATE ROLE {role} NOLOGIN" for role in needed), *joins, *statements]
 
 
 def create_roles(connection: sa.Connection, absent: Sequence[str]) -> None:
