@@ -13,7 +13,6 @@ import pytest
 from tests import command
 from tests.builders import csv_of, year_of_flights
 from utils import detectors
-from utils.cli import options
 from utils.pipeline import inputs
 from utils.settings import Settings
 from utils.storage.lake import Lake
@@ -92,7 +91,3 @@ def test_a_run_whose_warehouse_is_down_stops_before_silver_and_hides_the_passwor
     assert "127.0.0.1" in error
     assert "hush" not in error
     assert "silver step" in error_of(utils("gold", "--year", "2015", lake=lake))
-
-
-def test_years_are_ranges_lists_and_repeated_options() -> None:
-    assert options.years_of(["2009:2011", "2011,2018"]) == [2009, 2010, 2011, 2018]

@@ -14,7 +14,6 @@ from tests.builders import airport_day_row, airport_days_table
 from tests.conftest import at, sql, sql_in
 from utils.db_handler import TABLES, Changes, DBHandler
 from utils.errors import InvalidInput, Missing
-from utils.warehouse import models
 
 DUMP = Path(__file__).with_name("warehouse_0002.sql").read_text()
 ROWS = "SELECT xmin::text, t.*::text FROM flights.{} AS t ORDER BY 2"
@@ -46,15 +45,6 @@ def former(empty_database: str) -> str:
 
 def publish(url: str) -> bool:
     return DBHandler(url).publish_view(["three_sigma", "delaywatch"], "delaywatch")
-
-
-def test_the_models_have_the_columns_and_keys_of_the_schemas() -> None:
-    assert {table.name for table in models.METADATA.tables.values()} == set(TABLES)
-    for table in TABLES.values():
-        model = models.METADATA.tables[f"flights.{table.name}"]
-        assert [column.name for column in model.columns] == table.schema.names
-        assert [column.nullable for column in model.columns] == [field.nullable for field in table.schema]
-        assert {column.name for column in model.primary_key} == set(table.key)
 
 
 def test_a_migrated_warehouse_has_the_catalogue_of_a_new_one(warehouse: str, former: str) -> None:

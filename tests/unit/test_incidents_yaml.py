@@ -11,7 +11,7 @@ from utils.analysis import exclusions
 from utils.analysis.exclusions import Incident
 from utils.errors import InvalidInput
 
-SHIPPED = Path(__file__).parents[3] / "dags" / "incidents.yaml"
+SHIPPED = Path(__file__).parents[2] / "dags" / "incidents.yaml"
 VALID = "- airports: all\n  first: 2013-02-08\n  last: 2013-02-09\n  note: snow\n"
 
 

@@ -6,7 +6,7 @@ import ast
 import re
 from pathlib import Path
 
-SUPERSET = Path(__file__).resolve().parents[3] / "superset"
+SUPERSET = Path(__file__).resolve().parents[2] / "superset"
 DOCKERFILE = (SUPERSET / "Dockerfile").read_text()
 CONFIG = ast.parse((SUPERSET / "superset_config.py").read_text())
 SETTINGS = {ast.unparse(node.targets[0]): node.value for node in CONFIG.body if isinstance(node, ast.Assign)}

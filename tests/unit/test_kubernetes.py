@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 VALUES: dict[str, Any] = yaml.safe_load((ROOT / "infra-notes/helm/values.yaml").read_text())
 SCHEDULER: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]["airflow-scheduler"]
 

@@ -11,7 +11,7 @@ from utils import detectors
 from utils.errors import InvalidInput
 from utils.tuning import proposal
 
-SHIPPED = Path(__file__).parents[3] / "dags" / "detectors.yaml"
+SHIPPED = Path(__file__).parents[2] / "dags" / "detectors.yaml"
 
 
 @pytest.fixture
