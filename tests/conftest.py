@@ -1,4 +1,4 @@
-"""A real Postgres for the test session, and an empty warehouse for each test that requests one."""
+"""A real Postgres and moto for the test session, and an empty warehouse for each test that requests one."""
 
 from __future__ import annotations
 
@@ -63,6 +63,18 @@ def folder_in_memory() -> str | None:
     shared = Path("/dev/shm")
     is_roomy = shared.is_dir() and shutil.disk_usage(shared).free > 4 << 30
     return str(shared) if is_roomy else None
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    """The address of moto, which plays all services of AWS."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
 
 
 @pytest.fixture(scope="session")

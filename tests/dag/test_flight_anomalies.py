@@ -21,7 +21,8 @@ from utils.storage.keys import FIRST_YEAR, LAST_YEAR
 
 PARSE = """
 import sys, fetch_bronze, flight_anomalies, retention
-sys.exit(str({"pandas", "numpy", "pyarrow", "sklearn", "scipy", "matplotlib", "boto3", "psycopg2"} & set(sys.modules)))
+heavy = {"pandas", "numpy", "pyarrow", "pyspark", "sklearn", "scipy", "matplotlib", "boto3", "psycopg2"}
+sys.exit(str((heavy | {"airflow.providers.amazon.aws.operators.glue"}) & set(sys.modules)))
 """
 
 

@@ -27,18 +27,6 @@ BUCKETS = itertools.count(1)
 KEYS: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 
 
-@pytest.fixture(scope="session")
-def moto_url() -> Iterator[str]:
-    """The address of moto, which plays all services of AWS."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
 def bucket_settings(moto_url: str, tmp_path: Path) -> Settings:
     """Settings of an empty lake below a prefix of a new bucket."""
