@@ -128,7 +128,7 @@ REFUSED = {
     "DELAYWATCH_ADMIN_PASSWORD": ["elevenchars"],
     "DELAYWATCH_JUPYTER_TOKEN": ["short"],
     "DELAYWATCH_TRUSTED_PROXY": ["any", "10.0.0.1/23", "10.0.0.0/33", "0/0; deny all"],
-    "DELAYWATCH_SILVER_JOB": ["arn:aws:glue:eu-west-1:123456789012:job/silver", "my job", "a" * 256],
+    "DELAYWATCH_SILVER_JOB": ["arn:aws:glue:eu-west-1:123456789012:job/silver", "my job"],
     "DELAYWATCH_BTS_URL": ["https://u:swordfish@mirror.lan", "bts.gov", "ftp://bts.gov", "https://a b", "https://a/#b"],
     "DELAYWATCH_KAGGLE_URL": ["https://a/api?x="],
     "DELAYWATCH_BACKUP": ["backups", "~/backups", "/", "/mnt/", "s3://Backups", "ftp://host/folder"],
