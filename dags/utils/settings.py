@@ -258,6 +258,7 @@ Place = Annotated[
         "write s3://bucket/prefix, or the absolute path of a folder of this host, such as /mnt/backups",
     ),
 ]
+EngineName = Annotated[str, _rule(_matches("threads|spark"), "write threads or spark")]
 UserId = Annotated[int, _number(_matches("[0-9]{1,9}"), "write the number that `id -u` prints")]
 Year = Annotated[int, _number(_matches("(?:19|20)[0-9]{2}|2100"), "write a year such as 2018")]
 
@@ -409,6 +410,7 @@ class Settings(_Model):
         validation_alias="DELAYWATCH_THREADS",
         description="Worker threads of a task. Empty: one per core.",
     )
+    engine: EngineName = variable("DELAYWATCH_ENGINE", default="threads")
     bts_url: Web = variable(
         "DELAYWATCH_BTS_URL",
         "URL of the Bureau's folder of monthly zips, or of a mirror. Empty: the Bureau's own.",
