@@ -113,6 +113,7 @@ def open_engine(name: str, threads: int) -> Iterator[SparkEngine]:
             .config("spark.driver.bindAddress", "127.0.0.1")
             .config("spark.driver.host", "127.0.0.1")
             .config("spark.ui.enabled", "false")
+            .config("spark.ui.showConsoleProgress", "false")
         )
     try:
         session = builder.getOrCreate()
