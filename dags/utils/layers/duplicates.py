@@ -179,7 +179,7 @@ def _two_versions(parts: Mapping[int, SilverPart], store: PartStore, source_key:
     day = kept["fl_date"]
     flight = f"{kept['op_carrier']} {kept['op_carrier_fl_num']} from {kept['origin']} to {kept['dest']} on {day}"
     return InvalidInput(
-        f"{source_key} has two versions of {calendar.month_name[day.month]} {day.year}: most of its repeated flights have "
-        f"different values, for example {flight} with {column.upper()} {values}. Keep one version of the month and put "
-        "the file into bronze again."
+        f"{source_key} has two versions of {calendar.month_name[day.month]} {day.year}: most of its repeated flights "
+        f"have different values, for example {flight} with {column.upper()} {values}. Keep one version of the month "
+        "and put the file into bronze again."
     )
