@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from utils.analysis.airports import METRO_AREAS
 from utils.layers import gold, ingest
+from utils.layers.engines import Threads
 from utils.storage.folder import FolderSource
-from utils.storage.parquet import write_parquet
+from utils.storage.parts import LocalParts
 from utils.tuning import evaluation
 
 HERE = Path(__file__).parent
@@ -111,9 +111,10 @@ def planted(seed: int, airports: int, rows: int, anomalies: float) -> Trial:
 
 def _trial(name: str, csv: Path, year: int, truth: Path | None, cut: int = 0) -> Trial:
     with tempfile.TemporaryDirectory() as scratch, closing(FolderSource(csv.name, csv)) as source:
-        refined = ingest.ingest_year(source, year, Path(scratch), 1, write_parquet)  # years are created in parallel
+        parts = LocalParts(Path(scratch))
+        refined = ingest.ingest_year(source, year, Path(scratch), Threads(1), parts)  # years are created in parallel
         days = gold.airport_days(refined.sums, year).to_pandas(date_as_object=False)
         if truth is not None:
             return Trial(name, days, None, pd.read_csv(truth, keep_default_na=False))
-        silver = (pq.read_table(part.path) for part in refined.parts)
+        silver = (parts.read(part.file.name) for part in refined.parts)
         return Trial(name, days, evaluation.halves(silver, year, cut), None)

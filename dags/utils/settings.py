@@ -261,6 +261,7 @@ Place = Annotated[
         "write s3://bucket/prefix, or the absolute path of a folder of this host, such as /mnt/backups",
     ),
 ]
+EngineName = Annotated[str, _rule(_matches("threads|spark"), "write threads or spark")]
 UserId = Annotated[int, _number(_matches("[0-9]{1,9}"), "write the number that `id -u` prints")]
 Year = Annotated[int, _number(_matches("(?:19|20)[0-9]{2}|2100"), "write a year such as 2018")]
 
@@ -412,6 +413,7 @@ class Settings(_Model):
         validation_alias="DELAYWATCH_THREADS",
         description="Worker threads of a task. Empty: one per core.",
     )
+    engine: EngineName = variable("DELAYWATCH_ENGINE", default="threads")
     silver_job: JobName | None = variable(
         "DELAYWATCH_SILVER_JOB",
         "Name of an AWS Glue job that runs the step silver in the DAG, see infra-notes/spark.md; the lake must be in a "

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +14,8 @@ import pytest
 from utils import schemas
 from utils.layers import gold, quality, silver
 from utils.layers.duplicates import Duplicates
-from utils.layers.ingest import IngestedYear, StagedPart
+from utils.layers.ingest import IngestedYear, SilverPart
+from utils.storage.parts import PartFile
 
 FlightsPerDay = dict[date, dict[str, int]]  # by day and airport
 
@@ -55,7 +55,7 @@ def report(per_day: FlightsPerDay, *, nulls: Mapping[str, int] | None = None, **
     )
     ingested = IngestedYear(
         **{
-            "parts": [StagedPart(Path("part"), kept, 1, "aa", null_counts, (1,), carrier_days)],
+            "parts": [SilverPart(PartFile("part", kept, 1, "aa"), null_counts, (1,), carrier_days)],
             "sums": sums(per_day),
             "rejected": rejected(),
             "rows_read": kept,

@@ -30,6 +30,7 @@ def settings_of(
     lake: str | None = None,
     warehouse: str | None = None,
     threads: int | None = None,
+    engine: str | None = None,
     *,
     needs_lake: bool = True,
     needs_warehouse: bool = True,
@@ -38,7 +39,7 @@ def settings_of(
 
     Raises DelaywatchError if a required setting is in neither.
     """
-    given: dict[str, Any] = {"threads": str(threads) if threads else None}
+    given: dict[str, Any] = {"threads": str(threads) if threads else None, "engine": engine}
     if lake or not needs_lake:
         given["lake"] = lake
     if warehouse or not needs_warehouse:
@@ -79,5 +80,13 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option(
         "--threads", min=1, help="Number of workers of a step. Default: DELAYWATCH_THREADS, else one per core."
+    ),
+]
+EngineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        help="What processes the parts of the CSV: threads, or spark (with spark-submit on a cluster, else on this "
+        "machine). Default: DELAYWATCH_ENGINE, else threads.",
     ),
 ]

@@ -12,7 +12,15 @@ from datetime import UTC, datetime
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from utils.cli.options import LakeOption, ThreadsOption, WarehouseOption, YearOption, settings_of, years_of
+from utils.cli.options import (
+    EngineOption,
+    LakeOption,
+    ThreadsOption,
+    WarehouseOption,
+    YearOption,
+    settings_of,
+    years_of,
+)
 from utils.cli.output import complain, megabytes, progress
 from utils.errors import DelaywatchError
 from utils.parallel import in_new_process
@@ -47,8 +55,18 @@ def as_command(step: Step, needs_warehouse: bool) -> Callable[..., None]:
     ) -> None:
         for_years(step, year, settings_of(lake, warehouse, threads, needs_warehouse=needs_warehouse))
 
-    command.__name__, command.__doc__ = step.__name__, step.__doc__
-    return command
+    def command_with_engine(
+        year: YearOption,
+        lake: LakeOption = None,
+        warehouse: WarehouseOption = None,
+        threads: ThreadsOption = None,
+        engine: EngineOption = None,
+    ) -> None:
+        for_years(step, year, settings_of(lake, warehouse, threads, engine, needs_warehouse=needs_warehouse))
+
+    result = command_with_engine if step in (run, silver) else command
+    result.__name__, result.__doc__ = step.__name__, step.__doc__
+    return result
 
 
 def run(settings: Settings, year: int, bars: Progress) -> None:

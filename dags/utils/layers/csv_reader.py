@@ -1,17 +1,18 @@
 """Cut a CSV into blocks of whole lines: from byte ranges in many threads, or from one stream.
 
 A piece is PIECE_BYTES of the text; its block holds the lines that begin in the piece. A part is PIECES_PER_PART blocks
-and becomes one silver file. Both readers return the same parts and the same checksum for the same text. `silver` parses
-the lines; `ingest` runs the threads.
+and becomes one silver file. Both readers return the same blocks for the same text. `silver` parses the lines; `ingest`
+distributes the parts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
 from utils.errors import InvalidInput, Unavailable
 from utils.layers import formats, silver
@@ -83,22 +84,17 @@ def _part_bytes() -> int:
     return PIECES_PER_PART * PIECE_BYTES
 
 
-class _Checksum:
-    """SHA-256 over the SHA-256 digests of the header and of every block, in text order.
+def digest(block: bytes) -> bytes:
+    """Return the digest of a block for `checksum`; empty for an empty block, so that empty pieces do not count."""
+    return hashlib.sha256(block).digest() if block else b""
 
-    Any thread may add blocks in any order. The value depends only on the text and on PIECE_BYTES.
+
+def checksum(header: bytes, digests: Iterable[bytes]) -> str:
+    """Return the checksum of a text in hexadecimal: SHA-256 of the digests of its first line and of all its blocks.
+
+    Blocks can be hashed by any worker in any order. The value depends only on the text and on PIECE_BYTES.
     """
-
-    def __init__(self, header: bytes) -> None:
-        self._digests = {-1: hashlib.sha256(header).digest()}
-
-    def add(self, piece: int, block: bytes) -> None:
-        """Add the block of one piece; ignore empty blocks."""
-        if block:
-            self._digests[piece] = hashlib.sha256(block).digest()
-
-    def hexdigest(self) -> str:
-        return hashlib.sha256(b"".join(digest for _, digest in sorted(self._digests.items()))).hexdigest()
+    return hashlib.sha256(b"".join([hashlib.sha256(header).digest(), *digests])).hexdigest()
 
 
 class _ReadAhead:
@@ -151,34 +147,47 @@ class _ReadAhead:
 
 
 class RangeReader:
-    """Yield blocks of an uncompressed source; each thread reads its own blocks. Close the reader at the end."""
+    """Read the blocks of an uncompressed source, each part on its own, in any order. Close the reader at the end.
 
-    def __init__(self, source: Source, header: bytes, readers: int) -> None:
-        """Take the first line with its line end as `header`. At most `readers` threads read at the same time."""
+    A pickled copy reads the same version of the source, without reading ahead.
+    """
+
+    joins_lines = False
+
+    def __init__(self, source: Source, header: bytes, readers: int = 0) -> None:
+        """Take the first line with its line end as `header`. readers: threads that read at the same time, if known."""
         self._source, self._header_end = source, len(header)
-        self._checksum = _Checksum(header)
         self._pieces = -(-source.size // PIECE_BYTES)
-        self._part = 0
-        self._ahead = _ReadAhead(source, readers) if source.is_remote else None
+        self._ahead = _ReadAhead(source, readers) if source.is_remote and readers else None
+        self.taken = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the threads that read ahead."""
+        return {**self.__dict__, "_ahead": None}
+
+    def numbers(self) -> Iterator[int]:
+        """Yield the number of every part, from 0, and send the request for the part after it."""
         if self._ahead:
             self._ahead.request(0)
-        self.joins_lines = False
+        for part in range(-(-self._pieces // PIECES_PER_PART)):
+            if self._ahead:
+                self._ahead.request(part + 1)
+            self.taken += 1
+            yield part
 
-    def next_part(self) -> Iterator[bytes] | None:
-        """Return an iterator that reads the blocks of the next part, or None after the last part.
+    def blocks(self, part: int) -> Iterator[bytes]:
+        """Read and yield the blocks of one part. Thread-safe."""
+        if not self._source.is_remote:
+            yield from self._read(self._source, part)
+        elif self._ahead:
+            yield from self._read(self._ahead, part)
+            self._ahead.release(part)
+        else:
+            with closing(_ReadAhead(self._source, 1)) as one_part:
+                one_part.request(part)
+                yield from self._read(one_part, part)
 
-        Not thread-safe: the caller must hold a lock.
-        """
-        part = self._part
-        if part * PIECES_PER_PART >= self._pieces:
-            return None
-        self._part += 1
-        if self._ahead:
-            self._ahead.request(self._part)
-        return self._blocks(part)
-
-    def _blocks(self, part: int) -> Iterator[bytes]:
-        text = self._ahead or self._source
+    def _read(self, text: Source | _ReadAhead, part: int) -> Iterator[bytes]:
         first = part * PIECES_PER_PART
         start = self._boundary(text, first)
         for piece in range(first, min(first + PIECES_PER_PART, self._pieces)):
@@ -189,11 +198,8 @@ class RangeReader:
                     f"{self._source.key} became shorter while it was read; "
                     "run the step again when its upload has ended."
                 )
-            self._checksum.add(piece, block)
             yield block
             start = end
-        if self._ahead:
-            self._ahead.release(part)
 
     def _boundary(self, text: Source | _ReadAhead, piece: int) -> int:
         return max(self._header_end, line_start(text, piece * PIECE_BYTES)) if piece else self._header_end
@@ -204,40 +210,38 @@ class RangeReader:
             self._ahead.close()
 
     def done(self) -> int:
-        """Return the number of bytes in the parts returned so far."""
-        return min(self._part * _part_bytes(), self._source.size)
-
-    def sha256(self) -> str:
-        """Return the checksum of the text in hexadecimal. Call it after all blocks were read."""
-        return self._checksum.hexdigest()
+        """Return the number of bytes in the parts taken so far."""
+        return min(self.taken * _part_bytes(), self._source.size)
 
 
 class StreamReader:
     """Yield blocks from one sequential read: for gzip, and for files with line breaks in quoted fields."""
 
+    joins_lines = True
+
     def __init__(self, source: Source) -> None:
-        """Store the source. Call `read_header` first, then `next_part`."""
+        """Store the source. Call `read_header` first, then `numbers`."""
         self._source = source
-        self._taken = 0  # bytes read from the source
+        self._bytes_read = 0
         self._chunks = self._decompressed() if source.key.endswith(".gz") else self._plain()
         self._buffer = bytearray()
         self._at = 0  # offset of the buffer in the text
         self._ended = False
         self._piece = 0
         self._fields = 0  # per record; needed to find the end of a record with line breaks in quotes
-        self._checksum = _Checksum(b"")
-        self.joins_lines = True
+        self._ready: dict[int, list[bytes]] = {}  # blocks of the parts that no worker has fetched
+        self.taken = 0
 
     def text(self) -> Iterator[bytes]:
-        """Return the whole text in chunks of any size. Do not combine this with `read_header` and `next_part`."""
+        """Return the whole text in chunks of any size. Do not combine this with `read_header`."""
         return self._chunks
 
     def _plain(self) -> Iterator[bytes]:
         step = _part_bytes() if self._source.is_remote else _CHUNK_BYTES
-        while data := self._source.read(self._taken, self._taken + step):
+        while data := self._source.read(self._bytes_read, self._bytes_read + step):
             for at in range(0, len(data), _CHUNK_BYTES):
                 chunk = data[at : at + _CHUNK_BYTES]
-                self._taken += len(chunk)
+                self._bytes_read += len(chunk)
                 yield chunk
 
     def _decompressed(self) -> Iterator[bytes]:
@@ -289,15 +293,25 @@ class StreamReader:
         check = formats.check_inside_gzip if is_gzip else formats.check_plain
         check(head, self._source.key)
         line = self._take(head.find(b"\n") + 1 or len(head))
-        self._checksum = _Checksum(line)
         header = silver.read_header(line, self._source.key)
         self._fields = len(header.names)
         return header
 
-    def next_part(self) -> Iterator[bytes] | None:
-        """Read and return the blocks of the next part, None after the last part. The caller must hold a lock."""
-        blocks = [block for _ in range(PIECES_PER_PART) if (block := self._next_block()) is not None]
-        return iter(blocks) if blocks else None
+    def numbers(self) -> Iterator[int]:
+        """Read the blocks of one part after the other and yield its number, from 0."""
+        while blocks := self.next_part():
+            number = self.taken
+            self._ready[number] = blocks
+            self.taken += 1
+            yield number
+
+    def next_part(self) -> list[bytes]:
+        """Read and return the blocks of the next part; an empty list after the last part."""
+        return [block for _ in range(PIECES_PER_PART) if (block := self._next_block()) is not None]
+
+    def blocks(self, part: int) -> Iterator[bytes]:
+        """Yield the blocks of a part once, and free them. Thread-safe."""
+        return iter(self._ready.pop(part))
 
     def _next_block(self) -> bytes | None:
         self._piece += 1
@@ -311,9 +325,7 @@ class StreamReader:
         is_last = self._ended and end == len(self._buffer)
         if not is_last and self._buffer.find(b'"', 0, end) >= 0:
             _, end = silver.records(bytes(self._buffer[:end]), self._fields, is_last=False)
-        block = self._take(end)
-        self._checksum.add(self._piece, block)
-        return block
+        return self._take(end)
 
     def _line_end(self, wanted: int) -> int:
         """Return the buffer index after the first line end at or after `wanted`, or the end of the text."""
@@ -329,8 +341,4 @@ class StreamReader:
 
     def done(self) -> int:
         """Return the number of bytes read from the source so far, compressed if the source is."""
-        return self._taken
-
-    def sha256(self) -> str:
-        """Return the checksum of the text in hexadecimal. Call it after all blocks were read."""
-        return self._checksum.hexdigest()
+        return self._bytes_read

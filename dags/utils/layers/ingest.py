@@ -1,38 +1,39 @@
-"""Read a year's CSV once; write staged silver parts and compute the sums for gold.
+"""Read a year's CSV once; write silver parts and compute the sums for gold: a map over the parts, and a reduce.
 
-Data flow: a reader of `csv_reader` yields parts, each as blocks of whole lines (bytes). `silver.refine` converts a
-block to a `TypedBlock`. `ingest_part` joins the typed blocks of a part, writes them and returns a `Part`. `_Collected`
-merges the parts, `duplicates` finds the rows to drop, and the result is an `IngestedYear`.
+Map: `_Pass.make_part` converts one part of the CSV (a byte range) to one parquet file and returns a `PartResult`. It
+depends only on the part, so an `Engine` may call it in any order, more than once, in threads or on other machines.
+Reduce: `_Collected` adds the results, `duplicates` finds the rows to drop, and the result is an `IngestedYear`.
 
-Worker threads process parts in parallel. The caller passes the function that writes a part to a local file; `storage`
-encodes parquet and moves the files to the lake.
+A reader of `csv_reader` yields the blocks of a part, `silver.refine` converts them. The caller passes the engine and a
+`PartStore`, which encodes parquet and keeps the files.
 """
 
 from __future__ import annotations
 
-import hashlib
-import threading
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from utils import schemas
 from utils.errors import InvalidInput, Unavailable
 from utils.layers import columns, csv_reader, duplicates, gaps, gold, rules, silver
 from utils.layers.csv_reader import RangeReader, StreamReader
 from utils.layers.duplicates import Duplicates, KeyFiles
+from utils.layers.engines import Engine, RepeatedKeys, Threads
 from utils.reporting import wording
 
 if TYPE_CHECKING:
+    from utils.storage.parts import PartFile, PartStore
     from utils.storage.stores import Source
 
 MAX_REJECTED_SHARE = 0.01
@@ -41,39 +42,41 @@ MAX_EXAMPLES = 3  # rejection reasons listed in a message
 MAX_FIRST_LINES = 100
 SAMPLE_BYTES, SAMPLE_EVERY_BYTES = 1 << 13, 1 << 16  # sample the first 8 KB of every 64 KB
 MIN_DOUBTFUL_SHARE = MAX_REJECTED_SHARE / 2  # rejected rows in a sample
+MAX_SENT_KEYS_BYTES = 8 << 30  # of CSV, about 70 million flights: 8 bytes each are sent to the driver of a cluster
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]  # bytes done, total bytes
-Writer = Callable[[pa.Table, str], None]  # writes a table to a parquet file
 
 
 @dataclass(frozen=True)
-class StagedPart:
-    """A written silver part and figures of its rows.
+class SilverPart:
+    """A silver part and figures of its rows.
 
     months: the months of its flights. carrier_days: see gaps.carrier_days.
     """
 
-    path: Path
-    rows: int
-    bytes: int
-    sha256: str
+    file: PartFile
     null_counts: dict[str, int]
     months: tuple[int, ...]
     carrier_days: pa.Table
 
 
 @dataclass(frozen=True)
-class Part:
+class PartResult:
     """The result of one part of the CSV; line numbers start at the part's first line."""
 
-    staged: StagedPart
+    number: int
+    part: SilverPart
     rows: int  # rows read, including rejected ones
     lines: int
     last_line: bytes
+    digests: list[bytes]  # of the blocks, see csv_reader.checksum
     rejected: list[silver.Rejected]
     tallies: dict[str, silver.Tally]
     sums: list[pa.Table]  # tables of gold.SUMS, not merged yet
-    keys: dict[int, np.ndarray]  # silver.fingerprints of the flights, by month
+    flights: dict[int, int]  # by month
+    keys: dict[int, np.ndarray]  # silver.fingerprints of the flights, by month; empty if they would be too many
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class IngestedYear:
     sha256: checksum of the uncompressed text, see csv_reader; equal for a plain and a compressed copy.
     """
 
-    parts: list[StagedPart]
+    parts: list[SilverPart]  # in the order of the file, without empty ones
     sums: pa.Table  # gold.SUMS
     rejected: pa.Table  # schemas.REJECTED
     rows_read: int
@@ -97,7 +100,7 @@ class IngestedYear:
     @property
     def rows_kept(self) -> int:
         """Rows in all parts."""
-        return sum(part.rows for part in self.parts)
+        return sum(part.file.rows for part in self.parts)
 
     @property
     def rows_duplicate(self) -> int:
@@ -123,7 +126,7 @@ def check_first_lines(source: Source, year: int) -> None:
     reader = StreamReader(source)
     try:
         header = reader.read_header()
-        block = next(reader.next_part() or iter(()), b"")
+        block = next(iter(reader.next_part()), b"")
         begin = b"".join(block.splitlines(keepends=True)[:MAX_FIRST_LINES])
         refined = silver.refine(begin, header, year, joins_lines=True)
     except silver.ZeroBytesError as error:
@@ -149,7 +152,7 @@ def is_doubtful(source: Source, year: int) -> bool:
     block = b""
     try:
         header = reader.read_header()
-        while (part := reader.next_part()) is not None:
+        while part := reader.next_part():
             for block in part:
                 if b"\0" in block or b"FL_DATE" in block.upper():  # broken copy or second header
                     return True
@@ -174,35 +177,46 @@ def _sample(block: bytes) -> bytes:
     return b"".join(pieces)
 
 
-# --- one part -------------------------------------------------------------------------------------------------------
+# --- map: one part --------------------------------------------------------------------------------------------------
 
 
-def ingest_part(
-    blocks: Iterable[bytes], header: silver.Header, year: int, path: Path, write: Writer, *, joins_lines: bool = False
-) -> Part:
-    """Refine the blocks of one part, write its flights to `path` and return the part's result.
+@dataclass(frozen=True)
+class _Pass:
+    """What a worker needs to convert the parts of one CSV. Engines other than threads pickle it."""
 
-    The result depends only on the part, so parts can be processed in any order by any thread or process.
-    """
-    tables: list[pa.Table] = []
-    sums: list[pa.Table] = []
-    rejected: list[silver.Rejected] = []
-    tallies: dict[str, silver.Tally] = {}
-    lines = rows = 0
-    last_line = b""
-    for block in blocks:
-        typed = silver.refine(block, header, year, joins_lines=joins_lines)
-        last_line = block[block.rfind(b"\n", 0, len(block) - 1) + 1 :] if block else last_line
-        tables.append(typed.flights)
-        sums.append(gold.day_sums(typed.flights))
-        rejected += [replace(row, line=lines + row.line) for row in typed.rejected]
-        silver.add_tallies(tallies, typed.tallies, lines)
-        lines += typed.lines
-        rows += typed.rows
-        del block, typed
-    flights = _in_one_piece(tables)
-    staged = _stage(path, flights, write)
-    return Part(staged, rows, lines, last_line, rejected, tallies, sums, _keys(flights, staged.months))
+    reader: RangeReader | StreamReader
+    header: silver.Header
+    year: int
+    parts: PartStore
+    returns_keys: bool
+
+    def make_part(self, number: int) -> PartResult:
+        """Refine the blocks of one part and write its flights."""
+        tables: list[pa.Table] = []
+        sums: list[pa.Table] = []
+        digests: list[bytes] = []
+        rejected: list[silver.Rejected] = []
+        tallies: dict[str, silver.Tally] = {}
+        lines = rows = 0
+        last_line = b""
+        for block in self.reader.blocks(number):
+            digests.append(csv_reader.digest(block))
+            typed = silver.refine(block, self.header, self.year, joins_lines=self.reader.joins_lines)
+            last_line = block[block.rfind(b"\n", 0, len(block) - 1) + 1 :] if block else last_line
+            tables.append(typed.flights)
+            sums.append(gold.day_sums(typed.flights))
+            rejected += [replace(row, line=lines + row.line) for row in typed.rejected]
+            silver.add_tallies(tallies, typed.tallies, lines)
+            lines += typed.lines
+            rows += typed.rows
+            del block, typed
+        flights = _in_one_piece(tables)
+        part = _write(self.parts, number, flights)
+        keys = duplicates.keys_by_month(flights, part.months)
+        counts = {month: len(hashes) for month, hashes in keys.items()}
+        if not self.returns_keys:
+            keys = {}
+        return PartResult(number, part, rows, lines, last_line, digests, rejected, tallies, sums, counts, keys)
 
 
 def _in_one_piece(tables: list[pa.Table]) -> pa.Table:
@@ -216,100 +230,119 @@ def _in_one_piece(tables: list[pa.Table]) -> pa.Table:
     return pa.table(joined, schema=schemas.SILVER)
 
 
-def _stage(path: Path, flights: pa.Table, write: Writer) -> StagedPart:
-    write(flights, str(path))
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+def _write(parts: PartStore, number: int, flights: pa.Table) -> SilverPart:
+    file = parts.write(number, flights)
     months = tuple(month for month in sorted(pc.unique(pc.month(flights["fl_date"])).to_pylist()) if month)
     nulls = {name: flights[name].null_count for name in flights.column_names}
-    return StagedPart(path, flights.num_rows, path.stat().st_size, sha256, nulls, months, gaps.carrier_days(flights))
+    return SilverPart(file, nulls, months, gaps.carrier_days(flights))
 
 
-def _keys(flights: pa.Table, months: tuple[int, ...]) -> dict[int, np.ndarray]:
-    keys = silver.fingerprints(flights)
-    if len(months) == 1:
-        return {months[0]: keys}
-    month_of_flight = columns.to_numpy(columns.as_array(pc.month(flights["fl_date"])))
-    return {month: keys[month_of_flight == month] for month in months}
+def _without(
+    parts: PartStore, drop: Mapping[int, np.ndarray], item: tuple[int, SilverPart]
+) -> tuple[int, SilverPart, pa.Table]:
+    """Rewrite a part without the rows in `drop`, if it has any; return number, part and sums (gold.SUMS).
+
+    drop: row numbers by part number.
+    """
+    number, part = item
+    if number not in drop:
+        return number, part, gold.day_sums(parts.read(part.file.name, list(gold.COLUMNS)))
+    flights = parts.read(part.file.name)
+    is_kept = np.ones(flights.num_rows, bool)
+    is_kept[drop[number]] = False
+    flights = _in_one_piece([flights.filter(pa.array(is_kept))])
+    return number, _write(parts, number, flights), gold.day_sums(flights)
 
 
-# --- the pass -------------------------------------------------------------------------------------------------------
+# --- reduce: the whole year -----------------------------------------------------------------------------------------
 
 
 class _Collected:
-    """The merged results of the finished parts. Not thread-safe: the caller must hold a lock to call `add`."""
+    """The merged results of the finished parts."""
 
     def __init__(self, year: int, folder: Path) -> None:
         self.sums = gold.DaySums(year)
         self.keys = KeyFiles(folder)
-        self.parts: dict[int, Part] = {}  # without sums and keys
+        self.results: dict[int, PartResult] = {}  # without sums and keys
+        self.flights: Counter[int] = Counter()  # by month
         self.rows = 0
         self.headers = 0  # rejected rows that repeat the header
         self.unusable = 0  # all other rejected rows
         self.has_other_header = False
 
-    def add(self, number: int, part: Part) -> None:
-        for sums in part.sums:
+    def add(self, result: PartResult) -> None:
+        for sums in result.sums:
             self.sums.add(sums)
-        self.keys.add(part.keys)
-        self.parts[number] = replace(part, sums=[], keys={})
-        self.rows += part.rows
-        headers = sum(row.reason == silver.REPEATED_HEADER for row in part.rejected)
+        self.keys.add(result.keys)
+        self.flights.update(result.flights)
+        self.results[result.number] = replace(result, sums=[], keys={})
+        self.rows += result.rows
+        headers = sum(row.reason == silver.REPEATED_HEADER for row in result.rejected)
         self.headers += headers
-        self.unusable += len(part.rejected) - headers
-        self.has_other_header |= any(row.reason == silver.OTHER_HEADER for row in part.rejected)
+        self.unusable += len(result.rejected) - headers
+        self.has_other_header |= any(row.reason == silver.OTHER_HEADER for row in result.rejected)
 
     def is_hopeless(self, share_done: float) -> bool:
         """Return True if the rejected rows already exceed the limit of the whole file by far; stopping saves time."""
         expected_rows = self.rows / max(share_done, 1e-9)
         return self.unusable > max(1000, 3 * MAX_REJECTED_SHARE * expected_rows)
 
-    def in_order(self) -> list[Part]:
-        """Return all parts in file order, with line numbers of the file."""
-        parts, line = [], 2  # line 1 is the header
-        for _, part in sorted(self.parts.items()):
-            rejected = [replace(row, line=line + row.line) for row in part.rejected]
+    def in_order(self) -> list[PartResult]:
+        """Return all results in file order, with line numbers of the file."""
+        results, line = [], 2  # line 1 is the header
+        for _, result in sorted(self.results.items()):
+            rejected = [replace(row, line=line + row.line) for row in result.rejected]
             tallies: dict[str, silver.Tally] = {}
-            silver.add_tallies(tallies, part.tallies, line)
-            parts.append(replace(part, rejected=rejected, tallies=tallies))
-            line += part.lines
-        return parts
+            silver.add_tallies(tallies, result.tallies, line)
+            results.append(replace(result, rejected=rejected, tallies=tallies))
+            line += result.lines
+        return results
 
     def rejected(self) -> list[silver.Rejected]:
         """Return all rejected rows, with line numbers of the file."""
-        return [row for part in self.in_order() for row in part.rejected]
+        return [row for result in self.in_order() for row in result.rejected]
 
     def tallies(self) -> dict[str, silver.Tally]:
         """Return the tallies of all parts, with line numbers of the file."""
         tallies: dict[str, silver.Tally] = {}
-        for part in self.in_order():
-            silver.add_tallies(tallies, part.tallies, 0)
+        for result in self.in_order():
+            silver.add_tallies(tallies, result.tallies, 0)
         return tallies
+
+    def checksum(self, header: silver.Header) -> str:
+        """Return the checksum of the text, see csv_reader."""
+        digests = (digest for _, result in sorted(self.results.items()) for digest in result.digests)
+        return csv_reader.checksum(header.line, digests)
 
 
 def ingest_year(
-    source: Source, year: int, folder: Path, threads: int, write: Writer, progress: Progress | None = None
+    source: Source,
+    year: int,
+    folder: Path,
+    engine: Engine,
+    parts: PartStore,
+    progress: Progress | None = None,
 ) -> IngestedYear:
-    """Convert the whole CSV `source` of `year` to silver parts in `folder`, with `threads` worker threads.
+    """Convert the whole CSV `source` of `year` to silver parts in `parts`, with the workers of `engine`.
 
-    Memory does not grow with the file: every worker holds one part, and the hashes of the flights are on disk by month.
-    The result does not depend on the number of workers or on how the file is cut. The order of lines changes only the
-    order of rows. Raises InvalidInput if the file is empty, cut, damaged, has the wrong header or more than 1% unusable
-    rows; the message names the first of these rows.
+    Memory does not grow with the file: every worker holds one part, and the hashes of the flights are in `folder`, on
+    disk by month. The result does not depend on the engine, on the number of workers or on how the file is cut. The
+    order of lines changes only the order of rows. Only threads can read gzip, and files with line breaks in quoted
+    fields: those are read by threads of this process, whatever the engine. Raises InvalidInput if the file is empty,
+    cut, damaged, has the wrong header or more than 1% unusable rows; the message names the first of these rows.
     """
     if not source.size:
         raise InvalidInput(f"{source.key} is empty; upload the file of {year} again.")
     pool = pa.default_memory_pool()
     pa.set_memory_pool(pa.system_memory_pool())  # returns freed memory at once: the peak is 15% below mimalloc's
-    ingest = _Pass(source, year, folder, threads, write, progress)
+    year_pass = _Year(source, year, folder, engine, parts, progress)
     try:
         if not source.key.endswith(".gz"):
             try:
-                return ingest.from_ranges()
+                return year_pass.from_ranges()
             except silver.SplitRecord:
-                for path in folder.iterdir():
-                    path.unlink()
-        return ingest.from_start()
+                log.info("%s has line breaks in quoted fields, so one reader reads it from its start", source.key)
+        return year_pass.from_start()
     except silver.ZeroBytesError as error:
         raise _zero_bytes(source) from error
     finally:
@@ -317,76 +350,32 @@ def ingest_year(
 
 
 @dataclass(frozen=True)
-class _Pass:
-    """One pass over a source; see `ingest_year`."""
+class _Year:
+    """The driver of one pass; see `ingest_year`."""
 
     source: Source
     year: int
     folder: Path
-    threads: int
-    write: Writer
+    engine: Engine
+    parts: PartStore
     progress: Progress | None
 
     def from_ranges(self) -> IngestedYear:
         """Ingest an uncompressed source; every worker reads its own byte ranges."""
         first = csv_reader.first_line(self.source)
         header = silver.read_header(first, self.source.key)
-        with closing(RangeReader(self.source, first, self.threads)) as reader:
-            return self._finish(self._collect(reader, header), header, reader.sha256())
+        readers = self.engine.threads if isinstance(self.engine, Threads) else 0
+        with closing(RangeReader(self.source, first, readers)) as reader:
+            return self._ingest(self.engine, reader, header)
 
     def from_start(self) -> IngestedYear:
-        """Ingest the source as one stream, read by one worker at a time."""
+        """Ingest the source as one stream, read by this process."""
         reader = StreamReader(self.source)
-        header = reader.read_header()
-        return self._finish(self._collect(reader, header), header, reader.sha256())
+        return self._ingest(Threads(self.engine.threads), reader, reader.read_header())
 
-    def _collect(self, reader: RangeReader | StreamReader, header: silver.Header) -> _Collected:
-        """Process all parts. Raises the error of a worker, or InvalidInput as soon as the file cannot be accepted."""
-        collected = _Collected(self.year, self.folder)
-        lock, stop = threading.Lock(), threading.Event()
-        taken = 0
-
-        def work() -> None:
-            nonlocal taken
-            while not stop.is_set():
-                with lock:
-                    blocks = reader.next_part()
-                    number, taken = taken, taken + 1
-                if blocks is None:
-                    return
-                path = self.folder / f"part-{number:05d}.parquet"
-                part = ingest_part(blocks, header, self.year, path, self.write, joins_lines=reader.joins_lines)
-                with lock:
-                    collected.add(number, part)
-                    if self.progress:
-                        self.progress(reader.done(), self.source.size)
-                    share_done = reader.done() / self.source.size * len(collected.parts) / taken
-                    if collected.has_other_header or collected.is_hopeless(share_done):
-                        stop.set()
-
-        self._in_threads(work, stop)
-        if collected.has_other_header:
-            raise _other_header(collected, self.source.key)
-        if stop.is_set():
-            raise _too_many_rejected(collected, self.source.key)
-        return collected
-
-    def _in_threads(self, work: Callable[[], None], stop: threading.Event) -> None:
-        """Run `work` in every thread. Raises the first worker's error after all workers have ended."""
-
-        def stop_others(done: Future[None]) -> None:
-            if done.exception():
-                stop.set()
-
-        with ThreadPoolExecutor(self.threads, thread_name_prefix="ingest") as pool:
-            workers = [pool.submit(work) for _ in range(self.threads)]
-            for worker in workers:
-                worker.add_done_callback(stop_others)
-        for worker in workers:
-            worker.result()
-
-    def _finish(self, collected: _Collected, header: silver.Header, sha256: str) -> IngestedYear:
-        """Check the file as a whole, drop duplicates and return the year."""
+    def _ingest(self, engine: Engine, reader: RangeReader | StreamReader, header: silver.Header) -> IngestedYear:
+        """Process all parts, check the file as a whole, drop duplicates and return the year."""
+        collected = self._collect(engine, reader, header)
         rejected, tallies = collected.rejected(), collected.tallies()
         _check_rows(collected, rejected, self.source.key)
         _check_codes(collected, tallies, self.source.key)
@@ -394,18 +383,23 @@ class _Pass:
             raise Unavailable(
                 f"{self.source.key} changed while it was read; run the step again when its upload has ended."
             )
-        staged = {number: part.staged for number, part in sorted(collected.parts.items())}
-        repeated = duplicates.find(collected.keys, staged, self.year, self.source.key, self.threads)
+        parts = {number: result.part for number, result in sorted(collected.results.items())}
+        keys = self._repeated_keys(engine, collected, parts)
+        repeated = duplicates.find(keys, collected.flights, parts, self.parts, engine, self.source.key)
         sums = collected.sums
         if repeated.rows_to_drop:
-            staged, sums = self._without(repeated.rows_to_drop, staged)
+            sums = gold.DaySums(self.year)
+            rewrite = partial(_without, self.parts, repeated.rows_to_drop)
+            for number, part, part_sums in engine.map(rewrite, list(parts.items())):
+                parts[number] = part
+                sums.add(part_sums)
         year = IngestedYear(
-            parts=[part for part in staged.values() if part.rows],
+            parts=[part for part in parts.values() if part.file.rows],
             sums=sums.table(),
             rejected=_rejected_table(rejected),
             rows_read=collected.rows,
             bytes=self.source.size,
-            sha256=sha256,
+            sha256=collected.checksum(header),
             ignored_columns=header.ignored,
             duplicates=repeated,
             rejected_examples={row.reason: row.sentence for row in reversed(rejected)},
@@ -414,22 +408,31 @@ class _Pass:
         _check_sum(year, self.source.key)
         return year
 
-    def _without(
-        self, drop: Mapping[int, np.ndarray], staged: Mapping[int, StagedPart]
-    ) -> tuple[dict[int, StagedPart], gold.DaySums]:
-        """Rewrite parts without the rows in `drop` (row numbers by part number) and recompute all sums."""
-        kept, sums = dict(staged), gold.DaySums(self.year)
-        for number, part in staged.items():
-            if number in drop:
-                flights = pq.ParquetFile(part.path).read()
-                is_kept = np.ones(flights.num_rows, bool)
-                is_kept[drop[number]] = False
-                flights = _in_one_piece([flights.filter(pa.array(is_kept))])
-                kept[number] = _stage(part.path, flights, self.write)
-            else:
-                flights = pq.ParquetFile(part.path).read(columns=list(gold.COLUMNS))
-            sums.add(gold.day_sums(flights))
-        return kept, sums
+    def _collect(self, engine: Engine, reader: RangeReader | StreamReader, header: silver.Header) -> _Collected:
+        """Process all parts. Raises the error of a worker, or InvalidInput as soon as the file cannot be accepted."""
+        collected = _Collected(self.year, self.folder)
+        make_part = _Pass(reader, header, self.year, self.parts, self._returns_keys(engine)).make_part
+        with closing(engine.map(make_part, reader.numbers())) as results:
+            for result in results:
+                collected.add(result)
+                share_done = reader.done() / self.source.size * len(collected.results) / reader.taken
+                if self.progress:
+                    self.progress(round(share_done * self.source.size), self.source.size)
+                if collected.has_other_header:
+                    raise _other_header(collected, self.source.key)
+                if collected.is_hopeless(share_done):
+                    raise _too_many_rejected(collected, self.source.key)
+        return collected
+
+    def _returns_keys(self, engine: Engine) -> bool:
+        """Return True if the workers send the hashes of all flights to this process."""
+        return isinstance(engine, Threads) or self.source.size <= MAX_SENT_KEYS_BYTES
+
+    def _repeated_keys(self, engine: Engine, collected: _Collected, parts: Mapping[int, SilverPart]) -> RepeatedKeys:
+        if isinstance(engine, Threads) or self._returns_keys(engine):
+            with ThreadPoolExecutor(engine.threads, thread_name_prefix="duplicates") as pool:
+                return dict(zip(collected.flights, pool.map(collected.keys.repeated, collected.flights), strict=True))
+        return engine.repeated(partial(duplicates.keys_of, self.parts), parts.values())
 
 
 def _rejected_table(rejected: list[silver.Rejected]) -> pa.Table:
@@ -445,7 +448,8 @@ def _check_rows(collected: _Collected, rejected: list[silver.Rejected], key: str
     """Raise InvalidInput if the file has no flights, was cut, or has too many unusable rows."""
     if collected.rows == collected.headers:
         raise InvalidInput(f"{key} has a header but no flights; upload the file again.")
-    tail = next((part.last_line for _, part in sorted(collected.parts.items(), reverse=True) if part.last_line), b"")
+    results = sorted(collected.results.items(), reverse=True)
+    tail = next((result.last_line for _, result in results if result.last_line), b"")
     ends_early = not tail.endswith(b"\n") and silver.is_incomplete(rejected[-1:])
     if ends_early and rejected[-1].raw == tail.decode("utf-8", errors="backslashreplace"):
         last = rejected[-1]
@@ -473,11 +477,10 @@ def _check_codes(collected: _Collected, tallies: Mapping[str, silver.Tally], key
 
 def _check_sum(year: IngestedYear, key: str) -> None:
     """Raise AssertionError unless each row read was written, dropped as a duplicate or rejected."""
-    written = sum(pq.read_metadata(part.path).num_rows for part in year.parts)
-    if written + year.rows_duplicate + year.rejected.num_rows != year.rows_read:
+    if year.rows_kept + year.rows_duplicate + year.rejected.num_rows != year.rows_read:
         raise AssertionError(
-            f"{key}: {written} rows written + {year.rows_duplicate} duplicates + {year.rejected.num_rows} rejected "
-            f"are not the {year.rows_read} rows read"
+            f"{key}: {year.rows_kept} rows written + {year.rows_duplicate} duplicates + {year.rejected.num_rows} "
+            f"rejected are not the {year.rows_read} rows read"
         )
 
 

@@ -1,7 +1,7 @@
 """Convert bronze text to silver flights: parse the header, type the rows, reject unusable rows, hash flights.
 
 Pure: bytes and Arrow tables in, Arrow tables out. `rules` defines valid values, `csv_reader` cuts files into blocks,
-`ingest` runs threads and writes parts.
+`ingest` distributes and writes parts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -65,6 +65,10 @@ class ZeroBytesError(InvalidInput):
         """Use a general message; `ingest` replaces it with the file and the line."""
         super().__init__("The file contains zero bytes, so it was not copied completely; upload the whole file again.")
 
+    def __reduce__(self) -> tuple[type[Self], tuple[()]]:
+        """Pickle without the message, which the constructor sets."""
+        return type(self), ()
+
 
 class SplitRecord(Exception):
     """A quoted field in the block spans several lines, so the file must be read from the start."""
@@ -72,10 +76,11 @@ class SplitRecord(Exception):
 
 @dataclass(frozen=True)
 class Header:
-    """The columns of one bronze file, in file order."""
+    """The first line of one bronze file, and its columns in file order."""
 
     names: tuple[str, ...]  # known columns as in schemas.FLIGHT_COLUMNS, others as in the file
     ignored: tuple[str, ...]
+    line: bytes
 
 
 @dataclass(frozen=True)
@@ -163,7 +168,7 @@ def read_header(line: bytes, key: str) -> Header:
             f"but it {f'is: {text[:200]!r}' if is_header else 'names none of them'}."
         )
     ignored = tuple(printable(name) for name in names if name and name not in _TYPES and name != schemas.EMPTY_COLUMN)
-    return Header(names, ignored)
+    return Header(names, ignored, line)
 
 
 def _other_separator(header: str) -> str:

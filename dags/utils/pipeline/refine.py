@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import logging
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 
 from utils.errors import within_memory
 from utils.layers import columns, gold, ingest, quality
+from utils.layers.engines import Engine, Threads
 from utils.settings import Settings
 from utils.storage import keys
 from utils.storage.keys import check_year
 from utils.storage.lake import Lake
-from utils.storage.parquet import content_hash, encode, encode_json, write_parquet
+from utils.storage.parquet import content_hash, encode, encode_json
+from utils.storage.parts import LakeParts, LocalParts, PartStore
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +36,9 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
     """Replace the year's silver, rejected rows and quality report from its CSV, in one pass."""
     lake = Lake(settings)
     with closing(lake.open_bronze(check_year(year))) as source, lake.staging(year) as folder:
-        ingested = ingest.ingest_year(source, year, folder, settings.threads, write_parquet, progress)
+        with _engine(settings, year, source.key) as engine:
+            parts: PartStore = LocalParts(folder) if isinstance(engine, Threads) else LakeParts(lake.store, year)
+            ingested = ingest.ingest_year(source, year, folder, engine, parts, progress)
         report = quality.report(year, source.key, ingested)
         # These are written before the manifest. If the commit fails in between, the old manifest does not match the
         # new report, so later steps refuse the year.
@@ -42,17 +47,13 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
             keys.sums_key(year): encode(ingested.sums),
             keys.rejected_key(year): encode(ingested.rejected),
         }
-        staged = [
-            (part.path, f"part-{number:05d}-{part.sha256[:12]}.parquet") for number, part in enumerate(ingested.parts)
-        ]
+        files = [part.file for part in ingested.parts]
+        staged = [(parts.path(file.name), file.name) for file in files]
         manifest = {
             "year": year,
             "rows": ingested.rows_kept,
-            "bytes": sum(part.bytes for part in ingested.parts),
-            "parts": [
-                {"name": name, "rows": part.rows, "bytes": part.bytes, "sha256": part.sha256}
-                for part, (_, name) in zip(ingested.parts, staged, strict=True)
-            ],
+            "bytes": sum(file.bytes for file in files),
+            "parts": [asdict(file) for file in files],
             "sums": content_hash(companions[keys.sums_key(year)]),
             "quality": content_hash(companions[keys.quality_key(year)]),
             "rejected": content_hash(companions[keys.rejected_key(year)]),
@@ -67,6 +68,20 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
     for warning in report["warnings"]:
         log.warning("%s: %s", source.key, warning)
     return keys.manifest_key(year)
+
+
+@contextmanager
+def _engine(settings: Settings, year: int, source_key: str) -> Iterator[Engine]:
+    """Yield the engine that the settings name, or threads if the file can only be read from its start."""
+    if settings.engine == "spark" and source_key.endswith(".gz"):
+        log.info("%s is compressed, so threads of this process read it instead of Spark", source_key)
+    elif settings.engine == "spark":
+        from utils import spark
+
+        with spark.open_engine(f"Delaywatch silver {year}", settings.threads) as engine:
+            yield engine
+        return
+    yield Threads(settings.threads)
 
 
 def _give_freed_memory_back() -> None:

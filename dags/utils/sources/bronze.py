@@ -14,12 +14,13 @@ from pathlib import Path
 
 from utils.errors import InvalidInput, Unavailable, cannot_read, out_of_memory
 from utils.layers import ingest, quality
+from utils.layers.engines import Threads
 from utils.reporting import wording
 from utils.settings import Settings
 from utils.storage import keys
 from utils.storage.folder import FolderSource
 from utils.storage.lake import Lake
-from utils.storage.parquet import write_parquet
+from utils.storage.parts import LocalParts
 
 MAX_LOST_SHARE = 0.05  # of a month's flights that a newer file may lack; revisions by the Bureau change far fewer
 
@@ -92,7 +93,7 @@ def _ingest(
 ) -> ingest.IngestedYear:
     """Ingest the whole file to check it. Raises the errors of ingest.ingest_year, and Unavailable if out of memory."""
     try:
-        return ingest.ingest_year(source, year, folder, threads, write_parquet, progress)
+        return ingest.ingest_year(source, year, folder, Threads(threads), LocalParts(folder), progress)
     except MemoryError as error:
         raise out_of_memory(year) from error
 

@@ -73,6 +73,10 @@ class BucketStore(Store):
         self.bucket, self.prefix = bucket, prefix
         self._settings = settings
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the client, which cannot be pickled; the copy connects again."""
+        return {name: value for name, value in self.__dict__.items() if name != "client"}
+
     @cached_property
     def client(self) -> Any:
         """The boto3 client, created on first use, inside `errors`. Thread-safe."""

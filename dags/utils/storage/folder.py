@@ -7,16 +7,17 @@ import fcntl
 import hashlib
 import os
 import shutil
+import socket
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from typing_extensions import override
 
-from utils.errors import Busy, InvalidInput, Missing, cannot_read, kind_of
+from utils.errors import Busy, InvalidInput, Missing, Unavailable, cannot_read, kind_of
 from utils.storage.stores import Source, Store
 
 STAGING = "_staging"  # unfinished files; readers of hive folders skip names that begin with an underscore
@@ -34,6 +35,10 @@ class FolderSource(Source):
         self._file = path.open("rb")
         self._pin = self._fingerprint(os.fstat(self._file.fileno()))
         self.size = self._pin[1]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the key, the path and the version; a copy opens the same version or raises Unavailable."""
+        return _open_version, (self.key, self._path, self._pin)
 
     @staticmethod
     def _fingerprint(status: os.stat_result) -> tuple[int, int, int]:
@@ -53,6 +58,25 @@ class FolderSource(Source):
     @override
     def close(self) -> None:
         self._file.close()
+
+
+def _open_version(key: str, path: Path, pin: tuple[int, int, int]) -> FolderSource:
+    """Open the file again, perhaps on another machine. Raises Unavailable if it is not there or another version."""
+    here = socket.gethostname()
+    try:
+        source = FolderSource(key, path)
+    except OSError as error:
+        raise Unavailable(
+            f"{path} cannot be opened on {here} ({error.strerror}); mount the folder of the lake there at the same "
+            "path, or use a lake in a bucket."
+        ) from error
+    if source._pin != pin:
+        source.close()
+        raise Unavailable(
+            f"{key} is another version on {here} than when the step started; run the step again when its upload has "
+            "ended."
+        )
+    return source
 
 
 class FolderStore(Store):

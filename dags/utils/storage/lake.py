@@ -125,12 +125,13 @@ class Lake:
     def commit_silver(
         self,
         year: int,
-        staged: Sequence[tuple[Path, str]],
+        staged: Sequence[tuple[Path | None, str]],
         manifest: Manifest,
         beside: Mapping[str, bytes] | None = None,
     ) -> None:
         """Replace the year's silver by `staged` (local file, name in the silver folder); the manifest names each file.
 
+        A local file of None means that the file is in the silver folder already.
         beside: further objects of this silver by key, with fixed keys. They are written in their order after the parts
         and before the manifest, so if the commit fails among them, they do not match the old manifest and readers
         refuse them. Names contain the content hash, so a file with the same name and size is not written again.
@@ -138,7 +139,7 @@ class Lake:
         folder = keys.silver_folder(year)
         existing = set(self.store.list(folder))
         for path, name in staged:
-            if folder + name not in existing or self._size(folder + name) != path.stat().st_size:
+            if path and (folder + name not in existing or self._size(folder + name) != path.stat().st_size):
                 self.store.adopt(path, folder + name)
         for key, data in (beside or {}).items():
             self.store.put(key, data)

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from utils.layers import ingest, quality
+from utils.layers.engines import Threads
 from utils.storage.folder import FolderSource
-from utils.storage.parquet import write_parquet
+from utils.storage.parts import LocalParts
 
 DATA = Path(__file__).parents[4] / "shared" / "data" / "dev"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the real flights of shared/data/dev are not on this machine")
@@ -26,14 +27,14 @@ def read(name: str, folder: Path) -> tuple[list[dict[str, str]], ingest.Ingested
     data = (DATA / name).read_bytes()
     rows = list(csv.DictReader((gzip.decompress(data) if name.endswith(".gz") else data).decode().splitlines()))
     with closing(FolderSource(f"01_bronze/{Path(name).name}", DATA / name)) as source:
-        ingested = ingest.ingest_year(source, year, folder, 2, write_parquet)
+        ingested = ingest.ingest_year(source, year, folder, Threads(2), LocalParts(folder))
     return rows, ingested
 
 
 def test_missing_delays_come_from_the_times_and_those_of_cancelled_flights_are_not_in_the_sums(tmp_path: Path) -> None:
     """Flights of 9E on 1 January 2018 have both times and no DEP_DELAY; cancelled flights that returned have one."""
     rows, ingested = read("kaggle_sample/2018_first9999.csv", tmp_path)
-    flights = pa.concat_tables([pq.read_table(part.path) for part in ingested.parts]).unify_dictionaries()
+    flights = pa.concat_tables(map(pq.read_table, sorted(tmp_path.glob("part-*.parquet")))).unify_dictionaries()
     departed = flights.filter(pc.and_(pc.invert(flights["cancelled"]), pc.is_valid(flights["dep_time"])))
     empty = [row for row in rows if not row["DEP_DELAY"] and row["DEP_TIME"] and row["CANCELLED"] == "0.0"]
     returned = [row for row in rows if row["CANCELLED"] == "1.0" and row["DEP_DELAY"]]

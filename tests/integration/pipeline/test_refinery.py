@@ -7,6 +7,7 @@ import io
 import re
 import zipfile
 from contextlib import closing
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -22,8 +23,9 @@ from tests.builders import HEADER, Flight, cancelled, csv_of, flight, line, year
 from utils import schemas
 from utils.errors import InvalidInput, Unavailable
 from utils.layers import csv_reader, gold, ingest, silver
+from utils.layers.engines import Threads
 from utils.storage.folder import FolderSource
-from utils.storage.parquet import write_parquet
+from utils.storage.parts import LocalParts
 
 YEAR = 2015
 NAMES = ",".join(HEADER)
@@ -50,11 +52,14 @@ def packed(data: bytes, name: str) -> bytes:
 def ingested(
     data: bytes, folder: Path, name: str = "2015.csv", threads: int = 2, source: type[FolderSource] = FolderSource
 ) -> ingest.IngestedYear:
-    """Write a file of these bytes and ingest it."""
+    """Write a file of these bytes and ingest it; the parts of the result are named by their paths."""
     path, staging = folder / name, Path(mkdtemp(dir=folder))
+    store = LocalParts(staging)
     path.write_bytes(data)
     with closing(source(f"01_bronze/{name}", path)) as opened:
-        return ingest.ingest_year(opened, YEAR, staging, threads, write_parquet)
+        year = ingest.ingest_year(opened, YEAR, staging, Threads(threads), store)
+    parts = [replace(part, file=replace(part.file, name=str(store.path(part.file.name)))) for part in year.parts]
+    return replace(year, parts=parts)
 
 
 def refusal(data: bytes, folder: Path, name: str = "2015.csv") -> str:
@@ -65,7 +70,7 @@ def refusal(data: bytes, folder: Path, name: str = "2015.csv") -> str:
 
 
 def flights_of(year: ingest.IngestedYear) -> pa.Table:
-    tables = [pq.read_table(part.path) for part in year.parts]
+    tables = [pq.read_table(part.file.name) for part in year.parts]
     return pa.concat_tables(tables).unify_dictionaries() if tables else schemas.SILVER.empty_table()
 
 
@@ -74,7 +79,7 @@ def sorted_rows(year: ingest.IngestedYear) -> list[tuple[object, ...]]:
 
 
 def checksums(year: ingest.IngestedYear) -> list[str]:
-    return [part.sha256 for part in year.parts]
+    return [part.file.sha256 for part in year.parts]
 
 
 @cache
