@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import at, database_of, sql
+from tests.conftest import database_of, sql
 from tests.integration.faults.conftest import behind, without_xmin
 from tests.servers.postgres import Server
 from tests.servers.proxy import Proxy
@@ -39,16 +39,6 @@ def settings(new_lake: Path, database: str, proxy: Proxy, tmp_path: Path) -> Set
     """The old year in a warehouse behind the proxy, and a lake in which only the steps of the warehouse are left."""
     shutil.copytree(new_lake, tmp_path / "lake")
     return Settings(lake=(tmp_path / "lake").as_uri(), warehouse=behind(proxy, database), scratch=tmp_path, threads=2)
-
-
-@pytest.fixture(scope="session")
-def expected_rows(new_lake: Path, server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """The rows of the new year after a run without a fault."""
-    sql(server.url, "CREATE DATABASE expected TEMPLATE template_old_year")
-    folder = tmp_path_factory.mktemp("expected")
-    settings = Settings(lake=new_lake.as_uri(), warehouse=at(server.url, database="expected"), scratch=folder)
-    STEPS["upsert"](settings)
-    return without_xmin(rows(settings))
 
 
 @pytest.fixture
