@@ -139,7 +139,7 @@ def test_the_first_months_are_kept_until_the_year_is_whole(settings: Settings, b
         ([10, 11, 12], True, date(1988, 1, 1), "1987"),
     ],
 )
-def test_an_unpublished_month_is_named_with_what_to_do(
+def test_a_year_with_an_unpublished_month_is_refused_with_the_next_step(
     settings: Settings, bureau: Bureau, unpublished: list[int], so_far: bool, today: date, named: str
 ) -> None:
     for month in unpublished:

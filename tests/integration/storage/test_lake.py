@@ -240,7 +240,7 @@ def test_a_prefix_is_taken_literally_or_refused(prefix: str) -> None:
 
 @settings(max_examples=50)
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1))
-def test_a_percent_encoded_folder_of_any_name_is_found(name: str) -> None:
+def test_a_percent_encoded_folder_has_the_decoded_path(name: str) -> None:
     store = Lake(Settings(lake=(Path("/srv") / name).as_uri(), warehouse="")).store
 
     assert isinstance(store, FolderStore)
