@@ -214,13 +214,13 @@ def run_detector(name: str, days: pd.DataFrame, **params: object) -> pd.DataFram
     return detectors.load(name)(days, **params).sort_values(["origin", "fl_date"], ignore_index=True)
 
 
-def of_airport(found: pd.DataFrame, origin: str) -> pd.DataFrame:
-    return found[found["origin"] == origin]
+def of_airport(verdicts: pd.DataFrame, origin: str) -> pd.DataFrame:
+    return verdicts[verdicts["origin"] == origin]
 
 
-def verdict_on(found: pd.DataFrame, day: date, origin: str = "AAA") -> dict[Hashable, Any]:
+def verdict_on(verdicts: pd.DataFrame, day: date, origin: str = "AAA") -> dict[Hashable, Any]:
     """The one verdict of an airport and day."""
-    (verdict,) = found[(found["origin"] == origin) & (found["fl_date"] == day)].to_dict("records")
+    (verdict,) = verdicts[(verdicts["origin"] == origin) & (verdicts["fl_date"] == day)].to_dict("records")
     return verdict
 
 

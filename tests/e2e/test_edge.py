@@ -638,7 +638,7 @@ def test_a_failed_request_of_a_script_keeps_the_text_of_the_program(edge: Edge, 
     assert (answer.status, answer.text) == (status, "its own words")
 
 
-def test_a_program_that_returns_with_another_address_is_found(edge: Edge) -> None:
+def test_nginx_reaches_a_program_that_returns_with_another_address(edge: Edge) -> None:
     def address() -> str:
         return edge.compose("exec", "-T", "superset", "hostname", "-i").strip()
 

@@ -137,7 +137,9 @@ def test_two_runs_of_one_year_at_once_both_succeed(stack: Stack) -> None:
     assert results_of(stack.settings, year) == stack.undisturbed_results(year)
     recorded = f"SELECT run_id FROM flights.runs WHERE year = {year} ORDER BY 1"
     assert sql(stack.settings.warehouse, recorded) == [("first",), ("second",)]
-    assert all("failed" not in message.splitlines()[0] for message in stack.messages(year))
+    titles = [message.splitlines()[0] for message in stack.messages(year)]
+    assert 1 <= len(titles) <= 2  # the second run sends one only if the first has sent none yet
+    assert [title for title in titles if "failed" in title] == []
 
 
 def test_a_backfill_of_five_years_at_once_publishes_each_while_a_scheduled_run_waits(stack: Stack) -> None:

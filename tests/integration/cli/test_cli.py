@@ -12,6 +12,7 @@ import pytest
 
 from tests import command
 from tests.builders import csv_of, year_of_flights
+from tests.child_processes import count_children
 from utils import detectors
 from utils.pipeline import inputs
 from utils.settings import Settings
@@ -52,9 +53,12 @@ def test_run_takes_a_year_from_its_csv_to_the_page_and_status_shows_it(
 ) -> None:
     monkeypatch.setattr(inputs, "MIN_LARGE_ROWS", min_large_rows)
 
-    done = utils("run", "--year", "2015", "--threads", "1", lake=lake, warehouse=warehouse)
+    done, children = count_children(
+        lambda: utils("run", "--year", "2015", "--threads", "1", lake=lake, warehouse=warehouse)
+    )
 
     assert done.returncode == 0, done.stderr
+    assert (children > 0) == (min_large_rows == 1)
     status = utils("status", lake=lake, warehouse=warehouse)
     assert cells(status) == ["2015", "2015.csv", "2,920", "365", str(len(detectors.NAMES)), "365", "yes"]
 

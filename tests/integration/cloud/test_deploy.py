@@ -173,7 +173,7 @@ def test_nothing_happens_until_the_name_is_typed(aws: Client, up: Done, deploy: 
 @pytest.mark.parametrize(
     ("command", "named"), [("up", "DOMAIN"), ("up", "CERTIFICATE"), ("deploy", "other-host"), ("down", "other-data")]
 )
-def test_a_command_without_stacks_names_what_is_missing(aws: Client, deploy: Deploy, command: str, named: str) -> None:
+def test_a_command_names_the_missing_setting_or_stack(aws: Client, deploy: Deploy, command: str, named: str) -> None:
     done = deploy(command, "other", CONFIRM="yes")
 
     assert done.returncode == 1

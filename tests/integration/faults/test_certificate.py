@@ -1,6 +1,6 @@
 """A server whose certificate has expired is named, whether it is S3, a webhook, a mail server or the Bureau.
 
-test_setup_certificate.py, test_health.py and test_bad_start.py test the certificate of the stack itself.
+test_setup_certificate.py and test_health.py test the certificate of the stack itself.
 """
 
 from __future__ import annotations

@@ -19,12 +19,11 @@ from tests.integration.faults.conftest import behind, without_xmin
 from tests.servers.postgres import Server
 from tests.servers.proxy import Proxy
 from tests.steps import STEPS, files, rows
-from utils.db_handler import DBHandler
 from utils.errors import InvalidInput, Unavailable
 from utils.settings import Settings
 
 ROOT = Path(__file__).parents[3]
-pytestmark = [pytest.mark.slow, pytest.mark.faults]
+pytestmark = pytest.mark.faults
 FIRST_COPY, LAST_TABLE, LAST_MERGE, COMMIT = (
     b'COPY "pg_temp"',
     b'FROM "flights"."bronze_quality" WITH NO DATA',  # when all other tables are written
@@ -39,16 +38,6 @@ def settings(new_lake: Path, database: str, proxy: Proxy, tmp_path: Path) -> Set
     """The old year in a warehouse behind the proxy, and a lake in which only the steps of the warehouse are left."""
     shutil.copytree(new_lake, tmp_path / "lake")
     return Settings(lake=(tmp_path / "lake").as_uri(), warehouse=behind(proxy, database), scratch=tmp_path, threads=2)
-
-
-@pytest.fixture(scope="session")
-def expected_rows(new_lake: Path, server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """The rows of the new year after a run without a fault."""
-    sql(server.url, "CREATE DATABASE expected TEMPLATE template_old_year")
-    folder = tmp_path_factory.mktemp("expected")
-    settings = Settings(lake=new_lake.as_uri(), warehouse=at(server.url, database="expected"), scratch=folder)
-    STEPS["upsert"](settings)
-    return without_xmin(rows(settings))
 
 
 @pytest.fixture
@@ -76,6 +65,7 @@ def during_upsert(proxy: Proxy, plan: Callable[[], None]) -> None:
 # --- the server or the connection fails -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "statement"),
     [
@@ -123,20 +113,24 @@ def test_a_commit_without_an_answer_is_not_repeated(
 
 @pytest.mark.parametrize(
     ("step", "fault"),
-    [("detect", "refuse"), ("explain", "refuse"), ("upsert", "refuse"), ("publish", "refuse"), ("upsert", "hang")],
+    [
+        *(pytest.param(step, "refuse", marks=pytest.mark.slow) for step in ("detect", "explain", "upsert", "publish")),
+        ("upsert", "hang"),
+    ],
 )
 def test_a_server_that_does_not_answer_is_named(
-    settings: Settings, proxy: Proxy, check_recovery: Check, monkeypatch: pytest.MonkeyPatch, step: str, fault: str
+    settings: Settings, proxy: Proxy, check_recovery: Check, step: str, fault: str
 ) -> None:
-    monkeypatch.setitem(DBHandler.__init__.__kwdefaults__ or {}, "connect_timeout_s", 2)
+    impatient = settings.replace(warehouse=at(settings.warehouse, query={"connect_timeout": "2"}))
     proxy.refuse() if fault == "refuse" else proxy.hang(b"application_name\0delaywatch")
 
     with pytest.raises(Unavailable, match=f"127.0.0.1:{proxy.port}"):
-        STEPS[step](settings)
+        STEPS[step](impatient)
 
     check_recovery()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["both", "ours"])
 def test_a_network_that_drops_packets_is_noticed(
     settings: Settings, server: Server, database: str, check_recovery: Check, direction: str
@@ -187,6 +181,7 @@ def small_disk(server: Server, database: str) -> Iterator[Callable[[int], None]]
     server.restart()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("free_bytes", [0, 200_000, 900_000])
 def test_a_full_disk_is_named_and_changes_no_row(
     settings: Settings, small_disk: Callable[[int], None], check_recovery: Check, free_bytes: int
@@ -200,6 +195,7 @@ def test_a_full_disk_is_named_and_changes_no_row(
     check_recovery()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["detect", "explain", "upsert"])
 def test_tables_of_a_newer_release_stop_each_step(
     settings: Settings, database: str, check_recovery: Check, step: str
@@ -214,6 +210,7 @@ def test_tables_of_a_newer_release_stop_each_step(
     check_recovery()
 
 
+@pytest.mark.slow
 def test_a_crash_while_tables_are_created_leaves_none_and_the_next_run_creates_them(
     settings: Settings, server: Server, database: str, proxy: Proxy, expected_rows: dict[str, object]
 ) -> None:

@@ -1,6 +1,6 @@
 """DBHandler on a real Postgres: what upserts write, keep and refuse, also when two run at once.
 
-tests/integration/faults/test_host.py loses the answer to a commit.
+tests/integration/faults/test_postgres.py loses the answer to a commit.
 """
 
 from __future__ import annotations
