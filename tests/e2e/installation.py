@@ -11,15 +11,15 @@ import io
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import tarfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.servers.startup import free_ports
 
 ROOT = Path(__file__).parents[2]
 INSIDE = Path(__file__).parent / "inside"
@@ -175,20 +175,3 @@ def value_after(output: str, title: str) -> str:
 
 def docker(*arguments: str) -> str:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
-
-
-def wait_until(is_true: Callable[[], bool], condition: str, timeout_s: float = 60) -> None:
-    """Wait for a condition. The test fails with the condition after the timeout."""
-    deadline = time.monotonic() + timeout_s
-    while not is_true():
-        assert time.monotonic() < deadline, f"not true after {timeout_s} s: {condition}"
-        time.sleep(0.2)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of this host that no program uses."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(server.getsockname()[1]) for server in sockets]
-    for server in sockets:
-        server.close()
-    return ports

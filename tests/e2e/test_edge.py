@@ -22,8 +22,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.installation import free_ports, wait_until
 from tests.servers.certificates import self_signed
+from tests.servers.startup import free_ports, wait_until
 
 pytestmark = pytest.mark.e2e
 

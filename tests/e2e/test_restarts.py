@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from tests.e2e.installation import Installation, wait_until
+from tests.e2e.installation import Installation
+from tests.servers.startup import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -23,7 +23,8 @@ from playwright.sync_api import APIRequestContext, Browser, Page, Response, Stor
 
 from tests.e2e import visitor
 from tests.e2e.conftest import new_context
-from tests.e2e.installation import Installation, wait_until
+from tests.e2e.installation import Installation
+from tests.servers.startup import wait_until
 from utils import detectors, schemas
 
 pytestmark = pytest.mark.e2e

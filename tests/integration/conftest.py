@@ -18,7 +18,8 @@ import psycopg2
 import pytest
 import requests
 
-from tests.conftest import at, fresh, sql, wait_until
+from tests.conftest import at, fresh, sql
+from tests.servers.startup import wait_until
 from tests.steps import BRONZE, BRONZE_KEY, run
 from utils.settings import Settings
 from utils.storage.lake import Lake
@@ -122,7 +123,8 @@ def ask_password_of(postgres: str) -> Iterator[Callable[[str], None]]:
     def ask(login: str) -> None:
         Path(file).write_text(f"local all {login} scram-sha-256\n{rules}")
         sql(postgres, "SELECT pg_reload_conf()")
-        wait_until(lambda: "password authentication failed" in refusal(at(postgres, username=login, password="wrong")))
+        wrong = at(postgres, username=login, password="wrong")
+        wait_until(lambda: "password authentication failed" in refusal(wrong), f"{login} needs a password")
 
     yield ask
     Path(file).write_text(rules)
