@@ -8,8 +8,10 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import ssl
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import boto3
 import psycopg2
 import pytest
 import requests
+import trustme
 
 from tests.conftest import at, fresh, sql
 from tests.servers.startup import wait_until
@@ -69,6 +72,25 @@ def checking_keys(moto_url: str, bucket_settings: Settings) -> Iterator[Settings
     requests.post(f"{moto_url}/moto-api/reset-auth", data="0", timeout=10)
     yield bucket_settings.replace(aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"])
     requests.post(f"{moto_url}/moto-api/reset-auth", data="inf", timeout=10)
+
+
+@pytest.fixture
+def tls_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ssl.SSLContext]:
+    """A function that returns the context of a server on 127.0.0.1; this process trusts its certificate.
+
+    not_after: the end of the certificate.
+    """
+    issuer, bundle = trustme.CA(), tmp_path / "issuer.pem"
+    issuer.cert_pem.write_to_path(bundle)
+    for variable in ("SSL_CERT_FILE", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.setenv(variable, str(bundle))
+
+    def create(not_after: datetime | None = None) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        issuer.issue_cert("127.0.0.1", not_after=not_after).configure_cert(context)
+        return context
+
+    return create
 
 
 @pytest.fixture
