@@ -52,13 +52,6 @@ def two_months() -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def metric_of(name: str) -> str:
-    return str(run_detector(name, two_months()[:30], **few_trees(name))["metric"].iloc[0])
-
-
-OF_MEAN_DELAY = [name for name in detectors.NAMES if metric_of(name) == "mean_dep_delay_min"]
-
-
 @pytest.mark.parametrize("name", detectors.NAMES)
 def test_a_detector_returns_its_rows_in_their_order_and_flags_the_late_day_and_few_others(name: str) -> None:
     year = eventful_year()
@@ -173,7 +166,7 @@ def test_feedback_on_an_airport_changes_only_verdicts_of_that_airport(name: str)
 # Properties
 
 
-@pytest.mark.parametrize("name", OF_MEAN_DELAY)
+@pytest.mark.parametrize("name", detectors.NAMES)
 @FEW
 @given(minutes=st.integers(-30, 240), times=st.integers(1, 20))
 def test_delay_on_every_day_moves_the_expectation_and_more_flights_change_nothing(
@@ -182,7 +175,10 @@ def test_delay_on_every_day_moves_the_expectation_and_more_flights_change_nothin
     days = two_months()
     later = days.assign(mean_dep_delay_min=days["mean_dep_delay_min"] + minutes, **(days[COUNTS] * times))
 
-    verdicts, other = (run_detector(name, frame, **few_trees(name)) for frame in (days, later))
+    verdicts = run_detector(name, days, **few_trees(name))
+    if verdicts["metric"].iloc[0] != "mean_dep_delay_min":
+        pytest.skip("scores another metric")
+    other = run_detector(name, later, **few_trees(name))
 
     np.testing.assert_allclose(other["expected"], verdicts["expected"] + minutes, atol=0.01)
     np.testing.assert_allclose(other["score"], verdicts["score"], rtol=1e-3, atol=1e-3)
