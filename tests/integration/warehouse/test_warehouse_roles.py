@@ -33,7 +33,7 @@ def test_a_login_without_rights_gets_all_the_sql_that_an_administrator_must_run(
     sql(bare_server, "REVOKE ALL ON DATABASE one FROM public", 'GRANT CONNECT ON DATABASE one TO "plain login"')
     handler = DBHandler(at(bare_server, username="plain login", database="one"))
 
-    with pytest.raises(InvalidInput, match="create roles, create a schema or let flights_loader") as refused:
+    with pytest.raises(InvalidInput, match=r"roles.*schema.*flights_loader") as refused:
         handler.create()
     sql(at(bare_server, database="one"), *sql_in(refused.value))
 
@@ -47,7 +47,7 @@ def test_a_login_that_may_create_roles_creates_and_administers_them_itself(bare_
     sql(bare_server, "CREATE ROLE creator LOGIN CREATEROLE", "CREATE DATABASE one")
     url = at(bare_server, username="creator", database="one")
 
-    with pytest.raises(InvalidInput, match="create a schema") as refused:
+    with pytest.raises(InvalidInput, match="schema") as refused:
         DBHandler(url).create()
     assert sql_in(refused.value) == ["GRANT CREATE ON DATABASE one TO creator;"]
     sql(bare_server, *sql_in(refused.value))
