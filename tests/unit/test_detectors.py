@@ -18,6 +18,7 @@ from tests.builders import (
     airport_days,
     days_of_delays,
     eventful_year,
+    few_trees,
     of_airport,
     ordinary_year,
     run_detector,
@@ -30,11 +31,6 @@ FEW = settings(max_examples=3)
 SPIKE_IN_FEBRUARY = date(2015, 2, 4)
 COUNTS = ["scheduled", "departed", "cancelled", "disrupted"]
 DELAYS = ["mean_dep_delay_min", "mean_effective_delay_min"]
-
-
-def few_trees(name: str) -> dict[str, int]:
-    """Parameters that make a forest fast where the quality of its scores does not matter."""
-    return {parameter: 5 for parameter in detectors.parameters(name) if parameter in ("n_estimators", "n_trees")}
 
 
 def with_parameter(parameter: str) -> list[str]:
