@@ -22,6 +22,7 @@ import requests
 import trustme
 
 from tests.conftest import at, fresh, sql
+from tests.servers.proxy import Proxy
 from tests.servers.startup import wait_until
 from tests.steps import BRONZE, BRONZE_KEY, run
 from utils.settings import Settings
@@ -57,6 +58,20 @@ def bucket_settings(moto_url: str, tmp_path: Path) -> Settings:
         aws_region="us-east-1",
         **KEYS,
     )
+
+
+@pytest.fixture
+def s3_proxy(moto_url: str) -> Iterator[Proxy]:
+    """A proxy in front of S3."""
+    host, port = moto_url.removeprefix("http://").split(":")
+    with Proxy((host, int(port))) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let boto3 retry at once."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import pytest
 from tests import steps
 from tests.builders import csv_of, year_of_flights
 from tests.conftest import at, fresh, sql
+from tests.dag.conftest import STEPS
 from tests.dag.processes import TIMEOUT_S, AirflowProcesses
 from tests.servers.receivers import Hook, webhook
 from tests.servers.startup import wait_until
@@ -27,7 +28,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 YEARS = range(2003, 2008)
 FLIGHTS_A_DAY, AIRPORTS = 26, 2
-STEPS = ("wait_for_bronze", "silver", "gold", "detect", "explain", "upsert", "plots", "publish", "clear_scratch")
 
 # How fast Airflow notices a dead process. The stack uses Airflow's defaults, given behind each value.
 FAST_DETECTION = {

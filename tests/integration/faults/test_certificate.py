@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.conftest import KEYS
 from tests.servers.receivers import mail_server
 from utils.errors import DelaywatchError, InvalidInput
 from utils.monitoring import channels
@@ -44,16 +45,14 @@ def url(expired: ssl.SSLContext) -> Iterator[str]:
     server.server_close()
 
 
-def test_an_expired_certificate_of_s3_is_named(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+def test_an_expired_certificate_of_s3_is_named(url: str, tmp_path: Path, without_pauses: None) -> None:
     settings = Settings(
         lake="s3://lake",
         warehouse="",
         scratch=tmp_path,
         aws_endpoint_url=url,
         aws_region="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
+        **KEYS,
     )
 
     with pytest.raises(InvalidInput, match=f"certificate of S3 at {url} has expired"):
