@@ -27,9 +27,9 @@ ROOT = Path(__file__).parents[2]
 INSIDE = Path(__file__).parent / "inside"
 FOREIGN = ("AIRFLOW_", "AWS_", "COMPOSE_", "DELAYWATCH_", "MAKE", "MFLAGS")
 PROJECT_LABEL = "label=com.docker.compose.project="
+NOT_ONE_OFF = "label=com.docker.compose.oneoff=False"  # without containers of `docker compose run`
 YEAR = 2013  # of the demo
 TIMEOUT_S = 900  # of a run of the DAG
-NOT_ONE_OFF = "label=com.docker.compose.oneoff=False"  # without containers of `docker compose run`
 
 
 @dataclass(frozen=True)
