@@ -13,6 +13,7 @@ import pytest
 from tests import command
 from tests.builders import csv_of, year_of_flights
 from tests.child_processes import count_children
+from tests.command import cells, error_of
 from utils import detectors
 from utils.pipeline import inputs
 from utils.settings import Settings
@@ -32,21 +33,6 @@ def utils(*line: str, lake: str = "", warehouse: str = "") -> subprocess.Complet
     return command.utils(*line, DELAYWATCH_LAKE=lake, DELAYWATCH_WAREHOUSE=warehouse)
 
 
-def error_of(done: subprocess.CompletedProcess[str]) -> str:
-    """The single error of a command that failed."""
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    (line,) = (line for line in done.stderr.splitlines() if line.startswith("Error: "))
-    return line
-
-
-def cells(status: subprocess.CompletedProcess[str]) -> list[str]:
-    """The cells of the only year that `status` shows."""
-    assert status.returncode == 0, status.stderr
-    (row,) = (line for line in status.stdout.splitlines() if "2015" in line)
-    return [cell.strip() for cell in row.strip("│").split("│")]
-
-
 @pytest.mark.parametrize("min_large_rows", [1, 1_000_000], ids=["a process per step", "one process"])
 def test_run_takes_a_year_from_its_csv_to_the_page_and_status_shows_it(
     lake: str, warehouse: str, min_large_rows: int, monkeypatch: pytest.MonkeyPatch
@@ -60,7 +46,7 @@ def test_run_takes_a_year_from_its_csv_to_the_page_and_status_shows_it(
     assert done.returncode == 0, done.stderr
     assert (children > 0) == (min_large_rows == 1)
     status = utils("status", lake=lake, warehouse=warehouse)
-    assert cells(status) == ["2015", "2015.csv", "2,920", "365", str(len(detectors.NAMES)), "365", "yes"]
+    assert cells(status) == [["2015", "2015.csv", "2,920", "365", str(len(detectors.NAMES)), "365", "yes"]]
 
 
 def test_status_shows_a_year_that_the_lake_has_lost_and_the_demo_year_does_not_replace_it(done: Settings) -> None:
@@ -77,7 +63,7 @@ def test_status_shows_a_year_that_the_lake_has_lost_and_the_demo_year_does_not_r
         check=False,
     )
 
-    assert cells(status) == ["2015", "–", "–", "–", "–", "1,095", "–"]
+    assert cells(status) == [["2015", "–", "–", "–", "–", "1,095", "–"]]
     assert (demo.returncode, "2015" in demo.stderr) == (0, True)
     assert not folder.exists()
 

@@ -6,14 +6,13 @@ After every fault the old year must be complete, and the next run must give the 
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import at, fresh, sql
-from tests.servers.postgres import Server
+from tests.servers.postgres import Server, running_server
 from tests.servers.proxy import Proxy
 from tests.steps import BRONZE, BRONZE_KEY, OTHER_BRONZE, STEPS, rows, run
 from utils.db_handler import DBHandler
@@ -31,12 +30,8 @@ def without_xmin(tables: dict[str, object]) -> dict[str, object]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """A Postgres that tests may stop; it runs at the beginning of each test."""
-    folder = Path(tempfile.mkdtemp(prefix="delaywatch-faults-"))
-    server = Server(folder)
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder)
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Run one upsert in a separate network that drops packets once the first rows arrive; print its error message.
+"""Run one upsert in a separate network that drops packets once the first rows arrive; print its error.
 
 unshare --net python -m tests.integration.faults.swallowing LAKE SOCKET DATABASE both|ours
 """
@@ -29,7 +29,7 @@ def main(lake: str, socket: str, database: str, whose: str) -> None:
         try:
             STEPS["upsert"](settings)
         except DelaywatchError as error:
-            sys.stdout.write(f"{error}\n")
+            sys.stdout.write(f"{type(error).__name__}: {error}\n")
 
 
 if __name__ == "__main__":

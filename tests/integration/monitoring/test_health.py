@@ -11,10 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 import requests
+import trustme
 
 from tests import command
 from tests.conftest import sql
-from tests.servers.certificates import self_signed
 from tests.steps import BRONZE_KEY, YEAR
 from utils.errors import DelaywatchError
 from utils.monitoring import health, health_page
@@ -133,7 +133,7 @@ def test_a_certificate_that_ends_within_two_weeks_is_a_problem(
 ) -> None:
     end = NOW + timedelta(days=days)
     path = tmp_path / "tls.crt"
-    path.write_bytes(self_signed("flights.example.org", NOW - timedelta(days=400), end)[0])
+    trustme.CA().issue_cert("flights.example.org", not_after=end).cert_chain_pems[0].write_to_path(path)
 
     certificate = findings(done, WatchSettings(certificate=path))["certificate"]
 

@@ -348,11 +348,6 @@ def test_sweeping_deletes_only_the_files_of_killed_processes(tmp_path: Path) -> 
 # --- faults of S3 -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
-
-
 NO_KEYS = {"aws_access_key_id": None, "aws_secret_access_key": None}
 
 
@@ -389,37 +384,30 @@ def test_a_lake_that_cannot_be_used_names_the_setting(
     assert "hush" not in f"{caught.value} {lake.store!r}"
 
 
-@pytest.fixture
-def proxy(bucket_settings: Settings) -> Iterator[Proxy]:
-    host, port = str(bucket_settings.aws_endpoint_url).removeprefix("http://").split(":")
-    with Proxy((host, int(port))) as proxy:
-        yield proxy
-
-
 def behind(proxy: Proxy, settings: Settings) -> Lake:
     return Lake(settings.replace(aws_endpoint_url=f"http://127.0.0.1:{proxy.port}"))
 
 
 @pytest.mark.parametrize("answered_bytes", [None, 0], ids=["request lost", "answer lost"])
 def test_a_lost_connection_to_s3_is_opened_again(
-    bucket_settings: Settings, proxy: Proxy, without_pauses: None, answered_bytes: int | None
+    bucket_settings: Settings, s3_proxy: Proxy, without_pauses: None, answered_bytes: int | None
 ) -> None:
-    proxy.cut(b"PUT ", answered_bytes, times=1)
+    s3_proxy.cut(b"PUT ", answered_bytes, times=1)
 
-    behind(proxy, bucket_settings).store.put("a", b"x")
+    behind(s3_proxy, bucket_settings).store.put("a", b"x")
 
-    assert proxy.struck
+    assert s3_proxy.struck
     assert Lake(bucket_settings).store.get("a") == b"x"
 
 
 def test_a_silent_s3_is_unavailable(
-    bucket_settings: Settings, proxy: Proxy, without_pauses: None, monkeypatch: pytest.MonkeyPatch
+    bucket_settings: Settings, s3_proxy: Proxy, without_pauses: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bucket, "READ_TIMEOUT_S", 0.2)
-    proxy.hang(b"GET ")
+    s3_proxy.hang(b"GET ")
 
-    with pytest.raises(Unavailable, match=f"127.0.0.1:{proxy.port}"):
-        behind(proxy, bucket_settings).bronze_years()
+    with pytest.raises(Unavailable, match=f"127.0.0.1:{s3_proxy.port}"):
+        behind(s3_proxy, bucket_settings).bronze_years()
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from tests.builders import (
     verdict_row,
 )
 from tests.conftest import fresh, sql
-from tests.unit.test_dashboards import DATASETS, FOLDER
+from tests.superset_assets import DATASETS, FOLDER
 from utils import detectors, schemas
 from utils.db_handler import DBHandler
 from utils.layers.gold import DELAY_CAP_MIN
