@@ -210,14 +210,14 @@ def eventful_year() -> pd.DataFrame:
     return year
 
 
-def run_detector(name: str, days: pd.DataFrame, **params: object) -> pd.DataFrame:
-    """The verdicts in the order of airport and day."""
-    return detectors.load(name)(days, **params).sort_values(["origin", "fl_date"], ignore_index=True)
-
-
 def few_trees(name: str, trees: int = 5) -> dict[str, int]:
     """Parameters that make a forest fast where the quality of its scores does not matter."""
     return {parameter: trees for parameter in detectors.parameters(name) if parameter in ("n_estimators", "n_trees")}
+
+
+def run_detector(name: str, days: pd.DataFrame, **params: object) -> pd.DataFrame:
+    """The verdicts in the order of airport and day."""
+    return detectors.load(name)(days, **params).sort_values(["origin", "fl_date"], ignore_index=True)
 
 
 def of_airport(verdicts: pd.DataFrame, origin: str) -> pd.DataFrame:
