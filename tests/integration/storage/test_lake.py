@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -21,6 +19,7 @@ from hypothesis import strategies as st
 from tests.servers.proxy import Proxy
 from tests.servers.receivers import WebServer
 from tests.unprivileged import as_nobody, give
+from tests.write_faults import fail_at_each_write
 from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailable
 from utils.settings import Settings
 from utils.storage import bucket, keys
@@ -129,31 +128,15 @@ def texts_of(lake: Lake) -> list[str]:
     return [str(table["text"][0]) for table in lake.read_silver(YEAR)]
 
 
-@pytest.mark.parametrize("number", range(5))
-def test_a_commit_that_fails_at_any_change_leaves_the_old_or_the_new_silver(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
+def test_a_commit_that_fails_at_any_change_leaves_the_old_or_the_new_silver(lake: Lake) -> None:
     commit(lake, "a", "b")
-    numbers = itertools.count()
 
-    def failing(change: Callable[..., None]) -> Callable[..., None]:
-        def wrapped(store: object, *arguments: Any) -> None:
-            if next(numbers) == number:
-                raise KeyboardInterrupt
-            change(store, *arguments)
+    for _ in fail_at_each_write(lambda: commit(lake, "a", "c"), type(lake.store), KeyboardInterrupt):
+        assert texts_of(lake) in (["a", "b"], ["a", "c"])
+        if texts_of(lake) == ["a", "c"]:
+            assert lake.store.get("sums") == b"c"
+        commit(lake, "a", "b")
 
-        return wrapped
-
-    store = type(lake.store)
-    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
-        for name in ("adopt", "put", "delete"):
-            patch.setattr(store, name, failing(getattr(store, name)))
-        commit(lake, "a", "c")
-
-    assert texts_of(lake) in (["a", "b"], ["a", "c"])
-    if texts_of(lake) == ["a", "c"]:
-        assert lake.store.get("sums") == b"c"
-    commit(lake, "a", "c")
     assert texts_of(lake) == ["a", "c"]
     assert len(lake.store.list(keys.silver_folder(YEAR))) == 3
 
@@ -257,7 +240,7 @@ def test_a_prefix_is_taken_literally_or_refused(prefix: str) -> None:
 
 @settings(max_examples=50)
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1))
-def test_a_percent_encoded_folder_of_any_name_is_found(name: str) -> None:
+def test_a_percent_encoded_folder_has_the_decoded_path(name: str) -> None:
     store = Lake(Settings(lake=(Path("/srv") / name).as_uri(), warehouse="")).store
 
     assert isinstance(store, FolderStore)
@@ -365,11 +348,6 @@ def test_sweeping_deletes_only_the_files_of_killed_processes(tmp_path: Path) -> 
 # --- faults of S3 -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
-
-
 NO_KEYS = {"aws_access_key_id": None, "aws_secret_access_key": None}
 
 
@@ -406,37 +384,30 @@ def test_a_lake_that_cannot_be_used_names_the_setting(
     assert "hush" not in f"{caught.value} {lake.store!r}"
 
 
-@pytest.fixture
-def proxy(bucket_settings: Settings) -> Iterator[Proxy]:
-    host, port = str(bucket_settings.aws_endpoint_url).removeprefix("http://").split(":")
-    with Proxy((host, int(port))) as proxy:
-        yield proxy
-
-
 def behind(proxy: Proxy, settings: Settings) -> Lake:
     return Lake(settings.replace(aws_endpoint_url=f"http://127.0.0.1:{proxy.port}"))
 
 
 @pytest.mark.parametrize("answered_bytes", [None, 0], ids=["request lost", "answer lost"])
 def test_a_lost_connection_to_s3_is_opened_again(
-    bucket_settings: Settings, proxy: Proxy, without_pauses: None, answered_bytes: int | None
+    bucket_settings: Settings, s3_proxy: Proxy, without_pauses: None, answered_bytes: int | None
 ) -> None:
-    proxy.cut(b"PUT ", answered_bytes, times=1)
+    s3_proxy.cut(b"PUT ", answered_bytes, times=1)
 
-    behind(proxy, bucket_settings).store.put("a", b"x")
+    behind(s3_proxy, bucket_settings).store.put("a", b"x")
 
-    assert proxy.struck
+    assert s3_proxy.struck
     assert Lake(bucket_settings).store.get("a") == b"x"
 
 
 def test_a_silent_s3_is_unavailable(
-    bucket_settings: Settings, proxy: Proxy, without_pauses: None, monkeypatch: pytest.MonkeyPatch
+    bucket_settings: Settings, s3_proxy: Proxy, without_pauses: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bucket, "READ_TIMEOUT_S", 0.2)
-    proxy.hang(b"GET ")
+    s3_proxy.hang(b"GET ")
 
-    with pytest.raises(Unavailable, match=f"127.0.0.1:{proxy.port}"):
-        behind(proxy, bucket_settings).bronze_years()
+    with pytest.raises(Unavailable, match=f"127.0.0.1:{s3_proxy.port}"):
+        behind(s3_proxy, bucket_settings).bronze_years()
 
 
 @contextmanager
