@@ -137,6 +137,10 @@ def proxy(bucket_settings: Settings) -> Iterator[Proxy]:
         yield proxy
 
 
+def behind(proxy: Proxy, settings: Settings) -> Lake:
+    return Lake(settings.replace(aws_endpoint_url=f"http://127.0.0.1:{proxy.port}"))
+
+
 @pytest.mark.parametrize(
     ("status", "code", "is_overtaken"),
     [
@@ -149,7 +153,7 @@ def proxy(bucket_settings: Settings) -> Iterator[Proxy]:
 def test_each_answer_to_an_overtaken_write_is_known(
     bucket_settings: Settings, proxy: Proxy, status: int, code: str, is_overtaken: bool
 ) -> None:
-    store = Lake(bucket_settings.replace(aws_endpoint_url=f"http://127.0.0.1:{proxy.port}")).store
+    store = behind(proxy, bucket_settings).store
     store.put("a", b"theirs")
     body = f"<Error><Code>{code}</Code></Error>"
     head = f"HTTP/1.1 {status} {code}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
@@ -166,7 +170,7 @@ def test_each_answer_to_an_overtaken_write_is_known(
 def test_a_repeated_write_whose_first_answer_was_lost_has_won(
     bucket_settings: Settings, proxy: Proxy, without_pauses: None
 ) -> None:
-    store = Lake(bucket_settings.replace(aws_endpoint_url=f"http://127.0.0.1:{proxy.port}")).store
+    store = behind(proxy, bucket_settings).store
     store.put("a", b"old")
     version = store.version("a")
     proxy.cut(b"PUT /", after=0, times=1)
