@@ -1,6 +1,6 @@
 """Empty lakes in a folder and on S3, a finished year, and logins of Postgres that need a password.
 
-moto replaces AWS: it has the same protocol and can check keys.
+moto replaces AWS: it has the same protocol and can check keys. SeaweedFS is the object store of the stack.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import boto3
 import psycopg2
@@ -19,12 +18,12 @@ import pytest
 import requests
 
 from tests.conftest import at, fresh, sql, wait_until
+from tests.servers.seaweedfs import KEYS, seaweedfs
 from tests.steps import BRONZE, BRONZE_KEY, run
 from utils.settings import Settings
 from utils.storage.lake import Lake
 
 BUCKETS = itertools.count(1)
-KEYS: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 
 
 @pytest.fixture(scope="session")
@@ -39,20 +38,32 @@ def moto_url() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def bucket_settings(moto_url: str, tmp_path: Path) -> Settings:
-    """Settings of an empty lake below a prefix of a new bucket."""
+@pytest.fixture(scope="session")
+def seaweedfs_url() -> Iterator[str]:
+    """The address of the S3 server of a SeaweedFS."""
+    with seaweedfs() as url:
+        yield url
+
+
+def new_bucket(url: str, scratch: Path) -> Settings:
+    """Create a bucket and return the settings of an empty lake below a prefix in it."""
     name = f"lake-{next(BUCKETS)}"
-    boto3.client("s3", endpoint_url=moto_url, region_name="us-east-1", **KEYS).create_bucket(Bucket=name)
+    boto3.client("s3", endpoint_url=url, region_name="us-east-1", **KEYS).create_bucket(Bucket=name)
     return Settings(
         lake=f"s3://{name}/delaywatch",
         warehouse="",
-        scratch=tmp_path,
+        scratch=scratch,
         threads=2,
-        aws_endpoint_url=moto_url,
+        aws_endpoint_url=url,
         aws_region="us-east-1",
         **KEYS,
     )
+
+
+@pytest.fixture
+def bucket_settings(moto_url: str, tmp_path: Path) -> Settings:
+    """Settings of an empty lake below a prefix of a new bucket."""
+    return new_bucket(moto_url, tmp_path)
 
 
 @pytest.fixture
