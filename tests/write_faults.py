@@ -10,7 +10,7 @@ import pytest
 
 from utils.storage.stores import Store
 
-WRITES = ("adopt", "put", "upload", "delete")
+WRITES = ("adopt", "put", "put_if", "upload", "delete")
 
 
 def fail_at_each_write(
@@ -25,11 +25,11 @@ def fail_at_each_write(
         for _ in range(in_a_row):
             writes = itertools.count()
 
-            def failing(write: Callable[..., None], writes: Iterator[int] = writes, number: int = number) -> Any:
-                def wrapped(store: Store, *arguments: Any) -> None:
+            def failing(write: Callable[..., object], writes: Iterator[int] = writes, number: int = number) -> Any:
+                def wrapped(store: Store, *arguments: Any) -> object:
                     if next(writes) == number:
                         raise error("A write fails.")
-                    write(store, *arguments)
+                    return write(store, *arguments)
 
                 return wrapped
 

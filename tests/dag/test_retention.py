@@ -1,4 +1,4 @@
-"""The DAG that deletes old data: nothing without a setting, and never while a step of a year is running."""
+"""The DAG that deletes old data: without a setting only unused parts, and never while a step of a year is running."""
 
 from __future__ import annotations
 
@@ -31,12 +31,17 @@ def test_a_run_deletes_old_logs_only_if_a_setting_limits_their_age(
     is_kept: bool,
 ) -> None:
     (lake / "01_bronze/2015.csv").touch()
+    unused = lake / "02_silver/flights/year=2015/part-00000-old.parquet"
+    unused.parent.mkdir(parents=True)
+    unused.touch()
+    os.utime(unused, (0, 0))
     monkeypatch.setenv("DELAYWATCH_KEEP_LOGS_DAYS", days)
 
     run = read_dags()["retention"].test()
 
     assert run.state == "success"
     assert old_log.exists() == is_kept
+    assert not unused.exists()
     assert (lake / "01_bronze/2015.csv").is_file()
 
 

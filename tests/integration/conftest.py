@@ -1,6 +1,6 @@
 """Empty lakes in a folder and on S3, a finished year, and logins of Postgres that need a password.
 
-moto replaces AWS: it has the same protocol and can check keys.
+moto replaces AWS: it has the same protocol and can check keys. SeaweedFS is the object store of the stack.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import boto3
 import psycopg2
@@ -23,13 +22,13 @@ import trustme
 
 from tests.conftest import at, fresh, sql
 from tests.servers.proxy import Proxy
+from tests.servers.seaweedfs import KEYS, seaweedfs
 from tests.servers.startup import wait_until
 from tests.steps import BRONZE, BRONZE_KEY, run
 from utils.settings import Settings
 from utils.storage.lake import Lake
 
 BUCKETS = itertools.count(1)
-KEYS: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 
 
 @pytest.fixture(scope="session")
@@ -44,17 +43,23 @@ def moto_url() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture
-def bucket_settings(moto_url: str, tmp_path: Path) -> Settings:
-    """Settings of an empty lake below a prefix of a new bucket."""
+@pytest.fixture(scope="session")
+def seaweedfs_url() -> Iterator[str]:
+    """The address of the S3 server of a SeaweedFS."""
+    with seaweedfs() as url:
+        yield url
+
+
+def new_bucket(url: str, scratch: Path) -> Settings:
+    """Create a bucket and return the settings of an empty lake below a prefix in it."""
     name = f"lake-{next(BUCKETS)}"
-    boto3.client("s3", endpoint_url=moto_url, region_name="us-east-1", **KEYS).create_bucket(Bucket=name)
+    boto3.client("s3", endpoint_url=url, region_name="us-east-1", **KEYS).create_bucket(Bucket=name)
     return Settings(
         lake=f"s3://{name}/delaywatch",
         warehouse="",
-        scratch=tmp_path,
+        scratch=scratch,
         threads=2,
-        aws_endpoint_url=moto_url,
+        aws_endpoint_url=url,
         aws_region="us-east-1",
         **KEYS,
     )
@@ -72,6 +77,12 @@ def s3_proxy(moto_url: str) -> Iterator[Proxy]:
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let boto3 retry at once."""
     monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+
+
+@pytest.fixture
+def bucket_settings(moto_url: str, tmp_path: Path) -> Settings:
+    """Settings of an empty lake below a prefix of a new bucket."""
+    return new_bucket(moto_url, tmp_path)
 
 
 @pytest.fixture
