@@ -504,8 +504,8 @@ class WatchSettings(_Model):
     )
 
     @property
-    def removes_anything(self) -> bool:
-        """Return True if `sweep` may delete anything."""
+    def has_limit(self) -> bool:
+        """Return True if `sweep` may delete logs, plots or flights."""
         return bool(self.keep_logs_days or self.keep_plots_years or self.keep_silver_years)
 
 

@@ -12,15 +12,16 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.conftest import wait_until
 from tests.dag.conftest import context_of
 from tests.servers.glue import RUN_ID, Glue, glue
+from tests.servers.seaweedfs import KEYS
+from tests.servers.startup import wait_until
 from tests.steps import YEAR
 from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailable
 from utils.storage import keys
 
 JOB = "delaywatch-silver"
-KEYS: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "eu-west-1"}
+REGION = "eu-west-1"
 ARGUMENTS = {"--year": str(YEAR), "--lake": "s3://flights/lake"}
 Dag = Callable[[], Any]
 
@@ -37,7 +38,7 @@ class Store(dict[str, str]):
 
 def connect(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """Let Airflow's connection aws_default lead to `url`."""
-    extra = {"region_name": KEYS["region_name"], "endpoint_url": url}
+    extra = {"region_name": REGION, "endpoint_url": url}
     connection = {"conn_type": "aws", "login": "test", "password": "test", "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
     monkeypatch.setenv("DELAYWATCH_LAKE", "s3://flights/lake")
@@ -99,7 +100,7 @@ def test_the_steps_are_in_the_same_order_with_and_without_a_job(
 @pytest.fixture
 def moto_glue(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     connect(monkeypatch, moto_url)
-    return boto3.client("glue", endpoint_url=moto_url, **KEYS)
+    return boto3.client("glue", endpoint_url=moto_url, region_name=REGION, **KEYS)
 
 
 def test_the_task_starts_a_run_on_moto_waits_for_its_end_and_links_to_it(
@@ -109,8 +110,8 @@ def test_the_task_starts_a_run_on_moto_waits_for_its_end_and_links_to_it(
     from airflow.utils.session import create_session
 
     moto_glue.create_job(Name=JOB, Role="role", Command={"Name": "glueetl"})
-    store = boto3.client("s3", endpoint_url=moto_url, **KEYS)
-    store.create_bucket(Bucket="flights", CreateBucketConfiguration={"LocationConstraint": KEYS["region_name"]})
+    store = boto3.client("s3", endpoint_url=moto_url, region_name=REGION, **KEYS)
+    store.create_bucket(Bucket="flights", CreateBucketConfiguration={"LocationConstraint": REGION})
     store.put_object(Bucket="flights", Key=f"lake/01_bronze/{YEAR}.csv", Body=b"moto does not read it")
     dag = read_dags()["flight_anomalies"]
     dag.get_task("silver").job_poll_interval = 0.01
@@ -236,7 +237,7 @@ def test_on_the_stand_in_a_killed_task_stops_its_run(stand_in: Glue, silver: Any
     errors: list[DelaywatchError] = []
     trying = threading.Thread(target=lambda: errors.append(raised(silver)))
     trying.start()
-    wait_until(lambda: "GetJobRun" in stand_in.operations)
+    wait_until(lambda: "GetJobRun" in stand_in.operations, "the task waits for its run")
 
     silver.on_kill()
     trying.join(timeout=30)

@@ -63,12 +63,12 @@ def test_without_variables_no_message_is_sent_and_nothing_is_deleted() -> None:
     empty = {"DELAYWATCH_ALERT_EMAIL": "", "DELAYWATCH_SMTP": "", "DELAYWATCH_KEEP_LOGS_DAYS": ""}
 
     assert not AlertSettings.from_environment(empty).is_configured
-    assert not WatchSettings.from_environment(empty).removes_anything
+    assert not WatchSettings.from_environment(empty).has_limit
 
 
 @pytest.mark.parametrize("limit", ["KEEP_LOGS_DAYS", "KEEP_PLOTS_YEARS", "KEEP_SILVER_YEARS"])
 def test_each_limit_alone_deletes_something(limit: str) -> None:
-    assert WatchSettings.from_environment({f"DELAYWATCH_{limit}": "3"}).removes_anything
+    assert WatchSettings.from_environment({f"DELAYWATCH_{limit}": "3"}).has_limit
 
 
 def test_recipients_are_separated_by_commas_and_need_a_mail_server() -> None:

@@ -1,4 +1,4 @@
-"""Check what `make spark-bundle` builds: our code as a zip, the script, the versions of the wheels. Needs no network."""
+"""Check what `make spark-bundle` builds: the code, the script, the versions of the wheels. Needs no network."""
 
 from __future__ import annotations
 
