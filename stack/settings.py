@@ -106,11 +106,10 @@ class StackSettings(EnvFile):
                 f"DELAYWATCH_LOGS is {self.logs!r}, a bucket that the local store does not have; set it to "
                 f"s3://{LOCAL_BUCKET}/logs, or set DELAYWATCH_LAKE too."
             )
-
         if self.silver_job and (self.is_lake_local or self.aws_endpoint_url):
             yield (
-                f"DELAYWATCH_SILVER_JOB is {self.silver_job!r}, but Glue reads only buckets on AWS; set DELAYWATCH_LAKE "
-                "to one and leave AWS_ENDPOINT_URL empty, or leave DELAYWATCH_SILVER_JOB empty."
+                f"DELAYWATCH_SILVER_JOB is {self.silver_job!r}, but Glue reads only buckets on AWS; set "
+                "DELAYWATCH_LAKE to one and leave AWS_ENDPOINT_URL empty, or leave DELAYWATCH_SILVER_JOB empty."
             )
 
     def _key_contradictions(self) -> Iterator[str]:
