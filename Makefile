@@ -2,6 +2,7 @@
 
 VENV := .venv
 BENCH_VENV := .venv-bench
+SPARK_VENV := .venv-spark
 PYTHON :=
 RUN := PYTHONPATH=dags $(VENV)/bin/python
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
@@ -12,13 +13,21 @@ NO_BENCHMARKS := make_year stack detectors detectors_page measurements outsiders
 BENCHMARKS := $(filter-out $(NO_BENCHMARKS:%=benchmarks/%.py),$(wildcard benchmarks/*.py))
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
+SPARK_INSTALLED := $(SPARK_VENV)/.installed
+JAVA := $${JAVA_HOME:+$$JAVA_HOME/bin/}java # as PySpark finds it
+
+# $(call install,FOLDER,LOCK): make a virtual environment beside $(VENV) from requirements/LOCK.txt.
+install = $(VENV)/bin/python -m venv --clear --without-pip $(1) && \
+	export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$$PIP_INDEX_URL}}" && \
+	{ [ -n "$$UV_DEFAULT_INDEX" ] || unset UV_DEFAULT_INDEX; } && \
+	$(VENV)/bin/uv pip sync --quiet --compile-bytecode --python $(1)/bin/python --require-hashes requirements/$(2).txt
 
 # Python then compiles a module when it is first imported; to compile all packages at installation takes most of a minute.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help up down logs status health password reset-password rotate backup backup-daily restore upgrade destroy aws-up aws-deploy aws-down demo demo-psql test test-slow \
-	test-faults test-e2e test-restarts seeded-faults check audit bench bench-detectors lock clean venv
+	test-faults test-spark test-e2e test-restarts seeded-faults check audit bench bench-detectors lock clean venv
 
 help: ## Show this list
 	@echo "Delaywatch finds anomalous days of every US airport. Start with: make demo"
@@ -93,6 +102,11 @@ test-slow: $(INSTALLED) ## Run the tests that start a scheduler or take minutes
 test-faults: $(INSTALLED) ## Run the tests of failing stores, Airflow and hosts, and of hostile input; takes minutes
 	@$(RUN) -m pytest -m "faults or security"
 
+test-spark: ## Test the Spark engine, in its own virtual environment; skipped without Java 17 or 21
+	@if $(JAVA) -version 2>&1 | grep -qE 'version "(17|21)[."]'; then $(MAKE) --no-print-directory $(SPARK_INSTALLED) && \
+		PYTHONPATH=dags $(SPARK_VENV)/bin/python -m pytest tests/spark; \
+	else echo "Skipped the tests of the Spark engine: there is no Java 17 or 21. Install it (Debian: apt install openjdk-17-jre-headless) or set JAVA_HOME."; fi
+
 test-e2e: $(INSTALLED) ## Test the stack in containers with a browser; needs Docker
 	@tests/e2e/run.sh -m "e2e and not slow" $(RUN)
 
@@ -127,23 +141,26 @@ bench-detectors: $(BENCH_INSTALLED) ## Compare the detectors with PyOD and STL; 
 	@PYTHONPATH=dags $(BENCH_VENV)/bin/python benchmarks/detectors.py $(if $(DATA),--data "$(DATA)")
 
 lock: $(INSTALLED) ## Update the locked versions from requirements/*.in
-	@for name in airflow jupyter dev bench uv; do $(LOCK) --upgrade "requirements/$$name.in" -o "requirements/$$name.txt" || exit 1; done
+	@for name in airflow jupyter dev bench spark spark-test uv; do $(LOCK) --upgrade "requirements/$$name.in" -o "requirements/$$name.txt" || exit 1; done
 	@$(LOCK) --upgrade --no-deps requirements/flights.in -o requirements/flights.txt
 	@$(LOCK) --upgrade superset/requirements.in -o superset/requirements.txt
 	@$(VENV)/bin/python infra-notes/mwaa/requirements.py > infra-notes/mwaa/requirements.txt
 
 clean: ## Stop the demo's database and delete everything that make has created
 	@if [ -d .demo ] && [ -x $(VENV)/bin/python ]; then $(RUN) -m demo stop; fi
-	@rm -rf .demo $(VENV) $(BENCH_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .demo build $(VENV) $(BENCH_VENV) $(SPARK_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 venv: $(INSTALLED)
 
 $(BENCH_INSTALLED): requirements/bench.txt $(INSTALLED)
 	@echo "Installing the other detectors of the comparison into $(BENCH_VENV); this happens once."
-	@$(VENV)/bin/python -m venv --clear --without-pip $(BENCH_VENV)
-	@UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$$PIP_INDEX_URL}}"; [ -z "$$UV_DEFAULT_INDEX" ] || export UV_DEFAULT_INDEX; \
-		$(VENV)/bin/uv pip sync --quiet --compile-bytecode --python $(BENCH_VENV)/bin/python --require-hashes requirements/bench.txt
+	@$(call install,$(BENCH_VENV),bench)
+	@touch $@
+
+$(SPARK_INSTALLED): requirements/spark-test.txt $(INSTALLED)
+	@echo "Installing PySpark and the tests of the Spark engine into $(SPARK_VENV); this happens once."
+	@$(call install,$(SPARK_VENV),spark-test)
 	@touch $@
 
 $(INSTALLED): requirements/dev.txt requirements/uv.txt requirements/install.sh

@@ -103,12 +103,11 @@ def find(
     parts: Mapping[int, SilverPart],
     store: PartStore,
     engine: Engine,
-    of: tuple[str, int],
+    source_key: str,
 ) -> Duplicates:
     """Keep one row per flight and return the other rows.
 
-    repeated: the hashes that occur more than once, sorted, uint64, by month. flights: number of flights by month. of:
-    key of the source and year, for messages.
+    repeated: the hashes that occur more than once, sorted, uint64, by month. flights: number of flights by month.
 
     Each month is searched separately, because the date is part of the natural key. The kept row is the row with the
     smallest hash over all columns, so the result does not depend on the order of the file; the first of equal rows is
@@ -135,7 +134,7 @@ def find(
         if _are_versions(per_month[month], int(is_different.sum()), flights[month] - per_month[month]):
             places = np.flatnonzero(is_different)
             example = places[np.lexsort((rows["row"][places], rows["part"][places]))[0]]  # the first in the file
-            raise _two_versions(parts, store, of, month, rows[[kept[example], example]])
+            raise _two_versions(parts, store, source_key, rows[[kept[example], example]])
         for part in np.unique(rows["part"][is_dropped]):
             drop.setdefault(int(part), []).append(rows["row"][is_dropped & (rows["part"] == part)])
     rows_to_drop = {number: np.concatenate(places) for number, places in drop.items()}
@@ -171,20 +170,16 @@ def _are_versions(duplicates: int, differing: int, flights: int) -> bool:
     return duplicates >= max(MIN_VERSION_ROWS, MIN_VERSION_SHARE * flights) and differing > duplicates / 2
 
 
-def _two_versions(
-    parts: Mapping[int, SilverPart], store: PartStore, of: tuple[str, int], month: int, pair: np.ndarray
-) -> InvalidInput:
+def _two_versions(parts: Mapping[int, SilverPart], store: PartStore, source_key: str, pair: np.ndarray) -> InvalidInput:
     """Return the error for `pair`, two rows of one flight that differ."""
     tables = (store.read(parts[int(row["part"])].file.name) for row in pair)
     kept, repeated = (table.slice(int(row["row"]), 1).to_pylist()[0] for table, row in zip(tables, pair, strict=True))
     column = next(name for name in schemas.SILVER.names if kept[name] != repeated[name])
     values = " and ".join(str(row[column]) if row[column] is not None else "no value" for row in (kept, repeated))
-    flight = (
-        f"{kept['op_carrier']} {kept['op_carrier_fl_num']} from {kept['origin']} to {kept['dest']} on {kept['fl_date']}"
-    )
-    source_key, year = of
+    day = kept["fl_date"]
+    flight = f"{kept['op_carrier']} {kept['op_carrier_fl_num']} from {kept['origin']} to {kept['dest']} on {day}"
     return InvalidInput(
-        f"{source_key} has two versions of {calendar.month_name[month]} {year}: most of its repeated flights have "
-        f"different values, for example {flight} with {column.upper()} {values}. Keep one version of the month and put "
-        "the file into bronze again."
+        f"{source_key} has two versions of {calendar.month_name[day.month]} {day.year}: most of its repeated flights "
+        f"have different values, for example {flight} with {column.upper()} {values}. Keep one version of the month "
+        "and put the file into bronze again."
     )

@@ -384,16 +384,13 @@ class _Year:
                 f"{self.source.key} changed while it was read; run the step again when its upload has ended."
             )
         parts = {number: result.part for number, result in sorted(collected.results.items())}
-        repeated = duplicates.find(
-            self._repeated_keys(engine, collected, parts),
-            *(collected.flights, parts, self.parts, engine, (self.source.key, self.year)),
-        )
+        keys = self._repeated_keys(engine, collected, parts)
+        repeated = duplicates.find(keys, collected.flights, parts, self.parts, engine, self.source.key)
         sums = collected.sums
         if repeated.rows_to_drop:
             sums = gold.DaySums(self.year)
-            for number, part, part_sums in engine.map(
-                partial(_without, self.parts, repeated.rows_to_drop), parts.items()
-            ):
+            rewrite = partial(_without, self.parts, repeated.rows_to_drop)
+            for number, part, part_sums in engine.map(rewrite, list(parts.items())):
                 parts[number] = part
                 sums.add(part_sums)
         year = IngestedYear(
