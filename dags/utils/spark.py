@@ -35,6 +35,7 @@ MIN_JAVA = 17
 _PACKAGES = "requirements/spark.txt"
 _RESULT = "result binary"
 _KEYS = "month byte, key long"  # Spark has no unsigned numbers
+_WRONG_PYTHON = re.compile("^(ModuleNotFoundError|ImportError)|PYTHON_VERSION_MISMATCH|PACKAGE_")
 
 _Rows = Callable[[Any], pa.RecordBatch]
 
@@ -73,14 +74,20 @@ class SparkEngine(Cluster):
 
     @staticmethod
     def _collect(frame: DataFrame) -> list[Any]:
-        """Run the tasks and return all rows. Raises Unavailable if Spark fails."""
+        """Run the tasks and return all rows. Raises Unavailable if Spark fails, InvalidInput if a package is missing."""
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException, PythonException
 
         try:
             rows: list[Any] = frame.collect()
-        except PythonException:  # an error in our code
-            raise
+        except PythonException as error:
+            last_line = str(error).strip().rpartition("\n")[2]
+            if _WRONG_PYTHON.search(last_line):
+                raise InvalidInput(
+                    f"The executors of Spark have another Python or lack a package ({last_line}); give them the Python "
+                    f"of the driver, {_PACKAGES} and Delaywatch, see PYSPARK_PYTHON, PYTHONPATH and --py-files."
+                ) from error
+            raise  # an error in our code
         except (PySparkException, Py4JError, OSError) as error:
             raise Unavailable(
                 f"Spark could not finish its tasks ({_cause(error)}); see the log of its executors, give them more "
@@ -97,6 +104,7 @@ def open_engine(name: str, threads: int) -> Iterator[SparkEngine]:
     if Spark does not start.
     """
     try:
+        from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
     except ModuleNotFoundError as error:
@@ -117,7 +125,7 @@ def open_engine(name: str, threads: int) -> Iterator[SparkEngine]:
         )
     try:
         session = builder.getOrCreate()
-    except (PySparkException, OSError) as error:
+    except (PySparkException, Py4JError, OSError) as error:
         raise Unavailable(
             f"Spark does not start ({_cause(error)}); look at its messages above, correct its settings and run the "
             "step again."
@@ -146,10 +154,10 @@ def check_java() -> None:
 
 
 def _cause(error: Exception) -> str:
-    """Return the line of Spark's error that says most: the last cause, or else the first line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    causes = [line for line in lines if line.startswith("Caused by: ")]
-    return (causes[-1].removeprefix("Caused by: ") if causes else lines[0] if lines else type(error).__name__)[:300]
+    """Return the line of Spark's error that says most: the first cause of Java's exception, or the exception."""
+    text = str(error).rpartition("Driver stacktrace:")[2]  # before it, the stack trace of the executor
+    causes = re.findall("^Caused by: (.+)", text, re.MULTILINE) or re.findall("^: (.+)", str(error), re.MULTILINE)
+    return (causes[0] if causes else str(error).strip().partition("\n")[0] or type(error).__name__)[:300]
 
 
 # --- in the executors -------------------------------------------------------------------------------------------------
@@ -180,6 +188,11 @@ def _result(payload: bytes, number: int, versions: tuple[str, str]) -> Any:
         return work(items[number])
     except (DelaywatchError, SplitRecord) as error:
         return error
+    except MemoryError:
+        return Unavailable(
+            f"The executor {socket.gethostname()} is out of memory; give the executors more, or fewer cores each, then "
+            "run the step again. Nothing was committed."
+        )
 
 
 @lru_cache(maxsize=1)

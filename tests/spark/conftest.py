@@ -1,14 +1,125 @@
-"""Collect the tests of the Spark engine only where PySpark is installed: `make test-spark`."""
+"""One Spark session with two executors' processes for all tests, and lakes whose settings name the engine Spark.
+
+`make test-spark` runs these tests in its own virtual environment; without PySpark they are skipped.
+"""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+import boto3
 import pytest
 
-collect_ignore_glob = [] if find_spec("pyspark") else ["*.py"]
+from tests.servers.seaweedfs import KEYS, seaweedfs
+from utils import spark
+from utils.layers import csv_reader, silver
+from utils.settings import Settings
+from utils.spark import SparkEngine
+
+BUCKETS = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Ignore that PySpark leaves the sockets of results to the garbage collector."""
     config.addinivalue_line("filterwarnings", "ignore:unclosed <socket.socket:ResourceWarning")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _pyspark() -> None:
+    pytest.importorskip("pyspark", reason="PySpark is not installed here; `make test-spark` installs it and runs this")
+
+
+@pytest.fixture(scope="session")
+def session_engine(_pyspark: None) -> Iterator[SparkEngine]:
+    with spark.open_engine("Tests of Delaywatch", threads=2) as engine:
+        yield engine
+
+
+@pytest.fixture
+def spark_engine(session_engine: SparkEngine, monkeypatch: pytest.MonkeyPatch) -> SparkEngine:
+    """Let the engine of the session, which takes seconds to start, be the engine of a step."""
+
+    @contextmanager
+    def open_engine(name: str, threads: int) -> Iterator[SparkEngine]:
+        yield session_engine
+
+    monkeypatch.setattr(spark, "open_engine", open_engine)
+    return session_engine
+
+
+@pytest.fixture
+def before_tasks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    """A function that takes what happens after a step has read the header, just before the tasks of Spark begin."""
+
+    def set_event(event: Callable[[], object]) -> None:
+        tasks_of = SparkEngine._tasks
+
+        def after_event(*arguments: object) -> object:
+            event()
+            return tasks_of(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(SparkEngine, "_tasks", after_event)
+
+    return set_event
+
+
+@pytest.fixture
+def only_executors_parse(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """A function after which this process, unlike the executors, cannot parse flights."""
+
+    def refine(*_: object, **__: object) -> object:
+        raise AssertionError("the driver parses flights")
+
+    return lambda: monkeypatch.setattr(silver, "refine", refine)
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut files every 32 KiB, about 220 flights, so that a small file has many parts."""
+    monkeypatch.setattr(csv_reader, "PIECE_BYTES", 16 << 10)
+    monkeypatch.setattr(csv_reader, "PIECES_PER_PART", 2)
+
+
+@pytest.fixture
+def folder_settings(tmp_path: Path) -> Settings:
+    """Settings of an empty lake in a folder, and of Spark."""
+    return Settings(lake=(tmp_path / "lake").as_uri(), warehouse="", scratch=tmp_path, threads=2, engine="spark")
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_url() -> Iterator[str]:
+    """The address of the S3 server of a SeaweedFS."""
+    with seaweedfs() as url:
+        yield url
+
+
+def new_bucket(url: str, scratch: Path) -> Settings:
+    """Create a bucket and return the settings of an empty lake below a prefix in it, and of Spark."""
+    name = f"lake-{next(BUCKETS)}"
+    boto3.client("s3", endpoint_url=url, region_name="us-east-1", **KEYS).create_bucket(Bucket=name)
+    return Settings(
+        lake=f"s3://{name}/delaywatch",
+        warehouse="",
+        scratch=scratch,
+        threads=2,
+        engine="spark",
+        aws_endpoint_url=url,
+        aws_region="us-east-1",
+        **KEYS,
+    )
+
+
+@pytest.fixture
+def bucket_settings(seaweedfs_url: str, tmp_path: Path) -> Settings:
+    return new_bucket(seaweedfs_url, tmp_path)
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def lake_settings(request: pytest.FixtureRequest) -> Settings:
+    """Settings of an empty lake, once in a folder and once on S3, and of Spark."""
+    settings = request.getfixturevalue(f"{request.param}_settings")
+    assert isinstance(settings, Settings)
+    return settings

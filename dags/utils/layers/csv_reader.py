@@ -80,10 +80,6 @@ def count_zero_bytes(source: Source) -> tuple[int, int]:
     return line, zeros
 
 
-def _part_bytes() -> int:
-    return PIECES_PER_PART * PIECE_BYTES
-
-
 def digest(block: bytes) -> bytes:
     """Return the digest of a block for `checksum`; empty for an empty block, so that empty pieces do not count."""
     return hashlib.sha256(block).digest() if block else b""
@@ -104,9 +100,10 @@ class _ReadAhead:
     cost SeaweedFS 0.1 s of CPU time, because it loads the whole chunk of 4 MiB.
     """
 
-    def __init__(self, source: Source, readers: int) -> None:
-        """Allow at most `readers` threads to read at the same time."""
+    def __init__(self, source: Source, readers: int, part_bytes: int) -> None:
+        """Allow at most `readers` threads to read at the same time. part_bytes: size of a part."""
         self.key, self.size = source.key, source.size
+        self._part_bytes = part_bytes
         self._source = source
         self._pool = ThreadPoolExecutor(readers + 1, thread_name_prefix="read-ahead")
         self._requests: dict[int, Future[bytes]] = {}
@@ -114,9 +111,9 @@ class _ReadAhead:
 
     def request(self, part: int) -> None:
         """Send the request for the bytes of one part, if the part exists."""
-        start = part * _part_bytes()
+        start = part * self._part_bytes
         if start < self.size:
-            self._requests[part] = self._pool.submit(self._source.read, start, min(start + _part_bytes(), self.size))
+            self._requests[part] = self._pool.submit(self._source.read, start, min(start + self._part_bytes, self.size))
 
     def release(self, part: int) -> None:
         """Free the bytes of a part except its first bytes and its last byte."""
@@ -126,18 +123,18 @@ class _ReadAhead:
 
     def read(self, start: int, end: int) -> bytes:
         """Return the bytes [start, end), fewer if the source ends earlier."""
-        parts = range(start // _part_bytes(), -(-min(end, self.size) // _part_bytes()))
+        parts = range(start // self._part_bytes, -(-min(end, self.size) // self._part_bytes))
         return b"".join(self._read_in(part, start, end) for part in parts)
 
     def _read_in(self, part: int, start: int, end: int) -> bytes:
-        first = part * _part_bytes()
-        start, end = max(start - first, 0), min(end - first, _part_bytes())
+        first = part * self._part_bytes
+        start, end = max(start - first, 0), min(end - first, self._part_bytes)
         if request := self._requests.get(part):
             return request.result()[start:end]
         head, last = self._edges.get(part, (b"", b""))
         if end <= len(head):
             return head[start:end]
-        if last and start == _part_bytes() - 1:
+        if last and start == self._part_bytes - 1:
             return last
         return self._source.read(first + start, first + end)
 
@@ -157,9 +154,15 @@ class RangeReader:
     def __init__(self, source: Source, header: bytes, readers: int = 0) -> None:
         """Take the first line with its line end as `header`. readers: threads that read at the same time, if known."""
         self._source, self._header_end = source, len(header)
-        self._pieces = -(-source.size // PIECE_BYTES)
-        self._ahead = _ReadAhead(source, readers) if source.is_remote and readers else None
+        # Read once, so that all processes cut the file in the same places.
+        self._piece_bytes, self._pieces_per_part = PIECE_BYTES, PIECES_PER_PART
+        self._pieces = -(-source.size // self._piece_bytes)
+        self._ahead = _ReadAhead(source, readers, self._part_bytes) if source.is_remote and readers else None
         self.taken = 0
+
+    @property
+    def _part_bytes(self) -> int:
+        return self._pieces_per_part * self._piece_bytes
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the threads that read ahead."""
@@ -169,7 +172,7 @@ class RangeReader:
         """Yield the number of every part, from 0, and send the request for the part after it."""
         if self._ahead:
             self._ahead.request(0)
-        for part in range(-(-self._pieces // PIECES_PER_PART)):
+        for part in range(-(-self._pieces // self._pieces_per_part)):
             if self._ahead:
                 self._ahead.request(part + 1)
             self.taken += 1
@@ -183,14 +186,14 @@ class RangeReader:
             yield from self._read(self._ahead, part)
             self._ahead.release(part)
         else:
-            with closing(_ReadAhead(self._source, 1)) as one_part:
+            with closing(_ReadAhead(self._source, 1, self._part_bytes)) as one_part:
                 one_part.request(part)
                 yield from self._read(one_part, part)
 
     def _read(self, text: Source | _ReadAhead, part: int) -> Iterator[bytes]:
-        first = part * PIECES_PER_PART
+        first = part * self._pieces_per_part
         start = self._boundary(text, first)
-        for piece in range(first, min(first + PIECES_PER_PART, self._pieces)):
+        for piece in range(first, min(first + self._pieces_per_part, self._pieces)):
             end = self._boundary(text, piece + 1)
             block = text.read(start, end)
             if len(block) != end - start:
@@ -202,7 +205,7 @@ class RangeReader:
             start = end
 
     def _boundary(self, text: Source | _ReadAhead, piece: int) -> int:
-        return max(self._header_end, line_start(text, piece * PIECE_BYTES)) if piece else self._header_end
+        return max(self._header_end, line_start(text, piece * self._piece_bytes)) if piece else self._header_end
 
     def close(self) -> None:
         """Stop reading ahead."""
@@ -211,7 +214,7 @@ class RangeReader:
 
     def done(self) -> int:
         """Return the number of bytes in the parts taken so far."""
-        return min(self.taken * _part_bytes(), self._source.size)
+        return min(self.taken * self._part_bytes, self._source.size)
 
 
 class StreamReader:
@@ -237,7 +240,7 @@ class StreamReader:
         return self._chunks
 
     def _plain(self) -> Iterator[bytes]:
-        step = _part_bytes() if self._source.is_remote else _CHUNK_BYTES
+        step = PIECES_PER_PART * PIECE_BYTES if self._source.is_remote else _CHUNK_BYTES
         while data := self._source.read(self._bytes_read, self._bytes_read + step):
             for at in range(0, len(data), _CHUNK_BYTES):
                 chunk = data[at : at + _CHUNK_BYTES]
