@@ -9,8 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyspark
-
 from tests.steps import BRONZE, YEAR, files
 from utils.pipeline import refine
 from utils.settings import Settings
@@ -28,6 +26,8 @@ def lake_of(folder: Path) -> Settings:
 
 def submit(lake: Settings, year: int, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run the script as Glue does, with arguments of Glue's own."""
+    import pyspark
+
     BUNDLE["write_code"](folder / BUNDLE["CODE"])
     spark = Path(pyspark.__file__).parent
     command = [spark / "bin/spark-submit", "--master", "local[2]", "--py-files", BUNDLE["CODE"], BUNDLE["SCRIPT"]]
