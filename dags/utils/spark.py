@@ -74,7 +74,7 @@ class SparkEngine(Cluster):
 
     @staticmethod
     def _collect(frame: DataFrame) -> list[Any]:
-        """Run the tasks and return all rows. Raises Unavailable if Spark fails, InvalidInput if a package is missing."""
+        """Run the tasks and return all rows. Raises Unavailable if Spark fails, InvalidInput without a package."""
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException, PythonException
 
