@@ -1,4 +1,4 @@
-"""A real Postgres for the test session, and an empty warehouse for each test that requests one."""
+"""A real Postgres and moto for the test session, and an empty warehouse for each test that requests one."""
 
 from __future__ import annotations
 
@@ -45,6 +45,18 @@ def database_of(url: str) -> str:
 def sql_in(error: BaseException) -> list[str]:
     """Return the SQL statements that a message quotes, without commands of Delaywatch."""
     return [quoted for quoted in re.findall("`(.*?)`", str(error)) if not quoted.startswith("python")]
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    """The address of moto, which plays all services of AWS."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -244,6 +244,9 @@ Host = Annotated[
 Bind = Annotated[str, _rule(_is_address, "write an IP address of this machine, IPv6 in brackets; 0.0.0.0 means all")]
 Network = Annotated[str, _rule(_is_network, "write an IP address or a network such as 10.0.0.0/23")]
 Contact = Annotated[str, _rule(_matches(r"[^\s@]+@[^\s@]+"), "write an e-mail address")]
+JobName = Annotated[
+    str, _rule(_matches(r"[A-Za-z0-9_.-]{1,255}"), "write the name of the Glue job: letters, digits, _, . and -")
+]
 ClassName = Annotated[
     str, _rule(_matches(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"), "write the full name of the backend's class")
 ]
@@ -411,6 +414,11 @@ class Settings(_Model):
         description="Worker threads of a task. Empty: one per core.",
     )
     engine: EngineName = variable("DELAYWATCH_ENGINE", default="threads")
+    silver_job: JobName | None = variable(
+        "DELAYWATCH_SILVER_JOB",
+        "Name of an AWS Glue job that runs the step silver in the DAG, see infra-notes/spark.md; the lake must be in a "
+        "bucket on AWS. Empty: the step runs in Airflow.",
+    )
     bts_url: Web = variable(
         "DELAYWATCH_BTS_URL",
         "URL of the Bureau's folder of monthly zips, or of a mirror. Empty: the Bureau's own.",

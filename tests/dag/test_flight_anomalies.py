@@ -26,7 +26,8 @@ for module in (airflow.exceptions, airflow.sdk.exceptions):
     warnings.simplefilter("error", module.RemovedInAirflow4Warning)
 warnings.simplefilter("error", FutureWarning)
 import fetch_bronze, flight_anomalies, retention
-sys.exit(str({"pandas", "numpy", "pyarrow", "sklearn", "scipy", "matplotlib", "boto3", "psycopg2"} & set(sys.modules)))
+heavy = {"pandas", "numpy", "pyarrow", "pyspark", "sklearn", "scipy", "matplotlib", "boto3", "psycopg2"}
+sys.exit(str((heavy | {"airflow.providers.amazon.aws.operators.glue"}) & set(sys.modules)))
 """
 
 

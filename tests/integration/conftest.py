@@ -32,18 +32,6 @@ BUCKETS = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def moto_url() -> Iterator[str]:
-    """The address of moto, which plays all services of AWS."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture(scope="session")
 def seaweedfs_url() -> Iterator[str]:
     """The address of the S3 server of a SeaweedFS."""
     with seaweedfs() as url:

@@ -23,12 +23,17 @@ GIT = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "-c",
 
 
 @pytest.fixture(scope="module")
-def deploy(tmp_path_factory: pytest.TempPathFactory, moto_url: str) -> Deploy:
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("clone")
+
+
+@pytest.fixture(scope="module")
+def deploy(tmp_path_factory: pytest.TempPathFactory, clone: Path, moto_url: str) -> Deploy:
     """Call deploy.sh of a clone with one commit; `typed` is the answer to its question."""
     from tests.integration.cloud import moto_corrections
 
     moto_corrections.apply()
-    home, clone = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("clone")
+    home = tmp_path_factory.mktemp("home")
     folder = clone / FOLDER.relative_to(FOLDER.parents[1])
     shutil.copytree(FOLDER, folder)
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "One"], ["tag", "-am", "One", "v1;reboot"]):
@@ -177,6 +182,35 @@ def test_a_command_names_the_missing_setting_or_stack(aws: Client, deploy: Deplo
     assert done.returncode == 1
     assert named in done.stderr
     assert not _stacks(aws, "other")
+
+
+def test_spark_adds_a_fourth_stack_with_the_bundle_and_down_deletes_it_first(
+    aws: Client, deploy: Deploy, clone: Path, first_parameters: dict[str, str]
+) -> None:
+    """moto creates no Glue job from a template."""
+    without = deploy("up", "heavy", **first_parameters, SPARK="yes")
+    bundle = clone / "build/spark"
+    bundle.mkdir(parents=True)
+    for name in ("silver_job.py", "utils.zip", "delaywatch.gluewheels.zip"):
+        (bundle / name).write_text(name)
+
+    done = deploy("up", "heavy", **first_parameters, SPARK="yes", SPARK_PARAMETERS="Workers=5")
+
+    assert (without.returncode, done.returncode) == (1, 0), done.stderr
+    assert "make spark-bundle" in without.stderr
+    assert "DELAYWATCH_SILVER_JOB=" in done.stdout
+    parameters, _ = _stack(aws, "heavy-spark")
+    assert (parameters["Bundle"], parameters["Workers"]) == ("releases/spark-v1-reboot", "5")
+    lake = _stack(aws, "heavy-data")[1]["Lake"]
+    stored = aws("s3").list_objects_v2(Bucket=lake, Prefix=f"{parameters['Bundle']}/")["Contents"]
+    assert {entry["Key"].rpartition("/")[2] for entry in stored} == {path.name for path in bundle.iterdir()}
+    role = _stack(aws, "heavy-host")[1]["Role"]
+    assert "heavy-spark" in aws("iam").list_role_policies(RoleName=role)["PolicyNames"]
+
+    down = deploy("down", "heavy", CONFIRM="yes")
+
+    assert down.returncode == 0, down.stderr
+    assert not _stacks(aws, "heavy")
 
 
 def test_down_makes_a_backup_and_deletes_everything_but_the_bucket(
