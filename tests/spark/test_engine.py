@@ -5,10 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import logging
-import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -17,12 +16,12 @@ import pyarrow as pa
 import pytest
 
 import utils
-from tests.builders import HEADER, Flight, csv_of, flight, year_of_flights
+from tests.builders import HEADER, Flight, csv_of, year_of_flights
 from tests.servers.seaweedfs import seaweedfs
 from tests.spark.conftest import new_bucket
 from tests.steps import BRONZE_KEY, YEAR
 from utils import spark
-from utils.errors import DelaywatchError, InvalidInput, Missing, Unavailable
+from utils.errors import DelaywatchError, InvalidInput, Unavailable
 from utils.layers import duplicates, ingest
 from utils.pipeline import refine
 from utils.settings import Settings

@@ -149,14 +149,7 @@ class Lake:
         """
         folder, key, data = keys.silver_folder(year), keys.manifest_key(year), encode_json(manifest)
         existing = set(self.store.list(folder))
-        for path, name in staged:
-            if path is None:
-                if folder + name not in existing:
-                    raise Unavailable(
-                        f"{folder + name} was uploaded and is not in {self.uri}; run the silver step of {year} again."
-                    )
-            elif folder + name not in existing or self._size(folder + name) != path.stat().st_size:
-                self.store.adopt(path, folder + name)
+        self._store_parts(year, staged, existing)
         if not self.store.put_if(key, data, version):
             raise self._overtaken(
                 year,
@@ -166,15 +159,28 @@ class Lake:
         for other_key, other_data in (beside or {}).items():
             self.store.put(other_key, other_data)
         parts = {folder + name for _, name in staged}
-        if not self.store.is_shared:
+        if self.store.is_shared:
+            self._check_commit(year, data, parts)
+        else:
             self.store.delete(sorted(existing - parts - {key}))
-        elif self.store.get(key) != data:
+
+    def _store_parts(self, year: int, staged: Sequence[tuple[Path | None, str]], existing: set[str]) -> None:
+        for path, name in staged:
+            key = keys.silver_folder(year) + name
+            if path is None and key not in existing:
+                raise Unavailable(f"{key} was uploaded and is not in {self.uri}; run the silver step of {year} again.")
+            if path and (key not in existing or self._size(key) != path.stat().st_size):
+                self.store.adopt(path, key)
+
+    def _check_commit(self, year: int, manifest: bytes, parts: set[str]) -> None:
+        """Raise Busy if another host has changed the year between the writes of a commit."""
+        if self.store.get(keys.manifest_key(year)) != manifest:
             raise self._overtaken(
                 year,
                 "this run had committed earlier, and its sums or quality report may have replaced those of the other. "
                 f"Run the silver step of {year} again.",
             )
-        elif missing := sorted(parts - set(self.store.list(folder))):
+        if missing := sorted(parts - set(self.store.list(keys.silver_folder(year)))):
             raise Busy(
                 f"{missing[0]} was deleted from {self.uri} while this run was writing {year}; run the silver step of "
                 f"{year} again."
