@@ -22,7 +22,7 @@ def old_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(("days", "is_kept"), [("", True), ("30", False)])
-def test_a_run_deletes_only_what_a_setting_allows(
+def test_a_run_deletes_old_logs_only_if_a_setting_limits_their_age(
     read_dags: Callable[[], Any],
     old_log: Path,
     lake: Path,
@@ -45,7 +45,7 @@ def test_a_run_deletes_only_what_a_setting_allows(
     assert (lake / "01_bronze/2015.csv").is_file()
 
 
-def test_it_waits_for_a_running_step_but_not_for_a_run_that_waits_for_its_file(
+def test_retention_waits_for_a_running_step_but_not_for_a_run_that_waits_for_its_file(
     read_dags: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.sdk.definitions.dag import _run_task

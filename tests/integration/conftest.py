@@ -8,22 +8,29 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import ssl
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import boto3
 import psycopg2
 import pytest
 import requests
+import trustme
 
-from tests.conftest import at, fresh, sql, wait_until
-from tests.servers.seaweedfs import KEYS, seaweedfs
+from tests.conftest import at, fresh, sql
+from tests.servers.proxy import Proxy
+from tests.servers.seaweedfs import seaweedfs
+from tests.servers.startup import wait_until
 from tests.steps import BRONZE, BRONZE_KEY, run
 from utils.settings import Settings
 from utils.storage.lake import Lake
 
 BUCKETS = itertools.count(1)
+KEYS: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +48,7 @@ def moto_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def seaweedfs_url() -> Iterator[str]:
     """The address of the S3 server of a SeaweedFS."""
-    with seaweedfs() as url:
+    with seaweedfs(**KEYS) as url:
         yield url
 
 
@@ -67,6 +74,20 @@ def bucket_settings(moto_url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
+def s3_proxy(moto_url: str) -> Iterator[Proxy]:
+    """A proxy in front of S3."""
+    host, port = moto_url.removeprefix("http://").split(":")
+    with Proxy((host, int(port))) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let boto3 retry at once."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+
+
+@pytest.fixture
 def checking_keys(moto_url: str, bucket_settings: Settings) -> Iterator[Settings]:
     """Let the S3 server check keys and permissions; return settings of a user that may only list and read."""
     iam = boto3.client("iam", endpoint_url=moto_url, region_name="us-east-1", **KEYS)
@@ -79,6 +100,25 @@ def checking_keys(moto_url: str, bucket_settings: Settings) -> Iterator[Settings
     requests.post(f"{moto_url}/moto-api/reset-auth", data="0", timeout=10)
     yield bucket_settings.replace(aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"])
     requests.post(f"{moto_url}/moto-api/reset-auth", data="inf", timeout=10)
+
+
+@pytest.fixture
+def tls_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ssl.SSLContext]:
+    """A function that returns the context of a server on 127.0.0.1; this process trusts its certificate.
+
+    not_after: the end of the certificate.
+    """
+    issuer, bundle = trustme.CA(), tmp_path / "issuer.pem"
+    issuer.cert_pem.write_to_path(bundle)
+    for variable in ("SSL_CERT_FILE", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.setenv(variable, str(bundle))
+
+    def create(not_after: datetime | None = None) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        issuer.issue_cert("127.0.0.1", not_after=not_after).configure_cert(context)
+        return context
+
+    return create
 
 
 @pytest.fixture
@@ -133,7 +173,8 @@ def ask_password_of(postgres: str) -> Iterator[Callable[[str], None]]:
     def ask(login: str) -> None:
         Path(file).write_text(f"local all {login} scram-sha-256\n{rules}")
         sql(postgres, "SELECT pg_reload_conf()")
-        wait_until(lambda: "password authentication failed" in refusal(at(postgres, username=login, password="wrong")))
+        wrong = at(postgres, username=login, password="wrong")
+        wait_until(lambda: "password authentication failed" in refusal(wrong), f"{login} needs a password")
 
     yield ask
     Path(file).write_text(rules)

@@ -5,38 +5,30 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sysconfig
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.conftest import folder_in_memory
+from tests.servers.postgres import folder_in_memory
+from tests.servers.startup import free_ports, wait_until
 
 LOOPBACK = "127.0.0.1"
-KEYS: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as open_until_chosen:
-        probes = [open_until_chosen.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(count)]
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 @contextlib.contextmanager
-def seaweedfs() -> Iterator[str]:
-    """Start a server with the keys KEYS and yield its URL; stop it at the end of the block."""
+def seaweedfs(**keys: str) -> Iterator[str]:
+    """Start a server and yield its URL; kill it at the end of the block. keys: the arguments of boto3."""
     folder = Path(tempfile.mkdtemp(prefix="delaywatch-weed-", dir=folder_in_memory()))
     ports = dict(
         zip(
             (f"{name}.port{kind}" for name in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")),
-            _free_ports(8),
+            free_ports(8),
             strict=True,
         )
     )
@@ -51,11 +43,11 @@ def seaweedfs() -> Iterator[str]:
             stdout=log,
             stderr=log,
             cwd=folder,
-            env={"PATH": os.environ["PATH"], "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"},
+            env={"PATH": os.environ["PATH"], **{name.upper(): key for name, key in keys.items()}},
         )
     url = f"http://{LOOPBACK}:{ports['s3.port']}"
     try:
-        _wait(url, folder / "log")
+        wait_until(lambda: _is_ready(url, keys), "SeaweedFS answers")
         yield url
     finally:
         server.kill()  # SIGTERM takes 10 s, and nobody needs the data
@@ -63,15 +55,11 @@ def seaweedfs() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def _wait(url: str, log: Path) -> None:
-    """Return once the server stores an object."""
-    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **KEYS)
-    end = time.monotonic() + 60
-    while True:
-        try:
-            client.put_object(Bucket="ready", Key="ready", Body=b"ready")
-        except (BotoCoreError, ClientError):
-            assert time.monotonic() < end, log.read_text(errors="replace")[-5000:]
-            time.sleep(0.1)
-        else:
-            return
+def _is_ready(url: str, keys: Mapping[str, Any]) -> bool:
+    """Return True once the server stores an object."""
+    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **keys)
+    try:
+        client.put_object(Bucket="ready", Key="ready", Body=b"ready")
+    except (BotoCoreError, ClientError):
+        return False
+    return True

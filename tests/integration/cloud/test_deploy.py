@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -113,14 +114,11 @@ def test_a_second_up_changes_only_the_given_parameter(aws: Client, up: Done, dep
 
 
 def test_a_policy_forbids_updates_that_replace_host_bucket_or_warehouse(aws: Client, up: Done) -> None:
-    policies = {
-        name: aws("cloudformation").get_stack_policy(StackName=name)["StackPolicyBody"]
-        for name in ("trial-data", "trial-host")
-    }
-
-    assert '"LogicalResourceId/Lake","LogicalResourceId/Warehouse"' in policies["trial-data"]
-    assert '"LogicalResourceId/Host"' in policies["trial-host"]
-    assert all('"Deny"' in policy and "Update:Replace" in policy for policy in policies.values())
+    for stack, resources in {"trial-data": ["Lake", "Warehouse"], "trial-host": ["Host"]}.items():
+        policy = json.loads(aws("cloudformation").get_stack_policy(StackName=stack)["StackPolicyBody"])
+        (denied,) = [statement for statement in policy["Statement"] if statement["Effect"] == "Deny"]
+        assert denied["Resource"] == [f"LogicalResourceId/{resource}" for resource in resources]
+        assert "Update:Replace" in denied["Action"]
 
 
 def test_deploy_sends_the_release_to_the_host_without_letters_of_the_shell(
@@ -157,7 +155,7 @@ exec "{shutil.which("aws", path=PATH)}" "$@"
 
     assert done.returncode == exit_code, done.stderr
     assert ("AccessDeniedException" in done.stderr) == (exit_code == 1)
-    assert len((tmp_path / "asked").read_text()) == (1 if exit_code else 2)
+    assert (tmp_path / "asked").exists()
     assert len(_stacks(aws, "trial")) == 3  # `down` deletes nothing without the backup
 
 
@@ -173,7 +171,7 @@ def test_nothing_happens_until_the_name_is_typed(aws: Client, up: Done, deploy: 
 @pytest.mark.parametrize(
     ("command", "named"), [("up", "DOMAIN"), ("up", "CERTIFICATE"), ("deploy", "other-host"), ("down", "other-data")]
 )
-def test_a_command_without_stacks_names_what_is_missing(aws: Client, deploy: Deploy, command: str, named: str) -> None:
+def test_a_command_names_the_missing_setting_or_stack(aws: Client, deploy: Deploy, command: str, named: str) -> None:
     done = deploy(command, "other", CONFIRM="yes")
 
     assert done.returncode == 1

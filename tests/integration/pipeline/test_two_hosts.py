@@ -21,9 +21,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.builders import csv_of, flight
-from tests.integration.conftest import new_bucket
+from tests.integration.conftest import KEYS, new_bucket
 from tests.servers.proxy import Proxy
-from tests.servers.seaweedfs import KEYS
 from tests.steps import files
 from utils.errors import Busy
 from utils.pipeline import refine

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -21,6 +19,7 @@ from hypothesis import strategies as st
 from tests.servers.proxy import Proxy
 from tests.servers.receivers import WebServer
 from tests.unprivileged import as_nobody, give
+from tests.write_faults import fail_at_each_write
 from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailable
 from utils.settings import Settings
 from utils.storage import bucket, keys
@@ -36,11 +35,6 @@ BRONZE = keys.bronze_keys(YEAR)[0]
 @pytest.fixture
 def lake(lake_settings: Settings) -> Lake:
     return Lake(lake_settings)
-
-
-@pytest.fixture
-def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
 
 
 # --- objects ----------------------------------------------------------------------------------------------------------
@@ -129,14 +123,6 @@ def test_a_conditional_write_succeeds_only_on_the_version_that_it_names(bucket_s
     assert store.version("a") is None
 
 
-@pytest.fixture
-def proxy(bucket_settings: Settings) -> Iterator[Proxy]:
-    """A proxy in front of the S3 server."""
-    host, port = str(bucket_settings.aws_endpoint_url).removeprefix("http://").split(":")
-    with Proxy((host, int(port))) as proxy:
-        yield proxy
-
-
 def behind(proxy: Proxy, settings: Settings) -> Lake:
     return Lake(settings.replace(aws_endpoint_url=f"http://127.0.0.1:{proxy.port}"))
 
@@ -151,13 +137,13 @@ def behind(proxy: Proxy, settings: Settings) -> Lake:
     ],
 )
 def test_each_answer_to_an_overtaken_write_is_known(
-    bucket_settings: Settings, proxy: Proxy, status: int, code: str, is_overtaken: bool
+    bucket_settings: Settings, s3_proxy: Proxy, status: int, code: str, is_overtaken: bool
 ) -> None:
-    store = behind(proxy, bucket_settings).store
+    store = behind(s3_proxy, bucket_settings).store
     store.put("a", b"theirs")
     body = f"<Error><Code>{code}</Code></Error>"
     head = f"HTTP/1.1 {status} {code}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    proxy.answer(b"PUT /", (head + body).encode())
+    s3_proxy.answer(b"PUT /", (head + body).encode())
 
     if is_overtaken:
         assert store.put_if("a", b"mine", '"old"') is False
@@ -168,15 +154,15 @@ def test_each_answer_to_an_overtaken_write_is_known(
 
 
 def test_a_repeated_write_whose_first_answer_was_lost_has_won(
-    bucket_settings: Settings, proxy: Proxy, without_pauses: None
+    bucket_settings: Settings, s3_proxy: Proxy, without_pauses: None
 ) -> None:
-    store = behind(proxy, bucket_settings).store
+    store = behind(s3_proxy, bucket_settings).store
     store.put("a", b"old")
     version = store.version("a")
-    proxy.cut(b"mine", after=0, times=1)  # the body, which follows the answer 100 Continue
+    s3_proxy.cut(b"mine", after=0, times=1)  # the body, which follows the answer 100 Continue
 
     assert store.put_if("a", b"mine", version) is True
-    assert proxy.struck
+    assert s3_proxy.struck
     assert store.get("a") == b"mine"
 
 
@@ -198,31 +184,15 @@ def texts_of(lake: Lake) -> list[str]:
     return [str(table["text"][0]) for table in lake.read_silver(YEAR)]
 
 
-@pytest.mark.parametrize("number", range(5))
-def test_a_commit_that_fails_at_any_change_leaves_the_old_or_the_new_silver(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
+def test_a_commit_that_fails_at_any_change_leaves_the_old_or_the_new_silver(lake: Lake) -> None:
     commit(lake, "a", "b")
-    numbers = itertools.count()
 
-    def failing(change: Callable[..., object]) -> Callable[..., object]:
-        def wrapped(store: object, *arguments: Any) -> object:
-            if next(numbers) == number:
-                raise KeyboardInterrupt
-            return change(store, *arguments)
+    for _ in fail_at_each_write(lambda: commit(lake, "a", "c"), type(lake.store), KeyboardInterrupt):
+        assert texts_of(lake) in (["a", "b"], ["a", "c"])
+        if texts_of(lake) == ["a", "b"]:
+            assert lake.store.get("sums") == b"b"
+        commit(lake, "a", "b")
 
-        return wrapped
-
-    store = type(lake.store)
-    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
-        for name in ("adopt", "put", "put_if", "delete"):
-            patch.setattr(store, name, failing(getattr(store, name)))
-        commit(lake, "a", "c")
-
-    assert texts_of(lake) in (["a", "b"], ["a", "c"])
-    if texts_of(lake) == ["a", "b"]:
-        assert lake.store.get("sums") == b"b"
-    commit(lake, "a", "c")
     assert (texts_of(lake), lake.store.get("sums")) == (["a", "c"], b"c")
     assert len(lake.store.list(keys.silver_folder(YEAR))) == (4 if lake.store.is_shared else 3)
 
@@ -412,7 +382,7 @@ def test_a_prefix_is_taken_literally_or_refused(prefix: str) -> None:
 
 @settings(max_examples=50)
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1))
-def test_a_percent_encoded_folder_of_any_name_is_found(name: str) -> None:
+def test_a_percent_encoded_folder_has_the_decoded_path(name: str) -> None:
     store = Lake(Settings(lake=(Path("/srv") / name).as_uri(), warehouse="")).store
 
     assert isinstance(store, FolderStore)
@@ -560,24 +530,24 @@ def test_a_lake_that_cannot_be_used_names_the_setting(
     ("trigger", "answered_bytes"), [(b"PUT ", None), (b"the body", 0)], ids=["request lost", "answer lost"]
 )
 def test_a_lost_connection_to_s3_is_opened_again(
-    bucket_settings: Settings, proxy: Proxy, without_pauses: None, trigger: bytes, answered_bytes: int | None
+    bucket_settings: Settings, s3_proxy: Proxy, without_pauses: None, trigger: bytes, answered_bytes: int | None
 ) -> None:
-    proxy.cut(trigger, answered_bytes, times=1)
+    s3_proxy.cut(trigger, answered_bytes, times=1)
 
-    behind(proxy, bucket_settings).store.put("a", b"the body")
+    behind(s3_proxy, bucket_settings).store.put("a", b"the body")
 
-    assert proxy.struck
+    assert s3_proxy.struck
     assert Lake(bucket_settings).store.get("a") == b"the body"
 
 
 def test_a_silent_s3_is_unavailable(
-    bucket_settings: Settings, proxy: Proxy, without_pauses: None, monkeypatch: pytest.MonkeyPatch
+    bucket_settings: Settings, s3_proxy: Proxy, without_pauses: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bucket, "READ_TIMEOUT_S", 0.2)
-    proxy.hang(b"GET ")
+    s3_proxy.hang(b"GET ")
 
-    with pytest.raises(Unavailable, match=f"127.0.0.1:{proxy.port}"):
-        behind(proxy, bucket_settings).bronze_years()
+    with pytest.raises(Unavailable, match=f"127.0.0.1:{s3_proxy.port}"):
+        behind(s3_proxy, bucket_settings).bronze_years()
 
 
 @contextmanager
