@@ -399,6 +399,28 @@ def test_a_check_leaves_a_lake_unchanged(lake: Lake) -> None:
     assert lake.store.list("") == [BRONZE]
 
 
+@pytest.mark.parametrize("ignores_conditions", [False, True])
+def test_a_check_warns_of_a_store_that_ignores_the_condition_of_a_write(
+    bucket_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    ignores_conditions: bool,
+) -> None:
+    bucket_lake = Lake(bucket_settings)
+
+    def put_if(key: str, data: bytes, _: str | None) -> bool:
+        bucket_lake.store.put(key, data)
+        return True
+
+    if ignores_conditions:
+        monkeypatch.setattr(bucket_lake.store, "put_if", put_if)
+
+    bucket_lake.prepare()
+
+    warnings = [record for record in caplog.records if "If-None-Match" in record.getMessage()]
+    assert len(warnings) == ignores_conditions
+
+
 @pytest.mark.parametrize(
     ("lake", "region"),
     [("file:{scratch}/deep/down", None), ("s3://new-in-us/x", "us-east-1"), ("s3://new-in-eu/x", "eu-west-1")],
@@ -573,6 +595,7 @@ def s3_that_answers(status: int, code: str, settings: Settings) -> Iterator[Lake
         (301, "PermanentRedirect", InvalidInput, "AWS_DEFAULT_REGION"),
         (403, "RequestTimeTooSkewed", InvalidInput, "clock"),
         (507, "InsufficientStorage", Unavailable, "No space left"),
+        (501, "NotImplemented", InvalidInput, "conditional writes"),
         (418, "Unheard", InvalidInput, "Unheard"),
         (599, "Unheard", Unavailable, "Unheard"),
     ],
