@@ -25,8 +25,8 @@ def fail_at_each_write(
         for _ in range(in_a_row):
             writes = itertools.count()
 
-            def failing(write: Callable[..., object], writes: Iterator[int] = writes, number: int = number) -> Any:
-                def wrapped(store: Store, *arguments: Any) -> object:
+            def failing(write: Callable[..., Any], writes: Iterator[int] = writes, number: int = number) -> Any:
+                def wrapped(store: Store, *arguments: Any) -> Any:
                     if next(writes) == number:
                         raise error("A write fails.")
                     return write(store, *arguments)

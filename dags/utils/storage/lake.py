@@ -9,6 +9,7 @@ tables and verdicts carry the hash of their source; `freshness` compares it with
 from __future__ import annotations
 
 import json
+import logging
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ from utils.storage import keys
 from utils.storage.folder import FolderStore, staging
 from utils.storage.parquet import MADE_FROM, content_hash, encode, encode_json
 from utils.storage.stores import Source, SourceFile, Store
+
+log = logging.getLogger(__name__)
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # after decoding; settings reject plain control characters
 _FOLDER_URL = re.compile(r"(?i:file)://(/.*)", re.DOTALL)
@@ -50,13 +53,19 @@ class Lake:
     def prepare(self) -> bool:
         """Check that objects can be listed, written, read and deleted, with a temporary object.
 
-        Create the folder or bucket if it is missing, but never a bucket on AWS. Return True if it was created.
+        Create the folder or bucket if it is missing, but never a bucket on AWS. Return True if it was created. Log a
+        warning if the bucket ignores the condition of a write, so that two hosts could damage a year.
         """
         is_new = self.store.create()
         key = keys.probe_key(secrets.token_hex(8))
         self.store.put(key, key.encode())
         try:
             content = self.store.get(key)
+            if self.store.is_shared and self.store.put_if(key, b"", None):
+                log.warning(
+                    "%s ignores If-None-Match: it overwrote an object that exists. Run the steps on one host only.",
+                    self.uri,
+                )
         finally:
             self.store.delete([key])
         if content != key.encode():

@@ -110,6 +110,11 @@ FAULTS: Mapping[str, Fault] = {
         InvalidInput,
         "S3{at} keeps an object in its archive, so {doing} failed; restore it and run the step again.",
     ),
+    "NotImplemented": (
+        InvalidInput,
+        "S3{at} does not support the request while {doing}; choose a server with conditional writes (If-Match on PUT), "
+        "such as AWS or SeaweedFS.",
+    ),
     "PreconditionFailed": _CHANGED,
     "SlowDown": _BUSY,
     "ServiceUnavailable": _BUSY,

@@ -131,7 +131,8 @@ def refuse_from_now_on(status: int, code: str) -> Strike:
         *((request, answer(500, "InternalError", 3)) for request in (LIST, READ, LOOK, WRITE_PART, WRITE_MANIFEST)),
         (WRITE_GOLD, answer(503, "SlowDown", 3)),
         *((request, cut(400, 3)) for request in (READ, f"GET {MANIFEST}")),
-        *((request, cut(0, 1)) for request in (WRITE_MANIFEST, WRITE_GOLD)),  # they succeed, but the answer is lost
+        # The write succeeds, but its answer is lost after moto's two lines `HTTP/1.1 100 Continue` of 25 bytes.
+        *((request, cut(51, 1)) for request in (WRITE_MANIFEST, WRITE_GOLD)),
         (READ, lambda proxy, request: proxy.trickle(request, len(BRONZE) // 2)),  # longer than the timeout in total
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ STATEMENT = re.compile(
     r"LOCATION 's3://mine/(?P<location>[^']+)'\s+TBLPROPERTIES \((?P<properties>[^)]+)\);"
 )
 YEARS = (2017, 2018)
+(FLIGHTS,) = (block for block in re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL) if "02_silver" in block)
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +90,19 @@ def test_duckdb_pyarrow_and_our_reader_count_the_same_flights(folder: Path, sett
     silver = {year: pa.concat_tables(Lake(settings).read_silver(year)) for year in YEARS}
     flights = folder / "02_silver/flights"
 
-    (statement,) = (block for block in re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL) if "02_silver" in block)
-    counted = query(statement.replace("LAKE", str(folder)))
+    counted = query(FLIGHTS.replace("LAKE", str(folder)))
 
     assert counted == [(year, table.num_rows, sum(table["cancelled"].to_pylist())) for year, table in silver.items()]
     assert all(cancelled for *_, cancelled in counted)
     total = sum(table.num_rows for table in silver.values())
     assert ds.dataset(flights, partitioning="hive").count_rows() == total
     assert query(f"SELECT count(*) FROM '{flights}/*/*.parquet'") == [(total,)]
+
+
+def test_the_query_of_the_page_ignores_parts_of_an_earlier_version(folder: Path, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    shutil.copytree(folder, lake)
+    part = next((lake / "02_silver/flights/year=2018").glob("*.parquet"))
+    shutil.copy(part, part.with_name("part-00000-earlier.parquet"))
+
+    assert query(FLIGHTS.replace("LAKE", str(lake))) == query(FLIGHTS.replace("LAKE", str(folder)))

@@ -37,11 +37,6 @@ def lake(lake_settings: Settings) -> Lake:
     return Lake(lake_settings)
 
 
-@pytest.fixture
-def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
-
-
 # --- objects ----------------------------------------------------------------------------------------------------------
 
 
@@ -128,14 +123,6 @@ def test_a_conditional_write_succeeds_only_on_the_version_that_it_names(bucket_s
     assert store.version("a") is None
 
 
-@pytest.fixture
-def proxy(bucket_settings: Settings) -> Iterator[Proxy]:
-    """A proxy in front of the S3 server."""
-    host, port = str(bucket_settings.aws_endpoint_url).removeprefix("http://").split(":")
-    with Proxy((host, int(port))) as proxy:
-        yield proxy
-
-
 def behind(proxy: Proxy, settings: Settings) -> Lake:
     return Lake(settings.replace(aws_endpoint_url=f"http://127.0.0.1:{proxy.port}"))
 
@@ -150,13 +137,13 @@ def behind(proxy: Proxy, settings: Settings) -> Lake:
     ],
 )
 def test_each_answer_to_an_overtaken_write_is_known(
-    bucket_settings: Settings, proxy: Proxy, status: int, code: str, is_overtaken: bool
+    bucket_settings: Settings, s3_proxy: Proxy, status: int, code: str, is_overtaken: bool
 ) -> None:
-    store = behind(proxy, bucket_settings).store
+    store = behind(s3_proxy, bucket_settings).store
     store.put("a", b"theirs")
     body = f"<Error><Code>{code}</Code></Error>"
     head = f"HTTP/1.1 {status} {code}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    proxy.answer(b"PUT /", (head + body).encode())
+    s3_proxy.answer(b"PUT /", (head + body).encode())
 
     if is_overtaken:
         assert store.put_if("a", b"mine", '"old"') is False
@@ -167,15 +154,15 @@ def test_each_answer_to_an_overtaken_write_is_known(
 
 
 def test_a_repeated_write_whose_first_answer_was_lost_has_won(
-    bucket_settings: Settings, proxy: Proxy, without_pauses: None
+    bucket_settings: Settings, s3_proxy: Proxy, without_pauses: None
 ) -> None:
-    store = behind(proxy, bucket_settings).store
+    store = behind(s3_proxy, bucket_settings).store
     store.put("a", b"old")
     version = store.version("a")
-    proxy.cut(b"PUT /", after=0, times=1)
+    s3_proxy.cut(b"mine", after=0, times=1)  # the body, which follows the answer 100 Continue
 
     assert store.put_if("a", b"mine", version) is True
-    assert proxy.struck
+    assert s3_proxy.struck
     assert store.get("a") == b"mine"
 
 
@@ -206,8 +193,7 @@ def test_a_commit_that_fails_at_any_change_leaves_the_old_or_the_new_silver(lake
             assert lake.store.get("sums") == b"b"
         commit(lake, "a", "b")
 
-    assert texts_of(lake) == ["a", "c"]
-    assert lake.store.get("sums") == b"c"
+    assert (texts_of(lake), lake.store.get("sums")) == (["a", "c"], b"c")
     assert len(lake.store.list(keys.silver_folder(YEAR))) == (4 if lake.store.is_shared else 3)
 
 
@@ -413,6 +399,28 @@ def test_a_check_leaves_a_lake_unchanged(lake: Lake) -> None:
     assert lake.store.list("") == [BRONZE]
 
 
+@pytest.mark.parametrize("ignores_conditions", [False, True])
+def test_a_check_warns_of_a_store_that_ignores_the_condition_of_a_write(
+    bucket_settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    ignores_conditions: bool,
+) -> None:
+    bucket_lake = Lake(bucket_settings)
+
+    def put_if(key: str, data: bytes, _: str | None) -> bool:
+        bucket_lake.store.put(key, data)
+        return True
+
+    if ignores_conditions:
+        monkeypatch.setattr(bucket_lake.store, "put_if", put_if)
+
+    bucket_lake.prepare()
+
+    warnings = [record for record in caplog.records if "If-None-Match" in record.getMessage()]
+    assert len(warnings) == ignores_conditions
+
+
 @pytest.mark.parametrize(
     ("lake", "region"),
     [("file:{scratch}/deep/down", None), ("s3://new-in-us/x", "us-east-1"), ("s3://new-in-eu/x", "eu-west-1")],
@@ -540,16 +548,18 @@ def test_a_lake_that_cannot_be_used_names_the_setting(
     assert "hush" not in f"{caught.value} {lake.store!r}"
 
 
-@pytest.mark.parametrize("answered_bytes", [None, 0], ids=["request lost", "answer lost"])
+@pytest.mark.parametrize(
+    ("trigger", "answered_bytes"), [(b"PUT ", None), (b"the body", 0)], ids=["request lost", "answer lost"]
+)
 def test_a_lost_connection_to_s3_is_opened_again(
-    bucket_settings: Settings, s3_proxy: Proxy, without_pauses: None, answered_bytes: int | None
+    bucket_settings: Settings, s3_proxy: Proxy, without_pauses: None, trigger: bytes, answered_bytes: int | None
 ) -> None:
-    s3_proxy.cut(b"PUT ", answered_bytes, times=1)
+    s3_proxy.cut(trigger, answered_bytes, times=1)
 
-    behind(s3_proxy, bucket_settings).store.put("a", b"x")
+    behind(s3_proxy, bucket_settings).store.put("a", b"the body")
 
     assert s3_proxy.struck
-    assert Lake(bucket_settings).store.get("a") == b"x"
+    assert Lake(bucket_settings).store.get("a") == b"the body"
 
 
 def test_a_silent_s3_is_unavailable(
@@ -585,6 +595,7 @@ def s3_that_answers(status: int, code: str, settings: Settings) -> Iterator[Lake
         (301, "PermanentRedirect", InvalidInput, "AWS_DEFAULT_REGION"),
         (403, "RequestTimeTooSkewed", InvalidInput, "clock"),
         (507, "InsufficientStorage", Unavailable, "No space left"),
+        (501, "NotImplemented", InvalidInput, "conditional writes"),
         (418, "Unheard", InvalidInput, "Unheard"),
         (599, "Unheard", Unavailable, "Unheard"),
     ],
