@@ -74,7 +74,10 @@ class SparkEngine(Cluster):
 
     @staticmethod
     def _collect(frame: DataFrame) -> list[Any]:
-        """Run the tasks and return all rows. Raises Unavailable if Spark fails, InvalidInput if a package is missing."""
+        """Run the tasks and return all rows.
+
+        Raises Unavailable if Spark fails, InvalidInput if the executors have another Python or lack a package.
+        """
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException, PythonException
 
@@ -144,7 +147,10 @@ def check_java() -> None:
     remedy = f"install Java {MIN_JAVA} or newer (Debian: openjdk-17-jre-headless), or choose --engine threads."
     if not program:
         raise InvalidInput(f"The engine spark needs Java, and there is none {place}; {remedy}")
-    printed = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr
+    try:
+        printed = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr
+    except OSError:  # not a program, or one of another processor
+        printed = ""
     version = re.search(r'version "(?:1\.)?(\d+)', printed)
     if not version or int(version[1]) < MIN_JAVA:
         raise InvalidInput(

@@ -1,4 +1,4 @@
-"""One Spark session with two executors' processes for all tests, and lakes whose settings name the engine Spark.
+"""One Spark session on this machine for all tests, and lakes whose settings name the engine Spark.
 
 `make test-spark` runs these tests in its own virtual environment; without PySpark they are skipped.
 """
@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -18,6 +19,9 @@ from utils import spark
 from utils.layers import csv_reader, silver
 from utils.settings import Settings
 from utils.spark import SparkEngine
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 BUCKETS = itertools.count(1)
 
@@ -51,17 +55,23 @@ def spark_engine(session_engine: SparkEngine, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
+def session(spark_engine: SparkEngine) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    return SparkSession.active()
+
+
+@pytest.fixture
 def before_tasks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
-    """A function that takes what happens after a step has read the header, just before the tasks of Spark begin."""
+    """A function that takes what happens after a step has read the header, before the executors read."""
+    engine_map = SparkEngine.map
 
     def set_event(event: Callable[[], object]) -> None:
-        tasks_of = SparkEngine._tasks
-
-        def after_event(*arguments: object) -> object:
+        def map_after_event(*arguments: Any) -> object:
             event()
-            return tasks_of(*arguments)  # type: ignore[arg-type]
+            return engine_map(*arguments)
 
-        monkeypatch.setattr(SparkEngine, "_tasks", after_event)
+        monkeypatch.setattr(SparkEngine, "map", map_after_event)
 
     return set_event
 

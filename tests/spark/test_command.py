@@ -1,4 +1,4 @@
-"""`python -m utils silver --engine spark` on this machine and under spark-submit, with processes that die or are wrong."""
+"""The command `silver --engine spark` when processes are killed, and when programs are missing or wrong."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import date, timedelta
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -53,6 +53,16 @@ def parts(settings: Settings) -> list[str]:
     return [key for key in Lake(settings).store.list(keys.silver_folder(YEAR)) if key.endswith(".parquet")]
 
 
+def children(pid: int, word: str) -> list[psutil.Process]:
+    """The children of a process, and theirs, that have the word in their command line."""
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if word in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
 # --- processes that die -----------------------------------------------------------------------------------------------
 
 
@@ -73,7 +83,8 @@ def test_a_step_under_spark_submit_survives_an_executor_that_is_killed_in_the_mi
 ) -> None:
     Lake(folder_settings).store.put(BRONZE_KEY, large_csv(100 * MIB))  # 4 parts
     manifest = manifest_by_threads(folder_settings)
-    submit = [Path(sysconfig.get_path("scripts"), "spark-submit"), "--master", "local-cluster[2,1,1024]"]
+    program = Path(sysconfig.get_path("scripts")) / "spark-submit"
+    submit: list[str | Path] = [program, "--master", "local-cluster[2,1,1024]", DAGS / "utils/__main__.py", *SILVER]
     environment = {
         **os.environ,
         "SPARK_HOME": str(spark_home),
@@ -82,13 +93,11 @@ def test_a_step_under_spark_submit_survives_an_executor_that_is_killed_in_the_mi
         "PYSPARK_PYTHON": sys.executable,
         "DELAYWATCH_LAKE": folder_settings.lake,
     }
-    with subprocess.Popen(
-        [*submit, DAGS / "utils/__main__.py", *SILVER], env=environment, stderr=subprocess.PIPE, text=True
-    ) as command:
+    with subprocess.Popen(submit, env=environment, stderr=subprocess.PIPE, text=True) as command:
         while not parts(folder_settings):
             assert command.poll() is None, command.communicate()
             time.sleep(0.05)
-        executors = [process for process in psutil.Process(command.pid).children(recursive=True) if is_executor(process)]
+        executors = children(command.pid, "CoarseGrainedExecutorBackend")
         assert len(executors) == 2
         executors[0].kill()
         _, errors = command.communicate()
@@ -96,10 +105,6 @@ def test_a_step_under_spark_submit_survives_an_executor_that_is_killed_in_the_mi
     assert command.returncode == 0, errors
     assert "Lost executor" in errors
     assert Lake(folder_settings).store.get(keys.manifest_key(YEAR)) == manifest
-
-
-def is_executor(process: psutil.Process) -> bool:
-    return any("CoarseGrainedExecutorBackend" in word for word in process.cmdline())
 
 
 def test_a_step_survives_the_end_of_the_python_processes_of_executors(
@@ -112,10 +117,12 @@ def test_a_step_survives_the_end_of_the_python_processes_of_executors(
 
     def kill_workers() -> None:
         wait_until(lambda: bool(parts(folder_settings)))
-        for process in psutil.Process().children(recursive=True):
-            if "pyspark.daemon" in process.cmdline() and "pyspark.daemon" in process.parent().cmdline():
-                process.kill()
-                killed.append(process.pid)
+        processes = children(os.getpid(), "pyspark.daemon")  # daemons, and their workers with the same command line
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                if process.parent() in processes:
+                    process.kill()
+                    killed.append(process)
 
     thread = Thread(target=kill_workers)
     thread.start()
@@ -123,3 +130,74 @@ def test_a_step_survives_the_end_of_the_python_processes_of_executors(
     thread.join()
     assert killed
     assert Lake(folder_settings).store.get(keys.manifest_key(YEAR)) == manifest
+
+
+# --- programs that are missing or wrong -------------------------------------------------------------------------------
+
+
+def refused_with(outcome: CompletedProcess[str], settings: Settings) -> str:
+    """The one message of a command that has committed nothing."""
+    assert outcome.returncode == 1
+    (message,) = [line for line in outcome.stderr.splitlines() if line.startswith("Error: ")]
+    assert "Traceback" not in outcome.stderr
+    assert not Lake(settings).store.list("02_silver/")
+    return message
+
+
+@pytest.fixture
+def settings(folder_settings: Settings) -> Settings:
+    """A lake with the small year."""
+    Lake(folder_settings).store.put(BRONZE_KEY, BRONZE)
+    return folder_settings
+
+
+def test_spark_without_pyspark_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyspark.errors", None)
+    message = refused_with(utils(*SILVER, DELAYWATCH_LAKE=settings.lake), settings)
+    assert "needs pyspark" in message
+    assert "install requirements/spark.txt" in message
+
+
+JAVA_11 = '#!/bin/sh\necho "openjdk version \\"11.0.2\\" 2019-01-15" >&2\n'
+JAVA_8 = '#!/bin/sh\necho "java version \\"1.8.0_392\\"" >&2\n'
+
+
+@pytest.mark.parametrize(
+    ("program", "variable", "fault"),
+    [
+        (None, "PATH", "there is none on the PATH"),
+        (None, "JAVA_HOME", "there is none in JAVA_HOME ({folder})"),
+        (JAVA_11, "PATH", "{folder}/java, is version 11"),
+        (JAVA_8, "JAVA_HOME", "{folder}/bin/java, is version 8"),
+        ("", "PATH", "{folder}/java, is of an unknown version"),
+    ],
+)
+def test_spark_without_a_java_that_it_can_use_is_refused(
+    program: str | None, variable: str, fault: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    java = tmp_path / ("bin/java" if variable == "JAVA_HOME" else "java")
+    if program is not None:
+        java.parent.mkdir(exist_ok=True)
+        java.write_text(program)
+        java.chmod(0o755)
+    message = refused_with(utils(*SILVER, DELAYWATCH_LAKE=settings.lake, **{variable: str(tmp_path)}), settings)
+    assert fault.format(folder=tmp_path) in message
+    assert "install Java 17" in message
+
+
+@pytest.mark.parametrize(("memory", "cause"), [("1k", "JAVA_GATEWAY_EXITED"), ("100m", "INVALID_DRIVER_MEMORY")])
+def test_a_spark_that_does_not_start_is_named(memory: str, cause: str, settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "spark-defaults.conf").write_text(f"spark.driver.memory {memory}\n")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(DAGS),
+        "SPARK_CONF_DIR": str(tmp_path),
+        "DELAYWATCH_LAKE": settings.lake,
+    }
+    command = [sys.executable, "-m", "utils", *SILVER]
+    message = refused_with(
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=False), settings
+    )
+    assert "Spark does not start" in message
+    assert cause in message
