@@ -27,7 +27,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help up down logs status health password reset-password rotate backup backup-daily restore upgrade destroy aws-up aws-deploy aws-down demo demo-psql test test-slow \
-	test-faults test-spark test-e2e test-restarts seeded-faults check audit bench bench-detectors lock clean venv
+	test-faults test-spark test-e2e test-restarts seeded-faults check audit bench bench-detectors spark-bundle lock clean venv
 
 help: ## Show this list
 	@echo "Delaywatch finds anomalous days of every US airport. Start with: make demo"
@@ -139,6 +139,9 @@ bench: $(INSTALLED) ## Run every benchmark except the stack's, each next to its 
 
 bench-detectors: $(BENCH_INSTALLED) ## Compare the detectors with PyOD and STL; takes minutes; on your own years: DATA=folder
 	@PYTHONPATH=dags $(BENCH_VENV)/bin/python benchmarks/detectors.py $(if $(DATA),--data "$(DATA)")
+
+spark-bundle: $(INSTALLED) ## Build script, code and wheels of the Spark engine for AWS Glue into build/spark/
+	@$(RUN) infra-notes/spark/bundle.py
 
 lock: $(INSTALLED) ## Update the locked versions from requirements/*.in
 	@for name in airflow jupyter dev bench spark spark-test uv; do $(LOCK) --upgrade "requirements/$$name.in" -o "requirements/$$name.txt" || exit 1; done

@@ -16,11 +16,12 @@ disk or lock are retried three times within 15 minutes; faults of the file or of
 
 **Places**: lake `DELAYWATCH_LAKE`; warehouse the connection `warehouse`, else `DELAYWATCH_WAREHOUSE`; S3 the connection
 `aws_default` (login, password; extra `region_name`, `endpoint_url`, `aws_session_token`), else `AWS_*` or the
-role of the machine.
+role of the machine. `DELAYWATCH_SILVER_JOB` names a Glue job that runs the step `silver` with Spark.
 """
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -94,12 +95,25 @@ with sdk.DAG(
         timeout=180 * 24 * 3600,
     )
 
-    @sdk.task
-    def silver() -> str:
-        """Replace the year's silver, rejected rows and quality report from its CSV, in one pass."""
-        from utils.pipeline import refine
+    if job_name := os.environ.get("DELAYWATCH_SILVER_JOB"):
+        from orchestration.silver_job import SilverJob
 
-        return refine.write_silver(*_run())
+        silver: Any = SilverJob(
+            task_id="silver",
+            job_name=job_name,
+            run=_run,
+            doc_md="Replace the year's silver, rejected rows and quality report from its CSV, in a run of a Glue job.",
+        )
+    else:
+
+        @sdk.task(task_id="silver")
+        def write_silver() -> str:
+            """Replace the year's silver, rejected rows and quality report from its CSV, in one pass."""
+            from utils.pipeline import refine
+
+            return refine.write_silver(*_run())
+
+        silver = write_silver()
 
     @sdk.task(outlets=[GOLD])
     def gold() -> str:
@@ -160,5 +174,5 @@ with sdk.DAG(
             refine.clear_scratch(*_run())
 
     verdicts = detect.expand(detector=wait_for_bronze.output)
-    wait_for_bronze >> silver() >> gold() >> verdicts
+    wait_for_bronze >> silver >> gold() >> verdicts
     verdicts >> explain() >> upsert() >> plots() >> publish() >> clear_scratch().as_teardown()

@@ -1,8 +1,10 @@
 """# Deletes old logs, plots with the year page, and silver flights once a week
 
 `DELAYWATCH_KEEP_LOGS_DAYS`, `DELAYWATCH_KEEP_PLOTS_YEARS` and `DELAYWATCH_KEEP_SILVER_YEARS` set how much is kept. If
-they are empty, a run deletes nothing. Bronze and gold are always kept, and a run of a year creates its silver and plots
-again. `python -m utils sweep --dry-run` lists what a run would delete. A run waits while a step of a year is running.
+they are empty, a run deletes only parts of silver that no manifest has named for 7 days: a changed year leaves its
+earlier parts in a bucket. Bronze and gold are always kept, and a run of a year creates its silver and plots again.
+`python -m utils sweep --dry-run` lists what a run would delete. With a limit, a run waits while a step of a year is
+running.
 """
 
 from __future__ import annotations
@@ -22,10 +24,10 @@ UNDER_WAY = ["scheduled", "queued", "running", "restarting", "up_for_retry", "de
 
 
 class WaitForQuiet(sdk.BaseSensorOperator):
-    """Wait until no step of a year is running; skip the wait if no setting allows the run to delete anything."""
+    """Wait until no step of a year is running; skip the wait if no setting limits how much is kept."""
 
     def poke(self, context: Any) -> bool:  # noqa: D102
-        if not WatchSettings.from_environment().removes_anything:
+        if not WatchSettings.from_environment().has_limit:
             return True
         running: int = context["ti"].get_ti_count(FOLLOWED, states=UNDER_WAY)
         return running == 0
@@ -33,7 +35,7 @@ class WaitForQuiet(sdk.BaseSensorOperator):
 
 with sdk.DAG(
     "retention",
-    description="Delete logs, plots and silver flights beyond the limits in DELAYWATCH_KEEP_*",
+    description="Delete unused parts of silver, and logs, plots and flights beyond the limits in DELAYWATCH_KEEP_*",
     tags=["maintenance"],
     schedule=sdk.CronTriggerTimetable("30 3 * * 0", timezone="UTC"),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
@@ -53,13 +55,13 @@ with sdk.DAG(
 
     @sdk.task
     def remove() -> list[str]:
-        """Delete data that is older than the settings keep. Return what was deleted, and what was kept and why."""
+        """Delete unused parts of silver and data that is older than the settings keep.
+
+        Return what was deleted, and what was kept and why.
+        """
         from utils.monitoring import retention
 
-        watch = WatchSettings.from_environment()
-        if not watch.removes_anything:
-            return []
         settings = connections.settings(needs_warehouse=False)
-        return [str(group) for group in retention.sweep(settings, watch, datetime.now(UTC))]
+        return [str(group) for group in retention.sweep(settings, WatchSettings.from_environment(), datetime.now(UTC))]
 
     wait_for_quiet >> remove()

@@ -25,7 +25,7 @@ FORM = {
     ),
     "Lake and warehouse": ("local", "lake", "aws_region", "aws_endpoint_url"),
     "Address": ("host", "trusted_proxy", "bind", "http_port", "https_port", "email"),
-    "Airflow": ("logs", "secrets_backend", "secrets_backend_kwargs", "threads"),
+    "Airflow": ("logs", "secrets_backend", "secrets_backend_kwargs", "threads", "silver_job"),
     "Downloads by the DAG fetch_bronze and `python -m utils fetch`": ("bts_url", "kaggle_url", "kaggle_token"),
     "Monitoring. Notifications need a recipient or a webhook.": (
         "recipients", "sender", "smtp", "webhook", "metrics", "expected_year", "keep_logs_days", "keep_plots_years",
@@ -105,6 +105,11 @@ class StackSettings(EnvFile):
             yield (
                 f"DELAYWATCH_LOGS is {self.logs!r}, a bucket that the local store does not have; set it to "
                 f"s3://{LOCAL_BUCKET}/logs, or set DELAYWATCH_LAKE too."
+            )
+        if self.silver_job and (self.is_lake_local or self.aws_endpoint_url):
+            yield (
+                f"DELAYWATCH_SILVER_JOB is {self.silver_job!r}, but Glue reads only buckets on AWS; set "
+                "DELAYWATCH_LAKE to one and leave AWS_ENDPOINT_URL empty, or leave DELAYWATCH_SILVER_JOB empty."
             )
 
     def _key_contradictions(self) -> Iterator[str]:

@@ -87,17 +87,18 @@ def year_of_flights(
                     "FL_DATE": day.isoformat(),
                     "OP_CARRIER_FL_NUM": str(100 + number),
                     "ORIGIN": origin,
-                    "CRS_DEP_TIME": _hhmm(planned),
+                    "CRS_DEP_TIME": hhmm(planned),
                 }
                 if (origin, day.isoformat()) in closed and number % 4:
                     rows.append(cancelled(**key))
                 else:
-                    rows.append(flight(**key, DEP_TIME=f"{_hhmm(planned + delay)}.0", DEP_DELAY=f"{delay}.0"))
+                    rows.append(flight(**key, DEP_TIME=f"{hhmm(planned + delay)}.0", DEP_DELAY=f"{delay}.0"))
         day += timedelta(days=1)
     return rows
 
 
-def _hhmm(minutes: int) -> str:
+def hhmm(minutes: int) -> str:
+    """Return minutes after midnight as the CSV writes a time."""
     return str(minutes % 1440 // 60 * 100 + minutes % 60)
 
 
@@ -209,18 +210,23 @@ def eventful_year() -> pd.DataFrame:
     return year
 
 
+def few_trees(name: str, trees: int = 5) -> dict[str, int]:
+    """Parameters that make a forest fast where the quality of its scores does not matter."""
+    return {parameter: trees for parameter in detectors.parameters(name) if parameter in ("n_estimators", "n_trees")}
+
+
 def run_detector(name: str, days: pd.DataFrame, **params: object) -> pd.DataFrame:
     """The verdicts in the order of airport and day."""
     return detectors.load(name)(days, **params).sort_values(["origin", "fl_date"], ignore_index=True)
 
 
-def of_airport(found: pd.DataFrame, origin: str) -> pd.DataFrame:
-    return found[found["origin"] == origin]
+def of_airport(verdicts: pd.DataFrame, origin: str) -> pd.DataFrame:
+    return verdicts[verdicts["origin"] == origin]
 
 
-def verdict_on(found: pd.DataFrame, day: date, origin: str = "AAA") -> dict[Hashable, Any]:
+def verdict_on(verdicts: pd.DataFrame, day: date, origin: str = "AAA") -> dict[Hashable, Any]:
     """The one verdict of an airport and day."""
-    (verdict,) = found[(found["origin"] == origin) & (found["fl_date"] == day)].to_dict("records")
+    (verdict,) = verdicts[(verdicts["origin"] == origin) & (verdicts["fl_date"] == day)].to_dict("records")
     return verdict
 
 

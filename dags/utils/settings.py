@@ -244,6 +244,9 @@ Host = Annotated[
 Bind = Annotated[str, _rule(_is_address, "write an IP address of this machine, IPv6 in brackets; 0.0.0.0 means all")]
 Network = Annotated[str, _rule(_is_network, "write an IP address or a network such as 10.0.0.0/23")]
 Contact = Annotated[str, _rule(_matches(r"[^\s@]+@[^\s@]+"), "write an e-mail address")]
+JobName = Annotated[
+    str, _rule(_matches(r"[A-Za-z0-9_.-]{1,255}"), "write the name of the Glue job: letters, digits, _, . and -")
+]
 ClassName = Annotated[
     str, _rule(_matches(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+"), "write the full name of the backend's class")
 ]
@@ -411,6 +414,11 @@ class Settings(_Model):
         description="Worker threads of a task. Empty: one per core.",
     )
     engine: EngineName = variable("DELAYWATCH_ENGINE", default="threads")
+    silver_job: JobName | None = variable(
+        "DELAYWATCH_SILVER_JOB",
+        "Name of an AWS Glue job that runs the step silver in the DAG, see infra-notes/spark.md; the lake must be in a "
+        "bucket on AWS. Empty: the step runs in Airflow.",
+    )
     bts_url: Web = variable(
         "DELAYWATCH_BTS_URL",
         "URL of the Bureau's folder of monthly zips, or of a mirror. Empty: the Bureau's own.",
@@ -496,8 +504,8 @@ class WatchSettings(_Model):
     )
 
     @property
-    def removes_anything(self) -> bool:
-        """Return True if `sweep` may delete anything."""
+    def has_limit(self) -> bool:
+        """Return True if `sweep` may delete logs, plots or flights."""
         return bool(self.keep_logs_days or self.keep_plots_years or self.keep_silver_years)
 
 

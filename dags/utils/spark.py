@@ -31,7 +31,7 @@ from utils.layers.silver import SplitRecord
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-MIN_JAVA = 17
+JAVA_VERSIONS = (17, 21)  # of Spark 4
 _PACKAGES = "requirements/spark.txt"
 _RESULT = "result binary"
 _KEYS = "month byte, key long"  # Spark has no unsigned numbers
@@ -74,10 +74,7 @@ class SparkEngine(Cluster):
 
     @staticmethod
     def _collect(frame: DataFrame) -> list[Any]:
-        """Run the tasks and return all rows.
-
-        Raises Unavailable if Spark fails, InvalidInput if the executors have another Python or lack a package.
-        """
+        """Run the tasks and return all rows. Raises Unavailable if Spark fails, InvalidInput without a package."""
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException, PythonException
 
@@ -140,11 +137,12 @@ def open_engine(name: str, threads: int) -> Iterator[SparkEngine]:
 
 
 def check_java() -> None:
-    """Raise InvalidInput unless the Java that Spark would start has at least version MIN_JAVA."""
+    """Raise InvalidInput unless the Java that Spark would start has one of JAVA_VERSIONS."""
     home = os.environ.get("JAVA_HOME")
     program = shutil.which("java", path=str(Path(home, "bin")) if home else None)
+    versions = " or ".join(map(str, JAVA_VERSIONS))
     place = f"in JAVA_HOME ({home})" if home else "on the PATH"
-    remedy = f"install Java {MIN_JAVA} or newer (Debian: openjdk-17-jre-headless), or choose --engine threads."
+    remedy = f"install Java {versions} (Debian: openjdk-17-jre-headless), or choose --engine threads."
     if not program:
         raise InvalidInput(f"The engine spark needs Java, and there is none {place}; {remedy}")
     try:
@@ -152,10 +150,10 @@ def check_java() -> None:
     except OSError:  # not a program, or one of another processor
         printed = ""
     version = re.search(r'version "(?:1\.)?(\d+)', printed)
-    if not version or int(version[1]) < MIN_JAVA:
+    if not version or int(version[1]) not in JAVA_VERSIONS:
         raise InvalidInput(
             f"The Java {place}, {program}, is {f'version {version[1]}' if version else 'of an unknown version'}, but "
-            f"Spark needs {MIN_JAVA}; {remedy}"
+            f"Spark needs {versions}; {remedy}"
         )
 
 

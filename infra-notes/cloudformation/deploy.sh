@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Run Delaywatch on AWS from a clone with the AWS CLI: `up` creates or updates the three stacks, `deploy` deploys the
 # checked-out commit to the host, `down` deletes everything except the bucket and a snapshot of the warehouse.
-# network.yaml, data.yaml and host.yaml define the stacks; host.sh runs on the host.
+# network.yaml, data.yaml and host.yaml define the stacks, spark.yaml an optional fourth; host.sh runs on the host.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-NAME=${DELAYWATCH_NAME:-delaywatch} # prefix of the stacks NAME-network, NAME-data, NAME-host
+NAME=${DELAYWATCH_NAME:-delaywatch} # prefix of the stacks NAME-network, NAME-data, NAME-host, NAME-spark
+BUNDLE=../../build/spark # made by `make spark-bundle`
 UBUNTU=/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id
 PATIENCE_S=3600 # timeout of a command on the host; an upgrade makes a backup and builds images
 POLL_S=${POLL_S:-10}
@@ -15,8 +16,9 @@ usage() {
 Usage: deploy.sh up|deploy|down, with AWS_PROFILE and AWS_REGION (AWS_ENDPOINT_URL for a stand-in), and
   DOMAIN, CERTIFICATE     for the first `up`: the host name for browsers, the ARN of its certificate in ACM
   ALARM_EMAIL             recipient of the alarms
-  NETWORK_PARAMETERS, DATA_PARAMETERS, HOST_PARAMETERS
+  NETWORK_PARAMETERS, DATA_PARAMETERS, HOST_PARAMETERS, SPARK_PARAMETERS
                           further parameters of the templates: DATA_PARAMETERS="InstanceClass=db.t4g.medium MultiAz=true"
+  SPARK=yes               for `up`: also create or update the Glue job from build/spark/, see infra-notes/spark.md
   IMAGE                   for the first `up`: the ID of an Ubuntu 24.04 image instead of the newest
   RELEASE                 for the first `up`: https://host/path.git@TAG instead of the checked-out commit
   BACKUP=no               for `down`: skip the last backup, if the host cannot make one
@@ -134,6 +136,16 @@ upload() { # upload BUCKET: upload the checked-out commit as an archive and prin
     echo "$key"
 }
 
+put_spark() { # put_spark BUCKET: upload build/spark/, create or update the Glue job, print the setting that uses it
+    local bundle
+    bundle=releases/spark-$(version)
+    aws s3 cp --quiet --recursive "$BUNDLE" "s3://$1/$bundle" ||
+        fail "could not upload build/spark/ to s3://$1/$bundle, for the reason above."
+    # shellcheck disable=SC2086
+    put "$NAME-spark" spark.yaml "DataStack=$NAME-data" "HostStack=$NAME-host" "Bundle=$bundle" ${SPARK_PARAMETERS:-}
+    echo "  Glue job  DELAYWATCH_SILVER_JOB=$(pick Job "$(outputs "$NAME-spark")"), for the settings of the host: infra-notes/spark.md"
+}
+
 on_host() { # on_host HOST COMMAND: run it, wait, print its output; fail if it fails
     local id answer status why waited=0
     why=$(mktemp)
@@ -168,6 +180,10 @@ up() {
         [ -n "${DOMAIN:-}" ] && [ -n "${CERTIFICATE:-}" ] ||
             fail "DOMAIN or CERTIFICATE is not set; set DOMAIN to the host name for browsers, and CERTIFICATE to the ARN of its certificate in ACM."
     fi
+    if [ "${SPARK:-}" = yes ]; then
+        [ -f "$BUNDLE/silver_job.py" ] || fail "build/spark/ is missing; run \`make spark-bundle\`, then this command again."
+        look_at "$NAME-spark"
+    fi
     confirm "This creates or updates the stacks $NAME-network, $NAME-data and $NAME-host in account $ACCOUNT. They cost money from
 the first hour on, about 160 dollars a month: infra-notes/costs.md." "$NAME"
     # shellcheck disable=SC2086
@@ -195,6 +211,7 @@ Delaywatch is up.
   Host      aws ssm start-session --target $(pick Host "$made")
   Lake      s3://$bucket/lake
 END
+    [ "${SPARK:-}" != yes ] || put_spark "$bucket"
 }
 
 deploy() {
@@ -209,15 +226,16 @@ deploy() {
 
 down() {
     local lake=
-    look_at "$NAME-host" "$NAME-data" "$NAME-network"
+    look_at "$NAME-spark" "$NAME-host" "$NAME-data" "$NAME-network"
     [ -n "$(state "$NAME-host")$(state "$NAME-data")$(state "$NAME-network")" ] ||
         fail "the stacks $NAME-host, $NAME-data and $NAME-network do not exist in account $ACCOUNT; check DELAYWATCH_NAME and AWS_REGION."
-    confirm "This deletes $NAME-host, $NAME-data and $NAME-network in account $ACCOUNT, with the secrets and the web page.
+    confirm "This deletes $NAME-host, $NAME-data, $NAME-network and the Glue job in account $ACCOUNT, with the secrets and the web page.
 The bucket stays with its content, and a snapshot of the warehouse." "$NAME"
     if is_made "$NAME-host" && [ "${BACKUP:-}" != no ]; then
         (on_host "$(pick Host "$(outputs "$NAME-host")")" "$HOST_SH backup") ||
             fail "the host made no backup, for the reason above, so nothing was deleted; set BACKUP=no to delete without a backup."
     fi
+    [ -z "$(state "$NAME-spark")" ] || remove "$NAME-spark"
     [ -z "$(state "$NAME-host")" ] || remove "$NAME-host"
     ! is_made "$NAME-data" || lake=$(pick Lake "$(outputs "$NAME-data")")
     [ -z "$(state "$NAME-data")" ] || remove "$NAME-data"

@@ -16,6 +16,7 @@ from tests.builders import csv_of, year_of_flights
 from tests.steps import YEAR
 
 CLOSED = "2015-01-27"  # Boston cancels three of four flights
+STEPS = ("wait_for_bronze", "silver", "gold", "detect", "explain", "upsert", "plots", "publish", "clear_scratch")
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,7 @@ import secrets
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -18,27 +17,14 @@ import psutil
 
 from demo.airflow_home import DAGS
 from tests.conftest import sql
+from tests.servers.startup import free_ports, wait_until
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor")
 DAG_ID = "flight_anomalies"
-DEADLINE_S = 600
+TIMEOUT_S = 600
 AIRFLOW = (sys.executable, "-m", "airflow")
 
 Instances = dict[tuple[str, int], tuple[str, int]]  # (task, map index): (state, try)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until(condition: str, is_true: Callable[[], bool], pause_s: float = 1) -> None:
-    """Return when `is_true` returns True; fail after DEADLINE_S with the name of the condition."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not is_true():
-        assert time.monotonic() < deadline, f"not within {DEADLINE_S} s: {condition}"
-        time.sleep(pause_s)
 
 
 class AirflowProcesses:
@@ -46,7 +32,7 @@ class AirflowProcesses:
 
     def __init__(self, folder: Path, metadata: str, variables: Mapping[str, str]) -> None:
         """variables: additions to the environment of the processes."""
-        port = free_port()
+        port, log_port = free_ports(2)
         self.folder, self.metadata = folder, metadata
         self.environment = {
             "PATH": os.environ["PATH"],
@@ -63,7 +49,7 @@ class AirflowProcesses:
             "AIRFLOW__API__WORKERS": "1",
             "AIRFLOW__API__SECRET_KEY": secrets.token_hex(32),
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),
-            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(log_port),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": metadata.replace("postgresql://", "postgresql+psycopg2://"),
             **variables,
         }
@@ -87,8 +73,8 @@ class AirflowProcesses:
     def wait_until_ready(self) -> None:
         """Return when the api-server answers and Airflow has parsed the DAG."""
         query = f"SELECT 1 FROM serialized_dag WHERE dag_id = '{DAG_ID}'"
-        wait_until("the DAG is parsed", lambda: bool(sql(self.metadata, query)))
-        wait_until("the api-server answers", self._answers)
+        wait_until(lambda: sql(self.metadata, query), "the DAG is parsed", TIMEOUT_S)
+        wait_until(self._answers, "the api-server answers", TIMEOUT_S)
 
     def _answers(self) -> bool:
         with socket.socket() as probe:
@@ -122,7 +108,7 @@ class AirflowProcesses:
             process = psutil.Popen(command, env=self.environment, stdout=file, stderr=file)
         self._triggers.append(process)
         query = f"SELECT 1 FROM dag_run WHERE run_id = '{run_id}'"
-        wait_until(f"{run_id} exists", lambda: bool(sql(self.metadata, query)) or process.poll(), pause_s=0.05)
+        wait_until(lambda: sql(self.metadata, query) or process.poll(), f"{run_id} exists", TIMEOUT_S)
         assert not process.poll(), log.read_text()
 
     def backfill(self, years: Sequence[int], **conf: object) -> None:
@@ -149,15 +135,15 @@ class AirflowProcesses:
         return (task_id, "running") in {(task, state) for (task, _), (state, _) in self.instances(run_id).items()}
 
     def wait_for_task(self, run_id: str, task_id: str) -> None:
-        """Return when an instance of the task is running. It polls often, because steps can be short."""
+        """Return when an instance of the task is running."""
 
         def has_started() -> bool:
             assert self.state(run_id) in {"queued", "running"}, f"{task_id} of {run_id} was never running"
             return self.is_running(run_id, task_id)
 
-        wait_until(f"{task_id} of {run_id} is running", has_started, pause_s=0.02)
+        wait_until(has_started, f"{task_id} of {run_id} is running", TIMEOUT_S)
 
     def final_state(self, run_id: str) -> str:
         """Wait for the end of the run and return its state."""
-        wait_until(f"{run_id} has ended", lambda: self.state(run_id) in {"success", "failed"})
+        wait_until(lambda: self.state(run_id) in {"success", "failed"}, f"{run_id} has ended", TIMEOUT_S)
         return self.state(run_id)

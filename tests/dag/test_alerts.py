@@ -121,6 +121,18 @@ def test_a_failed_run_of_another_dag_is_reported_with_its_name(
     assert "DELAYWATCH_KEEP_LOGS_DAYS" in message
 
 
+def test_a_failed_fetch_is_reported_with_its_year(
+    read_dags: Callable[[], Any], lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (lake / "01_bronze/2015.csv.gz").touch()
+    run = read_dags()["fetch_bronze"].test(run_conf={"year": 2015})
+
+    message = message_of(run, tmp_path, monkeypatch)
+
+    assert message.startswith("*Delaywatch 2015: fetch failed*\n")
+    assert "01_bronze/2015.csv.gz" in message
+
+
 def test_a_step_whose_process_was_killed_is_reported_without_an_error(
     failed_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""The DAG that deletes old data: nothing without a setting, and never while a step of a year is running."""
+"""The DAG that deletes old data: without a setting only unused parts, and never while a step of a year is running."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def old_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(("days", "is_kept"), [("", True), ("30", False)])
-def test_a_run_deletes_only_what_a_setting_allows(
+def test_a_run_deletes_old_logs_only_if_a_setting_limits_their_age(
     read_dags: Callable[[], Any],
     old_log: Path,
     lake: Path,
@@ -31,16 +31,21 @@ def test_a_run_deletes_only_what_a_setting_allows(
     is_kept: bool,
 ) -> None:
     (lake / "01_bronze/2015.csv").touch()
+    unused = lake / "02_silver/flights/year=2015/part-00000-old.parquet"
+    unused.parent.mkdir(parents=True)
+    unused.touch()
+    os.utime(unused, (0, 0))
     monkeypatch.setenv("DELAYWATCH_KEEP_LOGS_DAYS", days)
 
     run = read_dags()["retention"].test()
 
     assert run.state == "success"
     assert old_log.exists() == is_kept
+    assert not unused.exists()
     assert (lake / "01_bronze/2015.csv").is_file()
 
 
-def test_it_waits_for_a_running_step_but_not_for_a_run_that_waits_for_its_file(
+def test_retention_waits_for_a_running_step_but_not_for_a_run_that_waits_for_its_file(
     read_dags: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.sdk.definitions.dag import _run_task

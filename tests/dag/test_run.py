@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 
 from tests.conftest import sql
-from tests.dag.conftest import CLOSED
+from tests.dag.conftest import CLOSED, STEPS
 from tests.servers.receivers import webhook
 from tests.steps import YEAR
 from utils.storage import keys
-
-STEPS = ("wait_for_bronze", "silver", "gold", "detect", "explain", "upsert", "plots", "publish", "clear_scratch")
 
 
 def states(run: Any) -> dict[str, tuple[str, int]]:

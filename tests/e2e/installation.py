@@ -11,21 +11,25 @@ import io
 import json
 import os
 import shutil
-import socket
 import ssl
 import subprocess
 import tarfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from playwright.sync_api import APIRequestContext
+
+from tests.servers.startup import free_ports, wait_until
 
 ROOT = Path(__file__).parents[2]
 INSIDE = Path(__file__).parent / "inside"
 FOREIGN = ("AIRFLOW_", "AWS_", "COMPOSE_", "DELAYWATCH_", "MAKE", "MFLAGS")
 PROJECT_LABEL = "label=com.docker.compose.project="
 NOT_ONE_OFF = "label=com.docker.compose.oneoff=False"  # without containers of `docker compose run`
+YEAR = 2013  # of the demo
+TIMEOUT_S = 900  # of a run of the DAG
 
 
 @dataclass(frozen=True)
@@ -177,18 +181,53 @@ def docker(*arguments: str) -> str:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout
 
 
-def wait_until(is_true: Callable[[], bool], condition: str, timeout_s: float = 60) -> None:
-    """Wait for a condition. The test fails with the condition after the timeout."""
-    deadline = time.monotonic() + timeout_s
-    while not is_true():
-        assert time.monotonic() < deadline, f"not true after {timeout_s} s: {condition}"
-        time.sleep(0.2)
+# --- runs of the DAG --------------------------------------------------------------------------------------------------
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports of this host that no program uses."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(server.getsockname()[1]) for server in sockets]
-    for server in sockets:
-        server.close()
-    return ports
+def put_year(stack: Installation) -> None:
+    """Write the year of the demo to bronze."""
+    put = ("python", "-m", "utils", "bronze", "--year", str(YEAR), "--from", "/opt/delaywatch/2013.csv.gz")
+    stack.compose("exec", "-T", "airflow-scheduler", *put)
+
+
+def trigger(stack: Installation, run: str) -> None:
+    conf = json.dumps({"year": YEAR})
+    command = ("airflow", "dags", "trigger", "flight_anomalies", "--run-id", run, "--conf", conf)
+    stack.compose("exec", "-T", "airflow-scheduler", *command)
+
+
+def is_running(stack: Installation, run: str, task: str) -> bool:
+    states = stack.psql("airflow", f"SELECT state FROM task_instance WHERE run_id = '{run}' AND task_id = '{task}'")
+    return any(row["state"] == "running" for row in states)
+
+
+def end_of(stack: Installation, run: str) -> str:
+    def state() -> str:
+        return stack.psql("airflow", f"SELECT state FROM dag_run WHERE run_id = '{run}'")[0]["state"]
+
+    wait_until(lambda: state() in {"success", "failed"}, f"the run {run} has ended", TIMEOUT_S)
+    return state()
+
+
+def results(stack: Installation) -> dict[str, str]:
+    """Return a hash of every table, except the table of runs."""
+    return {table: rows for table, rows in stack.rows().items() if table != "runs"}
+
+
+# --- logins -----------------------------------------------------------------------------------------------------------
+
+
+def airflow_token(client: APIRequestContext, password: str) -> str:
+    answer = client.post("/airflow/auth/token", data={"username": "admin", "password": password})
+    assert answer.status == 201, answer.text()
+    return str(answer.json()["access_token"])
+
+
+def superset_credentials(password: str) -> dict[str, Any]:
+    return {"username": "admin", "password": password, "provider": "db", "refresh": False}
+
+
+def superset_token(client: APIRequestContext, password: str) -> str:
+    answer = client.post("/api/v1/security/login", data=superset_credentials(password))
+    assert answer.status == 200, answer.text()
+    return str(answer.json()["access_token"])

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.installation import INSIDE, Installation, docker, wait_until
+from tests.e2e.installation import INSIDE, Installation, docker
+from tests.servers.startup import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -16,14 +16,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
-from tests.e2e.installation import free_ports, wait_until
-from tests.servers.certificates import self_signed
+from tests.servers.startup import free_ports, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -78,8 +77,8 @@ class Edge:
         return ended.stdout + ended.stderr
 
     def tls(self) -> ssl.SSLContext:
-        """Return a context that trusts only the certificate of this nginx."""
-        return ssl.create_default_context(cafile=str(self.folder / "secrets" / "tls.crt"))
+        """Return a context that trusts only the issuer of this nginx's certificate."""
+        return ssl.create_default_context(cafile=str(self.folder / "issuer.pem"))
 
     def connect(self, context: ssl.SSLContext | None = None) -> ssl.SSLSocket:
         plain = socket.create_connection(("127.0.0.1", self.https_port), timeout=TIMEOUT_S)
@@ -155,10 +154,11 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     for name in ("secrets", "acme"):
         (folder / name).mkdir()
         (folder / name).chmod(0o755)  # nginx runs as another user
-    now = datetime.now(UTC)
-    certificate, key = self_signed("localhost", now - timedelta(hours=1), now + timedelta(days=1))
-    (folder / "secrets" / "tls.crt").write_bytes(certificate)
-    (folder / "secrets" / "tls.key").write_bytes(key)
+    issuer = trustme.CA()
+    issuer.cert_pem.write_to_path(folder / "issuer.pem")
+    certificate = issuer.issue_cert("localhost")
+    certificate.cert_chain_pems[0].write_to_path(folder / "secrets" / "tls.crt")
+    certificate.private_key_pem.write_to_path(folder / "secrets" / "tls.key")
     (folder / "secrets" / "hsts.conf").write_text("")
     edge = Edge(f"delaywatch-edge-{uuid.uuid4().hex[:8]}", folder, *free_ports(2))
     try:
@@ -638,7 +638,7 @@ def test_a_failed_request_of_a_script_keeps_the_text_of_the_program(edge: Edge, 
     assert (answer.status, answer.text) == (status, "its own words")
 
 
-def test_a_program_that_returns_with_another_address_is_found(edge: Edge) -> None:
+def test_nginx_reaches_a_program_that_returns_with_another_address(edge: Edge) -> None:
     def address() -> str:
         return edge.compose("exec", "-T", "superset", "hostname", "-i").strip()
 

@@ -14,8 +14,8 @@ import psutil
 import pytest
 from playwright.sync_api import APIRequestContext
 
-from tests.e2e.installation import Installation, docker, wait_until
-from tests.e2e.test_restarts import TIMEOUT_S, end_of, is_running, put_year, results, trigger
+from tests.e2e.installation import TIMEOUT_S, Installation, docker, end_of, is_running, put_year, results, trigger
+from tests.servers.startup import wait_until
 
 pytestmark = [
     pytest.mark.e2e,

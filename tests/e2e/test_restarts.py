@@ -5,48 +5,15 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 
 import pytest
 
-from tests.e2e.installation import Installation, wait_until
+from tests.e2e.installation import TIMEOUT_S, Installation, end_of, is_running, results, trigger
+from tests.servers.startup import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-
-YEAR = 2013
-TIMEOUT_S = 900
-
-
-def put_year(stack: Installation) -> None:
-    """Write the year of the demo to bronze."""
-    put = ("python", "-m", "utils", "bronze", "--year", str(YEAR), "--from", "/opt/delaywatch/2013.csv.gz")
-    stack.compose("exec", "-T", "airflow-scheduler", *put)
-
-
-def trigger(stack: Installation, run: str) -> None:
-    conf = json.dumps({"year": YEAR})
-    command = ("airflow", "dags", "trigger", "flight_anomalies", "--run-id", run, "--conf", conf)
-    stack.compose("exec", "-T", "airflow-scheduler", *command)
-
-
-def is_running(stack: Installation, run: str, task: str) -> bool:
-    states = stack.psql("airflow", f"SELECT state FROM task_instance WHERE run_id = '{run}' AND task_id = '{task}'")
-    return any(row["state"] == "running" for row in states)
-
-
-def end_of(stack: Installation, run: str) -> str:
-    def state() -> str:
-        return stack.psql("airflow", f"SELECT state FROM dag_run WHERE run_id = '{run}'")[0]["state"]
-
-    wait_until(lambda: state() in {"success", "failed"}, f"the run {run} has ended", TIMEOUT_S)
-    return state()
-
-
-def results(stack: Installation) -> dict[str, str]:
-    """Return a hash of every table, except the table of runs."""
-    return {table: rows for table, rows in stack.rows().items() if table != "runs"}
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,8 @@ import pytest
 from playwright.sync_api import APIRequestContext
 
 from stack.vault import CERTIFICATE, KEY, MAKERS
-from tests.e2e.installation import Installation, docker, wait_until
-from tests.e2e.test_restarts import end_of, put_year, trigger
-from tests.e2e.test_stack import airflow_token, superset_token
+from tests.e2e.installation import Installation, airflow_token, docker, end_of, put_year, superset_token, trigger
+from tests.servers.startup import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

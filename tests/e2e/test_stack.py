@@ -23,7 +23,8 @@ from playwright.sync_api import APIRequestContext, Browser, Page, Response, Stor
 
 from tests.e2e import visitor
 from tests.e2e.conftest import new_context
-from tests.e2e.installation import Installation, wait_until
+from tests.e2e.installation import Installation, airflow_token, superset_credentials, superset_token
+from tests.servers.startup import wait_until
 from utils import detectors, schemas
 
 pytestmark = pytest.mark.e2e
@@ -523,22 +524,6 @@ def listening_ports(stack: Installation, service: str) -> set[int]:
     loopback = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
     docker_dns = "0B00007F"  # 127.0.0.11
     return {int(port, 16) for address, port in listening if address not in {*loopback, docker_dns}}
-
-
-def airflow_token(client: APIRequestContext, password: str) -> str:
-    answer = client.post("/airflow/auth/token", data={"username": "admin", "password": password})
-    assert answer.status == 201, answer.text()
-    return str(answer.json()["access_token"])
-
-
-def superset_credentials(password: str) -> dict[str, Any]:
-    return {"username": "admin", "password": password, "provider": "db", "refresh": False}
-
-
-def superset_token(client: APIRequestContext, password: str) -> str:
-    answer = client.post("/api/v1/security/login", data=superset_credentials(password))
-    assert answer.status == 200, answer.text()
-    return str(answer.json()["access_token"])
 
 
 def assets_of(client: APIRequestContext, token: str) -> dict[str, bytes]:

@@ -1,6 +1,6 @@
 """Empty lakes in a folder and on S3, a finished year, and logins of Postgres that need a password.
 
-moto replaces AWS: it has the same protocol and can check keys.
+moto replaces AWS: it has the same protocol and can check keys. SeaweedFS is the object store of the stack.
 """
 
 from __future__ import annotations
@@ -8,51 +8,69 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import ssl
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import boto3
 import psycopg2
 import pytest
 import requests
+import trustme
 
-from tests.conftest import at, fresh, sql, wait_until
+from tests.conftest import at, fresh, sql
+from tests.servers.proxy import Proxy
+from tests.servers.seaweedfs import KEYS, seaweedfs
+from tests.servers.startup import wait_until
 from tests.steps import BRONZE, BRONZE_KEY, run
 from utils.settings import Settings
 from utils.storage.lake import Lake
 
 BUCKETS = itertools.count(1)
-KEYS: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 
 
 @pytest.fixture(scope="session")
-def moto_url() -> Iterator[str]:
-    """The address of moto, which plays all services of AWS."""
-    from moto.server import ThreadedMotoServer
+def seaweedfs_url() -> Iterator[str]:
+    """The address of the S3 server of a SeaweedFS."""
+    with seaweedfs() as url:
+        yield url
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+
+def new_bucket(url: str, scratch: Path) -> Settings:
+    """Create a bucket and return the settings of an empty lake below a prefix in it."""
+    name = f"lake-{next(BUCKETS)}"
+    boto3.client("s3", endpoint_url=url, region_name="us-east-1", **KEYS).create_bucket(Bucket=name)
+    return Settings(
+        lake=f"s3://{name}/delaywatch",
+        warehouse="",
+        scratch=scratch,
+        threads=2,
+        aws_endpoint_url=url,
+        aws_region="us-east-1",
+        **KEYS,
+    )
+
+
+@pytest.fixture
+def s3_proxy(moto_url: str) -> Iterator[Proxy]:
+    """A proxy in front of S3."""
+    host, port = moto_url.removeprefix("http://").split(":")
+    with Proxy((host, int(port))) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let boto3 retry at once."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
 
 
 @pytest.fixture
 def bucket_settings(moto_url: str, tmp_path: Path) -> Settings:
     """Settings of an empty lake below a prefix of a new bucket."""
-    name = f"lake-{next(BUCKETS)}"
-    boto3.client("s3", endpoint_url=moto_url, region_name="us-east-1", **KEYS).create_bucket(Bucket=name)
-    return Settings(
-        lake=f"s3://{name}/delaywatch",
-        warehouse="",
-        scratch=tmp_path,
-        threads=2,
-        aws_endpoint_url=moto_url,
-        aws_region="us-east-1",
-        **KEYS,
-    )
+    return new_bucket(moto_url, tmp_path)
 
 
 @pytest.fixture
@@ -68,6 +86,25 @@ def checking_keys(moto_url: str, bucket_settings: Settings) -> Iterator[Settings
     requests.post(f"{moto_url}/moto-api/reset-auth", data="0", timeout=10)
     yield bucket_settings.replace(aws_access_key_id=key["AccessKeyId"], aws_secret_access_key=key["SecretAccessKey"])
     requests.post(f"{moto_url}/moto-api/reset-auth", data="inf", timeout=10)
+
+
+@pytest.fixture
+def tls_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ssl.SSLContext]:
+    """A function that returns the context of a server on 127.0.0.1; this process trusts its certificate.
+
+    not_after: the end of the certificate.
+    """
+    issuer, bundle = trustme.CA(), tmp_path / "issuer.pem"
+    issuer.cert_pem.write_to_path(bundle)
+    for variable in ("SSL_CERT_FILE", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.setenv(variable, str(bundle))
+
+    def create(not_after: datetime | None = None) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        issuer.issue_cert("127.0.0.1", not_after=not_after).configure_cert(context)
+        return context
+
+    return create
 
 
 @pytest.fixture
@@ -122,7 +159,8 @@ def ask_password_of(postgres: str) -> Iterator[Callable[[str], None]]:
     def ask(login: str) -> None:
         Path(file).write_text(f"local all {login} scram-sha-256\n{rules}")
         sql(postgres, "SELECT pg_reload_conf()")
-        wait_until(lambda: "password authentication failed" in refusal(at(postgres, username=login, password="wrong")))
+        wrong = at(postgres, username=login, password="wrong")
+        wait_until(lambda: "password authentication failed" in refusal(wrong), f"{login} needs a password")
 
     yield ask
     Path(file).write_text(rules)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sysconfig
 import tempfile
@@ -17,16 +16,11 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tests.conftest import folder_in_memory
+from tests.servers.postgres import folder_in_memory
+from tests.servers.startup import free_ports
 
 LOOPBACK = "127.0.0.1"
 KEYS: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as open_until_chosen:
-        probes = [open_until_chosen.enter_context(socket.create_server((LOOPBACK, 0))) for _ in range(count)]
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 @contextlib.contextmanager
@@ -36,7 +30,7 @@ def seaweedfs() -> Iterator[str]:
     ports = dict(
         zip(
             (f"{name}.port{kind}" for name in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")),
-            _free_ports(8),
+            free_ports(8),
             strict=True,
         )
     )

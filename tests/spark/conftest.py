@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 
-from tests.servers.seaweedfs import KEYS, seaweedfs
+from tests.integration.conftest import new_bucket
+from tests.servers.seaweedfs import seaweedfs
 from utils import spark
 from utils.layers import csv_reader, silver
 from utils.settings import Settings
@@ -22,8 +21,6 @@ from utils.spark import SparkEngine
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-BUCKETS = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -106,25 +103,10 @@ def seaweedfs_url() -> Iterator[str]:
         yield url
 
 
-def new_bucket(url: str, scratch: Path) -> Settings:
-    """Create a bucket and return the settings of an empty lake below a prefix in it, and of Spark."""
-    name = f"lake-{next(BUCKETS)}"
-    boto3.client("s3", endpoint_url=url, region_name="us-east-1", **KEYS).create_bucket(Bucket=name)
-    return Settings(
-        lake=f"s3://{name}/delaywatch",
-        warehouse="",
-        scratch=scratch,
-        threads=2,
-        engine="spark",
-        aws_endpoint_url=url,
-        aws_region="us-east-1",
-        **KEYS,
-    )
-
-
 @pytest.fixture
 def bucket_settings(seaweedfs_url: str, tmp_path: Path) -> Settings:
-    return new_bucket(seaweedfs_url, tmp_path)
+    """Settings of an empty lake in a bucket of SeaweedFS, and of Spark."""
+    return new_bucket(seaweedfs_url, tmp_path).replace(engine="spark")
 
 
 @pytest.fixture(params=["folder", "bucket"])

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import sysconfig
-import time
 from contextlib import suppress
 from datetime import date, timedelta
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 
 from tests.builders import csv_of, flight
 from tests.command import utils
-from tests.conftest import wait_until
+from tests.servers.startup import wait_until
 from tests.steps import BRONZE, BRONZE_KEY, YEAR
 from utils.layers import csv_reader
 from utils.pipeline import refine
@@ -94,9 +93,8 @@ def test_a_step_under_spark_submit_survives_an_executor_that_is_killed_in_the_mi
         "DELAYWATCH_LAKE": folder_settings.lake,
     }
     with subprocess.Popen(submit, env=environment, stderr=subprocess.PIPE, text=True) as command:
-        while not parts(folder_settings):
-            assert command.poll() is None, command.communicate()
-            time.sleep(0.05)
+        wait_until(lambda: parts(folder_settings) or command.poll() is not None, "a part is in the lake", 300)
+        assert command.poll() is None, command.communicate()
         executors = children(command.pid, "CoarseGrainedExecutorBackend")
         assert len(executors) == 2
         executors[0].kill()
@@ -116,7 +114,7 @@ def test_a_step_survives_the_end_of_the_python_processes_of_executors(
     killed = []
 
     def kill_workers() -> None:
-        wait_until(lambda: bool(parts(folder_settings)))
+        wait_until(lambda: parts(folder_settings), "a part is in the lake")
         processes = children(os.getpid(), "pyspark.daemon")  # daemons, and their workers with the same command line
         for process in processes:
             with suppress(psutil.NoSuchProcess):
@@ -158,18 +156,19 @@ def test_spark_without_pyspark_is_refused(settings: Settings, monkeypatch: pytes
     assert "install requirements/spark.txt" in message
 
 
-JAVA_11 = '#!/bin/sh\necho "openjdk version \\"11.0.2\\" 2019-01-15" >&2\n'
-JAVA_8 = '#!/bin/sh\necho "java version \\"1.8.0_392\\"" >&2\n'
+def java_program(printed: str) -> str:
+    return f"#!/bin/sh\necho '{printed}' >&2\n"
 
 
 @pytest.mark.parametrize(
     ("program", "variable", "fault"),
     [
-        (None, "PATH", "there is none on the PATH"),
-        (None, "JAVA_HOME", "there is none in JAVA_HOME ({folder})"),
-        (JAVA_11, "PATH", "{folder}/java, is version 11"),
-        (JAVA_8, "JAVA_HOME", "{folder}/bin/java, is version 8"),
-        ("", "PATH", "{folder}/java, is of an unknown version"),
+        pytest.param(None, "PATH", "there is none on the PATH", id="no Java"),
+        pytest.param(None, "JAVA_HOME", "there is none in JAVA_HOME ({folder})", id="empty JAVA_HOME"),
+        pytest.param(java_program('openjdk version "11.0.2"'), "PATH", "{folder}/java, is version 11", id="11"),
+        pytest.param(java_program('java version "1.8.0_392"'), "JAVA_HOME", "{folder}/bin/java, is version 8", id="8"),
+        pytest.param(java_program('openjdk version "25"'), "PATH", "{folder}/java, is version 25", id="25"),
+        pytest.param("", "PATH", "{folder}/java, is of an unknown version", id="not a program"),
     ],
 )
 def test_spark_without_a_java_that_it_can_use_is_refused(

@@ -18,8 +18,8 @@ import pytest
 
 import utils
 from tests.builders import HEADER, Flight, csv_of, year_of_flights
+from tests.integration.conftest import new_bucket
 from tests.servers.seaweedfs import seaweedfs
-from tests.spark.conftest import new_bucket
 from tests.steps import BRONZE_KEY, YEAR
 from utils import spark
 from utils.errors import InvalidInput, Unavailable
@@ -275,7 +275,7 @@ def test_a_bucket_that_does_not_answer_the_executors_is_named(
 ) -> None:
     with ExitStack() as server:
         url = server.enter_context(seaweedfs())
-        settings = new_bucket(url, tmp_path)
+        settings = new_bucket(url, tmp_path).replace(engine="spark")
         put(settings, csv_of(flights()))
         before_tasks(server.close)
         with pytest.raises(Unavailable, match=url):

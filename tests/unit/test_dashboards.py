@@ -19,11 +19,9 @@ import pytest
 import yaml
 from superset import bundle
 
+from tests.superset_assets import ASSETS, CHARTS, DASHBOARDS, DATASETS, FOLDER
 from utils import detectors
 
-FOLDER = Path(__file__).resolve().parents[2] / "superset" / "assets"
-ASSETS = bundle.read(FOLDER, detectors.NAMES)
-DATASETS, CHARTS, DASHBOARDS = (ASSETS[kind] for kind in ("datasets", "charts", "dashboards"))
 EXPANDED = bundle.expand(ASSETS)["dashboards"]
 URL = "postgresql+psycopg2://reader@db/warehouse"
 

@@ -18,6 +18,7 @@ from tests.builders import (
     airport_days,
     days_of_delays,
     eventful_year,
+    few_trees,
     of_airport,
     ordinary_year,
     run_detector,
@@ -30,11 +31,6 @@ FEW = settings(max_examples=3)
 SPIKE_IN_FEBRUARY = date(2015, 2, 4)
 COUNTS = ["scheduled", "departed", "cancelled", "disrupted"]
 DELAYS = ["mean_dep_delay_min", "mean_effective_delay_min"]
-
-
-def few_trees(name: str) -> dict[str, int]:
-    """Parameters that make a forest fast where the quality of its scores does not matter."""
-    return {parameter: 5 for parameter in detectors.parameters(name) if parameter in ("n_estimators", "n_trees")}
 
 
 def with_parameter(parameter: str) -> list[str]:
@@ -50,13 +46,6 @@ def two_months() -> pd.DataFrame:
         flights[SPIKE_IN_FEBRUARY] = flights[SPIKE_IN_FEBRUARY] + 60
         frames.append(airport_days(origin, flights))
     return pd.concat(frames, ignore_index=True)
-
-
-def metric_of(name: str) -> str:
-    return str(run_detector(name, two_months()[:30], **few_trees(name))["metric"].iloc[0])
-
-
-OF_MEAN_DELAY = [name for name in detectors.NAMES if metric_of(name) == "mean_dep_delay_min"]
 
 
 @pytest.mark.parametrize("name", detectors.NAMES)
@@ -173,7 +162,7 @@ def test_feedback_on_an_airport_changes_only_verdicts_of_that_airport(name: str)
 # Properties
 
 
-@pytest.mark.parametrize("name", OF_MEAN_DELAY)
+@pytest.mark.parametrize("name", detectors.NAMES)
 @FEW
 @given(minutes=st.integers(-30, 240), times=st.integers(1, 20))
 def test_delay_on_every_day_moves_the_expectation_and_more_flights_change_nothing(
@@ -182,7 +171,10 @@ def test_delay_on_every_day_moves_the_expectation_and_more_flights_change_nothin
     days = two_months()
     later = days.assign(mean_dep_delay_min=days["mean_dep_delay_min"] + minutes, **(days[COUNTS] * times))
 
-    verdicts, other = (run_detector(name, frame, **few_trees(name)) for frame in (days, later))
+    verdicts = run_detector(name, days, **few_trees(name))
+    if verdicts["metric"].iloc[0] != "mean_dep_delay_min":
+        pytest.skip("scores another metric")
+    other = run_detector(name, later, **few_trees(name))
 
     np.testing.assert_allclose(other["expected"], verdicts["expected"] + minutes, atol=0.01)
     np.testing.assert_allclose(other["score"], verdicts["score"], rtol=1e-3, atol=1e-3)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from tests.builders import CANCELLED, HEADER, Flight, csv_of, flight
+from tests.builders import CANCELLED, HEADER, Flight, csv_of, flight, hhmm
 from utils import schemas
 from utils.layers import columns, gold, silver
 
@@ -67,10 +67,6 @@ ORDER BY origin, fl_date
 """
 
 # --- flights with a known delay: a row of the CSV, and the column delay_min that the CSV does not have ----------------
-
-
-def hhmm(minute: int) -> str:
-    return f"{minute // 60 % 24}{minute % 60:02}"
 
 
 def with_delay(planned: int, delay: int, row: Flight) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -59,8 +60,8 @@ def test_the_first_message_lists_extreme_events_and_warnings_and_says_where_the_
     message, _ = year_message(STORM, SNOW, WIND, warnings=(OCTOBER,))
 
     assert message is not None
-    assert message.subject.startswith("Delaywatch 2013: 2 extreme events and 1 ")
-    assert "3 events on 5 abnormal airport-days" in message.text
+    assert re.findall(r"\d+", message.subject) == ["2013", "2", "1"]  # extreme events, warnings
+    assert re.search(r"\b3 events\b.*\b5 abnormal", message.text)
     snow, storm, warning = listed(message)
     assert snow.startswith("- LGA 2013-02-08, closure: 100 flights, 57")
     assert storm.startswith("- EWR 2013-03-08")

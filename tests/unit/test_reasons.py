@@ -325,7 +325,7 @@ def test_a_sentence_names_a_carrier_that_differs_from_the_others(storm: list[Fli
         ([*on_ordinary_days(Flight(delay=10)), Flight(delay=90), Flight(delay=CANCELLED)], "1 cancellation", " by "),
     ],
 )
-def test_a_sentence_omits_what_is_not_known(flights: list[Flight], present: str, absent: str) -> None:
+def test_a_sentence_omits_unknown_comparisons_and_causes(flights: list[Flight], present: str, absent: str) -> None:
     sentence = sentence_of(year_of(flights))
 
     assert present in sentence

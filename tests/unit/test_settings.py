@@ -63,12 +63,12 @@ def test_without_variables_no_message_is_sent_and_nothing_is_deleted() -> None:
     empty = {"DELAYWATCH_ALERT_EMAIL": "", "DELAYWATCH_SMTP": "", "DELAYWATCH_KEEP_LOGS_DAYS": ""}
 
     assert not AlertSettings.from_environment(empty).is_configured
-    assert not WatchSettings.from_environment(empty).removes_anything
+    assert not WatchSettings.from_environment(empty).has_limit
 
 
 @pytest.mark.parametrize("limit", ["KEEP_LOGS_DAYS", "KEEP_PLOTS_YEARS", "KEEP_SILVER_YEARS"])
 def test_each_limit_alone_deletes_something(limit: str) -> None:
-    assert WatchSettings.from_environment({f"DELAYWATCH_{limit}": "3"}).removes_anything
+    assert WatchSettings.from_environment({f"DELAYWATCH_{limit}": "3"}).has_limit
 
 
 def test_recipients_are_separated_by_commas_and_need_a_mail_server() -> None:
@@ -128,6 +128,7 @@ REFUSED = {
     "DELAYWATCH_ADMIN_PASSWORD": ["elevenchars"],
     "DELAYWATCH_JUPYTER_TOKEN": ["short"],
     "DELAYWATCH_TRUSTED_PROXY": ["any", "10.0.0.1/23", "10.0.0.0/33", "0/0; deny all"],
+    "DELAYWATCH_SILVER_JOB": ["arn:aws:glue:eu-west-1:123456789012:job/silver", "my job"],
     "DELAYWATCH_BTS_URL": ["https://u:swordfish@mirror.lan", "bts.gov", "ftp://bts.gov", "https://a b", "https://a/#b"],
     "DELAYWATCH_KAGGLE_URL": ["https://a/api?x="],
     "DELAYWATCH_BACKUP": ["backups", "~/backups", "/", "/mnt/", "s3://Backups", "ftp://host/folder"],
@@ -194,6 +195,8 @@ def test_a_secret_with_a_line_break_is_refused_and_not_shown(name: str) -> None:
         ({"DELAYWATCH_LOGS": "s3://elsewhere/logs"}, "s3://elsewhere/logs"),
         ({"DELAYWATCH_ALERT_EMAIL": "ops@example.com"}, "DELAYWATCH_SMTP"),
         ({"DELAYWATCH_READER": "postgresql://r:p@rds/f"}, "DELAYWATCH_WAREHOUSE"),
+        ({"DELAYWATCH_SILVER_JOB": "silver"}, "DELAYWATCH_LAKE"),
+        ({**BUCKET, "AWS_ENDPOINT_URL": "http://minio:9000", "DELAYWATCH_SILVER_JOB": "silver"}, "AWS_ENDPOINT_URL"),
         ({"DELAYWATCH_BACKUP": "s3://backups"}, "AWS_DEFAULT_REGION"),
         ({"DELAYWATCH_BACKUP": "s3://backups", "AWS_ENDPOINT_URL": "http://s3:8333"}, "DELAYWATCH_BACKUP"),
         ({**BUCKET, "DELAYWATCH_BACKUP": "s3://flights"}, "DELAYWATCH_BACKUP"),

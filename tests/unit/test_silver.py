@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.builders import HEADER, ON_TIME, Flight, cancelled, csv_of, flight, line
+from tests.builders import HEADER, ON_TIME, Flight, cancelled, csv_of, flight, hhmm, line
 from utils import schemas
 from utils.analysis import attribution
 from utils.errors import InvalidInput
@@ -57,7 +57,7 @@ def test_columns_are_read_by_name_in_any_order_and_case(columns: list[str], is_l
     [
         (NAMES.replace("ORIGIN,", "").replace("DEP_DELAY,", ""), "lacks the columns ORIGIN, DEP_DELAY; .*FL_DATE,OP_"),
         (NAMES + ",ORIGIN", "ORIGIN twice"),
-        ('"Year","Quarter","Month","FlightDate","Reporting_Airline"', "fetch --source bts --from"),
+        ('"Year","Quarter","Month","FlightDate","Reporting_Airline"', "fetch --year YEAR --source bts --from"),
         (NAMES.replace(",", ";"), "semicolons"),
         (NAMES + "\r" + line(flight()), "carriage return"),
         ("", "empty line"),
@@ -157,11 +157,11 @@ def test_an_unreadable_value_that_no_figure_uses_becomes_null_and_is_counted() -
 def test_a_missing_delay_is_computed_from_both_times_across_midnight(
     planned: int, delay: int, writes_2400: bool
 ) -> None:
-    def hhmm(minute: int) -> str:
-        minute %= 1440
-        return "2400" if writes_2400 and not minute else str(minute // 60 * 100 + minute % 60)
+    times = [hhmm(minute) for minute in (planned, planned + delay)]
+    if writes_2400:
+        times = ["2400" if time == "0" else time for time in times]
 
-    refined = refine(flight(CRS_DEP_TIME=hhmm(planned), DEP_TIME=hhmm(planned + delay), DEP_DELAY=""))
+    refined = refine(flight(CRS_DEP_TIME=times[0], DEP_TIME=times[1], DEP_DELAY=""))
 
     assert values(refined, "DEP_DELAY") == [delay]
 

@@ -18,12 +18,13 @@ import pytest
 from scipy import special
 from sklearn.ensemble import HistGradientBoostingRegressor, IsolationForest
 
-from tests.builders import airport_days, days_of_delays
+from tests.builders import airport_days, days_of_delays, few_trees
 from utils import detectors, schemas
 
 Floats = npt.NDArray[np.float64]
 FIRST_DAY = date(2014, 11, 20)  # Thanksgiving, Christmas and New Year are among the 110 days
 MIN_FLIGHTS, MIN_DAYS = 5, 28
+TREES = 20
 
 
 @cache
@@ -54,13 +55,9 @@ def generated_days(seed: int) -> pd.DataFrame:
     return gold.assign(is_excluded=rng.random(len(gold)) < 0.05)
 
 
-def few_trees(name: str) -> dict[str, int]:
-    return {parameter: 20 for parameter in detectors.parameters(name) if parameter in ("n_estimators", "n_trees")}
-
-
 @cache
 def verdicts_of(name: str, seed: int) -> pa.Table:
-    return detectors.run(name, generated_days(seed), few_trees(name))
+    return detectors.run(name, generated_days(seed), few_trees(name, TREES))
 
 
 def pivoted(days: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -98,7 +95,7 @@ def test_the_columns_of_every_detector_follow_their_definitions(name: str, seed:
     assert verdicts.schema.equals(schemas.ANOMALIES)
     keys = list(zip(verdicts["origin"].to_pylist(), verdicts["fl_date"].to_pylist(), strict=True))
     assert keys == sorted(zip(days["origin"], days["fl_date"], strict=True))
-    assert set(verdicts["params_hash"].to_pylist()) == {detectors.params_hash(name, few_trees(name))}
+    assert set(verdicts["params_hash"].to_pylist()) == {detectors.params_hash(name, few_trees(name, TREES))}
     (metric,) = set(verdicts["metric"].to_pylist())
     rules = f"""
         WITH day AS (FROM verdicts JOIN days USING (origin, fl_date)),
@@ -215,7 +212,7 @@ def test_the_band_of_the_random_cut_forest_is_the_median_and_the_range_of_unflag
         "score": pivoted(verdicts, "score").abs() * (delay - delay[train].median()).gt(0).replace({True: 1, False: -1}),
     }
 
-    check_figures("random_cut_forest", days, figures, **few_trees("random_cut_forest"))
+    check_figures("random_cut_forest", days, figures, **few_trees("random_cut_forest", TREES))
 
 
 def arima_walk(

@@ -12,8 +12,8 @@ from utils.cli.output import say
 from utils.settings import WatchSettings
 
 UNCONFIGURED = (
-    "Nothing is deleted, because no limit is set; set DELAYWATCH_KEEP_LOGS_DAYS, DELAYWATCH_KEEP_PLOTS_YEARS or "
-    "DELAYWATCH_KEEP_SILVER_YEARS."
+    "Nothing is deleted: silver has no old parts of earlier versions, and no limit is set; set "
+    "DELAYWATCH_KEEP_LOGS_DAYS, DELAYWATCH_KEEP_PLOTS_YEARS or DELAYWATCH_KEEP_SILVER_YEARS."
 )
 
 
@@ -21,17 +21,14 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted, and delete nothing.")] = False,
     lake: LakeOption = None,
 ) -> None:
-    """Delete logs, plots and silver flights beyond the limits in DELAYWATCH_KEEP_*. Bronze and gold are kept."""
+    """Delete logs, plots and silver flights beyond the limits in DELAYWATCH_KEEP_*, and unused parts of silver."""
     from utils.monitoring import retention
 
     watch = WatchSettings.from_environment()
-    if not watch.removes_anything:
-        say(UNCONFIGURED)
-        return
-    needs_lake = bool(watch.keep_plots_years or watch.keep_silver_years)
+    needs_lake = bool(watch.keep_plots_years or watch.keep_silver_years or not watch.keep_logs_days)
     settings = settings_of(lake, needs_lake=needs_lake, needs_warehouse=False)
     groups = retention.sweep(settings, watch, datetime.now(UTC), dry_run)
     for group in groups:
         say(str(group) if group.kept_because else f"{'Would delete' if dry_run else 'Deleted'} {group}")
     if not groups:
-        say("Nothing is old enough to delete.")
+        say("Nothing is old enough to delete." if watch.has_limit else UNCONFIGURED)

@@ -1,14 +1,15 @@
-"""Retention: find and delete old logs, plots and silver flights.
+"""Retention: find and delete old logs, plots and silver flights, and parts of silver that no manifest names.
 
-Nothing is deleted unless a setting says so. Bronze, gold, the quality report and the rejected rows are always kept.
-Deleted data can be recreated: silver from bronze, plots and page from gold. For logs in a bucket, use the bucket's
-lifecycle rules.
+Unless a setting says so, only these parts are deleted: a commit to a bucket keeps the parts of earlier silver, and a
+killed run leaves its own. Bronze, gold, the quality report and the rejected rows are always kept. Deleted data can be
+recreated: silver from bronze, plots and page from gold. For logs in a bucket, use the bucket's lifecycle rules.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,10 @@ from utils.settings import Settings, WatchSettings
 from utils.storage import keys
 from utils.storage.freshness import State, gold_of
 from utils.storage.lake import Lake
+
+# An unnamed part may belong to a run that has not committed yet, or to a reader of the earlier silver.
+MIN_UNNAMED_DAYS = 7
+BEING_WRITTEN = "another run is writing this year"
 
 log = logging.getLogger(__name__)
 
@@ -46,17 +51,15 @@ class SweepGroup:
 def sweep(settings: Settings, watch: WatchSettings, now: datetime, is_dry_run: bool = False) -> list[SweepGroup]:
     """Delete data that is older than the settings keep. Return the deleted and the kept groups.
 
-    now: timezone-aware. is_dry_run: delete nothing. The newest years in the lake are kept, independent of `now`. A year
-    is kept while its silver is being written or its run is not finished. Raises DelaywatchError if a deletion fails.
+    settings: with an empty lake, only logs are deleted. now: timezone-aware. is_dry_run: delete nothing. The newest
+    years in the lake are kept, independent of `now`. A year is kept while its silver is being written or its run is not
+    finished. Raises DelaywatchError if a deletion fails.
     """
     groups = list(_logs(watch, now))
-    if watch.keep_plots_years or watch.keep_silver_years:
+    if settings.lake:
         lake = Lake(settings)
-        for what, year, old in _old(lake, watch):
-            with _held(lake, year) as kept_because:
-                groups.append(SweepGroup(what, kept_because=kept_because) if kept_because else SweepGroup(what, old))
-                if not is_dry_run and not kept_because:
-                    lake.store.delete(old)
+        groups += _sweep_unnamed(lake, now, is_dry_run)
+        groups += _sweep_years(lake, watch, is_dry_run)
     if not is_dry_run:
         for group in groups:
             _remove(group.files, watch.log_folder)
@@ -64,8 +67,40 @@ def sweep(settings: Settings, watch: WatchSettings, now: datetime, is_dry_run: b
     return groups
 
 
+def _sweep_unnamed(lake: Lake, now: datetime, is_dry_run: bool) -> Iterator[SweepGroup]:
+    """Delete the parts of silver that no manifest names and that were written at least MIN_UNNAMED_DAYS ago."""
+    old_parts: dict[int, list[str]] = {}
+    for key, written in sorted(lake.store.modified(keys.SILVER_FLIGHTS).items()):
+        match = re.fullmatch(rf"{keys.SILVER_FLIGHTS}year=(\d{{4}})/part-[^/]+\.parquet", key)
+        if match and now - written >= timedelta(days=MIN_UNNAMED_DAYS):
+            old_parts.setdefault(int(match[1]), []).append(key)
+    for year, parts in old_parts.items():
+        what = f"parts of earlier silver of {year}"
+        try:
+            with lake.staging(year):
+                # The manifest is read just before the deletion, because a run on another host may be about to commit.
+                named = lake.silver_parts(year) if lake.has(keys.manifest_key(year)) else []
+                if unnamed := [key for key in parts if key not in named]:
+                    if not is_dry_run:
+                        lake.store.delete(unnamed)
+                    yield SweepGroup(what, unnamed)
+        except Busy:
+            yield SweepGroup(what, kept_because=BEING_WRITTEN)
+
+
+def _sweep_years(lake: Lake, watch: WatchSettings, is_dry_run: bool) -> Iterator[SweepGroup]:
+    """Delete the plots and the flights of years that are older than the settings keep."""
+    for what, year, old in _old(lake, watch):
+        with _held(lake, year) as kept_because:
+            if not is_dry_run and not kept_because:
+                lake.store.delete(old)
+            yield SweepGroup(what, kept_because=kept_because) if kept_because else SweepGroup(what, old)
+
+
 def _old(lake: Lake, watch: WatchSettings) -> Iterator[tuple[str, int, list[str]]]:
     """Yield (description, year, keys) of everything in the lake that is older than the settings keep; oldest first."""
+    if not (watch.keep_plots_years or watch.keep_silver_years):
+        return
     plots, silver = {}, {}
     for year in lake.years():
         if plot_keys := lake.store.list(keys.plots_folder(year)):
@@ -89,7 +124,7 @@ def _held(lake: Lake, year: int) -> Iterator[str | None]:
         with lake.staging(year):
             yield _reason_to_keep(lake, year)
     except Busy:
-        yield "another run is writing this year"
+        yield BEING_WRITTEN
 
 
 def _reason_to_keep(lake: Lake, year: int) -> str | None:

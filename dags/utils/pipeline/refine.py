@@ -36,12 +36,13 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
     """Replace the year's silver, rejected rows and quality report from its CSV, in one pass."""
     lake = Lake(settings)
     with closing(lake.open_bronze(check_year(year))) as source, lake.staging(year) as folder:
+        version = lake.silver_version(year)
         with _engine(settings, year, source.key) as engine:
             parts: PartStore = LocalParts(folder) if isinstance(engine, Threads) else LakeParts(lake.store, year)
             ingested = ingest.ingest_year(source, year, folder, engine, parts, progress)
         report = quality.report(year, source.key, ingested)
-        # These are written before the manifest. If the commit fails in between, the old manifest does not match the
-        # new report, so later steps refuse the year.
+        # These are written after the manifest. If the commit fails in between, the new manifest does not match the
+        # old report, so later steps refuse the year.
         companions = {
             keys.quality_key(year): encode_json(report),
             keys.sums_key(year): encode(ingested.sums),
@@ -59,7 +60,7 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
             "rejected": content_hash(companions[keys.rejected_key(year)]),
             "input": {"key": source.key, "bytes": source.size, "etag": source.etag, "sha256": ingested.sha256},
         }
-        lake.commit_silver(year, staged, manifest, companions)
+        lake.commit_silver(year, staged, manifest, companions, version=version)
     _give_freed_memory_back()
     log.info(
         "%s: %d rows read, %d kept, %d duplicate, %d rejected",

@@ -6,6 +6,7 @@ import hashlib
 import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60  # per try: to connect, and between tw
 # SeaweedFS sends 16 MiB ranges at 230 MB/s, 4 MiB ranges at 95 MB/s, and whole large objects at 7 to 11 MB/s.
 RANGE_BYTES = 16 << 20
 CERTIFICATE_EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL
+# Error codes of a conditional write that another process has overtaken; NoSuchKey: the object was deleted.
+OVERTAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"}
 NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}  # OpenSSL's reasons
 
 
@@ -67,6 +70,8 @@ class BucketSource(Source):
 
 class BucketStore(Store):
     """A lake in an S3 bucket or below a prefix, on AWS or at any S3-compatible endpoint."""
+
+    is_shared = True
 
     def __init__(self, settings: Settings, bucket: str, prefix: str = "") -> None:
         """Store the location; the first request connects. Call `lake.open_store` instead."""
@@ -202,10 +207,11 @@ class BucketStore(Store):
             return first
         return first + BucketSource(self, key, size, etag).read(len(first), size)
 
-    def _etag(self, key: str) -> str | None:
+    @override
+    def version(self, key: str) -> str | None:
         with self.errors(f"reading {key}"):
             try:
-                return str(self.head(key)["ETag"]).strip('"')
+                return str(self.head(key)["ETag"])
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey"):
                     return None
@@ -213,15 +219,30 @@ class BucketStore(Store):
 
     @override
     def has(self, key: str) -> bool:
-        return self._etag(key) is not None
+        return self.version(key) is not None
 
     @override
     def put(self, key: str, data: bytes) -> None:
-        # The ETag of a plain PUT is the MD5 of the bytes. With KMS it is not, and the object is written again.
-        if self._etag(key) == hashlib.md5(data, usedforsecurity=False).hexdigest():
+        if self.version(key) == _etag(data):
             return
         with self.errors(f"writing {key}"):
             self.client.put_object(**self.where(key), Body=data)
+
+    @override
+    def put_if(self, key: str, data: bytes, version: str | None) -> bool:
+        if self.version(key) == _etag(data):
+            return True
+        condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
+        with self.errors(f"writing {key}"):
+            try:
+                self.client.put_object(**self.where(key), Body=data, **condition)
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") not in OVERTAKEN:
+                    raise
+            else:
+                return True
+        # boto3 repeats a write whose answer was lost. The first try may have succeeded and changed the version.
+        return self.get(key) == data
 
     @override
     def adopt(self, path: Path, key: str) -> None:
@@ -244,11 +265,16 @@ class BucketStore(Store):
 
     @override
     def list(self, prefix: str) -> list[str]:
+        return sorted(self.modified(prefix))
+
+    @override
+    def modified(self, prefix: str) -> dict[str, datetime]:
         full = self.where(prefix)["Key"]
         skip = len(self.prefix) + 1 if self.prefix else 0
         with self.errors(f"listing {prefix}"):
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=full)
-            return sorted(item["Key"][skip:] for page in pages for item in page.get("Contents", ()))
+            items = (item for page in pages for item in page.get("Contents", ()))
+            return {item["Key"][skip:]: item["LastModified"].astimezone(UTC) for item in items}
 
     @override
     def open(self, key: str) -> BucketSource:
@@ -265,6 +291,11 @@ def _tls_fault(error: SSLError) -> str:
     if isinstance(fault, ssl.SSLCertVerificationError):
         return "CertificateExpired" if fault.verify_code == CERTIFICATE_EXPIRED else "CertificateUnknown"
     return "NoTls" if isinstance(fault, ssl.SSLError) and fault.reason in NO_TLS else "SSLError"
+
+
+def _etag(data: bytes) -> str:
+    """Return the ETag of an object that one PUT wrote: the MD5 of the bytes, but not if KMS encrypts the object."""
+    return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
 
 
 def _is_aws(endpoint: str) -> bool:

@@ -12,6 +12,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -82,6 +83,8 @@ def _open_version(key: str, path: Path, pin: tuple[int, int, int]) -> FolderSour
 class FolderStore(Store):
     """A lake in a local folder."""
 
+    is_shared = False
+
     def __init__(self, root: Path, variable: str = "DELAYWATCH_LAKE") -> None:
         """Store the folder, created by the first `put`, and the name of its setting for error messages."""
         self.root, self._variable = root, variable
@@ -137,6 +140,15 @@ class FolderStore(Store):
                 return
             with self._beside(path) as file:
                 file.write(data)
+
+    @override
+    def version(self, key: str) -> None:
+        return None
+
+    @override
+    def put_if(self, key: str, data: bytes, version: str | None) -> bool:
+        self.put(key, data)
+        return True
 
     @contextmanager
     def _beside(self, path: Path) -> Iterator[IO[bytes]]:
@@ -206,16 +218,24 @@ class FolderStore(Store):
     @override
     def has(self, key: str) -> bool:
         with self._errors(f"looking for {key}"):
-            return _is_file(self._path(key))
+            return _file_status(self._path(key)) is not None
 
     @override
     def list(self, prefix: str) -> list[str]:
+        return sorted(self.modified(prefix))
+
+    @override
+    def modified(self, prefix: str) -> dict[str, datetime]:
         base = self._path(prefix)
         folder = base if prefix.endswith("/") or not prefix else base.parent
+        times = {}
         with self._errors(f"listing {prefix or 'the lake'}"):
-            paths = [Path(at, name) for at, _, names in os.walk(folder, onerror=_unless_missing) for name in names]
-            all_keys = [path.relative_to(self.root).as_posix() for path in paths if _is_file(path)]
-        return sorted(key for key in all_keys if key.startswith(prefix))
+            for at, _, names in os.walk(folder, onerror=_unless_missing):
+                for path in (Path(at, name) for name in names):
+                    key = path.relative_to(self.root).as_posix()
+                    if key.startswith(prefix) and (status := _file_status(path)):
+                        times[key] = datetime.fromtimestamp(status.st_mtime, UTC)
+        return times
 
     @override
     def open(self, key: str) -> FolderSource:
@@ -313,12 +333,16 @@ def create_private(folder: Path) -> None:
         )
 
 
-def _is_file(path: Path) -> bool:
-    # Path.is_file also returns False without permission, or if a parent is a file.
+def _file_status(path: Path) -> os.stat_result | None:
+    """Return the status of a regular file; None if it is missing or not a regular file. Raises OSError.
+
+    Path.is_file would also return False without permission, or if a parent is a file.
+    """
     try:
-        return stat.S_ISREG(path.stat().st_mode)
+        status = path.stat()
     except FileNotFoundError:
-        return False
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
 
 
 def _unless_missing(error: OSError) -> None:

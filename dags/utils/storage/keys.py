@@ -10,6 +10,7 @@ import re
 from utils.errors import InvalidInput
 
 FIRST_YEAR, LAST_YEAR = 1987, 2100  # the Bureau of Transportation Statistics has data since October 1987
+SILVER_FLIGHTS = "02_silver/flights/"
 # Gold tables that explain the published verdicts.
 EXPLANATIONS = ("anomaly_reasons", "anomaly_factors", "events", "event_days")
 
@@ -33,7 +34,7 @@ def fetch_record_key(year: int) -> str:
 
 def silver_folder(year: int) -> str:
     """Return the folder of the year's silver parts and their manifest; folders end with a slash."""
-    return f"02_silver/flights/year={year}/"
+    return f"{SILVER_FLIGHTS}year={year}/"
 
 
 def manifest_key(year: int) -> str:

@@ -1,8 +1,9 @@
 """Read and write the partitions of the lake, a folder or bucket named by `DELAYWATCH_LAKE`.
 
 The module handles tables, but not flights, detectors or SQL. Each file is replaced atomically. Silver is committed by
-its manifest, which is written last; `read_silver` reads only files in the manifest. Gold tables and verdicts carry the
-hash of their source; `freshness` compares it with the files in the lake.
+its manifest; `read_silver` reads only files in the manifest, and the sums, the quality report and the rejected rows
+count only if the manifest has their hash. In a bucket the manifest is also the lock of the year (decision 0037). Gold
+tables and verdicts carry the hash of their source; `freshness` compares it with the files in the lake.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from utils.errors import Busy, InvalidInput, Missing
+from utils.errors import Busy, InvalidInput, Missing, Unavailable
 from utils.settings import Settings
 from utils.storage import keys
 from utils.storage.folder import FolderStore, staging
@@ -122,30 +123,79 @@ class Lake:
         with suppress(Busy), self.staging(year):
             pass
 
+    def silver_version(self, year: int) -> str | None:
+        """Return the version of the year's silver, for `commit_silver`; call it before the CSV is read."""
+        return self.store.version(keys.manifest_key(year))
+
     def commit_silver(
         self,
         year: int,
         staged: Sequence[tuple[Path | None, str]],
         manifest: Manifest,
         beside: Mapping[str, bytes] | None = None,
+        *,
+        version: str | None,
     ) -> None:
-        """Replace the year's silver by `staged` (local file, name in the silver folder); the manifest names each file.
+        """Replace the year's silver by `staged` if it still has `version`, the result of `silver_version`.
 
-        A local file of None means that the file is in the silver folder already.
-        beside: further objects of this silver by key, with fixed keys. They are written in their order after the parts
-        and before the manifest, so if the commit fails among them, they do not match the old manifest and readers
-        refuse them. Names contain the content hash, so a file with the same name and size is not written again.
+        staged: local file and name in the silver folder of each part; the path of a part that is in the lake already is
+        None. The manifest names each part. Names contain the content hash, so a part with the same name and size is not
+        written again. beside: further objects of this silver by key, with fixed keys. They are written after the
+        manifest, so that only the run that wrote the manifest writes them; until then readers refuse the old ones.
+
+        Raises Busy if another run has committed other silver of the year since, in a store that several hosts share.
+        Nothing is overwritten then, or the message says that the step must run again. Such a store keeps the parts of
+        earlier silver, because another host may be about to commit them; retention deletes them later.
         """
-        folder = keys.silver_folder(year)
+        folder, key, data = keys.silver_folder(year), keys.manifest_key(year), encode_json(manifest)
         existing = set(self.store.list(folder))
+        self._store_parts(year, staged, existing)
+        if not self.store.put_if(key, data, version):
+            raise self._overtaken(
+                year,
+                f"nothing was overwritten. Its silver of {year} is complete; run the silver step again only if bronze "
+                "has a newer CSV.",
+            )
+        for other_key, other_data in (beside or {}).items():
+            self.store.put(other_key, other_data)
+        parts = {folder + name for _, name in staged}
+        if self.store.is_shared:
+            self._check_commit(year, data, parts)
+        else:
+            self.store.delete(sorted(existing - parts - {key}))
+
+    def _store_parts(self, year: int, staged: Sequence[tuple[Path | None, str]], existing: set[str]) -> None:
         for path, name in staged:
-            if path and (folder + name not in existing or self._size(folder + name) != path.stat().st_size):
-                self.store.adopt(path, folder + name)
-        for key, data in (beside or {}).items():
-            self.store.put(key, data)
-        self.store.put(keys.manifest_key(year), encode_json(manifest))
-        kept = {folder + name for _, name in staged} | {keys.manifest_key(year)}
-        self.store.delete(sorted(existing - kept))
+            key = keys.silver_folder(year) + name
+            if path is None and key not in existing:
+                raise Unavailable(f"{key} was uploaded and is not in {self.uri}; run the silver step of {year} again.")
+            if path and (key not in existing or self._size(key) != path.stat().st_size):
+                self.store.adopt(path, key)
+
+    def _check_commit(self, year: int, manifest: bytes, parts: set[str]) -> None:
+        """Raise Busy if another host has changed the year between the writes of a commit."""
+        if self.store.get(keys.manifest_key(year)) != manifest:
+            raise self._overtaken(
+                year,
+                "this run had committed earlier, and its sums or quality report may have replaced those of the other. "
+                f"Run the silver step of {year} again.",
+            )
+        if missing := sorted(parts - set(self.store.list(keys.silver_folder(year)))):
+            raise Busy(
+                f"{missing[0]} was deleted from {self.uri} while this run was writing {year}; run the silver step of "
+                f"{year} again."
+            )
+
+    def _overtaken(self, year: int, way_out: str) -> Busy:
+        """Return the error for a run that another run of the year, on another host, has overtaken."""
+        key = keys.manifest_key(year)
+        time = self.store.modified(key).get(key)
+        if time is None:
+            return Busy(
+                f"{key} was deleted from {self.uri} while this run was writing {year}; run the silver step of {year} "
+                "again."
+            )
+        return Busy(f"Another run committed {year} to {self.uri} at {time:%H:%M} UTC; {way_out}")
 
     def _size(self, key: str) -> int:
         with closing(self.store.open(key)) as source:

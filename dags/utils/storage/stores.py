@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +36,8 @@ class Source(Protocol):
 class Store(Protocol):
     """Objects by key below one root. Methods raise InvalidInput, Missing or Unavailable."""
 
+    is_shared: bool  # if True, several hosts may write, and no lock keeps one from writing while another does
+
     def create(self) -> bool:
         """Create the root if it is missing and Delaywatch may create it. Return True if it was created."""
 
@@ -43,6 +46,16 @@ class Store(Protocol):
 
     def put(self, key: str, data: bytes) -> None:
         """Replace the object by `data` atomically. A store may skip writing equal bytes."""
+
+    def version(self, key: str) -> str | None:
+        """Return the version of the object for `put_if`; None if it does not exist or the store has no versions."""
+
+    def put_if(self, key: str, data: bytes, version: str | None) -> bool:
+        """Replace the object by `data` atomically if it still has this version (None: if it does not exist).
+
+        Return True if the object then has the bytes `data`, also if another process wrote the same bytes; False if the
+        object has changed since. A store that is not shared does not compare versions: its callers hold a lock.
+        """
 
     def adopt(self, path: Path, key: str) -> None:
         """Replace the object by the local file atomically. The store may move the file."""
@@ -58,6 +71,9 @@ class Store(Protocol):
 
     def list(self, prefix: str) -> list[str]:
         """Return the keys that start with `prefix`, sorted."""
+
+    def modified(self, prefix: str) -> dict[str, datetime]:
+        """Return when each object was last written, in UTC, by key, for the keys that start with `prefix`."""
 
     def open(self, key: str) -> Source:
         """Open the current version of the object, which must exist; the caller closes it."""

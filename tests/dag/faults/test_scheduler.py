@@ -17,8 +17,10 @@ import pytest
 from tests import steps
 from tests.builders import csv_of, year_of_flights
 from tests.conftest import at, fresh, sql
-from tests.dag.processes import AirflowProcesses, wait_until
+from tests.dag.conftest import STEPS
+from tests.dag.processes import TIMEOUT_S, AirflowProcesses
 from tests.servers.receivers import Hook, webhook
+from tests.servers.startup import wait_until
 from utils.monitoring import health
 from utils.settings import Settings, WatchSettings
 
@@ -26,7 +28,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 YEARS = range(2003, 2008)
 FLIGHTS_A_DAY, AIRPORTS = 26, 2
-STEPS = ("wait_for_bronze", "silver", "gold", "detect", "explain", "upsert", "plots", "publish", "clear_scratch")
 
 # How fast Airflow notices a dead process. The stack uses Airflow's defaults, given behind each value.
 FAST_DETECTION = {
@@ -137,17 +138,25 @@ def test_two_runs_of_one_year_at_once_both_succeed(stack: Stack) -> None:
     assert results_of(stack.settings, year) == stack.undisturbed_results(year)
     recorded = f"SELECT run_id FROM flights.runs WHERE year = {year} ORDER BY 1"
     assert sql(stack.settings.warehouse, recorded) == [("first",), ("second",)]
-    assert all("failed" not in message.splitlines()[0] for message in stack.messages(year))
+    titles = [message.splitlines()[0] for message in stack.messages(year)]
+    assert 1 <= len(titles) <= 2  # the second run sends one only if the first has sent none yet
+    assert [title for title in titles if "failed" in title] == []
 
 
 def test_a_backfill_of_five_years_at_once_publishes_each_while_a_scheduled_run_waits(stack: Stack) -> None:
     airflow, warehouse = stack.airflow, stack.settings.warehouse
     for year in YEARS:
         stack.write_bronze(year)
-    wait_until("the scheduled run waits", lambda: [state for state, _, _ in airflow.runs("scheduled")] == ["running"])
+    wait_until(
+        lambda: [state for state, _, _ in airflow.runs("scheduled")] == ["running"],
+        "the scheduled run waits",
+        TIMEOUT_S,
+    )
 
     airflow.backfill(YEARS, detectors=["three_sigma"])
-    wait_until("every run has ended", lambda: [bool(end) for _, _, end in airflow.runs("backfill")] == [True] * 5)
+    wait_until(
+        lambda: [bool(end) for _, _, end in airflow.runs("backfill")] == [True] * 5, "every run has ended", TIMEOUT_S
+    )
 
     runs = airflow.runs("backfill")
     assert {state for state, _, _ in runs} == {"success"}

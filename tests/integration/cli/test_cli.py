@@ -12,6 +12,7 @@ import pytest
 
 from tests import command
 from tests.builders import csv_of, year_of_flights
+from tests.child_processes import count_children
 from utils import detectors
 from utils.pipeline import inputs
 from utils.settings import Settings
@@ -31,32 +32,20 @@ def utils(*line: str, lake: str = "", warehouse: str = "") -> subprocess.Complet
     return command.utils(*line, DELAYWATCH_LAKE=lake, DELAYWATCH_WAREHOUSE=warehouse)
 
 
-def error_of(done: subprocess.CompletedProcess[str]) -> str:
-    """The single error of a command that failed."""
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    (line,) = (line for line in done.stderr.splitlines() if line.startswith("Error: "))
-    return line
-
-
-def cells(status: subprocess.CompletedProcess[str]) -> list[str]:
-    """The cells of the only year that `status` shows."""
-    assert status.returncode == 0, status.stderr
-    (row,) = (line for line in status.stdout.splitlines() if "2015" in line)
-    return [cell.strip() for cell in row.strip("│").split("│")]
-
-
 @pytest.mark.parametrize("min_large_rows", [1, 1_000_000], ids=["a process per step", "one process"])
 def test_run_takes_a_year_from_its_csv_to_the_page_and_status_shows_it(
     lake: str, warehouse: str, min_large_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inputs, "MIN_LARGE_ROWS", min_large_rows)
 
-    done = utils("run", "--year", "2015", "--threads", "1", lake=lake, warehouse=warehouse)
+    done, children = count_children(
+        lambda: utils("run", "--year", "2015", "--threads", "1", lake=lake, warehouse=warehouse)
+    )
 
     assert done.returncode == 0, done.stderr
+    assert (children > 0) == (min_large_rows == 1)
     status = utils("status", lake=lake, warehouse=warehouse)
-    assert cells(status) == ["2015", "2015.csv", "2,920", "365", str(len(detectors.NAMES)), "365", "yes"]
+    assert command.cells(status) == [["2015", "2015.csv", "2,920", "365", str(len(detectors.NAMES)), "365", "yes"]]
 
 
 def test_status_shows_a_year_that_the_lake_has_lost_and_the_demo_year_does_not_replace_it(done: Settings) -> None:
@@ -73,7 +62,7 @@ def test_status_shows_a_year_that_the_lake_has_lost_and_the_demo_year_does_not_r
         check=False,
     )
 
-    assert cells(status) == ["2015", "–", "–", "–", "–", "1,095", "–"]
+    assert command.cells(status) == [["2015", "–", "–", "–", "–", "1,095", "–"]]
     assert (demo.returncode, "2015" in demo.stderr) == (0, True)
     assert not folder.exists()
 
@@ -81,13 +70,15 @@ def test_status_shows_a_year_that_the_lake_has_lost_and_the_demo_year_does_not_r
 def test_a_year_that_fails_does_not_stop_the_next_one(lake: str) -> None:
     done = utils("silver", "--year", "2014:2015", lake=lake)
 
-    assert "01_bronze/2014.csv" in error_of(done)
+    assert "01_bronze/2014.csv" in command.error_of(done)
     assert utils("gold", "--year", "2015", lake=lake).returncode == 0
 
 
 def test_a_run_whose_warehouse_is_down_stops_before_silver_and_hides_the_password(lake: str) -> None:
-    error = error_of(utils("run", "--year", "2015", lake=lake, warehouse="postgresql://u:hush@127.0.0.1:9/warehouse"))
+    error = command.error_of(
+        utils("run", "--year", "2015", lake=lake, warehouse="postgresql://u:hush@127.0.0.1:9/warehouse")
+    )
 
     assert "127.0.0.1" in error
     assert "hush" not in error
-    assert "silver step" in error_of(utils("gold", "--year", "2015", lake=lake))
+    assert "silver step" in command.error_of(utils("gold", "--year", "2015", lake=lake))

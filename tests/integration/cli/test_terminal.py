@@ -30,12 +30,12 @@ def filled(warehouse: str) -> str:
 
 @pytest.mark.parametrize("year", ["../2013", "2013\0", "2013\n2014", "２０１３", f"1:{LONG}", OWNED])
 @pytest.mark.parametrize("command", ["run", "bronze"])
-def test_a_year_that_is_a_path_or_a_command_is_refused(tmp_path: Path, command: str, year: str) -> None:
+def test_a_year_that_is_a_path_or_a_command_is_named_and_refused(tmp_path: Path, command: str, year: str) -> None:
     done = utils(command, "--year", year, DELAYWATCH_LAKE=(tmp_path / "lake").as_uri())
 
     assert done.returncode == 1
+    assert f"Error: {repr(year)[:20]}" in done.stderr
     assert "\x1b" not in done.stderr
-    assert len(done.stderr) < 200
     assert list(tmp_path.iterdir()) == []
 
 

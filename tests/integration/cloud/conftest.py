@@ -14,8 +14,8 @@ import pytest
 from botocore.config import Config
 
 from tests.integration.cloud.templates import REGION
+from tests.servers.seaweedfs import KEYS
 
-KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 # The AWS CLI of the venv comes before one that the machine may have.
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
@@ -38,8 +38,7 @@ def cli_environment(moto_url: str, home: Path) -> dict[str, str]:
         "HOME": str(home),
         "AWS_ENDPOINT_URL": moto_url,
         "AWS_DEFAULT_REGION": REGION,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
+        **{name.upper(): key for name, key in KEYS.items()},
         "AWS_PAGER": "",
         "HTTPS_PROXY": "http://127.0.0.1:9",
     }

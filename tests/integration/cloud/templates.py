@@ -107,8 +107,13 @@ def statements(resources: dict[str, Any]) -> Iterator[tuple[str, Properties]]:
             yield from ((name, statement) for statement in document["Statement"])
 
 
-def user_data(**values: str) -> dict[str, str]:
-    """Return the scripts of the host's UserData by their type; cloud-init splits them with this module too."""
+def user_data(**values: str) -> str:
+    """Return the host's whole UserData."""
     names = {"Domain": "delays.example.com", "Release": "releases/v1.tar.gz"} | values
-    whole = email.message_from_string(load("host", **names)["Resources"]["Host"]["Properties"]["UserData"])
-    return {part.get_content_type(): str(part.get_payload()) for part in whole.walk() if not part.is_multipart()}
+    return str(load("host", **names)["Resources"]["Host"]["Properties"]["UserData"])
+
+
+def scripts(data: str) -> dict[str, str]:
+    """Return the scripts in UserData by their type. cloud-init splits them with this module too."""
+    parts = [part for part in email.message_from_string(data).walk() if not part.is_multipart()]
+    return {part.get_content_type(): str(part.get_payload()) for part in parts}

@@ -121,7 +121,7 @@ printf "#!/bin/sh\\n" >"{folder}/bin/agent"; chmod 755 "{folder}/bin/agent" """,
         exports = {"Lake": BUCKET, "SecretsPrefix": "host"}
         exports |= {"WarehouseSecret": "host/connections/warehouse", "SettingsSecret": "host/host/settings"}
         values = {f"delaywatch-data-{name}": value for name, value in exports.items()}
-        script = templates.user_data(Domain=domain, **values)[kind]
+        script = templates.scripts(templates.user_data(Domain=domain, **values))[kind]
         script = script.replace("/etc/delaywatch", f"{self.folder}/etc").replace("=/root ", f"={self.folder} ")
         return self._run("bash", "-c", script)
 

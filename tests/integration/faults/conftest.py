@@ -6,16 +6,15 @@ After every fault the old year must be complete, and the next run must give the 
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import at, fresh, sql
-from tests.servers.postgres import Server
+from tests.servers.postgres import Server, running_server
 from tests.servers.proxy import Proxy
-from tests.steps import BRONZE, BRONZE_KEY, OTHER_BRONZE, STEPS, run
+from tests.steps import BRONZE, BRONZE_KEY, OTHER_BRONZE, STEPS, rows, run
 from utils.db_handler import DBHandler
 from utils.settings import Settings
 from utils.storage.lake import Lake
@@ -23,20 +22,16 @@ from utils.storage.lake import Lake
 OLD = "template_old_year"
 
 
-def without_xmin(rows: dict[str, object]) -> dict[str, object]:
+def without_xmin(tables: dict[str, object]) -> dict[str, object]:
     """Return the rows without the transactions that wrote them."""
-    return {name: [row for _, row in table] for name, table in rows.items()}  # type: ignore[attr-defined]
+    return {name: [row for _, row in table] for name, table in tables.items()}  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """A Postgres that tests may stop; it runs at the beginning of each test."""
-    folder = Path(tempfile.mkdtemp(prefix="delaywatch-faults-"))
-    server = Server(folder)
-    server.start()
-    yield server
-    server.stop()
-    shutil.rmtree(folder)
+    with running_server() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +57,16 @@ def new_lake(old_year: Path, server: Server, tmp_path_factory: pytest.TempPathFa
     for step in ("silver", "gold", "detect", "explain"):
         STEPS[step](settings)
     return lake
+
+
+@pytest.fixture(scope="session")
+def expected_rows(new_lake: Path, server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """The rows of the new year after a run without a fault."""
+    sql(server.url, f"CREATE DATABASE expected TEMPLATE {OLD}")
+    folder = tmp_path_factory.mktemp("expected")
+    settings = Settings(lake=new_lake.as_uri(), warehouse=at(server.url, database="expected"), scratch=folder)
+    STEPS["upsert"](settings)
+    return without_xmin(rows(settings))
 
 
 @pytest.fixture

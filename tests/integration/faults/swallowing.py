@@ -1,4 +1,4 @@
-"""Run one upsert in a separate network that drops packets once the first rows arrive; print its error message.
+"""Run one upsert in a separate network that drops packets once the first rows arrive; print its error.
 
 unshare --net python -m tests.integration.faults.swallowing LAKE SOCKET DATABASE both|ours
 """
@@ -14,14 +14,14 @@ from tests.servers.proxy import Proxy
 from tests.steps import STEPS
 from utils.errors import DelaywatchError
 from utils.settings import Settings
-from utils.warehouse import connection
+
+NOTICE_SILENCE = "tcp_user_timeout=2000&keepalives_idle=1&keepalives_interval=1&keepalives_count=1"  # after 2 s
 
 
 def main(lake: str, socket: str, database: str, whose: str) -> None:
-    connection.SILENCE_S = 2
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     with Proxy(socket) as proxy:
-        warehouse = f"postgresql://postgres@127.0.0.1:{proxy.port}/{database}"
+        warehouse = f"postgresql://postgres@127.0.0.1:{proxy.port}/{database}?{NOTICE_SILENCE}"
         settings = Settings(lake=lake, warehouse=warehouse, scratch=Path(tempfile.gettempdir()), threads=2)
         packets = ["--protocol", "tcp", *(["--dport", str(proxy.port)] if whose == "ours" else [])]
         swallow = ["iptables", "--append", "OUTPUT", *packets, "--jump", "DROP"]
@@ -29,7 +29,7 @@ def main(lake: str, socket: str, database: str, whose: str) -> None:
         try:
             STEPS["upsert"](settings)
         except DelaywatchError as error:
-            sys.stdout.write(f"{error}\n")
+            sys.stdout.write(f"{type(error).__name__}: {error}\n")
 
 
 if __name__ == "__main__":

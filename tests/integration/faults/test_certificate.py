@@ -1,21 +1,21 @@
 """A server whose certificate has expired is named, whether it is S3, a webhook, a mail server or the Bureau.
 
-test_setup_certificate.py, test_health.py and test_bad_start.py test the certificate of the stack itself.
+test_setup_certificate.py and test_health.py test the certificate of the stack itself.
 """
 
 from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from tests.servers.certificates import self_signed
 from tests.servers.receivers import mail_server
+from tests.servers.seaweedfs import KEYS
 from utils.errors import DelaywatchError, InvalidInput
 from utils.monitoring import channels
 from utils.monitoring.messages import Message
@@ -29,17 +29,9 @@ MESSAGE = Message("Delaywatch 2015: 1 extreme event", "LGA")
 
 
 @pytest.fixture
-def expired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+def expired(tls_context: Callable[..., ssl.SSLContext]) -> ssl.SSLContext:
     """A certificate that ended yesterday; this process trusts its issuer."""
-    now = datetime.now(UTC)
-    certificate, key = self_signed("127.0.0.1", now - timedelta(days=90), now - timedelta(days=1))
-    pem = tmp_path / "expired.pem"
-    pem.write_bytes(key + certificate)
-    for variable in ("SSL_CERT_FILE", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"):
-        monkeypatch.setenv(variable, str(pem))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    return context
+    return tls_context(not_after=datetime.now(UTC) - timedelta(days=1))
 
 
 @pytest.fixture
@@ -53,16 +45,14 @@ def url(expired: ssl.SSLContext) -> Iterator[str]:
     server.server_close()
 
 
-def test_an_expired_certificate_of_s3_is_named(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+def test_an_expired_certificate_of_s3_is_named(url: str, tmp_path: Path, without_pauses: None) -> None:
     settings = Settings(
         lake="s3://lake",
         warehouse="",
         scratch=tmp_path,
         aws_endpoint_url=url,
         aws_region="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
+        **KEYS,
     )
 
     with pytest.raises(InvalidInput, match=f"certificate of S3 at {url} has expired"):

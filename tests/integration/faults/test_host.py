@@ -1,7 +1,7 @@
-"""A host that fails in the middle of a step: a killed process, a full disk, two runs at once, a lost answer.
+"""A host that fails in the middle of a step: a killed process, a full disk, two runs at once.
 
 Every object of the lake stays in its old or its new version, the warehouse changes in one transaction, and the next run
-gives the same result as a run without a failure.
+gives the same result as a run without a failure. test_postgres.py tests a lost connection to the warehouse.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url
 
-from tests.conftest import at, fresh
+from tests.conftest import fresh
 from tests.servers import machine
 from tests.servers.machine import Disk
-from tests.servers.proxy import Proxy
 from tests.steps import BRONZE_KEY, OTHER_BRONZE, STEPS, YEAR, files, rows
-from utils.db_handler import DBHandler
 from utils.errors import Busy, Unavailable
 from utils.pipeline import refine
 from utils.settings import Settings
@@ -157,38 +154,3 @@ def test_two_processes_that_write_the_same_year_do_not_mix(settings: Settings, e
     for name in NAMES[1:]:
         STEPS[name](settings)
     assert state_of(settings) == expected
-
-
-@pytest.fixture
-def proxy(settings: Settings) -> Iterator[Proxy]:
-    """A proxy in front of the warehouse, for a lake in which the upsert is the next step."""
-    for step in ("silver", "gold", "detect", "explain"):
-        STEPS[step](settings)
-    with Proxy(f"{make_url(settings.warehouse).query['host']}/.s.PGSQL.5432") as proxy:
-        yield proxy
-
-
-def upsert_through(proxy: Proxy, settings: Settings) -> None:
-    warehouse = at(settings.warehouse, host="127.0.0.1", port=proxy.port, query={})
-    STEPS["upsert"](settings.replace(warehouse=warehouse))
-
-
-def test_a_commit_without_an_answer_is_not_repeated(settings: Settings, proxy: Proxy, expected: State) -> None:
-    first_batch = b"CREATE TEMPORARY TABLE batch"  # earlier transactions commit too
-    proxy.before(first_batch, lambda: proxy.cut(b"COMMIT", after=0))
-
-    with pytest.raises(Unavailable, match="tables of 2015"):
-        upsert_through(proxy, settings)
-
-    written = rows(settings)
-    assert state_of(settings)[1] == expected[1]
-    STEPS["upsert"](settings)
-    assert rows(settings) == written
-
-
-def test_a_silent_warehouse_is_unavailable(settings: Settings, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DBHandler.__init__.__kwdefaults__ or {}, "connect_timeout_s", 2)
-    proxy.hang(b"application_name\0delaywatch")
-
-    with pytest.raises(Unavailable, match=r"127\.0\.0\.1"):
-        upsert_through(proxy, settings)

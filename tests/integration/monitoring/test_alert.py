@@ -43,7 +43,7 @@ def test_a_message_that_no_channel_accepted_is_sent_by_the_next_run(
     assert len(hook.texts) == 1
 
 
-def test_the_command_tests_every_channel_and_names_the_one_that_fails() -> None:
+def test_the_command_tests_every_channel_and_names_the_failed_channel() -> None:
     with webhook() as hook:
         done = utils(
             "alert",

@@ -16,7 +16,7 @@ from typing import IO, Any
 import pytest
 
 from tests.builders import HEADER, Flight, csv_of, flight, line, year_of_flights
-from tests.command import utils
+from tests.command import error_of, utils
 from tests.servers import machine
 from utils.errors import InvalidInput, Unavailable
 from utils.pipeline import refine
@@ -202,12 +202,6 @@ def command(folder_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Comma
         )
 
     return run
-
-
-def error_of(done: CompletedProcess[str]) -> str:
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr
 
 
 @pytest.mark.parametrize(("content", "key"), [(GOOD, PLAIN), (gzip.compress(GOOD), COMPRESSED)], ids=["plain", "gzip"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.child_processes import count_children
 from tests.conftest import sql
 from tests.steps import BRONZE, BRONZE_KEY, DETECTORS, OTHER_BRONZE, STEPS, YEAR, detectors_in, everything, files
 from utils.db_handler import DBHandler
@@ -209,7 +210,9 @@ def test_detectors_and_plots_in_processes_write_the_same_bytes_as_one_process(
     monkeypatch.setattr(plots, "AIRPORTS_PER_WORKER", 1)
     before = files(done)
 
-    detect.write_all_anomalies(done.replace(threads=2), YEAR, DETECTORS)
-    STEPS["plots"](done)
+    _, detecting = count_children(lambda: detect.write_all_anomalies(done.replace(threads=2), YEAR, DETECTORS))
+    _, drawing = count_children(lambda: STEPS["plots"](done))
 
+    assert detecting > 0
+    assert drawing > 0
     assert files(done) == before

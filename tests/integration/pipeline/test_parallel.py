@@ -6,12 +6,13 @@ import operator
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.conftest import wait_until
+from tests.servers.startup import wait_until
 from utils.errors import Unavailable
 from utils.parallel import in_processes
 
@@ -20,8 +21,12 @@ IMPORTS = f"import sys; sys.path[:] = {sys.path!r}\nfrom utils.parallel import i
 
 def children(process: psutil.Process | None = None) -> list[psutil.Process]:
     """The children of in_processes, without multiprocessing's resource tracker."""
-    descendants = (process or psutil.Process()).children(recursive=True)
-    return [child for child in descendants if any("spawn_main" in word for word in child.cmdline())]
+    found = []
+    for child in (process or psutil.Process()).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # a session of Postgres, which is our child too, can end meanwhile
+            if any("spawn_main" in word for word in child.cmdline()):
+                found.append(child)
+    return found
 
 
 def test_calls_are_submitted_as_results_are_taken_and_closing_ends_the_children() -> None:
@@ -57,7 +62,7 @@ def test_children_end_with_a_caller_that_is_killed(number: signal.Signals) -> No
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as caller:
         try:
             process = psutil.Process(caller.pid)
-            wait_until(lambda: len(children(process)) == 2)
+            wait_until(lambda: len(children(process)) == 2, "the caller has two children")
             started = children(process)
             caller.send_signal(number)
             _, alive = psutil.wait_procs(started, timeout=20)

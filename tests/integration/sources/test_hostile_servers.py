@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import ssl
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-import trustme
 
 from tests.integration.sources.conftest import KAGGLE, YEAR
 from tests.servers.bureau import RETRY_AT_ONCE, Answer, Bureau, serving
@@ -60,20 +59,12 @@ def test_a_redirect_to_another_protocol_is_refused(bureau: Bureau, tmp_path: Pat
     assert "root:" not in "".join(traceback.format_exception(error))
 
 
-@pytest.fixture
-def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """A certificate for 127.0.0.1 that this process trusts."""
-    issuer, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    issuer.issue_cert("127.0.0.1").configure_cert(context)
-    issuer.cert_pem.write_to_path(str(tmp_path / "issuer.pem"))
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "issuer.pem"))
-    return context
-
-
-def test_a_redirect_from_https_to_http_is_refused(other: Bureau, trusted: ssl.SSLContext, tmp_path: Path) -> None:
+def test_a_redirect_from_https_to_http_is_refused(
+    other: Bureau, tls_context: Callable[..., ssl.SSLContext], tmp_path: Path
+) -> None:
     other.files[PATH] = b"anybody could have sent this"
 
-    with WebServer("127.0.0.1", ssl_context=trusted) as server:
+    with WebServer("127.0.0.1", ssl_context=tls_context()) as server:
         server.expect_request(PATH).respond_with_data(status=302, headers={"Location": other.url + PATH})
         error = download_error(server.url_for(PATH), tmp_path / "month.zip")
 

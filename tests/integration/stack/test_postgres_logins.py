@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import sql
 from tests.integration.stack.volumes import ROOT, Volumes
-from tests.servers.listening import Server, listening_postgres
+from tests.servers.postgres import Server, running_server
 
 POSTGRES = ROOT / "stack/postgres"
 LOGINS = {"airflow": "airflow", "superset": "superset", "warehouse": "delaywatch", "postgres": "postgres"}
@@ -18,34 +18,32 @@ LOGINS = {"airflow": "airflow", "superset": "superset", "warehouse": "delaywatch
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """Start a server that logs every statement, with a stand-in for the container's `hostname -i`."""
-    with listening_postgres() as server:
-        (server.folder / "bin").mkdir()
-        (server.folder / "bin/hostname").write_text("#!/bin/sh\necho 127.0.0.1\n")
-        (server.folder / "bin/hostname").chmod(0o755)
-        sql(server.superuser, "ALTER SYSTEM SET log_statement = 'all'", "SELECT pg_reload_conf()")
+    """Start a server that logs every statement."""
+    with running_server(has_port=True) as server:
+        sql(server.url, "ALTER SYSTEM SET log_statement = 'all'", "SELECT pg_reload_conf()")
         yield server
 
 
 @pytest.fixture
 def volumes(server: Server, volumes: Volumes) -> Volumes:
-    """Return the volumes of a stack whose databases and logins exist in the server."""
+    """Return a stack's volumes, with its databases and logins in the server, and a stand-in for `hostname -i`."""
     volumes.setup()
+    volumes.put("bin/hostname", "#!/bin/sh\necho 127.0.0.1\n").chmod(0o755)
     for database in ("airflow", "superset", "warehouse"):
-        sql(server.superuser, f"DROP DATABASE IF EXISTS {database}", f"DROP ROLE IF EXISTS {LOGINS[database]}")
+        sql(server.url, f"DROP DATABASE IF EXISTS {database}", f"DROP ROLE IF EXISTS {LOGINS[database]}")
     script = (POSTGRES / "databases.sql").read_text().replace("/run/delaywatch", str(volumes.path("handed/postgres")))
     psql = ("psql", "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--username=postgres", "--dbname=postgres")
     created = run(server, volumes, *psql, stdin=script)
     assert created.returncode == 0, created.stderr
-    sql(server.superuser, f"ALTER ROLE postgres PASSWORD '{volumes.read('secrets/postgres_password')}'")
+    sql(server.url, f"ALTER ROLE postgres PASSWORD '{volumes.read('secrets/postgres_password')}'")
     return volumes
 
 
 def run(server: Server, volumes: Volumes, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run a program with the paths and variables that it has in the container of Postgres."""
     environ = {
-        "PATH": f"{server.folder / 'bin'}:{server.programs}:{os.environ['PATH']}",
-        "PGHOST": str(server.folder),
+        "PATH": f"{volumes.path('bin')}:{server.programs}:{os.environ['PATH']}",
+        "PGHOST": str(server.data),
         "PGPORT": str(server.port),
         "DELAYWATCH_HANDED": str(volumes.path("handed/postgres")),
     }
@@ -60,7 +58,7 @@ def health(server: Server, volumes: Volumes) -> tuple[int, str]:
 def accepted(server: Server, volumes: Volumes, suffix: str = "") -> list[str]:
     """Return the databases that accept the password in the volume `secrets`."""
     passwords = {name: volumes.read(f"secrets/{name}_password{suffix}") for name in LOGINS}
-    return [name for name in LOGINS if server.lets_in(LOGINS[name], passwords[name], name)]
+    return [name for name in LOGINS if server.accepts(LOGINS[name], passwords[name], name)]
 
 
 def test_after_a_rotation_postgres_accepts_only_the_new_passwords_and_logs_none(
@@ -77,7 +75,7 @@ def test_after_a_rotation_postgres_accepts_only_the_new_passwords_and_logs_none(
     assert health(server, volumes) == (0, "")
     assert accepted(server, volumes) == list(LOGINS)
 
-    log = (server.folder / "log").read_text()
+    log = server.log.read_text()
     assert "SELECT 1" in log
     assert [name for name in LOGINS if volumes.read(f"secrets/{name}_password") in log] == []
 
@@ -91,4 +89,4 @@ def test_a_wrong_password_without_a_rotation_is_reported_and_not_set(server: Ser
     assert code == 1
     assert "password of airflow" in output
     assert output.count("\n") == 1
-    assert server.lets_in("airflow", volumes.read("secrets/airflow_password"), "airflow")
+    assert server.accepts("airflow", volumes.read("secrets/airflow_password"), "airflow")

@@ -30,7 +30,10 @@ def pair(
     key: Key | None = None,
     is_self_signed: bool = False,
 ) -> tuple[bytes, bytes]:
-    """Return a certificate for the hosts, signed by AUTHORITY or by itself, and its key as PEM."""
+    """Return a certificate for the hosts, signed by AUTHORITY or by itself, and its key as PEM.
+
+    trustme can create neither a short key nor a name in upper case.
+    """
     key = key or ec.generate_private_key(ec.SECP256R1())
     subject, authority = (
         x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("Subject", "Authority")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import itertools
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -21,6 +19,7 @@ from hypothesis import strategies as st
 from tests.servers.proxy import Proxy
 from tests.servers.receivers import WebServer
 from tests.unprivileged import as_nobody, give
+from tests.write_faults import fail_at_each_write
 from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailable
 from utils.settings import Settings
 from utils.storage import bucket, keys
@@ -36,6 +35,11 @@ BRONZE = keys.bronze_keys(YEAR)[0]
 @pytest.fixture
 def lake(lake_settings: Settings) -> Lake:
     return Lake(lake_settings)
+
+
+@pytest.fixture
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
 
 
 # --- objects ----------------------------------------------------------------------------------------------------------
@@ -111,6 +115,70 @@ def test_equal_bytes_do_not_touch_the_file(folder_settings: Settings, tmp_path: 
     assert (tmp_path / "lake/a").stat().st_mtime == 1
 
 
+def test_a_conditional_write_succeeds_only_on_the_version_that_it_names(bucket_settings: Settings) -> None:
+    store = Lake(bucket_settings).store
+    outcomes = [store.put_if("a", b"1", None), store.put_if("a", b"2", None)]
+    first = store.version("a")
+    outcomes += [store.put_if("a", b"2", first), store.put_if("a", b"3", first)]
+    second = store.version("a")
+    store.delete(["a"])
+    outcomes += [store.put_if("a", b"4", second)]
+
+    assert outcomes == [True, False, True, False, False]
+    assert store.version("a") is None
+
+
+@pytest.fixture
+def proxy(bucket_settings: Settings) -> Iterator[Proxy]:
+    """A proxy in front of the S3 server."""
+    host, port = str(bucket_settings.aws_endpoint_url).removeprefix("http://").split(":")
+    with Proxy((host, int(port))) as proxy:
+        yield proxy
+
+
+def behind(proxy: Proxy, settings: Settings) -> Lake:
+    return Lake(settings.replace(aws_endpoint_url=f"http://127.0.0.1:{proxy.port}"))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "is_overtaken"),
+    [
+        (412, "PreconditionFailed", True),
+        (404, "NoSuchKey", True),
+        (409, "ConditionalRequestConflict", True),
+        (404, "NoSuchBucket", False),
+    ],
+)
+def test_each_answer_to_an_overtaken_write_is_known(
+    bucket_settings: Settings, proxy: Proxy, status: int, code: str, is_overtaken: bool
+) -> None:
+    store = behind(proxy, bucket_settings).store
+    store.put("a", b"theirs")
+    body = f"<Error><Code>{code}</Code></Error>"
+    head = f"HTTP/1.1 {status} {code}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    proxy.answer(b"PUT /", (head + body).encode())
+
+    if is_overtaken:
+        assert store.put_if("a", b"mine", '"old"') is False
+    else:
+        with pytest.raises(Missing):
+            store.put_if("a", b"mine", '"old"')
+    assert store.get("a") == b"theirs"
+
+
+def test_a_repeated_write_whose_first_answer_was_lost_has_won(
+    bucket_settings: Settings, proxy: Proxy, without_pauses: None
+) -> None:
+    store = behind(proxy, bucket_settings).store
+    store.put("a", b"old")
+    version = store.version("a")
+    proxy.cut(b"PUT /", after=0, times=1)
+
+    assert store.put_if("a", b"mine", version) is True
+    assert proxy.struck
+    assert store.get("a") == b"mine"
+
+
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
@@ -122,46 +190,117 @@ def commit(lake: Lake, *texts: str) -> None:
             path.write_bytes(encode(pa.table({"text": [text]})))
             staged.append((path, f"part-{number:05d}-{text}.parquet"))
         manifest = {"parts": [{"name": name} for _, name in staged]}
-        lake.commit_silver(YEAR, staged, manifest, beside={"sums": texts[-1].encode()})
+        lake.commit_silver(YEAR, staged, manifest, {"sums": texts[-1].encode()}, version=lake.silver_version(YEAR))
 
 
 def texts_of(lake: Lake) -> list[str]:
     return [str(table["text"][0]) for table in lake.read_silver(YEAR)]
 
 
-@pytest.mark.parametrize("number", range(5))
-def test_a_commit_that_fails_at_any_change_leaves_the_old_or_the_new_silver(
-    lake: Lake, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
+def test_a_commit_that_fails_at_any_change_leaves_the_old_or_the_new_silver(lake: Lake) -> None:
     commit(lake, "a", "b")
-    numbers = itertools.count()
 
-    def failing(change: Callable[..., None]) -> Callable[..., None]:
-        def wrapped(store: object, *arguments: Any) -> None:
-            if next(numbers) == number:
-                raise KeyboardInterrupt
-            change(store, *arguments)
+    for _ in fail_at_each_write(lambda: commit(lake, "a", "c"), type(lake.store), KeyboardInterrupt):
+        assert texts_of(lake) in (["a", "b"], ["a", "c"])
+        if texts_of(lake) == ["a", "b"]:
+            assert lake.store.get("sums") == b"b"
+        commit(lake, "a", "b")
 
-        return wrapped
-
-    store = type(lake.store)
-    with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
-        for name in ("adopt", "put", "delete"):
-            patch.setattr(store, name, failing(getattr(store, name)))
-        commit(lake, "a", "c")
-
-    assert texts_of(lake) in (["a", "b"], ["a", "c"])
-    if texts_of(lake) == ["a", "c"]:
-        assert lake.store.get("sums") == b"c"
-    commit(lake, "a", "c")
     assert texts_of(lake) == ["a", "c"]
-    assert len(lake.store.list(keys.silver_folder(YEAR))) == 3
+    assert lake.store.get("sums") == b"c"
+    assert len(lake.store.list(keys.silver_folder(YEAR))) == (4 if lake.store.is_shared else 3)
+
+
+def commit_of(lake: Lake, text: str, version: str | None) -> None:
+    """Commit one part and sums of this text, for a run that has read `version` at its start."""
+    with lake.staging(YEAR) as folder:
+        (folder / "part").write_bytes(encode(pa.table({"text": [text]})))
+        manifest = {"parts": [{"name": f"part-00000-{text}.parquet"}]}
+        lake.commit_silver(
+            YEAR, [(folder / "part", f"part-00000-{text}.parquet")], manifest, {"sums": text.encode()}, version=version
+        )
+
+
+def test_a_run_that_another_host_overtakes_overwrites_nothing(bucket_settings: Settings, tmp_path: Path) -> None:
+    lake, other = Lake(bucket_settings), Lake(bucket_settings.replace(scratch=tmp_path / "other"))
+    for old in ("none", "a"):
+        version = lake.silver_version(YEAR)
+        commit_of(other, f"other {old}", version)
+        with pytest.raises(
+            Busy, match=rf"run committed 2015 to {lake.uri} at \d\d:\d\d UTC; nothing was overwritten.*again only if"
+        ):
+            commit_of(lake, "mine", version)
+
+        assert (texts_of(lake), lake.store.get("sums")) == ([f"other {old}"], f"other {old}".encode())
+        commit_of(lake, "a", lake.silver_version(YEAR))
+        assert (texts_of(lake), lake.store.get("sums")) == (["a"], b"a")
+
+
+def test_two_hosts_that_commit_the_same_silver_both_succeed(bucket_settings: Settings) -> None:
+    lake = Lake(bucket_settings)
+    commit_of(lake, "a", None)
+    written = lake.store.modified("")
+    commit_of(lake, "a", None)
+
+    assert lake.store.modified("") == written
+    assert texts_of(lake) == ["a"]
+
+
+def test_a_run_whose_manifest_is_deleted_must_run_again(bucket_settings: Settings) -> None:
+    lake = Lake(bucket_settings)
+    commit_of(lake, "a", None)
+    version = lake.silver_version(YEAR)
+    lake.store.delete([keys.manifest_key(YEAR)])
+
+    with pytest.raises(Busy, match=f"{keys.manifest_key(YEAR)} was deleted .*run the silver step of 2015 again"):
+        commit_of(lake, "b", version)
+
+
+def overtake(lake: Lake) -> None:
+    commit_of(lake, "other", lake.silver_version(YEAR))
+
+
+def delete_part(lake: Lake) -> None:
+    lake.store.delete(lake.silver_parts(YEAR))
+
+
+@pytest.mark.parametrize("event", [overtake, delete_part])
+def test_a_change_of_the_year_between_manifest_and_sums_is_noticed(
+    bucket_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, event: Callable[[Lake], None]
+) -> None:
+    lake, other = Lake(bucket_settings), Lake(bucket_settings.replace(scratch=tmp_path / "other"))
+    put = lake.store.put
+
+    def put_late(key: str, data: bytes) -> None:
+        if key == "sums":
+            event(other)
+        put(key, data)
+
+    with monkeypatch.context() as patch, pytest.raises(Busy, match=r"[Rr]un the silver step of 2015 again"):
+        patch.setattr(lake.store, "put", put_late)
+        commit_of(lake, "mine", None)
+
+    commit_of(lake, "mine", lake.silver_version(YEAR))
+    assert (texts_of(lake), lake.store.get("sums")) == (["mine"], b"mine")
+
+
+def test_a_part_may_be_in_the_lake_before_the_commit(lake: Lake) -> None:
+    name = "part-00000-early.parquet"
+    with pytest.raises(Unavailable, match=name):
+        lake.commit_silver(YEAR, [(None, name)], {"parts": [{"name": name}]}, version=None)
+    assert not lake.has(keys.manifest_key(YEAR))
+
+    lake.store.put(keys.silver_folder(YEAR) + name, encode(pa.table({"text": ["early"]})))
+    lake.commit_silver(YEAR, [(None, name)], {"parts": [{"name": name}]}, version=None)
+
+    assert texts_of(lake) == ["early"]
 
 
 def test_sums_and_quality_report_of_another_silver_are_refused(lake: Lake) -> None:
     sums, quality = encode(pa.table({"n": [1]})), b'{"rows": 1}\n'
     manifest = {"parts": [], "sums": content_hash(sums), "quality": content_hash(quality)}
-    lake.commit_silver(YEAR, [], manifest, beside={keys.sums_key(YEAR): sums, keys.quality_key(YEAR): quality})
+    companions = {keys.sums_key(YEAR): sums, keys.quality_key(YEAR): quality}
+    lake.commit_silver(YEAR, [], manifest, companions, version=None)
     assert lake.read_sums(YEAR).to_pydict() == {"n": [1]}
     assert lake.read_quality(YEAR) == {"rows": 1}
 
@@ -257,7 +396,7 @@ def test_a_prefix_is_taken_literally_or_refused(prefix: str) -> None:
 
 @settings(max_examples=50)
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1))
-def test_a_percent_encoded_folder_of_any_name_is_found(name: str) -> None:
+def test_a_percent_encoded_folder_has_the_decoded_path(name: str) -> None:
     store = Lake(Settings(lake=(Path("/srv") / name).as_uri(), warehouse="")).store
 
     assert isinstance(store, FolderStore)
@@ -365,11 +504,6 @@ def test_sweeping_deletes_only_the_files_of_killed_processes(tmp_path: Path) -> 
 # --- faults of S3 -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
-
-
 NO_KEYS = {"aws_access_key_id": None, "aws_secret_access_key": None}
 
 
@@ -406,37 +540,26 @@ def test_a_lake_that_cannot_be_used_names_the_setting(
     assert "hush" not in f"{caught.value} {lake.store!r}"
 
 
-@pytest.fixture
-def proxy(bucket_settings: Settings) -> Iterator[Proxy]:
-    host, port = str(bucket_settings.aws_endpoint_url).removeprefix("http://").split(":")
-    with Proxy((host, int(port))) as proxy:
-        yield proxy
-
-
-def behind(proxy: Proxy, settings: Settings) -> Lake:
-    return Lake(settings.replace(aws_endpoint_url=f"http://127.0.0.1:{proxy.port}"))
-
-
 @pytest.mark.parametrize("answered_bytes", [None, 0], ids=["request lost", "answer lost"])
 def test_a_lost_connection_to_s3_is_opened_again(
-    bucket_settings: Settings, proxy: Proxy, without_pauses: None, answered_bytes: int | None
+    bucket_settings: Settings, s3_proxy: Proxy, without_pauses: None, answered_bytes: int | None
 ) -> None:
-    proxy.cut(b"PUT ", answered_bytes, times=1)
+    s3_proxy.cut(b"PUT ", answered_bytes, times=1)
 
-    behind(proxy, bucket_settings).store.put("a", b"x")
+    behind(s3_proxy, bucket_settings).store.put("a", b"x")
 
-    assert proxy.struck
+    assert s3_proxy.struck
     assert Lake(bucket_settings).store.get("a") == b"x"
 
 
 def test_a_silent_s3_is_unavailable(
-    bucket_settings: Settings, proxy: Proxy, without_pauses: None, monkeypatch: pytest.MonkeyPatch
+    bucket_settings: Settings, s3_proxy: Proxy, without_pauses: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bucket, "READ_TIMEOUT_S", 0.2)
-    proxy.hang(b"GET ")
+    s3_proxy.hang(b"GET ")
 
-    with pytest.raises(Unavailable, match=f"127.0.0.1:{proxy.port}"):
-        behind(proxy, bucket_settings).bronze_years()
+    with pytest.raises(Unavailable, match=f"127.0.0.1:{s3_proxy.port}"):
+        behind(s3_proxy, bucket_settings).bronze_years()
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from tests.builders import (
     verdict_row,
 )
 from tests.conftest import fresh, sql
-from tests.unit.test_dashboards import DATASETS, FOLDER
+from tests.superset_assets import DATASETS, FOLDER
 from utils import detectors, schemas
 from utils.db_handler import DBHandler
 from utils.layers.gold import DELAY_CAP_MIN
@@ -271,7 +271,7 @@ def test_factors_are_ranked_by_minutes_with_a_cancelled_flight_as_the_cap_and_un
     assert read(warehouse, f"SELECT weather_min, nas_min FROM {source('judged_days')}") == [(None, None)]
 
 
-def test_an_event_is_found_by_any_of_its_airports_and_figures_of_several_are_not_mixed(warehouse: str) -> None:
+def test_an_event_counts_for_each_of_its_airports_and_figures_of_several_are_not_mixed(warehouse: str) -> None:
     members = [("snow", "JFK"), ("snow", "LGA"), ("snow", "BOS"), ("fog", "SFO")]
     events = [event_row("snow", airports=3, airport_days=5, kind="mixed"), event_row("fog", kind="closure")]
     tables = {"events": events, "event_days": [event_day_row(*member) for member in members]}

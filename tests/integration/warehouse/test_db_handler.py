@@ -1,6 +1,6 @@
 """DBHandler on a real Postgres: what upserts write, keep and refuse, also when two run at once.
 
-tests/integration/faults/test_host.py loses the answer to a commit.
+tests/integration/faults/test_postgres.py loses the answer to a commit.
 """
 
 from __future__ import annotations
@@ -31,10 +31,13 @@ from tests.builders import (
     verdict_row,
     verdicts_table,
 )
-from tests.conftest import database_of, sql, wait_until
+from tests.conftest import database_of, sql
+from tests.servers.startup import wait_until
 from utils import schemas
 from utils.db_handler import TABLES, Changes, DBHandler
 from utils.errors import Busy, InvalidInput
+
+WAITING = "SELECT 1 FROM pg_locks WHERE NOT granted"
 
 
 def stored(url: str, table: str = "airport_days", year: int | None = None) -> list[Row]:
@@ -247,9 +250,9 @@ def test_two_upserts_of_one_year_queue_and_another_year_does_not_wait(warehouse:
     with ThreadPoolExecutor() as pool, closing(psycopg2.connect(warehouse)) as other, other.cursor() as cursor:
         cursor.execute("SELECT 1 FROM flights.airport_days FOR UPDATE")
         first = pool.submit(DBHandler(warehouse).upsert, "airport_days", two_days, 2018)
-        wait_until(lambda: bool(sql(warehouse, "SELECT 1 FROM pg_locks WHERE NOT granted")))  # for the row
+        wait_until(lambda: sql(warehouse, WAITING), "the upsert waits for the row")
         second = pool.submit(DBHandler(warehouse).upsert, "airport_days", ONE_DAY, 2018)
-        wait_until(lambda: bool(sql(warehouse, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")))
+        wait_until(lambda: sql(warehouse, f"{WAITING} AND locktype = 'advisory'"), "the upsert waits for the other")
         other_year = DBHandler(warehouse).upsert("airport_days", airport_days_table(), 2019)
         other.commit()
 
@@ -264,7 +267,7 @@ def test_a_row_that_another_session_inserts_at_the_same_moment_is_busy(warehouse
     with ThreadPoolExecutor() as pool, closing(psycopg2.connect(warehouse)) as other, other.cursor() as cursor:
         cursor.execute(f"INSERT INTO flights.airport_days ({', '.join(values)}) VALUES ({', '.join(values.values())})")
         ours = pool.submit(DBHandler(warehouse).upsert, "airport_days", ONE_DAY, 2018)
-        wait_until(lambda: bool(sql(warehouse, "SELECT 1 FROM pg_locks WHERE NOT granted")))
+        wait_until(lambda: sql(warehouse, WAITING), "the upsert waits for the row")
         other.commit()
 
         with pytest.raises(Busy, match="airport_days 2018"):

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.builders import LATE, airport_day_row, airport_days_table, verdict_row, verdicts_table
-from tests.command import utils
+from tests.command import cells, utils
 from tests.conftest import sql
 from utils import schemas
 from utils.db_handler import DBHandler
@@ -169,12 +169,6 @@ def test_precision_is_right_over_right_and_wrong_flags(warehouse: str, airports:
 
 def feedback(warehouse: str, *line: str) -> CompletedProcess[str]:
     return utils("feedback", *line, DELAYWATCH_WAREHOUSE=warehouse, LOGNAME="ann")
-
-
-def cells(done: CompletedProcess[str]) -> list[list[str]]:
-    """The rows of the tables on stdout, without their heads."""
-    assert done.returncode == 0, done.stderr
-    return [[cell.strip() for cell in line.strip("│").split("│")] for line in done.stdout.splitlines() if "│" in line]
 
 
 def test_the_command_gives_lists_and_withdraws_feedback(handler: DBHandler, warehouse: str) -> None:

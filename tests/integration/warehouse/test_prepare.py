@@ -7,7 +7,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from tests.command import utils
+from tests.command import error_of, utils
 from tests.conftest import at, sql
 from tests.integration.conftest import BUCKET_WHEN_SLOW
 from utils import detectors
@@ -26,13 +26,6 @@ def prepare(settings: Settings, *line: str, **variables: str) -> CompletedProces
     environment = {name: value for setting, name in AWS_VARIABLES.items() if (value := getattr(settings, setting))}
     environment |= {"DELAYWATCH_LAKE": settings.lake, "DELAYWATCH_WAREHOUSE_FILE": str(url_file)}
     return utils("prepare", *line, **environment | variables)
-
-
-def error_of(done: CompletedProcess[str]) -> str:
-    """The error message, which is the only line on stderr."""
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
-    assert done.stderr.startswith("Error: ")
-    return done.stderr
 
 
 @pytest.fixture

@@ -67,3 +67,17 @@ def test_an_unusable_server_is_named_without_the_password(
         with pytest.raises(kind, match=named) as refused:
             use()
         assert "battery staple" not in "".join(traceback.format_exception(refused.value))
+
+
+def test_a_silent_server_is_noticed_within_a_minute_unless_the_url_has_other_limits(postgres: str) -> None:
+    limits = []
+    for url in (postgres, f"{postgres}&connect_timeout=3&tcp_user_timeout=7000&keepalives_idle=4"):
+        with Postgres(url, connect_timeout_s=5, lock_timeout_s=5).connected("testing") as connection:
+            used = connection.connection.dbapi_connection.info.dsn_parameters  # type: ignore[union-attr]
+        limits.append({name: int(used[name]) for name in used if name.startswith(("connect_t", "tcp_u", "keepalives"))})
+
+    ours, of_url = limits
+    assert ours["connect_timeout"] == 5
+    assert ours["tcp_user_timeout"] == 60_000
+    assert ours["keepalives_idle"] + ours["keepalives_interval"] * ours["keepalives_count"] == 60
+    assert of_url == ours | {"connect_timeout": 3, "tcp_user_timeout": 7000, "keepalives_idle": 4}

@@ -13,6 +13,7 @@ import pytest
 from tests.builders import airport_day_row, airport_days_table
 from tests.conftest import at, database_of, sql, sql_in
 from tests.integration.conftest import refusal
+from tests.servers.postgres import running_server
 from utils.db_handler import TABLES, DBHandler
 from utils.errors import InvalidInput
 
@@ -21,9 +22,10 @@ PASSWORD = 'it\'s a 100 % sécret: "a@b/c\\d"'
 
 
 @pytest.fixture
-def bare_server(start_postgres: Callable[[int], str]) -> str:
-    """A server without our roles."""
-    return start_postgres(18)
+def bare_server() -> Iterator[str]:
+    """The superuser's URL of a server without our roles."""
+    with running_server() as server:
+        yield server.url
 
 
 def test_a_login_without_rights_gets_all_the_sql_that_an_administrator_must_run(bare_server: str) -> None:
@@ -31,7 +33,7 @@ def test_a_login_without_rights_gets_all_the_sql_that_an_administrator_must_run(
     sql(bare_server, "REVOKE ALL ON DATABASE one FROM public", 'GRANT CONNECT ON DATABASE one TO "plain login"')
     handler = DBHandler(at(bare_server, username="plain login", database="one"))
 
-    with pytest.raises(InvalidInput, match="create roles, create a schema or let flights_loader") as refused:
+    with pytest.raises(InvalidInput, match=r"roles.*schema.*flights_loader") as refused:
         handler.create()
     sql(at(bare_server, database="one"), *sql_in(refused.value))
 
@@ -45,7 +47,7 @@ def test_a_login_that_may_create_roles_creates_and_administers_them_itself(bare_
     sql(bare_server, "CREATE ROLE creator LOGIN CREATEROLE", "CREATE DATABASE one")
     url = at(bare_server, username="creator", database="one")
 
-    with pytest.raises(InvalidInput, match="create a schema") as refused:
+    with pytest.raises(InvalidInput, match="schema") as refused:
         DBHandler(url).create()
     assert sql_in(refused.value) == ["GRANT CREATE ON DATABASE one TO creator;"]
     sql(bare_server, *sql_in(refused.value))
@@ -214,7 +216,7 @@ def test_an_invalid_name_is_refused(postgres: str) -> None:
 
 def test_the_server_receives_a_verifier_and_never_the_password(warehouse: str, dashboards: str) -> None:
     sql(warehouse, f"ALTER DATABASE {database_of(warehouse)} SET log_statement = 'all'")
-    log = Path(sql(warehouse, "SHOW data_directory")[0][0], "log")
+    log = Path(sql(warehouse, "SHOW data_directory")[0][0]).with_name("log")
     before = log.read_text()
 
     DBHandler(warehouse).create_reader("dashboards", "simple-to-find")
