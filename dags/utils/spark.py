@@ -145,7 +145,10 @@ def check_java() -> None:
     remedy = f"install Java {versions} (Debian: openjdk-17-jre-headless), or choose --engine threads."
     if not program:
         raise InvalidInput(f"The engine spark needs Java, and there is none {place}; {remedy}")
-    printed = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr
+    try:
+        printed = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr
+    except OSError:  # not a program, or one of another processor
+        printed = ""
     version = re.search(r'version "(?:1\.)?(\d+)', printed)
     if not version or int(version[1]) not in JAVA_VERSIONS:
         raise InvalidInput(

@@ -1,25 +1,26 @@
-"""One Spark session with two executors' processes for all tests, and lakes whose settings name the engine Spark.
+"""One Spark session on this machine for all tests, and lakes whose settings name the engine Spark.
 
 `make test-spark` runs these tests in its own virtual environment; without PySpark they are skipped.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 
-from tests.servers.seaweedfs import KEYS, seaweedfs
+from tests.integration.conftest import new_bucket
+from tests.servers.seaweedfs import seaweedfs
 from utils import spark
 from utils.layers import csv_reader, silver
 from utils.settings import Settings
 from utils.spark import SparkEngine
 
-BUCKETS = itertools.count(1)
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,17 +52,23 @@ def spark_engine(session_engine: SparkEngine, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
+def session(spark_engine: SparkEngine) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    return SparkSession.active()
+
+
+@pytest.fixture
 def before_tasks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
-    """A function that takes what happens after a step has read the header, just before the tasks of Spark begin."""
+    """A function that takes what happens after a step has read the header, before the executors read."""
+    engine_map = SparkEngine.map
 
     def set_event(event: Callable[[], object]) -> None:
-        tasks_of = SparkEngine._tasks
-
-        def after_event(*arguments: object) -> object:
+        def map_after_event(*arguments: Any) -> object:
             event()
-            return tasks_of(*arguments)  # type: ignore[arg-type]
+            return engine_map(*arguments)
 
-        monkeypatch.setattr(SparkEngine, "_tasks", after_event)
+        monkeypatch.setattr(SparkEngine, "map", map_after_event)
 
     return set_event
 
@@ -96,25 +103,10 @@ def seaweedfs_url() -> Iterator[str]:
         yield url
 
 
-def new_bucket(url: str, scratch: Path) -> Settings:
-    """Create a bucket and return the settings of an empty lake below a prefix in it, and of Spark."""
-    name = f"lake-{next(BUCKETS)}"
-    boto3.client("s3", endpoint_url=url, region_name="us-east-1", **KEYS).create_bucket(Bucket=name)
-    return Settings(
-        lake=f"s3://{name}/delaywatch",
-        warehouse="",
-        scratch=scratch,
-        threads=2,
-        engine="spark",
-        aws_endpoint_url=url,
-        aws_region="us-east-1",
-        **KEYS,
-    )
-
-
 @pytest.fixture
 def bucket_settings(seaweedfs_url: str, tmp_path: Path) -> Settings:
-    return new_bucket(seaweedfs_url, tmp_path)
+    """Settings of an empty lake in a bucket of SeaweedFS, and of Spark."""
+    return new_bucket(seaweedfs_url, tmp_path).replace(engine="spark")
 
 
 @pytest.fixture(params=["folder", "bucket"])

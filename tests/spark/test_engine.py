@@ -11,17 +11,18 @@ from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
 
 import utils
 from tests.builders import HEADER, Flight, csv_of, year_of_flights
+from tests.integration.conftest import new_bucket
 from tests.servers.seaweedfs import seaweedfs
-from tests.spark.conftest import new_bucket
 from tests.steps import BRONZE_KEY, YEAR
 from utils import spark
-from utils.errors import DelaywatchError, InvalidInput, Unavailable
+from utils.errors import InvalidInput, Unavailable
 from utils.layers import duplicates, ingest
 from utils.pipeline import refine
 from utils.settings import Settings
@@ -29,6 +30,9 @@ from utils.spark import SparkEngine
 from utils.storage import keys
 from utils.storage.folder import FolderStore
 from utils.storage.lake import Lake
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 BAD_LINE = b"2015-03-04,UA,too few fields\n"
 LINES_PER_PART = 200  # at least one line of every 200 is in each part of `small_parts`
@@ -169,15 +173,6 @@ def test_threads_read_a_gzip_and_spark_is_not_started(
 # --- a pass that fails ------------------------------------------------------------------------------------------------
 
 
-def refusal_of_other_silver(settings: Settings) -> str:
-    """The message that refuses to replace the silver of another CSV, which must stay as it is."""
-    objects = committed(settings)
-    with pytest.raises(DelaywatchError) as error:
-        refine.write_silver(settings, YEAR)
-    assert committed(settings) == objects
-    return f"{type(error.value).__name__}: {error.value}"
-
-
 @pytest.fixture
 def old_silver(lake_settings: Settings, small_parts: None) -> Settings:
     """A lake with silver, and another CSV in bronze."""
@@ -191,22 +186,73 @@ def test_a_file_that_is_replaced_before_the_executors_read_it_is_not_committed(
     old_silver: Settings, spark_engine: SparkEngine, before_tasks: Callable[[Callable[[], object]], None]
 ) -> None:
     before_tasks(lambda: put(old_silver, csv_of(shuffled(flights()))))  # of the same size
-    message = refusal_of_other_silver(old_silver)
-    assert message.startswith("Unavailable: ")
-    assert BRONZE_KEY in message
-    assert "run the step again" in message
+    objects = committed(old_silver)
+    with pytest.raises(Unavailable, match=f"{BRONZE_KEY} is another version|changed while reading {BRONZE_KEY}"):
+        refine.write_silver(old_silver, YEAR)
+    assert committed(old_silver) == objects
 
 
-def test_an_executor_with_another_pyarrow_is_refused(
-    folder_settings: Settings, spark_engine: SparkEngine, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def executors_import_from(
+    session: SparkSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[str, str], None]:
+    """A function that puts a file with this text in front of the packages of the executors."""
+    environment = session.sparkContext.environment
+
+    def write(name: str, text: str) -> None:
+        path = tmp_path / "executors" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+        monkeypatch.setitem(environment, "PYTHONPATH", str(tmp_path / "executors"))
+
+    return write
+
+
+def test_executors_with_another_pyarrow_are_refused(
+    folder_settings: Settings, executors_import_from: Callable[[str, str], None]
 ) -> None:
     put(folder_settings, csv_of(flights()))
-    executors = pa.__version__
-    monkeypatch.setattr(pa, "__version__", "99.1.2")  # the driver's
+    executors_import_from("sitecustomize.py", "import pyarrow; pyarrow.__version__ = '99.1.2'")
     with pytest.raises(InvalidInput) as error:
         refine.write_silver(folder_settings, YEAR)
-    assert f"pyarrow {utils.__version__}, {executors}" in str(error.value)
-    assert f"{utils.__version__}, 99.1.2" in str(error.value)
+    assert f"{socket.gethostname()} has Delaywatch and pyarrow {utils.__version__}, 99.1.2" in str(error.value)
+    assert f"the driver has {utils.__version__}, {pa.__version__}" in str(error.value)
+    assert not Lake(folder_settings).store.list("02_silver/")
+
+
+def test_executors_without_our_packages_are_refused(
+    folder_settings: Settings, executors_import_from: Callable[[str, str], None]
+) -> None:
+    put(folder_settings, csv_of(flights()))
+    executors_import_from("utils/__init__.py", "")  # and nothing else
+    with pytest.raises(InvalidInput, match=r"No module named 'utils\.spark'"):
+        refine.write_silver(folder_settings, YEAR)
+    assert not Lake(folder_settings).store.list("02_silver/")
+
+
+REFINE = """
+import os, signal
+from utils.layers import silver
+def refine(*_, **__):
+    {end}
+silver.refine = refine
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "fault"),
+    [
+        ("raise MemoryError", f"The executor {socket.gethostname()} is out of memory"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "Python worker exited unexpectedly"),
+    ],
+)
+def test_executors_that_run_out_of_memory_are_named(
+    end: str, fault: str, folder_settings: Settings, executors_import_from: Callable[[str, str], None]
+) -> None:
+    put(folder_settings, csv_of(flights()))
+    executors_import_from("sitecustomize.py", REFINE.format(end=end))
+    with pytest.raises(Unavailable, match=fault):
+        refine.write_silver(folder_settings, YEAR)
     assert not Lake(folder_settings).store.list("02_silver/")
 
 
@@ -229,7 +275,7 @@ def test_a_bucket_that_does_not_answer_the_executors_is_named(
 ) -> None:
     with ExitStack() as server:
         url = server.enter_context(seaweedfs())
-        settings = new_bucket(url, tmp_path)
+        settings = new_bucket(url, tmp_path).replace(engine="spark")
         put(settings, csv_of(flights()))
         before_tasks(server.close)
         with pytest.raises(Unavailable, match=url):
