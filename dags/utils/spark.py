@@ -98,14 +98,13 @@ class SparkEngine(Cluster):
 
 @contextmanager
 def open_engine(name: str, threads: int) -> Iterator[SparkEngine]:
-    """Yield an engine: with the cluster of spark-submit or of Spark's configuration, else with `threads` local workers.
+    """Yield an engine: with the cluster of spark-submit, or else with `threads` workers on this machine.
 
     name: the name of the Spark application. Raises InvalidInput without pyspark or a Java that it can use, Unavailable
     if Spark does not start.
     """
     try:
         from py4j.protocol import Py4JError
-        from pyspark import SparkConf
         from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
     except ModuleNotFoundError as error:
@@ -113,19 +112,18 @@ def open_engine(name: str, threads: int) -> Iterator[SparkEngine]:
             f"The engine spark needs pyspark, which {sys.executable} does not have; install {_PACKAGES}, or choose "
             "--engine threads."
         ) from error
-    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # spark-submit has started Java already
-        check_java()
     builder = SparkSession.builder.appName(name).config("spark.log.level", "ERROR")
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # otherwise spark-submit has started Java and chosen the cluster
+        check_java()
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        builder = (
+            builder.master(f"local[{threads},4]")  # 4 tries per task
+            .config("spark.driver.bindAddress", "127.0.0.1")
+            .config("spark.driver.host", "127.0.0.1")
+            .config("spark.ui.enabled", "false")
+            .config("spark.ui.showConsoleProgress", "false")
+        )
     try:
-        if not SparkConf().contains("spark.master"):
-            os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-            builder = (
-                builder.master(f"local[{threads},4]")  # 4 tries per task
-                .config("spark.driver.bindAddress", "127.0.0.1")
-                .config("spark.driver.host", "127.0.0.1")
-                .config("spark.ui.enabled", "false")
-                .config("spark.ui.showConsoleProgress", "false")
-            )
         session = builder.getOrCreate()
     except (PySparkException, Py4JError, OSError) as error:
         raise Unavailable(
