@@ -51,7 +51,7 @@ class Unavailable(DelaywatchError):
 
 
 class Busy(DelaywatchError):
-    """Another run holds the lock. Airflow retries the task."""
+    """Another run holds the lock, or has written the year first. Airflow retries the task."""
 
 
 def kind_of(error: OSError) -> type[DelaywatchError]:

@@ -28,6 +28,7 @@ from utils.storage.lake import Lake
 # An unnamed part may belong to a run that has not committed yet, or to a reader of the earlier silver.
 MIN_UNNAMED_DAYS = 7
 BEING_WRITTEN = "another run is writing this year"
+NOT_RECREATABLE = "its CSV is not in bronze, so it could not be recreated"
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +80,12 @@ def _sweep_unnamed(lake: Lake, now: datetime, is_dry_run: bool) -> Iterator[Swee
         try:
             with lake.staging(year):
                 # The manifest is read just before the deletion, because a run on another host may be about to commit.
-                named = lake.silver_parts(year) if lake.has(keys.manifest_key(year)) else []
-                if unnamed := [key for key in parts if key not in named]:
+                has_manifest = lake.has(keys.manifest_key(year))
+                named = lake.silver_parts(year) if has_manifest else []
+                unnamed = [key for key in parts if key not in named]
+                if not has_manifest and year not in lake.bronze_years():
+                    yield SweepGroup(what, kept_because=NOT_RECREATABLE)
+                elif unnamed:
                     if not is_dry_run:
                         lake.store.delete(unnamed)
                     yield SweepGroup(what, unnamed)
@@ -130,7 +135,7 @@ def _held(lake: Lake, year: int) -> Iterator[str | None]:
 def _reason_to_keep(lake: Lake, year: int) -> str | None:
     """Return why the year's silver and plots must be kept (not recreatable, or a step needs them), or None."""
     if year not in lake.bronze_years():
-        return "its CSV is not in bronze, so it could not be recreated"
+        return NOT_RECREATABLE
     states = {table.state for table in gold_of(lake, year, PUBLISHED).needed}
     if State.MISSING in states:
         return "part of its gold is missing"

@@ -94,20 +94,22 @@ def test_a_part_that_no_manifest_names_is_deleted_after_a_week_without_any_setti
         *(f"{folder}part-00000-new.parquet", f"{folder}part-00000-old.parquet"),
         *(f"{keys.silver_folder(YEAR + 1)}part-00000-new.parquet", f"{folder}notes.txt"),
     )
-    for key in (named, unnamed, never_committed, not_a_part):
+    without_bronze = f"{keys.silver_folder(YEAR + 2)}part-00000-new.parquet"
+    for key in (named, unnamed, never_committed, not_a_part, without_bronze, keys.bronze_keys(YEAR + 1)[0]):
         store.put(key, b"x")
     store.put(keys.manifest_key(YEAR), b'{"parts": [{"name": "part-00000-new.parquet"}]}')
     today, in_a_week = (datetime.now(UTC) + timedelta(days=days) for days in (6.9, 7.1))
 
     assert sweep(lake_settings, WatchSettings(), today) == []
-    assert len(sweep(lake_settings, WatchSettings(), in_a_week, is_dry_run=True)) == 2
+    assert len(sweep(lake_settings, WatchSettings(), in_a_week, is_dry_run=True)) == 3
     assert store.has(unnamed)
     with Lake(lake_settings).staging(YEAR + 1):
-        (deleted, kept) = sweep(lake_settings, WatchSettings(), in_a_week)
+        groups = sweep(lake_settings, WatchSettings(), in_a_week)
 
-    assert (deleted.keys, kept.keys, bool(kept.kept_because)) == ([unnamed], [], True)
+    assert [(group.keys, bool(group.kept_because)) for group in groups] == [([unnamed], False), ([], True), ([], True)]
     assert [store.has(key) for key in (named, unnamed, never_committed, not_a_part)] == [True, False, True, True]
-    assert [group.keys for group in sweep(lake_settings, WatchSettings(), in_a_week)] == [[never_committed]]
+    assert sweep(lake_settings, WatchSettings(), in_a_week)[0].keys == [never_committed]
+    assert store.has(without_bronze)
 
 
 def write_log(path: Path, age_days: float) -> Path:

