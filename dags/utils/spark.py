@@ -7,7 +7,7 @@ so no flight passes through Spark's shuffle. A task that Spark repeats, or runs 
 from __future__ import annotations
 
 import os
-import pickle
+import pickle  # driver and executors are one program # nosec B403
 import re
 import shutil
 import socket
@@ -51,7 +51,7 @@ class SparkEngine(Cluster):
     @override
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
         for (data,) in self._collect(self._tasks(work, items, _pickled, _RESULT)):
-            result = pickle.loads(data)  # noqa: S301 - our own executors wrote it
+            result = pickle.loads(data)  # noqa: S301 - our own executors wrote it # nosec B301
             if isinstance(result, DelaywatchError | SplitRecord):
                 raise result
             yield result
@@ -98,7 +98,7 @@ class SparkEngine(Cluster):
 
 @contextmanager
 def open_engine(name: str, threads: int) -> Iterator[SparkEngine]:
-    """Yield an engine: with the session of spark-submit, or else with `threads` workers on this machine.
+    """Yield an engine: with the cluster of spark-submit, or else with `threads` workers on this machine.
 
     name: the name of the Spark application. Raises InvalidInput without pyspark or a Java that it can use, Unavailable
     if Spark does not start.
@@ -113,7 +113,7 @@ def open_engine(name: str, threads: int) -> Iterator[SparkEngine]:
             "--engine threads."
         ) from error
     builder = SparkSession.builder.appName(name).config("spark.log.level", "ERROR")
-    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # otherwise spark-submit has chosen these
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # otherwise spark-submit has started Java and chosen the cluster
         check_java()
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         builder = (
@@ -203,7 +203,7 @@ def _result(payload: bytes, number: int, versions: tuple[str, str]) -> Any:
 @lru_cache(maxsize=1)
 def _unpickled(payload: bytes) -> tuple[Callable[[Any], Any], list[Any]]:
     """Unpickle function and items once per process, because they contain a connection to the lake."""
-    work, items = pickle.loads(payload)  # noqa: S301 - our own driver wrote it
+    work, items = pickle.loads(payload)  # noqa: S301 - our own driver wrote it # nosec B301
     return work, items
 
 
