@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,7 +133,8 @@ def open_engine(name: str, threads: int) -> Iterator[SparkEngine]:
     try:
         yield SparkEngine(session, threads)
     finally:
-        session.stop()
+        with suppress(Py4JError, OSError):  # Java may have died, and the error of the step says so
+            session.stop()
 
 
 def check_java() -> None:

@@ -130,6 +130,22 @@ def test_a_step_survives_the_end_of_the_python_processes_of_executors(
     assert Lake(folder_settings).store.get(keys.manifest_key(YEAR)) == manifest
 
 
+def test_the_end_of_spark_itself_has_one_message(folder_settings: Settings) -> None:
+    Lake(folder_settings).store.put(BRONZE_KEY, large_csv(100 * MIB))
+    environment = {**os.environ, "PYTHONPATH": str(DAGS), "DELAYWATCH_LAKE": folder_settings.lake}
+    line = [sys.executable, "-m", "utils", *SILVER]
+    with subprocess.Popen(line, env=environment, stderr=subprocess.PIPE, text=True) as command:
+        wait_until(lambda: parts(folder_settings) or command.poll() is not None, "a part is in the lake", 300)
+        (java,) = children(command.pid, "org.apache.spark.deploy.SparkSubmit")
+        java.kill()
+        _, errors = command.communicate()
+
+    assert command.returncode == 1
+    assert [line for line in errors.splitlines() if line.startswith("Error: Spark could not finish its tasks")]
+    assert "Traceback" not in errors
+    assert not Lake(folder_settings).store.has(keys.manifest_key(YEAR))
+
+
 # --- programs that are missing or wrong -------------------------------------------------------------------------------
 
 
