@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
@@ -111,6 +112,7 @@ def test_a_hostile_yaml_file_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], object], text: str, place: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    sys.setrecursionlimit(1000)  # the default; Airflow raises it in a process that has read a DAG
     path = tmp_path / "hostile.yaml"
     path.write_text(text)
 
