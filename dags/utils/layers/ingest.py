@@ -42,7 +42,7 @@ MAX_EXAMPLES = 3  # rejection reasons listed in a message
 MAX_FIRST_LINES = 100
 SAMPLE_BYTES, SAMPLE_EVERY_BYTES = 1 << 13, 1 << 16  # sample the first 8 KB of every 64 KB
 MIN_DOUBTFUL_SHARE = MAX_REJECTED_SHARE / 2  # rejected rows in a sample
-MAX_SENT_KEYS_BYTES = 2 << 30  # of CSV, about 17 million flights: 8 bytes each are sent to the driver of a cluster
+MAX_SENT_KEYS_BYTES = 3 << 30  # of CSV, about 25 million flights: 8 bytes each are sent to the driver of a cluster
 
 log = logging.getLogger(__name__)
 
