@@ -8,8 +8,8 @@ RUN := PYTHONPATH=dags $(VENV)/bin/python
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 SHELL_FILES := .ci/run requirements/install.sh $(wildcard stack/*.sh stack/*/*.sh infra-notes/*/*.sh) tests/e2e/run.sh
 COMPOSE := docker compose --profile '*'
-# Not in `make bench`: stack.py needs Docker, detectors.py needs its own packages, and the others are parts of a benchmark.
-NO_BENCHMARKS := make_year stack detectors detectors_page measurements outsiders trials
+# Not in `make bench`: stack.py needs Docker, detectors.py and spark.py need their own packages, and the others are parts of a benchmark.
+NO_BENCHMARKS := make_year stack spark detectors detectors_page measurements outsiders trials
 BENCHMARKS := $(filter-out $(NO_BENCHMARKS:%=benchmarks/%.py),$(wildcard benchmarks/*.py))
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
@@ -27,7 +27,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help up down logs status health password reset-password rotate backup backup-daily restore upgrade destroy aws-up aws-deploy aws-down demo demo-psql test test-slow \
-	test-faults test-spark test-e2e test-restarts seeded-faults check audit bench bench-detectors spark-bundle lock clean venv
+	test-faults test-spark test-e2e test-restarts seeded-faults check audit bench bench-detectors bench-spark spark-bundle lock clean venv
 
 help: ## Show this list
 	@echo "Delaywatch finds anomalous days of every US airport. Start with: make demo"
@@ -142,6 +142,9 @@ bench-detectors: $(BENCH_INSTALLED) ## Compare the detectors with PyOD and STL; 
 
 spark-bundle: $(INSTALLED) ## Build script, code and wheels of the Spark engine for AWS Glue into build/spark/
 	@$(RUN) infra-notes/spark/bundle.py
+
+bench-spark: $(SPARK_INSTALLED) ## Compare the Spark engine on this machine with threads; needs Java 17 or 21; takes minutes
+	@PYTHONPATH=dags $(SPARK_VENV)/bin/python benchmarks/spark.py
 
 lock: $(INSTALLED) ## Update the locked versions from requirements/*.in
 	@for name in airflow jupyter dev bench spark spark-test uv; do $(LOCK) --upgrade "requirements/$$name.in" -o "requirements/$$name.txt" || exit 1; done
