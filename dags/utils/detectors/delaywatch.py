@@ -21,6 +21,10 @@ transformed so that their spread does not depend on their level: sqrt(effective 
                LATE_WEIGHT, and every residual is clipped to SPREAD_CLIP spreads.
 
 The score is the return period of z in days, `return_period_days`: the airport reaches z once in that many days.
+
+Beside the score, one rule looks at the day alone: if at least `cancelled_share` of at least `cancelled_flights`
+scheduled flights were cancelled, the day is at least mild. Such a day is abnormal for every reader, even if the airport
+had many of them or has too little history for a score.
 """
 
 from __future__ import annotations
@@ -82,6 +86,12 @@ class Parameters(parameters.Parameters):
     delay_weight: float = Field(
         0.75, ge=0.0, le=1.0, description="weight of the effective delay's z-score; the disrupted share's has the rest"
     )
+    cancelled_share: float = Field(
+        0.25, ge=0.01, le=1.0, description="cancelled share of the schedule from which a day is at least mild"
+    )
+    cancelled_flights: int = Field(
+        20, ge=2, le=10_000, description="fewest scheduled flights of a day that `cancelled_share` makes mild"
+    )
     closure_share: float = Field(
         0.45, ge=0.01, le=1.0, description="cancelled share of the schedule at which a flagged day is a closure"
     )
@@ -97,25 +107,34 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     delay; at `upper` the delay alone reaches the mild level.
 
     Days with fewer than `min_flights` scheduled flights are neither judged nor used for fitting, excluded days are not
-    used for fitting, and a day whose history has fewer than `min_days` days for fitting is not judged. The history is
+    used for fitting, and a day whose history has fewer than `min_days` days for fitting has no score. The history is
     the whole year, or with `past_only` the days before, so that later days cannot change a score.
+
+    A day with many cancelled flights is at least mild whatever its score (see `cancelled_share`). If it has no score,
+    it is flagged without one: its status is `ok` and its other figures are missing.
     """
     series = _series(days, params.min_flights)
     history = History(params.past_only)
     with np.errstate(invalid="ignore", divide="ignore"):  # days without history give 0 / 0; they are not judged
         expected, sigma, z = _z_scores(series, history, params)
         score = return_period_days(z)
-        is_closed = series.grid.numbers("cancelled") >= params.closure_share * series.flights
+        cancelled = series.grid.numbers("cancelled")
+        is_closed = cancelled >= params.closure_share * series.flights
+        has_many_cancelled = (cancelled >= params.cancelled_share * series.flights) & (
+            series.flights >= params.cancelled_flights
+        )
+    is_scored = _judged(series, history, params) & np.isfinite(score)
+    expected, score = (np.where(is_scored, values, np.nan) for values in (expected, score))
     reach = z_of(params.levels[0]) * sigma
     return verdicts(
         series.grid,
         metric=METRIC,
-        judged=_judged(series, history, params) & np.isfinite(score),
+        judged=is_scored | has_many_cancelled,
         expected=_minutes(expected),
         lower=_minutes(expected - reach),
         upper=_minutes(expected + reach),
         score=score,
-        severity=severities(score, params.levels),
+        severity=np.maximum(severities(score, params.levels), has_many_cancelled),
         direction=np.where(is_closed, "closure", "late"),
     )
 

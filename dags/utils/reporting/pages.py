@@ -107,7 +107,7 @@ def worst_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd.DataFra
             "mean_effective_delay_min": weighted_mean(day["mean_effective_delay_min"], day["scheduled"]),
             "worst_origin": flagged["origin"].iloc[0],
         }
-        rank = (-len(flagged), -int(flagged["severity"].sum()), -float(flagged["score"].max()), fl_date)
+        rank = (-len(flagged), -int(flagged["severity"].sum()), -_highest_score(flagged), fl_date)
         rows.append((rank, row | {"sentence": _network_sentence(row)}))
     columns = ["fl_date", "airports", "abnormal_airports", "late", "closures", "scheduled", "cancelled"]
     columns += ["mean_effective_delay_min", "worst_origin", "sentence"]
@@ -139,6 +139,11 @@ def _worst_first(flagged: pd.DataFrame) -> pd.DataFrame:
     return flagged.sort_values(list(order), ascending=list(order.values()), kind="stable")
 
 
+def _highest_score(flagged: pd.DataFrame) -> float:
+    """Return the highest score; 0 if no day has a score, because a day can be flagged without one."""
+    return float(flagged["score"].fillna(0.0).max()) if len(flagged) else 0.0
+
+
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", frame.to_dict("records"))
 
@@ -158,7 +163,7 @@ def _airports(joined: pd.DataFrame, sentences: Mapping[tuple[Any, Any], str]) ->
                 "effective_min": weighted_mean(days["mean_effective_delay_min"], days["scheduled"]),
                 "abnormal": len(flagged),
                 "bad": int(days["is_bad"].sum()),
-                "score": float(days.loc[days["is_bad"], "score"].max()) if days["is_bad"].any() else 0.0,
+                "score": _highest_score(days[days["is_bad"]]),
                 **{name: int((flagged["direction"] == name).sum()) for name in DIRECTIONS},
                 "sentences": [sentences[origin, day] for day in flagged["fl_date"]],
             }

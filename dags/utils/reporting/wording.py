@@ -49,11 +49,13 @@ def flag(direction: str, severity: Any) -> str:
 
 
 def rarity(return_period_days: Any) -> str:
-    """Return `once in 180 days`, or `rarer than once a year` beyond that.
+    """Return `once in 180 days`, `rarer than once a year` beyond that, or that the history is too short.
 
-    return_period_days: the score of the published detector. It is fitted on single years, so longer periods are
-    extrapolated: precise enough to rank days, not to be quoted.
+    return_period_days: the score of the published detector, missing on a day that is flagged without enough history. It
+    is fitted on single years, so longer periods are extrapolated: precise enough to rank days, not to be quoted.
     """
+    if np.isnan(return_period_days):
+        return "too little history to say how rare"
     if return_period_days >= DAYS_IN_YEAR:
         return "rarer than once a year"
     return f"once in {count(round(return_period_days), 'day')}"
