@@ -144,7 +144,7 @@ def severity_of(score: pd.Series, levels: tuple[float, float, float]) -> list[in
         ("random_cut_forest", (25.0, 50.0, 100.0)),
         ("gradient_boosting", (4.0, 6.0, 8.0)),
         ("arima", tuple(special.ndtri(0.99975) + step for step in range(3))),
-        ("delaywatch", (75.0, 180.0, 500.0)),
+        ("delaywatch", (60.0, 180.0, 500.0)),
     ],
 )
 def test_the_severity_counts_the_levels_that_the_score_reaches(name: str, levels: tuple[float, float, float]) -> None:
@@ -363,17 +363,25 @@ class Delaywatch:
     """The published detector as docs/detectors.md and its docstring describe it, one day and airport at a time."""
 
     def __init__(self, days: pd.DataFrame, *, past_only: bool) -> None:
-        """Read the two series on their scales; `train` marks the days that are used for fitting."""
+        """Read the series on their scales; `train` marks the days that are used for fitting."""
         self.past_only = past_only
         known, train = masks(days, "mean_effective_delay_min")
         self.known, self.train = known, train.to_numpy()
         self.dates = pd.DatetimeIndex(known.index)
         self.flights = pivoted(days, "scheduled").where(known).to_numpy()
         self.minutes = pivoted(days, "mean_effective_delay_min").to_numpy()
-        self.disrupted = pivoted(days, "disrupted").to_numpy()
+        self.mean_minutes = pivoted(days, "mean_dep_delay_min").where(known).to_numpy()
+        self.mean_std = pivoted(days, "std_dep_delay_min").where(known).to_numpy()
+        self.departed = pivoted(days, "departed").to_numpy()
+        self.cancelled_flights = pivoted(days, "cancelled").to_numpy()
+        self.disrupted_flights = pivoted(days, "disrupted").to_numpy()
         self.std = pivoted(days, "std_effective_delay_min").where(known).to_numpy()
         self.delay = np.sqrt(np.maximum(self.minutes + 12, 0))
-        self.share = np.arcsin(np.sqrt((self.disrupted + 0.375) / (self.flights + 0.75)))
+        self.mean = np.sqrt(np.maximum(self.mean_minutes + 12, 0))
+        self.cancelled, self.disrupted = (
+            np.arcsin(np.sqrt((count + 0.375) / (self.flights + 0.75)))
+            for count in (self.cancelled_flights, self.disrupted_flights)
+        )
 
     def by_day(self, value_of_day: object) -> Floats:
         """Call `value_of_day(day, history)` for every day; history: the days that it is compared with."""
@@ -407,8 +415,8 @@ class Delaywatch:
         def effect(day: int, history: Floats) -> Floats:
             same = error[history[history % 7 == day % 7]]
             weeks, total = np.isfinite(same).sum(axis=0), np.nansum(same, axis=0)
-            nation = total.sum() / max((weeks + 60 * (weeks > 0)).sum(), 1)
-            return np.asarray((total + 60 * nation) / (weeks + 60))
+            nation = total.sum() / max((weeks + 300 * (weeks > 0)).sum(), 1)
+            return np.asarray((total + 300 * nation) / (weeks + 300))
 
         return self.by_day(effect)
 
@@ -426,7 +434,7 @@ class Delaywatch:
         def effect(day: int, history: Floats) -> float:
             alike = nation[history[kinds[history] == kinds[day]]]
             n_known = np.isfinite(alike).sum()
-            return float(np.nanmedian(alike) * n_known / (n_known + 60)) if kinds[day] and n_known else 0.0
+            return float(np.nanmedian(alike) * n_known / (n_known + 300)) if kinds[day] and n_known else 0.0
 
         return self.by_day(effect)[:, None]
 
@@ -456,25 +464,33 @@ class Delaywatch:
             own = np.nansum(weight * excess, axis=0) / np.maximum(weight.sum(axis=0), 1)
             own = np.maximum(own, 0)
             network = (n_days * own).sum() / max(n_days.sum(), 1)
-            return np.asarray((n_days * own + 5 * network) / (n_days + 5))
+            return np.asarray((n_days * own + 20 * network) / (n_days + 20))
 
         return np.sqrt(np.maximum(self.by_day(variance), lowest**2) + noise)
 
-    def figures(self) -> dict[str, pd.DataFrame]:
-        delay, share = self.expected(self.delay), self.expected(self.share)
-        freedom = np.where(np.isfinite(self.std), self.flights - 1, 0)
-        squares = np.where(freedom > 0, self.std**2 * freedom, 0)
+    def noise(self, std: Floats, flights: Floats, expected: Floats) -> Floats:
+        freedom = np.where(np.isfinite(std) & self.known.to_numpy(), np.maximum(flights - 1, 0), 0)
+        squares = np.where(freedom > 0, std**2 * freedom, 0)
         usual = self.by_day(
             lambda _, history: (
                 (squares * self.train)[history].sum(axis=0) / np.maximum((freedom * self.train)[history].sum(axis=0), 1)
             )
         )
         per_flight = (squares + 5 * usual) / (freedom + 5)
-        noise = per_flight / (4 * self.flights * np.maximum(delay, 1) ** 2)
-        sigma = self.sigma(self.delay - delay, noise, 0.3)
-        share_sigma = self.sigma(self.share - share, 1 / (4 * self.flights + 2), 0.08)
-        z = 0.75 * (self.delay - delay) / sigma + 0.25 * (self.share - share) / share_sigma
-        reach = (2 + 0.6 / 0.08 * ((75 / 38) ** 0.08 - 1)) * sigma
+        return np.asarray(per_flight / (4 * np.maximum(flights, 1) * np.maximum(expected, 1) ** 2))
+
+    def figures(self) -> dict[str, pd.DataFrame]:
+        delay, mean_delay, cancelled, share = map(
+            self.expected, (self.delay, self.mean, self.cancelled, self.disrupted)
+        )
+        sigma = self.sigma(self.delay - delay, self.noise(self.std, self.flights, delay), 0.3)
+        mean_noise = self.noise(self.mean_std, self.departed, mean_delay)
+        mean_z = (self.mean - mean_delay) / self.sigma(self.mean - mean_delay, mean_noise, 0.3)
+        cancelled_error = self.cancelled - cancelled
+        cancelled_z = cancelled_error / self.sigma(cancelled_error, 1 / (4 * self.flights + 2), 0.08)
+        z = 0.6 * (self.delay - delay) / sigma + 0.2 * cancelled_z
+        z = np.where(np.isfinite(mean_z), z + 0.2 * mean_z.clip(0), z / 0.8)
+        reach = (1.85 + 0.8 * np.log(60 / 38)) * sigma
         share = np.sin(np.clip(share, 0, np.pi / 2)) ** 2 * (self.flights + 0.75) - 0.375
         scored = self.known & (self.by_day(lambda _, history: self.train[history].sum(axis=0)) >= MIN_DAYS)
         return {
@@ -484,7 +500,7 @@ class Delaywatch:
                 "lower": minutes(delay - reach),
                 "upper": minutes(delay + reach),
                 "score": np.where(
-                    z > 2, 38 * (1 + 0.08 * (z - 2).clip(0) / 0.6) ** 12.5, 1 + 37 * np.exp(1.7 * (z - 2).clip(max=0))
+                    z > 1.85, 38 * np.exp((z - 1.85).clip(0) / 0.8), 1 + 37 * np.exp(1.65 * (z - 1.85).clip(max=0))
                 ),
                 "share": np.clip(share / self.flights, 0, 1),
             }.items()

@@ -1,8 +1,10 @@
 """Delaywatch, the published detector: lateness and disruption of a day beyond its seasonal baseline and chance.
 
-A day has two z-scores, of its effective delay (`delay_weight`) and of its disrupted share (the rest). Both series are
-transformed so that their spread does not depend on their level: sqrt(effective delay + 12) and arcsin sqrt((k + 3/8) /
-(n + 3/4)) of k disrupted among n flights (Anscombe 1948). On that scale
+A day has three z-scores: of its effective delay, of its cancelled share and of the mean delay of the flights that
+departed. The z of the day is their weighted mean (`delay_weight`, `cancelled_weight`, `mean_weight`), without the mean
+delay if no flight departed. A mean delay below its expectation counts as z = 0, because few and punctual departures
+must not hide a closure. The series are transformed so that their spread does not depend on their level: sqrt(delay +
+12) and arcsin sqrt((k + 3/8) / (n + 3/4)) of k cancelled among n flights (Anscombe 1948). On that scale
 
     z = (observed - expected) / sqrt(spread² + noise²)
 
@@ -46,16 +48,16 @@ DELAY_SHIFT_MIN = 12.0  # effective delays average above -12 minutes with rare e
 SPREAD_CLIP = 8.0
 LATE_WEIGHT = 2.0  # weight in the spread of a day that is later than expected: airports differ most there
 # Return period of z, fitted on the real tuning sets of docs/delaywatch.md: 1 of TAIL_DAYS days reaches TAIL_Z; above it
-# a generalised Pareto tail (Pickands 1975), below it a logistic curve.
-TAIL_Z, TAIL_DAYS, TAIL_SCALE, TAIL_SHAPE = 2.0, 38.0, 0.6, 0.08
-BODY_SLOPE = 1.7
+# an exponential tail (Pickands 1975 with shape 0), below it a logistic curve.
+TAIL_Z, TAIL_DAYS, TAIL_SCALE = 1.85, 38.0, 0.8
+BODY_SLOPE = 1.65
 
 
 class Parameters(parameters.Parameters):
     """Parameters of `detect` and `expectations`."""
 
     levels: parameters.Levels[Annotated[float, Field(ge=1.01, le=1e9)]] = Field(
-        (75.0, 180.0, 500.0), description="return periods in days at which a day is mild, strong and extreme"
+        (60.0, 180.0, 500.0), description="return periods in days at which a day is mild, strong and extreme"
     )
     min_flights: int = Field(5, ge=2, le=1_000, description="fewest scheduled flights of a day that is scored")
     min_days: int = Field(28, ge=2, le=366, description="fewest days for fitting in the history of a scored day")
@@ -64,10 +66,10 @@ class Parameters(parameters.Parameters):
         0.2, ge=0.0, le=1.0, description="weight of the seasonal median; the year's has the rest"
     )
     weekday_weeks: float = Field(
-        60.0, ge=0.1, le=1_000.0, description="weight of the national weekday effect, in weeks"
+        300.0, ge=0.1, le=1_000.0, description="weight of the national weekday effect, in weeks"
     )
     holiday_days: float = Field(
-        60.0, ge=0.1, le=1_000.0, description="weight of no holiday effect, in days of one kind of holiday"
+        300.0, ge=0.1, le=1_000.0, description="weight of no holiday effect, in days of one kind of holiday"
     )
     shift_days: int = Field(28, ge=7, le=183, description="window for a new level, followed after half the window")
     noise_flights: float = Field(
@@ -76,16 +78,16 @@ class Parameters(parameters.Parameters):
         le=1_000.0,
         description="weight of the airport's usual variance among flights, in flights",
     )
-    spread_days: float = Field(5.0, ge=0.0, le=10_000.0, description="weight of the network's spread of days, in days")
+    spread_days: float = Field(20.0, ge=0.0, le=10_000.0, description="weight of the network's spread of days, in days")
     least_spread_delay: float = Field(
-        0.3, ge=0.001, le=10.0, description="lowest spread of sqrt(effective delay + 12 min)"
+        0.3, ge=0.001, le=10.0, description="lowest spread of sqrt(delay + 12 min), of both delays"
     )
     least_spread_share: float = Field(
-        0.08, ge=0.001, le=1.0, description="lowest spread of arcsin sqrt(disrupted share)"
+        0.08, ge=0.001, le=1.0, description="lowest spread of arcsin sqrt(cancelled share)"
     )
-    delay_weight: float = Field(
-        0.75, ge=0.0, le=1.0, description="weight of the effective delay's z-score; the disrupted share's has the rest"
-    )
+    delay_weight: float = Field(0.6, ge=0.01, le=1.0, description="weight of the effective delay's z-score")
+    cancelled_weight: float = Field(0.2, ge=0.0, le=1.0, description="weight of the cancelled share's z-score")
+    mean_weight: float = Field(0.2, ge=0.0, le=1.0, description="weight of the mean delay's z-score")
     cancelled_share: float = Field(
         0.25, ge=0.01, le=1.0, description="cancelled share of the schedule from which a day is at least mild"
     )
@@ -99,12 +101,12 @@ class Parameters(parameters.Parameters):
 
 
 def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
-    """Judge each day by the weighted z-score of its effective delay and its disrupted share.
+    """Judge each day by the weighted z-score of its effective delay, cancelled share and mean delay.
 
     `levels` are the scores from which a day is mild, strong and extreme. Only lateness is abnormal. A flagged day is a
     `closure` if at least `closure_share` of its schedule was cancelled; the default is a little less than half, because
     an airport that closes at noon still flies in the morning. `expected`, `lower` and `upper` are minutes of effective
-    delay; at `upper` the delay alone reaches the mild level.
+    delay; at `upper` the z-score of the effective delay reaches the mild level.
 
     Days with fewer than `min_flights` scheduled flights are neither judged nor used for fitting, excluded days are not
     used for fitting, and a day whose history has fewer than `min_days` days for fitting has no score. The history is
@@ -140,7 +142,7 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
 
 
 def expectations(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
-    """Return the values that `detect` expects of both series, in their own units and with the index of `days`.
+    """Return the expected effective delay and disrupted share, in their own units and with the index of `days`.
 
     `expected_effective_delay_min` is in minutes, `expected_disrupted_share` from 0 to 1; NaN on days that `detect` does
     not judge.
@@ -149,7 +151,7 @@ def expectations(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     history = History(params.past_only)
     baseline = _baseline(series, history, params)
     judged = _judged(series, history, params)
-    delay, share = (series.expected(scale, baseline) for scale in (series.delay, series.share))
+    delay, share = (series.expected(scale, baseline) for scale in (series.delay, series.disrupted))
     disrupted = np.sin(np.clip(share, 0.0, np.pi / 2)) ** 2 * (series.flights + 0.75) - 0.375
     columns = {
         "expected_effective_delay_min": _minutes(delay),
@@ -161,8 +163,7 @@ def expectations(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
 
 def return_period_days(z: Floats) -> Floats:
     """Return the period in days in which an airport reaches `z` once on average. Strictly increasing from 1."""
-    beyond = np.maximum(z - TAIL_Z, 0.0)
-    tail: Floats = TAIL_DAYS * (1 + TAIL_SHAPE * beyond / TAIL_SCALE) ** (1 / TAIL_SHAPE)
+    tail: Floats = TAIL_DAYS * np.exp(np.maximum(z - TAIL_Z, 0.0) / TAIL_SCALE)
     body = 1 + (TAIL_DAYS - 1) * np.exp(BODY_SLOPE * np.minimum(z - TAIL_Z, 0.0))
     return np.where(z > TAIL_Z, tail, body)
 
@@ -170,13 +171,13 @@ def return_period_days(z: Floats) -> Floats:
 def z_of(period_days: float) -> float:
     """Return the z whose return period is `period_days`, which must be above 1."""
     if period_days > TAIL_DAYS:
-        return TAIL_Z + TAIL_SCALE / TAIL_SHAPE * float((period_days / TAIL_DAYS) ** TAIL_SHAPE - 1)
+        return TAIL_Z + TAIL_SCALE * float(np.log(period_days / TAIL_DAYS))
     return TAIL_Z + float(np.log((period_days - 1) / (TAIL_DAYS - 1))) / BODY_SLOPE
 
 
 @dataclass(frozen=True)
 class _Series:
-    """The two series of a year, days × airports; NaN where too few flights were scheduled."""
+    """The series of a year, days × airports; NaN where too few flights were scheduled."""
 
     grid: Calendar
     dates: pd.DatetimeIndex
@@ -184,7 +185,9 @@ class _Series:
     train_mask: Flags
     flights: Floats
     delay: Floats
-    share: Floats
+    mean_delay: Floats  # NaN if no flight departed
+    cancelled: Floats
+    disrupted: Floats
 
     def expected(self, scale: Floats, baseline: Baseline) -> Floats:
         return baseline.expected(np.where(self.train_mask, scale, np.nan), self.dates)
@@ -194,15 +197,23 @@ def _series(days: pd.DataFrame, min_flights: int) -> _Series:
     grid = calendar(days)
     is_known = usable(grid, METRIC, min_flights)
     flights = np.where(is_known, grid.numbers("scheduled"), np.nan)
-    disrupted = np.minimum(grid.numbers("disrupted"), flights)
+
+    def delay(metric: str) -> Floats:
+        return np.sqrt(np.maximum(np.where(is_known, grid.numbers(metric), np.nan) + DELAY_SHIFT_MIN, 0.0))
+
+    def share(count: str) -> Floats:
+        return np.arcsin(np.sqrt((np.minimum(grid.numbers(count), flights) + 0.375) / (flights + 0.75)))
+
     return _Series(
         grid,
         dates=pd.date_range(pd.to_datetime(days["fl_date"]).min(), periods=grid.shape[0]),
         is_known=is_known,
         train_mask=is_known & ~grid.excluded(),
         flights=flights,
-        delay=np.sqrt(np.maximum(np.where(is_known, grid.numbers(METRIC), np.nan) + DELAY_SHIFT_MIN, 0.0)),
-        share=np.arcsin(np.sqrt((disrupted + 0.375) / (flights + 0.75))),
+        delay=delay(METRIC),
+        mean_delay=delay("mean_dep_delay_min"),
+        cancelled=share("cancelled"),
+        disrupted=share("disrupted"),
     )
 
 
@@ -224,7 +235,7 @@ def _judged(series: _Series, history: History, params: Parameters) -> Flags:
 
 
 def _z_scores(series: _Series, history: History, params: Parameters) -> tuple[Floats, Floats, Floats]:
-    """Return expected and standard deviation of the transformed delay, and the weighted z-score of both series."""
+    """Return expected and standard deviation of the transformed effective delay, and the z-score of the day."""
     baseline = _baseline(series, history, params)
 
     def deviation(error: Floats, noise: Floats, least_spread: float) -> Floats:
@@ -232,26 +243,41 @@ def _z_scores(series: _Series, history: History, params: Parameters) -> tuple[Fl
         variance = _spread_variance(train_error, noise, history, params.spread_days, series.grid.airports)
         return np.sqrt(np.maximum(variance, least_spread**2) + noise)
 
+    def delay_noise(std: str, flights: Floats, expected: Floats) -> Floats:
+        per_flight = _flight_variance(series, std, flights, history, params.noise_flights)
+        noise: Floats = per_flight / (4 * np.maximum(flights, 1.0) * np.maximum(expected, 1.0) ** 2)
+        return noise
+
     expected = series.expected(series.delay, baseline)
     error = series.delay - expected
-    per_flight = _flight_variance(series, history, params.noise_flights)
-    noise = per_flight / (4 * series.flights * np.maximum(expected, 1.0) ** 2)
+    noise = delay_noise("std_effective_delay_min", series.flights, expected)
     sigma = deviation(error, noise, params.least_spread_delay)
     delay_z = error / sigma
 
-    error = series.share - series.expected(series.share, baseline)
-    share_z = error / deviation(error, 1 / (4 * series.flights + 2), params.least_spread_share)
-    return expected, sigma, params.delay_weight * delay_z + (1 - params.delay_weight) * share_z
+    error = series.cancelled - series.expected(series.cancelled, baseline)
+    cancelled_z = error / deviation(error, 1 / (4 * series.flights + 2), params.least_spread_share)
+
+    expected_mean = series.expected(series.mean_delay, baseline)
+    error = series.mean_delay - expected_mean
+    noise = delay_noise("std_dep_delay_min", series.grid.numbers("departed"), expected_mean)
+    mean_z = np.maximum(error / deviation(error, noise, params.least_spread_delay), 0.0)
+
+    mean_weight = np.where(np.isfinite(mean_z), params.mean_weight, 0.0)
+    z = params.delay_weight * delay_z + params.cancelled_weight * cancelled_z + mean_weight * np.nan_to_num(mean_z)
+    return expected, sigma, z / (params.delay_weight + params.cancelled_weight + mean_weight)
 
 
 def _minutes(delay_scale: Floats) -> Floats:
     return np.maximum(delay_scale, 0.0) ** 2 - DELAY_SHIFT_MIN
 
 
-def _flight_variance(series: _Series, history: History, prior_flights: float) -> Floats:
-    """Return the variance among one day's flights, shrunk towards the airport's by `prior_flights` flights."""
-    variance = series.grid.numbers("std_effective_delay_min") ** 2
-    freedom = np.where(np.isfinite(variance) & series.is_known, series.flights - 1, 0.0)
+def _flight_variance(series: _Series, std: str, flights: Floats, history: History, prior_flights: float) -> Floats:
+    """Return the variance among one day's flights, shrunk towards the airport's by `prior_flights` flights.
+
+    std: the column with the standard deviation among `flights`.
+    """
+    variance = series.grid.numbers(std) ** 2
+    freedom = np.where(np.isfinite(variance) & series.is_known, np.maximum(flights - 1, 0.0), 0.0)
     squares = np.where(freedom > 0, variance * freedom, 0.0)
     train_freedom = history.total(freedom * series.train_mask)
     usual = history.total(squares * series.train_mask) / np.maximum(train_freedom, 1.0)
