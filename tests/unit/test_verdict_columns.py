@@ -442,8 +442,8 @@ class Delaywatch:
         spread = self.spread(error)
 
         def level(day: int, _: Floats) -> Floats:
-            before = error[max(day - 28, 0) : day]
-            moved = np.where(np.isfinite(before).sum(axis=0) >= 14, median(before), 0)
+            before = error[max(day - 35, 0) : day]
+            moved = np.where(np.isfinite(before).sum(axis=0) >= 18, median(before), 0)
             now = np.nan_to_num(median(error[self.window(day, 7, 7)]))
             least = np.where(moved * now > 0, np.sign(now) * np.minimum(abs(moved), abs(now)), 0)
             with np.errstate(invalid="ignore", divide="ignore"):

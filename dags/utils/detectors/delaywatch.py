@@ -71,7 +71,7 @@ class Parameters(parameters.Parameters):
     holiday_days: float = Field(
         300.0, ge=0.1, le=1_000.0, description="weight of no holiday effect, in days of one kind of holiday"
     )
-    shift_days: int = Field(28, ge=7, le=183, description="window for a new level, followed after half the window")
+    shift_days: int = Field(35, ge=7, le=183, description="window for a new level, followed after half the window")
     noise_flights: float = Field(
         5.0,
         ge=0.1,
