@@ -106,6 +106,13 @@ def sentence_of(year: Year) -> str:
     return str(reasons["sentence"].item())
 
 
+def test_the_sentence_of_a_day_without_a_score_says_that_its_history_is_too_short() -> None:
+    year = year_of([Flight(delay=CANCELLED), *[Flight()] * 3], "late")
+    year.verdicts["score"] = np.nan
+
+    assert "severity strong, too little history to say how rare" in sentence_of(year)
+
+
 # Every column
 
 

@@ -189,6 +189,15 @@ def test_early_days_are_not_among_the_worst() -> None:
     assert pages.worst_airport_days(*year, 5).empty
 
 
+def test_a_day_that_is_flagged_without_a_score_comes_after_an_equal_day_with_one() -> None:
+    scores = {"2013-02-08": np.nan, "2013-02-09": 210.0}
+    year = frames(*((day("JFK", date), verdict("JFK", date, direction="late", score=scores[date])) for date in scores))
+
+    worst_dates = pages.worst_days(*year, 5)["fl_date"].dt.strftime("%F").tolist()
+
+    assert worst_dates == ["2013-02-09", "2013-02-08"]
+
+
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
