@@ -15,7 +15,7 @@ import pytest
 
 from tests.dag.conftest import context_of
 from tests.servers.glue import RUN_ID, Glue, glue
-from tests.servers.seaweedfs import KEYS
+from tests.servers.keys import KEYS
 from tests.servers.startup import wait_until
 from tests.steps import YEAR
 from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailable
