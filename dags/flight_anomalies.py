@@ -96,7 +96,7 @@ with sdk.DAG(
     )
 
     if job_name := os.environ.get("DELAYWATCH_SILVER_JOB"):
-        from orchestration.silver_job import SilverJob
+        from orchestration.glue_job import SilverJob
 
         silver: Any = SilverJob(
             task_id="silver",

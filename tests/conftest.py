@@ -1,4 +1,4 @@
-"""A real Postgres and moto for the test session, and an empty warehouse for each test that requests one."""
+"""Postgres, SeaweedFS and moto for the test session, and an empty warehouse for each test that requests one."""
 
 from __future__ import annotations
 
@@ -57,6 +57,15 @@ def moto_url() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_url() -> Iterator[str]:
+    """The address of the S3 server of a SeaweedFS."""
+    from tests.servers.seaweedfs import seaweedfs
+
+    with seaweedfs() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

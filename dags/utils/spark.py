@@ -6,6 +6,7 @@ so no flight passes through Spark's shuffle. A task that Spark repeats, or runs 
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle  # driver and executors are one program # nosec B403
 import re
@@ -16,6 +17,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,16 +34,20 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 JAVA_VERSIONS = (17, 21)  # of Spark 4
+FIRST_TASKS = 16  # at most: a file whose first parts are hopeless is not read to its end
+TASKS_PER_WORKER = 4  # in each later job; the results of a job are in memory at the same time
 _PACKAGES = "requirements/spark.txt"
 _RESULT = "result binary"
-_KEYS = "month byte, key long"  # Spark has no unsigned numbers
+_KEYS = "month byte, key long, error binary"  # Spark has no unsigned numbers
 _WRONG_PYTHON = re.compile("^(ModuleNotFoundError|ImportError)|PYTHON_VERSION_MISMATCH|PACKAGE_")
 
 _Rows = Callable[[Any], pa.RecordBatch]
 
+log = logging.getLogger(__name__)
+
 
 class SparkEngine(Cluster):
-    """Runs each call as one Spark task. Functions and items are pickled, results too."""
+    """Runs each call as one Spark task. Functions, items and results are pickled."""
 
     def __init__(self, session: SparkSession, threads: int) -> None:
         """Use the executors of `session`, and `threads` threads for what the driver does itself."""
@@ -50,36 +56,49 @@ class SparkEngine(Cluster):
 
     @override
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
-        for (data,) in self._collect(self._tasks(work, items, _pickled, _RESULT)):
-            result = pickle.loads(data)  # noqa: S301 - our own executors wrote it # nosec B301
-            if isinstance(result, DelaywatchError | SplitRecord):
-                raise result
-            yield result
+        workers, waiting = self._session.sparkContext.defaultParallelism, iter(items)
+        job = list(islice(waiting, min(workers, FIRST_TASKS)))
+        while job:
+            for data in self._collect(self._tasks(work, job, _result_row, _RESULT))["result"].to_pylist():
+                result = pickle.loads(data)  # noqa: S301 - our own executors wrote it
+                if isinstance(result, DelaywatchError | SplitRecord):
+                    raise result
+                yield result
+            job = list(islice(waiting, TASKS_PER_WORKER * workers))
 
     @override
     def repeated(self, keys_of: Callable[[Item], Mapping[int, np.ndarray]], items: Iterable[Item]) -> RepeatedKeys:
-        keys = self._tasks(keys_of, items, _keys_as_rows, _KEYS)
-        rows = self._collect(keys.groupBy("month", "key").count().where("count > 1").select("month", "key"))
-        found = np.array([tuple(row) for row in rows], [("month", np.int8), ("key", np.int64)])
-        months = np.unique(found["month"]).tolist()
-        return {month: np.sort(found["key"][found["month"] == month].view(np.uint64)) for month in months}
+        from pyspark.sql.functions import expr
 
-    def _tasks(self, work: Callable[[Item], Result], items: Iterable[Item], as_rows: _Rows, schema: str) -> DataFrame:
+        keys = self._tasks(keys_of, list(items), _key_rows, _KEYS).groupBy("month", "key")
+        counted = keys.agg(expr("count(*) AS rows"), expr("max(error) AS error"))
+        repeated = self._collect(counted.where("rows > 1 OR error IS NOT NULL").select("month", "key", "error"))
+        errors = repeated["error"].drop_null()
+        if len(errors):
+            raise pickle.loads(errors[0].as_py())  # noqa: S301 - our own executors wrote it
+        months, hashes = (repeated[name].to_numpy() for name in ("month", "key"))
+        return {int(month): np.sort(hashes[months == month].view(np.uint64)) for month in np.unique(months)}
+
+    def _tasks(self, work: Callable[[Item], Result], items: list[Item], as_rows: _Rows, schema: str) -> DataFrame:
         """Return the rows of work(item) for each item, not computed yet."""
-        all_items = list(items)
-        payload = pickle.dumps((work, all_items))
-        versions = _versions()
-        numbers = self._session.range(0, len(all_items), 1, numPartitions=len(all_items))
-        return numbers.mapInArrow(lambda batches: _run(batches, payload, versions, as_rows), schema)
+        work_data, item_data, versions = pickle.dumps(work), [pickle.dumps(item) for item in items], _versions()
+        numbers = self._session.range(0, len(items), 1, numPartitions=len(items))
+
+        def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                for number in batch.column(0).to_pylist():
+                    yield as_rows(_result(work_data, item_data[number], versions))
+
+        return numbers.mapInArrow(run, schema)
 
     @staticmethod
-    def _collect(frame: DataFrame) -> list[Any]:
+    def _collect(frame: DataFrame) -> pa.Table:
         """Run the tasks and return all rows. Raises Unavailable if Spark fails, InvalidInput without a package."""
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException, PythonException
 
         try:
-            rows: list[Any] = frame.collect()
+            return frame.toArrow()
         except PythonException as error:
             last_line = str(error).strip().rpartition("\n")[2]
             if _WRONG_PYTHON.search(last_line):
@@ -90,10 +109,9 @@ class SparkEngine(Cluster):
             raise  # an error in our code
         except (PySparkException, Py4JError, OSError) as error:
             raise Unavailable(
-                f"Spark could not finish its tasks ({_cause(error)}); see the log of its executors, give them more "
-                "memory if they were killed, then run the step again. Nothing was committed."
+                f"Spark could not finish its tasks ({_cause(error)}); see the logs of driver and executors, give more "
+                "memory to those that ran out of it, then run the step again. Nothing was committed."
             ) from error
-        return rows
 
 
 @contextmanager
@@ -130,6 +148,7 @@ def open_engine(name: str, threads: int) -> Iterator[SparkEngine]:
             f"Spark does not start ({_cause(error)}); look at its messages above, correct its settings and run the "
             "step again."
         ) from error
+    log.info("The master of Spark is %s", session.sparkContext.master)
     try:
         yield SparkEngine(session, threads)
     finally:
@@ -159,7 +178,7 @@ def check_java() -> None:
 
 
 def _cause(error: Exception) -> str:
-    """Return the line of Spark's error that says most: the first cause of Java's exception, or the exception."""
+    """Return the first cause of Java's exception, or else the first line of the error; at most 300 characters."""
     text = str(error).rpartition("Driver stacktrace:")[2]  # before it, the stack trace of the executor
     causes = re.findall("^Caused by: (.+)", text, re.MULTILINE) or re.findall("^: (.+)", str(error), re.MULTILINE)
     return (causes[0] if causes else str(error).strip().partition("\n")[0] or type(error).__name__)[:300]
@@ -169,19 +188,12 @@ def _cause(error: Exception) -> str:
 
 
 def _versions() -> tuple[str, str]:
-    """Return the versions that must be equal everywhere, because parts would have other bytes."""
+    """Return the versions of Delaywatch and pyarrow. Another version could write other bytes."""
     return __version__, pa.__version__
 
 
-def _run(batches: Iterable[pa.RecordBatch], payload: bytes, versions: tuple[str, str], as_rows: _Rows) -> Iterator[Any]:
-    """Run the tasks whose numbers are in `batches`; yield the rows of their results."""
-    for batch in batches:
-        for number in batch.column(0).to_pylist():
-            yield as_rows(_result(payload, number, versions))
-
-
-def _result(payload: bytes, number: int, versions: tuple[str, str]) -> Any:
-    """Return work(item), or the error that the driver must raise."""
+def _result(work_data: bytes, item_data: bytes, versions: tuple[str, str]) -> Any:
+    """Return work(item), or the error that the driver must raise. The arguments are pickled by our own driver."""
     pa.set_memory_pool(pa.system_memory_pool())  # as in ingest_year
     try:
         if _versions() != versions:
@@ -189,8 +201,7 @@ def _result(payload: bytes, number: int, versions: tuple[str, str]) -> Any:
                 f"The executor {socket.gethostname()} has Delaywatch and pyarrow {', '.join(_versions())}, the driver "
                 f"has {', '.join(versions)}; install the same packages on both."
             )
-        work, items = _unpickled(payload)
-        return work(items[number])
+        return _unpickled(work_data)(pickle.loads(item_data))  # noqa: S301
     except (DelaywatchError, SplitRecord) as error:
         return error
     except MemoryError:
@@ -201,19 +212,23 @@ def _result(payload: bytes, number: int, versions: tuple[str, str]) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _unpickled(payload: bytes) -> tuple[Callable[[Any], Any], list[Any]]:
-    """Unpickle function and items once per process, because they contain a connection to the lake."""
-    work, items = pickle.loads(payload)  # noqa: S301 - our own driver wrote it # nosec B301
-    return work, items
+def _unpickled(work_data: bytes) -> Callable[[Any], Any]:
+    """Unpickle a function once per process, because it contains a connection to the lake."""
+    work: Callable[[Any], Any] = pickle.loads(work_data)  # noqa: S301
+    return work
 
 
-def _pickled(result: Any) -> pa.RecordBatch:
+def _result_row(result: Any) -> pa.RecordBatch:
+    """Return the result as a row of _RESULT."""
     return pa.record_batch([pa.array([pickle.dumps(result)], pa.binary())], names=["result"])
 
 
-def _keys_as_rows(keys: Mapping[int, np.ndarray]) -> pa.RecordBatch:
+def _key_rows(keys: Mapping[int, np.ndarray] | Exception) -> pa.RecordBatch:
+    """Return the hashes, or the error, as rows of _KEYS."""
     if isinstance(keys, Exception):
-        raise keys
-    months = np.repeat(np.array(list(keys), np.int8), [len(hashes) for hashes in keys.values()])
-    hashes = np.concatenate([np.zeros(0, np.uint64), *keys.values()]).view(np.int64)
-    return pa.record_batch([pa.array(months), pa.array(hashes)], names=["month", "key"])
+        months, hashes, errors = np.zeros(1, np.int8), np.zeros(1, np.uint64), pa.array([pickle.dumps(keys)])
+    else:
+        months = np.repeat(np.array(list(keys), np.int8), [len(hashes) for hashes in keys.values()])
+        hashes = np.concatenate([np.zeros(0, np.uint64), *keys.values()])
+        errors = pa.nulls(len(hashes), pa.binary())
+    return pa.record_batch([pa.array(months), pa.array(hashes.view(np.int64)), errors], names=["month", "key", "error"])

@@ -136,6 +136,15 @@ upload() { # upload BUCKET: upload the checked-out commit as an archive and prin
     echo "$key"
 }
 
+check_bundle() { # fail unless build/spark/ exists and is of the checked-out commit
+    local built version
+    [ -f "$BUNDLE/VERSION" ] || fail "build/spark/ is missing; run \`make spark-bundle\`, then this command again."
+    built=$(cat "$BUNDLE/VERSION")
+    version=$(version)
+    [ "$built" = "$version" ] ||
+        fail "build/spark/ is of $built, the checked-out commit is $version; run \`make spark-bundle\`, then this command again."
+}
+
 put_spark() { # put_spark BUCKET: upload build/spark/, create or update the Glue job, print the setting that uses it
     local bundle
     bundle=releases/spark-$(version)
@@ -175,16 +184,18 @@ HOST_SH=/opt/delaywatch/current/infra-notes/cloudformation/host.sh
 
 up() {
     local host=("NetworkStack=$NAME-network" "DataStack=$NAME-data") bucket release image made
+    local stacks="$NAME-network, $NAME-data and $NAME-host"
     look_at "$NAME-network" "$NAME-data" "$NAME-host"
     if ! is_made "$NAME-host"; then
         [ -n "${DOMAIN:-}" ] && [ -n "${CERTIFICATE:-}" ] ||
             fail "DOMAIN or CERTIFICATE is not set; set DOMAIN to the host name for browsers, and CERTIFICATE to the ARN of its certificate in ACM."
     fi
     if [ "${SPARK:-}" = yes ]; then
-        [ -f "$BUNDLE/silver_job.py" ] || fail "build/spark/ is missing; run \`make spark-bundle\`, then this command again."
+        check_bundle
         look_at "$NAME-spark"
+        stacks="$NAME-network, $NAME-data, $NAME-host and $NAME-spark"
     fi
-    confirm "This creates or updates the stacks $NAME-network, $NAME-data and $NAME-host in account $ACCOUNT. They cost money from
+    confirm "This creates or updates the stacks $stacks in account $ACCOUNT. They cost money from
 the first hour on, about 160 dollars a month: infra-notes/costs.md." "$NAME"
     # shellcheck disable=SC2086
     put "$NAME-network" network.yaml ${NETWORK_PARAMETERS:-}

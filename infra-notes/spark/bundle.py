@@ -3,12 +3,14 @@
 silver_job.py               the script
 utils.zip                   our package, for --extra-py-files of Glue or --py-files of spark-submit
 delaywatch.gluewheels.zip   the locked wheels for Glue's Python, for --additional-python-modules of Glue
+VERSION                     the checked-out commit, which deploy.sh compares with its own
 
 pip downloads the wheels and checks the hashes of requirements/spark.txt. A second build has the same bytes.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("silver_job.py")
 LOCK = ROOT / "requirements/spark.txt"
 CODE, WHEELS = "utils.zip", "delaywatch.gluewheels.zip"  # Glue unpacks wheels from a file that ends in .gluewheels.zip
+VERSION = "VERSION"
 PYTHON = {  # of AWS Glue 6.0, on Amazon Linux 2023 with glibc 2.34
     "python_version": "3.13",
     "python_full_version": "3.13.0",
@@ -31,7 +34,7 @@ PYTHON = {  # of AWS Glue 6.0, on Amazon Linux 2023 with glibc 2.34
     "sys_platform": "linux",
 }
 PLATFORMS = ["manylinux2014_x86_64", *(f"manylinux_2_{minor}_x86_64" for minor in range(17, 35))]
-BROUGHT_BY_GLUE = {"pyspark", "py4j"}
+GLUE_PACKAGES = {"pyspark", "py4j"}
 
 
 def pins(lock: str) -> Iterator[tuple[Requirement, list[str]]]:
@@ -44,7 +47,7 @@ def pins(lock: str) -> Iterator[tuple[Requirement, list[str]]]:
             entries.append([line.rstrip(" \\")])
     for first, *hashes in entries:
         package = Requirement(first)
-        if package.name not in BROUGHT_BY_GLUE and (package.marker is None or package.marker.evaluate(PYTHON)):
+        if package.name not in GLUE_PACKAGES and (package.marker is None or package.marker.evaluate(PYTHON)):
             package.marker = None
             yield package, hashes
 
@@ -79,6 +82,13 @@ def write_code(target: Path) -> None:
     write_zip(target, files, dags)
 
 
+def version(repository: Path) -> str:
+    """Return the checked-out commit as `version` of deploy.sh does. Raises CalledProcessError outside a git clone."""
+    command = ["git", "-C", str(repository), "describe", "--always", "--tags"]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return re.sub(r"[^A-Za-z0-9._-]", "-", found)
+
+
 def main() -> None:
     """Replace build/spark/ and print its files."""
     folder = ROOT / "build/spark"
@@ -91,6 +101,7 @@ def main() -> None:
         wheels.mkdir()
         download(wheels)
         write_zip(folder / WHEELS, wheels.iterdir(), wheels.parent)
+    (folder / VERSION).write_text(f"{version(ROOT)}\n", encoding="utf-8")  # last: without it the bundle is not complete
     for file in sorted(folder.iterdir()):
         sys.stdout.write(f"{file.relative_to(ROOT)}  {file.stat().st_size / 1e6:.1f} MB\n")
 

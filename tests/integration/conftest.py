@@ -21,21 +21,14 @@ import requests
 import trustme
 
 from tests.conftest import at, fresh, sql
+from tests.servers.keys import KEYS
 from tests.servers.proxy import Proxy
-from tests.servers.seaweedfs import KEYS, seaweedfs
 from tests.servers.startup import wait_until
 from tests.steps import BRONZE, BRONZE_KEY, run
 from utils.settings import Settings
 from utils.storage.lake import Lake
 
 BUCKETS = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def seaweedfs_url() -> Iterator[str]:
-    """The address of the S3 server of a SeaweedFS."""
-    with seaweedfs() as url:
-        yield url
 
 
 def new_bucket(url: str, scratch: Path) -> Settings:

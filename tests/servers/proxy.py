@@ -53,6 +53,7 @@ class Proxy:
     port: int = 0
     struck: list[bytes] = field(default_factory=list)
     _faults: list[Fault] = field(default_factory=list)
+    _replaced: dict[bytes, bytes] = field(default_factory=dict)
     _links: list[Link] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _listener: socket.socket | None = None
@@ -111,6 +112,10 @@ class Proxy:
 
         self._faults.append(Fault(trigger, strike, times))
 
+    def replace(self, sent: bytes, forwarded: bytes) -> None:
+        """Forward other bytes than the client sends, if it sends them at once, such as a header."""
+        self._replaced[sent] = forwarded
+
     def refuse(self) -> None:
         """End every connection and accept no new one. Waits for callbacks of `before`."""
         listener, self._listener = self._listener, None
@@ -129,6 +134,7 @@ class Proxy:
         """Remove all faults and accept new connections."""
         self.refuse()
         self._faults.clear()
+        self._replaced.clear()
         self._listen()
 
     # --- forwarding ---------------------------------------------------------------------------------------------------
@@ -178,6 +184,8 @@ class Proxy:
                 if fault.trigger in seen[len(seen) - len(fault.trigger) + 1 :] + chunk and self._is_due(fault):
                     fault.strike(link)
             seen = chunk
+            for sent, forwarded in self._replaced.items():
+                chunk = chunk.replace(sent, forwarded)
             if not link.is_hung:
                 link.target.sendall(chunk)
         if not link.is_hung:

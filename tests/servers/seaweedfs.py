@@ -10,16 +10,15 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from tests.servers.keys import KEYS
 from tests.servers.postgres import folder_in_memory
 from tests.servers.startup import free_ports, wait_until
 
 LOOPBACK = "127.0.0.1"
-KEYS: dict[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 
 
 @contextlib.contextmanager

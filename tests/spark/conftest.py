@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.integration.conftest import new_bucket
-from tests.servers.seaweedfs import seaweedfs
 from utils import spark
 from utils.layers import csv_reader, silver
 from utils.settings import Settings
@@ -94,13 +93,6 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def folder_settings(tmp_path: Path) -> Settings:
     """Settings of an empty lake in a folder, and of Spark."""
     return Settings(lake=(tmp_path / "lake").as_uri(), warehouse="", scratch=tmp_path, threads=2, engine="spark")
-
-
-@pytest.fixture(scope="session")
-def seaweedfs_url() -> Iterator[str]:
-    """The address of the S3 server of a SeaweedFS."""
-    with seaweedfs() as url:
-        yield url
 
 
 @pytest.fixture

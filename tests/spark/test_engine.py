@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -26,7 +26,7 @@ from utils.errors import InvalidInput, Unavailable
 from utils.layers import duplicates, ingest
 from utils.pipeline import refine
 from utils.settings import Settings
-from utils.spark import SparkEngine
+from utils.spark import TASKS_PER_WORKER, SparkEngine
 from utils.storage import keys
 from utils.storage.folder import FolderStore
 from utils.storage.lake import Lake
@@ -190,6 +190,35 @@ def test_a_file_that_is_replaced_before_the_executors_read_it_is_not_committed(
     with pytest.raises(Unavailable, match=f"{BRONZE_KEY} is another version|changed while reading {BRONZE_KEY}"):
         refine.write_silver(old_silver, YEAR)
     assert committed(old_silver) == objects
+
+
+def test_a_file_of_another_year_is_refused_before_its_later_parts_are_read(
+    folder_settings: Settings, small_parts: None, spark_engine: SparkEngine
+) -> None:
+    data = csv_of([{**flight, "FL_DATE": flight["FL_DATE"].replace(str(YEAR), "2014")} for flight in flights() * 6])
+    put(folder_settings, data)
+
+    with pytest.raises(InvalidInput, match="FL_DATE is '2014-01-01' in line 2"):
+        refine.write_silver(folder_settings, YEAR)
+    assert len(Lake(folder_settings).store.list("02_silver/")) == 2 + 2 * TASKS_PER_WORKER  # of 54
+
+
+def test_a_part_that_is_missing_when_spark_groups_the_hashes_is_named(
+    folder_settings: Settings, small_parts: None, spark_engine: SparkEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repeated = SparkEngine.repeated
+
+    def repeated_without_parts(*arguments: Any) -> object:
+        store = Lake(folder_settings).store
+        store.delete(store.list("02_silver/"))
+        return repeated(*arguments)
+
+    put(folder_settings, csv_of(flights()))
+    monkeypatch.setattr(ingest, "MAX_SENT_KEYS_BYTES", 0)
+    monkeypatch.setattr(SparkEngine, "repeated", repeated_without_parts)
+
+    with pytest.raises(Unavailable, match=r"part-.*\.parquet disappeared during the silver step"):
+        refine.write_silver(folder_settings, YEAR)
 
 
 @pytest.fixture

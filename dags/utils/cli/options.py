@@ -86,7 +86,7 @@ EngineOption = Annotated[
     str | None,
     typer.Option(
         "--engine",
-        help="What processes the parts of the CSV: threads, or spark (with spark-submit on a cluster, else on this "
-        "machine). Default: DELAYWATCH_ENGINE, else threads.",
+        help="Engine that processes the parts of the CSV: threads, or spark (with spark-submit on a cluster, else on "
+        "this machine). Default: DELAYWATCH_ENGINE, else threads.",
     ),
 ]

@@ -5,6 +5,7 @@ Each step imports its module of `pipeline` when it begins, so that `--help` does
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -51,11 +52,6 @@ def as_command(step: Step, needs_warehouse: bool) -> Callable[..., None]:
     """Return a command that runs the step for every year, with the step's name and help."""
 
     def command(
-        year: YearOption, lake: LakeOption = None, warehouse: WarehouseOption = None, threads: ThreadsOption = None
-    ) -> None:
-        for_years(step, year, settings_of(lake, warehouse, threads, needs_warehouse=needs_warehouse))
-
-    def command_with_engine(
         year: YearOption,
         lake: LakeOption = None,
         warehouse: WarehouseOption = None,
@@ -64,9 +60,12 @@ def as_command(step: Step, needs_warehouse: bool) -> Callable[..., None]:
     ) -> None:
         for_years(step, year, settings_of(lake, warehouse, threads, engine, needs_warehouse=needs_warehouse))
 
-    result = command_with_engine if step in (run, silver) else command
-    result.__name__, result.__doc__ = step.__name__, step.__doc__
-    return result
+    if step not in (run, silver):  # typer takes the options from the signature
+        signature = inspect.signature(command, eval_str=True)
+        options = [option for option in signature.parameters.values() if option.name != "engine"]
+        command.__signature__ = signature.replace(parameters=options)  # type: ignore[attr-defined]
+    command.__name__, command.__doc__ = step.__name__, step.__doc__
+    return command
 
 
 def run(settings: Settings, year: int, bars: Progress) -> None:

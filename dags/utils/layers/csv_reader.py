@@ -165,8 +165,8 @@ class RangeReader:
         return self._pieces_per_part * self._piece_bytes
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the threads that read ahead."""
-        return {**self.__dict__, "_ahead": None}
+        """Leave out the threads that read ahead and the progress, so that all copies have the same bytes."""
+        return {**self.__dict__, "_ahead": None, "taken": 0}
 
     def numbers(self) -> Iterator[int]:
         """Yield the number of every part, from 0, and send the request for the part after it."""

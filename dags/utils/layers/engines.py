@@ -14,10 +14,10 @@ Result = TypeVar("Result")
 RepeatedKeys = dict[int, np.ndarray]  # by month, sorted, uint64
 
 
-class Workers(Protocol):
-    """Call a function for many items in parallel.
+class Cluster(Protocol):
+    """An engine whose workers are other processes, perhaps on other machines; it pickles functions and items.
 
-    threads: number of threads for what this process does itself.
+    threads: number of threads of this process, for reading streams and sorting hashes.
     """
 
     threads: int
@@ -25,15 +25,11 @@ class Workers(Protocol):
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
         """Yield work(item) for each item, in any order. Raises the first error of a worker."""
 
-
-class Cluster(Workers, Protocol):
-    """An engine whose workers are other processes, perhaps on other machines; it pickles functions and items."""
-
     def repeated(self, keys_of: Callable[[Item], Mapping[int, np.ndarray]], items: Iterable[Item]) -> RepeatedKeys:
         """Return the keys that occur more than once among the results of `keys_of`, by month, sorted, uint64."""
 
 
-class Threads(Workers):
+class Threads:
     """An engine of threads in this process. It takes the next item when a thread is free."""
 
     def __init__(self, threads: int) -> None:

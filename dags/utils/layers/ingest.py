@@ -18,7 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,7 @@ from utils.errors import InvalidInput, Unavailable
 from utils.layers import columns, csv_reader, duplicates, gaps, gold, rules, silver
 from utils.layers.csv_reader import RangeReader, StreamReader
 from utils.layers.duplicates import Duplicates, KeyFiles
-from utils.layers.engines import Engine, RepeatedKeys, Threads
+from utils.layers.engines import Cluster, Engine, RepeatedKeys, Threads
 from utils.reporting import wording
 
 if TYPE_CHECKING:
@@ -325,10 +325,11 @@ def ingest_year(
 ) -> IngestedYear:
     """Convert the whole CSV `source` of `year` to silver parts in `parts`, with the workers of `engine`.
 
-    Memory does not grow with the file: every worker holds one part, and the hashes of the flights are in `folder`, on
-    disk by month. The result does not depend on the engine, on the number of workers or on how the file is cut. The
-    order of lines changes only the order of rows. Only threads can read gzip, and files with line breaks in quoted
-    fields: those are read by threads of this process, whatever the engine. Raises InvalidInput if the file is empty,
+    With threads, memory does not grow with the file: every worker holds one part, and the hashes of the flights are in
+    `folder`, on disk by month. With a cluster, the results of some parts are in this process at the same time, with the
+    hashes of their flights up to MAX_SENT_KEYS_BYTES of CSV. The result does not depend on the engine, on the number of
+    workers or on how the file is cut. The order of lines changes only the order of rows. Only threads can read gzip,
+    and files with line breaks in quoted fields. Raises InvalidInput if the file is empty,
     cut, damaged, has the wrong header or more than 1% unusable rows; the message names the first of these rows.
     """
     if not source.size:
@@ -386,13 +387,7 @@ class _Year:
         parts = {number: result.part for number, result in sorted(collected.results.items())}
         keys = self._repeated_keys(engine, collected, parts)
         repeated = duplicates.find(keys, collected.flights, parts, self.parts, engine, self.source.key)
-        sums = collected.sums
-        if repeated.rows_to_drop:
-            sums = gold.DaySums(self.year)
-            rewrite = partial(_without, self.parts, repeated.rows_to_drop)
-            for number, part, part_sums in engine.map(rewrite, list(parts.items())):
-                parts[number] = part
-                sums.add(part_sums)
+        sums = self._drop(engine, repeated.rows_to_drop, parts) if repeated.rows_to_drop else collected.sums
         year = IngestedYear(
             parts=[part for part in parts.values() if part.file.rows],
             sums=sums.table(),
@@ -411,7 +406,7 @@ class _Year:
     def _collect(self, engine: Engine, reader: RangeReader | StreamReader, header: silver.Header) -> _Collected:
         """Process all parts. Raises the error of a worker, or InvalidInput as soon as the file cannot be accepted."""
         collected = _Collected(self.year, self.folder)
-        make_part = _Pass(reader, header, self.year, self.parts, self._returns_keys(engine)).make_part
+        make_part = _Pass(reader, header, self.year, self.parts, not self._groups_keys(engine)).make_part
         with closing(engine.map(make_part, reader.numbers())) as results:
             for result in results:
                 collected.add(result)
@@ -424,15 +419,23 @@ class _Year:
                     raise _too_many_rejected(collected, self.source.key)
         return collected
 
-    def _returns_keys(self, engine: Engine) -> bool:
-        """Return True if the workers send the hashes of all flights to this process."""
-        return isinstance(engine, Threads) or self.source.size <= MAX_SENT_KEYS_BYTES
+    def _groups_keys(self, engine: Engine) -> TypeGuard[Cluster]:
+        """Return True if the engine must find repeated hashes, because they are too many for this process."""
+        return not isinstance(engine, Threads) and self.source.size > MAX_SENT_KEYS_BYTES
 
     def _repeated_keys(self, engine: Engine, collected: _Collected, parts: Mapping[int, SilverPart]) -> RepeatedKeys:
-        if isinstance(engine, Threads) or self._returns_keys(engine):
-            with ThreadPoolExecutor(engine.threads, thread_name_prefix="duplicates") as pool:
-                return dict(zip(collected.flights, pool.map(collected.keys.repeated, collected.flights), strict=True))
-        return engine.repeated(partial(duplicates.keys_of, self.parts), parts.values())
+        if self._groups_keys(engine):
+            return engine.repeated(partial(duplicates.keys_of, self.parts), parts.values())
+        with ThreadPoolExecutor(engine.threads, thread_name_prefix="duplicates") as pool:
+            return dict(zip(collected.flights, pool.map(collected.keys.repeated, collected.flights), strict=True))
+
+    def _drop(self, engine: Engine, rows: Mapping[int, np.ndarray], parts: dict[int, SilverPart]) -> gold.DaySums:
+        """Replace parts by parts without `rows` (row numbers by part number); return the sums of the year."""
+        sums = gold.DaySums(self.year)
+        for number, part, part_sums in engine.map(partial(_without, self.parts, rows), list(parts.items())):
+            parts[number] = part
+            sums.add(part_sums)
+        return sums
 
 
 def _rejected_table(rejected: list[silver.Rejected]) -> pa.Table:

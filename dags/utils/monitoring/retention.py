@@ -23,7 +23,7 @@ from utils.reporting import wording
 from utils.settings import Settings, WatchSettings
 from utils.storage import keys
 from utils.storage.freshness import State, gold_of
-from utils.storage.lake import Lake
+from utils.storage.lake import Damaged, Lake
 
 # An unnamed part may belong to a run that has not committed yet, or to a reader of the earlier silver.
 MIN_UNNAMED_DAYS = 7
@@ -91,6 +91,8 @@ def _sweep_unnamed(lake: Lake, now: datetime, is_dry_run: bool) -> Iterator[Swee
                     yield SweepGroup(what, unnamed)
         except Busy:
             yield SweepGroup(what, kept_because=BEING_WRITTEN)
+        except Damaged:
+            yield SweepGroup(what, kept_because="the manifest of its silver is damaged")
 
 
 def _sweep_years(lake: Lake, watch: WatchSettings, is_dry_run: bool) -> Iterator[SweepGroup]:

@@ -34,7 +34,8 @@ CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 60  # per try: to connect, and between tw
 RANGE_BYTES = 16 << 20
 CERTIFICATE_EXPIRED = 10  # X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL
 # Error codes of a conditional write that another process has overtaken; NoSuchKey: the object was deleted.
-OVERTAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"}
+CONFLICT = "ConditionalRequestConflict"  # another write was active; it has not necessarily won
+LOST_RACE = {"PreconditionFailed", CONFLICT, "NoSuchKey"}
 NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}  # OpenSSL's reasons
 
 
@@ -79,8 +80,9 @@ class BucketStore(Store):
         self._settings = settings
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out the client, which cannot be pickled; the copy connects again."""
-        return {name: value for name, value in self.__dict__.items() if name != "client"}
+        """Leave out the client, which cannot be pickled, and the password of the warehouse; the copy connects again."""
+        attributes = {name: value for name, value in self.__dict__.items() if name != "client"}
+        return {**attributes, "_settings": self._settings.replace(warehouse="")}
 
     @cached_property
     def client(self) -> Any:
@@ -234,13 +236,17 @@ class BucketStore(Store):
             return True
         condition = {"IfMatch": version} if version else {"IfNoneMatch": "*"}
         with self.errors(f"writing {key}"):
-            try:
-                self.client.put_object(**self.where(key), Body=data, **condition)
-            except ClientError as error:
-                if error.response.get("Error", {}).get("Code") not in OVERTAKEN:
-                    raise
-            else:
-                return True
+            for _ in range(2):
+                try:
+                    self.client.put_object(**self.where(key), Body=data, **condition)
+                except ClientError as error:
+                    code = error.response.get("Error", {}).get("Code")
+                    if code not in LOST_RACE:
+                        raise
+                    if code != CONFLICT:
+                        break
+                else:
+                    return True
         # boto3 repeats a write whose answer was lost. The first try may have succeeded and changed the version.
         return self.get(key) == data
 

@@ -30,6 +30,7 @@ from utils.storage.stores import Source, SourceFile, Store
 
 log = logging.getLogger(__name__)
 
+_OTHER_ETAG = f'"{"0" * 32}"'  # of no object
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # after decoding; settings reject plain control characters
 _FOLDER_URL = re.compile(r"(?i:file)://(/.*)", re.DOTALL)
 _BUCKET_URL = re.compile(r"(?i:s3)://([^/]+)/?(.*)", re.DOTALL)
@@ -61,11 +62,11 @@ class Lake:
         self.store.put(key, key.encode())
         try:
             content = self.store.get(key)
-            if self.store.is_shared and self.store.put_if(key, b"", None):
-                log.warning(
-                    "%s ignores If-None-Match: it overwrote an object that exists. Run the steps on one host only.",
-                    self.uri,
-                )
+            for header, version in {"If-None-Match": None, "If-Match": _OTHER_ETAG}.items():
+                if self.store.is_shared and self.store.put_if(key, header.encode(), version):
+                    log.warning(
+                        "%s ignores the condition %s of a write. Run the steps on one host only.", self.uri, header
+                    )
         finally:
             self.store.delete([key])
         if content != key.encode():
@@ -160,7 +161,7 @@ class Lake:
         existing = set(self.store.list(folder))
         self._store_parts(year, staged, existing)
         if not self.store.put_if(key, data, version):
-            raise self._overtaken(
+            raise self._lost_race(
                 year,
                 f"nothing was overwritten. Its silver of {year} is complete; run the silver step again only if bronze "
                 "has a newer CSV.",
@@ -184,7 +185,7 @@ class Lake:
     def _check_commit(self, year: int, manifest: bytes, parts: set[str]) -> None:
         """Raise Busy if another host has changed the year between the writes of a commit."""
         if self.store.get(keys.manifest_key(year)) != manifest:
-            raise self._overtaken(
+            raise self._lost_race(
                 year,
                 "this run had committed earlier, and its sums or quality report may have replaced those of the other. "
                 f"Run the silver step of {year} again.",
@@ -195,7 +196,7 @@ class Lake:
                 f"{year} again."
             )
 
-    def _overtaken(self, year: int, way_out: str) -> Busy:
+    def _lost_race(self, year: int, remedy: str) -> Busy:
         """Return the error for a run that another run of the year, on another host, has overtaken."""
         key = keys.manifest_key(year)
         time = self.store.modified(key).get(key)
@@ -204,7 +205,7 @@ class Lake:
                 f"{key} was deleted from {self.uri} while this run was writing {year}; run the silver step of {year} "
                 "again."
             )
-        return Busy(f"Another run committed {year} to {self.uri} at {time:%H:%M} UTC; {way_out}")
+        return Busy(f"Another run committed {year} to {self.uri} at {time:%H:%M} UTC; {remedy}")
 
     def _size(self, key: str) -> int:
         with closing(self.store.open(key)) as source:

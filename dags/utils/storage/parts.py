@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from typing_extensions import override
 
-from utils.errors import Missing
+from utils.errors import Unavailable
 from utils.storage import keys
 from utils.storage.parquet import content_hash, encode, write_parquet
 from utils.storage.stores import Store
@@ -94,7 +94,7 @@ class LakeParts(PartStore):
         key = keys.silver_folder(self.year) + name
         data = self.store.get(key)
         if data is None:
-            raise Missing(f"{key} disappeared during the silver step; run the silver step of {self.year} again.")
+            raise Unavailable(f"{key} disappeared during the silver step; run the silver step of {self.year} again.")
         return pq.ParquetFile(pa.BufferReader(data)).read(columns=list(columns) if columns else None)
 
     @override

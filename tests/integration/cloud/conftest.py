@@ -14,7 +14,7 @@ import pytest
 from botocore.config import Config
 
 from tests.integration.cloud.templates import REGION
-from tests.servers.seaweedfs import KEYS
+from tests.servers.keys import KEYS
 
 # The AWS CLI of the venv comes before one that the machine may have.
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from tests.integration.cloud.templates import ACCOUNT, FOLDER, REGION
 
 pytestmark = [pytest.mark.slow, pytest.mark.cloud]  # each call of the AWS CLI takes a second
 
+BUNDLE = runpy.run_path(str(FOLDER.parent / "spark/bundle.py"))
 Done = subprocess.CompletedProcess[str]
 Deploy = Callable[..., Done]
 GIT = ["git", "-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false"]
@@ -188,16 +190,17 @@ def test_spark_adds_a_fourth_stack_with_the_bundle_and_down_deletes_it_first(
     aws: Client, deploy: Deploy, clone: Path, first_parameters: dict[str, str]
 ) -> None:
     """moto creates no Glue job from a template."""
-    without = deploy("up", "heavy", **first_parameters, SPARK="yes")
     bundle = clone / "build/spark"
-    bundle.mkdir(parents=True)
-    for name in ("silver_job.py", "utils.zip", "delaywatch.gluewheels.zip"):
+    bundle.mkdir(parents=True, exist_ok=True)
+    for name in (BUNDLE["SCRIPT"].name, BUNDLE["CODE"], BUNDLE["WHEELS"]):
         (bundle / name).write_text(name)
+    (bundle / BUNDLE["VERSION"]).write_text(BUNDLE["version"](clone))
 
+    asked = deploy("up", "heavy", typed="no\n", **first_parameters | {"CONFIRM": ""}, SPARK="yes")
     done = deploy("up", "heavy", **first_parameters, SPARK="yes", SPARK_PARAMETERS="Workers=5")
 
-    assert (without.returncode, done.returncode) == (1, 0), done.stderr
-    assert "make spark-bundle" in without.stderr
+    assert (asked.returncode, done.returncode) == (1, 0), done.stderr
+    assert all(f"heavy-{stack}" in asked.stderr for stack in ("network", "data", "host", "spark"))
     assert "DELAYWATCH_SILVER_JOB=" in done.stdout
     parameters, _ = _stack(aws, "heavy-spark")
     assert (parameters["Bundle"], parameters["Workers"]) == ("releases/spark-v1-reboot", "5")
@@ -211,6 +214,23 @@ def test_spark_adds_a_fourth_stack_with_the_bundle_and_down_deletes_it_first(
 
     assert down.returncode == 0, down.stderr
     assert not _stacks(aws, "heavy")
+
+
+@pytest.mark.parametrize(("built", "named"), [(None, ["missing"]), ("v0-3-gabc", ["v0-3-gabc", "v1-reboot"])])
+def test_a_bundle_that_is_missing_or_of_another_commit_is_refused_before_the_question(
+    aws: Client, deploy: Deploy, clone: Path, first_parameters: dict[str, str], built: str | None, named: list[str]
+) -> None:
+    bundle = clone / "build/spark"
+    bundle.mkdir(parents=True, exist_ok=True)
+    (bundle / BUNDLE["VERSION"]).unlink(missing_ok=True)
+    if built:
+        (bundle / BUNDLE["VERSION"]).write_text(f"{built}\n")
+
+    done = deploy("up", "stale", **first_parameters, SPARK="yes")
+
+    assert done.returncode == 1
+    assert all(text in done.stderr for text in [*named, "make spark-bundle"])
+    assert not _stacks(aws, "stale")
 
 
 def test_down_makes_a_backup_and_deletes_everything_but_the_bucket(

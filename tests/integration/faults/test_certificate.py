@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.keys import KEYS
 from tests.servers.receivers import mail_server
-from tests.servers.seaweedfs import KEYS
 from utils.errors import DelaywatchError, InvalidInput
 from utils.monitoring import channels
 from utils.monitoring.messages import Message

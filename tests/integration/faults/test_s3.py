@@ -12,8 +12,8 @@ from urllib.parse import quote
 import pytest
 
 from tests.integration.faults.conftest import without_xmin
+from tests.servers.keys import KEYS
 from tests.servers.proxy import ALWAYS, Proxy
-from tests.servers.seaweedfs import KEYS
 from tests.steps import BRONZE, BRONZE_KEY, OTHER_BRONZE, STEPS, YEAR, files, rows
 from utils.errors import DelaywatchError, InvalidInput, Unavailable
 from utils.settings import Settings

@@ -22,8 +22,8 @@ import pytest
 
 from tests.builders import csv_of, flight
 from tests.integration.conftest import new_bucket
+from tests.servers.keys import KEYS
 from tests.servers.proxy import Proxy
-from tests.servers.seaweedfs import KEYS
 from tests.steps import files
 from utils.errors import Busy
 from utils.pipeline import refine

@@ -2,7 +2,8 @@
 
 infra-notes/spark.md describes the job. Amazon's operator starts the run, stores its ID so that another try waits for
 the same run, stops it when the task is killed, and links to it. It would also create a job that does not exist, report
-every failure as the same error, and wait forever for a run that ends as ERROR or EXPIRED; the classes here do not.
+every failure as the same error, wait forever for a run that ends as ERROR or EXPIRED, and take a run that succeeded
+earlier as the result of a cleared task; the classes here do not.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from airflow.providers.amazon.aws.hooks.glue import GlueJobHook
-from airflow.providers.amazon.aws.operators.glue import JOB_RUN_TERMINAL_STATES, GlueJobOperator
+from airflow.providers.amazon.aws.operators.glue import JOB_RUN_TERMINAL_STATES, NOT_FOUND_STATE, GlueJobOperator
 from botocore.exceptions import BotoCoreError, ClientError, NoRegionError
 
 from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailable
@@ -102,13 +103,19 @@ class SilverJob(GlueJobOperator):
         self.script_args = {"--year": str(year), "--lake": settings.lake}
         with self._own_errors():
             super().execute(context)
-        if store := context.get("task_state_store"):
-            store.delete(self.external_id_key)  # otherwise a cleared task would find this run and start no other
         return keys.manifest_key(year)
 
     def is_job_active(self, status: str) -> bool:
-        """Return True if another try shall wait for this run; one that is being stopped will not succeed."""
+        """Return True if another try should wait for this run; a run that is being stopped will not succeed."""
         return status != "STOPPING" and super().is_job_active(status)
+
+    def get_job_status(self, external_id: Any, context: Any) -> str:
+        """Return the state of an earlier run if it is active, else NOT_FOUND_STATE, so that this try starts a new run.
+
+        The CSV may have changed since the earlier run, so its success is not the result of this try.
+        """
+        state = str(super().get_job_status(external_id, context))
+        return state if self.is_job_active(state) else NOT_FOUND_STATE
 
     def poll_until_complete(self, external_id: Any, context: Any) -> None:
         """Wait for the end of the run; raise an error if it did not succeed."""
@@ -122,7 +129,7 @@ class SilverJob(GlueJobOperator):
 
     @contextmanager
     def _own_errors(self) -> Iterator[None]:
-        """Replace an error of Glue's API by one of ours."""
+        """Convert errors of Glue's API to the errors in FAULTS."""
         try:
             yield
         except NoRegionError as error:
@@ -149,9 +156,9 @@ class SilverJob(GlueJobOperator):
 
 
 def run_error(run: dict[str, Any]) -> DelaywatchError:
-    """Return the error for a run that ended without success: the one of the script, or one for the state of the run.
+    """Return the script's error, or else an error for the state of the run. Never raises.
 
-    run: `JobRun` of Glue's API.
+    run: `JobRun` of Glue's API, which ended without success.
     """
     job, state, reason = run["JobName"], run["JobRunState"], run.get("ErrorMessage", "").strip()
     name = f"run {run['Id']} of the Glue job {job}"
