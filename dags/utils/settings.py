@@ -233,6 +233,7 @@ Region = Annotated[str, _rule(_matches("[a-z0-9-]+"), "write a region such as eu
 Switch = Annotated[
     str, _rule(_matches("[01]"), "write 1 to run the local object store, or 0 for a lake and a warehouse elsewhere")
 ]
+OnOff = Annotated[int, _number(_matches("[01]"), "write 1 for on, or 0 for off")]
 Host = Annotated[
     str,
     _rule(
@@ -418,6 +419,12 @@ class Settings(_Model):
         "DELAYWATCH_SILVER_JOB",
         "Name of an AWS Glue job that runs the step silver in the DAG, see infra-notes/spark.md; the lake must be in a "
         "bucket on AWS. Empty: the step runs in Airflow.",
+    )
+    monthly: OnOff = variable(
+        "DELAYWATCH_MONTHLY",
+        "1: the DAG fetch_bronze fetches each month when the Bureau has published it and starts flight_anomalies, which "
+        "then has no schedule of its own. Empty or 0: once a year.",
+        default=0,
     )
     bts_url: Web = variable(
         "DELAYWATCH_BTS_URL",
