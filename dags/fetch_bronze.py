@@ -76,7 +76,9 @@ class RunYear(TriggerDagRunOperator):
 
     def execute(self, context: Any) -> None:  # noqa: D102
         if self.conf is None:
-            raise AirflowSkipException("The file did not change, or the scheduled run of flight_anomalies waits for it.")
+            raise AirflowSkipException(
+                "The file did not change, or the scheduled run of flight_anomalies waits for it."
+            )
         self.trigger_run_id = f"{self.conf['year']}_{context['run_id']}"
         super().execute(context)
 
@@ -138,11 +140,12 @@ with sdk.DAG(
     @sdk.task_group(prefix_group_id=False)
     def each_year(year: int, before: str | None) -> None:
         """Fetch a year and run it. A year that fails does not stop the others."""
+        changed: Any = fetch_year(year=year, before=before)
         RunYear(
             task_id="run_year",
             doc_md=RunYear.__doc__,
             trigger_dag_id="flight_anomalies",
-            conf=fetch_year(year=year, before=before),
+            conf=changed,
             logical_date=None,
             reset_dag_run=True,
             map_index_template="{{ task.trigger_run_id }}",

@@ -422,8 +422,8 @@ class Settings(_Model):
     )
     monthly: OnOff = variable(
         "DELAYWATCH_MONTHLY",
-        "1: the DAG fetch_bronze fetches each month when the Bureau has published it and starts flight_anomalies, which "
-        "then has no schedule of its own. Empty or 0: once a year.",
+        "1: the DAG fetch_bronze fetches each month when the Bureau has published it and starts flight_anomalies, "
+        "which then has no schedule of its own. Empty or 0: once a year.",
         default=0,
     )
     bts_url: Web = variable(

@@ -134,13 +134,16 @@ def test_the_switch_gives_fetch_bronze_a_monthly_schedule_and_flight_anomalies_n
     for value in ("1", "0", ""):
         monkeypatch.setenv("DELAYWATCH_MONTHLY", value)
         dags = read_dags()
-        schedules.append([getattr(dags[name].timetable, "expression", None) for name in ("fetch_bronze", "flight_anomalies")])
+        timetables = (dags[name].timetable for name in ("fetch_bronze", "flight_anomalies"))
+        schedules.append([getattr(timetable, "expression", None) for timetable in timetables])
 
     yearly = "0 0 1 1 *"
     assert schedules == [["0 0 1 * *", None], [yearly, yearly], [yearly, yearly]]
 
 
-def test_a_monthly_run_waits_for_its_month_and_fetches_the_year_so_far(monthly: Any, bureau: Bureau, lake: Path) -> None:
+def test_a_monthly_run_waits_for_its_month_and_fetches_the_year_so_far(
+    monthly: Any, bureau: Bureau, lake: Path
+) -> None:
     assert not wait(monthly, scheduled(2016, 3)).is_done
 
     bureau.publish([flight(FL_DATE="2016-03-04")])
@@ -201,8 +204,9 @@ def test_a_changed_file_starts_one_run_with_the_year_in_its_name_and_a_cleared_t
 
     started, before = [], set(runs_of_flight_anomalies())
     conf, start = {"year": 2015, "so_far": True}, datetime(2026, 3, 4, tzinfo=UTC)
-    for change in (lambda: bureau.withdraw(2015, 12), lambda: bureau.publish([flight(FL_DATE="2015-12-04")])):
-        change()
+    bureau.withdraw(2015, 12)
+    for published in ([], [flight(FL_DATE="2015-12-04")]):
+        bureau.publish(published)
         fetched = read_dags()["fetch_bronze"].test(logical_date=start, run_after=start, run_conf=conf)
         started.append({name: run for name, run in runs_of_flight_anomalies().items() if name not in before})
         with create_session() as session:

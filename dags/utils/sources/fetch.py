@@ -1,7 +1,8 @@
 """Fetch the current version of a year from the Bureau or from Kaggle into bronze, completely or not at all.
 
 Downloaded files stay in scratch space until the whole year is in bronze, so a fetch after a failure, or in the next
-month, downloads only new and revised files. `bts` and `kaggle` are the sources; `bronze` decides whether the CSV may replace an existing file.
+month, downloads only new and revised files. `bts` and `kaggle` are the sources; `bronze` decides whether the CSV may
+replace an existing file.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ def into_bronze(
     _check(year, source)
     if (so_far or folder) and source != "bts":
         raise InvalidInput(
-            "--so-far and --from need --source bts (in Airflow: the parameters so_far and source). Load a file that you "
-            f"downloaded from Kaggle with `python -m utils bronze --year {year} --from FILE`."
+            "--so-far and --from need --source bts (in Airflow: the parameters so_far and source). Load a file that "
+            f"you downloaded from Kaggle with `python -m utils bronze --year {year} --from FILE`."
         )
     today = today or datetime.now(UTC).date()
     wanted = _Fetch(settings, year, source, so_far, replace, today, progress)
