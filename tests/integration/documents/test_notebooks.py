@@ -178,12 +178,13 @@ def test_tune_counts_the_flags_of_both_settings_and_writes_only_a_proposal(
 ) -> None:
     before = inputs.DETECTORS_FILE.read_text()
     expected = detectors.read_settings(inputs.DETECTORS_FILE)
-    lowest = expected["delaywatch"]["levels"][0]
+    levels = expected["delaywatch"]["levels"]
+    assert isinstance(levels, tuple)
     expected["delaywatch"]["levels"] = (10.0, 120.0, 365.0)
     verdicts = finished.verdicts()
     now = int(verdicts["is_anomaly"].sum())
     proposed = int((verdicts["score"] >= 10).sum())  # the score is the return period, and the lowest level is 10 days
-    at_jfk = [int((verdicts["origin"].eq("JFK") & (verdicts["score"] >= level)).sum()) for level in (lowest, 10)]
+    at_jfk = [int((verdicts["origin"].eq("JFK") & (verdicts["score"] >= level)).sum()) for level in (levels[0], 10)]
 
     words = shown(TUNE).words
 
