@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pytest
-from scipy import special
+from scipy import special, stats
 from sklearn.ensemble import HistGradientBoostingRegressor, IsolationForest
 
 from tests.builders import airport_days, days_of_delays, few_trees
@@ -143,7 +143,7 @@ def severity_of(score: pd.Series, levels: tuple[float, float, float]) -> list[in
         ("three_sigma", (3.0, 4.0, 5.0)),
         ("random_cut_forest", (25.0, 50.0, 100.0)),
         ("gradient_boosting", (4.0, 6.0, 8.0)),
-        ("arima", tuple(special.ndtri(0.99975) + step for step in range(3))),
+        ("arima", tuple(special.ndtri(0.99) + step for step in range(3))),
         ("delaywatch", (60.0, 180.0, 500.0)),
     ],
 )
@@ -169,7 +169,7 @@ def test_three_sigma_is_the_distance_from_the_mean_in_standard_deviations() -> N
         "expected": mean + 0 * delay,
         "lower": mean - 3 * deviation + 0 * delay,
         "upper": mean + 3 * deviation + 0 * delay,
-        "score": ((delay - mean) / deviation).abs(),
+        "score": (delay - mean) / deviation,
     }
 
     check_figures("three_sigma", days, {column: values.where(scored) for column, values in figures.items()})
@@ -262,6 +262,20 @@ def arima_walk(
     return np.array(forecasts), np.array(errors)
 
 
+def arima_band(series: Floats) -> tuple[Floats, Floats, Floats]:
+    """The forecast and the width of the band of 0.98 below and above it, which a day outside widens on its side."""
+    expected, sigma = arima_walk(series, 2, 1, shrink_days=10, most_spreads=4)
+    factors = {-1: 0.67 * stats.t.ppf(0.99, 8), 1: 0.75 * stats.t.ppf(0.99, 3)}
+    widths: dict[int, list[float]] = {-1: [], 1: []}
+    for day, value in enumerate(series):
+        for side, width in widths.items():
+            width.append(factors[side] * sigma[day])
+            if day >= 14:
+                is_outside = side * (value - expected[day]) > width[-1]
+                factors[side] *= np.exp(0.12 * 0.99) if is_outside else np.exp(-0.12 * 0.01)
+    return expected, np.array(widths[-1]), np.array(widths[1])
+
+
 def test_arima_forecasts_by_the_order_with_the_smallest_errors_of_the_days_before() -> None:
     rng = np.random.default_rng(1)
     delays = np.zeros((60, 2))
@@ -270,20 +284,18 @@ def test_arima_forecasts_by_the_order_with_the_smallest_errors_of_the_days_befor
     delays[40] += 90  # an error that is clipped
     delays = (delays + 20).astype(np.float32).astype(np.float64)
     dates = pd.date_range("2015-01-01", periods=60).date
-    quantile = 0.99975
+    gaussian = special.ndtri(0.99)
     columns = {}
     for origin, series in zip(("A000", "A001"), delays.T, strict=True):
-        ahead = arima_walk(series, 2, 1, shrink_days=10, most_spreads=4)
-        back = [values[::-1] for values in arima_walk(series[::-1], 2, 1, shrink_days=10, most_spreads=4)]
-        n_before = np.where(np.arange(60) < 14, np.arange(60)[::-1], np.arange(60))
-        expected, sigma = (np.where(np.arange(60) < 14, *pair) for pair in zip(back, ahead, strict=True))
-        gaussian = special.ndtri(quantile)
-        spread = np.maximum(sigma * special.stdtrit(n_before - 1, quantile) / gaussian, 1)
+        ahead = arima_band(series)
+        back = [values[::-1] for values in arima_band(series[::-1])]
+        expected, below, above = (np.where(np.arange(60) < 14, *pair) for pair in zip(back, ahead, strict=True))
+        below, above = np.maximum(below, gaussian), np.maximum(above, gaussian)
         columns[origin] = (
             expected,
-            expected - gaussian * spread,
-            expected + gaussian * spread,
-            (series - expected) / spread,
+            expected - below,
+            expected + above,
+            gaussian * (series - expected) / np.where(series > expected, above, below),
         )
 
     figures = {
