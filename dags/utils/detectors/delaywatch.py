@@ -24,6 +24,9 @@ must not hide a closure. The series are transformed so that their spread does no
 
 The score is the return period of z in days, `return_period_days`: the airport reaches z once in that many days.
 
+A reader sees another expectation than the score uses: the median of the season's days without a flag, and the range of
+nine tenths of them (see `detect`). The score must not follow a bad season that closely, or its days would be usual.
+
 Beside the score, one rule looks at the day alone: if at least `cancelled_share` of at least `cancelled_flights`
 scheduled flights were cancelled, the day is at least mild. Such a day is abnormal for every reader, even if the airport
 had many of them or has too little history for a score.
