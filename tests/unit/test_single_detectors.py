@@ -89,6 +89,15 @@ def test_two_weeks_of_strike_do_not_become_usual(past_only: bool) -> None:
     assert with_strike.loc[with_strike["fl_date"].isin(strike), "is_anomaly"].all()
 
 
+@pytest.mark.parametrize("minutes", [0.0, 0.1, 33.3])
+def test_equal_days_are_inside_their_usual_range(minutes: float) -> None:
+    flights = {day: np.full(30, minutes) for day in ordinary_year(1, seed=1, days=60)}
+
+    verdicts = run_detector("delaywatch", airport_days("AAA", flights))
+
+    assert verdicts["observed"].between(verdicts["lower"], verdicts["upper"]).all()
+
+
 @pytest.mark.parametrize("past_only", [False, True])
 def test_an_airport_with_one_day_of_flights_a_week_has_the_usual_range_of_its_whole_history(past_only: bool) -> None:
     flights = {day: delays for day, delays in ordinary_year(30, seed=1).items() if day.weekday() == 5}

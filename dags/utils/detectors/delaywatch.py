@@ -292,7 +292,8 @@ def _z_scores(series: _Series, history: History, params: Parameters) -> Floats:
 
 
 def _minutes(delay_scale: Floats) -> Floats:
-    return np.maximum(delay_scale, 0.0) ** 2 - DELAY_SHIFT_MIN
+    # Rounded, because the square of a root is not exact: a day of 0 minutes would be above a limit of -2e-15.
+    return np.round(np.maximum(delay_scale, 0.0) ** 2 - DELAY_SHIFT_MIN, 9) + 0.0
 
 
 def _flight_variance(series: _Series, std: str, flights: Floats, history: History, prior_flights: float) -> Floats:
