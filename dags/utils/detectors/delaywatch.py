@@ -116,7 +116,7 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
 
     `expected`, `lower` and `upper` are minutes of effective delay: the 50%, 5% and 95% quantiles of the airport's days
     without a flag, among the USUAL_DAYS around the day (with `past_only`: before it), corrected for the weekday. They
-    follow the season and change no score.
+    follow the season and change no score; a day outside is not abnormal for that reason alone.
 
     Days with fewer than `min_flights` scheduled flights are neither judged nor used for fitting, excluded days are not
     used for fitting, and a day whose history has fewer than `min_days` days for fitting has no score. The history is
