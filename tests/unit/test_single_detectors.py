@@ -56,6 +56,60 @@ def test_the_snow_storm_of_february_2013_is_a_closure_of_new_york() -> None:
     assert verdicts["is_anomaly"].mean() < 0.05
 
 
+@pytest.mark.parametrize("past_only", [False, True])
+def test_the_usual_range_contains_nine_of_ten_days_without_a_flag_and_no_flagged_day(past_only: bool) -> None:
+    """Real flights of New York in 2013."""
+    verdicts = run_detector("delaywatch", new_york_2013(), past_only=past_only).dropna(subset="score")
+
+    is_inside = verdicts["observed"].between(verdicts["lower"], verdicts["upper"])
+    assert is_inside[~verdicts["is_anomaly"]].mean() == pytest.approx(0.9, abs=0.03)
+    flagged = verdicts[verdicts["is_anomaly"]]
+    assert (flagged["observed"] > flagged["upper"]).all()
+
+
+def test_the_expectation_follows_the_season() -> None:
+    """Real flights of New York in 2013, where June and July have twice the delay of autumn."""
+    verdicts = run_detector("delaywatch", new_york_2013())
+
+    months = verdicts.groupby(["origin", pd.to_datetime(verdicts["fl_date"]).dt.month])[["observed", "expected"]]
+    difference_min = months.median().diff(axis=1)["expected"].abs()
+    assert difference_min.mean() < 2
+
+
+@pytest.mark.parametrize("past_only", [False, True])
+def test_two_weeks_of_strike_do_not_become_usual(past_only: bool) -> None:
+    flights = ordinary_year(60, seed=1)
+    strike = [date(2015, 7, 1) + timedelta(days=number) for number in range(14)]
+    usual, with_strike = (
+        run_detector("delaywatch", airport_days("AAA", days), past_only=past_only)
+        for days in (flights, flights | {day: flights[day] + 70 for day in strike})
+    )
+
+    for column in ("expected", "lower", "upper"):
+        assert (with_strike[column] - usual[column]).abs().max() < 3
+    assert with_strike.loc[with_strike["fl_date"].isin(strike), "is_anomaly"].all()
+
+
+@pytest.mark.parametrize("minutes", [0.0, 0.1, 33.3])
+def test_equal_days_are_inside_their_usual_range(minutes: float) -> None:
+    flights = {day: np.full(30, minutes) for day in ordinary_year(1, seed=1, days=60)}
+
+    verdicts = run_detector("delaywatch", airport_days("AAA", flights))
+
+    assert verdicts["observed"].between(verdicts["lower"], verdicts["upper"]).all()
+
+
+@pytest.mark.parametrize("past_only", [False, True])
+def test_an_airport_with_one_day_of_flights_a_week_has_the_usual_range_of_its_whole_history(past_only: bool) -> None:
+    flights = {day: delays for day, delays in ordinary_year(30, seed=1).items() if day.weekday() == 5}
+
+    verdicts = run_detector("delaywatch", airport_days("AAA", flights), past_only=past_only)
+
+    usual = verdicts["observed"].quantile([0.05, 0.5, 0.95])
+    last_day = verdicts.iloc[-1]
+    assert last_day[["lower", "expected", "upper"]].tolist() == pytest.approx(usual.tolist(), abs=1)
+
+
 def test_nine_days_of_storms_are_not_a_new_level() -> None:
     flights = ordinary_year(60, seed=1)
     storms = [date(2015, 1, 1) + timedelta(days=number) for number in range(9)]

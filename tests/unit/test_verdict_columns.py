@@ -22,6 +22,7 @@ from tests.builders import airport_days, days_of_delays, few_trees
 from utils import detectors, schemas
 
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 FIRST_DAY = date(2014, 11, 20)  # Thanksgiving, Christmas and New Year are among the 110 days
 MIN_FLIGHTS, MIN_DAYS = 5, 28
 TREES = 20
@@ -491,30 +492,47 @@ class Delaywatch:
         per_flight = (squares + 5 * usual) / (freedom + 5)
         return np.asarray(per_flight / (4 * np.maximum(flights, 1) * np.maximum(expected, 1) ** 2))
 
-    def figures(self) -> dict[str, pd.DataFrame]:
-        delay, mean_delay, cancelled, share = map(
-            self.expected, (self.delay, self.mean, self.cancelled, self.disrupted)
-        )
+    def z(self) -> Floats:
+        delay, mean_delay, cancelled = map(self.expected, (self.delay, self.mean, self.cancelled))
         sigma = self.sigma(self.delay - delay, self.noise(self.std, self.flights, delay), 0.3)
         mean_noise = self.noise(self.mean_std, self.departed, mean_delay)
         mean_z = (self.mean - mean_delay) / self.sigma(self.mean - mean_delay, mean_noise, 0.3)
         cancelled_error = self.cancelled - cancelled
         cancelled_z = cancelled_error / self.sigma(cancelled_error, 1 / (4 * self.flights + 2), 0.08)
         z = 0.6 * (self.delay - delay) / sigma + 0.2 * cancelled_z
-        z = np.where(np.isfinite(mean_z), z + 0.2 * mean_z.clip(0), z / 0.8)
-        reach = (1.85 + 0.8 * np.log(60 / 38)) * sigma
-        share = np.sin(np.clip(share, 0, np.pi / 2)) ** 2 * (self.flights + 0.75) - 0.375
+        return np.asarray(np.where(np.isfinite(mean_z), z + 0.2 * mean_z.clip(0), z / 0.8))
+
+    def usual(self, scale: Floats, is_flagged: Flags, share: float) -> Floats:
+        without_flag = self.train & ~is_flagged
+        n_before = self.by_day(lambda _, history: without_flag[history].sum(axis=0))
+        values = np.where(without_flag | (self.train & (n_before < MIN_DAYS)), scale, np.nan)
+        weekday = self.weekday(values - self.by_day(lambda _, history: mean(values[history])))
+        values = values - weekday
+        rank = (share * 62 - 1) / 60 if self.past_only else share
+
+        def quantile(day: int, history: Floats) -> Floats:
+            near, always = (pd.DataFrame(values[days]) for days in (self.window(day, 61, 30), history))
+            return np.asarray(near.quantile(rank).where(near.count() >= MIN_DAYS // 2, always.quantile(rank)))
+
+        return self.by_day(quantile) + weekday
+
+    def figures(self) -> dict[str, pd.DataFrame]:
         scored = self.known & (self.by_day(lambda _, history: self.train[history].sum(axis=0)) >= MIN_DAYS)
+        z = self.z()
+        score = np.where(
+            z > 1.85, 38 * np.exp((z - 1.85).clip(0) / 0.8), 1 + 37 * np.exp(1.65 * (z - 1.85).clip(max=0))
+        )
+        by_rule = (self.flights >= 20) & (self.cancelled_flights >= self.flights / 4)
+        is_flagged = (scored.to_numpy() & (score >= 60)) | by_rule
+        share = np.sin(np.clip(self.usual(self.disrupted, is_flagged, 0.5), 0, np.pi / 2)) ** 2
         return {
             column: pd.DataFrame(values, self.known.index, self.known.columns).where(scored)
             for column, values in {
-                "expected": minutes(delay),
-                "lower": minutes(delay - reach),
-                "upper": minutes(delay + reach),
-                "score": np.where(
-                    z > 1.85, 38 * np.exp((z - 1.85).clip(0) / 0.8), 1 + 37 * np.exp(1.65 * (z - 1.85).clip(max=0))
-                ),
-                "share": np.clip(share / self.flights, 0, 1),
+                "expected": minutes(self.usual(self.delay, is_flagged, 0.5)),
+                "lower": minutes(self.usual(self.delay, is_flagged, 0.05)),
+                "upper": minutes(self.usual(self.delay, is_flagged, 0.95)),
+                "score": score,
+                "share": np.clip((share * (self.flights + 0.75) - 0.375) / self.flights, 0, 1),
             }.items()
         }
 
