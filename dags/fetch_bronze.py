@@ -9,6 +9,7 @@ within the hour. A year that is already in bronze stays unchanged.
 **Once a month** (`DELAYWATCH_MONTHLY=1`): from the first day after a month on, it checks daily whether the Bureau has
 published the month. Then it downloads the new and the revised months of the year, and those of the year before if
 bronze has it from the Bureau. A month that is missing in between is a warning. A file that a person put there stays.
+Backfills do the same for the month of their data interval.
 
 **Fetch one year by hand**: press *Trigger* and set `year`, which is required; the run fails at once if the year is not
 published. With `so_far`, it accepts a year of which not all months are published. It replaces a file that an earlier
@@ -39,8 +40,9 @@ DAY_S = 24 * 3600
 IS_MONTHLY = run_year.is_monthly()
 
 
-def _is_scheduled(context: Any) -> bool:
-    return bool(context["dag_run"].run_type == "scheduled")
+def _is_automatic(context: Any) -> bool:
+    """Return True if the run waits for its data interval; in a monthly DAG, backfills do so too."""
+    return context["dag_run"].run_type in (run_year.INTERVAL_RUN_TYPES if IS_MONTHLY else ("scheduled",))
 
 
 class WaitForPublication(sdk.BaseSensorOperator):
@@ -56,7 +58,7 @@ class WaitForPublication(sdk.BaseSensorOperator):
         settings = connections.settings(needs_warehouse=False)
         year, month = run_year.require(context, settings), 12
         years = [year]
-        if _is_scheduled(context):
+        if _is_automatic(context):
             if IS_MONTHLY:
                 years, month = record.years_to_update(settings, year), context["data_interval_start"].month
             elif record.has_whole_year(settings, year):
@@ -130,10 +132,10 @@ with sdk.DAG(
 
         context = sdk.get_current_context()
         settings, params = connections.settings(needs_warehouse=False), context["params"]
-        is_scheduled = _is_scheduled(context)
-        so_far = params["so_far"] or (is_scheduled and IS_MONTHLY)
+        is_automatic = _is_automatic(context)
+        so_far = params["so_far"] or (is_automatic and IS_MONTHLY)
         fetch.into_bronze(settings, year, params["source"], so_far=so_far, replace=params["replace"])
-        is_awaited = is_scheduled and not IS_MONTHLY  # by the scheduled run of flight_anomalies
+        is_awaited = is_automatic and not IS_MONTHLY  # by the scheduled run of flight_anomalies
         is_changed = record.csv_sha256(settings, year) != before
         return {"year": year} if is_changed and not is_awaited else None
 
@@ -148,7 +150,7 @@ with sdk.DAG(
             conf=changed,
             logical_date=None,
             reset_dag_run=True,
-            map_index_template="{{ task.trigger_run_id }}",
+            map_index_template="{{ task.trigger_run_id or 'no run' }}",
         )
 
     each_year.expand_kwargs(wait_for_publication.output)

@@ -141,15 +141,17 @@ def test_the_switch_gives_fetch_bronze_a_monthly_schedule_and_flight_anomalies_n
     assert schedules == [["0 0 1 * *", None], [yearly, yearly], [yearly, yearly]]
 
 
+@pytest.mark.parametrize("run_type", ["scheduled", "backfill"])
 def test_a_monthly_run_waits_for_its_month_and_fetches_the_year_so_far(
-    monthly: Any, bureau: Bureau, lake: Path
+    monthly: Any, bureau: Bureau, lake: Path, run_type: str
 ) -> None:
-    assert not wait(monthly, scheduled(2016, 3)).is_done
+    march = context_of(run_type, interval_start=datetime(2016, 3, 1, tzinfo=UTC))
+    assert not wait(monthly, march).is_done
 
     bureau.publish([flight(FL_DATE="2016-03-04")])
     bureau.withdraw(2016, 2)
 
-    assert fetch(monthly, scheduled(2016, 3)) == [2016]
+    assert fetch(monthly, march) == [2016]
     csv = (lake / "01_bronze/2016.csv").read_text()
     assert [day in csv for day in ("2016-01-04", "2016-02-04", "2016-03-04")] == [True, False, True]
 
