@@ -82,13 +82,9 @@ def notify_year(
     updates = _updates(lake, year, subscribers, record, where, today)
     outgoing = [(own, message) for own in subscribers if (message := updates[own.name].message)]
     sent = _log(_send(outgoing, alerts, url_of))
-    after = {
-        name: update.after
-        for name, update in updates.items()
-        if name in sent or (not update.message and update.after != record.subscribers.get(name, Record()))
-    }
-    if any(record.subscribers.get(name) != own for name, own in after.items()):
-        both = record.subscribers | after
+    after = {name: update.after for name, update in updates.items() if name in sent or not update.message}
+    both = record.subscribers | after
+    if both != record.subscribers:
         whole = YearRecord(subscribers={name: both[name] for name in sorted(both)})
         lake.store.put(keys.alerts_key(year), encode_json(whole.model_dump(mode="json")))
 
@@ -134,8 +130,7 @@ def _updates(
             update = _year(subscription, findings, before, where)
         if subscription.is_snoozed(today):
             # Its events count as announced; its digest does not count as sent, so that it comes after the snooze.
-            after = before or Record() if subscription.send == "digest" else update.after
-            update = Update(None, after)
+            update = Update(None, (before or Record()) if subscription.send == "digest" else update.after)
         updates[subscription.name] = update
     return updates
 

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from tests import steps
-from tests.builders import Row, airport_day_row, airport_days_table, table_of, verdict_row
+from tests.builders import Row, airport_day_row, airport_days_table, event_day_row, table_of, verdict_row
 from tests.command import utils
 from tests.servers.receivers import Hook, webhook
 from tests.steps import YEAR
 from utils import schemas
 from utils.analysis import events
 from utils.analysis.airports import coordinates
+from utils.errors import InvalidInput, Missing
 from utils.monitoring import subscriptions
-from utils.monitoring.notifications import notify_year
+from utils.monitoring.notifications import notify_year, preview
 from utils.settings import AlertSettings, Settings
 from utils.storage import keys
 from utils.storage.lake import Lake
@@ -130,14 +130,25 @@ def test_each_subscriber_gets_exactly_the_subscribed_events(
     assert keys.year_page_key(YEAR) in digest
 
 
-def test_a_second_run_of_the_same_year_sends_nothing_and_changes_no_byte(
+def test_a_second_run_of_the_same_year_sends_nothing_and_writes_nothing(
     planted: Settings, received: Callable[..., dict[str, list[list[str]]]]
 ) -> None:
     received()
-    files = steps.files(planted)
+    written = Lake(planted).store.modified("")
 
     assert received() == {}
-    assert steps.files(planted) == files
+    assert Lake(planted).store.modified("") == written
+
+
+def test_only_the_recipients_in_env_get_warnings_about_the_data(
+    planted: Settings, hooks: dict[str, Hook], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lake, "read_quality", lambda *_: {"warnings": ["May is doubled."]})
+    with webhook() as ours:
+        notify_year(planted, AlertSettings(webhook=ours.url), YEAR, "Run: here", TODAY)
+
+    assert "- May is doubled." in ours.texts[0]
+    assert [name for name, hook in hooks.items() for text in hook.texts if "May is doubled." in text] == ["monthly"]
 
 
 def test_a_revision_is_sent_only_to_those_whose_event_is_new_or_rose(
@@ -238,6 +249,23 @@ def test_the_record_of_an_earlier_release_counts_for_the_recipients_in_env(
 
     assert ours.texts == []
     assert len(hooks["worst"].texts) == 1
+
+
+@pytest.mark.parametrize("record", ["{", "5", "{}", '{"subscribers": {"ops": {"announced": 1}}}'])
+def test_a_damaged_record_is_named(planted: Settings, record: str) -> None:
+    Lake(planted).store.put(keys.alerts_key(YEAR), record.encode())
+
+    with pytest.raises(InvalidInput, match=keys.alerts_key(YEAR)):
+        preview(planted, YEAR, TODAY, everything=False)
+
+
+def test_events_that_do_not_match_the_verdicts_are_refused(planted: Settings) -> None:
+    lake, key = Lake(planted), keys.explanation_key(YEAR, "event_days")
+    days = lake.read_table(key).to_pylist()
+    lake.write_table(key, table_of(schemas.EVENT_DAYS, *days, event_day_row("other", "LAX", f"{YEAR}-01-01")), "")
+
+    with pytest.raises(Missing, match="explain"):
+        preview(planted, YEAR, TODAY, everything=False)
 
 
 def test_the_command_previews_the_message_of_each_subscriber_and_sends_nothing(
