@@ -153,6 +153,23 @@ def verdicts(
     return pd.DataFrame(columns, index=grid.days.index)
 
 
+def unscored(days: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return verdicts without a score for all of `days`: `no_flights` or `insufficient_data`."""
+    grid = calendar(days)
+    nothing = np.full(grid.shape, np.nan)
+    return verdicts(
+        grid,
+        metric=metric,
+        judged=np.zeros(grid.shape, dtype=np.bool_),
+        expected=nothing,
+        lower=nothing,
+        upper=nothing,
+        score=nothing,
+        severity=np.zeros(grid.shape, dtype=np.int16),
+        direction=np.full(grid.shape, "late"),
+    )
+
+
 @dataclass(frozen=True)
 class Band:
     """Expected value of each day, its spread below and above in units of the metric, and which days are judged.
