@@ -31,6 +31,7 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,10 @@ _FIRST = ("three_sigma", "isolation_forest", "arima", "random_cut_forest", "grad
 _MODULES = {module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg}
 NAMES = (*(name for name in _FIRST if name in _MODULES), *sorted(_MODULES.difference(_FIRST)))
 PUBLISHED = "delaywatch"  # the detector of the year page, the plots and the dashboard
+
+# The history that is used with the whole year in view: as much as there is on the other side of a day in January. The
+# rest of last year would only mix its level into that of the year.
+SEASON_OF_HISTORY_DAYS = 91
 
 Parameter = bool | int | float | tuple[float, ...]
 
@@ -128,14 +133,12 @@ def run(
     airport days.
     """
     params = in_year_so_far(name, given or {}) if is_so_far else given or {}
-    judged_days = without_history(days, days)
     shared = importlib.import_module("utils.detectors.shared.verdicts")
+    used_days = _with_useful_history(name, days, params)
     if is_so_far and not has_past_only(name):
-        verdicts = shared.unscored(judged_days, _module(name).METRIC)
+        verdicts = shared.unscored(used_days, _module(name).METRIC)
     else:
-        uses_history = has_past_only(name) and len(judged_days) > 0
-        verdicts = load(name)(days if uses_history else judged_days, **params)
-        verdicts = without_history(verdicts, days if uses_history else judged_days)
+        verdicts = without_history(load(name)(used_days, **params), used_days)
     hashed = verdicts.assign(params_hash=params_hash(name, params, excluded))
     table: pa.Table = shared.table(hashed, f"The verdict of {name}")
     return table
@@ -144,7 +147,9 @@ def run(
 def expectations(days: pd.DataFrame, given: Mapping[str, object] | None = None) -> pd.DataFrame:
     """Return the published detector's EXPECTED_COLUMNS (see `attribution`) for the days that are not history."""
     module = _module(PUBLISHED)
-    return without_history(module.expectations(days, module.Parameters.checked(PUBLISHED, given or {})), days)
+    params = module.Parameters.checked(PUBLISHED, given or {})
+    used_days = _with_useful_history(PUBLISHED, days, params.model_dump())
+    return without_history(module.expectations(used_days, params), used_days)
 
 
 def without_history(rows: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:
@@ -152,6 +157,17 @@ def without_history(rows: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:
     if "is_history" not in days:
         return rows
     return rows[~days["is_history"].to_numpy(dtype=bool, na_value=False)]
+
+
+def _with_useful_history(name: str, days: pd.DataFrame, params: Mapping[str, object]) -> pd.DataFrame:
+    """Return the days of the year after the history that the detector uses."""
+    judged_days = without_history(days, days)
+    if len(judged_days) in (0, len(days)) or not has_past_only(name):
+        return judged_days
+    if params.get("past_only"):
+        return days
+    january = judged_days["fl_date"].astype("datetime64[ns]").min()
+    return days[days["fl_date"].astype("datetime64[ns]") >= january - timedelta(days=SEASON_OF_HISTORY_DAYS)]
 
 
 def _unknown(name: object) -> str:

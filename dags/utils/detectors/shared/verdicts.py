@@ -40,6 +40,7 @@ class Calendar:
     airports: int
     shape: tuple[int, int]  # days, then number of first and second columns
     with_feedback: npt.NDArray[np.intp]  # the first columns that have a second one, in the order of the second ones
+    history_days: int  # number of days, from the first on, that are history
 
     def numbers(self, name: str) -> Floats:
         """Return the column `name` as days × airports; NaN where the value or the row is missing."""
@@ -90,7 +91,9 @@ def calendar(days: pd.DataFrame) -> Calendar:
         raise InvalidInput(f"Airport {airports[airport]} has two rows for {date}; run the gold step of the year again.")
     with_feedback = np.unique(column[_booleans(days, "is_expected")])
     shape = (n_days, len(airports) + len(with_feedback))
-    return Calendar(days, row, column, len(airports), shape, with_feedback)
+    is_history = _booleans(days, "is_history")
+    history_days = n_days if is_history.all() else int(row[~is_history].min())
+    return Calendar(days, row, column, len(airports), shape, with_feedback, history_days)
 
 
 def _booleans(days: pd.DataFrame, name: str) -> Flags:
