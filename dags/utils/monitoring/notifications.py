@@ -159,10 +159,15 @@ def _year(subscription: Subscription, findings: _Findings, before: Record | None
 
 
 def _digest(subscription: Subscription, findings: _Findings, record: Record, where: str) -> Update:
-    """Return the digest of the newest month with flights, unless the subscriber had it."""
+    """Return the digest of the newest month with flights that no earlier run had.
+
+    Older months that the same run has first get no digest, so a subscriber never gets several at once.
+    """
     flying = findings.days.loc[findings.days["scheduled"] > 0, "fl_date"]
-    if flying.empty or (month := int(flying.max().month)) in record.digests:
+    months = {int(month) for month in flying.dt.month.unique()}
+    if not months - {*record.digests}:
         return Update(None, record)
+    month = max(months - {*record.digests})
     days, verdicts, event_days = (
         _covered(table[table["fl_date"].dt.month == month], subscription)
         for table in (findings.days, findings.verdicts, findings.event_days)
@@ -172,7 +177,7 @@ def _digest(subscription: Subscription, findings: _Findings, record: Record, whe
     message = messages.digest_message(
         findings.year, month, subscription, days, verdicts, events, findings.warnings, where
     )
-    return Update(message, record.model_copy(update={"digests": tuple(sorted({*record.digests, month}))}))
+    return Update(message, record.model_copy(update={"digests": tuple(sorted({*record.digests, *months}))}))
 
 
 def _covered(table: pd.DataFrame, subscription: Subscription) -> pd.DataFrame:
