@@ -18,6 +18,8 @@ from utils.db_handler import DBHandler
 
 NUMBERS = itertools.count(1)
 
+pytest.register_assert_rewrite("tests.months")  # its assertions then show the values
+
 settings.register_profile("untimed", settings(), deadline=None)  # a slow machine must not fail a test
 settings.load_profile("untimed")
 
