@@ -1,7 +1,8 @@
 """Flights of 26 months at five airports as the Bureau publishes them, and the messages that subscribers must get.
 
 The months are 2015, 2016 and the first two of 2017. February 2016 is published after March, the first download of May
-2016 is damaged, and April 2016 is revised when June is published. The planted events are the only abnormal days.
+2016 is damaged, April 2016 is revised when June is published, and December 2016 when February 2017 is. The planted
+events are the only abnormal days.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Month(NamedTuple):
 
 AIRPORTS = {"DFW": 12, "EWR": 12, "JFK": 14, "LAX": 14, "SEA": 10}  # departures a day
 LATE_MIN = 100  # delay of each flight on a late day
-LATE, REVISED, DAMAGED, MONTH_OF_REVISION = (Month(2016, month) for month in (2, 4, 5, 6))
+LATE, DAMAGED = Month(2016, 2), Month(2016, 5)
+REVISED = {Month(2016, 6): Month(2016, 4), Month(2017, 2): Month(2016, 12)}  # by the month published at the same time
 FIRST_YEAR = [Month(2015, month) for month in range(1, 13)]
 LATER_MONTHS = [*(Month(2016, month) for month in (1, 3, 2, *range(4, 13))), Month(2017, 1), Month(2017, 2)]
 
@@ -82,6 +84,7 @@ EVENTS = (
     Event(("JFK",), "partial", ("2016-06-08",)),
     Event(("LAX",), "closed", ("2016-06-30", "2016-07-01")),
     Event(("EWR", "JFK"), "closed", ("2016-11-24",)),
+    Event(("LAX",), "late", (), days_of_revision=("2016-12-20",)),
     Event(("SEA",), "late", ("2017-01-02",)),
     Event(("DFW",), "closed", ("2017-02-14",)),
 )
@@ -122,9 +125,9 @@ def publish(bureau: Bureau, month: Month) -> Month:
     bureau.publish(flights(month))
     if month == DAMAGED:
         bureau.damage_next(*month)
-    if month == MONTH_OF_REVISION:
-        bureau.publish(flights(REVISED, is_revised=True))
-        return REVISED
+    if revised := REVISED.get(month):
+        bureau.publish(flights(revised, is_revised=True))
+        return revised
     return month
 
 
@@ -198,9 +201,10 @@ def verdicts(warehouse: str) -> Verdicts:
 def assert_only_later_verdicts_changed(before: Verdicts, after: Verdicts, month: Month, changed: Month) -> None:
     """Assert that a run after `month` was published changed no verdict before the first month with new flights.
 
-    December ends the year, so all verdicts of its year may change.
+    In a year that is over, all verdicts may change.
     """
-    first = date(changed.year, 1 if month.month == 12 else changed.month, 1)
+    is_over = month.month == 12 or changed.year < month.year
+    first = date(changed.year, 1 if is_over else changed.month, 1)
     year_after = date(month.year + 1, 1, 1)
     kept = {key: row for key, row in before.items() if not first <= key[1] < year_after}
     assert [key for key, row in kept.items() if after.get(key) != row] == []

@@ -25,6 +25,13 @@ def status(settings: Settings) -> list[dict[str, Any]]:
     return [_status_of_year(settings, lake, year) for year in lake.years()]
 
 
+def is_stale(settings: Settings, year: int) -> bool:
+    """Return True if the airport-days of the year or of the year before changed after its published verdicts."""
+    lake = Lake(settings)
+    has_silver = lake.has(keys.manifest_key(year))
+    return has_silver and gold_of(lake, year, detectors.PUBLISHED).published.state is State.STALE
+
+
 def _status_of_year(settings: Settings, lake: Lake, year: int) -> dict[str, Any]:
     manifest = lake.manifest(year) if lake.has(keys.manifest_key(year)) else None
     gold = gold_of(lake, year, detectors.PUBLISHED)

@@ -132,9 +132,12 @@ def test_after_a_change_of_a_year_the_next_is_stale_and_a_run_of_both_puts_it_ri
 
     Lake(done).store.put(BRONZE_KEY, OTHER_BRONZE)
     refine.write_silver(done, YEAR)
+    assert not status.is_stale(done, NEXT)
     refine.write_gold(done, YEAR)
 
     assert states(done, NEXT) == {"stale"}
+    assert status.is_stale(done, NEXT)
+    assert not status.is_stale(done, NEXT + 1), "the lake does not have it"
     with pytest.raises(Missing, match=f"year before .* run the detect step of {NEXT}"):
         STEPS["upsert"](done, NEXT)
 
