@@ -110,10 +110,12 @@ def test_a_year_of_twelve_months_equals_the_year_run_at_once(done: Settings) -> 
     assert gold[0] == gold[1]
 
 
-def test_with_history_january_is_scored_and_history_is_not(done: Settings, caplog: pytest.LogCaptureFixture) -> None:
+def test_with_history_january_is_scored_and_explained_and_history_is_not(
+    done: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     put_months(done, next_year(), 1)
-    run_steps(done, "silver", "gold", "detect")
+    run_steps(done, "silver", "gold", "detect", "explain")
 
     for name, frame in verdicts(done).items():
         days = frame.index.get_level_values("fl_date")
@@ -121,7 +123,12 @@ def test_with_history_january_is_scored_and_history_is_not(done: Settings, caplo
         scored = frame.loc[["JFK", "EWR"], "status"].eq("ok")
         assert scored.all() if name in WITH_PAST_ONLY else not scored.any()
         assert (f"{name} cannot score from earlier days only" in caplog.text) == (name not in WITH_PAST_ONLY)
-    assert verdicts(done)["delaywatch"].loc[("JFK", date(NEXT, 1, 5)), "direction"] == "closure"
+    closed = ("JFK", date(NEXT, 1, 5))
+    verdict = verdicts(done)["delaywatch"].loc[closed]
+    assert verdict["direction"] == "closure"
+    reasons = Lake(done).read_table(keys.explanation_key(NEXT, "anomaly_reasons")).to_pandas()
+    reason = reasons.set_index(["origin", "fl_date"]).loc[closed]
+    assert reason["expected_effective_delay_min"] == verdict["expected"]
 
 
 def test_after_a_change_of_a_year_the_next_is_stale_and_a_run_of_both_puts_it_right(done: Settings) -> None:
