@@ -123,12 +123,12 @@ def test_with_history_january_is_scored_and_explained_and_history_is_not(
         scored = frame.loc[["JFK", "EWR"], "status"].eq("ok")
         assert scored.all() if name in WITH_PAST_ONLY else not scored.any()
         assert (f"{name} cannot score from earlier days only" in caplog.text) == (name not in WITH_PAST_ONLY)
-    closed = ("JFK", date(NEXT, 1, 5))
+    closed = [("JFK", date(NEXT, 1, 5))]
     verdict = verdicts(done)["delaywatch"].loc[closed]
-    assert verdict["direction"] == "closure"
+    assert verdict["direction"].tolist() == ["closure"]
     reasons = Lake(done).read_table(keys.explanation_key(NEXT, "anomaly_reasons")).to_pandas()
     reason = reasons.set_index(["origin", "fl_date"]).loc[closed]
-    assert reason["expected_effective_delay_min"] == verdict["expected"]
+    assert reason["expected_effective_delay_min"].tolist() == verdict["expected"].tolist()
 
 
 def test_after_a_change_of_a_year_the_next_is_stale_and_a_run_of_both_puts_it_right(done: Settings) -> None:
