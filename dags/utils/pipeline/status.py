@@ -18,8 +18,8 @@ from utils.storage.lake import Lake
 def status(settings: Settings) -> list[dict[str, Any]]:
     """Return one dict per year in the lake: bronze key, rows of silver and gold, state by detector, has_page.
 
-    A detector is `current` if its verdicts were made from the present gold with the present settings and excluded days,
-    else `stale`. The published detector is `unexplained` if its verdicts are current but its reasons are not.
+    A detector is `current` if its verdicts were made from the present gold of the year and of the year before, with the
+    present settings and excluded days, else `stale`. The published detector is `unexplained` if its verdicts are current but its reasons are not.
     """
     lake = Lake(settings)
     return [_status_of_year(settings, lake, year) for year in lake.years()]
@@ -48,8 +48,8 @@ def _states_of_detectors(settings: Settings, gold: Gold) -> dict[str, str]:
         if verdicts.state is State.MISSING:
             continue
         params_hashes = set(verdicts.read_any(["params_hash"])["params_hash"].to_pylist())
-        is_current = verdicts.state is State.CURRENT and params_hashes == {hashes.get(name)}
-        states[name] = "current" if is_current else "stale"
+        has_present_input = verdicts.state is State.CURRENT and gold.has_current_history
+        states[name] = "current" if has_present_input and params_hashes == {hashes.get(name)} else "stale"
     if states.get(detectors.PUBLISHED) == "current" and not gold.is_explained:
         states[detectors.PUBLISHED] = "unexplained"
     return states
