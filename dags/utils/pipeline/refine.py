@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import ctypes
 import logging
 from collections.abc import Callable, Iterator
@@ -67,6 +68,8 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
         "%s: %d rows read, %d kept, %d duplicate, %d rejected",
         *(source.key, ingested.rows_read, ingested.rows_kept, ingested.rows_duplicate, ingested.rejected.num_rows),
     )
+    if report["so_far_to"]:
+        log.info("%s: %d so far, to %s", source.key, year, calendar.month_name[report["so_far_to"]])
     for warning in report["warnings"]:
         log.warning("%s: %s", source.key, warning)
     return keys.manifest_key(year)
