@@ -2,15 +2,15 @@
 
 **Start a year by hand**: put `2018.csv` or `2018.csv.gz` into `01_bronze/` of the lake, press *Trigger* and set `year`.
 A run that is started by hand, by the API or by another DAG needs `year`; without it, or without the year's file, it
-fails at once and lists the years in bronze. **Start many years**, two at once, both ends included
-(`--reprocess-behavior completed` repeats years that have run):
+fails at once and lists the years in bronze. **Start many years**, one after the other because each is compared with the
+year before, both ends included (`--reprocess-behavior completed` repeats years that have run):
 
-    airflow backfill create --dag-id flight_anomalies --from-date 2009-01-01 --to-date 2018-01-01 --max-active-runs 2
+    airflow backfill create --dag-id flight_anomalies --from-date 2009-01-01 --to-date 2018-01-01 --max-active-runs 1
 
 **Scheduled runs** start on 1 January for the year that has ended and wait up to 180 days for its file. Scheduled runs
 and backfills take the year of their data interval. With `DELAYWATCH_MONTHLY=1` this DAG has no schedule and no
 backfills; `fetch_bronze` starts a run for each year whose file changed. One run is active at a time. It starts a run of
-the next year if the verdicts of that year were made with other days of this year. `detectors` chooses detectors of
+the next year if that was judged with other days of this year. `detectors` chooses detectors of
 `detectors.yaml`; empty means all.
 
 **When a step fails**, its log says what is wrong and what to do. Do it, then clear the failed task; the run continues
@@ -68,13 +68,13 @@ class WaitForBronze(sdk.BaseSensorOperator):
 
 
 class RunNextYear(run_year.RunYear):
-    """Run the next year if its verdicts became stale, because this year is its history."""
+    """Run the next year if it was judged with other days of this year, which is its history."""
 
     def execute(self, context: Any) -> None:  # noqa: D102
         from utils.pipeline import status
 
         settings, year = _run(context)
-        self.conf = {"year": year + 1} if status.is_stale(settings, year + 1) else None
+        self.conf = {"year": year + 1} if status.has_old_history(settings, year + 1) else None
         super().execute(context)
 
 
@@ -85,8 +85,8 @@ with sdk.DAG(
     schedule=None if IS_MONTHLY else sdk.CronDataIntervalTimetable("0 0 1 1 *", timezone="UTC"),
     start_date=datetime(1987, 1, 1, tzinfo=UTC),
     catchup=False,
-    # 4: a run that waits for its file must not block other runs; a backfill has its own limit. 1: in a month in which
-    # last year was revised, this year must not read its history while that changes.
+    # 4: a run that waits for its file must not block other runs; a backfill has its own limit. 1: a run that RunNextYear
+    # starts must not disturb another run of that year.
     max_active_runs=1 if IS_MONTHLY else 4,
     params={
         "year": run_year.field(

@@ -35,7 +35,7 @@ def fetch_and_run(settings: Settings, month: Month, alerts: AlertSettings) -> li
         months.run(settings, year)
         notify_year(settings, alerts, year, "Run: here", date(2017, 5, 1))
         ran.append(year)
-        if status.is_stale(settings, year + 1):
+        if status.has_old_history(settings, year + 1):
             run_year(year + 1)
 
     for year in record.years_to_update(settings, month.year):
