@@ -85,8 +85,8 @@ with sdk.DAG(
     schedule=None if IS_MONTHLY else sdk.CronDataIntervalTimetable("0 0 1 1 *", timezone="UTC"),
     start_date=datetime(1987, 1, 1, tzinfo=UTC),
     catchup=False,
-    # 4: a run that waits for its file must not block other runs; a backfill has its own limit. 1: a run that RunNextYear
-    # starts must not disturb another run of that year.
+    # 4: a run that waits for its file must not block other runs; a backfill has its own limit. 1: the run that
+    # RunNextYear starts must not disturb another run of that year.
     max_active_runs=1 if IS_MONTHLY else 4,
     params={
         "year": run_year.field(

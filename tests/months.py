@@ -212,6 +212,15 @@ def assert_only_later_verdicts_changed(before: Verdicts, after: Verdicts, month:
     assert max(day for _, day, _ in after) >= date(*month, calendar.monthrange(*month)[1])
 
 
+def assert_revisions_are_recorded(warehouse: str, months: Sequence[Month]) -> None:
+    """Assert that the warehouse has a change of the verdict for each abnormal day that a revision added."""
+    query = "SELECT origin, fl_date::text FROM flights.verdict_changes WHERE old_severity = 0 AND new_severity > 0"
+    revised = {REVISED[month] for month in months if month in REVISED}
+    events = [event for event in EVENTS if event.months[0] in revised]
+    added = {(origin, day) for event in events for day in event.days_of_revision for origin in event.airports}
+    assert added <= {*sql(warehouse, query)}
+
+
 def assert_as_if_run_at_once(settings: Settings, at_once: Settings, years: Iterable[int]) -> None:
     """Fetch and run each year at once in an empty lake and warehouse; assert that the results are the same."""
     Lake(at_once).prepare()
@@ -241,5 +250,5 @@ def results(settings: Settings, year: int) -> dict[str, object]:
         if key == f"01_bronze/{year}.csv" or (key.startswith(("02_silver/", "03_gold/")) and f"/year={year}/" in key)
     }
     tables = cast(dict[str, list[tuple[str, str]]], steps.rows(settings, year))
-    tables.pop("verdict_changes", None)
+    del tables["verdict_changes"]
     return {**objects, **{table: sorted(row for _, row in rows) for table, rows in tables.items()}}

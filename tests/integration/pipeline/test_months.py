@@ -92,6 +92,7 @@ def test_each_event_is_announced_once_and_a_year_ends_as_if_it_had_been_run_at_o
             months.assert_only_later_verdicts_changed(before, verdicts, month, changed)
 
         months.assert_announced_once(hooks, published)
+        months.assert_revisions_are_recorded(warehouse, published)
         at_once = settings.replace(lake=(tmp_path / "at-once").as_uri(), warehouse=other_warehouse)
         years = sorted({month.year for month in (*published_before, *published)})
         months.assert_as_if_run_at_once(settings, at_once, years)
