@@ -96,3 +96,9 @@ def empty_database(postgres: str) -> Iterator[str]:
 def warehouse(postgres: str) -> Iterator[str]:
     """The superuser's URL of a database with our tables without rows."""
     yield from fresh(postgres, "template_warehouse")
+
+
+@pytest.fixture
+def other_warehouse(postgres: str) -> Iterator[str]:
+    """The superuser's URL of a second such database."""
+    yield from fresh(postgres, "template_warehouse")

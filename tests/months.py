@@ -49,7 +49,7 @@ LATER_MONTHS = [*(Month(2016, month) for month in (1, 3, 2, *range(4, 13))), Mon
 class Event:
     """Planted abnormal days of some airports. All flights are late or cancelled; of a partial closure, three of four.
 
-    days: by the version of the month that has them first: its first one, or the revision.
+    days_of_revision: further abnormal days, which only the revised version of the month has.
     """
 
     airports: tuple[str, ...]
@@ -64,7 +64,7 @@ class Event:
 
     @property
     def name(self) -> str:
-        """The name that it must have in its announcement: days of a later month or of a revision are not known yet."""
+        """The name in its announcement, when days of the next month, or of the revision, are not published yet."""
         days = [day for day in self.days or self.days_of_revision if int(day[5:7]) == self.months[0].month]
         return f"{'..'.join([days[0], *(day[8:] for day in days[1:])])} {' and '.join(self.airports)}"
 

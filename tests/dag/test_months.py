@@ -12,7 +12,7 @@ import pytest
 
 from demo.airflow_home import DAGS
 from tests import months
-from tests.conftest import fresh, sql
+from tests.conftest import sql
 from tests.dag.processes import TIMEOUT_S, AirflowProcesses
 from tests.months import DAMAGED, FIRST_YEAR, LATE, LATER_MONTHS, Month
 from tests.servers.bureau import Bureau, serving
@@ -105,12 +105,6 @@ def stack(tmp_path: Path, empty_database: str, warehouse: str) -> Iterator[Stack
             yield Stack(airflow, settings, bureau, hooks)
         finally:
             airflow.stop()
-
-
-@pytest.fixture
-def other_warehouse(postgres: str) -> Iterator[str]:
-    """A second empty warehouse."""
-    yield from fresh(postgres, "template_warehouse")
 
 
 def test_each_event_is_announced_once_and_a_year_ends_as_if_it_had_been_run_at_once(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from tests import months
-from tests.conftest import fresh
 from tests.months import DAMAGED, FIRST_YEAR, LATE, LATER_MONTHS, Month
 from tests.servers.bureau import RETRY_AT_ONCE, Bureau, serving
 from utils.errors import Unavailable
@@ -19,12 +18,6 @@ from utils.pipeline import status
 from utils.settings import AlertSettings, Settings
 from utils.sources import fetch, record
 from utils.storage.lake import Lake
-
-
-@pytest.fixture
-def other_warehouse(postgres: str) -> Iterator[str]:
-    """A second empty warehouse."""
-    yield from fresh(postgres, "template_warehouse")
 
 
 def fetch_and_run(settings: Settings, month: Month, alerts: AlertSettings) -> list[int]:
