@@ -174,6 +174,24 @@ def test_average_precision_is_that_of_scikit_learn_and_the_area_below_the_curve(
     assert curve.iloc[-1][["precision", "recall"]].tolist() == pytest.approx([np.mean(abnormal), 1])
 
 
+def test_the_value_within_airports_is_the_mean_of_each_airport_weighted_by_how_often_it_is_drawn() -> None:
+    rng = np.random.default_rng(8)
+    labelled = pd.concat([labels_of(*(rng.random(40) < 0.2), origins=origin) for origin in "ABC"])
+    ranking = metrics.ranked(labelled, labelled[KEY].assign(score=rng.integers(0, 9, 120)))
+    drawn = np.stack([np.repeat([2.0, 0.0, 1.0], 40), rng.integers(1, 4, 120).astype(float)])
+
+    of_each = np.stack(
+        [
+            metrics.average_precision(ranking.iloc[rows], drawn[:, rows])
+            for rows in (range(40), range(40, 80), range(80, 120))
+        ]
+    )
+    times = drawn.reshape(2, 3, 40).mean(axis=2).T
+    expected = np.nansum(of_each * times, axis=0) / times.sum(axis=0)
+
+    assert metrics.average_precision_within(ranking, drawn) == pytest.approx(expected)
+
+
 # Intervals
 
 
