@@ -162,7 +162,7 @@ def _planted(seed: int, airports: int, rows: int, key: str) -> Year:
 
 
 def _load(name: str, path: Path, year: int, truth: Path | None, splits: int, key: str) -> Year:
-    """Read a CSV of flights. `key`, the hash of files and code, only tells cached years apart."""
+    """Read a CSV of flights. `key`, the hash of files and code, is the key of the cache."""
     del key
     with tempfile.TemporaryDirectory() as scratch, closing(FolderSource(path.name, path)) as source:
         parts = LocalParts(Path(scratch))

@@ -183,7 +183,7 @@ def test_the_value_within_airports_is_the_mean_of_each_airport_weighted_by_how_o
     of_each = np.stack(
         [
             metrics.average_precision(ranking.iloc[rows], drawn[:, rows])
-            for rows in (range(40), range(40, 80), range(80, 120))
+            for rows in (slice(0, 40), slice(40, 80), slice(80, 120))
         ]
     )
     times = drawn.reshape(2, 3, 40).mean(axis=2).T
