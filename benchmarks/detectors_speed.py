@@ -49,10 +49,12 @@ def made_up_year(airports: int, days: int, seed: int) -> pd.DataFrame:
             "origin": np.array([f"A{i:03}" for i in range(airports)]).repeat(days),
             "fl_date": np.tile(pd.date_range("2015-01-01", periods=days).date, airports),
             "scheduled": scheduled,
+            "departed": scheduled - cancelled,
             "cancelled": cancelled,
             "disrupted": np.minimum(scheduled, cancelled + rng.binomial(scheduled, 0.05 + 0.3 * is_bad)),
             "mean_dep_delay_min": mean.astype(np.float32),
             "mean_effective_delay_min": np.minimum(mean, 120).astype(np.float32),
+            "std_dep_delay_min": rng.gamma(25, 1, n).astype(np.float32),
             "std_effective_delay_min": rng.gamma(25, 1, n).astype(np.float32),
         }
     )

@@ -101,7 +101,7 @@ def show_places(console: Console, folder: Path, year: int) -> None:
     root, opener = folder / "lake", _opener()
     page, days = root / keys.year_page_key(year), root / keys.airport_days_key(year)
     serve = f"{PYTHON} -m http.server --bind 127.0.0.1 --directory '{_shown(page.parent)}' 8000"
-    where = "is_anomaly ORDER BY severity DESC, score DESC LIMIT 5"
+    where = "is_anomaly ORDER BY severity DESC, score DESC NULLS LAST LIMIT 5"
     query = f"SELECT id, sentence FROM flights.agg_dep_delay_by_date WHERE {where}"  # noqa: S608 # nosec B608 # two constants
     is_default = folder == Path(__file__).resolve().parent.parent / ".demo"
     psql = (

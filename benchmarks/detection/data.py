@@ -36,8 +36,8 @@ SOURCES = (
 )
 PLANTED_YEAR = 2018  # make_year.py is calibrated on it
 
-# The years whose result decided settings of `delaywatch`. Earlier versions were also tuned on nyc/2013 and on half of
-# the airports of us/2008; results.md says so.
+# The years whose result decided settings of `delaywatch` and `arima`. Earlier versions were also tuned on nyc/2013 and
+# on half of the airports of us/2008; results.md says so.
 TUNED = frozenset({"hou/2011", "pnw/2014", "bay/2020", "abq/2009", "abq/2010", "abq/2011"})
 TUNED_SEEDS = frozenset({1, 2, 3, 4})
 

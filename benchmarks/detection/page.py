@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
@@ -54,8 +54,7 @@ class Facts:
 
 def summary(facts: Facts) -> str:
     """Return the printed tables."""
-    tables = [_main_table(facts), *(_values_table(facts, group) for group in (WIDE, FEW, PLANTED)), _own_table(facts)]
-    return "\n\n".join(table for table in tables if table)
+    return "\n\n".join(filter(None, [_main_table(facts), _values_table(facts), _own_table(facts)]))
 
 
 def write(facts: Facts, folder: Path) -> None:
@@ -78,7 +77,7 @@ def write(facts: Facts, folder: Path) -> None:
         "versions": ", ".join(f"{name} {version(name)}" for name in packages),
         "python": platform.python_version(),
         "years": {group: _years(facts, group) for group in (WIDE, FEW, PLANTED)},
-        "tuned": [year.name for year in facts.years if data.is_tuned(year.name)],
+        "tuned": sorted(year.name for year in facts.years if data.is_tuned(year.name)),
         "known_days": facts.known_days,
         "replicates": facts.replicates,
         "few_airports": metrics.FEW_AIRPORTS,
@@ -87,7 +86,7 @@ def write(facts: Facts, folder: Path) -> None:
         "closed_share": f"{measures.CLOSED_SHARE:.0%}",
         "closed_flights": measures.CLOSED_FLIGHTS,
         "main": _main_table(facts),
-        "values": {group: _values_table(facts, group) for group in (WIDE, FEW, PLANTED)},
+        "values": _values_table(facts),
         "own": _own_table(facts),
         "periods": _periods_table(facts),
         "pictures": list(drawn),
@@ -120,54 +119,51 @@ def _percent(estimate: Estimate | None) -> str:
     return "-" if estimate is None or np.isnan(estimate.value) else f"{100 * estimate.value:.1f}"
 
 
-def _ratio(ratio: Estimate) -> str:
-    return f"{ratio.value:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
-
-
-def _measured(facts: Facts, group: str) -> list[Measure]:
+def _measured(facts: Facts) -> list[Measure]:
+    """Return the measures for which there are years."""
     return [
         measure
         for measure in MEASURES
-        if measure.years == group and any((group, measure.title) in each.estimates for each in facts.results.values())
+        if any((measure.years, measure.title) in result.estimates for result in facts.results.values())
     ]
 
 
 def _main_table(facts: Facts) -> str:
     """Return the published detector against the best of other packages, and against three sigma on the same series."""
-    if PUBLISHED not in facts.results:
-        return ""
     packages = [name for name, each in facts.contestants.items() if each.group == PACKAGE]
     rows = []
-    for group in (WIDE, FEW, PLANTED):
-        for measure in _measured(facts, group):
-            value = _value_of(facts, measure)
-            ours = value(PUBLISHED)
-            known = {name: value(name).value for name in packages if not np.isnan(value(name).value)}
-            best = max(known, key=known.__getitem__, default=None)
-            others = [name for name in (best, measure.reference) if name in facts.results]
-            shown = {name: (_percent(value(name)), _ratio(ours.ratio(value(name)))) for name in others if name}
-            best_shown = [f"{shown[best][0]} {best}", shown[best][1]] if best else ["-", "-"]
-            sigma_shown = shown.get(measure.reference, ("-", "-"))
-            rows.append([f"{group}: {measure.title}", _percent(ours), *best_shown, *sigma_shown])
-    head = ["", PUBLISHED, "best of other packages", "ratio", "signed three sigma, same series", "ratio"]
+    for number, measure in enumerate(_measured(facts), start=1):
+        found = {name: result.estimates[measure.years, measure.title] for name, result in facts.results.items()}
+        known = {name: found[name].value for name in packages if not np.isnan(found[name].value)}
+        best = max(known, key=known.__getitem__, default="")
+        cells = [_against(found, best), _against(found, measure.reference)]
+        shown = [_percent(found.get(PUBLISHED)), f"{cells[0][0]} {best}", cells[0][1], *cells[1]]
+        rows.append([str(number), f"{measure.years}: {measure.title}", *shown])
+    head = ["", "", PUBLISHED, "best of other packages", "ratio", "signed three sigma, same series", "ratio"]
     return _table(head, rows)
 
 
-def _value_of(facts: Facts, measure: Measure) -> Callable[[str], Estimate]:
-    return lambda name: facts.results[name].estimates[measure.years, measure.title]
+def _against(found: Mapping[str, Estimate], name: str) -> tuple[str, str]:
+    """Return the value of a contestant, and the ratio of the published detector to it."""
+    if name not in found or PUBLISHED not in found:
+        return _percent(found.get(name)), "-"
+    ratio = found[PUBLISHED].ratio(found[name])
+    return _percent(found[name]), f"{ratio.value:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
 
 
-def _values_table(facts: Facts, group: str) -> str:
-    """Return all contestants in all measures of a group of years, marked against the published detector."""
-    found = _measured(facts, group)
-    rows = []
-    for name, result in facts.results.items() if found else ():
-        cells = [_marked(facts, result, measure) for measure in found]
-        if group == PLANTED:
-            cells += [f"{result.storms[0]} of {result.storms[1]}", f"{facts.cpu_s[name]:.2f}"]
-        rows.append([name, *cells])
-    extra = ["storms", "CPU s"] if group == PLANTED else []
-    return _table(["", *(measure.title for measure in found), *extra], rows)
+def _values_table(facts: Facts) -> str:
+    """Return all contestants in all measures, marked against the published detector."""
+    found = _measured(facts)
+    rows = [
+        [
+            name,
+            *(_marked(facts, result, measure) for measure in found),
+            f"{result.storms[0]} of {result.storms[1]}" if result.storms[1] else "-",
+            f"{facts.cpu_s[name]:.2f}",
+        ]
+        for name, result in facts.results.items()
+    ]
+    return _table(["", *(str(number) for number, _ in enumerate(found, start=1)), "storms", "CPU s"], rows)
 
 
 def _marked(facts: Facts, result: Result, measure: Measure) -> str:
@@ -179,7 +175,7 @@ def _marked(facts: Facts, result: Result, measure: Measure) -> str:
     ratio = estimate.ratio(ours.estimates[measure.years, measure.title])
     if ratio.low > 1:
         return f"**{_percent(estimate)}**"
-    return _percent(estimate) + " \\*" * bool(ratio.high >= 1)
+    return _percent(estimate) + "\\*" * bool(ratio.high >= 1)
 
 
 def _own_table(facts: Facts) -> str:
@@ -196,7 +192,7 @@ def _own_table(facts: Facts) -> str:
             share(own.known),
             f"{own.confirmed[0] / own.confirmed[1]:.0%} of {own.confirmed[1]}" if own.confirmed[1] else "-",
         ]
-        for group in (WIDE, FEW, PLANTED)
+        for group in (WIDE, FEW)
         for name, result in facts.results.items()
         if (own := result.own.get(group))
     ]

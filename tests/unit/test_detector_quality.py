@@ -33,7 +33,8 @@ class Quality(NamedTuple):
 FLOORS = {
     "three_sigma": Quality(0.95, 0.62, 0.0),  # 0.979, 0.653, 0
     "isolation_forest": Quality(0.95, 0.25, 0.0),  # 1, 0.278, 0
-    "arima": Quality(0.95, 0.70, 0.0),  # 0.981, 0.736, 0
+    # A calibrated band of 0.98 has few of the 12 late days of each airport outside.
+    "arima": Quality(0.95, 0.59, 0.0),  # 0.978, 0.625, 0
     "random_cut_forest": Quality(0.86, 0.81, 0.0),  # 0.897, 0.847, 0
     "gradient_boosting": Quality(0.95, 0.75, 0.0),  # 0.983, 0.792, 0
     "delaywatch": Quality(0.97, 0.57, 0.78),  # 1, 0.597, 0.806

@@ -40,7 +40,7 @@ def test_values_are_those_of_yaml_1_1_as_in_earlier_releases_and_others_have_the
     ("text", "line", "named"),
     [
         ("# ours\nfour_sigma:\n", 2, ["four_sigma", "three_sigma, isolation_forest"]),
-        ("three_sigma:\n  treshold: 3\n", 2, ["treshold", "threshold, min_flights"]),  # codespell:ignore
+        ("three_sigma:\n  treshold: 3\n", 2, ["treshold", "threshold, late_only"]),  # codespell:ignore
         ("three_sigma:\n  threshold: '3'\n", 2, ["'3'", "number"]),
         ("three_sigma:\n  threshold: .nan\n", 2, ["nan"]),
         ("three_sigma:\n  min_days: 2.5\n", 2, ["2.5", "whole number from 2 to 366"]),

@@ -1,4 +1,4 @@
-"""Pages mention only targets of make, commands, services, files and headings that exist."""
+"""Pages mention only targets of make, commands, services, files and headings that exist; their figures are true."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.builders import new_york_2013, run_detector
+from utils import detectors
 from utils.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,3 +43,24 @@ def test_the_commands_and_links_of_a_page_lead_to_something_that_exists(page: Pa
         target = (page.parent / file).resolve() if file else page
         assert target.exists(), link
         assert not anchor or anchor in anchors_of(target.read_text()), link
+
+
+def test_the_readme_shows_the_number_of_flags_of_the_demo() -> None:
+    """After a change, copy the output of `make demo` and its plot of LaGuardia; see CONTRIBUTING.md."""
+    readme = (ROOT / "README.md").read_text()
+    names = "|".join(detectors.NAMES)
+    shown = {name: int(flags) for name, flags in re.findall(rf"^  ({names}) +(\d+)\b", readme, re.MULTILINE)}
+
+    flags = {name: int(run_detector(name, new_york_2013())["is_anomaly"].sum()) for name in shown}
+
+    assert shown == flags
+    assert detectors.PUBLISHED in shown
+
+
+def test_queries_for_readers_sort_a_day_without_a_score_last() -> None:
+    """Postgres sorts NULL first in a descending order. A day can be flagged without a score."""
+    readable = [*PAGES, *(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "demo").glob("*.py")]
+    orders = [order for path in readable for order in re.findall(r"\bscore DESC(?: NULLS LAST)?", path.read_text())]
+
+    assert len(orders) >= 2
+    assert set(orders) == {"score DESC NULLS LAST"}

@@ -134,6 +134,19 @@ def test_a_more_severe_day_has_a_larger_and_fuller_mark() -> None:
     assert tuple(plots.LEVELS) == schemas.SEVERITIES[1:]
 
 
+def test_the_legend_states_the_share_of_the_days_in_the_usual_range() -> None:
+    """48 and 49 of 365 days outside the range are the same share in percent, 100 days are another one."""
+    days, verdicts = airport_year()
+    legends = []
+    for outside in (48, 49, 100):
+        observed = np.where(np.arange(len(days)) < outside, 31.0, 12.0)
+        png = plots.daily_delay(days, verdicts.assign(observed=observed), 2013)
+        legends.append(np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))[:LEGEND_BOTTOM_PX])
+
+    assert (legends[0] == legends[1]).all()
+    assert (legends[0] != legends[2]).any()
+
+
 def test_days_without_flights_are_hatched_with_or_without_a_row(draw: Draw) -> None:
     days, verdicts = airport_year()
     is_april = days["fl_date"].map(lambda day: day.month == 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, timedelta
 
 import numpy as np
@@ -53,6 +54,60 @@ def test_the_snow_storm_of_february_2013_is_a_closure_of_new_york() -> None:
     assert storm["direction"].tolist() == ["closure"] * 6
     assert verdict_on(verdicts, date(2013, 3, 8), "LGA")["direction"] == "late"
     assert verdicts["is_anomaly"].mean() < 0.05
+
+
+@pytest.mark.parametrize("past_only", [False, True])
+def test_the_usual_range_contains_nine_of_ten_days_without_a_flag_and_no_flagged_day(past_only: bool) -> None:
+    """Real flights of New York in 2013."""
+    verdicts = run_detector("delaywatch", new_york_2013(), past_only=past_only).dropna(subset="score")
+
+    is_inside = verdicts["observed"].between(verdicts["lower"], verdicts["upper"])
+    assert is_inside[~verdicts["is_anomaly"]].mean() == pytest.approx(0.9, abs=0.03)
+    flagged = verdicts[verdicts["is_anomaly"]]
+    assert (flagged["observed"] > flagged["upper"]).all()
+
+
+def test_the_expectation_follows_the_season() -> None:
+    """Real flights of New York in 2013, where June and July have twice the delay of autumn."""
+    verdicts = run_detector("delaywatch", new_york_2013())
+
+    months = verdicts.groupby(["origin", pd.to_datetime(verdicts["fl_date"]).dt.month])[["observed", "expected"]]
+    difference_min = months.median().diff(axis=1)["expected"].abs()
+    assert difference_min.mean() < 2
+
+
+@pytest.mark.parametrize("past_only", [False, True])
+def test_two_weeks_of_strike_do_not_become_usual(past_only: bool) -> None:
+    flights = ordinary_year(60, seed=1)
+    strike = [date(2015, 7, 1) + timedelta(days=number) for number in range(14)]
+    usual, with_strike = (
+        run_detector("delaywatch", airport_days("AAA", days), past_only=past_only)
+        for days in (flights, flights | {day: flights[day] + 70 for day in strike})
+    )
+
+    for column in ("expected", "lower", "upper"):
+        assert (with_strike[column] - usual[column]).abs().max() < 3
+    assert with_strike.loc[with_strike["fl_date"].isin(strike), "is_anomaly"].all()
+
+
+@pytest.mark.parametrize("minutes", [0.0, 0.1, 33.3])
+def test_equal_days_are_inside_their_usual_range(minutes: float) -> None:
+    flights = {day: np.full(30, minutes) for day in ordinary_year(1, seed=1, days=60)}
+
+    verdicts = run_detector("delaywatch", airport_days("AAA", flights))
+
+    assert verdicts["observed"].between(verdicts["lower"], verdicts["upper"]).all()
+
+
+@pytest.mark.parametrize("past_only", [False, True])
+def test_an_airport_with_one_day_of_flights_a_week_has_the_usual_range_of_its_whole_history(past_only: bool) -> None:
+    flights = {day: delays for day, delays in ordinary_year(30, seed=1).items() if day.weekday() == 5}
+
+    verdicts = run_detector("delaywatch", airport_days("AAA", flights), past_only=past_only)
+
+    usual = verdicts["observed"].quantile([0.05, 0.5, 0.95])
+    last_day = verdicts.iloc[-1]
+    assert last_day[["lower", "expected", "upper"]].tolist() == pytest.approx(usual.tolist(), abs=1)
 
 
 def test_nine_days_of_storms_are_not_a_new_level() -> None:
@@ -192,16 +247,60 @@ def share_outside(verdicts: pd.DataFrame) -> float:
     return float(((scored["observed"] > scored["upper"]) | (scored["observed"] < scored["lower"])).mean())
 
 
+def with_memory(shocks: Floats) -> Floats:
+    """Delays that also depend on the day before, with 10% of the days missing."""
+    delays = shocks.copy()
+    for day in range(1, len(delays)):
+        delays[day] += 0.5 * delays[day - 1]
+    return np.where(np.random.default_rng(2).random(delays.shape) < 0.1, np.nan, delays)
+
+
+def heavy_tailed(shape: tuple[int, int]) -> Floats:
+    return 5 * np.random.default_rng(1).standard_t(3, shape)
+
+
+def skewed(shape: tuple[int, int]) -> Floats:
+    """Minutes of ordinary days, and of storms on 3% of the days."""
+    rng = np.random.default_rng(1)
+    return rng.gamma(2, 5, shape) + 60 * (rng.random(shape) < 0.03) * rng.random(shape)
+
+
+@pytest.mark.parametrize("past_only", [False, True])
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
+@pytest.mark.parametrize("shocks_of", [heavy_tailed, skewed])
+def test_the_stated_share_of_days_is_inside_the_band_and_half_of_the_others_on_each_side_whatever_the_tails(
+    shocks_of: Callable[[tuple[int, int]], Floats], level: float, past_only: bool
+) -> None:
+    days = days_of_delays(with_memory(shocks_of((365, 40))))
+
+    verdicts = run_detector("arima", days, level=level, past_only=past_only)
+
+    scored = verdicts[verdicts["status"] == "ok"]
+    share_above = (scored["observed"] > scored["upper"]).mean()
+    assert share_outside(verdicts) == pytest.approx(1 - level, abs=0.01)
+    assert share_above == pytest.approx((1 - level) / 2, abs=0.01)
+
+
+def test_the_band_follows_an_airport_whose_days_become_three_times_as_variable() -> None:
+    delays = with_memory(skewed((365, 40)))
+    delays[180:] *= 3
+
+    shares = []
+    for band_step in (0.0, 0.12):
+        verdicts = run_detector("arima", days_of_delays(delays), level=0.8, band_step=band_step)
+        shares.append(share_outside(verdicts[verdicts["fl_date"] > date(2015, 9, 30)]))
+
+    assert shares[0] > 0.3
+    assert shares[1] == pytest.approx(0.2, abs=0.04)
+
+
 @pytest.mark.parametrize(("ar", "ma", "d"), [(0.8, -0.5, 0), (0, -0.8, 1)])
-def test_the_band_contains_the_requested_share_of_days_also_at_the_start_and_with_missing_days(
+def test_the_band_contains_the_stated_share_of_days_of_gaussian_series_also_at_the_start(
     ar: float, ma: float, d: int
 ) -> None:
-    delays = simulated(ar, ma, d, airports=20)
-    delays[np.random.default_rng(2).random(delays.shape) < 0.1] = np.nan
+    verdicts = run_detector("arima", days_of_delays(simulated(ar, ma, d, airports=20)), level=0.9)
 
-    verdicts = run_detector("arima", days_of_delays(delays), level=0.9)
-
-    assert share_outside(verdicts) == pytest.approx(0.1, abs=0.02)
+    assert share_outside(verdicts) == pytest.approx(0.1, abs=0.01)
     assert share_outside(verdicts[verdicts["fl_date"] < date(2015, 2, 1)]) == pytest.approx(0.1, abs=0.04)
 
 

@@ -15,13 +15,14 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pytest
-from scipy import special
+from scipy import special, stats
 from sklearn.ensemble import HistGradientBoostingRegressor, IsolationForest
 
 from tests.builders import airport_days, days_of_delays, few_trees
 from utils import detectors, schemas
 
 Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 FIRST_DAY = date(2014, 11, 20)  # Thanksgiving, Christmas and New Year are among the 110 days
 MIN_FLIGHTS, MIN_DAYS = 5, 28
 TREES = 20
@@ -143,7 +144,7 @@ def severity_of(score: pd.Series, levels: tuple[float, float, float]) -> list[in
         ("three_sigma", (3.0, 4.0, 5.0)),
         ("random_cut_forest", (25.0, 50.0, 100.0)),
         ("gradient_boosting", (4.0, 6.0, 8.0)),
-        ("arima", tuple(special.ndtri(0.99975) + step for step in range(3))),
+        ("arima", tuple(special.ndtri(0.99) + step for step in range(3))),
         ("delaywatch", (60.0, 180.0, 500.0)),
     ],
 )
@@ -169,7 +170,7 @@ def test_three_sigma_is_the_distance_from_the_mean_in_standard_deviations() -> N
         "expected": mean + 0 * delay,
         "lower": mean - 3 * deviation + 0 * delay,
         "upper": mean + 3 * deviation + 0 * delay,
-        "score": ((delay - mean) / deviation).abs(),
+        "score": (delay - mean) / deviation,
     }
 
     check_figures("three_sigma", days, {column: values.where(scored) for column, values in figures.items()})
@@ -262,6 +263,20 @@ def arima_walk(
     return np.array(forecasts), np.array(errors)
 
 
+def arima_band(series: Floats) -> tuple[Floats, Floats, Floats]:
+    """The forecast and the width of the band of 0.98 below and above it, which a day outside widens on its side."""
+    expected, sigma = arima_walk(series, 2, 1, shrink_days=10, most_spreads=4)
+    factors = {-1: 0.67 * stats.t.ppf(0.99, 8), 1: 0.75 * stats.t.ppf(0.99, 3)}
+    widths: dict[int, list[float]] = {-1: [], 1: []}
+    for day, value in enumerate(series):
+        for side, width in widths.items():
+            width.append(factors[side] * sigma[day])
+            if day >= 14:
+                is_outside = side * (value - expected[day]) > width[-1]
+                factors[side] *= np.exp(0.12 * 0.99) if is_outside else np.exp(-0.12 * 0.01)
+    return expected, np.array(widths[-1]), np.array(widths[1])
+
+
 def test_arima_forecasts_by_the_order_with_the_smallest_errors_of_the_days_before() -> None:
     rng = np.random.default_rng(1)
     delays = np.zeros((60, 2))
@@ -270,20 +285,18 @@ def test_arima_forecasts_by_the_order_with_the_smallest_errors_of_the_days_befor
     delays[40] += 90  # an error that is clipped
     delays = (delays + 20).astype(np.float32).astype(np.float64)
     dates = pd.date_range("2015-01-01", periods=60).date
-    quantile = 0.99975
+    gaussian = special.ndtri(0.99)
     columns = {}
     for origin, series in zip(("A000", "A001"), delays.T, strict=True):
-        ahead = arima_walk(series, 2, 1, shrink_days=10, most_spreads=4)
-        back = [values[::-1] for values in arima_walk(series[::-1], 2, 1, shrink_days=10, most_spreads=4)]
-        n_before = np.where(np.arange(60) < 14, np.arange(60)[::-1], np.arange(60))
-        expected, sigma = (np.where(np.arange(60) < 14, *pair) for pair in zip(back, ahead, strict=True))
-        gaussian = special.ndtri(quantile)
-        spread = np.maximum(sigma * special.stdtrit(n_before - 1, quantile) / gaussian, 1)
+        ahead = arima_band(series)
+        back = [values[::-1] for values in arima_band(series[::-1])]
+        expected, below, above = (np.where(np.arange(60) < 14, *pair) for pair in zip(back, ahead, strict=True))
+        below, above = np.maximum(below, gaussian), np.maximum(above, gaussian)
         columns[origin] = (
             expected,
-            expected - gaussian * spread,
-            expected + gaussian * spread,
-            (series - expected) / spread,
+            expected - below,
+            expected + above,
+            gaussian * (series - expected) / np.where(series > expected, above, below),
         )
 
     figures = {
@@ -479,30 +492,47 @@ class Delaywatch:
         per_flight = (squares + 5 * usual) / (freedom + 5)
         return np.asarray(per_flight / (4 * np.maximum(flights, 1) * np.maximum(expected, 1) ** 2))
 
-    def figures(self) -> dict[str, pd.DataFrame]:
-        delay, mean_delay, cancelled, share = map(
-            self.expected, (self.delay, self.mean, self.cancelled, self.disrupted)
-        )
+    def z(self) -> Floats:
+        delay, mean_delay, cancelled = map(self.expected, (self.delay, self.mean, self.cancelled))
         sigma = self.sigma(self.delay - delay, self.noise(self.std, self.flights, delay), 0.3)
         mean_noise = self.noise(self.mean_std, self.departed, mean_delay)
         mean_z = (self.mean - mean_delay) / self.sigma(self.mean - mean_delay, mean_noise, 0.3)
         cancelled_error = self.cancelled - cancelled
         cancelled_z = cancelled_error / self.sigma(cancelled_error, 1 / (4 * self.flights + 2), 0.08)
         z = 0.6 * (self.delay - delay) / sigma + 0.2 * cancelled_z
-        z = np.where(np.isfinite(mean_z), z + 0.2 * mean_z.clip(0), z / 0.8)
-        reach = (1.85 + 0.8 * np.log(60 / 38)) * sigma
-        share = np.sin(np.clip(share, 0, np.pi / 2)) ** 2 * (self.flights + 0.75) - 0.375
+        return np.asarray(np.where(np.isfinite(mean_z), z + 0.2 * mean_z.clip(0), z / 0.8))
+
+    def usual(self, scale: Floats, is_flagged: Flags, share: float) -> Floats:
+        without_flag = self.train & ~is_flagged
+        n_before = self.by_day(lambda _, history: without_flag[history].sum(axis=0))
+        values = np.where(without_flag | (self.train & (n_before < MIN_DAYS)), scale, np.nan)
+        weekday = self.weekday(values - self.by_day(lambda _, history: mean(values[history])))
+        values = values - weekday
+        rank = (share * 62 - 1) / 60 if self.past_only else share
+
+        def quantile(day: int, history: Floats) -> Floats:
+            near, always = (pd.DataFrame(values[days]) for days in (self.window(day, 61, 30), history))
+            return np.asarray(near.quantile(rank).where(near.count() >= MIN_DAYS // 2, always.quantile(rank)))
+
+        return self.by_day(quantile) + weekday
+
+    def figures(self) -> dict[str, pd.DataFrame]:
         scored = self.known & (self.by_day(lambda _, history: self.train[history].sum(axis=0)) >= MIN_DAYS)
+        z = self.z()
+        score = np.where(
+            z > 1.85, 38 * np.exp((z - 1.85).clip(0) / 0.8), 1 + 37 * np.exp(1.65 * (z - 1.85).clip(max=0))
+        )
+        by_rule = (self.flights >= 20) & (self.cancelled_flights >= self.flights / 4)
+        is_flagged = (scored.to_numpy() & (score >= 60)) | by_rule
+        share = np.sin(np.clip(self.usual(self.disrupted, is_flagged, 0.5), 0, np.pi / 2)) ** 2
         return {
             column: pd.DataFrame(values, self.known.index, self.known.columns).where(scored)
             for column, values in {
-                "expected": minutes(delay),
-                "lower": minutes(delay - reach),
-                "upper": minutes(delay + reach),
-                "score": np.where(
-                    z > 1.85, 38 * np.exp((z - 1.85).clip(0) / 0.8), 1 + 37 * np.exp(1.65 * (z - 1.85).clip(max=0))
-                ),
-                "share": np.clip(share / self.flights, 0, 1),
+                "expected": minutes(self.usual(self.delay, is_flagged, 0.5)),
+                "lower": minutes(self.usual(self.delay, is_flagged, 0.05)),
+                "upper": minutes(self.usual(self.delay, is_flagged, 0.95)),
+                "score": score,
+                "share": np.clip((share * (self.flights + 0.75) - 0.375) / self.flights, 0, 1),
             }.items()
         }
 

@@ -312,6 +312,18 @@ def test_detectors_are_counted_with_the_published_one_first() -> None:
     assert {"late 0 1 0 1", "early 0 0 0 0", "closure 0 0 2 2"} <= set(rows)  # mild, strong, extreme, all
 
 
+def test_the_page_states_the_measured_coverage_of_the_usual_range() -> None:
+    """Of four days with a range, two are inside it, and one of the others is flagged. LGA has no range."""
+    observed = {"2013-02-06": 10.0, "2013-02-07": 20.0, "2013-02-08": 31.0, "2013-02-10": 9.9}
+    band = {"lower": 10.0, "upper": 20.0}
+    rows = [(day("JFK", date), verdict("JFK", date, observed=value, **band)) for date, value in observed.items()]
+    rows[2][1].update(is_anomaly=True, direction="late", severity=2)
+
+    text = Page(page(frames(*rows, (day("LGA"), verdict("LGA", status="insufficient_data"))))).text
+
+    assert "contains 66.7% of the judged days without a flag, and 50.0% of all judged days" in text
+
+
 def test_a_flagged_day_is_shown_with_its_reasons_and_feedback() -> None:
     reason = {"origin": "LGA", "fl_date": dt.date(2013, 2, 9), "sentence": "LGA: most for weather."}
     feedback = [opinion("LGA", "2013-02-09", "expected", "blizzard Nemo"), opinion("JFK", "2013-02-08", "wrong")]

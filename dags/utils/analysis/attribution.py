@@ -64,7 +64,7 @@ CAUSE_WORDS = {
     "security": "by security",
     "late_aircraft": "by late aircraft",
 }
-# Conditions for naming a part, see the module docstring. docs/delaywatch.md describes how they were estimated.
+# Conditions for naming a part, see the module docstring. docs/dashboards-and-pages.md has how often they hold.
 MIN_SHARE = {"cause": 0.25, "carrier": 0.1, "destination": 0.1}
 MIN_TIMES_OTHERS = 1.5
 MIN_STANDARD_ERRORS = {"carrier": 2.0, "destination": 3.0}  # of many destinations, one is always far from the rest

@@ -24,6 +24,9 @@ must not hide a closure. The series are transformed so that their spread does no
 
 The score is the return period of z in days, `return_period_days`: the airport reaches z once in that many days.
 
+A reader sees another expectation than the score uses: the median of the season's days without a flag, and the range of
+nine tenths of them (see `detect`). The score must not follow a bad season that closely, or its days would be usual.
+
 Beside the score, one rule looks at the day alone: if at least `cancelled_share` of at least `cancelled_flights`
 scheduled flights were cancelled, the day is at least mild. Such a day is abnormal for every reader, even if the airport
 had many of them or has too little history for a score.
@@ -31,10 +34,12 @@ had many of them or has too little history for a score.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
@@ -51,6 +56,8 @@ LATE_WEIGHT = 2.0  # weight in the spread of a day that is later than expected: 
 # an exponential tail (Pickands 1975 with shape 0), below it a logistic curve.
 TAIL_Z, TAIL_DAYS, TAIL_SCALE = 1.85, 38.0, 0.8
 BODY_SLOPE = 1.65
+# What a reader sees: `lower`, `expected` and `upper` are these quantiles of the surrounding days.
+USUAL_DAYS, USUAL_SHARES = 61, (0.05, 0.5, 0.95)
 
 
 class Parameters(parameters.Parameters):
@@ -105,8 +112,11 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
 
     `levels` are the scores from which a day is mild, strong and extreme. Only lateness is abnormal. A flagged day is a
     `closure` if at least `closure_share` of its schedule was cancelled; the default is a little less than half, because
-    an airport that closes at noon still flies in the morning. `expected`, `lower` and `upper` are minutes of effective
-    delay; at `upper` the z-score of the effective delay reaches the mild level.
+    an airport that closes at noon still flies in the morning.
+
+    `expected`, `lower` and `upper` are minutes of effective delay: the 50%, 5% and 95% quantiles of the airport's days
+    without a flag, among the USUAL_DAYS around the day (with `past_only`: before it), corrected for the weekday. They
+    follow the season and change no score; a day outside is not abnormal for that reason alone.
 
     Days with fewer than `min_flights` scheduled flights are neither judged nor used for fitting, excluded days are not
     used for fitting, and a day whose history has fewer than `min_days` days for fitting has no score. The history is
@@ -118,25 +128,20 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     series = _series(days, params.min_flights)
     history = History(params.past_only)
     with np.errstate(invalid="ignore", divide="ignore"):  # days without history give 0 / 0; they are not judged
-        expected, sigma, z = _z_scores(series, history, params)
-        score = return_period_days(z)
-        cancelled = series.grid.numbers("cancelled")
-        is_closed = cancelled >= params.closure_share * series.flights
-        has_many_cancelled = (cancelled >= params.cancelled_share * series.flights) & (
-            series.flights >= params.cancelled_flights
-        )
-    is_scored = _judged(series, history, params) & np.isfinite(score)
-    expected, score = (np.where(is_scored, values, np.nan) for values in (expected, score))
-    reach = z_of(params.levels[0]) * sigma
+        score, severity = _scores(series, history, params)
+        usual = _usual(series.delay, USUAL_SHARES, severity, series, history, params)
+    is_scored = np.isfinite(score)
+    lower, expected, upper = (np.where(is_scored, _minutes(delay), np.nan) for delay in usual)
+    is_closed = series.grid.numbers("cancelled") >= params.closure_share * series.flights
     return verdicts(
         series.grid,
         metric=METRIC,
-        judged=is_scored | has_many_cancelled,
-        expected=_minutes(expected),
-        lower=_minutes(expected - reach),
-        upper=_minutes(expected + reach),
+        judged=is_scored | (severity > 0),
+        expected=expected,
+        lower=lower,
+        upper=upper,
         score=score,
-        severity=np.maximum(severities(score, params.levels), has_many_cancelled),
+        severity=severity,
         direction=np.where(is_closed, "closure", "late"),
     )
 
@@ -144,20 +149,23 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
 def expectations(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     """Return the expected effective delay and disrupted share, in their own units and with the index of `days`.
 
-    `expected_effective_delay_min` is in minutes, `expected_disrupted_share` from 0 to 1; NaN on days that `detect` does
-    not judge.
+    `expected_effective_delay_min` is `expected` of `detect`, in minutes; `expected_disrupted_share` is computed in the
+    same way, from 0 to 1. Both are NaN on days without a score.
     """
     series = _series(days, params.min_flights)
     history = History(params.past_only)
-    baseline = _baseline(series, history, params)
-    judged = _judged(series, history, params)
-    delay, share = (series.expected(scale, baseline) for scale in (series.delay, series.disrupted))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        score, severity = _scores(series, history, params)
+        (delay,), (share,) = (
+            _usual(scale, [0.5], severity, series, history, params) for scale in (series.delay, series.disrupted)
+        )
     disrupted = np.sin(np.clip(share, 0.0, np.pi / 2)) ** 2 * (series.flights + 0.75) - 0.375
     columns = {
         "expected_effective_delay_min": _minutes(delay),
         "expected_disrupted_share": np.clip(disrupted / series.flights, 0.0, 1.0),
     }
-    rows = {name: series.grid.rows(np.where(judged, values, np.nan)) for name, values in columns.items()}
+    is_scored = np.isfinite(score)
+    rows = {name: series.grid.rows(np.where(is_scored, values, np.nan)) for name, values in columns.items()}
     return pd.DataFrame(rows, index=days.index)
 
 
@@ -166,13 +174,6 @@ def return_period_days(z: Floats) -> Floats:
     tail: Floats = TAIL_DAYS * np.exp(np.maximum(z - TAIL_Z, 0.0) / TAIL_SCALE)
     body = 1 + (TAIL_DAYS - 1) * np.exp(BODY_SLOPE * np.minimum(z - TAIL_Z, 0.0))
     return np.where(z > TAIL_Z, tail, body)
-
-
-def z_of(period_days: float) -> float:
-    """Return the z whose return period is `period_days`, which must be above 1."""
-    if period_days > TAIL_DAYS:
-        return TAIL_Z + TAIL_SCALE * float(np.log(period_days / TAIL_DAYS))
-    return TAIL_Z + float(np.log((period_days - 1) / (TAIL_DAYS - 1))) / BODY_SLOPE
 
 
 @dataclass(frozen=True)
@@ -229,13 +230,37 @@ def _baseline(series: _Series, history: History, params: Parameters) -> Baseline
     )
 
 
-def _judged(series: _Series, history: History, params: Parameters) -> Flags:
-    """Return the days with enough flights and enough history."""
-    return series.is_known & (history.total(series.train_mask) >= params.min_days)
+def _scores(series: _Series, history: History, params: Parameters) -> tuple[Floats, npt.NDArray[np.int16]]:
+    """Return the score, NaN on days with too few flights or too little history, and the severity of each day."""
+    is_judged = series.is_known & (history.total(series.train_mask) >= params.min_days)
+    score = np.where(is_judged, return_period_days(_z_scores(series, history, params)), np.nan)
+    has_many_cancelled = (series.grid.numbers("cancelled") >= params.cancelled_share * series.flights) & (
+        series.flights >= params.cancelled_flights
+    )
+    return score, np.maximum(severities(score, params.levels), has_many_cancelled)
 
 
-def _z_scores(series: _Series, history: History, params: Parameters) -> tuple[Floats, Floats, Floats]:
-    """Return expected and standard deviation of the transformed effective delay, and the z-score of the day."""
+def _usual(
+    scale: Floats,
+    shares: Sequence[float],
+    severity: npt.NDArray[np.int16],
+    series: _Series,
+    history: History,
+    params: Parameters,
+) -> list[Floats]:
+    """Return what is usual on each day: quantiles of `scale`, a transformed series, over the days without a flag.
+
+    Flagged days count as usual while an airport's history has fewer than `min_days` other days.
+    """
+    is_usual = series.train_mask & (severity == 0)
+    is_usual |= series.train_mask & (history.total(is_usual) < params.min_days)
+    baseline = _baseline(series, history, params)
+    # Half of `min_days` suffices: at both ends of the year, a window has half of its days.
+    return baseline.usual_range(np.where(is_usual, scale, np.nan), shares, USUAL_DAYS, params.min_days // 2)
+
+
+def _z_scores(series: _Series, history: History, params: Parameters) -> Floats:
+    """Return the z-score of each day."""
     baseline = _baseline(series, history, params)
 
     def deviation(error: Floats, noise: Floats, least_spread: float) -> Floats:
@@ -251,8 +276,7 @@ def _z_scores(series: _Series, history: History, params: Parameters) -> tuple[Fl
     expected = series.expected(series.delay, baseline)
     error = series.delay - expected
     noise = delay_noise("std_effective_delay_min", series.flights, expected)
-    sigma = deviation(error, noise, params.least_spread_delay)
-    delay_z = error / sigma
+    delay_z = error / deviation(error, noise, params.least_spread_delay)
 
     error = series.cancelled - series.expected(series.cancelled, baseline)
     cancelled_z = error / deviation(error, 1 / (4 * series.flights + 2), params.least_spread_share)
@@ -264,11 +288,12 @@ def _z_scores(series: _Series, history: History, params: Parameters) -> tuple[Fl
 
     mean_weight = np.where(np.isfinite(mean_z), params.mean_weight, 0.0)
     z = params.delay_weight * delay_z + params.cancelled_weight * cancelled_z + mean_weight * np.nan_to_num(mean_z)
-    return expected, sigma, z / (params.delay_weight + params.cancelled_weight + mean_weight)
+    return np.asarray(z / (params.delay_weight + params.cancelled_weight + mean_weight))
 
 
 def _minutes(delay_scale: Floats) -> Floats:
-    return np.maximum(delay_scale, 0.0) ** 2 - DELAY_SHIFT_MIN
+    # Rounded, because the square of a root is not exact: a day of 0 minutes would be above a limit of -2e-15.
+    return np.round(np.maximum(delay_scale, 0.0) ** 2 - DELAY_SHIFT_MIN, 9) + 0.0
 
 
 def _flight_variance(series: _Series, std: str, flights: Floats, history: History, prior_flights: float) -> Floats:

@@ -1,4 +1,4 @@
-"""Three sigma: a day is abnormal if its mean delay is far from the airport's mean of the year."""
+"""Three sigma: a day is abnormal if its mean delay is far above the airport's mean of the year."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Parameters(parameters.Parameters):
     """Parameters of `detect`."""
 
     threshold: float = Field(3.0, ge=0.1, le=100.0, description="standard deviations from the airport's mean: mild")
+    late_only: bool = Field(True, description="false: days far below the mean are flagged too")
     min_flights: parameters.MinFlights = 5
     min_days: parameters.MinDays = 28
 
@@ -23,7 +24,8 @@ class Parameters(parameters.Parameters):
 def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     """Judge each day by z = (mean delay - mean of the year) / standard deviation of the year, both of its airport.
 
-    The rule is Shewhart's (1931). The score is |z|. A day is mild from `threshold` on, strong one deviation further and
+    The rule is Shewhart's (1931). With `late_only` the score is z and only late days are flagged; without it the score
+    is |z| and days on both sides are flagged. A day is mild from `threshold` on, strong one deviation further and
     extreme two further; `lower` and `upper` are the mean -/+ `threshold` deviations, in minutes. Days with fewer than
     `min_flights` scheduled flights are neither judged nor used for fitting; airports with fewer than `min_days` such
     days are not judged. `is_excluded` days are judged and not used for mean and deviation.
@@ -37,4 +39,5 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     deviation = np.where(known, delay - mean, 0.0)
     sigma = np.sqrt((deviation**2).sum(axis=0, where=train_mask) / np.maximum(count - 1, 1))
     levels = params.threshold, params.threshold + 1, params.threshold + 2
-    return Band(mean, sigma, sigma, known & (count >= params.min_days)).verdicts(grid, METRIC, levels)
+    band = Band(mean, sigma, sigma, known & (count >= params.min_days))
+    return band.verdicts(grid, METRIC, levels, params.late_only)

@@ -227,6 +227,13 @@ def _key_figures(joined: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def _coverage(joined: pd.DataFrame) -> dict[str, float]:
+    """Return the shares of the days with a band that are inside it, of the days without a flag and of all days."""
+    with_band = joined[joined[["observed", "lower", "upper"]].notna().all(axis=1)]
+    is_inside = (with_band["observed"] >= with_band["lower"]) & (with_band["observed"] <= with_band["upper"])
+    return {"without_flag": is_inside[~with_band["is_anomaly"].astype(bool)].mean(), "all": is_inside.mean()}
+
+
 # Page
 
 
@@ -259,6 +266,7 @@ def year_page(
         year=year,
         published=published,
         key=_key_figures(joined),
+        coverage=_coverage(joined),
         detectors=_detectors(verdicts, published, feedback),
         grid=_severity_grid(joined),
         severities=SEVERITIES[1:],

@@ -36,7 +36,7 @@ from PIL import Image, ImageColor
 
 from utils.errors import InvalidInput
 from utils.parallel import in_processes
-from utils.reporting.wording import METRIC_NAMES, MONTHS
+from utils.reporting.wording import METRIC_NAMES, MONTHS, share
 
 if TYPE_CHECKING:
     import pandas as pd  # for types only: worker processes start faster without pandas
@@ -74,6 +74,7 @@ PAPER, INK, GRID = "#FFFFFF", "#222222", "#D9D9D9"
 LEVELS = {"mild": Level(14, PAPER), "strong": Level(17, None), "extreme": Level(24, None)}
 DEPARTED, CANCELLED = "#7FA8C9", "#1F3A5F"
 OBSERVED, EXPECTED, BAND = "#4D4D4D", "#0072B2", "#BFE0F5"
+BAND_LABEL = "usual range"
 NO_FLIGHTS, HATCH, NOT_JUDGED = "#EFEFEF", "#BDBDBD", "#F3EAD0"
 STRIPS: dict[str, dict[str, Any]] = {
     "no flights": {"facecolor": NO_FLIGHTS, "edgecolor": HATCH, "hatch": "//"},
@@ -226,7 +227,7 @@ class _Sheet:
     summary: Text
     y_label: Text
     keys: dict[str, Any]  # handles of all possible legend entries, by label
-    legend_pixels: dict[tuple[str, ...], Any]  # by the labels shown: few combinations occur
+    legend_pixels: dict[tuple[str, ...], Any]  # by the texts shown: few combinations occur
 
 
 def _draw_both(airport: _AirportYear) -> tuple[str, list[bytes]]:
@@ -245,7 +246,10 @@ def _draw(kind: str, airport: _AirportYear) -> bytes:
         present = _place_strips(sheet, airport) | _place_marks(sheet, airport, np.nan_to_num(heights, nan=low))
 
         sheet.canvas.restore_region(sheet.background)
-        _show_legend(sheet, [label for label in sheet.keys if label in present | set(sheet.series.keys)])
+        labels = {label: label for label in sheet.keys if label in present | set(sheet.series.keys)}
+        if BAND_LABEL in labels:
+            labels[BAND_LABEL] = _coverage(airport)
+        _show_legend(sheet, labels)
         ground = [*sheet.strips.values(), sheet.axes.yaxis, *sheet.series.artists]
         for artist in [*ground, *sheet.marks.values(), sheet.title, sheet.summary, sheet.y_label]:
             sheet.axes.draw_artist(artist)
@@ -278,6 +282,15 @@ def _place_marks(sheet: _Sheet, airport: _AirportYear, heights: Array) -> set[st
         sheet.marks[name].set_visible(len(days) > 0)
         present |= {list(LEVELS)[i] for i in level} | ({name} if len(days) else set())
     return present
+
+
+def _coverage(airport: _AirportYear) -> str:
+    """Return the legend's text of the usual range: the share of the days that are inside it, if any day has one."""
+    has_band = np.isfinite(airport.lower) & np.isfinite(airport.upper) & np.isfinite(airport.observed)
+    if not has_band.any():
+        return BAND_LABEL
+    is_inside = (airport.observed >= airport.lower) & (airport.observed <= airport.upper)
+    return f"usual: {share(is_inside[has_band].mean())} of days"
 
 
 def _summary(airport: _AirportYear) -> str:
@@ -334,7 +347,7 @@ def _delay_lines(length: int) -> _Series:
         high, low = float(np.nanmax(values, initial=10.0)), float(np.nanmin(values, initial=0.0))
         return airport.observed, low - 0.04 * (high - low), high + 0.12 * (high - low)
 
-    keys = {"observed": observed, "expected": expected, "usual range": Patch(facecolor=BAND)}
+    keys = {"observed": observed, "expected": expected, BAND_LABEL: Patch(facecolor=BAND)}
     return _Series(keys, [band, expected, observed], update)
 
 
@@ -415,9 +428,10 @@ def _common_keys() -> dict[str, Any]:
     return marks | levels | strips
 
 
-def _show_legend(sheet: _Sheet, labels: list[str]) -> None:
-    """Draw the legend on the canvas, which must contain only the background."""
-    pixels = sheet.legend_pixels.get(tuple(labels))
+def _show_legend(sheet: _Sheet, labels: dict[str, str]) -> None:
+    """Draw the legend on the canvas, which must contain only the background. labels: the texts by key of the sheet."""
+    texts = tuple(labels.values())
+    pixels = sheet.legend_pixels.get(texts)
     if pixels:
         sheet.canvas.restore_region(pixels)
         return
@@ -425,12 +439,12 @@ def _show_legend(sheet: _Sheet, labels: list[str]) -> None:
         legend = Legend(
             sheet.axes,
             [sheet.keys[label] for label in labels],
-            labels,
+            texts,
             loc="upper left",
             bbox_to_anchor=(_LEFT_PX, HEIGHT_PX - 46),
             bbox_transform=IdentityTransform(),
             ncols=len(labels),
-            fontsize=18 if len(labels) < 10 else 16,  # ten entries are wider than the axes
+            fontsize=18 if len(labels) < 9 else 15,  # nine entries are wider than the axes
             frameon=False,
             borderaxespad=0,
             borderpad=0,
@@ -440,7 +454,7 @@ def _show_legend(sheet: _Sheet, labels: list[str]) -> None:
         )
     sheet.axes.draw_artist(legend)
     strip = Bbox([[0, _BOTTOM_PX + _TALL_PX + 4], [WIDTH_PX, HEIGHT_PX - 42]])
-    sheet.legend_pixels[tuple(labels)] = sheet.canvas.copy_from_bbox(strip)
+    sheet.legend_pixels[texts] = sheet.canvas.copy_from_bbox(strip)
 
 
 def _png(rgba: Array) -> bytes:

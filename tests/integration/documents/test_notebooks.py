@@ -178,11 +178,13 @@ def test_tune_counts_the_flags_of_both_settings_and_writes_only_a_proposal(
 ) -> None:
     before = inputs.DETECTORS_FILE.read_text()
     expected = detectors.read_settings(inputs.DETECTORS_FILE)
+    levels = expected["delaywatch"]["levels"]
+    assert isinstance(levels, tuple)
     expected["delaywatch"]["levels"] = (10.0, 120.0, 365.0)
     verdicts = finished.verdicts()
     now = int(verdicts["is_anomaly"].sum())
     proposed = int((verdicts["score"] >= 10).sum())  # the score is the return period, and the lowest level is 10 days
-    at_jfk = [int((verdicts["origin"].eq("JFK") & (verdicts["score"] >= level)).sum()) for level in (75, 10)]
+    at_jfk = [int((verdicts["origin"].eq("JFK") & (verdicts["score"] >= level)).sum()) for level in (levels[0], 10)]
 
     words = shown(TUNE).words
 
@@ -221,3 +223,18 @@ def test_why_shows_the_storm_and_its_flights(finished: Year, shown: Callable[[Pa
     assert re.search(r"- JFK, Sun 8 Feb 2015, closure, .*: 24 scheduled flights, .* 18 cancellations", words)
     assert re.search(rf"dep_delay UA \d+ DEN \d+ {longest:.0f} ", words)
     assert "image/png" in shown(WHY).text
+
+
+@pytest.mark.parametrize("notebook", [EXPLORE, WHY], ids=lambda path: path.stem)
+def test_a_notebook_shows_the_day_of_a_short_year_that_is_flagged_without_a_score(
+    notebook: Path, kernel: KernelManager, warehouse: str, tmp_path: Path
+) -> None:
+    """The file has the flights of 10 days, too few for a score; the rule for cancelled flights needs no history."""
+    ten_days = [row for row in year_of_flights(YEAR, {"JFK": 24}, closed=CLOSED) if "-02-0" in row["FL_DATE"]]
+    settings = Settings(lake=tmp_path.as_uri(), warehouse=warehouse, threads=2)
+    Lake(settings).store.put(f"01_bronze/{YEAR}.csv", csv_of(ten_days))
+    steps.run(settings, YEAR)
+
+    shown = execute(kernel, notebook, settings.lake, warehouse, tmp_path)
+
+    assert re.search(r"JFK, Sun 8 Feb 2015[^.]*: .*24 scheduled flights", shown.text)

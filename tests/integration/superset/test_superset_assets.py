@@ -29,7 +29,7 @@ from tests.builders import (
     verdict_row,
 )
 from tests.conftest import fresh, sql
-from tests.superset_assets import DATASETS, FOLDER
+from tests.superset_assets import CHARTS, DATASETS, FOLDER
 from utils import detectors, schemas
 from utils.db_handler import DBHandler
 from utils.layers.gold import DELAY_CAP_MIN
@@ -253,6 +253,33 @@ def test_an_acknowledged_day_shows_its_reason_event_and_note_and_other_days_do_n
     assert rows[2][2:] == (None, None, None)
     acknowledged = measure(warehouse, "judged_days", "acknowledged_days", where=f"detector = '{detectors.PUBLISHED}'")
     assert acknowledged == 1
+
+
+@pytest.mark.parametrize("name", ["abnormal_day_list", "observed_and_usual"])
+def test_a_day_that_is_flagged_without_a_score_is_last_in_the_lists(name: str, warehouse: str) -> None:
+    scores = {"2018-01-01": 70.0, "2018-01-02": None, "2018-01-03": 900.0}
+    verdicts = [verdict_row("delaywatch", fl_date=each, **LATE | {"score": score}) for each, score in scores.items()]
+    reasons = [reason_row(fl_date=each) for each in scores]
+    fill(warehouse, [airport_day_row(fl_date=each) for each in scores], verdicts, anomaly_reasons=reasons)
+    ((column, is_ascending),) = map(json.loads, CHARTS[name]["params"]["order_by_cols"])
+
+    order = f"{column} {'ASC' if is_ascending else 'DESC'}"
+    rows = read(warehouse, f"SELECT once_in_days FROM {source(CHARTS[name]['dataset'])} ORDER BY {order}")
+
+    assert rows == [(900.0,), (70.0,), (None,)]
+
+
+def test_an_airport_without_ordinary_days_is_not_the_first_by_excess_delay(warehouse: str) -> None:
+    reasons = [reason_row("JFK", excess_delay_min=60.0), reason_row("LGA", excess_delay_min=None)]
+    verdicts = [verdict_row("delaywatch", each, **LATE) for each in ("JFK", "LGA")]
+    fill(warehouse, [airport_day_row(each) for each in ("JFK", "LGA")], verdicts, anomaly_reasons=reasons)
+    params = CHARTS["excess_by_airport"]["params"]
+    where = " AND ".join(each["sqlExpression"] for each in params.get("adhoc_filters", [])) or "true"
+    metric = expressions("reasons")[params["timeseries_limit_metric"]]
+
+    rows = read(warehouse, f"SELECT origin FROM {source('reasons')} WHERE {where} GROUP BY 1 ORDER BY {metric} DESC")
+
+    assert rows[0] == ("JFK",)
 
 
 def test_factors_are_ranked_by_minutes_with_a_cancelled_flight_as_the_cap_and_unknown_causes_are_empty(

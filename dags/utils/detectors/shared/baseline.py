@@ -6,7 +6,9 @@ detector decides how large a residual may be.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import holidays
 import numpy as np
@@ -56,8 +58,28 @@ class History:
 
     def near_median(self, values: Floats, window_days: int) -> Floats:
         """Return the median over the window around, or before, each day; NaN for an empty window."""
+        median: Floats = self._window(values, window_days, 1).median().to_numpy()
+        return median
+
+    def near_quantile(self, values: Floats, share: float, window_days: int, min_days: int) -> Floats:
+        """Return the quantile over the window around, or before, each day.
+
+        A window with fewer than `min_days` values is replaced with the whole history; NaN if that has fewer, too.
+        """
+        if self.past_only:
+            # A new day is below the quantile of `window_days` earlier days with this probability (Weibull 1939). A
+            # window around a day contains the day, so it needs no correction.
+            share = min(max((share * (window_days + 1) - 1) / (window_days - 1), 0.0), 1.0)
+        quantile: Floats = self._window(values, window_days, min_days).quantile(share).to_numpy(copy=True)
+        is_open = np.isnan(quantile) & (self.total(np.isfinite(values)) >= min_days)
+        airports = is_open.any(axis=0)  # mostly none
+        whole = self._window(values[:, airports], 2 * len(values) + 1, min_days).quantile(share).to_numpy()
+        quantile[:, airports] = np.where(is_open[:, airports], whole, quantile[:, airports])
+        return quantile
+
+    def _window(self, values: Floats, window_days: int, min_days: int) -> Any:
         frame = pd.DataFrame(values).shift(1) if self.past_only else pd.DataFrame(values)
-        return frame.rolling(window_days, min_periods=1, center=not self.past_only).median().to_numpy()
+        return frame.rolling(window_days, min_periods=min(min_days, window_days), center=not self.past_only)
 
 
 @dataclass(frozen=True)
@@ -78,6 +100,11 @@ class Baseline:
         expected = expected + self._weekday_effect(train - expected)
         expected = expected + self._holiday_effect(train - expected, dates)
         return expected + self._shift(train - expected)
+
+    def usual_range(self, train: Floats, shares: Sequence[float], window_days: int, min_days: int) -> list[Floats]:
+        """Return quantiles of the days around, or before, each day, corrected for the weekday; see `near_quantile`."""
+        weekday = self._weekday_effect(train - self.history.mean(train))
+        return [self.history.near_quantile(train - weekday, share, window_days, min_days) + weekday for share in shares]
 
     def _season(self, train: Floats) -> Floats:
         """Return the seasonal median, shrunk towards that of all days: one stormy summer is not a season."""

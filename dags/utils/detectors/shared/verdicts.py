@@ -166,7 +166,7 @@ class Band:
     above: Floats
     judged: Flags
 
-    def verdicts(self, grid: Calendar, metric: str, levels: Sequence[float], late_only: bool = False) -> pd.DataFrame:
+    def verdicts(self, grid: Calendar, metric: str, levels: Sequence[float], late_only: bool) -> pd.DataFrame:
         """Return the verdicts with the score residual / spread. `lower` and `upper` are `levels[0]` spreads away.
 
         levels: the scores from which a day is mild, strong and extreme. late_only: the score keeps the sign of the
