@@ -15,7 +15,6 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "
 
 import argparse
 import tempfile
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -73,7 +72,6 @@ def read_years(options: argparse.Namespace, memory: Memory) -> list[data.Year]:
 
 def main() -> None:
     """Read the years, compare, print and write."""
-    started = time.perf_counter()
     options = arguments()
     contestants = {name: CONTESTANTS[name] for name in options.only or CONTESTANTS}
     with ExitStack() as stack:
@@ -86,9 +84,8 @@ def main() -> None:
         known = data.known_days(options.data / "events.csv" if options.data else None, years)
         run.print_progress(f"{len(years)} years are ready")
         results, seconds = run.compare(contestants, years, known, options.replicates, memory, cores())
-    facts = page.Facts(
-        contestants, results, seconds, years, len(known), options.replicates, time.perf_counter() - started
-    )
+    is_reported = ~known["year"].map(data.is_tuned).astype(bool)
+    facts = page.Facts(contestants, results, seconds, years, int(is_reported.sum()), options.replicates)
     print(page.summary(facts))
     if out := options.out or (None if options.only else HERE):
         page.write(facts, out)

@@ -20,7 +20,6 @@ from benchmarks.detection.data import Year
 from benchmarks.detection.measures import FEW, MEASURES, PERIODS_DAYS, PLANTED, WIDE, Measure, Result
 from utils.detectors import PUBLISHED
 from utils.reporting import plots
-from utils.settings import cores
 from utils.tuning import metrics, pictures
 from utils.tuning.metrics import Estimate
 
@@ -49,7 +48,6 @@ class Facts:
     years: Sequence[Year]
     known_days: int
     replicates: int
-    took_s: float
 
 
 def summary(facts: Facts) -> str:
@@ -72,8 +70,6 @@ def write(facts: Facts, folder: Path) -> None:
     words = {
         "published": PUBLISHED,
         "today": date.today().isoformat(),
-        "minutes": f"{facts.took_s / 60:.0f}",
-        "cores": cores(),
         "versions": ", ".join(f"{name} {version(name)}" for name in packages),
         "python": platform.python_version(),
         "years": {group: _years(facts, group) for group in (WIDE, FEW, PLANTED)},
@@ -109,9 +105,9 @@ def _years(facts: Facts, group: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table: first column left-aligned, the others right-aligned. Empty without rows."""
+    """Return a Markdown table: columns with a heading are right-aligned, the others left. Empty without rows."""
     lines = [" | ".join(row) for row in rows]
-    rule = " | ".join([":--", *["--:"] * (len(head) - 1)])
+    rule = " | ".join("--:" if name else ":--" for name in head)
     return "\n".join(f"| {line} |" for line in [" | ".join(head), rule, *lines]) if lines else ""
 
 
@@ -190,7 +186,7 @@ def _own_table(facts: Facts) -> str:
             f"{own.flags_per_year:.1f}",
             share(own.closures),
             share(own.known),
-            f"{own.confirmed[0] / own.confirmed[1]:.0%} of {own.confirmed[1]}" if own.confirmed[1] else "-",
+            f"{own.confirmed[0] / own.confirmed[1]:.0%} of {own.confirmed[1]:,}" if own.confirmed[1] else "-",
         ]
         for group in (WIDE, FEW)
         for name, result in facts.results.items()
@@ -206,7 +202,7 @@ def _periods_table(facts: Facts) -> str:
         for name, result in facts.results.items()
         for group, shares in result.periods.items()
     ]
-    return _table(["stated", *map(str, PERIODS_DAYS)], rows)
+    return _table(["", *map(str, PERIODS_DAYS)], rows)
 
 
 def _every(share: Estimate) -> str:

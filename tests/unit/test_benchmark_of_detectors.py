@@ -197,7 +197,7 @@ def test_the_page_shows_every_contestant_and_its_pictures(years: list[Year], mem
         )
     }
     results, seconds = run.compare(chosen, years, NO_DAYS, REPLICATES, memory)
-    facts = page.Facts(chosen, results, seconds, years, 0, REPLICATES, 60.0)
+    facts = page.Facts(chosen, results, seconds, years, 0, REPLICATES)
 
     page.write(facts, tmp_path)
 
