@@ -13,9 +13,9 @@ from utils.errors import Missing
 
 COLUMNS = ("year", "bronze", "silver", "gold", "verdicts", "warehouse", "page")
 CAPTION = (
-    "silver: flights; gold and warehouse: airport-days; stale: gold, settings, incidents or feedback have changed "
-    "since the verdicts; unexplained: the reasons belong to older verdicts; missing: a detector in detectors.yaml has "
-    "no verdicts"
+    "silver: flights; gold and warehouse: airport-days; stale: gold of the year or of the year before, settings, "
+    "incidents or feedback have changed since the verdicts; unexplained: the reasons belong to older verdicts; "
+    "missing: a detector in detectors.yaml has no verdicts"
 )
 NOTHING = "–"
 

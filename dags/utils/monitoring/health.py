@@ -121,22 +121,22 @@ def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
 
 
 def _behind(lake: Lake, year: int, finished: WarehouseYear | None) -> str | None:
-    """Return how the warehouse's year differs from the lake's (bronze file, rows, detector settings), or None."""
+    """Return how the warehouse's year differs from the lake's (bronze file, rows, versions of verdicts), or None."""
     if finished is None or finished.sha256 is None:
         return "never finished"
     if finished.sha256 != lake.read_quality(year)["sha256"]:
         return "another file"
-    rows = {"airport_days": lake.rows_and_first(keys.airport_days_key(year))[0]}
-    hashes = []
+    rows = {"airport_days": lake.summary(keys.airport_days_key(year)).rows}
+    versions = []
     for name in lake.detectors_with_verdicts(year):
-        count, params_hash = lake.rows_and_first(keys.anomalies_key(year, name), "params_hash")
-        rows[f"anomalies of {name}"] = count
-        hashes += [params_hash] if count else []
+        verdicts = lake.summary(keys.anomalies_key(year, name), "params_hash")
+        rows[f"anomalies of {name}"] = verdicts.rows
+        versions += [(verdicts.first, verdicts.made_from)] if verdicts.rows else []
     for table in sorted({*rows, *finished.rows}):
         if rows.get(table, 0) != finished.rows.get(table, 0):
             return f"{table}: {rows.get(table, 0):,} in gold, {finished.rows.get(table, 0):,} in the warehouse"
-    if finished.params_hash != joint_hash(hashes):
-        return "verdicts with other settings"
+    if finished.params_hash != joint_hash(versions):
+        return "verdicts with other settings or another year before"
     return None
 
 

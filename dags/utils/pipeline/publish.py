@@ -71,7 +71,8 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
     tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
     table = tables.airport_days.read()
     days, verdicts = inputs.frame(table), {}
-    for name, verdict_table in inputs.current_verdicts(settings, tables).items():
+    current = inputs.current_verdicts(settings, tables)
+    for name, verdict_table in current.items():
         verdicts[name] = inputs.frame(verdict_table.read(None if name == detectors.PUBLISHED else COUNTED))
     quality = _report(lake, year, table)
     explanations = {name: inputs.frame(explanation.read()) for name, explanation in tables.explanations.items()}
@@ -93,7 +94,7 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
                 "run_id": run_id,
                 "year": year,
                 "code_version": __version__,
-                "params_hash": joint_hash(hashes.values()),
+                "params_hash": joint_hash((value, current[name].source_hash() or "") for name, value in hashes.items()),
                 "started": started,
                 "ended": datetime.now(UTC),
                 "rows": rows,

@@ -6,10 +6,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
 
-import pandas as pd
-
 from utils import detectors
-from utils.analysis import exclusions
 from utils.db_handler import DBHandler
 from utils.pipeline import inputs
 from utils.settings import Settings
@@ -36,17 +33,16 @@ def _status_of_year(settings: Settings, lake: Lake, year: int) -> dict[str, Any]
         "bronze": lake.bronze_key(year) if year in lake.bronze_years() else None,
         "silver_rows": manifest and manifest["rows"],
         "gold_rows": gold.airport_days.rows,
-        "detectors": _states_of_detectors(settings, gold, year),
+        "detectors": _states_of_detectors(settings, gold),
         "has_page": lake.has(keys.year_page_key(year)),
     }
 
 
-def _states_of_detectors(settings: Settings, gold: Gold, year: int) -> dict[str, str]:
+def _states_of_detectors(settings: Settings, gold: Gold) -> dict[str, str]:
     """Return `current`, `stale` or `unexplained` by detector, for detectors with verdicts."""
     hashes: dict[str, str] = {}
     if gold.airport_days.rows is not None:
-        days = inputs.frame(gold.airport_days.read_any(["origin", "fl_date"]))
-        hashes = inputs.params_hashes(_excluded(settings, days, year))
+        hashes = inputs.detector_input(settings, gold, ["origin", "fl_date"]).params_hashes()
     states = {}
     for name, verdicts in gold.anomalies.items():
         if verdicts.state is State.MISSING:
@@ -57,11 +53,6 @@ def _states_of_detectors(settings: Settings, gold: Gold, year: int) -> dict[str,
     if states.get(detectors.PUBLISHED) == "current" and not gold.is_explained:
         states[detectors.PUBLISHED] = "unexplained"
     return states
-
-
-def _excluded(settings: Settings, days: pd.DataFrame, year: int) -> str:
-    """Return the fingerprint of the airport-days that are currently excluded from fitting."""
-    return exclusions.fingerprint(inputs.with_exclusions(settings, days, year))
 
 
 def warehouse_rows(settings: Settings, years: Iterable[int] = ()) -> dict[int, int]:
