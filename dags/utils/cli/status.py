@@ -36,9 +36,9 @@ def status(year: OnlyYearOption = None, lake: LakeOption = None, warehouse: Ware
         )
     table = Table(*COLUMNS, caption=CAPTION)
     for single_year in years:
-        table.add_row(
-            str(single_year), *_cells(in_lake.get(single_year), rows.get(single_year), inputs.detector_names(settings))
-        )
+        row = in_lake.get(single_year)
+        so_far = f" so far, to {row['so_far_to']}" if row and row["so_far_to"] else ""
+        table.add_row(f"{single_year}{so_far}", *_cells(row, rows.get(single_year), inputs.detector_names(settings)))
     show(table)
     if not settings.warehouse:
         say(

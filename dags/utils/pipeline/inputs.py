@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 import pyarrow as pa
 
-from utils import detectors, schemas
+from utils import detectors
 from utils.analysis import exclusions
 from utils.db_handler import DBHandler
 from utils.errors import InvalidInput
@@ -66,22 +66,19 @@ class DetectorInput(NamedTuple):
 
 
 def detector_input(settings: Settings, tables: Gold, columns: list[str] | None = None) -> DetectorInput:
-    """Return the year's airport-days after those of the year before, if these exist, with marked exclusions.
+    """Return the year's airport-days after its history, if it has one, with marked exclusions.
 
     columns: of AIRPORT_DAYS, at least origin and fl_date; default all. Raises Missing without airport-days of the year,
-    Damaged if a file cannot be decoded, and InvalidInput if it does not have the columns of AIRPORT_DAYS.
+    and Damaged if a file cannot be decoded.
     """
 
-    def marked(table: GoldTable, rows: pa.Table) -> pd.DataFrame:
-        if columns is None:
-            schemas.check(rows, schemas.AIRPORT_DAYS, table.key)
-        days = with_exclusions(settings, frame(rows), table.year)
-        return days.assign(is_history=table is tables.history)
+    def marked(rows: pa.Table, year: int, *, is_history: bool) -> pd.DataFrame:
+        return with_exclusions(settings, frame(rows), year).assign(is_history=is_history)
 
-    rows = tables.airport_days.read_any(columns)
-    frames = [marked(tables.airport_days, rows)]
+    year, rows = tables.airport_days.year, tables.airport_days.read_any(columns)
+    frames = [marked(rows, year, is_history=False)]
     if tables.history.rows:
-        frames.insert(0, marked(tables.history, tables.history.read_any(columns)))
+        frames.insert(0, marked(tables.history.read_any(columns), year - 1, is_history=True))
     days = pd.concat(frames, ignore_index=True)
     is_so_far = gold.is_so_far(rows)
     params = detector_settings()

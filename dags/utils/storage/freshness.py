@@ -1,8 +1,8 @@
 """The state of each gold table of a year: missing, stale or current.
 
 A table is current if it was made from the source files that are in the lake now: airport-days from the sums of silver,
-verdicts from the airport-days of the year and of the year before, explanations from the verdicts of the published
-detector. Changed settings are not checked here.
+verdicts from the airport-days and the history, explanations from the verdicts of the published detector. Changed
+settings are not checked here, and a changed year before only by `has_current_history`.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ class Gold:
     """The gold tables of one year."""
 
     airport_days: GoldTable
-    history: GoldTable  # airport-days of the year before, which may be missing
+    history: GoldTable  # copy of the airport-days of the year before, which may be missing
+    year_before: GoldTable  # those airport-days as they are now
     anomalies: dict[str, GoldTable]  # by detector: all that exist, and the published one
     explanations: dict[str, GoldTable]  # by name, all of keys.EXPLANATIONS
     published: GoldTable  # the verdicts that are explained
@@ -116,6 +117,11 @@ class Gold:
     def is_explained(self) -> bool:
         """True if all explanations were made from the published verdicts."""
         return all(table.state is State.CURRENT for table in self.explanations.values())
+
+    @property
+    def has_current_history(self) -> bool:
+        """True if the airport-days of the year before have not changed since the gold step copied them."""
+        return self.history.hash == self.year_before.hash
 
     @property
     def needed(self) -> list[GoldTable]:
@@ -133,8 +139,9 @@ def gold_of(lake: Lake, year: int, published: str) -> Gold:
     def table(key: str, step: str, source: str, source_hash: Callable[[], str | None]) -> GoldTable:
         return GoldTable(lake, year, key, step, source, source_hash)
 
-    days, history = airport_days(year), airport_days(year - 1)
-    source = "airport-days of the year or of the year before have"
+    days, year_before = airport_days(year), airport_days(year - 1)
+    history = table(keys.history_key(year), "gold", "airport-days of the year before have", lambda: year_before.hash)
+    source = "airport-days or the history have"
     anomalies = {
         name: table(keys.anomalies_key(year, name), "detect", source, lambda: _hash_of_days(days, history))
         for name in sorted({published, *lake.detectors_with_verdicts(year)})
@@ -144,11 +151,11 @@ def gold_of(lake: Lake, year: int, published: str) -> Gold:
         name: table(keys.explanation_key(year, name), "explain", "verdicts have", lambda: verdicts.hash)
         for name in keys.EXPLANATIONS
     }
-    return Gold(days, history, anomalies, explanations, verdicts)
+    return Gold(days, history, year_before, anomalies, explanations, verdicts)
 
 
 def _hash_of_days(days: GoldTable, history: GoldTable) -> str | None:
-    """Return the hash that verdicts carry: of the airport-days, and of those of the year before if they exist."""
+    """Return the hash that verdicts carry: of the airport-days, and of the history if it exists."""
     if days.hash is None or history.hash is None:
         return days.hash
     return content_hash(f"{days.hash} {history.hash}".encode())
