@@ -202,6 +202,7 @@ def _curve(ranking: pd.DataFrame) -> pd.DataFrame:
 
 
 def _own_flags(years: Sequence[Year], verdicts: Verdicts, known: pd.DataFrame) -> OwnFlags:
+    """Count the flags of a detector on real years, and how many closures, known days and other halves they hit."""
     flags, scored, closures, seen, confirmed = 0, 0, np.zeros(2, int), np.zeros(2, int), np.zeros(2, int)
     for year in years:
         joined = year.days.merge(verdicts[year.name, "days"], on=["origin", "fl_date"], validate="one_to_one")

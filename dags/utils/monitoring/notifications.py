@@ -121,6 +121,7 @@ def send_test(alerts: AlertSettings, subscribers: Sequence[Subscription]) -> lis
 def _updates(
     lake: Lake, year: int, subscribers: Sequence[Subscription], record: YearRecord, where: str, today: date
 ) -> dict[str, Update]:
+    """Return by subscriber the message to send now and the record after it; arguments as in `notify_year`."""
     findings = _read(lake, year)
     pages = f"{where}\nYear page: {lake.uri}/{keys.year_page_key(year)}"
     updates = {}
@@ -246,6 +247,7 @@ def _read(lake: Lake, year: int) -> _Findings:
 
 
 def _record(lake: Lake, year: int) -> YearRecord:
+    """Return the record of earlier messages about the year, empty without one. Raises InvalidInput if it is damaged."""
     data = lake.store.get(keys.alerts_key(year))
     if data is None:
         return YearRecord()
