@@ -140,7 +140,7 @@ def test_a_second_run_of_the_same_year_sends_nothing_and_writes_nothing(
     assert Lake(planted).store.modified("") == written
 
 
-def test_only_the_recipients_in_env_get_warnings_about_the_data(
+def test_warnings_about_the_data_reach_the_recipients_in_env_and_are_in_digests(
     planted: Settings, hooks: dict[str, Hook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Lake, "read_quality", lambda *_: {"warnings": ["May is doubled."]})

@@ -170,7 +170,7 @@ def test_health_notices_that_verdicts_with_another_history_are_not_in_the_wareho
         step(done)
     run_steps(done, "gold", "detect", "explain", names=["delaywatch"])
     assert len(problems()) == 1
-    assert f"{NEXT} (verdicts with other settings or another year before)" in problems()[0]
+    assert f"{NEXT} (verdicts with other settings or another history)" in problems()[0]
 
     run_steps(done, "upsert", "publish")
 
