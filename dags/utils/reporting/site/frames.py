@@ -125,7 +125,7 @@ class DayData:
 
 @dataclass(frozen=True)
 class EventData:
-    """One event. events, event_days: those of its year. days: of its airports, from 5 days before to 5 days after.
+    """One event. events, event_days: those of its year. days: of its airports, from 2 days before to 2 days after.
 
     factors: rows of its days. airports: codes of the airports of its year.
     """
