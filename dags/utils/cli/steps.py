@@ -118,7 +118,9 @@ def gold(settings: Settings, year: int, _: Progress) -> None:
 def detect(settings: Settings, year: int, bars: Progress) -> None:
     """Run the detectors of detectors.yaml on gold: one verdict per airport and day.
 
-    Days in incidents.yaml and, with a warehouse, days with the feedback `expected` are scored but not used for fitting.
+    The airport-days of the year before, if gold has them, are used for fitting. A year without December is scored from
+    earlier days only. Days in incidents.yaml and, with a warehouse, days with the feedback `expected` are scored but
+    not used for fitting.
     """
     from utils.pipeline.detect import write_all_anomalies
     from utils.pipeline.inputs import detector_names

@@ -63,6 +63,11 @@ def airport_days_key(year: int) -> str:
     return f"03_gold/airport_days/year={year}/airport_days.parquet"
 
 
+def history_key(year: int) -> str:
+    """Return the key of the copy of the airport-days of the year before, schemas.AIRPORT_DAYS."""
+    return f"03_gold/history/year={year}/history.parquet"
+
+
 def anomalies_key(year: int, detector: str) -> str:
     """Return the key of one detector's verdicts, schemas.ANOMALIES."""
     return f"03_gold/anomalies/detector={detector}/year={year}/anomalies.parquet"

@@ -62,7 +62,7 @@ def new_gold(settings: Settings) -> None:
 
 
 def other_settings(settings: Settings) -> None:
-    change("past_only: false", "past_only: true")
+    change("season_days: 91", "season_days: 61")
 
 
 def feedback_after_detection(settings: Settings) -> None:

@@ -11,7 +11,7 @@ from tests.conftest import sql
 from tests.steps import BRONZE, BRONZE_KEY, CLOSED, OTHER_BRONZE, STEPS, YEAR, detectors_in, everything, files, run
 from utils.db_handler import DBHandler
 from utils.errors import InvalidInput, Unavailable
-from utils.pipeline import refine
+from utils.pipeline import refine, status
 from utils.settings import Settings
 from utils.storage import keys
 from utils.storage.lake import Lake
@@ -81,6 +81,30 @@ def test_a_corrected_file_replaces_every_trace_of_the_old_one(done: Settings) ->
     parts = [key for key in lake.store.list(keys.silver_folder(YEAR)) if "part-" in key]
     assert sorted(lake.silver_parts(YEAR)) == sorted(parts)
     assert b"ORIGIN" in (lake.store.get(keys.rejected_key(YEAR)) or b"")
+
+
+def test_a_correction_of_earlier_days_and_a_new_month_record_only_the_verdicts_that_changed(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """January to May with a closed day; then to June, and the day is open."""
+    lake = Lake(settings)
+    closed, corrected = (year_of_flights(YEAR, {"JFK": 24}, closed=days) for days in (CLOSED, []))
+    lake.store.put(BRONZE_KEY, csv_of([row for row in closed if row["FL_DATE"] < f"{YEAR}-06"]))
+    run(settings)
+    assert sql(settings.warehouse, "SELECT count(*) FROM flights.verdict_changes") == [(0,)]
+    assert status.status(settings)[0]["so_far_to"] == "May"
+
+    lake.store.put(BRONZE_KEY, csv_of([row for row in corrected if row["FL_DATE"] < f"{YEAR}-07"]))
+    with caplog.at_level("INFO"):
+        run(settings)
+
+    columns = "origin, fl_date::text, old_severity, new_severity"
+    changes = sql(settings.warehouse, f"SELECT {columns} FROM flights.verdict_changes")
+    assert ("JFK", f"{YEAR}-02-08", 3, 0) in changes
+    assert all(day < f"{YEAR}-06" for _, day, _, _ in changes)
+    assert sql(settings.warehouse, "SELECT rows->>'verdicts_changed' FROM flights.runs") == [(str(len(changes)),)]
+    assert f"JFK {YEAR}-02-08 from extreme to none" in caplog.text
+    assert f"{YEAR} so far, to June" in caplog.text
 
 
 BROKEN = {
