@@ -61,7 +61,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Year:
-    """The tables of a year that its pages need. tables: all of keys.EXPLANATIONS by name. plots: airports with plots."""
+    """The tables of a year that its pages need. tables: keys.EXPLANATIONS, by name. plots: airports with plots."""
 
     year: int
     days: pd.DataFrame
@@ -73,7 +73,7 @@ class Year:
     @property
     def missing_months(self) -> list[int]:
         """The months that the file does not have."""
-        return list(self.report.get("missing_months", []))
+        return frames.missing_months(self.report)
 
 
 @dataclass
@@ -250,7 +250,7 @@ def _airport_years(year: Year) -> dict[str, AirportYearData]:
 def _events_of(year: Year) -> Iterator[EventData]:
     """Yield the events of several airports; an event of a single airport is a section of the airport's page."""
     tables, airports = year.tables, sorted(year.days["origin"].unique())
-    for event in tables["events"][tables["events"]["airports"] > 1].itertuples():
+    for event in cast("Iterable[Any]", tables["events"][tables["events"]["airports"] > 1].itertuples()):
         origins = tables["event_days"].loc[tables["event_days"]["event_id"] == event.event_id, "origin"]
         first, last = event.first_day - DAYS_AROUND_EVENT, event.last_day + DAYS_AROUND_EVENT
         is_around = year.days["origin"].isin(origins) & year.days["fl_date"].between(first, last)

@@ -36,8 +36,8 @@ class Links(Protocol):
     def airport_year(self, origin: str, year: int) -> str:
         """One year of an airport."""
 
-    def day(self, origin: str, day: dt.date) -> str:
-        """An abnormal airport-day."""
+    def day(self, origin: str, day: dt.date, *, is_flagged: bool = True) -> str:
+        """An airport-day. The static site has a section only for flagged ones; else it leads to the airport's year."""
 
     def event(self, event_id: str) -> str:
         """An event of several airports."""
@@ -86,7 +86,9 @@ class StaticLinks:
     def airport_year(self, origin: str, year: int) -> str:  # noqa: D102
         return self._to(f"airports/{_part(origin)}/{year}.html")
 
-    def day(self, origin: str, day: dt.date) -> str:  # noqa: D102
+    def day(self, origin: str, day: dt.date, *, is_flagged: bool = True) -> str:  # noqa: D102
+        if not is_flagged:
+            return self.airport_year(origin, day.year)
         return self._to(f"airports/{_part(origin)}/{day.year}.html#{day.isoformat()}")
 
     def event(self, event_id: str) -> str:  # noqa: D102
@@ -129,7 +131,7 @@ class ServedLinks:
     def airport_year(self, origin: str, year: int) -> str:  # noqa: D102
         return f"{self.airport(origin)}{year}/"
 
-    def day(self, origin: str, day: dt.date) -> str:  # noqa: D102
+    def day(self, origin: str, day: dt.date, *, is_flagged: bool = True) -> str:  # noqa: D102
         return f"{self.airport(origin)}{day.isoformat()}/"
 
     def event(self, event_id: str) -> str:  # noqa: D102

@@ -24,10 +24,10 @@ from utils.reporting.site.contexts.shared import (
     factor_name,
     factors_by_day,
     identity,
+    label_rows,
     mean_delay,
     month_names,
     points,
-    records,
     rows,
     totals,
     worst_first,
@@ -166,7 +166,7 @@ def _sections(data: AirportYearData, bad: Sequence[Day], links: Links) -> list[C
     factors = factors_by_day(data.factors)
     event_ids = {date_of(row.fl_date): row.event_id for row in rows(data.event_days)}
     events = {row.event_id: row for row in rows(data.events)}
-    labels = {date_of(row["fl_date"]): row for row in records(data.feedback)}
+    labels = {row["date"]: row for row in label_rows(data.feedback)}
     sections = _abnormal(bad, _sentences(data.reasons), math.inf, links)
     for section in sections:
         date = section["day"].date

@@ -23,6 +23,7 @@ from utils.reporting.site.contexts.shared import (
     excess_rows,
     factors_by_day,
     identity,
+    label_rows,
     points,
     ratio,
     records,
@@ -65,7 +66,7 @@ def day(data: DayData, links: Links) -> Context:
         "neighbours": neighbours(data.origin, data.network, data.fl_date, links),
         "event": event_link(next(iter(rows(data.events)), None), links),
         "verdicts": _verdicts(data.verdicts),
-        "label": next(iter(records(data.feedback)), None),
+        "label": next(iter(label_rows(data.feedback)), None),
     }
 
 

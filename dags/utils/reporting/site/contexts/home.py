@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -20,12 +20,13 @@ from utils.reporting.site.contexts.shared import (
     event_rows,
     event_title,
     gaps,
+    label_rows,
     ratio,
     records,
     rows,
     totals,
 )
-from utils.reporting.site.frames import HomeData
+from utils.reporting.site.frames import HomeData, missing_months
 from utils.reporting.site.links import Links
 
 TOP_EVENTS = 8
@@ -34,7 +35,9 @@ MIN_RECORD_FLIGHTS = 100  # scheduled; the share of a day with fewer would be a 
 
 def home(data: HomeData, links: Links) -> Context:
     """Return the figures of the home page. With no year, the page says so."""
-    by_year: dict[int, Context] = {int(year): totals(own) for year, own in data.airport_years.groupby("year")}
+    by_year: dict[int, Context] = {
+        cast("int", year): totals(own) for year, own in data.airport_years.groupby("year", sort=True)
+    }
     years = sorted(by_year)
     chosen = event_rows(rows(largest_events(data.events, TOP_EVENTS)), links)
     return {
@@ -45,7 +48,7 @@ def home(data: HomeData, links: Links) -> Context:
         "map": event_map(chosen),
         "months": _month_matrix(data.network_days, years),
         "records": _records_of_all_years(data, links),
-        "labels": _labels(data.feedback, links),
+        "labels": _labels(data, links),
         "missing": _gaps_of_years(data.quality, years),
         "runs": None if data.runs is None else _last_runs(data.runs),
         "airports": sorted(data.airport_years["origin"].unique()),
@@ -54,7 +57,7 @@ def home(data: HomeData, links: Links) -> Context:
 
 def _home_year(data: HomeData, year: int, by_year: Mapping[int, Context], links: Links) -> Context:
     report = data.quality.get(year, {})
-    missing = report.get("missing_months", [])
+    missing = missing_months(report)
     days = rows(data.network_days[data.network_days["fl_date"].dt.year == year])
     delay = {date_of(day.fl_date): ratio(day.effective_min, day.effective_flights) for day in days}
     share = {date_of(day.fl_date): day.abnormal_flights / day.scheduled for day in days if day.abnormal_flights}
@@ -110,21 +113,19 @@ def _records_of_all_years(data: HomeData, links: Links) -> list[Context]:
     """Return the records of all years, without those that no day holds."""
     network, flagged = data.network_days, data.flagged_days
     found: list[Context] = []
-    if network["abnormal"].max() > 0:
-        day = network.loc[network["abnormal"].idxmax()]
-        found.append(_record("Most abnormal airports on one day", f"{day.abnormal} of {day.airports}", day, links))
-    if network["cancelled"].max() > 0:
-        day = network.loc[network["cancelled"].idxmax()]
-        found.append(
-            _record("Most flights cancelled on one day", f"{day.cancelled:,} of {day.scheduled:,}", day, links)
-        )
+    for title, column, whole in (
+        ("Most abnormal airports on one day", "abnormal", "airports"),
+        ("Most flights cancelled on one day", "cancelled", "scheduled"),
+    ):
+        top: Any = next(iter(rows(network.nlargest(1, column))), None)
+        if top and getattr(top, column):
+            found.append(_record(title, f"{getattr(top, column):,} of {getattr(top, whole):,}", top, links))
     large = flagged[flagged["scheduled"] >= MIN_RECORD_FLIGHTS]
     for title, values, unit in (
         ("Largest share cancelled", large["cancelled"] / large["scheduled"], wording.share),
         ("Longest effective delay", large["mean_effective_delay_min"], lambda minutes: f"{minutes:.0f} min"),
     ):
-        if len(large) and values.notna().any():
-            day = large.loc[values.idxmax()]
+        for day in rows(large.loc[values.nlargest(1).index]):
             name = f"{title}, {MIN_RECORD_FLIGHTS} flights or more"
             found.append(_record(name, unit(values.max()), day, links, day.origin))
     for event in rows(largest_events(data.events, 1)):
@@ -137,15 +138,22 @@ def _records_of_all_years(data: HomeData, links: Links) -> list[Context]:
 def _record(title: str, value: str, day: Any, links: Links, origin: str | None = None) -> Context:
     date = date_of(day.fl_date)
     if origin is None:
-        return {"title": title, "value": value, "href": links.network_day(date), "where": wording.date(date)}
+        href = links.network_day(date) if day.abnormal else links.year(date.year)
+        return {"title": title, "value": value, "href": href, "where": wording.date(date)}
     where = f"{origin} {city(origin)}, {wording.date(date)}".replace(" ,", ",")
     return {"title": title, "value": value, "href": links.day(origin, date), "where": where}
 
 
-def _labels(feedback: pd.DataFrame, links: Links) -> list[Context]:
-    """Return the labels, newest first."""
-    newest = feedback.sort_values(["given_at", "origin", "fl_date"], ascending=[False, True, True])
-    return [row | {"href": links.day(row["origin"], date_of(row["fl_date"]))} for row in records(newest)]
+def _labels(data: HomeData, links: Links) -> list[Context]:
+    """Return the labels, newest first; one on a day that is not in the data has no address."""
+    known = {(row.origin, row.year) for row in rows(data.airport_years)}
+    flagged = {(row.origin, date_of(row.fl_date)) for row in rows(data.flagged_days)}
+    labels = []
+    for row in label_rows(data.feedback):
+        origin, date = row["origin"], row["date"]
+        href = links.day(origin, date, is_flagged=(origin, date) in flagged) if (origin, date.year) in known else None
+        labels.append(row | {"href": href})
+    return labels
 
 
 def _last_runs(runs: pd.DataFrame) -> list[Context]:

@@ -153,7 +153,8 @@ def rows(frame: pd.DataFrame) -> list[Any]:
 
 def date_of(value: Any) -> dt.date:
     """Return the date of a timestamp."""
-    return cast("dt.date", pd.Timestamp(value).date())
+    date: dt.date = pd.Timestamp(value).date()
+    return date
 
 
 def totals(airport_years: pd.DataFrame) -> Context:
@@ -171,6 +172,12 @@ def totals(airport_years: pd.DataFrame) -> Context:
         "closures": int(sums["closures"]),
         "abnormal_share": ratio(sums["abnormal"], sums["judged_days"]),
     }
+
+
+def label_rows(feedback: pd.DataFrame) -> list[Context]:
+    """Return the rows of FEEDBACK, newest first, with the dates `date` of the day and `given` of the label."""
+    newest = feedback.sort_values(["given_at", "origin", "fl_date"], ascending=[False, True, True])
+    return [row | {"date": date_of(row["fl_date"]), "given": date_of(row["given_at"])} for row in records(newest)]
 
 
 # Words
@@ -207,7 +214,8 @@ def month_names(numbers: Sequence[int]) -> str:
 def gaps(report: Mapping[str, Any]) -> list[str]:
     """Return what the year's file lacks, in short sentences."""
     empty = {name for name, share in report.get("null_share", {}).items() if share == 1}
-    notes = []
+    newest = report.get("so_far_to")
+    notes = [f"The year so far, to {calendar.month_name[newest]}."] if newest else []
     if months := report.get("missing_months"):
         notes.append(f"{month_names(months)} {'are' if len(months) > 1 else 'is'} not in the file.")
     if months := report.get("doubled_months"):

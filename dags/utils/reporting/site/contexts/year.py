@@ -22,7 +22,7 @@ from utils.reporting.site.contexts.shared import (
     rows,
     totals,
 )
-from utils.reporting.site.frames import YearData, worst_first
+from utils.reporting.site.frames import YearData, missing_months, worst_first
 from utils.reporting.site.links import Links
 
 TOP_EVENTS, TOP_DAYS = 8, 10
@@ -31,7 +31,7 @@ MIN_NAMED_DAYS = 4  # abnormal days from which on an airport is named on the map
 
 def year(data: YearData, links: Links) -> Context:
     """Return the figures of a year's page."""
-    missing = data.quality.get("missing_months", [])
+    missing = missing_months(data.quality)
     chosen = event_rows(rows(largest_events(data.events, len(data.events))), links)
     worst = _worst_days(data)
     return {
