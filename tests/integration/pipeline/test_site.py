@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -118,7 +119,7 @@ def test_pages_hold_a_strict_policy_and_are_well_formed(built: Path) -> None:
             assert "style" not in attributes, (path, tag)
             assert not [name for name in attributes if name.startswith("on")], (path, tag)
         assert not page.attributes_of("style")
-        assert [script.get("src", "")[-7:] for script in page.attributes_of("script")] == ["site.js"]
+        assert [str(script.get("src"))[-7:] for script in page.attributes_of("script")] == ["site.js"]
         assert not re.search(r"(?:href|src|action)=\"(?:[a-z]+:|//)", text), path
 
 
@@ -142,6 +143,11 @@ FIGURES = """
 """
 
 
+def figures(lake: Path, year: int, origin: str) -> tuple[Any, ...]:
+    (row,) = duckdb.connect().execute(FIGURES.format(lake=lake, year=year, origin=origin)).fetchall()
+    return tuple(row)
+
+
 def facts(text: str) -> dict[str, str]:
     """The key figures of a page by name."""
     page = Page(text)
@@ -150,8 +156,7 @@ def facts(text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(("year", "origin"), [(YEAR, "%"), (NEXT, "%"), (YEAR, "JFK"), (NEXT, "LGA")])
 def test_key_figures_are_those_of_gold(built: Path, year: int, origin: str) -> None:
-    query = FIGURES.format(lake=built, year=year, origin=origin)
-    flights, cancelled, minutes, abnormal, closures = duckdb.sql(query).fetchall()[0]
+    flights, cancelled, minutes, abnormal, closures = figures(built, year, origin)
 
     path = f"years/{year}.html" if origin == "%" else f"airports/{origin}/{year}.html"
     shown = facts(pages(built)[path].partition("<section")[0])
@@ -168,8 +173,7 @@ def test_home_has_the_figures_of_the_years_beside_each_other(built: Path) -> Non
     years = {row[0]: row for row in Page(pages(built)["index.html"]).rows if len(row) == 10}
 
     for year in (YEAR, NEXT):
-        query = FIGURES.format(lake=built, year=year, origin="%")
-        flights, cancelled, minutes, abnormal, closures = duckdb.sql(query).fetchall()[0]
+        flights, cancelled, minutes, abnormal, closures = figures(built, year, "%")
         shown = [years[str(year)][column] for column in (2, 4, 6, 7, 9)]
         share, delay = f"{cancelled / flights:.1%}", f"{minutes / flights:.1f}"
         assert shown == [f"{flights:,}", share, delay, str(abnormal), str(closures)]
