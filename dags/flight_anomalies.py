@@ -80,7 +80,7 @@ class RunNextYear(run_year.RunYear):
 
 with sdk.DAG(
     "flight_anomalies",
-    description="One year of flights: from the CSV in bronze to verdicts in Postgres, plots and the year page",
+    description="One year of flights: from the CSV in bronze to verdicts in Postgres, plots and the site",
     tags=["flights", "detection"],
     schedule=None if IS_MONTHLY else sdk.CronDataIntervalTimetable("0 0 1 1 *", timezone="UTC"),
     start_date=datetime(1987, 1, 1, tzinfo=UTC),
@@ -177,7 +177,7 @@ with sdk.DAG(
 
     @sdk.task(on_success_callback=notifiers.YearFinished(_run))
     def publish() -> str:
-        """Write the year page and the record of the run, if Postgres and gold have the same rows."""
+        """Write the pages that changed and the record of the run, if Postgres and gold have the same rows."""
         from utils.pipeline import publish
 
         run = sdk.get_current_context()["dag_run"]

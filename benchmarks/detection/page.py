@@ -19,15 +19,15 @@ from benchmarks.detection.contestants import OURS, PACKAGE, Contestant
 from benchmarks.detection.data import Year
 from benchmarks.detection.measures import FEW, MEASURES, PERIODS_DAYS, PLANTED, WIDE, Measure, Result
 from utils.detectors import PUBLISHED
-from utils.reporting import plots
+from utils.reporting import palette
 from utils.tuning import metrics, pictures
 from utils.tuning.metrics import Estimate
 
 NAME = "results.md"
 TEMPLATE = Path(__file__).with_name("results.md.j2")
 DRAWN = {  # in the picture of precision and recall, with its colour
-    PUBLISHED: plots.EXPECTED,
-    "signed three sigma, effective delay": plots.INK,
+    PUBLISHED: palette.EXPECTED,
+    "signed three sigma, effective delay": palette.INK,
     "signed three sigma, mean delay": "#999999",
     "PyOD IForest, four columns": "#D55E00",
     "PyOD HBOS, four columns": "#E69F00",
@@ -239,7 +239,7 @@ def _draw_periods(facts: Facts) -> Figure | None:
         return None
     figure = Figure(figsize=(4.6 * len(shown), 4.4), layout="constrained")
     for axes, (name, groups) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
-        axes.plot(PERIODS_DAYS, PERIODS_DAYS, color=plots.INK, lw=1, ls="--", label="perfect")
+        axes.plot(PERIODS_DAYS, PERIODS_DAYS, color=palette.INK, lw=1, ls="--", label="perfect")
         for number, (group, shares) in enumerate(groups.items()):
             stated = np.array([days for days in PERIODS_DAYS if shares[days].low > 0]) * 1.04 ** (number - 1)
             every = np.array(
@@ -257,7 +257,7 @@ def _draw_periods(facts: Facts) -> Figure | None:
         axes.set_yticks([*PERIODS_DAYS, 3000, 10000], [f"{days:,}" for days in (*PERIODS_DAYS, 3000, 10000)])
         axes.set_ylim(5, 20_000)
         axes.minorticks_off()
-        axes.grid(color=plots.GRID)
+        axes.grid(color=palette.GRID)
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("observed: once in this many days")
     figure.axes[0].legend(frameon=False)

@@ -155,7 +155,7 @@ def plot(settings: Settings, year: int, bars: Progress) -> None:
 
 
 def page(settings: Settings, year: int, _: Progress, started: datetime | None = None) -> None:
-    """Write the year page and the record of the run. The warehouse must have exactly the rows of gold."""
+    """Write the pages that changed and the record of the run. The warehouse must have exactly the rows of gold."""
     from utils.pipeline import publish
 
     started = started or datetime.now(UTC)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _FIRST = ("three_sigma", "isolation_forest", "arima", "random_cut_forest", "gradient_boosting", "delaywatch")
 _MODULES = {module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg}
 NAMES = (*(name for name in _FIRST if name in _MODULES), *sorted(_MODULES.difference(_FIRST)))
-PUBLISHED = "delaywatch"  # the detector of the year page, the plots and the dashboard
+PUBLISHED = "delaywatch"  # the detector of the pages, the plots and the dashboard
 
 # The history that is used with the whole year in view: as much as there is on the other side of a day in January. The
 # rest of last year would only mix its level into that of the year.

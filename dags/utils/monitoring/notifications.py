@@ -123,7 +123,7 @@ def _updates(
 ) -> dict[str, Update]:
     """Return by subscriber the message to send now and the record after it; arguments as in `notify_year`."""
     findings = _read(lake, year)
-    pages = f"{where}\nYear page: {lake.uri}/{keys.year_page_key(year)}"
+    pages = f"{where}\nYear page: {lake.uri}/{keys.site_year_key(year)}"
     updates = {}
     for subscription in subscribers:
         before = record.subscribers.get(subscription.name)

@@ -1,4 +1,4 @@
-"""Upsert gold into the warehouse, and write the year page after it."""
+"""Upsert gold into the warehouse, then bring the site up to date and record the run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from utils.db_handler import Changes, DBHandler
 from utils.errors import Missing, within_memory
 from utils.layers import quality
 from utils.pipeline import inputs
-from utils.reporting import pages, wording
+from utils.pipeline.site import write_site
+from utils.reporting import wording
 from utils.settings import Settings
 from utils.storage import keys
 from utils.storage.freshness import gold_of, joint_hash
@@ -26,7 +27,7 @@ from utils.storage.keys import check_year
 from utils.storage.lake import Damaged, Lake
 
 MAX_NAMED_CHANGES = 8  # changed verdicts that the log names
-COUNTED = ["origin", "fl_date", "status", "is_anomaly", "params_hash"]  # columns read from unpublished detectors
+COUNTED = ["is_anomaly", "params_hash"]  # columns of verdicts that are only counted
 
 log = logging.getLogger(__name__)
 
@@ -86,28 +87,20 @@ def _sentence(changes: pd.DataFrame) -> str:
 
 @within_memory
 def publish(settings: Settings, year: int, run_id: str, started: datetime) -> str:
-    """Write the year page and the record of the run. Raises Missing if the warehouse does not have the rows of gold."""
+    """Write the pages that changed and the record of the run. Raises Missing if warehouse and gold have other rows."""
     lake = Lake(settings)
     tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
-    table = tables.airport_days.read()
-    days, verdicts = inputs.frame(table), {}
+    days = tables.airport_days.read()
     current = inputs.current_verdicts(settings, tables)
-    for name, verdict_table in current.items():
-        verdicts[name] = inputs.frame(verdict_table.read(None if name == detectors.PUBLISHED else COUNTED))
-    quality = _report(lake, year, table)
-    explanations = {name: inputs.frame(explanation.read()) for name, explanation in tables.explanations.items()}
-    in_gold = {"airport_days": len(days), **{f"anomalies of {name}": len(frame) for name, frame in verdicts.items()}}
-    in_gold |= {name: len(frame) for name, frame in explanations.items()}
-    hashes = {name: str(frame["params_hash"].iloc[0]) for name, frame in sorted(verdicts.items()) if len(frame)}
+    verdicts = {name: table.read(COUNTED) for name, table in current.items()}
+    quality = _report(lake, year, days)
+    explanations = {name: explanation.read() for name, explanation in tables.explanations.items()}
+    in_gold = {"airport_days": len(days), **{f"anomalies of {name}": len(table) for name, table in verdicts.items()}}
+    in_gold |= {name: len(table) for name, table in explanations.items()}
+    hashes = {name: str(table["params_hash"][0]) for name, table in sorted(verdicts.items()) if len(table)}
     with closing(DBHandler(settings.warehouse)) as warehouse:
         _check_warehouse_holds(warehouse, year, in_gold, hashes)
-        page = pages.year_page(
-            *(year, days, verdicts, detectors.PUBLISHED, quality, lake.read_plots(year)),
-            reasons=explanations["anomaly_reasons"],
-            events=explanations["events"],
-            feedback=warehouse.feedback(year),
-        )
-        lake.store.put(keys.year_page_key(year), page.encode())
+        write_site(settings)
         rows = {name: quality[f"rows_{name}"] for name in ("read", "kept", "duplicate", "rejected")} | in_gold
         rows["verdicts_changed"] = len(warehouse.verdict_changes(year, since=started))
         warehouse.record_run(
@@ -121,9 +114,9 @@ def publish(settings: Settings, year: int, run_id: str, started: datetime) -> st
                 "rows": rows,
             }
         )
-    flagged = int(verdicts[detectors.PUBLISHED]["is_anomaly"].sum())
-    log.info("%d: %d flagged airport-days; wrote %s", year, flagged, keys.year_page_key(year))
-    return keys.year_page_key(year)
+    flagged = int(pc.sum(verdicts[detectors.PUBLISHED]["is_anomaly"]).as_py() or 0)
+    log.info("%d: %d flagged airport-days; the page is %s", year, flagged, keys.site_year_key(year))
+    return keys.site_year_key(year)
 
 
 def _check_warehouse_holds(

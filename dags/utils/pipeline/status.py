@@ -45,7 +45,7 @@ def _status_of_year(settings: Settings, lake: Lake, year: int) -> dict[str, Any]
         "silver_rows": manifest and manifest["rows"],
         "gold_rows": gold.airport_days.rows,
         "detectors": _states_of_detectors(settings, gold),
-        "has_page": lake.has(keys.year_page_key(year)),
+        "has_page": lake.has(keys.site_year_key(year)),
     }
 
 

@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
-from utils.reporting import plots
+from utils.reporting import palette
 
-SHADES = LinearSegmentedColormap.from_list("", [plots.PAPER, plots.EXPECTED])
+SHADES = LinearSegmentedColormap.from_list("", [palette.PAPER, palette.EXPECTED])
 
 
 def precision_recall(
@@ -32,7 +32,7 @@ def precision_recall(
         xlim=(0, 1),
         ylim=(0, 1.02),
     )
-    axes.grid(color=plots.GRID)
+    axes.grid(color=palette.GRID)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -41,7 +41,7 @@ def shared_flags(axes: Axes, share: pd.DataFrame, text: pd.DataFrame, title: str
     shares = share.to_numpy(dtype=float)
     axes.imshow(shares, vmin=0, vmax=1, aspect="auto", cmap=SHADES)
     for row, column in np.ndindex(shares.shape):
-        colour = plots.PAPER if shares[row, column] > 0.6 else plots.INK
+        colour = palette.PAPER if shares[row, column] > 0.6 else palette.INK
         axes.text(column, row, str(text.iloc[row, column]), ha="center", va="center", color=colour)
     axes.set_xticks(range(shares.shape[1]), list(share.columns), rotation=20, ha="right")
     axes.set_yticks(range(shares.shape[0]), list(share.index))
