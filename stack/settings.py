@@ -20,7 +20,7 @@ LOCAL_REGION = "us-east-1"  # S3 signatures need a region; the local store accep
 # The sections of .env.example: title and variables in order. A variable without a section is not set in `.env`.
 FORM = {
     "Secrets. If the password or the token is empty, the first start creates it; `make password` shows it.": (
-        "admin_password", "jupyter_token", "warehouse", "reader", "aws_access_key_id", "aws_secret_access_key",
+        "admin_password", "jupyter_token", "warehouse", "reader", "feedback", "aws_access_key_id", "aws_secret_access_key",
         "aws_session_token",
     ),
     "Lake and warehouse": ("local", "lake", "aws_region", "aws_endpoint_url"),
@@ -79,6 +79,11 @@ class StackSettings(EnvFile):
         if self.reader and not self.warehouse:
             yield (
                 "DELAYWATCH_READER is set, but DELAYWATCH_WAREHOUSE is not; set both, or leave both empty for the "
+                "local warehouse."
+            )
+        if self.feedback and not self.warehouse:
+            yield (
+                "DELAYWATCH_FEEDBACK is set, but DELAYWATCH_WAREHOUSE is not; set both, or leave both empty for the "
                 "local warehouse."
             )
         if not self.secrets_backend:  # the backend may contain the mail server

@@ -38,6 +38,7 @@ MAX_SHOWN_LENGTH = 80  # characters of a value in an error message
 EXAMPLES = {
     "lake": "file:///home/me/lake or s3://bucket/prefix",
     "warehouse": "postgresql://user:password@host:5432/database",
+    "key": "64 random letters and digits",
 }  # for settings without a default
 MAIL_ADDRESSES = {"recipients", "sender", "email"}  # an @ in any other value may follow a password
 
@@ -475,6 +476,17 @@ class AlertSettings(_Model):
             yield "DELAYWATCH_ALERT_EMAIL is set, but DELAYWATCH_SMTP is not; set DELAYWATCH_SMTP."
 
 
+class SiteSettings(_Model):
+    """Settings of the served pages, besides lake and warehouse.
+
+    feedback: URL of the login that writes feedback; None: the pages take no feedback. key: signs the forms.
+    """
+
+    superset: Web = variable("DELAYWATCH_SUPERSET", default="http://superset:8088")
+    feedback: str | None = variable("DELAYWATCH_FEEDBACK", is_secret=True)
+    key: Password = variable("DELAYWATCH_SITE_KEY", is_secret=True, default=...)
+
+
 class WatchSettings(_Model):
     """Settings of `health` (besides lake and warehouse) and of `sweep`. None: do not check, or keep everything.
 
@@ -523,8 +535,14 @@ class EnvFile(Settings, AlertSettings, WatchSettings):
     )
     reader: Postgres | None = variable(
         "DELAYWATCH_READER",
-        "A read-only login of that warehouse for Superset and Jupyter, as a URL. Empty: the login delaywatch_reader is "
-        "created.",
+        "A read-only login of that warehouse for Superset, Jupyter and the pages, as a URL. Empty: the login "
+        "delaywatch_reader is created.",
+        is_secret=True,
+    )
+    feedback: Postgres | None = variable(
+        "DELAYWATCH_FEEDBACK",
+        "A login of that warehouse that may write flights.feedback, for the pages, as a URL. Empty: the login "
+        "delaywatch_feedback is created; with DELAYWATCH_READER, the pages take no feedback.",
         is_secret=True,
     )
     local: Switch | None = variable(

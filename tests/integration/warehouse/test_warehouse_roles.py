@@ -144,7 +144,7 @@ def test_a_reader_needs_its_password_and_has_limits(warehouse: str, dashboards: 
 
     assert "password authentication failed" in refusal(at(dashboards, password="wrong"))
     assert sql(dashboards, "SHOW statement_timeout") == [("1min",)]
-    assert sql(dashboards, "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'dashboards'") == [(17,)]
+    assert sql(dashboards, "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'dashboards'") == [(21,)]
     with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
         sql(dashboards, "CREATE TEMPORARY TABLE x (a int)")
     elsewhere = at(dashboards, database="template_warehouse")
