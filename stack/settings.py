@@ -26,7 +26,9 @@ FORM = {
     "Lake and warehouse": ("local", "lake", "aws_region", "aws_endpoint_url"),
     "Address": ("host", "trusted_proxy", "bind", "http_port", "https_port", "email"),
     "Airflow": ("logs", "secrets_backend", "secrets_backend_kwargs", "threads", "silver_job"),
-    "Downloads by the DAG fetch_bronze and `python -m utils fetch`": ("bts_url", "kaggle_url", "kaggle_token"),
+    "Downloads by the DAG fetch_bronze and `python -m utils fetch`": (
+        "monthly", "bts_url", "kaggle_url", "kaggle_token",
+    ),
     "Monitoring. Notifications need a recipient or a webhook.": (
         "recipients", "sender", "smtp", "webhook", "metrics", "expected_year", "keep_logs_days", "keep_plots_years",
         "keep_silver_years",

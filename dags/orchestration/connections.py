@@ -1,4 +1,4 @@
-"""Read Airflow's connections `warehouse`, `aws_default`, `smtp_default` and `alert_webhook` as settings.
+"""Read Airflow's connections `warehouse`, `aws_default`, `smtp_default`, `alert_webhook` and channels as settings.
 
 A connection overrides the environment, so that the UI, AIRFLOW_CONN_* and Secrets Manager all work. Without the
 connection, the environment is used. Contains no DAG.
@@ -12,7 +12,8 @@ from urllib.parse import quote, urlencode
 from airflow import sdk
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from utils.settings import AlertSettings, Settings
+from utils.settings import AlertSettings, Settings, checked_webhook
+from utils.settings import channel_url as environment_channel_url
 
 RDS = (".rds.amazonaws.com", ".rds.amazonaws.com.cn")
 AWS_EXTRAS = {"aws_region": "region_name", "aws_endpoint_url": "endpoint_url", "aws_session_token": "aws_session_token"}
@@ -51,8 +52,21 @@ def alerts() -> AlertSettings:
         port = f":{mail.port}" if mail.port else ""
         given |= {"smtp": f"{scheme}://{login}{mail.host}{port}", "sender": extra.get("from_email")}
     if hook := _connection("alert_webhook"):
-        given["webhook"] = "/".join(part.strip("/") for part in (hook.host, hook.password) if part)
+        given["webhook"] = _address(hook)
     return AlertSettings.from_environment(**given)
+
+
+def channel_url(name: str) -> str:
+    """Return the URL of a channel of subscriptions.yaml: of the connection `name`, like `alert_webhook`, if it exists.
+
+    Raises InvalidInput or Missing, without the URL, if there is no valid one.
+    """
+    hook = _connection(name)
+    return checked_webhook(_address(hook), f"The connection {name}") if hook else environment_channel_url(name)
+
+
+def _address(hook: Any) -> str:
+    return "/".join(part.strip("/") for part in (hook.host, hook.password) if part)
 
 
 def _connection(name: str) -> Any:

@@ -67,21 +67,28 @@ class RunFailed(_Notifier):
 
 
 class YearFinished(_Notifier):
-    """Send one message for a finished year, if anything in it is new. run: returns settings and year of a context."""
+    """Send each subscriber one message for a finished year, if anything in it is new for the subscriber.
+
+    run: returns settings and year of a context.
+    """
 
     def __init__(self, run: Callable[[Any], tuple[Settings, int]]) -> None:  # noqa: D107
         super().__init__()
         self._run = run
 
     def send(self, context: Any) -> None:  # noqa: D102
-        alerts = connections.alerts()
-        if not alerts.is_configured:
-            return
         from utils.monitoring import notifications
 
         settings, year = self._run(context)
-        address = context["ti"].log_url.partition("/tasks/")[0]
-        notifications.notify_year(settings, alerts, year, f"Run: {address}\nLake: {settings.lake}")
+        address, run = context["ti"].log_url.partition("/tasks/")[0], context["dag_run"]
+        notifications.notify_year(
+            settings,
+            connections.alerts(),
+            year,
+            f"Run: {address}\nLake: {settings.lake}",
+            (run.start_date or run.run_after).date(),
+            connections.channel_url,
+        )
 
 
 def _first_failure(context: Any) -> Failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +15,11 @@ from utils.storage.keys import FIRST_YEAR, LAST_YEAR, check_year
 FIRST_EXAMPLE_YEAR = 2009  # the first year of Kaggle's dataset
 PATTERN = "^(198[7-9]|199[0-9]|20[0-9]{2}|2100)$"  # FIRST_YEAR to LAST_YEAR
 INTERVAL_RUN_TYPES = ("scheduled", "backfill")
+
+
+def is_monthly() -> bool:
+    """Return True if the year is fetched and scored month by month. The DAG files call it when Airflow parses them."""
+    return os.environ.get("DELAYWATCH_MONTHLY") == "1"
 
 
 def field(description: str) -> sdk.Param:

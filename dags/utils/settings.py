@@ -33,6 +33,8 @@ CREDENTIALS = {
 BTS_URL = "https://transtats.bts.gov/PREZIP"
 KAGGLE_URL = "https://www.kaggle.com/api/v1"
 KAGGLE_TOKEN_FILE = Path("~/.kaggle/kaggle.json")  # the default path of Kaggle's own tools
+CHANNEL_PREFIX = "DELAYWATCH_CHANNEL_"  # of the variables with the URLs of subscribers
+URL_HINT = "write the full https:// URL, without a user and #"
 MIN_PASSWORD_LENGTH = 12
 MAX_SHOWN_LENGTH = 80  # characters of a value in an error message
 EXAMPLES = {
@@ -65,6 +67,28 @@ def read_secret(path: Path, what: str, *, may_be_empty: bool = False) -> str:
     if len(line.splitlines()) > 1:
         raise InvalidInput(f"{what} {path} has more than one line; remove the other lines.")
     return line
+
+
+def channel_url(name: str, environ: Mapping[str, str] | None = None) -> str:
+    """Return the URL of a channel of dags/subscriptions.yaml: DELAYWATCH_CHANNEL_NAME, else the line of its _FILE.
+
+    name: lower case. Raises InvalidInput or Missing, without the URL, if there is no valid one.
+    """
+    variables = os.environ if environ is None else environ
+    variable = f"{CHANNEL_PREFIX}{name.upper()}"
+    url = variables.get(variable)
+    if not url and (file := variables.get(f"{variable}_FILE")):
+        url = read_secret(Path(file), f"{variable}_FILE").strip()
+    if not url:
+        raise Missing(f"The channel {name} has no URL; create the connection {name} in Airflow, or set {variable}.")
+    return checked_webhook(url, variable)
+
+
+def checked_webhook(url: str, place: str) -> str:
+    """Return the URL of a webhook. place: its setting, for the error. Raises InvalidInput, without the URL."""
+    if not _is_webhook(url):
+        raise InvalidInput(f"{place} cannot be used; {URL_HINT}.")
+    return url
 
 
 # --- rules for one value; each raises ValueError with a hint -----------------------------------------------------
@@ -220,7 +244,7 @@ Web = Annotated[
 Endpoint = Annotated[
     Web, _rule(lambda url: "_" not in urlsplit(url).netloc, "write a host name without _, which boto3 refuses")
 ]
-Webhook = Annotated[str, _rule(_is_webhook, "write the full https:// URL, without a user and #")]
+Webhook = Annotated[str, _rule(_is_webhook, URL_HINT)]
 MailServer = Annotated[str, _rule(_is_mail_server, _MAIL_SERVER_HINT)]
 Address = Annotated[str, _rule(_matches(_MAIL), "write one e-mail address")]
 Addresses = Annotated[tuple[str, ...], BeforeValidator(_addresses)]
@@ -234,6 +258,7 @@ Region = Annotated[str, _rule(_matches("[a-z0-9-]+"), "write a region such as eu
 Switch = Annotated[
     str, _rule(_matches("[01]"), "write 1 to run the local object store, or 0 for a lake and a warehouse elsewhere")
 ]
+OnOff = Annotated[int, _number(_matches("[01]"), "write 1 for on, or 0 for off")]
 Host = Annotated[
     str,
     _rule(
@@ -419,6 +444,12 @@ class Settings(_Model):
         "DELAYWATCH_SILVER_JOB",
         "Name of an AWS Glue job that runs the step silver in the DAG, see infra-notes/spark.md; the lake must be in a "
         "bucket on AWS. Empty: the step runs in Airflow.",
+    )
+    monthly: OnOff = variable(
+        "DELAYWATCH_MONTHLY",
+        "1: the DAG fetch_bronze fetches each month when the Bureau has published it and starts flight_anomalies, "
+        "which then has no schedule of its own. Empty or 0: once a year.",
+        default=0,
     )
     bts_url: Web = variable(
         "DELAYWATCH_BTS_URL",

@@ -68,7 +68,8 @@ def read(path: Path, like: str, *, as_text: bool = False) -> Any:
             return yaml.load(text)
     except MarkedYAMLError as error:
         where = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InvalidInput(f"{path}{where}: this is not valid YAML ({error.problem}); correct it.") from error
+        problem = str(error.problem).partition(" with value ")[0]  # a duplicate key; its values may be secret
+        raise InvalidInput(f"{path}{where}: this is not valid YAML ({problem}); correct it.") from None
     except RecursionError:
         raise InvalidInput(f"{path} is nested too deeply; use the form of {like}.") from None
     except YAMLError as error:
@@ -89,6 +90,11 @@ def entries(path: Path, node: Any, kind: type[Entries], shape: str, line: int = 
     if node is None or node == "":
         return kind()
     if not isinstance(node, kind):
-        value = "a list" if isinstance(node, list) else "a mapping" if isinstance(node, dict) else repr(node)[:40]
+        value = "a list" if isinstance(node, list) else "a mapping" if isinstance(node, dict) else shown(node)
         raise InvalidInput(f"{path}, line {line}: this is {value}; it must have the form `{shape}`.")
     return node
+
+
+def shown(value: object) -> str:
+    """Return the first 40 characters of the value for an error message, but of a URL nothing: it may be secret."""
+    return "a URL" if "://" in str(value) else repr(value)[:40]

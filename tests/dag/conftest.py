@@ -72,14 +72,14 @@ def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def context_of(run_type: str, year: object = None, interval_start: datetime | None = None, **params: object) -> Any:
     """Return the part of a task's context that our DAGs use."""
     run = SimpleNamespace(run_type=run_type, run_after=datetime(2016, 1, 1, tzinfo=UTC))
-    defaults = {"year": year, "detectors": None, "source": "bts", "replace": False}
+    defaults = {"year": year, "detectors": None, "source": "bts", "so_far": False, "replace": False}
     return {"params": defaults | params, "dag_run": run, "data_interval_start": interval_start}
 
 
-def call(task: Any, context: Any) -> Any:
-    """Call the task's own code with a context, without Airflow around it."""
+def call(task: Any, context: Any, **arguments: object) -> Any:
+    """Call the task's own code with a context, without Airflow around it. arguments: those of a mapped task."""
     from airflow.sdk import BaseSensorOperator
     from airflow.sdk.execution_time.context import set_current_context
 
     with set_current_context(context):
-        return task.poke(context) if isinstance(task, BaseSensorOperator) else task.python_callable()
+        return task.poke(context) if isinstance(task, BaseSensorOperator) else task.python_callable(**arguments)

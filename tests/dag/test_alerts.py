@@ -129,7 +129,7 @@ def test_a_failed_fetch_is_reported_with_its_year(
 
     message = message_of(run, tmp_path, monkeypatch)
 
-    assert message.startswith("*Delaywatch 2015: fetch failed*\n")
+    assert message.startswith("*Delaywatch 2015: fetch 2015 failed*\n")
     assert "01_bronze/2015.csv.gz" in message
 
 

@@ -98,3 +98,18 @@ def test_connections_set_mail_server_and_webhook(monkeypatch: pytest.MonkeyPatch
     connect(monkeypatch, "SMTP_DEFAULT", conn_type="smtp", host="relay", extra={"disable_ssl": True})
 
     assert connections.alerts().smtp == "smtp://relay"
+
+
+def test_a_channel_is_a_connection_or_a_variable_and_a_wrong_one_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestration import connections
+
+    monkeypatch.setenv("DELAYWATCH_CHANNEL_SLACK_NY", "https://hooks.here.org/variable")
+    assert connections.channel_url("slack_ny") == "https://hooks.here.org/variable"
+
+    connect(monkeypatch, "SLACK_NY", conn_type="http", host="https://hooks.here.org/services/", password="T0/B0/x")
+    assert connections.channel_url("slack_ny") == "https://hooks.here.org/services/T0/B0/x"
+
+    connect(monkeypatch, "SLACK_NY", conn_type="http", host="hooks.here.org", password="h4sh")
+    with pytest.raises(InvalidInput, match="slack_ny") as refused:
+        connections.channel_url("slack_ny")
+    assert "h4sh" not in str(refused.value)

@@ -113,7 +113,9 @@ def test_only_scheduled_runs_and_backfills_take_the_year_of_their_data_interval(
     assert set(set_by_hand) == {2013}
 
 
-@pytest.mark.parametrize(("dag_id", "task_id"), [("flight_anomalies", "wait_for_bronze"), ("fetch_bronze", "fetch")])
+@pytest.mark.parametrize(
+    ("dag_id", "task_id"), [("flight_anomalies", "wait_for_bronze"), ("fetch_bronze", "wait_for_publication")]
+)
 def test_a_manual_run_without_a_year_is_an_error_that_lists_the_years_in_bronze(
     dags: Any, lake: Path, dag_id: str, task_id: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tests.conftest import sql
 from tests.dag.conftest import CLOSED, STEPS
 from tests.servers.receivers import webhook
 from tests.steps import YEAR
+from utils.monitoring import subscriptions
 from utils.storage import keys
 
 
@@ -23,11 +25,12 @@ def states(run: Any) -> dict[str, tuple[str, int]]:
     }
 
 
-def test_a_run_publishes_its_year_and_sends_one_message_even_if_the_mail_server_is_down(
+def test_a_run_publishes_its_year_and_sends_one_message_each_even_if_the_mail_server_is_down(
     read_dags: Callable[[], Any],
     lake: Path,
     bronze_csv: bytes,
     empty_database: str,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -38,8 +41,13 @@ def test_a_run_publishes_its_year_and_sends_one_message_even_if_the_mail_server_
     monkeypatch.setenv("AIRFLOW_CONN_WAREHOUSE", empty_database)
     monkeypatch.setenv("DELAYWATCH_ALERT_EMAIL", "ops@here.org")
     monkeypatch.setenv("DELAYWATCH_SMTP", "smtp://127.0.0.1:1")
-    with webhook() as hook:
+    subscribers = tmp_path / "subscriptions.yaml"
+    subscribers.write_text("- name: boston\n  channel: slack_boston\n  airports: [BOS]\n  send: digest\n")
+    monkeypatch.setattr(subscriptions, "FILE", subscribers)
+    with webhook() as hook, webhook() as slack:
         monkeypatch.setenv("DELAYWATCH_ALERT_WEBHOOK", hook.url)
+        connection = {"conn_type": "http", "host": slack.url.removesuffix("/secret"), "password": "secret"}
+        monkeypatch.setenv("AIRFLOW_CONN_SLACK_BOSTON", json.dumps(connection))
         run = read_dags()["flight_anomalies"].test(run_conf={"year": str(YEAR), "detectors": ["three_sigma"]})
 
     detecting = ("detect three_sigma", "detect delaywatch")
@@ -64,3 +72,5 @@ def test_a_run_publishes_its_year_and_sends_one_message_even_if_the_mail_server_
     assert f"Lake: {lake.as_uri()}" in message
     assert (lake / keys.alerts_key(YEAR)).is_file()
     assert "mail server 127.0.0.1:1" in caplog.text
+    (digest,) = slack.texts
+    assert digest.startswith(f"*Delaywatch: December {YEAR} at BOS*\n")

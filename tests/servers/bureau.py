@@ -89,6 +89,13 @@ def zip_of(text: bytes, name: str = "On_Time_Reporting_Carrier_On_Time_Performan
     return packed.getvalue()
 
 
+def damaged_zip(packed: bytes) -> bytes:
+    """Return the zip with a wrong CRC."""
+    damaged = bytearray(packed)
+    damaged[packed.index(b"PK\1\2") + 16] ^= 255
+    return bytes(damaged)
+
+
 def month_path(year: int, month: int) -> str:
     return f"/PREZIP/On_Time_Reporting_Carrier_On_Time_Performance_1987_present_{year}_{month}.zip"
 
@@ -127,11 +134,23 @@ class Bureau:
         self.url = ""
         self._next = defaultdict[str, deque[Answer]](deque)
 
+    def publish(self, flights: Iterable[Flight]) -> None:
+        """Publish or revise the months of the flights."""
+        self.files |= year_of_zips(flights)
+
+    def withdraw(self, year: int, month: int) -> None:
+        del self.files[month_path(year, month)]
+
+    def damage_next(self, year: int, month: int, times: int = 1) -> None:
+        """Answer the next `times` downloads of a published month with a zip that has a wrong CRC."""
+        damaged = damaged_zip(self.files[month_path(year, month)])
+        self.answer_next(month_path(year, month), *[Answer(body=damaged)] * times)
+
     def paths(self) -> list[str]:
         return [_path(request) for request in self.requests]
 
     def answer_next(self, path: str, *answers: Answer) -> None:
-        """Answer the next requests for the path with `answers`, one each; they precede `always`."""
+        """Answer the next GET requests for the path with `answers`, one each; they precede `always`."""
         self._next[path] += answers
 
     def respond(self, request: Request) -> Response:
@@ -139,7 +158,8 @@ class Bureau:
         path = _path(request)
         if request.method == "HEAD" and self.to_head:
             return _response(self.to_head.status, self.to_head.headers, None)
-        answer = self._next[path].popleft() if self._next[path] else self.always.get(path, Answer())
+        is_replaced = request.method == "GET" and self._next[path]
+        answer = self._next[path].popleft() if is_replaced else self.always.get(path, Answer())
         body = answer.body if answer.body is not None else self.files.get(path)
         if answer.status != 200 or body is None:
             return _response(404 if answer.status == 200 else answer.status, answer.headers, answer.body or b"")

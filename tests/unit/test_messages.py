@@ -1,43 +1,52 @@
-"""The messages of a finished year, each new finding once, and of a failed run."""
+"""The messages of a finished year, of a month and of a failed run."""
 
 from __future__ import annotations
 
 import re
+from datetime import date
 from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from tests.builders import airport_day_row, airport_days_table, verdict_row, verdicts_table
 from utils.monitoring import messages
+from utils.monitoring.announcements import Announcement, State
 from utils.monitoring.messages import Failure, Message
+from utils.monitoring.subscriptions import DEFAULT, Subscription
 
 LAKE = "Lake: file:///lake"
 OCTOBER = "October 2013 has no flights."
-EXTREME = 3
+MILD, STRONG, EXTREME = 1, 2, 3
+NEW_YORK = Subscription(
+    name="ny", channel="slack", airports=frozenset({"JFK", "LGA"}), severity="strong", snooze_until=None
+)
 
 
 class Event(NamedTuple):
-    """An event. days: `ORIGIN DATE`, the first one also names the event."""
+    """An event. days: `ORIGIN DATE`. airports: of the whole network, if other than those of `days`."""
 
-    event_id: str
-    severity: int
     days: tuple[str, ...]
+    severity: int = EXTREME
+    before: State | None = None
+    airports: int | None = None
+
+    @property
+    def now(self) -> State:
+        return State(self.severity, max(date.fromisoformat(day.split()[1]) for day in self.days))
 
 
-SNOW = Event("20130208-LGA", EXTREME, ("LGA 2013-02-08", "JFK 2013-02-08", "LGA 2013-02-09"))
-STORM = Event("20130308-EWR", EXTREME, ("EWR 2013-03-08",))
-WIND = Event("20130501-JFK", EXTREME - 1, ("JFK 2013-05-01",))
+SNOW = Event(("LGA 2013-02-08", "JFK 2013-02-08", "LGA 2013-02-09"))
+STORM = Event(("EWR 2013-03-08",))
 
 
-def year_message(*events: Event, warnings: tuple[str, ...] = (), before: Any = None) -> tuple[Message | None, Any]:
-    event_rows = [
+def events_table(*events: Event) -> pd.DataFrame:
+    rows = [
         {
-            "event_id": event.event_id,
+            "event_id": event.days[0],
             "name": f"{event.days[0]}, closure",
             "first_day": pd.Timestamp(event.days[0].split()[1]),
-            "airports": len({day.split()[0] for day in event.days}),
+            "airports": event.airports or len({day.split()[0] for day in event.days}),
             "airport_days": len(event.days),
             "severity": event.severity,
             "scheduled": 100,
@@ -45,23 +54,37 @@ def year_message(*events: Event, warnings: tuple[str, ...] = (), before: Any = N
         }
         for event in events
     ]
-    day_rows = [(event.event_id, *day.split()) for event in events for day in event.days]
     columns = ["event_id", "name", "first_day", "airports", "airport_days", "severity", "scheduled", "cancelled"]
-    days = pd.DataFrame(day_rows, columns=["event_id", "origin", "fl_date"]).astype({"fl_date": "datetime64[ns]"})
-    return messages.year_message(2013, pd.DataFrame(event_rows, columns=columns), days, list(warnings), before, LAKE)
+    return pd.DataFrame(rows, columns=columns)
 
 
-def listed(message: Message | None) -> list[str]:
+def year_message(
+    *events: Event, subscription: Subscription = DEFAULT, warnings: tuple[str, ...] = (), is_first: bool = True
+) -> Message:
+    """The message about events that are all announced."""
+    days = [(event.days[0], day.split()[0], event.severity) for event in events for day in event.days]
+    return messages.year_message(
+        2013,
+        subscription,
+        events_table(*events),
+        pd.DataFrame(days, columns=["event_id", "origin", "severity"]),
+        [Announcement(event.days[0], event.now, event.before) for event in events],
+        warnings,
+        is_first=is_first,
+        where=LAKE,
+    )
+
+
+def listed(message: Message) -> list[str]:
     """The lines of the message's lists."""
-    return [line for line in message.text.splitlines() if line.startswith("- ")] if message else []
+    return [line for line in message.text.splitlines() if line.startswith("- ")]
 
 
-def test_the_first_message_lists_extreme_events_and_warnings_and_says_where_the_rest_is() -> None:
-    message, _ = year_message(STORM, SNOW, WIND, warnings=(OCTOBER,))
+def test_a_message_lists_events_and_warnings_and_says_where_the_rest_is() -> None:
+    message = year_message(STORM, SNOW, warnings=(OCTOBER,))
 
-    assert message is not None
     assert re.findall(r"\d+", message.subject) == ["2013", "2", "1"]  # extreme events, warnings
-    assert re.search(r"\b3 events\b.*\b5 abnormal", message.text)
+    assert re.search(r"\b2 events\b.*\b4 abnormal", message.text)
     snow, storm, warning = listed(message)
     assert snow.startswith("- LGA 2013-02-08, closure: 100 flights, 57")
     assert storm.startswith("- EWR 2013-03-08")
@@ -69,44 +92,90 @@ def test_the_first_message_lists_extreme_events_and_warnings_and_says_where_the_
     assert message.text.endswith(LAKE)
 
 
-def test_an_event_that_grows_and_changes_its_id_is_not_new() -> None:
-    _, record = year_message(SNOW)
-    grown = Event("20130207-JFK", EXTREME, ("JFK 2013-02-07", *SNOW.days, "EWR 2013-02-09"))
+def test_an_event_that_grew_is_listed_with_its_announced_severity_and_end() -> None:
+    rise = Event(SNOW.days, before=State(STRONG, date(2013, 2, 9)))
+    move = Event(STORM.days, before=State(EXTREME, date(2013, 3, 5)))
 
-    assert year_message(grown, before=record)[0] is None
+    lines = listed(year_message(rise, move, is_first=False))
+
+    assert [re.findall(r"\(was .*\)", line) for line in lines] == [["(was strong)"], ["(was until 2013-03-05)"]]
+
+
+def test_a_subscriber_reads_own_airports_and_severities() -> None:
+    message = year_message(Event(("JFK 2013-02-08",), STRONG, airports=14), subscription=NEW_YORK)
+
+    assert message.subject == "Delaywatch 2013: 1 strong or extreme event"
+    assert "1 abnormal airport-day at JFK and LGA." in message.text
+    assert [line.rpartition("; ")[2] for line in listed(message)] == ["strong at JFK"]
 
 
 def test_ten_events_are_listed_largest_first_and_the_others_are_counted() -> None:
-    small = [Event(f"e{number}", EXTREME, (f"A{number:02} 2013-06-01",)) for number in range(12)]
+    small = [Event((f"A{number:02} 2013-06-01",)) for number in range(12)]
 
-    lines = listed(year_message(*small, SNOW)[0])
+    lines = listed(year_message(*small, SNOW))
 
     assert lines[0].startswith("- LGA 2013-02-08")
     assert (len(lines), lines[-1]) == (11, "- and 3 more")
 
 
-RUN = st.tuples(
-    st.lists(st.sampled_from([SNOW, STORM, WIND]), unique=True),
-    st.lists(st.sampled_from([OCTOBER, "March 2013 is doubled."]), unique=True),
-)
+# --- digest -----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=30)
-@given(st.lists(RUN, max_size=4))
-def test_over_all_runs_of_a_year_each_extreme_event_and_each_warning_is_sent_once(
-    runs: list[tuple[list[Event], list[str]]],
-) -> None:
-    record, sent = None, list[str]()
-    for number, (events, warnings) in enumerate(runs):
-        message, record = year_message(*events, warnings=tuple(warnings), before=record)
-        assert (message is not None) == (number == 0 or bool(listed(message)))
-        sent += listed(message)
-
-    extreme = {event for events, _ in runs for event in events if event.severity == EXTREME}
-    lines = [f"- {warning}" for warning in {warning for _, warnings in runs for warning in warnings}]
-    assert sorted(line.partition(", closure")[0] for line in sent) == sorted(
-        [f"- {event.days[0]}" for event in extreme] + lines
+def digest(days: list[dict[str, Any]], verdicts: list[dict[str, Any]], *events: Event, warnings: int = 0) -> list[str]:
+    """The lines of a digest of February."""
+    days_frame = airport_days_table(*days).to_pandas(date_as_object=False)
+    verdicts_frame = verdicts_table(*verdicts).to_pandas(date_as_object=False)
+    message = messages.digest_message(
+        2013, 2, NEW_YORK, days_frame, verdicts_frame, events_table(*events), [OCTOBER] * warnings, LAKE
     )
+    assert message.subject == "Delaywatch: February 2013 at JFK and LGA"
+    return message.text.splitlines()
+
+
+def flagged(origin: str, day: int, severity: int, score: float | None) -> dict[str, Any]:
+    given = {"is_anomaly": True, "direction": "late", "severity": severity, "score": score}
+    return verdict_row("delaywatch", origin, f"2013-02-{day:02}", **given)
+
+
+def test_a_digest_has_five_lines_and_the_links() -> None:
+    days = [airport_day_row(origin, "2013-02-08", scheduled=1000, cancelled=20) for origin in ("JFK", "LGA")]
+
+    lines = digest(days, [flagged("JFK", 8, EXTREME, 90.0)], SNOW, warnings=2)
+
+    assert lines == [
+        "Flights: 2,000 at 2 airports",
+        "Cancelled: 2% (40)",
+        "Worst days: JFK on Fri 8 Feb 2013 (late, severity extreme, 2% cancelled)",
+        "Events: 1, the largest: LGA 2013-02-08, closure",
+        f"Data warnings of 2013: 2. {OCTOBER} {OCTOBER}",
+        "",
+        LAKE,
+    ]
+
+
+def test_the_worst_days_of_a_digest_are_three_by_severity_and_score_and_none_is_too_mild() -> None:
+    verdicts = [
+        flagged("JFK", 1, MILD, 999.0),
+        flagged("JFK", 2, STRONG, None),  # flagged for its cancellations, without enough history for a score
+        flagged("JFK", 3, STRONG, 150.0),
+        flagged("JFK", 4, EXTREME, 300.0),
+        flagged("JFK", 5, EXTREME, None),
+    ]
+    days = [airport_day_row("JFK", f"2013-02-{day:02}", scheduled=100) for day in range(1, 6)]
+
+    worst = [re.findall(r"JFK on \w+ (\d)", digest(days, own)[2]) for own in (verdicts, verdicts[:3], verdicts[:1])]
+
+    assert worst == [["4", "5", "3"], ["3", "2"], []]
+
+
+def test_a_digest_of_a_month_without_flights_and_findings_says_so() -> None:
+    lines = digest([], [])
+
+    assert [line.partition(": ")[2] for line in lines[1:5]] == ["none"] * 4
+    assert lines[0].startswith("Flights: 0 ")
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

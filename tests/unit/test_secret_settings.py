@@ -12,8 +12,8 @@ import pytest
 
 from tests.tracebacks import shown_by
 from utils.db_handler import DBHandler
-from utils.errors import InvalidInput, Unavailable
-from utils.settings import AlertSettings, EnvFile, Settings, is_secret, variable_of
+from utils.errors import InvalidInput, Missing, Unavailable
+from utils.settings import AlertSettings, EnvFile, Settings, channel_url, is_secret, variable_of
 from utils.sources import kaggle
 from utils.sources.download import Client, RetryPolicy
 from utils.storage.lake import Lake
@@ -58,6 +58,24 @@ def test_a_file_on_a_failing_disk_is_unavailable(tmp_path: Path, monkeypatch: py
 
     with pytest.raises(Unavailable, match="DELAYWATCH_WAREHOUSE_FILE"):
         Settings.from_environment({"DELAYWATCH_LAKE": "s3://lake", "DELAYWATCH_WAREHOUSE_FILE": str(tmp_path)})
+
+
+def test_the_url_of_a_channel_is_read_from_its_variable_or_file(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text(f"https://h/{HUSH}\n")
+    file = {"DELAYWATCH_CHANNEL_OPS_NY_FILE": str(tmp_path / "url")}
+
+    assert channel_url("ops_ny", file) == f"https://h/{HUSH}"
+    assert channel_url("ops_ny", file | {"DELAYWATCH_CHANNEL_OPS_NY": "https://h/x"}) == "https://h/x"
+    with pytest.raises(Missing, match="DELAYWATCH_CHANNEL_BOSS"):
+        channel_url("boss", file)
+
+
+@pytest.mark.parametrize("url", [f"ftp://h/{HUSH}", f"https://u:{HUSH}@h", HUSH])
+def test_a_wrong_url_of_a_channel_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(InvalidInput, match="DELAYWATCH_CHANNEL_OPS") as refused:
+        channel_url("ops", {"DELAYWATCH_CHANNEL_OPS": url})
+
+    assert HUSH not in shown_by(refused.value)
 
 
 # --- wrong values -----------------------------------------------------------------------------------------------------

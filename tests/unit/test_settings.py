@@ -119,6 +119,7 @@ ACCEPTED = {
 }
 REFUSED = {
     "DELAYWATCH_LOCAL": ["yes", "2", "01"],
+    "DELAYWATCH_MONTHLY": ["yes", "2", "01"],
     "DELAYWATCH_HOST": ["https://a.org", "a.org:443", "a b", "-a.org", "a..org", "999.1.1.1", "::1", "a_b", "ä.org"],
     "DELAYWATCH_BIND": ["localhost", "127.0.0.1:80", "::", "[127.0.0.1]"],
     "DELAYWATCH_HTTP_PORT": ["0", "65536", "http", "-1", "٣"],

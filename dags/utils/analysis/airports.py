@@ -39,6 +39,8 @@ REGIONS = {
     "Hawaii": ("Hawaii",),
     "Caribbean": ("Puerto Rico", "Virgin Islands"),
 }
+PACIFIC_REGION = "Pacific islands"
+REGION_NAMES = (*REGIONS, PACIFIC_REGION)
 # Airports of one metropolitan area share their weather. Seattle and Portland are the farthest apart, at 210 km.
 METRO_AREAS = (
     ("EWR", "JFK", "LGA"),
@@ -93,4 +95,4 @@ def _table() -> pd.DataFrame:
 def _region(country: str, state: str) -> str:
     if country == "US":
         return _REGION_OF[state]
-    return "Pacific islands" if country in PACIFIC else "abroad"
+    return PACIFIC_REGION if country in PACIFIC else "abroad"

@@ -1,7 +1,8 @@
-"""`python -m utils alert`: send a test message, or preview the message of a year."""
+"""`python -m utils alert`: send a test message, or preview the messages of a year."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -11,7 +12,10 @@ from utils.cli.output import say
 from utils.errors import InvalidInput
 from utils.settings import AlertSettings
 
-UNCONFIGURED = "No recipient is set; set DELAYWATCH_ALERT_EMAIL and DELAYWATCH_SMTP, or DELAYWATCH_ALERT_WEBHOOK."
+UNCONFIGURED = (
+    "No recipient is set; set DELAYWATCH_ALERT_EMAIL and DELAYWATCH_SMTP, or DELAYWATCH_ALERT_WEBHOOK, or add a "
+    "subscriber to subscriptions.yaml."
+)
 
 
 def alert(
@@ -21,24 +25,30 @@ def alert(
         bool, typer.Option("--everything", help="With --year: include findings that were already sent.")
     ] = False,
 ) -> None:
-    """Send a test message to all recipients. With --year: print the message of the year, and send nothing."""
-    from utils.monitoring import notifications
+    """Send a test message to all recipients and subscribers. With --year: print each one's message, and send nothing.
+
+    A test uses the URLs of the environment, not those of Airflow's connections.
+    """
+    from utils.monitoring import notifications, subscriptions
 
     if everything and not year:
         raise InvalidInput("--everything needs a year; add --year.")
     for single_year in years_of(year or []):
-        message = notifications.preview(settings_of(lake, needs_warehouse=False), single_year, everything=everything)
-        if message:
-            say(f"{message.subject}\n\n{message.text}")
-        else:
-            say(f"{single_year} has no new findings; a run would send no message.")
+        previews = notifications.preview(
+            settings_of(lake, needs_warehouse=False), single_year, datetime.now(UTC).date(), everything=everything
+        )
+        for name, message in previews.items():
+            if message:
+                say(f"To {name}: {message.subject}\n\n{message.text}\n")
+            else:
+                say(f"To {name}: {single_year} has nothing new; a run would send no message.")
     if year:
         return
-    alerts = AlertSettings.from_environment()
-    if not alerts.is_configured:
+    alerts, subscribers = AlertSettings.from_environment(), subscriptions.read(subscriptions.FILE)
+    if not alerts.is_configured and not subscribers:
         raise InvalidInput(UNCONFIGURED)
-    faults = notifications.send_test(alerts)
-    for name, fault in faults.items():
-        say(fault or f"The {name} accepted the message.")
-    if any(faults.values()):
+    deliveries = notifications.send_test(alerts, subscribers)
+    for delivery in deliveries:
+        say(delivery.fault or f"The {delivery.channel} accepted the message.")
+    if any(delivery.fault for delivery in deliveries):
         raise typer.Exit(1)

@@ -13,7 +13,6 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 
 from utils.cli.options import LakeOption, YearOption, settings_of, years_of
 from utils.cli.output import progress, say
-from utils.errors import InvalidInput
 
 
 class Source(StrEnum):
@@ -32,7 +31,7 @@ SourceOption = Annotated[
     ),
 ]
 SoFarOption = Annotated[
-    bool, typer.Option("--so-far", help="Accept a year whose last months are not published yet; bts only.")
+    bool, typer.Option("--so-far", help="Accept a year of which not all months are published; bts only.")
 ]
 FolderOption = Annotated[
     Path | None,
@@ -64,12 +63,6 @@ def fetch(
     years stay in bronze. A newer version replaces a fetched year, unless months or many flights are missing from it.
     """
     from utils.sources.fetch import into_bronze
-
-    if (so_far or folder) and source is Source.KAGGLE:
-        raise InvalidInput(
-            "--so-far and --from need --source bts. Load a file that you downloaded from Kaggle with "
-            "`python -m utils bronze --year YEAR --from FILE`."
-        )
 
     settings = settings_of(lake, needs_warehouse=False)
     for single_year in years_of(year):

@@ -38,13 +38,12 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 SLACK_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}  # Slack requires only these
 
 
-def deliver(message: Message, alerts: AlertSettings, deadline_s: float = DEADLINE_S) -> dict[str, str | None]:
-    """Send the message to all configured channels at the same time.
+def deliver(sends: Mapping[str, Callable[[], None]], deadline_s: float = DEADLINE_S) -> dict[str, str | None]:
+    """Send to all channels at the same time. sends: by name of the channel, a function that sends one message.
 
-    Returns the error message by channel, None for a channel that accepted the message; empty without channels. A
-    channel that is not done after `deadline_s` seconds counts as failed. Raises unexpected exceptions.
+    Returns the error message by channel, None for a channel that accepted its message. A channel that is not done after
+    `deadline_s` seconds counts as failed. Raises unexpected exceptions.
     """
-    sends = _channels(message, alerts)
     faults: dict[str, str | None] = {
         name: f"The {name} did not accept the message within {deadline_s:.0f} s; check its server." for name in sends
     }
@@ -71,7 +70,8 @@ def deliver(message: Message, alerts: AlertSettings, deadline_s: float = DEADLIN
     return dict(faults)
 
 
-def _channels(message: Message, alerts: AlertSettings) -> Mapping[str, Callable[[], None]]:
+def default_channels(message: Message, alerts: AlertSettings) -> dict[str, Callable[[], None]]:
+    """Return what `deliver` takes, for the recipients in .env; empty if there are none."""
     channels: dict[str, Callable[[], None]] = {}
     if alerts.recipients:
         channels["e-mail"] = lambda: send_mail(message, alerts)
@@ -159,13 +159,16 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def post(message: Message, url: str) -> None:
-    """Post `{"text": ...}` with the subject in bold. Raises DelaywatchError for any status except 2xx."""
+def post(message: Message, url: str, setting: str = "DELAYWATCH_ALERT_WEBHOOK") -> None:
+    """Post `{"text": ...}` with the subject in bold. Raises DelaywatchError for any status except 2xx.
+
+    setting: the name of the setting that has the URL, for the message of an error.
+    """
     body = json.dumps({"text": f"*{_escaped(message.subject)}*\n{_escaped(message.text)}"}).encode()
     headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "delaywatch"}
     request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - settings allow http
     place = f"The webhook at {urlsplit(url).hostname}"
-    correct = "correct DELAYWATCH_ALERT_WEBHOOK"
+    correct = f"correct {setting}"
     try:
         with urllib.request.build_opener(_NoRedirect).open(request, timeout=TIMEOUT_S):
             return

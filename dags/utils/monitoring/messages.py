@@ -1,28 +1,28 @@
-"""Texts of the messages about a finished year and a failed run. Pure functions.
+"""Texts of the messages about a finished year, a month and a failed run. Pure functions.
 
 `channels` sends them; `notifications` records what was sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import calendar
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from utils.reporting import wording
-from utils.reporting.pages import largest_events
+from utils.reporting.pages import largest_events, worst_airport_days
 from utils.schemas import SEVERITIES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SEVERE = len(SEVERITIES) - 1  # extreme only: every year has many strong events, which the year page lists
-MAX_LISTED_EVENTS = 10  # new severe events with their own line; the others are only counted
-MAX_LINE_LENGTH = 600  # characters: an exception may contain a whole file
+    from utils.monitoring.announcements import Announcement
+    from utils.monitoring.subscriptions import Subscription
 
-# Record of a year's messages: {"warnings": [sentence, ...], "days": [["JFK", "2013-02-08"], ...]}. `days` has the days
-# of severe events. Days identify an event, because settings or a corrected file may change its name.
-Notified = Mapping[str, Any]
+MAX_LISTED_EVENTS = 10  # events with their own line; the others are only counted
+MAX_DIGEST_ENTRIES = 3  # worst days, and largest events, of a digest
+MAX_LINE_LENGTH = 600  # characters: an exception may contain a whole file
 
 
 @dataclass(frozen=True)
@@ -50,51 +50,109 @@ class Failure:
 
 
 def year_message(
-    year: int, events: pd.DataFrame, event_days: pd.DataFrame, warnings: list[str], before: Notified | None, where: str
-) -> tuple[Message | None, dict[str, Any]]:
-    """Return the message of a finished year, or None, and the record of the year's messages after sending it.
+    year: int,
+    subscription: Subscription,
+    events: pd.DataFrame,
+    event_days: pd.DataFrame,
+    announcements: Sequence[Announcement],
+    warnings: Sequence[str],
+    *,
+    is_first: bool,
+    where: str,
+) -> Message:
+    """Return the message of a finished year.
 
-    events, event_days: rows of schemas.EVENTS and EVENT_DAYS. warnings: of the quality report. before: the record of
-    earlier messages, None if there are none. where: a line with the location of the results. The first message of a
-    year is always sent, later ones only for new severe events and new warnings. An event is new if no earlier message
-    contained any of its airport-days.
+    events: rows of schemas.EVENTS. event_days: the subscriber's days, as `announcements.announce` takes them.
+    announcements, warnings: those that the subscriber did not get before; may be empty. is_first: there was no earlier
+    message about the year. where: a line with the location of the results.
     """
-    severe = events[events["severity"] >= SEVERE]
-    days = event_days[event_days["event_id"].isin(severe["event_id"])]
-    keys = [[origin, f"{day:%Y-%m-%d}"] for origin, day in zip(days["origin"], days["fl_date"], strict=True)]
-    known = {tuple(day) for day in before["days"]} if before else set()
-    old = {event for event, key in zip(days["event_id"], keys, strict=True) if tuple(key) in known}
-    new_events = severe[~severe["event_id"].isin(list(old))]
-    new_warnings = [warning for warning in warnings if not before or warning not in before["warnings"]]
-    after = {
-        "warnings": sorted({*warnings, *(before["warnings"] if before else [])}),
-        "days": sorted([list(day) for day in {*known, *map(tuple, keys)}]),
-    }
-    if before is not None and new_events.empty and not new_warnings:
-        return None, after
-    new, extreme = "new " if before else "", SEVERITIES[SEVERE]
-    counts = [wording.count(len(new_events), f"{new}{extreme} event")] if len(new_events) or not before else []
-    if new_warnings:
-        counts.append(wording.count(len(new_warnings), f"{new}quality warning"))
+    kind = f"{subscription.severities} event".lstrip()
+    new = [announcement for announcement in announcements if announcement.before is None]
+    grown = [announcement for announcement in announcements if announcement.before]
+    prefix = "" if is_first else "new "
+    counts = [wording.count(len(new), f"{prefix}{kind}")] if new or (not announcements and is_first) else []
+    counts += [wording.count(len(grown), f"grown {kind}")] if grown else []
+    counts += [wording.count(len(warnings), f"{prefix}quality warning")] if warnings else []
     lines = [
-        f"The run of {year} is finished: {wording.count(len(events), 'event')} on "
-        f"{wording.count(len(event_days), 'abnormal airport-day')}."
+        f"The run of {year} is finished: {wording.count(event_days['event_id'].nunique(), 'event')} on "
+        f"{wording.count(len(event_days), 'abnormal airport-day')}{subscription.area}."
     ]
-    if len(new_events):
-        lines += ["", f"{new}{extreme} events, largest first:".capitalize(), *_event_lines(new_events)]
-    if new_warnings:
-        lines += ["", "Quality of the file:", *(f"- {_clipped(warning)}" for warning in new_warnings)]
-    return Message(f"Delaywatch {year}: {wording.listed(counts)}", "\n".join([*lines, "", where])), after
+    for title, listed in ((f"{prefix}{kind}s", new), (f"{kind}s that grew", grown)):
+        if listed:
+            lines += ["", f"{title}, largest first:".capitalize(), *_event_lines(events, event_days, listed)]
+    if warnings:
+        lines += ["", "Quality of the file:", *(f"- {_clipped(warning)}" for warning in warnings)]
+    return Message(f"Delaywatch {year}: {wording.listed(counts)}", "\n".join([*lines, "", where]))
 
 
-def _event_lines(events: pd.DataFrame) -> list[str]:
+def _event_lines(events: pd.DataFrame, event_days: pd.DataFrame, announced: Sequence[Announcement]) -> list[str]:
     """Return one line for each of the largest events, and one with the number of further events."""
-    lines = [
-        f"- {row['name']}: {wording.count(row['scheduled'], 'flight')}, "
-        f"{wording.cancelled(row['cancelled'], row['scheduled']) if row['scheduled'] else 'none scheduled'}"
-        for row in largest_events(events, MAX_LISTED_EVENTS).to_dict("records")
+    by_id = {announcement.event_id: announcement for announcement in announced}
+    listed = largest_events(events[events["event_id"].isin(list(by_id))], MAX_LISTED_EVENTS)
+    lines = []
+    for row in listed.to_dict("records"):
+        announcement = by_id[row["event_id"]]
+        flights = wording.count(row["scheduled"], "flight")
+        cancelled = wording.cancelled(row["cancelled"], row["scheduled"]) if row["scheduled"] else "none scheduled"
+        origins = sorted(event_days.loc[event_days["event_id"] == row["event_id"], "origin"].unique())
+        at = f" at {_airports(origins)}" if len(origins) < row["airports"] else ""
+        lines.append(f"- {row['name']}: {flights}, {cancelled}; {_severity(announcement)}{at}")
+    return lines + (
+        [f"- and {len(announced) - MAX_LISTED_EVENTS:,} more"] if len(announced) > MAX_LISTED_EVENTS else []
+    )
+
+
+def _severity(announcement: Announcement) -> str:
+    """Return the severity, and the announced severity and last day that it exceeds: `extreme (was strong)`."""
+    now, before = announcement.now, announcement.before
+    changes = []
+    if before and now.severity > before.severity:
+        changes.append(SEVERITIES[before.severity])
+    if before and now.last_day > before.last_day:
+        changes.append(f"until {before.last_day}")
+    return SEVERITIES[now.severity] + (f" (was {wording.listed(changes)})" if changes else "")
+
+
+def _airports(origins: Sequence[str]) -> str:
+    many = len(origins) > MAX_DIGEST_ENTRIES
+    return f"{len(origins)} of your airports" if many else wording.listed(origins)
+
+
+def digest_message(
+    year: int,
+    month: int,
+    subscription: Subscription,
+    days: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    events: pd.DataFrame,
+    warnings: Sequence[str],
+    where: str,
+) -> Message:
+    """Return the digest of a month: five lines, and the location of the results.
+
+    days, verdicts: rows of AIRPORT_DAYS and of the published ANOMALIES of the month at the subscriber's airports;
+    events: rows of EVENTS that have such a day; warnings: all of the year's quality report. where: lines with links.
+    """
+    scheduled, cancelled = int(days["scheduled"].sum()), int(days["cancelled"].sum())
+    airports = days.loc[days["scheduled"] > 0, "origin"].nunique()
+    is_severe = verdicts["severity"] >= subscription.min_severity
+    worst = worst_airport_days(days, verdicts[is_severe], MAX_DIGEST_ENTRIES)
+    worst_days = [
+        f"{row['origin']} on {wording.date(row['fl_date'])} ({wording.flag(row['direction'], row['severity'])}, "
+        f"{wording.cancelled(row['cancelled'], row['scheduled']) if row['scheduled'] else 'no flights'})"
+        for row in worst.to_dict("records")
     ]
-    return lines + ([f"- and {len(events) - MAX_LISTED_EVENTS:,} more"] if len(events) > MAX_LISTED_EVENTS else [])
+    names = "; ".join(largest_events(events, MAX_DIGEST_ENTRIES)["name"])
+    lines = [
+        f"Flights: {scheduled:,} at {wording.count(airports, 'airport')}",
+        f"Cancelled: {f'{wording.share(cancelled / scheduled)} ({cancelled:,})' if cancelled else 'none'}",
+        f"Worst days: {'; '.join(worst_days) or 'none'}",
+        f"Events: {f'{len(events):,}, the largest: {names}' if names else 'none'}",
+        _clipped(f"Data warnings of {year}: {' '.join([f'{len(warnings):,}.', *warnings]) if warnings else 'none'}"),
+    ]
+    return Message(
+        f"Delaywatch: {calendar.month_name[month]} {year}{subscription.area}", "\n".join([*lines, "", where])
+    )
 
 
 def failure_message(failure: Failure) -> Message:

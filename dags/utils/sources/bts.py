@@ -11,7 +11,7 @@ import csv
 import hashlib
 import logging
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -74,6 +74,11 @@ def months(year: int) -> list[int]:
     return [month for month in range(1, 13) if (year, month) >= FIRST_MONTH]
 
 
+def month_names(year: int, numbers: Sequence[int]) -> str:
+    """Return the months in words: "March 2026 and May 2026"."""
+    return wording.listed([f"{calendar.month_name[month]} {year}" for month in numbers])
+
+
 def month_url(base: str, year: int, month: int) -> str:
     """Return the URL of the month's zip below `base`."""
     return f"{base}/{NAME.format(year=year, month=month)}"
@@ -92,7 +97,7 @@ def download(
     """Download the zips of the year into `folder`, check their CRC and return them by month, ascending.
 
     The last month is requested first: if it is not published yet, no other request is sent. Raises Missing for a
-    missing month; with so_far, only if a later month is available.
+    missing month; with so_far, only if no month is published.
     """
     files: dict[int, File] = {}
     for month in reversed(months(year)):
@@ -105,7 +110,7 @@ def download(
         file = client.download(url, folder / f"{year}-{month:02}.zip", check, progress)
         if file:
             files[month] = file
-        elif files or not so_far:
+        elif not so_far:
             raise _not_there(url, year, month, later=min(files, default=None), today=today)
     if not files:
         raise Missing(f"{base} has no month of {year}; choose another year, or correct DELAYWATCH_BTS_URL.")
@@ -122,7 +127,10 @@ def _not_there(url: str, year: int, month: int, *, later: int | None, today: dat
     )
     end = date(year, month, calendar.monthrange(year, month)[1])
     if later is not None:
-        when = f"although {calendar.month_name[later]} is; fetch again later (complete files are kept), {by_hand}"
+        when = (
+            f"although {calendar.month_name[later]} is; fetch again later (complete files are kept), fetch the other "
+            f"months with {fetch} --so-far`, {by_hand}"
+        )
     elif end >= today:
         when = f"because {name} is not over yet; fetch the published months with {fetch} --so-far`"
     elif (today - end).days <= PUBLISHED_WITHIN_DAYS:
@@ -236,22 +244,21 @@ def months_in(folder: Path, base: str, year: int, *, so_far: bool) -> dict[int, 
     """Return the files of the year in `folder` by month, ascending.
 
     Skips files that are not months of the Bureau, with a warning. base: the address of the Bureau, for messages. Raises
-    Missing for a missing month (with so_far, only if a later month exists), and InvalidInput if two files contain
-    different versions of a month.
+    Missing for a missing month (with so_far, only if the folder has no month of the year), and InvalidInput if two
+    files contain different versions of a month.
     """
     by_month, skipped = _files_by_month(folder)
     month_paths = {month: paths for (file_year, month), paths in sorted(by_month.items()) if file_year == year}
-    expected = [month for month in months(year) if not so_far or month <= max(month_paths, default=0)]
-    missing = [month for month in expected if month not in month_paths]
-    if missing or not month_paths:
+    missing = [month for month in months(year) if month not in month_paths]
+    if not month_paths or (missing and not so_far):
         years = sorted({file_year for file_year, _ in by_month})
-        names = wording.listed([f"{calendar.month_name[month]} {year}" for month in missing])
+        names = month_names(year, missing)
         lacks = names if month_paths else f"month of {year}"
         others = f"; its months are of {wording.listed(years)}" if years and not month_paths else ""
         raise Missing(
             f"{folder} has no {lacks}{others}{_listed(skipped)}; download the missing months, the first from "
-            f"{month_url(base, year, (missing or months(year))[0])}, and repeat the command"
-            f"{'' if so_far or not month_paths else ', or read only the first months of the year with --so-far'}."
+            f"{month_url(base, year, missing[0])}, and repeat the command"
+            f"{', or read only these months of the year with --so-far' if month_paths else ''}."
         )
     return {month: _only(paths, calendar.month_name[month], year) for month, paths in month_paths.items()}
 

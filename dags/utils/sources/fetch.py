@@ -1,11 +1,13 @@
 """Fetch the current version of a year from the Bureau or from Kaggle into bronze, completely or not at all.
 
-Downloaded files stay in scratch space until the whole year is in bronze, so a fetch after a failure does not download
-them again. `bts` and `kaggle` are the sources; `bronze` decides whether the CSV may replace an existing file.
+Downloaded files stay in scratch space until the whole year is in bronze, so a fetch after a failure, or in the next
+month, downloads only new and revised files. `bts` and `kaggle` are the sources; `bronze` decides whether the CSV may
+replace an existing file.
 """
 
 from __future__ import annotations
 
+import calendar
 import fcntl
 import hashlib
 import logging
@@ -64,11 +66,16 @@ def into_bronze(
     A whole year from an earlier fetch is skipped if the source has not changed. A newer version replaces it. Replacing
     a file from another source or from a person, or a file with more flights, requires `replace`.
     folder: months of the Bureau that were downloaded by hand; then the network is not used. so_far: accept a year of
-    the Bureau whose last months are not published yet. today: default is the current date in UTC.
+    the Bureau of which not all months are published. today: default is the current date in UTC.
     Raises a DelaywatchError, with bronze unchanged, if the source does not have the year, a file is incomplete, or the
     file in bronze must not be replaced.
     """
     _check(year, source)
+    if (so_far or folder) and source != "bts":
+        raise InvalidInput(
+            "--so-far and --from need --source bts (in Airflow: the parameters so_far and source). Load a file that "
+            f"you downloaded from Kaggle with `python -m utils bronze --year {year} --from FILE`."
+        )
     today = today or datetime.now(UTC).date()
     wanted = _Fetch(settings, year, source, so_far, replace, today, progress)
     lake, (key, compressed) = Lake(settings), keys.bronze_keys(year)
@@ -86,11 +93,16 @@ def into_bronze(
     return key
 
 
-def is_published(settings: Settings, year: int, source: str = "bts", policy: RetryPolicy | None = None) -> bool:
-    """Return True if the source has the last file of the year. Raises Unavailable if it does not answer."""
+def is_published(
+    settings: Settings, year: int, source: str = "bts", *, month: int = 12, policy: RetryPolicy | None = None
+) -> bool:
+    """Return True if the source has the year. Raises Unavailable if it does not answer.
+
+    month: the month of the Bureau that must be published; Kaggle has only whole years.
+    """
     _check(year, source)
     if source == "bts":
-        url = bts.month_url(settings.bts_url, year, bts.months(year)[-1])
+        url = bts.month_url(settings.bts_url, year, month)
     else:
         url = kaggle.year_url(settings.kaggle_url, year)
     with _client(settings, source, policy) as client:
@@ -155,22 +167,26 @@ def _download(wanted: _Fetch, client: Client) -> dict[int, File]:
 
 def _write_csv(wanted: _Fetch, files: dict[int, File], csv: Path, *, are_downloads: bool) -> record.Record:
     """Write `csv` from the files; return the record of the CSV and the files."""
-    year, rows, is_whole = wanted.year, dict[int, int](), True
+    year, rows, missing = wanted.year, dict[int, int](), list[int]()
     if wanted.source == "bts":
         rows = bts.write_csv(files, year, csv, are_downloads=are_downloads)
-        is_whole = [*files] == bts.months(year)
+        missing = [month for month in bts.months(year) if month not in files]
     else:
         kaggle.write_csv(files[0], csv)
     read = f"{sum(file.bytes for file in files.values()):,} bytes in {wording.count(len(files), 'file')}"
     log.info("%d: %s%s", year, f"{sum(rows.values()):,} flights, " if rows else "", read)
-    if not is_whole:
-        log.warning("%d is incomplete; fetch it again when the other months are published", year)
+    newest = max(files)
+    if newest in range(1, 12):
+        log.info("%d so far, to %s", year, calendar.month_name[newest])
+    if gaps := [month for month in missing if month < newest]:
+        log.warning("%s is missing; fetch %d again when it is published", bts.month_names(year, gaps), year)
     with csv.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "year": year,
         "source": wanted.source,
-        "is_whole": is_whole,
+        "is_whole": not missing,
+        "missing_months": missing,
         "bytes": csv.stat().st_size,
         "sha256": sha256,
         "flights_by_month": {str(month): count for month, count in rows.items()},
@@ -183,7 +199,7 @@ def _put(wanted: _Fetch, lake: Lake, csv: Path, fetched: record.Record) -> None:
     year, replace = wanted.year, wanted.replace
     before = record.read(lake, year)
     if before and not replace:
-        replace = record.is_earlier_version(*before, fetched)
+        replace = record.is_from(wanted.source, *before)
         if replace and (lost := record.lost(before[0], fetched)):
             raise InvalidInput(
                 f"{wanted.source} now has fewer flights of {year} than bronze: {lost}. Ask the publisher why, or "

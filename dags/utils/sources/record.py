@@ -1,7 +1,7 @@
 """The JSON record of a fetch, next to the year's CSV in bronze: source, size and SHA-256 of the CSV and of its files.
 
-The record of a year whose last months are not published yet has `is_whole` false. A CSV without a matching record
-counts as a whole year, because a person put it there.
+The record of a year of which not all months are published has `is_whole` false and names its `missing_months`. A CSV
+without a matching record counts as a whole year, because a person put it there.
 """
 
 from __future__ import annotations
@@ -62,9 +62,26 @@ def read(lake: Lake, year: int) -> tuple[Record, int] | None:
         return record, csv.size
 
 
-def is_earlier_version(before: Record, size: int, after: Record) -> bool:
-    """Return True if the CSV of `size` bytes in bronze came from an earlier fetch of the same source."""
-    return before["source"] == after["source"] and size in (before["bytes"], before.get("bytes_before"))
+def is_from(source: str, record: Record, size: int) -> bool:
+    """Return True if the CSV of `size` bytes in bronze came from a fetch of this source."""
+    return bool(record["source"] == source) and size in (record["bytes"], record.get("bytes_before"))
+
+
+def years_to_update(settings: Settings, year: int) -> list[int]:
+    """Return the years that a monthly fetch from the Bureau updates: this year and the year before, if bronze has it.
+
+    A year whose CSV in bronze is not from the Bureau is not updated.
+    """
+    lake = Lake(settings)
+    entries = {each: read(lake, each) for each in (year, year - 1)}
+    updated = [each for each, entry in entries.items() if entry and is_from("bts", *entry)]
+    return [year, *updated] if year not in lake.bronze_years() else updated
+
+
+def csv_sha256(settings: Settings, year: int) -> str | None:
+    """Return the SHA-256 of the year's CSV in bronze if it was fetched, else None."""
+    record = of_csv(Lake(settings), year)
+    return record["sha256"] if record else None
 
 
 def lost(before: Record, after: Record) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import date
 
 import pytest
 
@@ -15,6 +16,7 @@ from utils.storage import keys
 from utils.storage.lake import Lake
 
 RUN = "Run: https://here/airflow"
+TODAY = date(2016, 4, 1)
 NO_SERVER = "smtp://127.0.0.1:1"
 
 
@@ -22,7 +24,7 @@ def test_a_finished_year_is_sent_once_with_its_extreme_events(done: Settings) ->
     with mail_server() as server:
         alerts = AlertSettings(recipients=("ops@here.org",), smtp=f"smtp://{server.address}")
         for _ in range(2):
-            notify_year(done, alerts, YEAR, RUN)
+            notify_year(done, alerts, YEAR, RUN, TODAY)
 
     (mail,) = server.mails
     text = mail.get_content()
@@ -34,12 +36,12 @@ def test_a_finished_year_is_sent_once_with_its_extreme_events(done: Settings) ->
 def test_a_message_that_no_channel_accepted_is_sent_by_the_next_run(
     done: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    notify_year(done, AlertSettings(recipients=("ops@here.org",), smtp=NO_SERVER), YEAR, RUN)
+    notify_year(done, AlertSettings(recipients=("ops@here.org",), smtp=NO_SERVER), YEAR, RUN, TODAY)
 
     (error,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert "127.0.0.1:1" in error
     with webhook() as hook:
-        notify_year(done, AlertSettings(webhook=hook.url), YEAR, RUN)
+        notify_year(done, AlertSettings(webhook=hook.url), YEAR, RUN, TODAY)
     assert len(hook.texts) == 1
 
 

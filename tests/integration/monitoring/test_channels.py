@@ -13,7 +13,7 @@ import pytest
 from tests.servers.receivers import mail_server, webhook
 from utils.errors import DelaywatchError, InvalidInput, Unavailable
 from utils.monitoring import channels
-from utils.monitoring.channels import deliver, post, send_mail
+from utils.monitoring.channels import default_channels, deliver, post, send_mail
 from utils.monitoring.messages import Message
 from utils.settings import AlertSettings
 
@@ -31,7 +31,7 @@ def by_mail(smtp: str, *recipients: str, sender: str | None = None) -> AlertSett
 
 def test_a_mail_reaches_all_recipients_as_plain_text() -> None:
     with mail_server() as server:
-        assert deliver(MESSAGE, by_mail(f"smtp://{server.address}", OPS, BOSS)) == ACCEPTED
+        assert deliver(default_channels(MESSAGE, by_mail(f"smtp://{server.address}", OPS, BOSS))) == ACCEPTED
 
     (mail,) = server.mails
     assert server.recipients == [[OPS, BOSS]]
@@ -48,7 +48,7 @@ def test_a_mail_is_encrypted_if_the_server_can(
 ) -> None:
     encryption: dict[str, Any] = {offer: tls_context()}
     with mail_server(**encryption) as server:
-        assert deliver(MESSAGE, by_mail(f"{scheme}://{server.address}")) == ACCEPTED
+        assert deliver(default_channels(MESSAGE, by_mail(f"{scheme}://{server.address}"))) == ACCEPTED
 
     assert server.was_encrypted == [True]
 
@@ -114,7 +114,8 @@ def test_a_webhook_that_refuses_is_named_without_its_secret_path(status: int, er
 
 def test_the_webhook_gets_its_message_escaped_although_the_mail_server_is_down() -> None:
     with webhook() as hook:
-        faults = deliver(MESSAGE, AlertSettings(recipients=(OPS,), smtp="smtp://127.0.0.1:1", webhook=hook.url))
+        alerts = AlertSettings(recipients=(OPS,), smtp="smtp://127.0.0.1:1", webhook=hook.url)
+        faults = deliver(default_channels(MESSAGE, alerts))
 
     assert faults["webhook"] is None
     assert "127.0.0.1:1" in str(faults["e-mail"])
@@ -126,7 +127,7 @@ def test_the_webhook_gets_its_message_escaped_although_the_mail_server_is_down()
 def test_a_slow_channel_fails_at_the_deadline() -> None:
     with webhook(pause_s=30) as hook:
         start = time.monotonic()
-        faults = deliver(MESSAGE, AlertSettings(webhook=hook.url), deadline_s=0.2)
+        faults = deliver(default_channels(MESSAGE, AlertSettings(webhook=hook.url)), deadline_s=0.2)
         waited_s = time.monotonic() - start
 
     assert faults["webhook"] is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import random
 import re
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -19,6 +20,7 @@ from tests.servers.bureau import (
     RETRY_AT_ONCE,
     Answer,
     Bureau,
+    damaged_zip,
     month_csv,
     month_path,
     year_of_zips,
@@ -26,10 +28,12 @@ from tests.servers.bureau import (
 )
 from tests.write_faults import fail_at_each_write
 from utils.errors import Busy, DelaywatchError, InvalidInput, Missing, Unavailable
+from utils.pipeline import refine
 from utils.settings import Settings
 from utils.sources import fetch, record
+from utils.sources.bronze import put_bronze
 from utils.storage.folder import FolderStore
-from utils.storage.keys import bronze_keys, fetch_record_key
+from utils.storage.keys import bronze_keys, fetch_record_key, manifest_key
 from utils.storage.lake import Lake
 
 CSV, COMPRESSED = bronze_keys(YEAR)
@@ -48,15 +52,13 @@ def bronze(settings: Settings) -> dict[str, bytes]:
     return {key: store.get(key) or b"" for key in store.list("01_bronze/")}
 
 
+def refine_report(settings: Settings) -> dict[str, Any]:
+    refine.write_silver(settings, YEAR)
+    return Lake(settings).read_quality(YEAR)
+
+
 def months_in_bronze(settings: Settings) -> list[int]:
     return sorted({int(month) for month in re.findall(rb"\n1987-(\d\d)", bronze(settings).get(CSV, b""))})
-
-
-def damaged_zip(text: bytes) -> bytes:
-    """Return a zip with a wrong CRC."""
-    packed = bytearray(zip_of(text))
-    packed[bytes(packed).index(b"PK\1\2") + 16] ^= 255
-    return bytes(packed)
 
 
 # --- a fetched year ---------------------------------------------------------------------------------------------------
@@ -151,6 +153,91 @@ def test_a_year_with_an_unpublished_month_is_refused_with_the_next_step(
     assert bronze(settings) == {}
 
 
+@pytest.mark.parametrize("from_folder", [False, True])
+def test_a_missing_month_in_the_middle_is_reported_and_the_months_around_it_are_kept(
+    settings: Settings, bureau: Bureau, tmp_path: Path, caplog: pytest.LogCaptureFixture, from_folder: bool
+) -> None:
+    bureau.withdraw(YEAR, 11)
+    folder = folder_of(tmp_path, {"On_Time_1987_11.csv": None}) if from_folder else None
+
+    into_bronze(settings, so_far=True, folder=folder)
+
+    assert months_in_bronze(settings) == [10, 12]
+    assert json.loads(bronze(settings)[RECORD])["missing_months"] == [11]
+    assert not record.has_whole_year(settings, YEAR)
+    assert [line.getMessage() for line in caplog.records if "November 1987" in line.getMessage()]
+    assert refine_report(settings)["missing_months"] == [*range(1, 10), 11]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_year_fetched_month_by_month_in_any_order_has_the_silver_of_one_csv(
+    settings: Settings, bureau: Bureau, tmp_path: Path, seed: int
+) -> None:
+    months = random.Random(seed).sample(range(1, 13), 12)
+    bureau.files = {}
+    for month in months:
+        bureau.publish(flight(FL_DATE=f"2015-{month:02}-{day:02}") for day in range(1, 29))
+        fetch.into_bronze(settings, 2015, so_far=True, policy=RETRY_AT_ONCE)
+    at_once, by_hand = (settings.replace(lake=(tmp_path / name).as_uri()) for name in ("at-once", "by-hand"))
+    for each in (at_once, by_hand):
+        Lake(each).prepare()
+    fetch.into_bronze(at_once, 2015, policy=RETRY_AT_ONCE)
+    (tmp_path / "2015.csv").write_bytes(Lake(at_once).store.get("01_bronze/2015.csv") or b"")
+    put_bronze(by_hand, 2015, tmp_path / "2015.csv")
+
+    silver = []
+    for each in (settings, at_once, by_hand):
+        refine.write_silver(each, 2015)
+        store = Lake(each).store
+        silver.append({key: store.get(key) for key in store.list("02_silver/")})
+
+    assert silver[0] == silver[1] == silver[2]
+    assert manifest_key(2015) in silver[0]
+    assert record.has_whole_year(settings, 2015)
+
+
+def test_only_new_and_revised_months_of_a_year_so_far_are_downloaded(settings: Settings, bureau: Bureau) -> None:
+    bureau.withdraw(YEAR, 12)
+    into_bronze(settings, so_far=True)
+    bureau.publish([*FLIGHTS[60:], cancelled(FL_DATE="1987-11-30"), *FLIGHTS[30:60]])
+    bureau.always = {OCTOBER: NEVER_SEND_A_BODY}
+
+    into_bronze(settings, so_far=True)
+
+    csv = bronze(settings)[CSV]
+    assert [csv.count(b"\n1987-%d-" % month) for month in (10, 11, 12)] == [30, 31, 30]
+
+
+def test_a_damaged_month_is_an_error_until_the_bureau_has_repaired_it(settings: Settings, bureau: Bureau) -> None:
+    december = bureau.files.pop(DECEMBER)
+    into_bronze(settings, so_far=True)
+    before = bronze(settings)
+    bureau.files[DECEMBER] = december
+    bureau.damage_next(YEAR, 12)
+
+    assert fetch.is_published(settings, YEAR, policy=RETRY_AT_ONCE)
+    with pytest.raises(Unavailable, match=r"_1987_12\.zip"):
+        into_bronze(settings, so_far=True)
+    assert bronze(settings) == before
+
+    into_bronze(settings, so_far=True)
+    assert months_in_bronze(settings) == [10, 11, 12]
+
+
+def test_a_monthly_fetch_updates_only_years_that_bronze_lacks_or_has_from_the_bureau(
+    settings: Settings, bureau: Bureau
+) -> None:
+    assert record.years_to_update(settings, YEAR) == [YEAR]
+    into_bronze(settings)
+    assert record.years_to_update(settings, YEAR) == [YEAR]
+    assert record.years_to_update(settings, YEAR + 1) == [YEAR + 1, YEAR]
+
+    Lake(settings).store.put(CSV, MANUAL)
+
+    assert record.years_to_update(settings, YEAR) == []
+    assert record.years_to_update(settings, YEAR + 1) == [YEAR + 1]
+
+
 # --- faults -----------------------------------------------------------------------------------------------------------
 
 OTHER_YEAR = zip_of(month_csv([flight(FL_DATE="1986-11-04")]))
@@ -160,7 +247,7 @@ OTHER_YEAR = zip_of(month_csv([flight(FL_DATE="1986-11-04")]))
     ("source", "answer", "error", "named"),
     [
         ("bts", Answer(cut_after=100), Unavailable, "1987_11.zip"),
-        ("bts", Answer(body=damaged_zip(month_csv(FLIGHTS[30:60]))), Unavailable, "1987_11.zip"),
+        ("bts", Answer(body=damaged_zip(zip_of(month_csv(FLIGHTS[30:60])))), Unavailable, "1987_11.zip"),
         ("bts", Answer(body=b"<html>\n<p>Down for maintenance"), InvalidInput, "<html>"),
         ("bts", Answer(body=OTHER_YEAR), InvalidInput, "1987-11-"),
         ("kaggle", Answer(401), InvalidInput, "token"),
@@ -323,7 +410,7 @@ def test_months_in_a_folder_become_the_year_without_a_network(
         ({"On_Time_1987_11.csv": None, "junk.zip": JUNK}, Missing, f"November 1987 .*junk.zip.*{NOVEMBER}"),
         ({"december.zip": b"<html>"}, Missing, f"December 1987 .*december.zip.*{DECEMBER}.*--so-far"),
         ({"other.zip": zip_of(month_csv(FLIGHTS[:29]))}, InvalidInput, "download .1..ZIP and .*other.zip"),
-        ({"december.zip": damaged_zip(month_csv(FLIGHTS[60:]))}, InvalidInput, "december.zip"),
+        ({"december.zip": damaged_zip(zip_of(month_csv(FLIGHTS[60:])))}, InvalidInput, "december.zip"),
     ],
 )
 def test_a_folder_without_exactly_the_months_of_the_year_is_refused_and_kept(
