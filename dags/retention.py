@@ -1,26 +1,26 @@
-"""# Deletes old logs, plots with the year page, and silver flights once a week
+"""# Deletes old logs, plots with the year page, silver flights, and old runs of Airflow once a week
 
 `DELAYWATCH_KEEP_LOGS_DAYS`, `DELAYWATCH_KEEP_PLOTS_YEARS` and `DELAYWATCH_KEEP_SILVER_YEARS` set how much is kept. If
 they are empty, a run deletes only parts of silver that no manifest has named for 7 days: a changed year leaves its
 earlier parts in a bucket. Bronze and gold are always kept, and a run of a year creates its silver and plots again.
 `python -m utils sweep --dry-run` lists what a run would delete. With a limit, a run waits while a step of a year is
 running.
+
+Runs of the DAGs that start by themselves often, with their tasks and log entries in Airflow's database, are deleted
+after `DELAYWATCH_KEEP_RUNS_DAYS` (90 days by default), by `airflow db clean`. Those of `flight_anomalies` and
+`fetch_bronze` are kept: they are few, and a run may wait for its file for months.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow import sdk
 
-from orchestration import connections, notifiers
+from orchestration import connections, metadata, notifiers, quiet
 from orchestration.retries import DEFAULT_ARGS
 from utils.settings import WatchSettings
-
-FOLLOWED = "flight_anomalies"
-# Without up_for_reschedule: a task that waits for a file has this state.
-UNDER_WAY = ["scheduled", "queued", "running", "restarting", "up_for_retry", "deferred"]
 
 
 class WaitForQuiet(sdk.BaseSensorOperator):
@@ -29,8 +29,7 @@ class WaitForQuiet(sdk.BaseSensorOperator):
     def poke(self, context: Any) -> bool:  # noqa: D102
         if not WatchSettings.from_environment().has_limit:
             return True
-        running: int = context["ti"].get_ti_count(FOLLOWED, states=UNDER_WAY)
-        return running == 0
+        return quiet.is_quiet(context)
 
 
 with sdk.DAG(
@@ -64,4 +63,11 @@ with sdk.DAG(
         settings = connections.settings(needs_warehouse=False)
         return [str(group) for group in retention.sweep(settings, WatchSettings.from_environment(), datetime.now(UTC))]
 
+    @sdk.task
+    def clean_metadata() -> None:
+        """Delete old runs of frequent DAGs and other old rows of Airflow's own database."""
+        days = WatchSettings.from_environment().keep_runs_days
+        metadata.clean(datetime.now(UTC) - timedelta(days=days))
+
     wait_for_quiet >> remove()
+    clean_metadata()

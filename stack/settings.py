@@ -31,7 +31,7 @@ FORM = {
     ),
     "Monitoring. Notifications need a recipient or a webhook.": (
         "recipients", "sender", "smtp", "webhook", "metrics", "expected_year", "keep_logs_days", "keep_plots_years",
-        "keep_silver_years",
+        "keep_silver_years", "keep_runs_days",
     ),
     "Backup": ("backup",),
     "Jupyter": ("uid",),

@@ -537,6 +537,11 @@ class WatchSettings(_Model):
         "How much the DAG retention keeps, 1 or more: task logs in days, plots and silver flights in years. "
         "Empty: all.",
     )
+    keep_runs_days: Count = variable(
+        "DELAYWATCH_KEEP_RUNS_DAYS",
+        "Days for which the DAG retention keeps the runs of frequent DAGs in Airflow's database. Empty: 90.",
+        default=90,
+    )
     keep_plots_years: Count | None = variable("DELAYWATCH_KEEP_PLOTS_YEARS")
     keep_silver_years: Count | None = variable("DELAYWATCH_KEEP_SILVER_YEARS")
     backup: Place | None = variable(

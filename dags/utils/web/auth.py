@@ -1,6 +1,6 @@
 """Find out who visits: ask Superset with the session cookie of the request, and remember the answer for a minute.
 
-The site has no password of its own (decision 0039). Only the cookie is forwarded, no other header of the visitor.
+The site has no password of its own (decision 0041). Only the cookie is forwarded, no other header of the visitor.
 """
 
 from __future__ import annotations
