@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import airportsdata
 import numpy as np
@@ -79,6 +80,26 @@ def distances_km(latitude: npt.ArrayLike, longitude: npt.ArrayLike) -> npt.NDArr
     half = np.sin((north - north.T) / 2) ** 2 + np.cos(north) * np.cos(north.T) * np.sin((east - east.T) / 2) ** 2
     distance: npt.NDArray[np.float64] = 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(half))
     return distance
+
+
+class Place(NamedTuple):
+    """Where an airport is: its own name, its city and its state or province; latitude and longitude in degrees."""
+
+    name: str
+    city: str
+    state: str
+    latitude: float
+    longitude: float
+
+
+@functools.lru_cache(maxsize=1)
+def places() -> dict[str, Place]:
+    """Return the place of every known airport by IATA code."""
+    known = {
+        code: Place(airport["name"], airport["city"], airport["subd"], airport["lat"], airport["lon"])
+        for code, airport in airportsdata.load("IATA").items()
+    }
+    return {code: Place("", "", state, north, east) for code, (north, east, state) in CLOSED.items()} | known
 
 
 @functools.lru_cache(maxsize=1)

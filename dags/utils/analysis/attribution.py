@@ -69,6 +69,7 @@ MIN_SHARE = {"cause": 0.25, "carrier": 0.1, "destination": 0.1}
 MIN_TIMES_OTHERS = 1.5
 MIN_STANDARD_ERRORS = {"carrier": 2.0, "destination": 3.0}  # of many destinations, one is always far from the rest
 
+MORE_THAN_USUAL = "more than usual"
 MEASURE_WORDS = {"delay_min": "delay", "cancelled": "cancellations"}
 _MEASURES = tuple(MEASURE_WORDS)
 _BOTH = "both"  # both measures in minutes: a cancelled flight counts as DELAY_CAP_MIN
@@ -408,8 +409,13 @@ def _sentence(day: Mapping[str, Any], notable: Mapping[str, Mapping[str, Mapping
     more = _excess(day)
     if not more:
         return f"{subject}: {', '.join(facts)}."
-    excess = f"{wording.listed(list(more.values()))} more than usual"
+    excess = f"{wording.listed(list(more.values()))} {MORE_THAN_USUAL}"
     return f"{subject}: {', '.join(facts)}; {': '.join(filter(None, [excess, _stands_out(day, notable, more)]))}."
+
+
+def stands_out(sentence: str) -> str:
+    """Return what a reason's sentence says after the amounts, `55% by weather`; an empty text if it names nothing."""
+    return sentence.rpartition(f"{MORE_THAN_USUAL}: ")[2].rstrip(".") if f"{MORE_THAN_USUAL}: " in sentence else ""
 
 
 def _excess(day: Mapping[str, Any]) -> dict[str, str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 
@@ -203,6 +204,12 @@ def _kind(closures: float) -> str:
     if closures >= CLOSURE_SHARE:
         return "closure"
     return "delay" if closures <= DELAY_SHARE else "mixed"
+
+
+def place_of(name: str) -> str:
+    """Return the place in the name of an event: `north-east` of `2013-02-08..09 north-east, 14 airports, closure`."""
+    place = name.split(" ", 1)[-1].rsplit(", ", 1)[0]
+    return re.sub(r", \d+ airports$", "", place)
 
 
 def _dates(first: pd.Timestamp, last: pd.Timestamp) -> str:

@@ -28,6 +28,22 @@ def date(value: Any) -> str:
     return f"{WEEKDAYS[day.weekday()]} {day.day} {MONTHS[day.month - 1]} {day.year}"
 
 
+def short_date(value: Any) -> str:
+    """Format as `Sat 9 Feb`."""
+    return date(value).rsplit(" ", 1)[0]
+
+
+def span(first: Any, last: Any) -> str:
+    """Format two dates as `Sat 9 Feb 2013`, `9–11 Feb 2013`, `31 Jan – 2 Feb 2013` or `31 Dec 2012 – 1 Jan 2013`."""
+    start, end = (np.datetime64(value, "D").item() for value in (first, last))
+    if start == end:
+        return date(start)
+    until = f"{end.day} {MONTHS[end.month - 1]} {end.year}"
+    if start.year != end.year:
+        return f"{start.day} {MONTHS[start.month - 1]} {start.year} – {until}"
+    return f"{start.day}–{until}" if start.month == end.month else f"{start.day} {MONTHS[start.month - 1]} – {until}"
+
+
 def count(number: Any, noun: str) -> str:
     """Format as `1 flight`, `1,250 flights`."""
     return f"{int(number):,} {noun}{'' if number == 1 else 's'}"
@@ -75,6 +91,18 @@ def percent(value: Any) -> str:
 def minutes(value: Any) -> str:
     """Format as `15.0` for a table; a dash if it is missing."""
     return "–" if _is_missing(value) else f"{value:.1f}"
+
+
+def whole(value: Any) -> str:
+    """Format minutes as `15` or `−3`; a dash if they are missing."""
+    return "–" if _is_missing(value) else f"{round(value):,}".replace("-", "−")
+
+
+def signed(value: Any) -> str:
+    """Format a difference as `+1,250`, `−3` or `0`; a dash if it is missing."""
+    if _is_missing(value):
+        return "–"
+    return f"{round(value):+,}".replace("-", "−") if round(value) else "0"
 
 
 def _is_missing(value: Any) -> bool:
