@@ -23,10 +23,15 @@ class Received(NamedTuple):
 class FakeSuperset:
     """The users by cookie, which a test may change, and the received requests."""
 
+    url = ""
+
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the changes and the requests of a test."""
         self.users = {cookie: (name, list(roles)) for cookie, (name, roles) in USERS.items()}
         self.received: list[Received] = []
-        self.url = ""
 
     def answer(self, path: str, cookie: str) -> tuple[int, object]:
         session = cookie.removeprefix("superset_session=")

@@ -13,15 +13,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 import anyio.to_thread
 import fastapi.openapi.utils
+import jinja2
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from markupsafe import Markup
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
+from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from typing_extensions import override
 
@@ -338,6 +340,14 @@ def openapi() -> Response:
 
 
 @cache
+def docs_template() -> jinja2.Template:
+    """Return the template of the API's description, which extends that of the pages."""
+    loaders = [jinja2.FileSystemLoader(Path(__file__).parent), jinja2.FileSystemLoader(render.FOLDER / "templates")]
+    environment = render.environment().overlay(loader=jinja2.ChoiceLoader(loaders))
+    return environment.get_template("api_docs.html.j2")
+
+
+@cache
 def description() -> dict[str, Any]:
     """Return the OpenAPI description of the API."""
     return fastapi.openapi.utils.get_openapi(
@@ -351,7 +361,8 @@ def description() -> dict[str, Any]:
 @pages.get("/api/docs")
 def api_docs(site: Used, visitor: Known) -> str:
     """The description of the API for people."""
-    return render.message_page("API", "See openapi.json.", _layout(site, visitor), ("openapi.json", "OpenAPI"))
+    around = {"layout": _layout(site, visitor), "links": site.links, "current": "", "current_year": None}
+    return docs_template().render(around, paths=description()["paths"])
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ KEEP_S = 60
 MAX_KEPT = 1000
 TIMEOUT = urllib3.Timeout(connect=2, read=10)
 LOGIN = "/login/"  # of Superset
-OWN_PATH = re.compile(r"/flights/(?!.*//)[A-Za-z0-9/._-]*(?:\?[A-Za-z0-9=&%._+-]*)?")
+OWN_PATH = re.compile(r"(?!.*//)/flights/[A-Za-z0-9/._-]*(?:\?[A-Za-z0-9=&%._+-]*)?")
 
 
 class NotLoggedIn(Exception):
