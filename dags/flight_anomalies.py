@@ -2,10 +2,10 @@
 
 **Start a year by hand**: put `2018.csv` or `2018.csv.gz` into `01_bronze/` of the lake, press *Trigger* and set `year`.
 A run that is started by hand, by the API or by another DAG needs `year`; without it, or without the year's file, it
-fails at once and lists the years in bronze. **Start many years**, two at once, both ends included
-(`--reprocess-behavior completed` repeats years that have run):
+fails at once and lists the years in bronze. **Start many years**, one after the other because each is compared with the
+year before, both ends included (`--reprocess-behavior completed` repeats years that have run):
 
-    airflow backfill create --dag-id flight_anomalies --from-date 2009-01-01 --to-date 2018-01-01 --max-active-runs 2
+    airflow backfill create --dag-id flight_anomalies --from-date 2009-01-01 --to-date 2018-01-01 --max-active-runs 1
 
 **Scheduled runs** start on 1 January for the year that has ended and wait up to 180 days for its file. Scheduled runs
 and backfills take the year of their data interval. With `DELAYWATCH_MONTHLY=1` this DAG has no schedule and no
@@ -66,7 +66,7 @@ class WaitForBronze(sdk.BaseSensorOperator):
 
 with sdk.DAG(
     "flight_anomalies",
-    description="One year of flights: from the CSV in bronze to verdicts in Postgres, plots and the year page",
+    description="One year of flights: from the CSV in bronze to verdicts in Postgres, plots and the site",
     tags=["flights", "detection"],
     schedule=None if run_year.is_monthly() else sdk.CronDataIntervalTimetable("0 0 1 1 *", timezone="UTC"),
     start_date=datetime(1987, 1, 1, tzinfo=UTC),
@@ -161,7 +161,7 @@ with sdk.DAG(
 
     @sdk.task(on_success_callback=notifiers.YearFinished(_run))
     def publish() -> str:
-        """Write the year page and the record of the run, if Postgres and gold have the same rows."""
+        """Write the pages that changed and the record of the run, if Postgres and gold have the same rows."""
         from utils.pipeline import publish
 
         run = sdk.get_current_context()["dag_run"]

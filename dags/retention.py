@@ -1,4 +1,4 @@
-"""# Deletes old logs, plots with the year page, silver flights, and old runs of Airflow once a week
+"""# Deletes old logs, plots, silver flights, and old runs of Airflow once a week
 
 `DELAYWATCH_KEEP_LOGS_DAYS`, `DELAYWATCH_KEEP_PLOTS_YEARS` and `DELAYWATCH_KEEP_SILVER_YEARS` set how much is kept. If
 they are empty, a run deletes only parts of silver that no manifest has named for 7 days: a changed year leaves its
@@ -21,6 +21,7 @@ from airflow import sdk
 from orchestration import connections, metadata, notifiers, quiet
 from orchestration.retries import DEFAULT_ARGS
 from utils.settings import WatchSettings
+from utils.storage.keys import SITE_FOLDER
 
 
 class WaitForQuiet(sdk.BaseSensorOperator):
@@ -56,12 +57,16 @@ with sdk.DAG(
     def remove() -> list[str]:
         """Delete unused parts of silver and data that is older than the settings keep.
 
-        Return what was deleted, and what was kept and why.
+        Return what was deleted, and what was kept and why. Without their plots, pages are written again.
         """
         from utils.monitoring import retention
+        from utils.pipeline import site
 
         settings = connections.settings(needs_warehouse=False)
-        return [str(group) for group in retention.sweep(settings, WatchSettings.from_environment(), datetime.now(UTC))]
+        groups = retention.sweep(settings, WatchSettings.from_environment(), datetime.now(UTC))
+        if any(key.startswith(SITE_FOLDER) for group in groups for key in group.keys):
+            site.write_site(connections.settings())
+        return [str(group) for group in groups]
 
     @sdk.task
     def clean_metadata() -> None:

@@ -163,8 +163,8 @@ def run(
             progress.ended(is_done=False)
             _fail(error)
         summary.show_results(console, source, wanted)
-        summary.show_places(console, folder.resolve(), wanted)
         summary.show_changes(console, changed)
+        summary.show_places(console, folder.resolve(), wanted)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -97,10 +97,9 @@ def show_results(console: Console, source: Lake, year: int) -> None:
 
 
 def show_places(console: Console, folder: Path, year: int) -> None:
-    """Print the paths of the year page, plots, parquet and database, with a command that opens each."""
+    """Print the paths of plots, parquet, database and site, with a command that shows each; the site comes last."""
     root, opener = folder / "lake", _opener()
-    page, days = root / keys.year_page_key(year), root / keys.airport_days_key(year)
-    serve = f"{PYTHON} -m http.server --bind 127.0.0.1 --directory '{_shown(page.parent)}' 8000"
+    site, plots, days = root / keys.site_key(), root / keys.plots_folder(year), root / keys.airport_days_key(year)
     where = "is_anomaly ORDER BY severity DESC, score DESC NULLS LAST LIMIT 5"
     query = f"SELECT id, sentence FROM flights.agg_dep_delay_by_date WHERE {where}"  # noqa: S608 # nosec B608 # two constants
     is_default = folder == Path(__file__).resolve().parent.parent / ".demo"
@@ -110,10 +109,10 @@ def show_places(console: Console, folder: Path, year: int) -> None:
         else f"PYTHONPATH=dags {PYTHON} -m demo psql --folder '{_shown(folder)}' -c "
     )
     places = (
-        ("year page", page, f"{opener} '{_shown(page)}'" if opener else f"{serve}   then http://127.0.0.1:8000/"),
-        ("plots", page.parent, f"{opener} '{_shown(page.parent)}'" if opener else f"ls '{_shown(page.parent)}'/*"),
+        ("plots", plots, f"{opener} '{_shown(plots)}'" if opener else f"ls '{_shown(plots)}'/*"),
         ("parquet", days, f"{PYTHON} -c \"import pandas; print(pandas.read_parquet('{_shown(days)}'))\""),
         ("database", warehouse.data_folder(folder), f'{psql}"{query}"'),
+        ("site", site, f"{opener} '{_shown(site)}'" if opener else site.as_uri()),
     )
     console.print("\n[bold cyan]Results[/]")
     for label, path, command in places:

@@ -54,6 +54,7 @@ TABLES = {
     "anomaly_factors": "fl_date",
     "events": "first_day",
     "event_days": "fl_date",
+    "verdict_changes": "fl_date",
     "bronze_quality": "make_date(year, 1, 1)",
 }  # the day of a row, by table
 

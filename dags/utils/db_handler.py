@@ -7,7 +7,7 @@ module knows tables, years and batches, but not the lake or the detectors.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from types import TracebackType
 
 import pandas as pd
@@ -116,8 +116,8 @@ class DBHandler:
 
         frame: exactly the columns of the table's schema, one row per key, all of `year`; an empty frame deletes the
         year. within: key columns with one value each, e.g. `{"detector": "three_sigma"}`; only rows with these values
-        are replaced. Upserts of the same table and year wait for each other. NaN is stored as null. `feedback` cannot
-        be upserted.
+        are replaced. Upserts of the same table and year wait for each other. NaN is stored as null. `feedback` and
+        `verdict_changes` cannot be upserted.
 
         Raises InvalidInput for an invalid frame before it writes anything. After any error the old rows are unchanged.
         """
@@ -125,14 +125,28 @@ class DBHandler:
         return changes
 
     def upsert_year(
-        self, batches: Iterable[tuple[str, pd.DataFrame | pa.Table, Mapping[str, str]]], year: int
+        self,
+        batches: Iterable[tuple[str, pd.DataFrame | pa.Table, Mapping[str, str]]],
+        year: int,
+        *,
+        published: str | None = None,
+        now: datetime | None = None,
     ) -> list[Changes]:
         """Do several upserts, each (table, frame, within), in one transaction; return their changes in the same order.
 
         Another thread takes one batch ahead from `batches`, so that a generator need not hold all frames. Readers see
-        the old rows until the commit. Errors: see `upsert`.
+        the old rows until the commit. published, now: each day that had a verdict of this detector and gets another
+        severity is inserted into `verdict_changes` with this time (timezone-aware). Errors: see `upsert`.
         """
-        return upsert(self._server, (_batch(*batch) for batch in batches), year)
+        return upsert(self._server, (_batch(*batch, published, now) for batch in batches), year)
+
+    def verdict_changes(self, year: int, since: datetime) -> pd.DataFrame:
+        """Return the rows of `verdict_changes` on days of `year` with `changed_at` at or after `since`, sorted by key.
+
+        since: timezone-aware. Columns: `schemas.VERDICT_CHANGES`.
+        """
+        changes = self.read("verdict_changes", year)
+        return changes[changes["changed_at"] >= since].reset_index(drop=True)
 
     def read(self, table: str, year: int | None = None) -> pd.DataFrame:
         """Return the rows of `table`, of one year or of all, sorted by key; dates are datetime64, JSON is text."""
@@ -234,7 +248,13 @@ class DBHandler:
         return self._read(feedback.DETECTOR_FEEDBACK, year)
 
 
-def _batch(name: str, frame: pd.DataFrame | pa.Table, within: Mapping[str, str]) -> Batch:
+def _batch(
+    name: str,
+    frame: pd.DataFrame | pa.Table,
+    within: Mapping[str, str],
+    published: str | None,
+    now: datetime | None,
+) -> Batch:
     table = TABLES[name]
     if not set(within) < set(table.key):
         raise ValueError(
@@ -242,4 +262,7 @@ def _batch(name: str, frame: pd.DataFrame | pa.Table, within: Mapping[str, str])
         )
     if table is feedback.FEEDBACK:
         raise ValueError("feedback cannot be upserted; use give_feedback and withdraw_feedback")
-    return Batch(table, frame, within)
+    if name == "verdict_changes":
+        raise ValueError("verdict_changes cannot be upserted; upsert_year inserts its rows")
+    is_published = name == "anomalies" and published is not None and within == {"detector": published}
+    return Batch(table, frame, within, now if is_published else None)

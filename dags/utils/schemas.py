@@ -180,6 +180,18 @@ EVENT_DAYS = pa.schema(
     ]
 )
 
+# Changed severities of the published detector on days that the warehouse had before. Only the warehouse has them.
+VERDICT_CHANGES = pa.schema(
+    [
+        pa.field("origin", pa.string(), nullable=False),
+        pa.field("fl_date", pa.date32(), nullable=False),
+        pa.field("changed_at", pa.timestamp("us", "UTC"), nullable=False),
+        pa.field("old_severity", pa.int16(), nullable=False),  # index in SEVERITIES
+        pa.field("new_severity", pa.int16(), nullable=False),
+        pa.field("new_direction", pa.string()),  # null if the day is no longer flagged
+    ]
+)
+
 OPINIONS = ("expected", "wrong", "right")
 # People's opinions on airport-days. Only the warehouse has them.
 FEEDBACK = pa.schema(

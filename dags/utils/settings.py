@@ -530,7 +530,8 @@ class WatchSettings(_Model):
     backup_record: Path | None = variable("DELAYWATCH_BACKUP_RECORD")
     expected_year: Year | None = variable(
         "DELAYWATCH_EXPECTED_YEAR",
-        "The year that /health expects in bronze. Empty: the last complete year.",
+        "The year that /health expects in bronze. Empty: the last complete year, or with DELAYWATCH_MONTHLY the newest "
+        "month that ended 92 days ago.",
     )
     keep_logs_days: Count | None = variable(
         "DELAYWATCH_KEEP_LOGS_DAYS",

@@ -57,7 +57,7 @@ def test_a_run_publishes_its_year_and_sends_one_message_each_even_if_the_mail_se
     verdict = f"SELECT verdict FROM flights.agg_dep_delay_by_date WHERE id = 'BOS{CLOSED.replace('-', '')}'"
     assert sql(empty_database, verdict) == [("closure",)]
     assert sql(empty_database, "SELECT year, run_id FROM flights.runs") == [(YEAR, run.run_id)]
-    assert (lake / keys.year_page_key(YEAR)).is_file()
+    assert (lake / keys.site_year_key(YEAR)).is_file()
 
     with create_session() as session:
         events = session.query(AssetEvent).filter(AssetEvent.source_run_id == run.run_id).all()

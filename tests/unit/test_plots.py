@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import re
 from collections.abc import Callable
 
 import matplotlib as mpl
@@ -15,7 +16,8 @@ from PIL import Image
 
 from utils import schemas
 from utils.errors import InvalidInput
-from utils.reporting import plots
+from utils.reporting import palette, plots
+from utils.reporting.site import render
 
 Frames = tuple[pd.DataFrame, pd.DataFrame]
 Draw = Callable[[pd.DataFrame, pd.DataFrame, int], bytes]
@@ -110,27 +112,41 @@ def test_the_bytes_depend_only_on_the_rows(draw: Draw) -> None:
     assert b"Software" not in first
 
 
-@pytest.mark.parametrize("direction", schemas.DIRECTIONS)
-def test_a_direction_has_its_own_colour_and_shape(draw: Draw, direction: str) -> None:
-    png = draw(*flagged("2013-02-09", direction), 2013)
+def test_a_direction_has_its_own_shape_and_early_days_their_own_colour(draw: Draw) -> None:
+    late, early, closure = (draw(*flagged("2013-02-09", direction), 2013) for direction in schemas.DIRECTIONS)
 
-    assert [name for name, mark in plots.MARKS.items() if count(png, mark.colour) > 30] == [direction]
+    assert count(late, palette.STRONG) > 30
+    assert count(closure, palette.STRONG) > 30
+    assert count(early, palette.EARLY) > 30
+    assert count(early, palette.STRONG) == count(late, palette.EARLY) == 0
     assert len({mark.shape for mark in plots.MARKS.values()}) == len(schemas.DIRECTIONS)
+
+
+def test_plots_and_pages_have_the_same_colours() -> None:
+    light = render.asset("site.css").decode().partition("@media")[0]
+    of_page = dict(re.findall(r"--([\w-]+): (#\w+);", light))
+    names = {"s1": palette.MILD, "s2": palette.STRONG, "s3": palette.EXTREME, "edge": palette.EDGE}
+    names |= {"q3": palette.DEPARTED, "cancelled": palette.CANCELLED, "observed": palette.OBSERVED}
+    names |= {"expected": palette.EXPECTED, "band": palette.BAND, "gone": palette.NO_FLIGHTS}
+
+    assert {name: of_page[name] for name in names} == {name: colour.lower() for name, colour in names.items()}
 
 
 def test_marks_are_above_their_days() -> None:
     first, second = (plots.daily_delay(*flagged(day, "late"), 2013) for day in ("2013-02-09", "2013-11-30"))
 
-    places = [np.flatnonzero(has_colour(png, plots.MARKS["late"].colour).any(axis=0)).mean() for png in (first, second)]
+    places = [np.flatnonzero(has_colour(png, palette.STRONG).any(axis=0)).mean() for png in (first, second)]
     days = (dt.date(2013, 11, 30) - dt.date(2013, 2, 9)).days
     assert places[1] - places[0] == pytest.approx(3 * days, abs=1)  # a day is 3 pixels wide
 
 
-def test_a_more_severe_day_has_a_larger_and_fuller_mark() -> None:
+def test_a_more_severe_day_has_a_larger_and_darker_mark() -> None:
+    colours = (palette.MILD, palette.STRONG, palette.EXTREME)
     pngs = [plots.daily_delay(*flagged("2013-05-05", "late", severity), 2013) for severity in (1, 2, 3)]
 
-    sizes = [count(png, plots.MARKS["late"].colour) for png in pngs]
+    sizes = [count(png, colour) for png, colour in zip(pngs, colours, strict=True)]
     assert sizes == sorted(set(sizes))
+    assert [count(png, palette.EXTREME) > 0 for png in pngs] == [False, False, True]
     assert tuple(plots.LEVELS) == schemas.SEVERITIES[1:]
 
 
@@ -155,36 +171,36 @@ def test_days_without_flights_are_hatched_with_or_without_a_row(draw: Draw) -> N
 
     without_rows = draw(days[~is_april], verdicts[~is_april], 2013)
 
-    assert count(draw(days, verdicts, 2013), plots.NO_FLIGHTS) < 1_000  # edges of letters
-    assert count(without_rows, plots.NO_FLIGHTS) > 10_000
-    assert count(without_rows, plots.HATCH) > 1_000
+    assert count(draw(days, verdicts, 2013), palette.NO_FLIGHTS) < 1_000  # edges of letters
+    assert count(without_rows, palette.NO_FLIGHTS) > 10_000
+    assert count(without_rows, palette.HATCH) > 1_000
     assert draw(april_empty[0].astype(days.dtypes), april_empty[1].astype(verdicts.dtypes), 2013) == without_rows
 
 
 def test_a_year_without_values_is_drawn_without_a_warning(draw: Draw) -> None:
     png = draw(*not_judged(airport_year(flights=0), "no_flights"), 2013)
 
-    assert count(png, plots.NO_FLIGHTS) > 100_000
+    assert count(png, palette.NO_FLIGHTS) > 100_000
 
 
 def test_days_that_were_not_judged_have_a_strip(draw: Draw) -> None:
     png = draw(*not_judged(airport_year(flights=2), "insufficient_data"), 2013)
 
-    assert count(png, plots.NOT_JUDGED) > 10_000
+    assert count(png, palette.NOT_JUDGED) > 10_000
 
 
 def test_cancelled_flights_have_their_share_of_the_bars() -> None:
     days, verdicts = airport_year()
     flown, half = (plots.daily_flights(days.assign(cancelled=n), verdicts, 2013) for n in (0, 20))
 
-    assert count(flown, plots.CANCELLED) == 0
-    assert count(half, plots.CANCELLED) == pytest.approx(count(half, plots.DEPARTED), rel=0.05)
+    assert count(flown, palette.CANCELLED) == 0
+    assert count(half, palette.CANCELLED) == pytest.approx(count(half, palette.DEPARTED), rel=0.05)
 
 
 def test_all_days_of_a_leap_year_are_drawn(draw: Draw) -> None:
     png = draw(*flagged("2012-12-30", "closure", year=2012), 2012)
 
-    assert count(png, plots.MARKS["closure"].colour) > 30
+    assert count(png, palette.STRONG) > 30
 
 
 def test_a_code_that_looks_like_a_formula_is_drawn_as_text(draw: Draw) -> None:

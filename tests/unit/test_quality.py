@@ -91,6 +91,21 @@ def test_missing_months_and_days_are_named() -> None:
     assert "2012-12-31" in single_day
 
 
+@pytest.mark.parametrize(
+    ("empty_months", "so_far_to", "missing"),
+    [((10, 11, 12), 9, []), ((5, 10, 11, 12), 9, [5]), ((5,), None, [5]), ((1, 2, 3, 5, 12), 11, [1, 2, 3, 5])],
+)
+def test_months_after_the_newest_are_not_missing_in_a_year_so_far(
+    empty_months: tuple[int, ...], so_far_to: int | None, missing: list[int]
+) -> None:
+    stats = report(whole_year(2026, months=dict.fromkeys(empty_months, 0)))
+
+    assert (stats["so_far_to"], stats["missing_months"]) == (so_far_to, missing)
+    assert {int(day[5:7]) for day in stats["missing_days"]} == set(missing)
+    assert len(stats["warnings"]) == bool(missing)
+    assert all(name not in str(stats["warnings"]) for name in ("October", "November", "December"))
+
+
 @pytest.mark.parametrize(("copies", "months"), [(149, []), (150, [6])])
 def test_a_month_is_doubled_from_half_of_its_flights_on(copies: int, months: list[int]) -> None:
     stats = report(whole_year(2011), duplicates=Duplicates({6: copies, 7: 5}, 0, 0))

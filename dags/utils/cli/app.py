@@ -16,6 +16,7 @@ from utils.cli.fetch import fetch
 from utils.cli.health import health
 from utils.cli.output import complain
 from utils.cli.prepare import prepare
+from utils.cli.site import site
 from utils.cli.status import status
 from utils.cli.sweep import sweep
 from utils.errors import DelaywatchError, InvalidInput
@@ -47,7 +48,7 @@ Exit codes: 0 success, 1 a year failed (the message says why), 2 invalid command
 """,
 )
 COMMANDS: list[Callable[..., None]] = [prepare, bronze, *steps.COMMANDS]
-COMMANDS += [status, alert, feedback, fetch, health, sweep]
+COMMANDS += [status, site, alert, feedback, fetch, health, sweep]
 for command in COMMANDS:
     app.command()(command)
 

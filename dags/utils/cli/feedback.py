@@ -192,6 +192,6 @@ def _suggest_detect(airport: str, day: date) -> None:
 
 def _suggest_page(day: date) -> None:
     say(
-        "`python -m utils feedback` lists the precision of each detector; to update the year page, run "
+        "`python -m utils feedback` lists the precision of each detector; to update the pages, run "
         f"`python -m utils page --year {day.year}`."
     )

@@ -13,9 +13,9 @@ from utils.errors import Missing
 
 COLUMNS = ("year", "bronze", "silver", "gold", "verdicts", "warehouse", "page")
 CAPTION = (
-    "silver: flights; gold and warehouse: airport-days; stale: gold, settings, incidents or feedback have changed "
-    "since the verdicts; unexplained: the reasons belong to older verdicts; missing: a detector in detectors.yaml has "
-    "no verdicts"
+    "silver: flights; gold and warehouse: airport-days; stale: gold of the year or of the year before, settings, "
+    "incidents or feedback have changed since the verdicts; unexplained: the reasons belong to older verdicts; "
+    "missing: a detector in detectors.yaml has no verdicts"
 )
 NOTHING = "–"
 
@@ -36,9 +36,9 @@ def status(year: OnlyYearOption = None, lake: LakeOption = None, warehouse: Ware
         )
     table = Table(*COLUMNS, caption=CAPTION)
     for single_year in years:
-        table.add_row(
-            str(single_year), *_cells(in_lake.get(single_year), rows.get(single_year), inputs.detector_names(settings))
-        )
+        row = in_lake.get(single_year)
+        so_far = f" so far, to {row['so_far_to']}" if row and row["so_far_to"] else ""
+        table.add_row(f"{single_year}{so_far}", *_cells(row, rows.get(single_year), inputs.detector_names(settings)))
     show(table)
     if not settings.warehouse:
         say(

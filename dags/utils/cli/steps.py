@@ -118,7 +118,9 @@ def gold(settings: Settings, year: int, _: Progress) -> None:
 def detect(settings: Settings, year: int, bars: Progress) -> None:
     """Run the detectors of detectors.yaml on gold: one verdict per airport and day.
 
-    Days in incidents.yaml and, with a warehouse, days with the feedback `expected` are scored but not used for fitting.
+    The airport-days of the year before, if gold has them, are used for fitting. A year without December is scored from
+    earlier days only. Days in incidents.yaml and, with a warehouse, days with the feedback `expected` are scored but
+    not used for fitting.
     """
     from utils.pipeline.detect import write_all_anomalies
     from utils.pipeline.inputs import detector_names
@@ -153,7 +155,7 @@ def plot(settings: Settings, year: int, bars: Progress) -> None:
 
 
 def page(settings: Settings, year: int, _: Progress, started: datetime | None = None) -> None:
-    """Write the year page and the record of the run. The warehouse must have exactly the rows of gold."""
+    """Write the pages that changed and the record of the run. The warehouse must have exactly the rows of gold."""
     from utils.pipeline import publish
 
     started = started or datetime.now(UTC)

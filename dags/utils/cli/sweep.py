@@ -10,6 +10,7 @@ import typer
 from utils.cli.options import LakeOption, settings_of
 from utils.cli.output import say
 from utils.settings import WatchSettings
+from utils.storage.keys import SITE_FOLDER
 
 UNCONFIGURED = (
     "Nothing is deleted: silver has no old parts of earlier versions, and no limit is set; set "
@@ -30,5 +31,7 @@ def sweep(
     groups = retention.sweep(settings, watch, datetime.now(UTC), dry_run)
     for group in groups:
         say(str(group) if group.kept_because else f"{'Would delete' if dry_run else 'Deleted'} {group}")
+    if not dry_run and any(key.startswith(SITE_FOLDER) for group in groups for key in group.keys):
+        say("Run `python -m utils site`, so that the pages of these years do not show their plots.")
     if not groups:
         say("Nothing is old enough to delete." if watch.has_limit else UNCONFIGURED)

@@ -6,11 +6,15 @@ The contract: `detect(days, params) -> verdicts`, over all airports of one year 
 deterministic, does not change its input, never flags a day without a value, and returns `insufficient_data` if it has
 too few days or flights. A rule that needs no history (`delaywatch`) may flag a day without a score, with status `ok`.
 
-`days` may have two more boolean columns (default False). `is_excluded` days, known incidents, are scored but not used
-for fitting: their values change the verdict of no other day. `is_expected` days, from feedback, are scored but not used
-for fitting their own airport; this column changes no verdict of another airport. `Calendar` in `shared.verdicts`
-implements both for a detector that fits each airport separately; a detector that fits values over several airports must
-use only first columns for them.
+`days` may have three more boolean columns (default False). `is_history` days, of the year before, are used for fitting
+only: `run` passes them to the detectors with the parameter `past_only` and drops their verdicts. `is_excluded` days,
+known incidents, are scored but not used for fitting: their values change the verdict of no other day. `is_expected`
+days, from feedback, are scored but not used for fitting their own airport; this column changes no verdict of another
+airport. `Calendar` in `shared.verdicts` implements both exclusions for a detector that fits each airport separately; a
+detector that fits values over several airports must use only first columns for them.
+
+A year so far is scored in past-only mode, so that later days change no verdict. A detector without the parameter
+`past_only` cannot do this, so `run` gives all days of such a year the status `insufficient_data`.
 
 To add a detector, write `detectors/<name>.py` with a function `detect` and a model `Parameters`, whose fields have a
 type, a default, bounds and a description, and add a block to `dags/detectors.yaml`. Every module of this folder is a
@@ -27,6 +31,7 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +46,11 @@ if TYPE_CHECKING:
 _FIRST = ("three_sigma", "isolation_forest", "arima", "random_cut_forest", "gradient_boosting", "delaywatch")
 _MODULES = {module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg}
 NAMES = (*(name for name in _FIRST if name in _MODULES), *sorted(_MODULES.difference(_FIRST)))
-PUBLISHED = "delaywatch"  # the detector of the year page, the plots and the dashboard
+PUBLISHED = "delaywatch"  # the detector of the pages, the plots and the dashboard
+
+# The history that is used with the whole year in view: as much as there is on the other side of a day in January. The
+# rest of last year would only mix its level into that of the year.
+SEASON_OF_HISTORY_DAYS = 91
 
 Parameter = bool | int | float | tuple[float, ...]
 
@@ -100,21 +109,65 @@ def read_settings(path: Path) -> dict[str, dict[str, Parameter]]:
     return settings
 
 
-def run(name: str, days: pd.DataFrame, given: Mapping[str, object] | None = None, excluded: str = "") -> pa.Table:
+def has_past_only(name: str) -> bool:
+    """Return True if the detector `name` can score from earlier days only; then it also uses history."""
+    return "past_only" in _module(name).Parameters.model_fields
+
+
+def in_year_so_far(name: str, given: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the parameters that score a year so far: `given` with `past_only`, if the detector has it."""
+    return {**given, "past_only": True} if has_past_only(name) else given
+
+
+def run(
+    name: str,
+    days: pd.DataFrame,
+    given: Mapping[str, object] | None = None,
+    excluded: str = "",
+    is_so_far: bool = False,
+) -> pa.Table:
     """Judge `days` with the detector `name`. Return a table with exactly `schemas.ANOMALIES`, by origin and fl_date.
 
-    excluded: the fingerprint of `is_excluded` and `is_expected` in `days`, for `params_hash`. Raises InvalidInput as
-    `parameters` does, and if `days` are not airport days.
+    excluded: the fingerprint of `is_excluded` and `is_expected` in `days`, for `params_hash`. is_so_far: the year is
+    not over. The table has no `is_history` days. Raises InvalidInput as `parameters` does, and if `days` are not
+    airport days.
     """
-    verdicts = load(name)(days, **(given or {})).assign(params_hash=params_hash(name, given, excluded))
-    return importlib.import_module("utils.detectors.shared.verdicts").table(verdicts, f"The verdict of {name}")
+    params = in_year_so_far(name, given or {}) if is_so_far else given or {}
+    shared = importlib.import_module("utils.detectors.shared.verdicts")
+    used_days = _with_useful_history(name, days, params)
+    if is_so_far and not has_past_only(name):
+        verdicts = shared.unscored(used_days, _module(name).METRIC)
+    else:
+        verdicts = without_history(load(name)(used_days, **params), used_days)
+    hashed = verdicts.assign(params_hash=params_hash(name, params, excluded))
+    table: pa.Table = shared.table(hashed, f"The verdict of {name}")
+    return table
 
 
 def expectations(days: pd.DataFrame, given: Mapping[str, object] | None = None) -> pd.DataFrame:
-    """Return the published detector's EXPECTED_COLUMNS (see `attribution`) with the index of `days`."""
+    """Return the published detector's EXPECTED_COLUMNS (see `attribution`) for the days that are not history."""
     module = _module(PUBLISHED)
-    expected: pd.DataFrame = module.expectations(days, module.Parameters.checked(PUBLISHED, given or {}))
-    return expected
+    params = module.Parameters.checked(PUBLISHED, given or {})
+    used_days = _with_useful_history(PUBLISHED, days, params.model_dump())
+    return without_history(module.expectations(used_days, params), used_days)
+
+
+def without_history(rows: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows whose airport-days are not `is_history`; both frames have the same order."""
+    if "is_history" not in days:
+        return rows
+    return rows[~days["is_history"].to_numpy(dtype=bool, na_value=False)]
+
+
+def _with_useful_history(name: str, days: pd.DataFrame, params: Mapping[str, object]) -> pd.DataFrame:
+    """Return the days of the year after the history that the detector uses."""
+    judged_days = without_history(days, days)
+    if len(judged_days) in (0, len(days)) or not has_past_only(name):
+        return judged_days
+    if params.get("past_only"):
+        return days
+    january = judged_days["fl_date"].astype("datetime64[ns]").min()
+    return days[days["fl_date"].astype("datetime64[ns]") >= january - timedelta(days=SEASON_OF_HISTORY_DAYS)]
 
 
 def _unknown(name: object) -> str:

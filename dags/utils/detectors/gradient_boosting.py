@@ -16,8 +16,8 @@ airport is abnormal. No feature of a day depends on its own delay.
 
 Cross-fitting (Chernozhukov et al., "Double/debiased machine learning", 2018): blocks of `block_days` days are assigned
 to `folds` folds in turn, and the days of a fold are judged by trees, medians and spreads of the other folds. The 7 days
-after a block, whose features depend on it, are not used for fitting either. So a day is also compared with later days:
-the method suits a report and not an alert.
+after a block, whose features depend on it, are not used for fitting either. So a day is also compared with later days,
+which suits a report. With `past_only`, for alerts, medians, spreads and trees are fitted on `is_history` days only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from collections.abc import Iterator
 
 import holidays
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 from threadpoolctl import threadpool_limits
@@ -56,6 +55,7 @@ class Parameters(parameters.Parameters):
     random_state: parameters.Seed = 0
     min_flights: parameters.MinFlights = 5
     min_days: parameters.MinDays = 28
+    past_only: parameters.PastOnly = False
 
 
 def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
@@ -67,7 +67,8 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     residual / spread; with `late_only` it keeps its sign and only days above the band are flagged, without it days on
     both sides are. Days with fewer than `min_flights` scheduled flights are neither judged nor used for fitting, and
     neither are airports with fewer than `min_days` such days. A day is judged if at least half of `min_days` outside
-    its fold are used. `is_excluded` days are judged, and used neither for fitting nor in a feature.
+    its fold are used; with `past_only`, if at least `min_days` days of history are. `is_excluded` days are judged, and
+    used neither for fitting nor in a feature.
     """
     grid = calendar(days)
     levels = params.threshold, params.threshold + 2, params.threshold + 4
@@ -78,20 +79,20 @@ def _predictions(grid: Calendar, params: Parameters) -> Band:
     """Predict the days of each fold by trees that are fitted on the other folds."""
     known = usable(grid, METRIC, params.min_flights)
     train_mask = known & ~grid.excluded()
-    has_days = train_mask.sum(axis=0) >= params.min_days
-    train_mask &= has_days
     delay = grid.numbers(METRIC)
-    past = np.where(train_mask, delay, np.nan)
     about_date = _calendar_features(grid)
     judged = np.zeros(grid.shape, dtype=np.bool_)
     expected, below, above = (np.full(grid.shape, np.nan) for _ in range(3))
-    for is_test, is_train in _folds(len(past), params.folds, params.block_days):
+    for is_test, is_train in _folds(grid, params):
         trained = train_mask & is_train[:, None]
-        tested = known & is_test[:, None] & has_days & (trained.sum(axis=0) >= params.min_days / 2)
+        min_days = params.min_days if params.past_only else params.min_days / 2
+        has_days = (train_mask.sum(axis=0) >= params.min_days) & (trained.sum(axis=0) >= min_days)
+        trained &= has_days
+        tested = known & is_test[:, None] & has_days
         if not tested.any():
             continue
         median, spread = _usual(np.where(trained, delay, np.nan))
-        relative = (past - median) / spread
+        relative = np.where(train_mask & has_days, (delay - median) / spread, np.nan)
         about_airport = _airport_features(grid, trained, median, spread)
         network = _network_features(relative, trained, grid, params.same_day_network)
         features = np.stack([*about_airport, *about_date, *_lag_features(relative), *network], axis=2)
@@ -140,12 +141,20 @@ def _predict(
         return median.predict(features[tested]), below.predict(tested_airport), above.predict(tested_airport)
 
 
-def _folds(n_days: int, folds: int, block_days: int) -> Iterator[tuple[Flags, Flags]]:
-    """Yield test and train days of each fold; blocks are shorter if there are few days."""
-    days = np.arange(n_days)
-    fold = days // min(block_days, -(-n_days // folds)) % folds
-    for number in range(folds):
-        is_test = fold == number
+def _folds(grid: Calendar, params: Parameters) -> Iterator[tuple[Flags, Flags]]:
+    """Yield test and train days of each fold; blocks are shorter if there are few days.
+
+    History is used for fitting in every fold. With `past_only` nothing else is, and all other days are one fold.
+    """
+    n_days, n_history = grid.shape[0], grid.history_days
+    is_history = np.arange(n_days) < n_history
+    if params.past_only:
+        yield ~is_history, is_history
+        return
+    block_days = min(params.block_days, -(-(n_days - n_history) // params.folds))
+    fold = (np.arange(n_days) - n_history) // block_days % params.folds
+    for number in range(params.folds):
+        is_test = (fold == number) & ~is_history
         depends_on_test = np.convolve(is_test, np.ones(LOOK_BACK_DAYS + 1))[:n_days] > 0
         yield is_test, ~depends_on_test
 
@@ -201,23 +210,28 @@ def _network_features(relative: Floats, trained: Flags, grid: Calendar, same_day
     value = np.where(is_known, np.clip(relative, -3.0, 6.0), 0.0)  # limits the weight of one extreme airport
     basis = np.where(trained, value, 0.0)
     size = np.sqrt(np.maximum((basis**2).sum(axis=0), 1e-9))
-    first, second = slice(grid.airports), slice(grid.airports, None)
-    sources, weight_of_day = value[:, first], is_known[:, first].astype(np.float64)
+    first = grid.airports
+    sources, weight_of_day = value[:, :first], is_known[:, :first].astype(np.float64)
+    correlation = _product(basis[:, :first].T, basis) / size / size[:first, None]
+    own = np.concatenate([np.arange(first), grid.with_feedback])  # the first column of each column's airport
+    means = []
+    for weights in (np.ones_like(correlation), np.maximum(correlation, 0.0) ** 4):
+        weights[own, np.arange(len(own))] = 0.0
+        total, weight = _product(sources, weights), _product(weight_of_day, weights)
+        means.append(np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), np.nan))
+    return [*(_before(mean, 1) for mean in means), *(means if same_day else [])]
 
-    def means(columns: slice, own: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
-        """Return both means for some columns; own: the first column of the same airport."""
-        correlation = basis[:, first].T @ basis[:, columns] / size[columns] / size[first, None]
-        network_means = []
-        for weights in (np.ones_like(correlation), np.maximum(correlation, 0.0) ** 4):
-            weights[own, np.arange(len(own))] = 0.0
-            total, weight = sources @ weights, weight_of_day @ weights
-            network_means.append(np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), np.nan))
-        return network_means[0], network_means[1]
 
-    # Two products, because the size of a matrix may change the last bit of every sum in it.
-    first_means, second_means = means(first, np.arange(grid.airports)), means(second, grid.with_feedback)
-    both = [np.concatenate(pair, axis=1) for pair in zip(first_means, second_means, strict=True)]
-    return [*(_before(mean, 1) for mean in both), *(both if same_day else [])]
+def _product(one: Floats, other: Floats) -> Floats:
+    """Return the matrix product, summed in the order of the columns of `one`.
+
+    The size of a matrix may change the last bit of every sum of `numpy.matmul`, and so feedback on an airport, or an
+    airport that opens later, would change verdicts on others.
+    """
+    total = np.zeros((len(one), other.shape[1]))
+    for column, row in zip(one.T, other, strict=True):
+        total += column[:, None] * row
+    return total
 
 
 def _before(matrix: Floats, days: int) -> Floats:

@@ -7,6 +7,7 @@ import pandas as pd
 from pydantic import Field
 
 from utils.detectors.shared import parameters
+from utils.detectors.shared.baseline import History
 from utils.detectors.shared.verdicts import Band, calendar, usable
 
 METRIC = "mean_dep_delay_min"
@@ -19,6 +20,7 @@ class Parameters(parameters.Parameters):
     late_only: bool = Field(True, description="false: days far below the mean are flagged too")
     min_flights: parameters.MinFlights = 5
     min_days: parameters.MinDays = 28
+    past_only: parameters.PastOnly = False
 
 
 def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
@@ -28,16 +30,16 @@ def detect(days: pd.DataFrame, params: Parameters) -> pd.DataFrame:
     is |z| and days on both sides are flagged. A day is mild from `threshold` on, strong one deviation further and
     extreme two further; `lower` and `upper` are the mean -/+ `threshold` deviations, in minutes. Days with fewer than
     `min_flights` scheduled flights are neither judged nor used for fitting; airports with fewer than `min_days` such
-    days are not judged. `is_excluded` days are judged and not used for mean and deviation.
+    days are not judged. `is_excluded` days are judged and not used for mean and deviation. With `past_only` both are
+    those of the days before, so that later days cannot change a verdict.
     """
     grid = calendar(days)
     known = usable(grid, METRIC, params.min_flights)
-    train_mask = known & ~grid.excluded()
-    delay = np.where(known, grid.numbers(METRIC), 0.0)
-    count = train_mask.sum(axis=0)
-    mean = delay.sum(axis=0, where=train_mask) / np.maximum(count, 1)
-    deviation = np.where(known, delay - mean, 0.0)
-    sigma = np.sqrt((deviation**2).sum(axis=0, where=train_mask) / np.maximum(count - 1, 1))
+    delay = np.where(known & ~grid.excluded(), grid.numbers(METRIC), np.nan)
+    history = History(params.past_only)
+    count, mean = history.total(np.isfinite(delay)), np.nan_to_num(history.mean(delay))
+    squares = history.total(np.nan_to_num(delay) ** 2) - count * mean**2
+    sigma = np.sqrt(np.maximum(squares, 0.0) / np.maximum(count - 1, 1))
     levels = params.threshold, params.threshold + 1, params.threshold + 2
     band = Band(mean, sigma, sigma, known & (count >= params.min_days))
     return band.verdicts(grid, METRIC, levels, params.late_only)

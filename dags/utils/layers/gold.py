@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -247,3 +247,13 @@ def airport_days(sums: pa.Table, year: int) -> pa.Table:
         schema=schemas.AIRPORT_DAYS,
     )
     return schemas.check(table, schemas.AIRPORT_DAYS, f"The airport-days of {year}")
+
+
+def is_so_far(days: pa.Table) -> bool:
+    """Return True if the year is not over: the airport-days of a year (at least fl_date) end before December."""
+    return days.num_rows > 0 and last_day(days).month < 12
+
+
+def last_day(days: pa.Table) -> date:
+    """Return the last day with flights of the airport-days of a year, which must not be empty."""
+    return date(1970, 1, 1) + timedelta(days=int(_days(days).max()))

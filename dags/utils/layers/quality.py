@@ -64,24 +64,29 @@ def _row_counts(ingested: IngestedYear) -> dict[str, Any]:
 
 
 def _dates(year: int, ingested: IngestedYear) -> dict[str, Any]:
-    """Return the number of flights per month, and missing, doubled and unusual dates."""
+    """Return the number of flights per month, and missing, doubled and unusual dates.
+
+    `so_far_to` is the newest month of a year without flights in December, else None.
+    """
     first = date(year, 1, 1)
-    days = (date(year + 1, 1, 1) - first).days
+    days = [first + timedelta(days=number) for number in range((date(year + 1, 1, 1) - first).days)]
     place = columns.to_numpy(columns.as_array(ingested.sums["fl_date"])) - (first - date(1970, 1, 1)).days
     scheduled = columns.to_numpy(columns.as_array(ingested.sums["scheduled"]))
-    per_day = np.bincount(place, scheduled, minlength=days).astype(int).tolist()
+    per_day = np.bincount(place, scheduled, minlength=len(days)).astype(int).tolist()
     per_month = dict.fromkeys(range(1, 13), 0)
-    for number, flights in enumerate(per_day):
-        per_month[(first + timedelta(days=number)).month] += flights
+    for day, flights in zip(days, per_day, strict=True):
+        per_month[day.month] += flights
     months = [month for month in per_month if per_month[month]]
     repeated = ingested.duplicates.per_month
+    end = max(months, default=12)  # the months after it may not be published yet, so they are not missing
     return {
         "rows_per_month": {str(month): rows for month, rows in per_month.items()},
-        "missing_months": [month for month in per_month if not per_month[month]],
+        "so_far_to": end if end < 12 else None,
+        "missing_months": [month for month in range(1, end + 1) if not per_month[month]],
         "doubled_months": [m for m in months if repeated.get(m, 0) >= MIN_DOUBLED_SHARE * per_month[m]],
         "unusual_months": _unusual(year, per_month, months),
         "missing_days": [
-            (first + timedelta(days=number)).isoformat() for number, flights in enumerate(per_day) if not flights
+            day.isoformat() for day, flights in zip(days, per_day, strict=True) if not flights and day.month <= end
         ],
     }
 

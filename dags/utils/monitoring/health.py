@@ -6,6 +6,7 @@ checks. Nothing is repaired. `health_page` serves the result over HTTP.
 
 from __future__ import annotations
 
+import calendar
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from utils.warehouse.airflow import last_ended, under_way
 from utils.warehouse.years import WarehouseYear, finished_years
 
 MAX_FILE_WAIT = timedelta(days=180)  # timeout of the scheduled run's wait for its file, see `flight_anomalies`
+MAX_PUBLICATION_DELAY = timedelta(days=92)  # the Bureau publishes a month about two months after its end
 MIN_FREE_SHARE, MIN_FREE_BYTES = 0.1, 2 << 30  # of a disk; a year of silver and gold takes 0.4 GB
 MIN_CERTIFICATE_DAYS = 14  # Let's Encrypt's renewal is due 30 days before the end
 MAX_BACKUP_AGE = timedelta(days=2)  # the backup runs daily and is retried hourly
@@ -74,6 +76,9 @@ def report(findings: list[Finding], now: datetime) -> dict[str, Any]:
 
 
 def _bronze(settings: Settings, watch: WatchSettings, today: date) -> Iterator[Finding]:
+    if settings.monthly and watch.expected_year is None:
+        yield _newest_month(Lake(settings), today)
+        return
     lake, year = Lake(settings), watch.expected_year or today.year - 1
     if year in lake.bronze_years():
         yield Finding("bronze", True, f"{lake.bronze_key(year)} is in {lake.uri}.")
@@ -85,6 +90,29 @@ def _bronze(settings: Settings, watch: WatchSettings, today: date) -> Iterator[F
         )
         return
     lake.bronze_key(year)  # raises Missing with the years in bronze
+
+
+def _newest_month(lake: Lake, today: date) -> Finding:
+    """Check that silver has the newest month that ended MAX_PUBLICATION_DELAY ago.
+
+    Only the quality report is read. The months before it may be missing: the report has warnings about them.
+    """
+    day_after = today - MAX_PUBLICATION_DELAY + timedelta(days=1)
+    expected = day_after.replace(day=1) - timedelta(days=1)  # last day of the month
+    year, name = expected.year, f"{calendar.month_name[expected.month]} {expected.year}"
+    newest = 0
+    if lake.has(keys.manifest_key(year)):
+        per_month = lake.read_quality(year)["rows_per_month"]
+        newest = max((int(month) for month, flights in per_month.items() if flights), default=0)
+    if newest >= expected.month:
+        return Finding("bronze", True, f"{year} is in {lake.uri} to {calendar.month_name[newest]}; {name} is expected.")
+    state = f"{year} is in {lake.uri} only to {calendar.month_name[newest]}" if newest else f"{lake.uri} has no {year}"
+    return Finding(
+        "bronze",
+        False,
+        f"{state}, but {name} should be published; read the log of the last run of fetch_bronze, or trigger it with "
+        f"year {year} and so_far.",
+    )
 
 
 def _run(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
@@ -121,22 +149,22 @@ def _warehouse(settings: Settings, watch: WatchSettings) -> Iterator[Finding]:
 
 
 def _behind(lake: Lake, year: int, finished: WarehouseYear | None) -> str | None:
-    """Return how the warehouse's year differs from the lake's (bronze file, rows, detector settings), or None."""
+    """Return how the warehouse's year differs from the lake's (bronze file, rows, versions of verdicts), or None."""
     if finished is None or finished.sha256 is None:
         return "never finished"
     if finished.sha256 != lake.read_quality(year)["sha256"]:
         return "another file"
-    rows = {"airport_days": lake.rows_and_first(keys.airport_days_key(year))[0]}
-    hashes = []
+    rows = {"airport_days": lake.summary(keys.airport_days_key(year)).rows}
+    versions = []
     for name in lake.detectors_with_verdicts(year):
-        count, params_hash = lake.rows_and_first(keys.anomalies_key(year, name), "params_hash")
-        rows[f"anomalies of {name}"] = count
-        hashes += [params_hash] if count else []
+        verdicts = lake.summary(keys.anomalies_key(year, name), "params_hash")
+        rows[f"anomalies of {name}"] = verdicts.rows
+        versions += [(verdicts.first, verdicts.made_from)] if verdicts.rows else []
     for table in sorted({*rows, *finished.rows}):
         if rows.get(table, 0) != finished.rows.get(table, 0):
             return f"{table}: {rows.get(table, 0):,} in gold, {finished.rows.get(table, 0):,} in the warehouse"
-    if finished.params_hash != joint_hash(hashes):
-        return "verdicts with other settings"
+    if finished.params_hash != joint_hash(versions):
+        return "verdicts with other settings or another year before"
     return None
 
 

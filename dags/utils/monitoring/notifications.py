@@ -120,7 +120,7 @@ def _updates(
     lake: Lake, year: int, subscribers: Sequence[Subscription], record: YearRecord, where: str, today: date
 ) -> dict[str, Update]:
     findings = _read(lake, year)
-    pages = f"{where}\nYear page: {lake.uri}/{keys.year_page_key(year)}"
+    pages = f"{where}\nYear page: {lake.uri}/{keys.site_year_key(year)}"
     updates = {}
     for subscription in subscribers:
         before = record.subscribers.get(subscription.name)

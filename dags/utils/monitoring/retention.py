@@ -2,7 +2,7 @@
 
 Unless a setting says so, only these parts are deleted: a commit to a bucket keeps the parts of earlier silver, and a
 killed run leaves its own. Bronze, gold, the quality report and the rejected rows are always kept. Deleted data can be
-recreated: silver from bronze, plots and page from gold. For logs in a bucket, use the bucket's lifecycle rules.
+recreated: silver from bronze, plots from gold. Pages are kept. For logs in a bucket, use the bucket's lifecycle rules.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 class SweepGroup:
     """One group of objects to delete, or to keep for the reason `kept_because`."""
 
-    what: str  # for example: plots and page of 2009
+    what: str  # for example: plots of 2009
     keys: list[str] = field(default_factory=list)  # in the lake
     files: list[Path] = field(default_factory=list)  # in the log folder
     kept_because: str | None = None
@@ -117,7 +117,7 @@ def _old(lake: Lake, watch: WatchSettings) -> Iterator[tuple[str, int, list[str]
             # Keep the manifest and the sums: with them, gold, verdicts and pages need no flights.
             silver[year] = [key for key in lake.silver_parts(year) if key in existing]
     for kept, kind, by_year in (
-        (watch.keep_plots_years, "plots and page", plots),
+        (watch.keep_plots_years, "plots", plots),
         (watch.keep_silver_years, "silver flights", silver),
     ):
         if kept:

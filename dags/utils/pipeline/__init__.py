@@ -8,7 +8,8 @@ prepare   create lake and tables, before the first year
 refine    bronze CSV to silver and gold
 detect    verdicts of the detectors, and explanations of the flagged days
 plots     plots of a year
-publish   upsert into the warehouse, and the year page
+publish   upsert into the warehouse, and the record of the run
+site      the pages of all years
 status    contents of lake and warehouse
 inputs    inputs of several steps
 """

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from utils import detectors, schemas
-from utils.analysis import airports, attribution, events, exclusions
+from utils.analysis import airports, attribution, events
 from utils.errors import Missing, within_memory
 from utils.parallel import in_processes
 from utils.pipeline import inputs, prepare
@@ -32,9 +32,8 @@ def write_anomalies(settings: Settings, year: int, detector: str) -> str:
     are also scored but not used for fitting their airport.
     """
     inputs.detector_names(settings, [detector])
-    source = _detector_input(settings, year)
-    params = inputs.detector_settings()[detector]
-    return _write_verdicts(settings, year, detector, source, detectors.run(detector, *source.arguments(params)))
+    source = _versioned_input(settings, year)
+    return _write_verdicts(settings, year, detector, source, detectors.run(detector, *source.arguments(detector)))
 
 
 @within_memory
@@ -46,9 +45,9 @@ def write_all_anomalies(
     The detectors of a large year run in `settings.threads` processes. Calls `done` with the name of each detector whose
     verdicts are written. Raises Unavailable if the system ends one of the processes.
     """
-    source, all_params = _detector_input(settings, year), inputs.detector_settings()
-    calls = [(name, *source.arguments(all_params[name])) for name in names]
-    processes = min(settings.threads, len(names)) if len(source.days) >= inputs.MIN_LARGE_ROWS else 1
+    source = _versioned_input(settings, year)
+    calls = [(name, *source.arguments(name)) for name in names]
+    processes = min(settings.threads, len(names)) if len(source.year.days) >= inputs.MIN_LARGE_ROWS else 1
     verdicts = in_processes(detectors.run, calls, processes, f"ran a detector on {year}")
     written = []
     for name, table in zip(names, verdicts, strict=True):
@@ -57,34 +56,36 @@ def write_all_anomalies(
     return written
 
 
-class _DetectorInput(NamedTuple):
-    """Input of the detectors: airport-days with marked exclusions, and the hashes of both."""
+class _VersionedInput(NamedTuple):
+    """Input of the detectors, and the hash of the files that it was read from."""
 
-    days: pd.DataFrame
-    version: str  # content hash of the airport-days
-    excluded: str  # see exclusions.fingerprint
+    year: inputs.DetectorInput
+    version: str
 
-    def arguments(self, params: Mapping[str, object]) -> tuple[pd.DataFrame, Mapping[str, object], str]:
+    def arguments(self, detector: str) -> tuple[pd.DataFrame, Mapping[str, object], str, bool]:
         """Return the arguments of detectors.run after the detector's name."""
-        return self.days, params, self.excluded
+        return self.year.days, self.year.params[detector], self.year.excluded, self.year.is_so_far
 
 
-def _detector_input(settings: Settings, year: int) -> _DetectorInput:
+def _versioned_input(settings: Settings, year: int) -> _VersionedInput:
     if settings.warehouse:
         prepare.check_warehouse(settings)  # this is the first step that reads feedback
     else:
         log.info("%d: DELAYWATCH_WAREHOUSE is not set, so feedback is not read", year)
-    table, version = Lake(settings).read_hashed(keys.airport_days_key(check_year(year)))
-    days = inputs.with_exclusions(settings, inputs.frame(table), year)
-    return _DetectorInput(days, version, exclusions.fingerprint(days))
+    tables = gold_of(Lake(settings), check_year(year), detectors.PUBLISHED)
+    return _VersionedInput(inputs.detector_input(settings, tables), tables.published.source_hash() or "")
 
 
-def _write_verdicts(settings: Settings, year: int, detector: str, source: _DetectorInput, verdicts: pa.Table) -> str:
+def _write_verdicts(settings: Settings, year: int, detector: str, source: _VersionedInput, verdicts: pa.Table) -> str:
     schemas.check(verdicts, schemas.ANOMALIES, f"The verdicts of {detector} on {year}")
-    rows = verdicts.num_rows
-    if rows != len(source.days):
-        raise AssertionError(f"{detector} returned {rows} verdicts on {len(source.days)} airport-days of {year}")
-    log.info("%d: %s flags %d of %d airport-days", year, detector, pc.sum(verdicts["is_anomaly"]).as_py() or 0, rows)
+    rows, expected_rows = verdicts.num_rows, len(source.year.judged_days)
+    if rows != expected_rows:
+        raise AssertionError(f"{detector} returned {rows} verdicts on {expected_rows} airport-days of {year}")
+    if source.year.is_so_far and not detectors.has_past_only(detector):
+        log.info("%d: %s cannot score from earlier days only, so it scores no day until December", year, detector)
+    else:
+        flagged = pc.sum(verdicts["is_anomaly"]).as_py() or 0
+        log.info("%d: %s flags %d of %d airport-days", year, detector, flagged, rows)
     return Lake(settings).write_table(keys.anomalies_key(year, detector), verdicts, source.version)
 
 
@@ -99,17 +100,17 @@ def explain(settings: Settings, year: int) -> str:
     if settings.warehouse:
         prepare.check_warehouse(settings)
     tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
-    days = inputs.with_exclusions(settings, inputs.frame(tables.airport_days.read()), year)
+    tables.airport_days.check()
     verdicts = inputs.frame(tables.published.read())
-    current_hash = inputs.params_hashes(exclusions.fingerprint(days))[detectors.PUBLISHED]
-    if set(verdicts["params_hash"]) != {current_hash}:
+    source = inputs.detector_input(settings, tables)
+    if set(verdicts["params_hash"]) != {source.params_hashes()[detectors.PUBLISHED]}:
         raise Missing(
             f"Settings, incidents or feedback have changed since the verdicts of {detectors.PUBLISHED} on {year} in "
             f"{lake.uri}; run the detect step of {year}."
         )
-    params = inputs.detector_settings()[detectors.PUBLISHED]
+    days, expected = source.judged_days, detectors.expectations(source.days, source.params[detectors.PUBLISHED])
     flights = lake.read_silver(year, attribution.FLIGHT_COLUMNS)
-    reasons, factors = attribution.explain(flights, days, verdicts, detectors.expectations(days, params))
+    reasons, factors = attribution.explain(flights, days, verdicts, expected)
     event_table, event_days = events.find(verdicts, days, airports.coordinates(days["origin"].unique()))
     for name, explanation in zip(keys.EXPLANATIONS, (reasons, factors, event_table, event_days), strict=True):
         # The hash of the verdicts that were read above; another run may have replaced them in the meantime.

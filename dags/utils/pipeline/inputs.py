@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -13,6 +14,7 @@ from utils import detectors
 from utils.analysis import exclusions
 from utils.db_handler import DBHandler
 from utils.errors import InvalidInput
+from utils.layers import gold
 from utils.settings import Settings
 from utils.storage import keys
 from utils.storage.freshness import Gold, GoldTable, State
@@ -25,11 +27,10 @@ MIN_LARGE_ROWS = 20_000  # airport-days; with fewer, starting a process (1 s of 
 
 def is_large(settings: Settings, year: int) -> bool:
     """Return True if the year's gold is large enough for separate processes."""
-    rows, _ = Lake(settings).rows_and_first(keys.airport_days_key(year))
-    return rows >= MIN_LARGE_ROWS
+    return Lake(settings).summary(keys.airport_days_key(year)).rows >= MIN_LARGE_ROWS
 
 
-def detector_settings() -> Mapping[str, Mapping[str, detectors.Parameter]]:
+def detector_settings() -> Mapping[str, Mapping[str, object]]:
     """Return the parameters of every detector in detectors.yaml, by name."""
     return detectors.read_settings(DETECTORS_FILE)
 
@@ -46,9 +47,44 @@ def detector_names(settings: Settings, wanted: list[str] | None = None) -> list[
     return [name for name in known if not wanted or name in wanted or name == detectors.PUBLISHED]
 
 
-def params_hashes(excluded: str) -> dict[str, str]:
-    """Return the hash of every detector's current settings, by detector. excluded: see exclusions.fingerprint."""
-    return {name: detectors.params_hash(name, params, excluded) for name, params in detector_settings().items()}
+class DetectorInput(NamedTuple):
+    """Input of the detectors on one year."""
+
+    days: pd.DataFrame  # airport-days with is_history, is_excluded and is_expected; history, if there is any, first
+    excluded: str  # see exclusions.fingerprint
+    is_so_far: bool  # the year is not over
+    params: Mapping[str, Mapping[str, object]]  # by detector of detectors.yaml; past-only if the year is not over
+
+    @property
+    def judged_days(self) -> pd.DataFrame:
+        """The airport-days of the year, without history."""
+        return detectors.without_history(self.days, self.days)
+
+    def params_hashes(self) -> dict[str, str]:
+        """Return the hash of the current settings and excluded days, by detector."""
+        return {name: detectors.params_hash(name, params, self.excluded) for name, params in self.params.items()}
+
+
+def detector_input(settings: Settings, tables: Gold, columns: list[str] | None = None) -> DetectorInput:
+    """Return the year's airport-days after its history, if it has one, with marked exclusions.
+
+    columns: of AIRPORT_DAYS, at least origin and fl_date; default all. Raises Missing without airport-days of the year,
+    and Damaged if a file cannot be decoded.
+    """
+
+    def marked(rows: pa.Table, year: int, *, is_history: bool) -> pd.DataFrame:
+        return with_exclusions(settings, frame(rows), year).assign(is_history=is_history)
+
+    year, rows = tables.airport_days.year, tables.airport_days.read_any(columns)
+    frames = [marked(rows, year, is_history=False)]
+    if tables.history.rows:
+        frames.insert(0, marked(tables.history.read_any(columns), year - 1, is_history=True))
+    days = pd.concat(frames, ignore_index=True)
+    is_so_far = gold.is_so_far(rows)
+    params = detector_settings()
+    if is_so_far:
+        params = {name: detectors.in_year_so_far(name, given) for name, given in params.items()}
+    return DetectorInput(days, exclusions.fingerprint(days), is_so_far, params)
 
 
 def with_exclusions(settings: Settings, days: pd.DataFrame, year: int) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Upsert gold into the warehouse, and write the year page after it."""
+"""Upsert gold into the warehouse, then bring the site up to date and record the run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,14 +18,16 @@ from utils.db_handler import Changes, DBHandler
 from utils.errors import Missing, within_memory
 from utils.layers import quality
 from utils.pipeline import inputs
-from utils.reporting import pages
+from utils.pipeline.site import write_site
+from utils.reporting import wording
 from utils.settings import Settings
 from utils.storage import keys
 from utils.storage.freshness import gold_of, joint_hash
 from utils.storage.keys import check_year
 from utils.storage.lake import Damaged, Lake
 
-COUNTED = ["origin", "fl_date", "status", "is_anomaly", "params_hash"]  # columns read from unpublished detectors
+MAX_NAMED_CHANGES = 8  # changed verdicts that the log names
+COUNTED = ["is_anomaly", "params_hash"]  # columns of verdicts that are only counted
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +37,8 @@ def upsert(settings: Settings, year: int) -> str:
     """Load the year's airport-days, verdicts, explanations and quality report into the warehouse in one transaction.
 
     Equal rows are not written. Verdicts that were not made from these airport-days, and verdicts of detectors that are
-    no longer in detectors.yaml, are deleted from the warehouse.
+    no longer in detectors.yaml, are deleted from the warehouse. Days that had a verdict of the published detector and
+    get another severity are inserted into `verdict_changes` and logged.
     """
     lake = Lake(settings)
     tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
@@ -58,50 +62,61 @@ def upsert(settings: Settings, year: int) -> str:
             *((name, table.read, {}) for name, table in tables.explanations.items()),
             ("bronze_quality", lambda: report, {}),
         ]
-        changes = warehouse.upsert_year(((table, read(), within) for table, read, within in batches), year)
+        started = datetime.now(UTC)
+        rows = ((table, read(), within) for table, read, within in batches)
+        changes = warehouse.upsert_year(rows, year, published=detectors.PUBLISHED, now=started)
+        changed_verdicts = warehouse.verdict_changes(year, since=started)
     changed = dict.fromkeys(table for (table, *_), change in zip(batches, changes, strict=True) if change.has_changes)
     log.info("%d: rows %s; tables changed: %s", year, Changes.total(changes), ", ".join(changed) or "none")
+    if len(changed_verdicts):
+        log.info("%d: %s", year, _sentence(changed_verdicts))
     return "flights.agg_dep_delay_by_date"
+
+
+def _sentence(changes: pd.DataFrame) -> str:
+    """Return for example `2 verdicts changed: JFK 2018-03-02 from none to mild, LGA 2018-03-02 from strong to mild.`"""
+    named = [
+        f"{day['origin']} {day['fl_date']:%Y-%m-%d} from {schemas.SEVERITIES[day['old_severity']]} to "
+        f"{schemas.SEVERITIES[day['new_severity']]}"
+        for day in changes.head(MAX_NAMED_CHANGES).to_dict("records")
+    ]
+    others = len(changes) - len(named)
+    more = f", and {others:,} more" if others else ""
+    return f"{wording.count(len(changes), 'verdict')} changed: {', '.join(named)}{more}."
 
 
 @within_memory
 def publish(settings: Settings, year: int, run_id: str, started: datetime) -> str:
-    """Write the year page and the record of the run. Raises Missing if the warehouse does not have the rows of gold."""
+    """Write the pages that changed and the record of the run. Raises Missing if warehouse and gold have other rows."""
     lake = Lake(settings)
     tables = gold_of(lake, check_year(year), detectors.PUBLISHED)
-    table = tables.airport_days.read()
-    days, verdicts = inputs.frame(table), {}
-    for name, verdict_table in inputs.current_verdicts(settings, tables).items():
-        verdicts[name] = inputs.frame(verdict_table.read(None if name == detectors.PUBLISHED else COUNTED))
-    quality = _report(lake, year, table)
-    explanations = {name: inputs.frame(explanation.read()) for name, explanation in tables.explanations.items()}
-    in_gold = {"airport_days": len(days), **{f"anomalies of {name}": len(frame) for name, frame in verdicts.items()}}
-    in_gold |= {name: len(frame) for name, frame in explanations.items()}
-    hashes = {name: str(frame["params_hash"].iloc[0]) for name, frame in sorted(verdicts.items()) if len(frame)}
+    days = tables.airport_days.read()
+    current = inputs.current_verdicts(settings, tables)
+    verdicts = {name: table.read(COUNTED) for name, table in current.items()}
+    quality = _report(lake, year, days)
+    explanations = {name: explanation.read() for name, explanation in tables.explanations.items()}
+    in_gold = {"airport_days": len(days), **{f"anomalies of {name}": len(table) for name, table in verdicts.items()}}
+    in_gold |= {name: len(table) for name, table in explanations.items()}
+    hashes = {name: str(table["params_hash"][0]) for name, table in sorted(verdicts.items()) if len(table)}
     with closing(DBHandler(settings.warehouse)) as warehouse:
         _check_warehouse_holds(warehouse, year, in_gold, hashes)
-        page = pages.year_page(
-            *(year, days, verdicts, detectors.PUBLISHED, quality, lake.read_plots(year)),
-            reasons=explanations["anomaly_reasons"],
-            events=explanations["events"],
-            feedback=warehouse.feedback(year),
-        )
-        lake.store.put(keys.year_page_key(year), page.encode())
+        write_site(settings)
         rows = {name: quality[f"rows_{name}"] for name in ("read", "kept", "duplicate", "rejected")} | in_gold
+        rows["verdicts_changed"] = len(warehouse.verdict_changes(year, since=started))
         warehouse.record_run(
             {
                 "run_id": run_id,
                 "year": year,
                 "code_version": __version__,
-                "params_hash": joint_hash(hashes.values()),
+                "params_hash": joint_hash((value, current[name].source_hash() or "") for name, value in hashes.items()),
                 "started": started,
                 "ended": datetime.now(UTC),
                 "rows": rows,
             }
         )
-    flagged = int(verdicts[detectors.PUBLISHED]["is_anomaly"].sum())
-    log.info("%d: %d flagged airport-days; wrote %s", year, flagged, keys.year_page_key(year))
-    return keys.year_page_key(year)
+    flagged = int(pc.sum(verdicts[detectors.PUBLISHED]["is_anomaly"]).as_py() or 0)
+    log.info("%d: %d flagged airport-days; the page is %s", year, flagged, keys.site_year_key(year))
+    return keys.site_year_key(year)
 
 
 def _check_warehouse_holds(

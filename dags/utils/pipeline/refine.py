@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import calendar
 import ctypes
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 
+from utils import schemas
 from utils.errors import within_memory
 from utils.layers import columns, gold, ingest, quality
 from utils.layers.engines import Engine, Threads
@@ -66,6 +68,8 @@ def write_silver(settings: Settings, year: int, progress: Callable[[int, int], N
         "%s: %d rows read, %d kept, %d duplicate, %d rejected",
         *(source.key, ingested.rows_read, ingested.rows_kept, ingested.rows_duplicate, ingested.rejected.num_rows),
     )
+    if report["so_far_to"]:
+        log.info("%s: %d so far, to %s", source.key, year, calendar.month_name[report["so_far_to"]])
     for warning in report["warnings"]:
         log.warning("%s: %s", source.key, warning)
     return keys.manifest_key(year)
@@ -94,15 +98,34 @@ def _give_freed_memory_back() -> None:
 
 @within_memory
 def write_gold(settings: Settings, year: int) -> str:
-    """Replace the year's airport-days, computed from the sums that `write_silver` wrote."""
+    """Replace the year's airport-days, computed from the sums that `write_silver` wrote, and its history.
+
+    The history is a copy of the airport-days of the year before. So all later steps of the year use the same history,
+    also while a run of the year before replaces those airport-days.
+    """
     lake = Lake(settings)
-    manifest = lake.manifest(check_year(year))
+    _copy_history(lake, check_year(year))
+    manifest = lake.manifest(year)
     days = gold.airport_days(lake.read_sums(year), year)
     flights = int(columns.to_numpy(columns.as_array(days["scheduled"])).sum())
     if flights != manifest["rows"]:
         raise AssertionError(f"gold {year} counts {flights} flights, silver has {manifest['rows']}")
     log.info("%d: %d airport-days of %d flights", year, days.num_rows, flights)
     return lake.write_table(keys.airport_days_key(year), days, manifest["sums"])
+
+
+def _copy_history(lake: Lake, year: int) -> None:
+    """Replace the year's history, or delete it if the year before has no airport-days.
+
+    Raises Damaged if they cannot be decoded, and InvalidInput if they do not have the columns of AIRPORT_DAYS.
+    """
+    key = keys.airport_days_key(year - 1)
+    history = lake.store.get(key)
+    if history is None:
+        lake.store.delete([keys.history_key(year)])
+    else:
+        schemas.check(lake.read_table(key), schemas.AIRPORT_DAYS, key)
+        lake.store.put(keys.history_key(year), history)
 
 
 def clear_scratch(settings: Settings, year: int) -> None:

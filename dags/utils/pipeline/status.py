@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import calendar
 from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
 
-import pandas as pd
-
 from utils import detectors
-from utils.analysis import exclusions
 from utils.db_handler import DBHandler
+from utils.layers.gold import is_so_far, last_day
 from utils.pipeline import inputs
 from utils.settings import Settings
 from utils.storage import keys
@@ -21,8 +20,10 @@ from utils.storage.lake import Lake
 def status(settings: Settings) -> list[dict[str, Any]]:
     """Return one dict per year in the lake: bronze key, rows of silver and gold, state by detector, has_page.
 
-    A detector is `current` if its verdicts were made from the present gold with the present settings and excluded days,
-    else `stale`. The published detector is `unexplained` if its verdicts are current but its reasons are not.
+    `so_far_to` is the name of the newest month with flights if the year has none in December, else None. A detector is
+    `current` if its verdicts were made from the present gold of the year and of the year before, with the present
+    settings and excluded days, else `stale`. The published detector is `unexplained` if its verdicts are current but
+    its reasons are not.
     """
     lake = Lake(settings)
     return [_status_of_year(settings, lake, year) for year in lake.years()]
@@ -33,35 +34,38 @@ def _status_of_year(settings: Settings, lake: Lake, year: int) -> dict[str, Any]
     gold = gold_of(lake, year, detectors.PUBLISHED)
     return {
         "year": year,
+        "so_far_to": _so_far_to(gold),
         "bronze": lake.bronze_key(year) if year in lake.bronze_years() else None,
         "silver_rows": manifest and manifest["rows"],
         "gold_rows": gold.airport_days.rows,
-        "detectors": _states_of_detectors(settings, gold, year),
-        "has_page": lake.has(keys.year_page_key(year)),
+        "detectors": _states_of_detectors(settings, gold),
+        "has_page": lake.has(keys.site_year_key(year)),
     }
 
 
-def _states_of_detectors(settings: Settings, gold: Gold, year: int) -> dict[str, str]:
+def _so_far_to(gold: Gold) -> str | None:
+    """Return the name of the newest month with flights if it is before December, else None."""
+    if not gold.airport_days.rows:
+        return None
+    days = gold.airport_days.read_any(["fl_date"])
+    return calendar.month_name[last_day(days).month] if is_so_far(days) else None
+
+
+def _states_of_detectors(settings: Settings, gold: Gold) -> dict[str, str]:
     """Return `current`, `stale` or `unexplained` by detector, for detectors with verdicts."""
     hashes: dict[str, str] = {}
     if gold.airport_days.rows is not None:
-        days = inputs.frame(gold.airport_days.read_any(["origin", "fl_date"]))
-        hashes = inputs.params_hashes(_excluded(settings, days, year))
+        hashes = inputs.detector_input(settings, gold, ["origin", "fl_date"]).params_hashes()
     states = {}
     for name, verdicts in gold.anomalies.items():
         if verdicts.state is State.MISSING:
             continue
         params_hashes = set(verdicts.read_any(["params_hash"])["params_hash"].to_pylist())
-        is_current = verdicts.state is State.CURRENT and params_hashes == {hashes.get(name)}
-        states[name] = "current" if is_current else "stale"
+        has_present_input = verdicts.state is State.CURRENT and gold.has_current_history
+        states[name] = "current" if has_present_input and params_hashes == {hashes.get(name)} else "stale"
     if states.get(detectors.PUBLISHED) == "current" and not gold.is_explained:
         states[detectors.PUBLISHED] = "unexplained"
     return states
-
-
-def _excluded(settings: Settings, days: pd.DataFrame, year: int) -> str:
-    """Return the fingerprint of the airport-days that are currently excluded from fitting."""
-    return exclusions.fingerprint(inputs.with_exclusions(settings, days, year))
 
 
 def warehouse_rows(settings: Settings, years: Iterable[int] = ()) -> dict[int, int]:

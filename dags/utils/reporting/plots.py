@@ -36,6 +36,24 @@ from PIL import Image, ImageColor
 
 from utils.errors import InvalidInput
 from utils.parallel import in_processes
+from utils.reporting.palette import (
+    BAND,
+    CANCELLED,
+    DEPARTED,
+    EARLY,
+    EDGE,
+    EXPECTED,
+    EXTREME,
+    GRID,
+    HATCH,
+    INK,
+    MILD,
+    NO_FLIGHTS,
+    NOT_JUDGED,
+    OBSERVED,
+    PAPER,
+    STRONG,
+)
 from utils.reporting.wording import METRIC_NAMES, MONTHS, share
 
 if TYPE_CHECKING:
@@ -49,33 +67,34 @@ AIRPORTS_PER_WORKER = 20  # with fewer, starting a worker takes longer than it s
 
 
 class Mark(NamedTuple):
-    """Marker of a flagged day. Shape and colour both differ, so that readers do not depend on one of them."""
+    """Marker of a flagged day: the shape says its kind. colour None: the colour of the severity."""
 
     shape: str
-    colour: str
+    colour: str | None
     noun: str
     plural: str
 
 
 class Level(NamedTuple):
-    """Marker style of a severity. fill None: the colour of the mark."""
+    """Size and colours of a severity. They also differ in lightness and size, so that nobody depends on the hue."""
 
     size_px: int
-    fill: str | None
+    fill: str
+    edge: str
 
 
-# Colours that people with any common colour vision can distinguish: Okabe and Ito, "Color Universal Design", 2008.
 MARKS = {
-    "late": Mark("^", "#D55E00", "late", "late"),
-    "closure": Mark("s", "#CC79A7", "closure", "closures"),
-    "early": Mark("v", "#009E73", "early", "early"),
+    "late": Mark("^", None, "late", "late"),
+    "closure": Mark("s", None, "closure", "closures"),
+    "early": Mark("v", EARLY, "early", "early"),
 }
-PAPER, INK, GRID = "#FFFFFF", "#222222", "#D9D9D9"
-LEVELS = {"mild": Level(14, PAPER), "strong": Level(17, None), "extreme": Level(24, None)}
-DEPARTED, CANCELLED = "#7FA8C9", "#1F3A5F"
-OBSERVED, EXPECTED, BAND = "#4D4D4D", "#0072B2", "#BFE0F5"
+EARLY_CODE = 1 + list(MARKS).index("early")  # in _AirportYear.direction
+LEVELS = {
+    "mild": Level(14, MILD, EDGE),
+    "strong": Level(17, STRONG, PAPER),
+    "extreme": Level(24, EXTREME, PAPER),
+}
 BAND_LABEL = "usual range"
-NO_FLIGHTS, HATCH, NOT_JUDGED = "#EFEFEF", "#BDBDBD", "#F3EAD0"
 STRIPS: dict[str, dict[str, Any]] = {
     "no flights": {"facecolor": NO_FLIGHTS, "edgecolor": HATCH, "hatch": "//"},
     "not judged": {"facecolor": NOT_JUDGED},
@@ -275,10 +294,8 @@ def _place_marks(sheet: _Sheet, airport: _AirportYear, heights: Array) -> set[st
         level = np.clip(airport.severity[days], 1, len(LEVELS)) - 1
         sheet.marks[name].set_offsets(np.column_stack([days + 0.5, heights[days]]))
         sheet.marks[name].set_sizes(np.square([look.size_px for look in LEVELS.values()])[level])
-        sheet.marks[name].set_facecolor(np.array([look.fill or mark.colour for look in LEVELS.values()])[level])
-        sheet.marks[name].set_edgecolor(
-            np.array([PAPER if not look.fill else mark.colour for look in LEVELS.values()])[level]
-        )
+        sheet.marks[name].set_facecolor(np.array([mark.colour or look.fill for look in LEVELS.values()])[level])
+        sheet.marks[name].set_edgecolor(np.array([look.edge for look in LEVELS.values()])[level])
         sheet.marks[name].set_visible(len(days) > 0)
         present |= {list(LEVELS)[i] for i in level} | ({name} if len(days) else set())
     return present
@@ -314,14 +331,17 @@ def _boxes(left: Array, right: Array, bottom: Array, top: Array) -> Array:
 def _flight_bars(length: int) -> _Series:
     departed: Any = PolyCollection([], antialiased=False, linewidth=0)
     cancelled: Any = PolyCollection([], antialiased=False, linewidth=0, facecolor=CANCELLED)
-    colours = to_rgba_array([DEPARTED, *(mark.colour for mark in MARKS.values())])
+    colours = to_rgba_array([DEPARTED, *(look.fill for look in LEVELS.values()), EARLY])
     left = np.arange(length, dtype=float)
     right = left + 2 / _DAY_PX  # one pixel of background between the bars
 
     def update(airport: _AirportYear) -> tuple[Array, float, float]:
         split = airport.scheduled - airport.cancelled
         departed.set_verts(_boxes(left, right, np.zeros(length), split))
-        departed.set_facecolor(colours[airport.direction])
+        is_early = airport.direction == len(MARKS)
+        departed.set_facecolor(
+            colours[np.where(is_early, len(colours) - 1, airport.severity * (airport.direction > 0))]
+        )
         cancelled.set_verts(_boxes(left, right, split, airport.scheduled))
         top = max(float(airport.scheduled.max()), 1.0)
         return np.full(length, 1.08 * top), 0.0, 1.16 * top
@@ -422,8 +442,8 @@ def _common_keys() -> dict[str, Any]:
     def dot(shape: str, size: float, fill: str, edge: str) -> Line2D:
         return Line2D([], [], ls="", marker=shape, markersize=size, markerfacecolor=fill, markeredgecolor=edge)
 
-    marks = {name: dot(mark.shape, 14, mark.colour, mark.colour) for name, mark in MARKS.items()}
-    levels = {name: dot("o", look.size_px - 2, look.fill or INK, INK) for name, look in LEVELS.items()}
+    marks = {name: dot(mark.shape, 14, mark.colour or STRONG, PAPER) for name, mark in MARKS.items()}
+    levels = {name: dot("o", look.size_px - 2, look.fill, look.edge) for name, look in LEVELS.items()}
     strips = {label: Patch(linewidth=0, **look) for label, look in STRIPS.items()}
     return marks | levels | strips
 
@@ -468,7 +488,7 @@ def _png(rgba: Array) -> bytes:
 @functools.cache
 def _palette() -> Image.Image:
     """Return a PIL image with the colours of the figures and 216 evenly spaced ones for anti-aliased edges."""
-    marks = [mark.colour for mark in MARKS.values()]
+    marks = [MILD, STRONG, EXTREME, EARLY]
     solid = [PAPER, INK, GRID, DEPARTED, CANCELLED, EXPECTED, BAND, OBSERVED, NO_FLIGHTS, HATCH, NOT_JUDGED, *marks]
     colours = [*map(ImageColor.getrgb, solid), *itertools.product(range(0, 256, 51), repeat=3)]
     image = Image.new("P", (1, 1))

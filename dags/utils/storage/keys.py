@@ -11,6 +11,7 @@ from utils.errors import InvalidInput
 
 FIRST_YEAR, LAST_YEAR = 1987, 2100  # the Bureau of Transportation Statistics has data since October 1987
 SILVER_FLIGHTS = "02_silver/flights/"
+SITE_FOLDER = "04_plots/"  # the pages lie above the plots, which they show
 # Gold tables that explain the published verdicts.
 EXPLANATIONS = ("anomaly_reasons", "anomaly_factors", "events", "event_days")
 
@@ -62,6 +63,11 @@ def airport_days_key(year: int) -> str:
     return f"03_gold/airport_days/year={year}/airport_days.parquet"
 
 
+def history_key(year: int) -> str:
+    """Return the key of the copy of the airport-days of the year before, schemas.AIRPORT_DAYS."""
+    return f"03_gold/history/year={year}/history.parquet"
+
+
 def anomalies_key(year: int, detector: str) -> str:
     """Return the key of one detector's verdicts, schemas.ANOMALIES."""
     return f"03_gold/anomalies/detector={detector}/year={year}/anomalies.parquet"
@@ -73,8 +79,8 @@ def explanation_key(year: int, name: str) -> str:
 
 
 def plots_folder(year: int) -> str:
-    """Return the folder of the year's plots and page."""
-    return f"04_plots/year={year}/"
+    """Return the folder of the year's plots."""
+    return f"{SITE_FOLDER}year={year}/"
 
 
 def plot_key(year: int, origin: str, name: str) -> str:
@@ -84,9 +90,16 @@ def plot_key(year: int, origin: str, name: str) -> str:
     return f"{plots_folder(year)}origin={origin}/{name}.png"
 
 
-def year_page_key(year: int) -> str:
+def site_key(path: str = "index.html") -> str:
+    """Return the key of a page of the site, or of a file beside the pages. Raises InvalidInput for an unsafe path."""
+    if ".." in path or not re.fullmatch(r"[A-Za-z0-9_./-]+", path):
+        raise InvalidInput(f"The site cannot have a page {path!r}; correct the airport code in the bronze file.")
+    return f"{SITE_FOLDER}{path}"
+
+
+def site_year_key(year: int) -> str:
     """Return the key of the year's page, HTML."""
-    return plots_folder(year) + "index.html"
+    return site_key(f"years/{year}.html")
 
 
 def alerts_key(year: int) -> str:

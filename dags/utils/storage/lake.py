@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -25,7 +25,7 @@ from utils.errors import Busy, InvalidInput, Missing, Unavailable
 from utils.settings import Settings
 from utils.storage import keys
 from utils.storage.folder import FolderStore, staging
-from utils.storage.parquet import MADE_FROM, content_hash, encode, encode_json
+from utils.storage.parquet import MADE_FROM, content_hash, encode, encode_json, made_from
 from utils.storage.stores import Source, SourceFile, Store
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,14 @@ Manifest = dict[str, Any]
 
 class Damaged(InvalidInput):
     """A file in the lake cannot be decoded."""
+
+
+class TableSummary(NamedTuple):
+    """What a parquet file says without being decoded."""
+
+    rows: int
+    made_from: str  # hash of its source; empty if there is none
+    first: str  # the first value of a column; empty without rows or column
 
 
 class Lake:
@@ -277,11 +285,10 @@ class Lake:
             raise self.damaged(key) from error
         return table, content_hash(data)
 
-    def rows_and_first(self, key: str, column: str | None = None) -> tuple[int, str]:
-        """Return the number of rows of the parquet file `key`, and the first value of `column`.
+    def summary(self, key: str, column: str | None = None) -> TableSummary:
+        """Return rows, source hash and the first value of `column` of the parquet file `key`.
 
-        The value is an empty string if the file has no rows or `column` is None. Reads the footer and decodes one
-        value, so memory does not grow with the rows.
+        Reads the footer and decodes one value, so memory does not grow with the rows.
         """
         with closing(self.store.open(key)) as source:
             try:
@@ -292,7 +299,7 @@ class Lake:
                     first = str(batch[column][0].as_py())
             except pa.ArrowInvalid as error:
                 raise self.damaged(key) from error
-        return rows, first
+        return TableSummary(rows, made_from(file.schema_arrow) or "", first)
 
     def damaged(self, key: str) -> Damaged:
         """Return the error for a parquet file that cannot be decoded."""

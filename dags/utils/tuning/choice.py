@@ -19,7 +19,7 @@ MAX_LISTED = 8  # list at most this many; beyond that, only close matches
 
 
 def year(status: Iterable[Mapping[str, Any]], lake: str, asked: int | None = None) -> int:
-    """Return the requested year, or the newest finished year. A year is finished if its year page exists.
+    """Return the requested year, or the newest finished year. A year is finished if its page exists.
 
     status: the result of `status.status`. lake: the lake's name for messages. Raises Missing if the requested year is
     not finished, or no year is.

@@ -99,8 +99,8 @@ CHANGED_BY_HAND = (
     InvalidInput,
     "The tables of the {place} differ from those of this release, so {doing} failed ({first}). Undo the manual "
     "changes, or rebuild the tables: `ALTER SCHEMA flights RENAME TO flights_old`, `python -m utils prepare`, "
-    "`INSERT INTO flights.feedback SELECT * FROM flights_old.feedback`, the same for flights.runs, and "
-    "`python -m utils upsert` for every year.",
+    "`INSERT INTO flights.feedback SELECT * FROM flights_old.feedback`, the same for flights.runs and "
+    "flights.verdict_changes, and `python -m utils upsert` for every year.",
 )
 RUN_EARLIER_STEPS = "run the year's earlier steps again"
 FAILED = (Unavailable, "The {place} failed while {doing} ({first}). Nothing was changed; run the step again.")

@@ -238,6 +238,23 @@ _table(
     indexes=[sa.Index("event_days_fl_date", "fl_date"), sa.Index("event_days_event_id", "event_id")],
 )
 _table(
+    "verdict_changes",
+    "One row per airport-day and upsert that changed the severity by the published detector; a new day has no row",
+    columns={
+        **DAY,
+        "changed_at": "time of the upsert",
+        "old_severity": "severity before: 0 not flagged, 1 mild, 2 strong, 3 extreme",
+        "new_severity": "severity after the upsert",
+        "new_direction": "direction after the upsert: late, early or closure; null if the day is not flagged",
+    },
+    checks={
+        "verdict_changes_severities_known": "old_severity BETWEEN 0 AND 3 AND new_severity BETWEEN 0 AND 3",
+        "verdict_changes_differ": "old_severity <> new_severity",
+        "verdict_changes_direction_known": f"new_direction IN {schemas.DIRECTIONS}",
+        "verdict_changes_flag_says_how": "(new_direction IS NOT NULL) = (new_severity > 0)",
+    },
+)
+_table(
     "feedback",
     "Feedback of people on airport-days, one row per day; runs read this table and never write it",
     columns={
@@ -265,8 +282,8 @@ _table(
         "rows_kept": "rows kept in silver",
         "rows_duplicate": "rows dropped because an earlier row has the same natural key",
         "rows_rejected": "rows rejected as invalid",
-        "missing_days": "calendar days without a flight",
-        "missing_months": "months without a flight, e.g. 10 or 10,11; empty if every month has flights",
+        "missing_days": "calendar days without a flight, up to the end of the newest month with flights",
+        "missing_months": "months without a flight before the newest month with flights, e.g. 8 or 7,8; empty if none",
         "doubled_months": "months that the file contains twice, e.g. 10 or 10,11; empty if it contains each month once",
         "report": "the whole quality report",
     },

@@ -22,7 +22,7 @@ from utils.warehouse.tables import SCHEMA
 MIGRATIONS = Path(__file__).resolve().with_name("migrations")
 MIN_SERVER_VERSION = 17  # for MERGE with WHEN NOT MATCHED BY SOURCE and RETURNING
 FORMER = {"0001"}  # revisions of old releases without a migration to the current one
-KEPT = ("feedback", "runs")  # tables that cannot be rebuilt from the lake
+KEPT = ("feedback", "runs", "verdict_changes")  # tables that cannot be rebuilt from the lake
 COPY = "`INSERT INTO flights.{0} SELECT * FROM flights_old.{0}`"
 ALEMBIC = threading.Lock()  # Alembic keeps its state in module globals, so one thread of a process may run it at a time
 

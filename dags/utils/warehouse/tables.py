@@ -69,6 +69,7 @@ TABLES = {
         # A flagged day belongs to one event, so event_id is not in the key. The view then has one row per airport and
         # day, and a day can change its event in one upsert.
         Table("event_days", schemas.EVENT_DAYS, ("origin", "fl_date"), "fl_date"),
+        Table("verdict_changes", schemas.VERDICT_CHANGES, ("origin", "fl_date", "changed_at"), "fl_date"),
         Table("feedback", schemas.FEEDBACK, ("origin", "fl_date"), "fl_date"),
         Table("bronze_quality", schemas.BRONZE_QUALITY, ("year",), "year", ("report",)),
         Table("runs", RUNS, ("run_id",), "year", ("rows",)),

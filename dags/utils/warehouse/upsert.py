@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple, dataclass
+from datetime import datetime
 
 import pandas as pd
 import psycopg2.extensions
@@ -17,7 +18,7 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 from utils import schemas
 from utils.errors import InvalidInput
 from utils.warehouse.connection import RUN_EARLIER_STEPS, Postgres, first_line, lock_key
-from utils.warehouse.tables import Table, assignments, names, scoped
+from utils.warehouse.tables import TABLES, Table, assignments, names, scoped
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,16 @@ class Changes:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that replace a year's rows in `table`. within: replace only rows with these values, by column."""
+    """Rows that replace a year's rows in `table`.
+
+    within: replace only rows with these values, by column. changed_at: for verdicts of the published detector, the time
+    with which changed severities are inserted into verdict_changes; None inserts nothing.
+    """
 
     table: Table
     frame: pd.DataFrame | pa.Table
     within: Mapping[str, str]
+    changed_at: datetime | None = None
 
 
 # The target of MERGE is a view of the rows that may change, because WHEN NOT MATCHED BY SOURCE reads its whole target
@@ -59,6 +65,12 @@ BATCH, SCOPE = Identifier("pg_temp", "batch"), Identifier("pg_temp", "scope")
 CREATE_BATCH = "CREATE TEMPORARY TABLE batch AS SELECT {copied} FROM {table} WITH NO DATA"
 COPY_BATCH = "COPY {batch} ({copied}) FROM STDIN (FORMAT csv)"
 CREATE_SCOPE = "CREATE TEMPORARY VIEW scope AS SELECT {columns} FROM {table} AS t WHERE {condition}"
+INSERT_CHANGES = """
+    INSERT INTO {verdict_changes} (origin, fl_date, changed_at, old_severity, new_severity, new_direction)
+    SELECT t.origin, t.fl_date, %s, t.severity, batch.severity, batch.direction
+    FROM {scope} AS t JOIN {batch} AS batch ON {same_key}
+    WHERE t.severity <> batch.severity
+"""
 MERGE = """
     WITH changed AS (
         MERGE INTO {scope} AS t USING {batch} AS batch ON {same_key}
@@ -118,6 +130,8 @@ def _merge_batch(cursor: psycopg2.extensions.cursor, batch: Batch, rows: int, te
     cursor.execute(SQL(CREATE_BATCH).format(**parts))
     cursor.copy_expert(SQL(COPY_BATCH).format(**parts), text)
     cursor.execute(SQL(CREATE_SCOPE).format(**parts))
+    if batch.changed_at:  # before MERGE, whose RETURNING has no old values in Postgres 17
+        cursor.execute(SQL(INSERT_CHANGES).format(**parts), [batch.changed_at])
     cursor.execute(SQL(MERGE).format(**parts))
     number = dict(cursor.fetchall())
     cursor.execute(SQL(DROP).format(**parts))
@@ -134,6 +148,7 @@ def _parts(batch: Batch, year: int) -> dict[str, Composable]:
         "table": table.identifier,
         "batch": BATCH,
         "scope": SCOPE,
+        "verdict_changes": TABLES["verdict_changes"].identifier,
         "columns": names(table.schema.names),
         "condition": scoped(table, year, within),
         "copied": names(copied),

@@ -22,13 +22,14 @@ from utils import detectors, schemas
 from utils.analysis import judged_days
 from utils.errors import Missing, Unavailable
 from utils.reporting.site import frames
+from utils.reporting.site.contexts.event import DAYS_AROUND
 from utils.warehouse.connection import Postgres
 from utils.warehouse.models import METADATA
 from utils.warehouse.tables import RUNS, SCHEMA
 
 CONNECTIONS = 4
 KEEP_S = 600
-AROUND_DAY, AROUND_EVENT = dt.timedelta(days=30), dt.timedelta(days=5)
+AROUND_DAY, AROUND_EVENT = dt.timedelta(days=30), dt.timedelta(days=DAYS_AROUND)
 LABEL_DAYS = 30  # labels that the home page lists
 STATEMENT_TIMEOUT_MS = 15_000
 
@@ -248,8 +249,7 @@ class Warehouse:
             .order_by(DAYS.c.fl_date),
         )
         worst = frames.worst_first(flagged).drop_duplicates("fl_date").set_index("fl_date")["origin"]
-        origins = worst.reindex(network["fl_date"]).astype(object)
-        network["worst_origin"] = origins.where(origins.notna(), None).to_numpy()
+        network["worst_origin"] = pd.Series(map(dict(worst).get, network["fl_date"]), dtype=object)  # None without one
         airports = self.frame(
             doing,
             AIRPORTS_SCHEMA,
@@ -292,7 +292,7 @@ class Warehouse:
         if days.empty:
             raise Missing(f"The airport {origin} is not in the warehouse; choose one from the list of airports.")
         reasons = self._table(REASONS, schemas.ANOMALY_REASONS, REASONS.c.origin == origin)
-        missing = {year: report["missing_months"] for year, report in self.qualities().items()}
+        missing = {year: frames.missing_months(report) for year, report in self.qualities().items()}
         return frames.AirportData(origin, days, reasons, missing)
 
     def airport_year(self, origin: str, year: int, *, has_plots: bool) -> frames.AirportYearData:
@@ -313,7 +313,7 @@ class Warehouse:
             self._table(FACTORS, schemas.ANOMALY_FACTORS, where(FACTORS)),
             self._events(event_days["event_id"]),
             event_days,
-            self.qualities().get(year, {}).get("missing_months", []),
+            frames.missing_months(self.qualities()[year]),
             self._table(FEEDBACK, schemas.FEEDBACK, where(FEEDBACK)),
             has_plots,
         )

@@ -13,6 +13,7 @@ import pytest
 from tests import command
 from tests.builders import csv_of, year_of_flights
 from tests.child_processes import count_children
+from tests.steps import STEPS
 from utils import detectors
 from utils.pipeline import inputs
 from utils.settings import Settings
@@ -46,6 +47,18 @@ def test_run_takes_a_year_from_its_csv_to_the_page_and_status_shows_it(
     assert (children > 0) == (min_large_rows == 1)
     status = utils("status", lake=lake, warehouse=warehouse)
     assert command.cells(status) == [["2015", "2015.csv", "2,920", "365", str(len(detectors.NAMES)), "365", "yes"]]
+
+
+def test_status_says_to_which_month_a_year_so_far_goes(done: Settings) -> None:
+    lake = Lake(done)
+    january = [row for row in year_of_flights(2016, {"JFK": 6}) if row["FL_DATE"] < "2016-02"]
+    lake.store.put("01_bronze/2016.csv", csv_of(january))
+    for step in ("silver", "gold"):
+        STEPS[step](done, 2016)
+
+    status = utils("status", lake=done.lake, warehouse=done.warehouse)
+
+    assert [row[0] for row in command.cells(status)] == ["2015", "2016 so far, to January"]
 
 
 def test_status_shows_a_year_that_the_lake_has_lost_and_the_demo_year_does_not_replace_it(done: Settings) -> None:

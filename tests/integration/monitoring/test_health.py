@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +21,9 @@ from utils.monitoring import health, health_page
 from utils.monitoring.health import Finding
 from utils.monitoring.health_page import HealthStatus
 from utils.settings import Settings, WatchSettings
+from utils.storage import keys
 from utils.storage.lake import Lake
+from utils.storage.parquet import content_hash, encode_json
 
 NOW = datetime(YEAR + 1, 3, 1, 12, tzinfo=UTC)  # YEAR is complete
 WATCH = WatchSettings()
@@ -74,6 +76,38 @@ def test_bronze_must_have_the_last_complete_year_once_its_run_has_given_up_or_th
 
     assert bronze.is_well == is_well
     assert f"01_bronze/{expected_year or YEAR + 1}.csv" in bronze.sentence
+
+
+@pytest.mark.parametrize(
+    ("today", "newest", "is_well", "expected"),
+    [
+        (date(2015, 8, 31), 5, True, "May 2015"),
+        (date(2015, 8, 30), 4, True, "April 2015"),
+        (date(2015, 8, 31), 4, False, "May 2015"),
+        (date(2016, 4, 1), 12, True, "December 2015"),
+        (date(2016, 4, 1), 11, False, "December 2015"),
+        (date(2016, 5, 2), 12, False, "January 2016"),  # the lake has no 2016
+    ],
+)
+def test_with_monthly_fetching_the_newest_month_that_ended_92_days_ago_must_be_there(
+    done: Settings, today: date, newest: int, is_well: bool, expected: str
+) -> None:
+    lake = Lake(done)
+    rows_per_month = {str(month): 9 * (month <= newest) for month in range(1, 13)}
+    quality = encode_json(lake.read_quality(YEAR) | {"rows_per_month": rows_per_month})
+    manifest = lake.manifest(YEAR) | {"quality": content_hash(quality)}
+    lake.store.put(keys.quality_key(YEAR), quality)
+    lake.store.put(keys.manifest_key(YEAR), encode_json(manifest))
+
+    bronze = findings(done.replace(monthly=1), now=datetime.combine(today, NOW.timetz()))["bronze"]
+
+    assert bronze.is_well == is_well
+    assert expected in bronze.sentence
+
+
+def test_an_expected_year_takes_precedence_over_the_newest_month(done: Settings) -> None:
+    assert findings(done.replace(monthly=1), WatchSettings(expected_year=YEAR))["bronze"].is_well
+    assert not findings(done.replace(monthly=1), now=NOW + timedelta(days=900))["bronze"].is_well
 
 
 # --- warehouse --------------------------------------------------------------------------------------------------------

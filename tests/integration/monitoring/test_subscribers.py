@@ -127,7 +127,7 @@ def test_each_subscriber_gets_exactly_the_subscribed_events(
     (digest,) = hooks["monthly"].texts
     assert digest.startswith(f"*Delaywatch: March {YEAR}*\nFlights: 12,400 at 4 airports\nCancelled: under 1% (60)\n")
     assert f"Worst days: SEA on Mon 9 Mar {YEAR}" in digest
-    assert keys.year_page_key(YEAR) in digest
+    assert keys.site_year_key(YEAR) in digest
 
 
 def test_a_second_run_of_the_same_year_sends_nothing_and_writes_nothing(

@@ -100,10 +100,10 @@ def test_the_warehouse_has_true_airports_and_hostile_columns_only_in_the_quality
     assert "\x1b" not in texts("bronze_quality")
 
 
-def test_the_year_page_shows_hostile_columns_as_text(attacked: Settings) -> None:
-    page = Page((Lake(attacked).store.get(keys.year_page_key(YEAR)) or b"").decode())
+def test_the_page_of_the_year_shows_hostile_columns_as_text(attacked: Settings) -> None:
+    page = Page((Lake(attacked).store.get(keys.site_year_key(YEAR)) or b"").decode())
 
-    assert page.scripts() == ["script"]
+    assert page.attributes_of("script") == [{"src": "../site.js", "defer": None}]
     assert SHOWN_COLUMNS in page.text
     assert "\x1b" not in page.text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 
 import pytest
@@ -9,9 +10,10 @@ import pytest
 from tests.builders import csv_of, flight, year_of_flights
 from tests.conftest import sql
 from tests.steps import BRONZE, BRONZE_KEY, CLOSED, OTHER_BRONZE, STEPS, YEAR, detectors_in, everything, files, run
+from utils.analysis.attribution import stands_out
 from utils.db_handler import DBHandler
 from utils.errors import InvalidInput, Unavailable
-from utils.pipeline import refine
+from utils.pipeline import refine, status
 from utils.settings import Settings
 from utils.storage import keys
 from utils.storage.lake import Lake
@@ -39,9 +41,9 @@ def test_a_year_reaches_the_warehouse_and_the_page_and_a_second_run_changes_noth
         warehouse, f"SELECT {columns} FROM flights.agg_dep_delay_by_date WHERE id = 'JFK20150208'"
     )
     assert (verdict, event_id) == ("closure", "20150208-JFK")
-    page = (lake.store.get(keys.year_page_key(YEAR)) or b"").decode()
-    assert event in page
-    assert sentence in page
+    assert event.startswith("2015-02-08 EWR and JFK")
+    assert "EWR and JFK" in (lake.store.get(keys.site_year_key(YEAR)) or b"").decode()
+    assert stands_out(sentence) in (lake.store.get(keys.site_key(f"airports/JFK/{YEAR}.html")) or b"").decode()
     assert len(list(lake.read_plots(YEAR))) == 6
     assert sql(warehouse, "SELECT year, rows->>'kept' FROM flights.runs") == [(YEAR, str(365 * 43))]
 
@@ -63,9 +65,12 @@ def test_a_year_leaves_other_years_alone_and_names_new_and_gone_airports(done: S
     lake.store.put("01_bronze/2016.csv", csv_of(year_of_flights(2016, {"JFK": 6, "LGA": 6})))
     run(done, 2016)
 
-    assert before.items() <= everything(done).items()
+    after = everything(done)
+    shared = ("04_plots/index.html", "04_plots/site.json", f"04_plots/years/{YEAR}.html")
+    changed = {key for key in before if before[key] != after.get(key)}
+    assert changed <= {*shared, *(key for key in before if re.fullmatch(r"04_plots/airports/.*index\.html", key))}
     assert airports_compared(done, 2016) == (["LGA"], ["ACK", "EWR"])
-    assert b"ACK, EWR" in (lake.store.get(keys.year_page_key(2016)) or b"")
+    assert b"ACK, EWR" in (lake.store.get(keys.site_year_key(2016)) or b"")
     assert airports_compared(done, YEAR) == (None, None)
 
 
@@ -81,6 +86,30 @@ def test_a_corrected_file_replaces_every_trace_of_the_old_one(done: Settings) ->
     parts = [key for key in lake.store.list(keys.silver_folder(YEAR)) if "part-" in key]
     assert sorted(lake.silver_parts(YEAR)) == sorted(parts)
     assert b"ORIGIN" in (lake.store.get(keys.rejected_key(YEAR)) or b"")
+
+
+def test_a_correction_of_earlier_days_and_a_new_month_record_only_the_verdicts_that_changed(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """January to May with a closed day; then to June, and the day is open."""
+    lake = Lake(settings)
+    closed, corrected = (year_of_flights(YEAR, {"JFK": 24}, closed=days) for days in (CLOSED, []))
+    lake.store.put(BRONZE_KEY, csv_of([row for row in closed if row["FL_DATE"] < f"{YEAR}-06"]))
+    run(settings)
+    assert sql(settings.warehouse, "SELECT count(*) FROM flights.verdict_changes") == [(0,)]
+    assert status.status(settings)[0]["so_far_to"] == "May"
+
+    lake.store.put(BRONZE_KEY, csv_of([row for row in corrected if row["FL_DATE"] < f"{YEAR}-07"]))
+    with caplog.at_level("INFO"):
+        run(settings)
+
+    columns = "origin, fl_date::text, old_severity, new_severity"
+    changes = sql(settings.warehouse, f"SELECT {columns} FROM flights.verdict_changes")
+    assert ("JFK", f"{YEAR}-02-08", 3, 0) in changes
+    assert all(day < f"{YEAR}-06" for _, day, _, _ in changes)
+    assert sql(settings.warehouse, "SELECT rows->>'verdicts_changed' FROM flights.runs") == [(str(len(changes)),)]
+    assert f"JFK {YEAR}-02-08 from extreme to none" in caplog.text
+    assert f"{YEAR} so far, to June" in caplog.text
 
 
 BROKEN = {

@@ -5,11 +5,12 @@ tests/unit/test_dashboards.py compares the files with each other, tests/e2e show
 
 from __future__ import annotations
 
+import calendar
 import json
 import re
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -52,7 +53,7 @@ def give_feedback(warehouse: str, fl_date: str, opinion: str, note: str = "") ->
 
 def quality_row(year: int, missing_months: str = "", **report: Any) -> Row:
     row: Row = {field.name: 0 for field in schemas.BRONZE_QUALITY}
-    report = {"rows_per_month": {}, "duplicate_per_month": {}, "airports": 3, "warnings": []} | report
+    report = {"rows_per_month": {"12": 1234}, "duplicate_per_month": {}, "airports": 3, "warnings": []} | report
     row |= {"year": year, "bronze_key": f"{year}.csv", "sha256": "0", "rows_read": 1234, "rows_kept": 1234}
     return row | {"missing_months": missing_months, "doubled_months": "", "report": json.dumps(report)}
 
@@ -335,27 +336,41 @@ def test_precision_by_feedback_equals_that_of_the_warehouse(warehouse: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("missing_months", "state", "months"),
+    ("newest", "missing_months", "notice", "missing"),
     [
-        ("", "is complete", ""),
-        ("5,6,7,8,9,10,11,12", "is unfinished", "May to December"),
-        ("1,2,7", "is incomplete", "January to February, July"),
-        ("7,12", "is incomplete", "July, December"),
+        (12, "", "2008 (1,234 flights, 3 airports) is complete", "none"),
+        (12, "1,2,7", "is incomplete: it has no flights in January to February, July.", "January, February, July"),
+        (9, "", "2008 so far, to September (1,234 flights, 3 airports). Do not compare", "none"),
+        (9, "10,11,12", "2008 so far, to September (1,234 flights, 3 airports). Do not", "none"),  # of an older release
+        (9, "7", "2008 so far, to September (1,234 flights, 3 airports): it has no flights in July.", "July"),
     ],
 )
 def test_the_notice_names_every_chosen_year_its_missing_months_and_the_years_between(
-    warehouse: str, missing_months: str, state: str, months: str
+    warehouse: str, newest: int, missing_months: str, notice: str, missing: str
 ) -> None:
-    counts = {"rows_per_month": {"9": 10, "10": 0}, "duplicate_per_month": {"9": 10}}
+    ended = datetime(2026, 11, 29, 23, 30, tzinfo=UTC)
     with closing(DBHandler(warehouse)) as handler:
-        for row in (quality_row(2007, "1"), quality_row(2008, missing_months, **counts), quality_row(2010)):
+        of_2008 = quality_row(2008, missing_months, rows_per_month={str(newest): 10})
+        for row in (quality_row(2007, "1"), of_2008, quality_row(2010)):
             handler.upsert("bronze_quality", pd.DataFrame([row]), row["year"])
+        for run_id, days in (("second", 0), ("first", 5)):
+            handler.record_run({"run_id": run_id, "year": 2010, "ended": ended - timedelta(days=days)})
 
     shown = measure(warehouse, "year_notices", "notice", where="fl_date >= '2008-01-01'")
+    by_year = f"SELECT newest_month, missing_months, last_run FROM {source('quality_by_year')} WHERE year = "
+
+    assert notice in shown
+    assert "2010 (1,234 flights, 3 airports; last run 2026-11-29) is complete" in shown
+    assert re.findall(r"\d{4}", shown.splitlines()[-1]) == ["2009"]  # the years between that are missing
+    assert read(warehouse, f"{by_year} 2008") == [(calendar.month_name[newest], missing, None)]
+    assert read(warehouse, f"{by_year} 2010") == [("December", "none", ended)]
+
+
+def test_flights_and_duplicates_are_counted_by_month(warehouse: str) -> None:
+    counts: Row = {"rows_per_month": {"9": 10, "10": 0}, "duplicate_per_month": {"9": 10}}
+    with closing(DBHandler(warehouse)) as handler:
+        handler.upsert("bronze_quality", pd.DataFrame([quality_row(2008, **counts)]), 2008)
+
     by_month = read(warehouse, f"SELECT month_start, rows_kept, rows_duplicate FROM {source('quality_by_month')}")
 
-    assert f"2008 (1,234 flights, 3 airports) {state}" in shown
-    assert months in shown
-    assert "2010 (1,234 flights, 3 airports) is complete" in shown
-    assert re.findall(r"\d{4}", shown.splitlines()[-1]) == ["2009"]  # the years between that are missing
     assert sorted(by_month) == [(date(2008, 9, 1), 10, 10), (date(2008, 10, 1), 0, 0)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pandas as pd
@@ -202,6 +202,36 @@ def test_a_refused_last_table_leaves_the_first_unchanged(warehouse: str, last: p
         )
 
     assert stored(warehouse) == [airport_day_row(scheduled=1)]
+
+
+# --- changed verdicts -------------------------------------------------------------------------------------------------
+
+
+def test_a_changed_severity_of_the_published_detector_is_recorded_once(warehouse: str) -> None:
+    """The first upsert flags 1 and 2 January. The second has an extreme 1, an ordinary 2 and a new 3 January."""
+    handler = DBHandler(warehouse)
+    dates = ["2018-01-01", "2018-01-02", "2018-01-03"]
+    first = [verdict_row("delaywatch", fl_date=day, **LATE) for day in dates[:2]]
+    second = [first[0] | {"severity": 3, "direction": "closure"}, verdict_row("delaywatch", fl_date=dates[1])]
+    second += [verdict_row("delaywatch", fl_date=dates[2], **LATE)]
+    now = datetime(2026, 11, 20, 9, 0, 0, 250_000, tzinfo=UTC)
+
+    def upsert(detector: str, rows: list[Row], minute: int) -> None:
+        table = verdicts_table(*(row | {"detector": detector} for row in rows))
+        at = now + timedelta(minutes=minute)
+        handler.upsert_year([("anomalies", table, {"detector": detector})], 2018, published="delaywatch", now=at)
+
+    for minute, rows in enumerate((first, second, second)):
+        for detector in ("delaywatch", "three_sigma"):
+            upsert(detector, rows, minute)
+
+    columns = ("origin", "fl_date", "changed_at", "old_severity", "new_severity", "new_direction")
+    at = now + timedelta(minutes=1)
+    changes = [("JFK", date(2018, 1, 1), at, 2, 3, "closure"), ("JFK", date(2018, 1, 2), at, 2, 0, None)]
+    assert stored(warehouse, "verdict_changes") == [dict(zip(columns, row, strict=True)) for row in changes]
+    assert len(handler.verdict_changes(2018, since=at)) == 2
+    assert handler.verdict_changes(2018, since=at + timedelta(microseconds=1)).empty
+    assert handler.verdict_changes(2017, since=now).empty
 
 
 # --- refused batches --------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def app(site_settings: tuple[Settings, SiteSettings]) -> FastAPI:
 @pytest.fixture
 def visit(app: FastAPI, superset: FakeSuperset) -> Iterator[Callable[[str | None], Visit]]:
     """A function that returns the browser of the user with a cookie; None: without a session."""
-    with TestClient(app, base_url=HOST, follow_redirects=False, raise_server_exceptions=False) as client:
+    with TestClient(app, base_url=HOST, follow_redirects=False, raise_server_exceptions=True) as client:
         yield lambda cookie: Visit(client, cookie)
 
 

@@ -160,9 +160,12 @@ class Baseline:
 
 
 def over_airports(values: Floats | Flags, airports: int) -> Floats:
-    """Return the sum over the first columns (see `Calendar`) of each day, as days × 1."""
-    total: Floats = values[:, :airports].sum(axis=1, keepdims=True, dtype=np.float64)
-    return total
+    """Return the sum over the first columns (see `Calendar`) of each day, as days × 1.
+
+    The columns are added one after the other, so that an airport without a value does not change the last bit, as an
+    airport that opens later in the year does not.
+    """
+    return np.cumsum(values[:, :airports], axis=1, dtype=np.float64)[:, -1:]
 
 
 def _kinds_of_holidays(dates: pd.DatetimeIndex) -> tuple[Flags, ...]:

@@ -50,6 +50,7 @@ class Parameters(BaseModel):
 
 MinFlights = Annotated[int, Field(ge=1, le=1_000, description="fewest scheduled flights of a day that is scored")]
 MinDays = Annotated[int, Field(ge=2, le=366, description="fewest days for fitting of an airport that is scored")]
+PastOnly = Annotated[bool, Field(description="true: score from earlier days only, for alerts")]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1, description="seed of every random draw")]
 
 

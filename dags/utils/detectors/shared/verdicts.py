@@ -40,6 +40,7 @@ class Calendar:
     airports: int
     shape: tuple[int, int]  # days, then number of first and second columns
     with_feedback: npt.NDArray[np.intp]  # the first columns that have a second one, in the order of the second ones
+    history_days: int  # number of days, from the first on, that are history
 
     def numbers(self, name: str) -> Floats:
         """Return the column `name` as days × airports; NaN where the value or the row is missing."""
@@ -90,7 +91,9 @@ def calendar(days: pd.DataFrame) -> Calendar:
         raise InvalidInput(f"Airport {airports[airport]} has two rows for {date}; run the gold step of the year again.")
     with_feedback = np.unique(column[_booleans(days, "is_expected")])
     shape = (n_days, len(airports) + len(with_feedback))
-    return Calendar(days, row, column, len(airports), shape, with_feedback)
+    is_history = _booleans(days, "is_history")
+    history_days = n_days if is_history.all() else int(row[~is_history].min())
+    return Calendar(days, row, column, len(airports), shape, with_feedback, history_days)
 
 
 def _booleans(days: pd.DataFrame, name: str) -> Flags:
@@ -151,6 +154,23 @@ def verdicts(
         "status": _status(grid, judged_rows),
     }
     return pd.DataFrame(columns, index=grid.days.index)
+
+
+def unscored(days: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return verdicts without a score for all of `days`: `no_flights` or `insufficient_data`."""
+    grid = calendar(days)
+    nothing = np.full(grid.shape, np.nan)
+    return verdicts(
+        grid,
+        metric=metric,
+        judged=np.zeros(grid.shape, dtype=np.bool_),
+        expected=nothing,
+        lower=nothing,
+        upper=nothing,
+        score=nothing,
+        severity=np.zeros(grid.shape, dtype=np.int16),
+        direction=np.full(grid.shape, "late"),
+    )
 
 
 @dataclass(frozen=True)

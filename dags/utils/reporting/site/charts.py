@@ -12,6 +12,7 @@ import datetime as dt
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,12 +22,9 @@ from utils.schemas import SEVERITIES
 DELAY_STEPS = (5, 10, 20, 40)  # minutes of effective delay where the quiet scale q0 to q4 changes
 COUNT_STEPS = (1, 3, 6, 12, 24)  # abnormal airports where the accent scale n1 to n5 changes
 NO_DATA, TOO_FEW = "hole", "u"  # classes of days without flights, and with too few to judge
-CELL = 10  # width and height of a day in a calendar
 BARCODE_FOOT, BARCODE_HEIGHT = 33, 38
 WIDESPREAD_SHARE = 0.1  # of the flights at abnormal airports; from here on a spike is strong
 CHART_HEIGHT = 100  # of observed and expected delay
-BARS_HEIGHT = 40
-BARS_TOP_MIN = 70.0  # minutes of effective delay at the top of a month's bars
 HOURS_FOOT, HOURS_HEIGHT = 150, 130
 HOUR_CLASSES = ("c", "q4", "q3", "q1")  # cancelled, over an hour late, 15 to 60 minutes late, on time
 PILE = 14  # dots on top of each other in a swarm
@@ -114,12 +112,15 @@ def months(year: int, days: Days, missing: Sequence[int]) -> list[dict[str, Any]
 
 
 def _month(year: int, number: int, days: Days) -> dict[str, Any]:
-    """Return one month with Monday to Sunday as columns: paths of ordinary days by class, flags and dates."""
+    """Return one month with Monday to Sunday as columns: paths of ordinary days by class, flags and dates.
+
+    The unit is one day. Dates are only drawn where they fit, in tenths.
+    """
     first = dt.date(year, number, 1)
-    runs, flags, dates = _Runs(CELL), [], []
+    runs, flags, dates = _Runs(), [], []
     for day in range(1, calendar.monthrange(year, number)[1] + 1):
         slot = first.weekday() + day - 1
-        x, y = slot % 7 * CELL, slot // 7 * CELL
+        y, x = divmod(slot, 7)
         state = days.get(dt.date(year, number, day), NO_DATA)
         css = state.css if isinstance(state, Flag) else state
         if isinstance(state, Flag):
@@ -134,25 +135,21 @@ def _month(year: int, number: int, days: Days) -> dict[str, Any]:
 class _Runs:
     """Cells beside each other with the same class, as horizontal strokes of one path by class."""
 
-    def __init__(self, width: int) -> None:
-        self._width = width
+    def __init__(self) -> None:
         self._paths: dict[str, str] = {}
         self._end: tuple[str, int, int] | None = None  # class and position where a stroke can go on
 
     def add(self, css: str, x: int, y: int) -> None:
         continued = self._end == (css, x, y)
         self._paths[css] = self._paths.get(css, "") + ("+" if continued else f"M{x} {y}+")
-        self._end = (css, x + self._width, y)
+        self._end = (css, x + 1, y)
 
     def interrupt(self) -> None:
         self._end = None
 
     def paths(self) -> dict[str, str]:
-        """Return the paths by class, steps after each other joined: + + + becomes h30."""
-        return {
-            css: re.sub(r"\++", lambda steps: f"h{len(steps[0]) * self._width}", path)
-            for css, path in self._paths.items()
-        }
+        """Return the paths by class, steps after each other joined: + + + becomes h3."""
+        return {css: re.sub(r"\++", lambda steps: f"h{len(steps[0])}", path) for css, path in self._paths.items()}
 
 
 def barcode(
@@ -164,7 +161,7 @@ def barcode(
     airports; its height grows with the root of the share, so that small shares remain visible.
     """
     first = dt.date(year, 1, 1)
-    foot, spikes = _Runs(1), {"n3": "", "s2": ""}
+    foot, spikes = _Runs(), {"n3": "", "s2": ""}
     for number in range(dt.date(year, 12, 31).timetuple().tm_yday):
         day = first + dt.timedelta(days=number)
         is_missing = day.month in missing or day not in delay
@@ -212,11 +209,7 @@ def delay_chart(points: Sequence[Point], labels: Iterable[tuple[dt.date, str, st
         "top": top,
         "band": _band([height(point.upper) for point in points]),
         "line": _steps([height(point.expected) for point in points]),
-        "dots": "".join(
-            f"M{number} {height(point.observed)}h0"
-            for number, point in enumerate(points)
-            if not point.flag and not math.isnan(point.observed)
-        ),
+        "dots": _dots((number, height(point.observed)) for number, point in enumerate(points) if not point.flag),
         "flags": [
             {"x": places[point.day], "y": height(point.observed), "flag": point.flag}
             for point in points
@@ -237,35 +230,32 @@ def _steps(heights: Sequence[int | None]) -> str:
     return path
 
 
+def _dots(places: Iterable[tuple[int, int | None]]) -> str:
+    """Return a path with a dot at each place; each is relative to the one before, which is shorter."""
+    path, x, y = "", 0, 0
+    for to_x, to_y in places:
+        if to_y is not None:
+            path += f"m{to_x - x}{' ' if to_y >= y else ''}{to_y - y}h0"
+            x, y = to_x, to_y
+    return path
+
+
 def _band(heights: Sequence[int | None]) -> str:
-    """Return the area from the foot to the heights."""
-    path, at = "", 0
-    for height, run in itertools.groupby(heights):
+    """Return the area from the foot to the heights, one part for each run of known heights."""
+    path, at, is_open = "", 0, False
+    for height, run in itertools.groupby(None if height is None else 2 * round(height / 2) for height in heights):
         width = len(list(run))
         if height is not None:
-            path += f"M{at} {CHART_HEIGHT}V{height}h{width}V{CHART_HEIGHT}z"
-        at += width
-    return path
+            path += f"V{height}h{width}" if is_open else f"M{at} {CHART_HEIGHT}V{height}h{width}"
+        elif is_open:
+            path += f"V{CHART_HEIGHT}z"
+        at, is_open = at + width, height is not None
+    return path + (f"V{CHART_HEIGHT}z" if is_open else "")
 
 
 def month_labels(year: int) -> list[tuple[dt.date, str, str]]:
     """Return a label in the middle of each month; every other one is optional on a phone."""
     return [(dt.date(year, month, 15), MONTHS[month - 1], "" if month % 2 else "opt") for month in range(1, 13)]
-
-
-def day_bars(delay: Mapping[int, float], severity: Mapping[int, int]) -> dict[str, str]:
-    """Return the days of a month as bars of effective delay, strokes by class; flagged days in their severity.
-
-    delay: minutes by day of the month. severity: of the flagged days.
-    """
-    paths: dict[str, str] = {}
-    for day, minutes in sorted(delay.items()):
-        if math.isnan(minutes):
-            continue
-        css = f"b{severity.get(day, 0)}"
-        height = max(1.0, BARS_HEIGHT * percent(minutes, BARS_TOP_MIN) / 100)
-        paths[css] = paths.get(css, "") + f"M{day - 1} {BARS_HEIGHT}v-{height:.0f}"
-    return paths
 
 
 def cycle(values: Mapping[tuple[int, int], float], years: Sequence[int]) -> dict[str, Any]:
@@ -316,19 +306,20 @@ def hour_strip(hours: Mapping[int, Sequence[int]]) -> dict[str, Any]:
     return {"bars": bars, "width": width - 1}
 
 
-def swarm(values: Iterable[tuple[int, str, bool]]) -> dict[str, Any]:
-    """Return one dot per event on a logarithmic scale; equal ones pile up. values: size, title, whether it is marked."""
-    events = list(values)
-    most = max(2, *(size for size, _, _ in events)) if events else 2
+def swarm(sizes: Sequence[int], marked: int) -> dict[str, Any]:
+    """Return one dot per event on a logarithmic scale from 0 to 1000; equal ones pile up in columns of dots.
+
+    marked: the size of the event that is marked. A column is a line with round dashes, 8 units apart.
+    """
+    most = max(2, *sizes)
 
     def place(size: float) -> float:
-        return 3 + 94 * math.log(size) / math.log(most * 1.25)
+        return 30 + 940 * math.log(size) / math.log(most * 1.25)
 
-    piled: dict[int, int] = {}
-    dots = []
-    for size, title, is_marked in events:
-        number = piled[size] = piled.get(size, -1) + 1
-        column, row = divmod(number, PILE)
-        dots.append({"x": place(size) + column * 1.3, "y": 118 - 8 * row, "title": title, "is_marked": is_marked})
+    path = ""
+    for size, count in sorted(Counter(sizes).items()):
+        for column in range(math.ceil(count / PILE)):
+            height = min(PILE, count - column * PILE)
+            path += f"M{place(size) + 13 * column:.0f} 118v-{8 * height - 7}"
     ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500) if tick <= most]
-    return {"dots": dots, "ticks": [{"x": place(tick), "text": tick} for tick in ticks]}
+    return {"path": path, "marked": place(marked), "ticks": [{"x": place(tick), "text": tick} for tick in ticks]}

@@ -76,7 +76,7 @@ class YearData:
 
 @dataclass(frozen=True)
 class AirportData:
-    """All years of one airport. missing_months: by year, as in its quality report."""
+    """All years of one airport. missing_months: by year, see `missing_months`."""
 
     origin: str
     days: pd.DataFrame
@@ -86,7 +86,7 @@ class AirportData:
 
 @dataclass(frozen=True)
 class AirportYearData:
-    """One year of one airport. events, event_days: those of the airport's days. has_plots: its PNG files exist."""
+    """One year of one airport. missing_months: of its quality report. events, event_days: those of the airport's days. has_plots: its PNG files exist."""
 
     origin: str
     year: int
@@ -125,7 +125,7 @@ class DayData:
 
 @dataclass(frozen=True)
 class EventData:
-    """One event. events, event_days: those of its year. days: of its airports, from 5 days before to 5 days after.
+    """One event. events, event_days: those of its year. days: of its airports, from 2 days before to 2 days after.
 
     factors: rows of its days. airports: codes of the airports of its year.
     """
@@ -136,6 +136,12 @@ class EventData:
     days: pd.DataFrame
     factors: pd.DataFrame
     airports: Sequence[str]
+
+
+def missing_months(report: Mapping[str, Any]) -> list[int]:
+    """Return the months without flights of a quality report, also those after the newest month of a year so far."""
+    newest = report.get("so_far_to") or 12
+    return sorted({*report.get("missing_months", []), *range(newest + 1, 13)})
 
 
 def network_days(days: pd.DataFrame) -> pd.DataFrame:

@@ -47,6 +47,10 @@ class Box(NamedTuple):
         """The viewBox."""
         return f"{self.left:.0f} {self.top:.0f} {self.width:.0f} {self.width * SHAPE:.0f}"
 
+    def has(self, x: float, y: float) -> bool:
+        """Return True if a pixel is inside."""
+        return 0 <= x - self.left <= self.width and 0 <= y - self.top <= self.width * SHAPE
+
     @property
     def scale(self) -> float:
         """Size of text and dots, so that they look the same on every map."""
@@ -115,10 +119,10 @@ def box_around(origins: Iterable[str]) -> Box:
     return Box(left, (y0 + y1) / 2 - width * SHAPE / 2, width)
 
 
-def calm_path(origins: Iterable[str]) -> str:
-    """Return the path of airports that are only points."""
+def calm_path(origins: Iterable[str], box: Box) -> str:
+    """Return the path of airports in the box that are only points."""
     points = (position(origin) for origin in sorted(origins))
-    return "".join(f"M{point[0]:.0f} {point[1]:.0f}h0" for point in points if point)
+    return "".join(f"M{point[0]:.0f} {point[1]:.0f}h0" for point in points if point and box.has(*point))
 
 
 def place_dots(dots: Iterable[Dot], box: Box) -> list[dict[str, Any]]:

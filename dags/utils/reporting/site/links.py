@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from posixpath import dirname, relpath
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
@@ -35,8 +36,8 @@ class Links(Protocol):
     def airport_year(self, origin: str, year: int) -> str:
         """One year of an airport."""
 
-    def day(self, origin: str, day: dt.date) -> str:
-        """An abnormal airport-day."""
+    def day(self, origin: str, day: dt.date, *, is_flagged: bool = True) -> str:
+        """An airport-day. The static site has a section only for flagged ones; else it leads to the airport's year."""
 
     def event(self, event_id: str) -> str:
         """An event of several airports."""
@@ -53,12 +54,16 @@ class Links(Protocol):
 
 @dataclass(frozen=True)
 class StaticLinks:
-    """Relative addresses of files, from a page that is `depth` folders below 04_plots."""
+    """Relative addresses of files. page: the path of the page that has the links, from the folder of the site."""
 
-    depth: int = 0
+    page: str = "index.html"
 
     def _to(self, path: str) -> str:
-        return "../" * self.depth + path
+        """Return the address of a file; a fragment alone if it is on the page itself."""
+        target, hash_sign, fragment = path.partition("#")
+        if target == self.page and fragment:
+            return hash_sign + fragment
+        return relpath(target, dirname(self.page)) + hash_sign + fragment
 
     def home(self) -> str:  # noqa: D102
         return self._to("index.html")
@@ -67,7 +72,7 @@ class StaticLinks:
         return self._to(f"years/{year}.html")
 
     def network_day(self, day: dt.date) -> str:  # noqa: D102
-        return f"{self.year(day.year)}#{day.isoformat()}"
+        return self._to(f"years/{day.year}.html#{day.isoformat()}")
 
     def airports(self) -> str:  # noqa: D102
         return self._to("airports/index.html")
@@ -81,8 +86,10 @@ class StaticLinks:
     def airport_year(self, origin: str, year: int) -> str:  # noqa: D102
         return self._to(f"airports/{_part(origin)}/{year}.html")
 
-    def day(self, origin: str, day: dt.date) -> str:  # noqa: D102
-        return f"{self.airport_year(origin, day.year)}#{day.isoformat()}"
+    def day(self, origin: str, day: dt.date, *, is_flagged: bool = True) -> str:  # noqa: D102
+        if not is_flagged:
+            return self.airport_year(origin, day.year)
+        return self._to(f"airports/{_part(origin)}/{day.year}.html#{day.isoformat()}")
 
     def event(self, event_id: str) -> str:  # noqa: D102
         return self._to(f"events/{_part(event_id)}.html")
@@ -93,7 +100,7 @@ class StaticLinks:
     def plot(self, origin: str, year: int, kind: str) -> str:  # noqa: D102
         return self._to(f"year={year}/origin={_part(origin)}/{kind}.png")
 
-    def csv(self, table: str, **parameters: Any) -> str | None:  # noqa: ARG002, D102
+    def csv(self, table: str, **parameters: Any) -> str | None:  # noqa: D102
         return None
 
 
@@ -124,7 +131,7 @@ class ServedLinks:
     def airport_year(self, origin: str, year: int) -> str:  # noqa: D102
         return f"{self.airport(origin)}{year}/"
 
-    def day(self, origin: str, day: dt.date) -> str:  # noqa: D102
+    def day(self, origin: str, day: dt.date, *, is_flagged: bool = True) -> str:  # noqa: D102
         return f"{self.airport(origin)}{day.isoformat()}/"
 
     def event(self, event_id: str) -> str:  # noqa: D102

@@ -1,7 +1,7 @@
 """The pages as HTML: one function per page, from its frames and the layout around it.
 
-The templates are in `templates/`. Jinja escapes every value. The pages have no style attribute and no inline script, and
-load only site.css, site.js, us-outline.svg and plots, so that a strict Content-Security-Policy holds.
+The templates are in `templates/`. Jinja escapes every value. The pages have no style attribute and no inline script,
+and load only site.css, site.js, us-outline.svg and plots, so that a strict Content-Security-Policy holds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import jinja2
 import pandas as pd
 
 from utils.reporting import wording
-from utils.reporting.site import charts, contexts
+from utils.reporting.site import charts
+from utils.reporting.site.contexts import airport, day, event, home, year
+from utils.reporting.site.contexts.shared import Context
 from utils.reporting.site.frames import AirportData, AirportYearData, DayData, EventData, HomeData, YearData
 from utils.reporting.site.links import Links
 
@@ -39,9 +41,9 @@ ORDINALS = ("", "first", "second", "third", "fourth", "fifth", "sixth", "seventh
 class Layout:
     """What is around every page.
 
-    severity_days: return periods at which a day is mild, strong and extreme. years: the years in the navigation; without
-    them it links to the home page, so that a new year does not change the pages of the others. user: name to show, with
-    the address that logs out.
+    severity_days: return periods at which a day is mild, strong and extreme. years: the years in the navigation;
+    without them it links to the home page, so that a new year does not change the pages of the others. user: name to
+    show, with the address that logs out.
     """
 
     links: Links
@@ -64,43 +66,43 @@ class LabelForm:
 
 def home_page(data: HomeData, layout: Layout) -> str:
     """Return the page of all years."""
-    return _render("home", layout, contexts.home(data, layout.links), current="home")
+    return _render("home", layout, home.home(data, layout.links), current="home")
 
 
 def year_page(data: YearData, layout: Layout) -> str:
     """Return the page of a year of the network."""
-    return _render("year", layout, contexts.year(data, layout.links), current_year=data.year)
+    return _render("year", layout, year.year(data, layout.links), current_year=data.year)
 
 
 def airports_page(airport_years: pd.DataFrame, layout: Layout) -> str:
     """Return the list of airports, which is also the target of the search without a server. Rows of AIRPORT_YEARS."""
-    return _render("airports", layout, contexts.airports(airport_years, layout.links), current="airports")
+    return _render("airports", layout, airport.airports(airport_years, layout.links), current="airports")
 
 
 def airport_page(data: AirportData, layout: Layout) -> str:
     """Return the page of all years of an airport."""
-    return _render("airport", layout, contexts.airport(data, layout.links))
+    return _render("airport", layout, airport.airport(data, layout.links))
 
 
 def airport_year_page(data: AirportYearData, layout: Layout) -> str:
     """Return the page of one year of an airport; each abnormal day is a section with its date as id."""
-    return _render("airport_year", layout, contexts.airport_year(data, layout.links))
+    return _render("airport_year", layout, airport.airport_year(data, layout.links))
 
 
 def event_page(data: EventData, layout: Layout) -> str:
     """Return the page of an event."""
-    return _render("event", layout, contexts.event(data, layout.links), event_id=data.event_id)
+    return _render("event", layout, event.event(data, layout.links), event_id=data.event_id)
 
 
 def day_page(data: DayData, layout: Layout, label_form: LabelForm | None = None, flights_url: str | None = None) -> str:
     """Return the page of an airport-day. flights_url: address of `flights_part`, which the browser loads separately."""
     more = {"label_form": label_form, "label_choices": LABEL_CHOICES, "flights_url": flights_url}
-    return _render("day", layout, contexts.day(data, layout.links), **more)
+    return _render("day", layout, day.day(data, layout.links), **more)
 
 
 def flights_part(flights: pd.DataFrame, layout: Layout, csv_url: str | None = None) -> str:
     """Return the flights of an airport-day, hour by hour and as a list: a part of its page. flights: rows of silver."""
-    return _render("flights", layout, contexts.flights(flights), csv_url=csv_url)
+    return _render("flights", layout, day.flights(flights), csv_url=csv_url)
 
 
 def message_page(title: str, text: str, layout: Layout, link: tuple[str, str] | None = None) -> str:
@@ -113,7 +115,7 @@ def asset(name: str) -> bytes:
     return (FOLDER / name).read_bytes()
 
 
-def _render(template: str, layout: Layout, context: contexts.Context, **more: Any) -> str:
+def _render(template: str, layout: Layout, context: Context, **more: Any) -> str:
     around = {"layout": layout, "links": layout.links, "current": "", "current_year": None}
     return environment().get_template(f"{template}.html.j2").render({**around, **context, **more})
 

@@ -1,0 +1,160 @@
+"""Measure what last year adds: `python benchmarks/history.py [FOLDER]`.
+
+Each detector with `past_only` scores the second of two consecutive years, without and with the first as history: as a
+report, with the whole second year in view, and as an alert, from earlier days only. Precision and recall are those of
+the detector's own flags; the last two columns take the flags of the report without history as the truth.
+
+Planted pairs are years of make_year.py with the same airports; planted days of the second year are abnormal. FOLDER has
+real years, `<area>/<year>.csv` or `.csv.gz`. They are split into halves of flights; the worst 2% of each airport's days
+in the other half are abnormal. Prints one table per kind of pair.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "dags")]
+
+from benchmarks import trials
+from utils import detectors
+from utils.layers import gold, ingest
+from utils.layers.engines import Threads
+from utils.settings import cores
+from utils.storage.folder import FolderSource
+from utils.storage.parts import LocalParts
+from utils.tuning import evaluation
+
+SETTINGS = ROOT / "dags" / "detectors.yaml"
+NAMES = [name for name in detectors.NAMES if detectors.has_past_only(name)]
+MODES = {  # past_only, with history
+    "report": (False, False),
+    "report + history": (False, True),
+    "alert": (True, False),
+    "alert + history": (True, True),
+}
+MADE_YEARS = 2017, 2018
+SPLITS = 4
+KEY = ["origin", "fl_date"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The airport-days of two consecutive years, and the labels of the second."""
+
+    kind: str
+    last: pd.DataFrame
+    days: pd.DataFrame
+    labels: pd.DataFrame
+
+
+def planted(seed: int, airports: int, rows: int) -> list[Pair]:
+    """Return the pair of planted years with the seeds `seed` and `seed` + 1."""
+    (last, _), (days, truth) = (_made(year, seed + i, airports, rows) for i, year in enumerate(MADE_YEARS))
+    return [Pair("planted", last, days, evaluation.planted_days(days, truth, is_background_abnormal=False))]
+
+
+def _made(year: int, seed: int, airports: int, rows: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    with tempfile.TemporaryDirectory() as scratch:
+        csv, truth = Path(scratch) / f"{year}.csv", Path(scratch) / "truth.csv"
+        given = {"year": year, "rows": rows, "airports": airports, "seed": seed, "out": csv, "truth": truth}
+        options = [f"--{name}={value}" for name, value in given.items()]
+        command = [sys.executable, str(ROOT / "benchmarks" / "make_year.py"), *options]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        with closing(FolderSource(csv.name, csv)) as source:
+            sums = ingest.ingest_year(source, year, Path(scratch), Threads(1), LocalParts(Path(scratch))).sums
+        return gold.airport_days(sums, year).to_pandas(date_as_object=False), pd.read_csv(truth, keep_default_na=False)
+
+
+def real(last: Path, this: Path) -> list[Pair]:
+    """Return the pairs of halves of two years of real flights."""
+    kind, pairs = f"{last.parent.name} {last.name[:4]}, {this.name[:4]}", []
+    for cut in range(SPLITS):
+        last_halves, halves = trials.read_file(last, cut).halves, trials.read_file(this, cut).halves
+        assert last_halves is not None
+        assert halves is not None
+        for one, other in ((0, 1), (1, 0)):
+            pairs.append(Pair(kind, last_halves[one], halves[one], evaluation.worst_days(halves[other])))
+    return pairs
+
+
+def consecutive(folder: Path) -> list[tuple[Path, Path]]:
+    """Return the files of two consecutive years of the same area."""
+    by_year = {(path.parent.name, int(path.name[:4])): path for path in trials.files(folder)}
+    return [
+        (path, by_year[area, year + 1]) for (area, year), path in sorted(by_year.items()) if (area, year + 1) in by_year
+    ]
+
+
+def judged(pair: Pair, name: str) -> pd.DataFrame:
+    """Return the labels of a pair with one column of flags per mode."""
+    labels = pair.labels
+    if "is_counted" in labels:
+        labels = labels[labels["is_counted"]]
+    settings = detectors.read_settings(SETTINGS)[name]
+    for mode, (past_only, has_history) in MODES.items():
+        days = pair.days.assign(is_history=False)
+        if has_history:
+            days = pd.concat([pair.last.assign(is_history=True), days], ignore_index=True)
+        verdicts = detectors.run(name, days, {**settings, "past_only": past_only}).to_pandas(date_as_object=False)
+        flags = verdicts[KEY].assign(fl_date=pd.to_datetime(verdicts["fl_date"]), **{mode: verdicts["is_anomaly"]})
+        labels = labels.merge(flags, on=KEY, how="left", validate="one_to_one")
+    return labels.assign(kind=pair.kind, detector=name)
+
+
+def row(days: pd.DataFrame, mode: str) -> dict[str, float]:
+    """Return the measures of one mode."""
+    flagged = days.assign(flag=days[mode].astype(float))
+    is_january = flagged["fl_date"].dt.month == 1
+    agreed = flagged.assign(is_abnormal=days["report"].astype(float))
+    measures = {}
+    for part, rows in {"January": flagged[is_january], "later": flagged[~is_january], "as report": agreed}.items():
+        measures[f"{part} P"] = float(evaluation.precision(rows))
+        measures[f"{part} R"] = float(evaluation.recall(rows))
+    return measures
+
+
+def table(results: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return one row per kind, detector and mode."""
+    groups = pd.concat(results, ignore_index=True).groupby(["kind", "detector"], sort=False)
+    rows = [dict(zip(("kind", "detector"), names, strict=True)) | {"mode": mode} | row(days, mode)
+            for names, days in groups for mode in MODES]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Create the pairs, score them, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", help="folder of real years")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[811, 821, 831], help="one planted pair for each")
+    parser.add_argument("--airports", type=int, default=150, help="airports of a planted year")
+    parser.add_argument("--rows", type=int, default=3_000_000, help="flights of a planted year")
+    options = parser.parse_args()
+    files = consecutive(options.folder) if options.folder else []
+    if options.folder and not files:
+        parser.error(
+            f"{options.folder} has no two consecutive years <area>/<year>.csv or .csv.gz; pass another folder."
+        )
+    with ProcessPoolExecutor(cores()) as pool:
+        made = [pool.submit(planted, seed, options.airports, options.rows) for seed in options.seeds]
+        read = [pool.submit(real, *paths) for paths in files]
+        pairs = [pair for future in (*made, *read) for pair in future.result()]
+        jobs = [(pair, name) for name in NAMES for pair in pairs]
+        results = list(pool.map(judged, *zip(*jobs, strict=True)))
+    for kind, rows in table(results).groupby("kind", sort=False):
+        print(f"\n{kind}")
+        print(rows.drop(columns="kind").to_string(index=False, float_format="{:.2f}".format, na_rep="-"))
+
+
+if __name__ == "__main__":
+    main()
