@@ -20,8 +20,8 @@ LOCAL_REGION = "us-east-1"  # S3 signatures need a region; the local store accep
 # The sections of .env.example: title and variables in order. A variable without a section is not set in `.env`.
 FORM = {
     "Secrets. If the password or the token is empty, the first start creates it; `make password` shows it.": (
-        "admin_password", "jupyter_token", "warehouse", "reader", "feedback", "aws_access_key_id", "aws_secret_access_key",
-        "aws_session_token",
+        "admin_password", "jupyter_token", "warehouse", "reader", "feedback", "aws_access_key_id",
+        "aws_secret_access_key", "aws_session_token",
     ),
     "Lake and warehouse": ("local", "lake", "aws_region", "aws_endpoint_url"),
     "Address": ("host", "trusted_proxy", "bind", "http_port", "https_port", "email"),

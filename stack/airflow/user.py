@@ -14,8 +14,9 @@ from airflow.providers.fab.auth_manager.cli_commands.utils import get_applicatio
 ROLES = {"analyst": "Viewer", "admin": "Admin"}
 
 
-def main(name: str, role: str, password: str) -> int:
+def main(arguments: list[str], password: str) -> int:
     """Create the account or change its role and password, or disable it; print the result."""
+    name, role = arguments
     with get_application_builder() as builder:
         manager = builder.sm
         user = manager.find_user(name)
@@ -42,4 +43,4 @@ def main(name: str, role: str, password: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:3], sys.stdin.readline().rstrip("\n")))
+    sys.exit(main(sys.argv[1:], sys.stdin.readline().rstrip("\n")))

@@ -24,8 +24,8 @@ def prepare(
 ) -> None:
     """Create what is missing of lake, tables, view, read-only login and the login that writes feedback.
 
-    reader, labeller: login and password, or None. report: called with one line after each part is ready. Raises DelaywatchError
-    at the first failure; a second call continues from there.
+    reader, labeller: login and password, or None. report: called with one line after each part is ready. Raises
+    DelaywatchError at the first failure; a second call continues from there.
     """
     inputs.detector_settings()  # an error in these files would fail every run, so report it now
     exclusions.read(inputs.INCIDENTS_FILE)

@@ -22,7 +22,8 @@ def stale_years(settings: Settings) -> list[int]:
     return [
         row["year"]
         for row in status.status(settings)
-        if _outdated(row["detectors"]) and gold_of(lake, row["year"], detectors.PUBLISHED).airport_days.state is State.CURRENT
+        if _outdated(row["detectors"])
+        and gold_of(lake, row["year"], detectors.PUBLISHED).airport_days.state is State.CURRENT
     ]
 
 

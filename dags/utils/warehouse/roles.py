@@ -1,4 +1,4 @@
-"""Create logins for the tables of schema flights: readers, and labellers that may also write feedback and nothing else."""
+"""Create logins for the tables of schema flights: readers, and labellers, which may write feedback and nothing else."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ READERS = Group(
     {"default_transaction_read_only": "on", "statement_timeout": "60s"},
     ("flights_owner", "flights_loader", "flights_labeller"),
 )
-LABELLERS = Group(
-    "flights_labeller", "labeller", 4, {"statement_timeout": "10s"}, ("flights_owner", "flights_loader")
-)
+LABELLERS = Group("flights_labeller", "labeller", 4, {"statement_timeout": "10s"}, ("flights_owner", "flights_loader"))
 
 
 class _Login(NamedTuple):

@@ -40,7 +40,7 @@ class Page:
         """Hold the checked parameters."""
         self.limit, self.offset, self.kind = limit or DEFAULT_LIMITS[kind], offset, kind
 
-    def answer(self, name: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Response:
+    def answer(self, name: str, rows: Sequence[Mapping[Any, Any]], columns: Sequence[str]) -> Response:
         """Return the rows, of which the query returned one more than the limit if there are more."""
         shown, has_more = rows[: self.limit], len(rows) > self.limit
         if self.kind == "csv":
@@ -56,7 +56,7 @@ class Page:
 Paging = Annotated[Page, Depends(Page)]
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+def as_csv(rows: Sequence[Mapping[Any, Any]], columns: Sequence[str]) -> str:
     """Return the rows as CSV with a header; empty for null.
 
     A text that a spreadsheet would execute as a formula starts with an apostrophe.

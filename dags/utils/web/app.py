@@ -63,7 +63,10 @@ API = "/flights/api/"
 @cache
 def severity_days() -> tuple[float, ...]:
     """Return the return periods in days at which a day is mild, strong and extreme."""
-    return tuple(pipeline_inputs.detector_settings()[detectors.PUBLISHED]["levels"])
+    levels: Any = pipeline_inputs.detector_settings()[detectors.PUBLISHED]["levels"]
+    return tuple(levels)
+
+
 OLD_SILVER = "The flights of this day are no longer stored: retention has removed the silver of {year}."
 
 
@@ -93,7 +96,7 @@ class Site:
     labels: DBHandler | None
     tokens: feedback.Tokens
     rate: feedback.RateLimit
-    links: SiteLinks = SiteLinks()
+    links: SiteLinks
 
 
 def create_app() -> FastAPI:
@@ -112,6 +115,7 @@ def build(settings: Settings, site_settings: SiteSettings) -> FastAPI:
         DBHandler(site_settings.feedback, connect_timeout_s=5, lock_timeout_s=5) if site_settings.feedback else None,
         feedback.Tokens(site_settings.key),
         feedback.RateLimit(),
+        SiteLinks(),
     )
 
     @asynccontextmanager
@@ -316,7 +320,9 @@ def event_page(site: Used, visitor: Known, event: inputs.Event) -> str:
 
 
 @pages.get("/plots/{year:int}/{code}/{kind}.png")
-def plot(site: Used, year: inputs.Year, code: inputs.Airport, kind: Literal["daily_delay", "daily_flights"]) -> Response:
+def plot(
+    site: Used, year: inputs.Year, code: inputs.Airport, kind: Literal["daily_delay", "daily_flights"]
+) -> Response:
     """A plot of one year of an airport."""
     content = site.lake.store.get(keys.plot_key(year, code, kind))
     if content is None:
@@ -353,7 +359,7 @@ def description() -> dict[str, Any]:
     return fastapi.openapi.utils.get_openapi(
         title="Delaywatch",
         version=__version__,
-        description="Airport-days of US flights and the verdicts on them. Log in to Superset first and send its cookie.",
+        description="Airport-days of US flights and the verdicts on them. Log in to Superset and send its cookie.",
         routes=api.router.routes,
     )
 
@@ -372,7 +378,9 @@ def _is_api(request: Request) -> bool:
     return request.url.path.startswith(API)
 
 
-def _message(request: Request, status: int, title: str, text: str, headers: Mapping[str, str] | None = None) -> Response:
+def _message(
+    request: Request, status: int, title: str, text: str, headers: Mapping[str, str] | None = None
+) -> Response:
     """Return an error as JSON for the API, else as a page."""
     if _is_api(request):
         return JSONResponse({"detail": f"{title}. {text}"}, status, headers={**HEADERS, **(headers or {})})
@@ -416,7 +424,9 @@ def _missing(request: Request, error: Exception) -> Response:
 
 def _unavailable(request: Request, error: Exception) -> Response:
     log.error("%s", error)
-    text = "The warehouse or the lake does not answer as expected; the log of the service site has the reason. Try again."
+    text = (
+        "The warehouse or the lake does not answer as expected; the log of the service site has the reason. Try again."
+    )
     return _message(request, 503, "The data cannot be read", text, {"Retry-After": "30"})
 
 

@@ -110,8 +110,8 @@ EMPTY = YearSummary(
 class Warehouse:
     """The rows of pages. Thread-safe; keeps CONNECTIONS connections open.
 
-    Every method raises Missing if the warehouse has no row of the page, and Unavailable or another DelaywatchError if it
-    does not answer.
+    Every method raises Missing if the warehouse has no row of the page, and Unavailable or another DelaywatchError if
+    it does not answer.
     """
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:

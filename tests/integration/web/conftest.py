@@ -29,10 +29,12 @@ class Visit:
     cookie: str | None
 
     def get(self, path: str, **headers: str) -> Response:
-        return self.client.get(path, headers=self._headers(headers))
+        answer: Response = self.client.get(path, headers=self._headers(headers))
+        return answer
 
     def post(self, path: str, form: dict[str, str], **headers: str) -> Response:
-        return self.client.post(path, data=form, headers=self._headers({"Origin": HOST, **headers}))
+        answer: Response = self.client.post(path, data=form, headers=self._headers({"Origin": HOST, **headers}))
+        return answer
 
     def _headers(self, headers: dict[str, str]) -> dict[str, str]:
         cookie = {} if self.cookie is None else {"Cookie": f"superset_session={self.cookie}"}

@@ -22,13 +22,50 @@ COOKIES = [ADMIN, ADMIN, ADMIN, ANALYST, GAMMA, REFUSED, BROKEN, None, "forged",
 PIECES = [
     *("airports", "events", "api", "days", "plots", "assets", "search", "feedback", "flights", "flights.csv", "docs"),
     *("EWR", "JFK", "LGA", "ewr", "XXX", "2015", "2014", "2015-02-08", "2015-02-30", "9999-12-31", "20150208-JFK"),
-    *("..", ".", "%2e%2e", "%2f", "..%2f..%2fetc%2fpasswd", "etc", "passwd", "01_bronze", "2015.csv", ".env", "_manifest"),
+    *(
+        "..",
+        ".",
+        "%2e%2e",
+        "%2f",
+        "..%2f..%2fetc%2fpasswd",
+        "etc",
+        "passwd",
+        "01_bronze",
+        "2015.csv",
+        ".env",
+        "_manifest",
+    ),
     *("'", "' OR '1'='1", "'; DROP TABLE flights.feedback; --", "1 UNION SELECT password", "pg_sleep(9)", "$(id)"),
-    *("<script>alert(1)</script>", "{{7*7}}", "${7*7}", "%00", "\x7f", "é", "漢字", "\U0001f600", "%ff%fe", "%", "a" * 3000),
+    *(
+        "<script>alert(1)</script>",
+        "{{7*7}}",
+        "${7*7}",
+        "%00",
+        "\x7f",
+        "é",
+        "漢字",
+        "\U0001f600",
+        "%ff%fe",
+        "%",
+        "a" * 3000,
+    ),
     *("daily_delay.png", "daily_flights.png", "-1", "0", "1e9", "99999999999999999999", "NaN", "null", "__class__", ""),
     *("https://evil.example", "//evil.example", "\\\\evil", "site.css", "openapi.json", "run", "delaywatch"),
 ]
-NAMES = ["airport", "year", "day", "event", "limit", "offset", "format", "is_abnormal", "next", "q", "airport[]", "__proto__"]
+NAMES = [
+    "airport",
+    "year",
+    "day",
+    "event",
+    "limit",
+    "offset",
+    "format",
+    "is_abnormal",
+    "next",
+    "q",
+    "airport[]",
+    "__proto__",
+]
 METHODS = ["GET"] * 12 + ["POST"] * 6 + ["PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE"]
 KNOWN_KEY = re.compile(
     r"02_silver/flights/year=2015/(_manifest\.json|part-[\w-]+\.parquet)"
@@ -43,11 +80,15 @@ def hostile(random: Random) -> tuple[str, str, dict[str, str], bytes]:
         text = random.choice(PIECES)
         return text if "%" in text else quote(text, safe="")
 
-    real = random.choice(["airports/{}/", "airports/{}/{}/", "airports/{}/{}/flights", "airports/{}/{}/feedback", "{}/"])
+    real = random.choice(
+        ["airports/{}/", "airports/{}/{}/", "airports/{}/{}/flights", "airports/{}/{}/feedback", "{}/"]
+    )
     path = (
         "/".join(piece() for _ in range(random.randint(0, 5)))
         if random.random() < 0.5
-        else re.sub(r"\{\}", lambda _: piece(), random.choice([real, "events/{}/", "plots/{}/{}/{}", "api/{}", "assets/{}/{}"]))
+        else re.sub(
+            r"\{\}", lambda _: piece(), random.choice([real, "events/{}/", "plots/{}/{}/{}", "api/{}", "assets/{}/{}"])
+        )
     )
     query = "&".join(f"{random.choice(NAMES)}={piece()}" for _ in range(random.randint(0, 4)))
     method = random.choice(METHODS)
@@ -69,6 +110,16 @@ def hostile(random: Random) -> tuple[str, str, dict[str, str], bytes]:
     return method, f"/flights/{path}?{query}", headers, body if method in {"POST", "PUT", "PATCH"} else b""
 
 
+def noting(method: Any, read: set[str]) -> Any:
+    """Return a method of the store that adds its key to `read`."""
+
+    def note(store: FolderStore, key: str) -> Any:
+        read.add(key)
+        return method(store, key)
+
+    return note
+
+
 @pytest.mark.security
 @pytest.mark.parametrize("seed", [1, 2])
 def test_hostile_requests_change_nothing_and_read_only_known_keys(
@@ -77,12 +128,7 @@ def test_hostile_requests_change_nothing_and_read_only_known_keys(
     random, client = Random(seed), visit(None).client
     read: set[str] = set()
     for name in ("get", "has", "open"):
-
-        def note(store: FolderStore, key: str, original: Any = getattr(FolderStore, name)) -> Any:
-            read.add(key)
-            return original(store, key)
-
-        monkeypatch.setattr(FolderStore, name, note)
+        monkeypatch.setattr(FolderStore, name, noting(getattr(FolderStore, name), read))
     for name in ("put", "put_if", "delete", "adopt", "upload", "create"):
         monkeypatch.setattr(FolderStore, name, lambda *_, name=name: pytest.fail(f"the lake was changed: {name}"))
     tables = [*TABLES, "feedback", "runs"]

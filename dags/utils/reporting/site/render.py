@@ -122,6 +122,7 @@ def _render(template: str, layout: Layout, context: Context, **more: Any) -> str
 
 @functools.lru_cache(maxsize=1)
 def environment() -> jinja2.Environment:
+    """Return the environment of the templates, with the filters."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER / "templates"),
         autoescape=True,
