@@ -8,8 +8,8 @@ RUN := PYTHONPATH=dags $(VENV)/bin/python
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 SHELL_FILES := .ci/run requirements/install.sh $(wildcard stack/*.sh stack/*/*.sh infra-notes/*/*.sh) tests/e2e/run.sh
 COMPOSE := docker compose --profile '*'
-# Not in `make bench`: stack.py needs Docker, detectors.py and spark.py need their own packages, and the others are parts of a benchmark.
-NO_BENCHMARKS := make_year stack spark detectors detectors_page measurements outsiders trials
+# Not in `make bench`: stack.py needs Docker, spark.py its own packages; make_year.py is a part of the others.
+NO_BENCHMARKS := make_year stack spark
 BENCHMARKS := $(filter-out $(NO_BENCHMARKS:%=benchmarks/%.py),$(wildcard benchmarks/*.py))
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
@@ -140,8 +140,8 @@ audit: $(INSTALLED) ## Look up known vulnerabilities of the locked packages; nee
 bench: $(INSTALLED) ## Run every benchmark except the stack's, each next to its reference
 	@for file in $(BENCHMARKS); do echo "== $$file"; $(RUN) "$$file" || exit 1; done
 
-bench-detectors: $(BENCH_INSTALLED) ## Compare the detectors with PyOD and STL; takes minutes; on your own years: DATA=folder
-	@PYTHONPATH=dags $(BENCH_VENV)/bin/python benchmarks/detectors.py $(if $(DATA),--data "$(DATA)")
+bench-detectors: $(BENCH_INSTALLED) ## Compare the detectors with those of other packages; takes minutes; on your own years: DATA=folder
+	@PYTHONPATH=dags $(BENCH_VENV)/bin/python -m benchmarks.detection $(if $(DATA),--data "$(DATA)")
 
 spark-bundle: $(INSTALLED) ## Build script, code and wheels of the Spark engine for AWS Glue into build/spark/
 	@$(RUN) infra-notes/spark/bundle.py
@@ -157,7 +157,7 @@ lock: $(INSTALLED) ## Update the locked versions from requirements/*.in
 
 clean: ## Stop the demo's database and delete everything that make has created
 	@if [ -d .demo ] && [ -x $(VENV)/bin/python ]; then $(RUN) -m demo stop; fi
-	@rm -rf .demo build $(VENV) $(BENCH_VENV) $(SPARK_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .demo build benchmarks/.cache $(VENV) $(BENCH_VENV) $(SPARK_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 venv: $(INSTALLED)

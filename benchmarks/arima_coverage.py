@@ -12,21 +12,22 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from joblib import Memory
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "dags"), str(Path(__file__).resolve().parents[1])]
 
-from benchmarks import trials
+from benchmarks.detection import data
 from utils import detectors
 
 LEVELS = (0.8, 0.95, 0.98, 0.99, 0.9995)
 SIZES = [0, 10, 30, 100, 10_000]  # flights per day
-TUNED = ("hou/2011", "pnw/2014", "bay/2020", "abq/2009", "abq/2010", "abq/2011")  # step and tails of the band
+NO_CACHE = Memory(None)
 
 
-def judged_days(year: trials.Trial, past_only: bool) -> pd.DataFrame:
+def judged_days(year: data.Year, past_only: bool) -> pd.DataFrame:
     """Return a row per judged day: the year, the class of its airport's size, severity, a column per level."""
     size = year.days["origin"].map(year.days.groupby("origin")["scheduled"].mean())
-    frame = pd.DataFrame({"year": year.name + " (tuned)" * (year.name in TUNED), "flights": pd.cut(size, SIZES)})
+    frame = pd.DataFrame({"year": year.name + " (tuned)" * data.is_tuned(year.name), "flights": pd.cut(size, SIZES)})
     detect = detectors.load("arima")
     for level in LEVELS:
         verdicts = detect(year.days, level=level, past_only=past_only)
@@ -42,10 +43,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", help="folder of real years (default: the demo's year)")
     folder = parser.parse_args().folder
-    if folder and not trials.files(folder):
+    if folder and not data.files(folder):
         parser.error(f"{folder} is not a folder with <area>/<year>.csv or .csv.gz; pass one.")
 
-    years = [trials.read_file(path) for path in trials.files(folder)] if folder else [trials.read_package()]
+    paths = data.files(folder) if folder else []
+    years = [data.read_file(path, 0, NO_CACHE) for path in paths] or [data.read_package(0, NO_CACHE)]
     for past_only in (False, True):
         days = pd.concat([judged_days(year, past_only) for year in years])
         print("alert (past_only)" if past_only else "report")

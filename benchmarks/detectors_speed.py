@@ -1,7 +1,7 @@
 """CPU seconds of each detector on one year of airport days: `python benchmarks/detectors_speed.py`.
 
 The year is 330 airports × 365 days of synthetic gold, from 5 to 800 flights a day. It measures speed only;
-benchmarks/detectors.py measures quality on flights. Isolation Forest fits one forest per airport, independent of the
+benchmarks/detection measures quality on flights. Isolation Forest fits one forest per airport, independent of the
 others, so its cost is scaled from a tenth of them. If statsmodels is installed (as for .venv-bench/bin/python), refits
 of its ARIMA for each order and step are measured on a few airports and steps, and scaled.
 """

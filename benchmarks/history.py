@@ -22,18 +22,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from joblib import Memory
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "dags")]
 
-from benchmarks import trials
+from benchmarks.detection import data
 from utils import detectors
 from utils.layers import gold, ingest
 from utils.layers.engines import Threads
 from utils.settings import cores
 from utils.storage.folder import FolderSource
 from utils.storage.parts import LocalParts
-from utils.tuning import evaluation
+from utils.tuning import labels, metrics
 
 SETTINGS = ROOT / "dags" / "detectors.yaml"
 NAMES = [name for name in detectors.NAMES if detectors.has_past_only(name)]
@@ -61,7 +62,7 @@ class Pair:
 def planted(seed: int, airports: int, rows: int) -> list[Pair]:
     """Return the pair of planted years with the seeds `seed` and `seed` + 1."""
     (last, _), (days, truth) = (_made(year, seed + i, airports, rows) for i, year in enumerate(MADE_YEARS))
-    return [Pair("planted", last, days, evaluation.planted_days(days, truth, is_background_abnormal=False))]
+    return [Pair("planted", last, days, labels.planted_days(days, truth, is_background_abnormal=False))]
 
 
 def _made(year: int, seed: int, airports: int, rows: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -79,18 +80,16 @@ def _made(year: int, seed: int, airports: int, rows: int) -> tuple[pd.DataFrame,
 def real(last: Path, this: Path) -> list[Pair]:
     """Return the pairs of halves of two years of real flights."""
     kind, pairs = f"{last.parent.name} {last.name[:4]}, {this.name[:4]}", []
-    for cut in range(SPLITS):
-        last_halves, halves = trials.read_file(last, cut).halves, trials.read_file(this, cut).halves
-        assert last_halves is not None
-        assert halves is not None
+    splits = (data.read_file(path, SPLITS, Memory(None)).splits for path in (last, this))
+    for last_halves, halves in zip(*splits, strict=True):
         for one, other in ((0, 1), (1, 0)):
-            pairs.append(Pair(kind, last_halves[one], halves[one], evaluation.worst_days(halves[other])))
+            pairs.append(Pair(kind, last_halves[one], halves[one], labels.worst_days(halves[other])))
     return pairs
 
 
 def consecutive(folder: Path) -> list[tuple[Path, Path]]:
     """Return the files of two consecutive years of the same area."""
-    by_year = {(path.parent.name, int(path.name[:4])): path for path in trials.files(folder)}
+    by_year = {(path.parent.name, int(path.name[:4])): path for path in data.files(folder)}
     return [
         (path, by_year[area, year + 1]) for (area, year), path in sorted(by_year.items()) if (area, year + 1) in by_year
     ]
@@ -98,9 +97,9 @@ def consecutive(folder: Path) -> list[tuple[Path, Path]]:
 
 def judged(pair: Pair, name: str) -> pd.DataFrame:
     """Return the labels of a pair with one column of flags per mode."""
-    labels = pair.labels
-    if "is_counted" in labels:
-        labels = labels[labels["is_counted"]]
+    labelled = pair.labels
+    if "is_counted" in labelled:
+        labelled = labelled[labelled["is_counted"]]
     settings = detectors.read_settings(SETTINGS)[name]
     for mode, (past_only, has_history) in MODES.items():
         days = pair.days.assign(is_history=False)
@@ -108,8 +107,8 @@ def judged(pair: Pair, name: str) -> pd.DataFrame:
             days = pd.concat([pair.last.assign(is_history=True), days], ignore_index=True)
         verdicts = detectors.run(name, days, {**settings, "past_only": past_only}).to_pandas(date_as_object=False)
         flags = verdicts[KEY].assign(fl_date=pd.to_datetime(verdicts["fl_date"]), **{mode: verdicts["is_anomaly"]})
-        labels = labels.merge(flags, on=KEY, how="left", validate="one_to_one")
-    return labels.assign(kind=pair.kind, detector=name)
+        labelled = labelled.merge(flags, on=KEY, how="left", validate="one_to_one")
+    return labelled.assign(kind=pair.kind, detector=name)
 
 
 def row(days: pd.DataFrame, mode: str) -> dict[str, float]:
@@ -119,8 +118,8 @@ def row(days: pd.DataFrame, mode: str) -> dict[str, float]:
     agreed = flagged.assign(is_abnormal=days["report"].astype(float))
     measures = {}
     for part, rows in {"January": flagged[is_january], "later": flagged[~is_january], "as report": agreed}.items():
-        measures[f"{part} P"] = float(evaluation.precision(rows))
-        measures[f"{part} R"] = float(evaluation.recall(rows))
+        measures[f"{part} P"] = float(metrics.precision(rows))
+        measures[f"{part} R"] = float(metrics.recall(rows))
     return measures
 
 

@@ -5,7 +5,7 @@ pipeline    the steps of a run; uses the packages below
 layers      bronze to silver to gold, and the quality report
 detectors   one module per detector
 analysis    why a day was abnormal, events, airports, excluded days
-reporting   the year page, plots, wording of numbers and dates
+reporting   the site, plots, wording of numbers and dates
 tuning      comparing detectors and proposing settings, for notebooks and benchmarks
 storage     keys, parquet, the lake in a folder or a bucket
 warehouse   Postgres, behind `db_handler.DBHandler`

@@ -43,6 +43,12 @@ VERDICT_COLUMNS = [
     *("origin", "fl_date", "observed", "expected", "lower", "upper"),
     *("score", "is_anomaly", "direction", "severity", "status"),
 ]
+SCHEMAS = {
+    "airport_days": schemas.AIRPORT_DAYS,
+    "anomalies": schemas.ANOMALIES,
+    "events": schemas.EVENTS,
+    "feedback": schemas.FEEDBACK,
+}
 LINKS = StaticLinks()  # the paths of pages below the folder of the site
 
 Job = Sequence[AirportData | AirportYearData | EventData]  # the pages that a worker draws in one call
@@ -105,7 +111,7 @@ def write_site(settings: Settings, progress: Progress | None = None) -> str:
         feedback, plots = _feedback(settings), _plots(lake)
         states = _states(lake, feedback, plots)
         record = _read_record(lake)
-        if states == record.years:
+        if record.pages and states == record.years:
             return keys.site_key()
         years = [_read_year(lake, year, feedback, plots.get(year, set())) for year in states]
         writer = Writer(lake, record)
@@ -295,6 +301,8 @@ def _pages_of_all_years(years: Sequence[Year]) -> Iterator[tuple[str, str]]:
     flagged = {year.year: frames.flagged_days(year.days) for year in years}
     airports = {year.year: frames.airport_years(year.days) for year in years}
     reports = _reports(years, airports)
+    empty = {name: inputs.frame(schema.empty_table()) for name, schema in SCHEMAS.items()}
+    no_days = judged_days.join(empty["airport_days"], empty["anomalies"])
 
     def layout(path: str) -> render.Layout:
         return _layout(path, _severity_days(), numbers)
@@ -313,23 +321,23 @@ def _pages_of_all_years(years: Sequence[Year]) -> Iterator[tuple[str, str]]:
         )
         path = LINKS.year(year.year)
         yield path, render.year_page(data, layout(path))
-    all_airports = _concat(airports.values(), frames.AIRPORT_YEARS)
+    all_airports = _concat(airports.values(), frames.airport_years(no_days))
     yield LINKS.airports(), render.airports_page(all_airports, layout(LINKS.airports()))
     home = HomeData(
-        _concat(network.values(), frames.NETWORK_DAYS),
+        _concat(network.values(), frames.network_days(no_days)),
         all_airports,
-        _concat(flagged.values(), frames.FLAGGED_DAYS),
-        _concat((year.tables["events"] for year in years), schemas.EVENTS.names),
+        _concat(flagged.values(), frames.flagged_days(no_days)),
+        _concat((year.tables["events"] for year in years), empty["events"]),
         reports,
-        _concat((year.feedback for year in years), schemas.FEEDBACK.names),
+        _concat((year.feedback for year in years), empty["feedback"]),
     )
     yield LINKS.home(), render.home_page(home, layout(LINKS.home()))
 
 
-def _concat(tables: Iterable[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
-    """Return the tables of all years as one; without years, an empty one."""
+def _concat(tables: Iterable[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:
+    """Return the tables of all years as one, `empty` without years."""
     of_years = [*tables]
-    return pd.concat(of_years, ignore_index=True) if of_years else pd.DataFrame(columns=list(columns))
+    return pd.concat(of_years, ignore_index=True) if of_years else empty
 
 
 def _reports(years: Sequence[Year], airports: Mapping[int, pd.DataFrame]) -> dict[int, Mapping[str, Any]]:

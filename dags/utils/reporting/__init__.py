@@ -1,1 +1,1 @@
-"""The year page, the plots, and the wording of numbers and dates."""
+"""The site, the plots, and the wording of numbers and dates."""

@@ -1,6 +1,6 @@
 """Propose other settings of one detector: their effect on a year of flights, and the changed detectors.yaml.
 
-detectors.yaml is never replaced: a person reviews and commits the proposal. `evaluation` has the measures, the
+detectors.yaml is never replaced: a person reviews and commits the proposal. `metrics` has the measures, the
 detectors have the valid parameters.
 """
 
@@ -24,8 +24,8 @@ from ruamel.yaml.util import load_yaml_guess_indent
 from utils import detectors
 from utils.detectors import Parameter
 from utils.errors import InvalidInput
-from utils.tuning import evaluation
-from utils.tuning.evaluation import Estimate
+from utils.tuning import metrics
+from utils.tuning.metrics import Estimate
 
 _KEY = ["origin", "fl_date"]
 
@@ -45,24 +45,13 @@ class Cost:
     wrong: int
 
 
-def own_flags(labels: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Return `evaluation.ranked` with the flags of the detector's own settings instead of a budget of flags.
-
-    A labelled day without a verdict has no flag.
-    """
-    flags = verdicts.loc[verdicts["is_anomaly"].eq(True), _KEY].assign(flag=1.0)
-    flags["fl_date"] = pd.to_datetime(flags["fl_date"])
-    ranking = evaluation.ranked(labels, verdicts).drop(columns="flag")
-    return ranking.merge(flags, on=_KEY, how="left", validate="one_to_one").fillna({"flag": 0.0})
-
-
 def cost(
     verdicts: pd.DataFrame, on_half: pd.DataFrame, labels: pd.DataFrame, feedback: pd.DataFrame, replicates: int = 400
 ) -> Cost:
     """Return the effect of a setting from its verdicts on all flights and on one half, with labels from the other half.
 
-    verdicts, on_half: ANOMALIES with the setting, on all flights and on one of `evaluation.halves`; labels:
-    `evaluation.worst_days` of the other half; feedback: rows of FEEDBACK. A detector has more noise on half of the
+    verdicts, on_half: ANOMALIES with the setting, on all flights and on one of `labels.halves`; labels:
+    `labels.worst_days` of the other half; feedback: rows of FEEDBACK. A detector has more noise on half of the
     flights, so it flags fewer days there than in `flags`.
     """
     flagged = verdicts[verdicts["is_anomaly"].eq(True)]
@@ -70,17 +59,17 @@ def cost(
     opinions = (
         flagged[_KEY].assign(fl_date=pd.to_datetime(flagged["fl_date"])).merge(dated_feedback, on=_KEY)["opinion"]
     )
-    ranking = own_flags(labels, on_half)
-    has_few_airports = ranking["origin"].nunique() < evaluation.FEW_AIRPORTS
-    block_days = evaluation.BLOCK_DAYS if has_few_airports else None
+    ranking = metrics.own_flags(labels, on_half)
+    has_few_airports = ranking["origin"].nunique() < metrics.FEW_AIRPORTS
+    block_days = metrics.BLOCK_DAYS if has_few_airports else None
     precision, recall = (
-        evaluation.bootstrap(ranking, measure, block_days=block_days, replicates=replicates)
-        for measure in (evaluation.precision, evaluation.recall)
+        metrics.bootstrap(ranking, metric, block_days=block_days, replicates=replicates)
+        for metric in (metrics.precision, metrics.recall)
     )
     judged = int((verdicts["status"] == "ok").sum())
     return Cost(
         flags=len(flagged),
-        flags_per_year=len(flagged) * evaluation.DAYS_PER_YEAR / judged if judged else np.nan,
+        flags_per_year=len(flagged) * metrics.DAYS_PER_YEAR / judged if judged else np.nan,
         precision=precision,
         recall=recall,
         right=int((opinions == "right").sum()),

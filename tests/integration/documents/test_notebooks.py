@@ -29,7 +29,7 @@ from utils.db_handler import DBHandler
 from utils.pipeline import inputs
 from utils.settings import Settings
 from utils.storage.lake import Lake
-from utils.tuning import evaluation
+from utils.tuning import labels
 
 ROOT = Path(__file__).resolve().parents[3]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -198,9 +198,9 @@ def test_tune_counts_the_flags_of_both_settings_and_writes_only_a_proposal(
 
 def test_compare_shows_average_precision_and_feedback(finished: Year, shown: Callable[[Path], Shown]) -> None:
     lake = Lake(Settings(lake=finished.lake, warehouse=""))
-    half, other_half = evaluation.halves(lake.read_silver(YEAR), YEAR)
+    half, other_half = labels.halves(lake.read_silver(YEAR), YEAR)
     verdicts = detectors.load("three_sigma")(half).assign(fl_date=pd.to_datetime(half["fl_date"]))
-    labelled = evaluation.worst_days(other_half).merge(verdicts)
+    labelled = labels.worst_days(other_half).merge(verdicts)
     scores = labelled["score"].fillna(-np.inf).clip(lower=-1e9)
     expected = average_precision_score(labelled["is_abnormal"], scores)
 

@@ -86,7 +86,11 @@ class AirportData:
 
 @dataclass(frozen=True)
 class AirportYearData:
-    """One year of one airport. missing_months: of its quality report. events, event_days: those of the airport's days. has_plots: its PNG files exist."""
+    """One year of one airport.
+
+    events, event_days: those of the airport's days. missing_months: see `missing_months`. has_plots: its PNG files
+    exist.
+    """
 
     origin: str
     year: int

@@ -130,23 +130,17 @@ def place_dots(dots: Iterable[Dot], box: Box) -> list[dict[str, Any]]:
 
     A label is right, left, above or below its dot; it is None if it would cover another one.
     """
-    known = sorted((dot for dot in dots if position(dot.origin)), key=lambda dot: (-dot.size, dot.origin))
+    ordered = sorted(dots, key=lambda dot: (-dot.size, dot.origin))
+    known = [(dot, point) for dot in ordered if (point := position(dot.origin))]
     scale = box.scale
-    taken = [(*_pixel(dot.origin), dot.size * scale, dot.size * scale) for dot in known]
+    taken = [(*point, dot.size * scale, dot.size * scale) for dot, point in known]
     placed: list[dict[str, Any]] = []
-    for dot in known:
-        x, y = _pixel(dot.origin)
+    for dot, (x, y) in known:
         label = _free_spot(x, y, dot.size * scale, scale, taken) if dot.is_named else None
         if label:
             taken.append((*label, NAME_WIDTH * scale, NAME_HEIGHT * scale))
         placed.append({"dot": dot, "x": x, "y": y, "radius": dot.size * scale, "label": label, "drop": 4 * scale})
     return placed
-
-
-def _pixel(origin: str) -> tuple[float, float]:
-    point = position(origin)
-    assert point is not None  # noqa: S101  callers leave out unknown airports
-    return point
 
 
 def _free_spot(
@@ -172,9 +166,9 @@ def _free_spot(
 
 def place_discs(discs: Iterable[Disc]) -> list[dict[str, Any]]:
     """Return pixel and radius of each event with a known place, large ones first; the area grows with the airports."""
-    known = sorted((disc for disc in discs if position(disc.origin)), key=lambda disc: (-disc.airports, disc.rank))
-    pixels = [_pixel(disc.origin) for disc in known]
+    ordered = sorted(discs, key=lambda disc: (-disc.airports, disc.rank))
     return [
-        {"disc": disc, "x": x, "y": y, "radius": 8 + 4.5 * disc.airports**0.5}
-        for disc, (x, y) in zip(known, pixels, strict=True)
+        {"disc": disc, "x": point[0], "y": point[1], "radius": 8 + 4.5 * disc.airports**0.5}
+        for disc in ordered
+        if (point := position(disc.origin))
     ]

@@ -107,12 +107,18 @@ def _map(airports: Sequence[Context], of_year: Sequence[str], links: Links) -> C
 
 def _causes(factors: pd.DataFrame, inside: set[tuple[str, dt.date]]) -> list[Factor]:
     """Return the excess of each cause over the airport-days of an event; NaN if no day knows it."""
-    causes = factors[factors["dimension"] == "cause"]
-    keys = zip(causes["origin"], causes["fl_date"].dt.date, strict=True) if len(causes) else []
-    own = causes[[key in inside for key in keys]]
-    sums = own.groupby("name")[["excess_delay_min", "excess_cancelled"]].sum(min_count=1).astype("float64")
-    known = [name for name in CAUSE_NAMES if name in sums.index]
-    return [Factor(name, *map(float, sums.loc[name])) for name in known]
+    delay: dict[str, list[float]] = {}
+    cancelled: dict[str, list[float]] = {}
+    for row in rows(factors):
+        if row.dimension == "cause" and (row.origin, date_of(row.fl_date)) in inside:
+            delay.setdefault(row.name, []).append(float(row.excess_delay_min))
+            cancelled.setdefault(row.name, []).append(float(row.excess_cancelled))
+    return [Factor(name, _known_sum(delay[name]), _known_sum(cancelled[name])) for name in CAUSE_NAMES if name in delay]
+
+
+def _known_sum(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) if known else math.nan
 
 
 def _order(data: EventData, links: Links) -> Context:

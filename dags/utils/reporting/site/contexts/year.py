@@ -33,7 +33,7 @@ def year(data: YearData, links: Links) -> Context:
     """Return the figures of a year's page."""
     missing = missing_months(data.quality)
     chosen = event_rows(rows(largest_events(data.events, len(data.events))), links)
-    worst = _worst_days(data)
+    worst = _worst_days(data, links)
     return {
         "year": data.year,
         "before": data.before and {"year": data.before, "href": links.year(data.before)},
@@ -84,13 +84,16 @@ def _year_map(airport_years: pd.DataFrame, year: int, links: Links) -> Context:
     return dot_map(dots, calm, geography.Box(), {dot.origin: links.airport_year(dot.origin, year) for dot in dots})
 
 
-def _worst_days(data: YearData) -> list[Context]:
+def _worst_days(data: YearData, links: Links) -> list[Context]:
     order = ["abnormal", "closures", "cancelled", "fl_date"]
     abnormal = data.network_days[data.network_days["abnormal"] > 0]
     worst = abnormal.sort_values(order, ascending=[False, False, False, True]).head(TOP_DAYS)
     return [
         row
         | {
+            "date": (date := date_of(row["fl_date"])),
+            "href": links.network_day(date),
+            "worst_href": links.day(row["worst_origin"], date),
             "bar": charts.percent(row["abnormal"], worst["abnormal"].max()),
             "cancelled_share": ratio(row["cancelled"], row["scheduled"]),
             "delay_min": ratio(row["effective_min"], row["effective_flights"]),

@@ -1,4 +1,4 @@
-"""Evaluation: halves of the flights, labels, rankings, measures, their intervals, and the cost of a setting."""
+"""Tuning: halves of the flights, labels, rankings, measures, their intervals, and the cost of a setting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score
 
 from tests.builders import Flight, csv_of, year_of_flights
 from utils.layers import gold, silver
-from utils.tuning import evaluation, proposal
+from utils.tuning import labels, metrics, proposal
 
 YEAR = 2015
 KEY = ["origin", "fl_date"]
@@ -56,13 +56,13 @@ def labels_of(*abnormal: bool, origins: Sequence[str] | str = "AAA") -> pd.DataF
 
 
 def ranking_of(abnormal: Sequence[bool], scores: Sequence[float], n_flags: float = 2) -> pd.DataFrame:
-    labels = labels_of(*abnormal)
-    flags_per_year = n_flags * evaluation.DAYS_PER_YEAR / len(scores)
-    return evaluation.ranked(labels, labels[KEY].assign(score=scores), flags_per_year)
+    labelled = labels_of(*abnormal)
+    flags_per_year = n_flags * metrics.DAYS_PER_YEAR / len(scores)
+    return metrics.ranked(labelled, labelled[KEY].assign(score=scores), flags_per_year)
 
 
-def abnormal_days(labels: pd.DataFrame, origin: str = "AAA") -> list[int]:
-    rows = labels[(labels["origin"] == origin) & labels["is_abnormal"].astype(bool)]
+def abnormal_days(labelled: pd.DataFrame, origin: str = "AAA") -> list[int]:
+    rows = labelled[(labelled["origin"] == origin) & labelled["is_abnormal"].astype(bool)]
     return sorted(rows["fl_date"].dt.day.tolist())
 
 
@@ -84,8 +84,8 @@ def test_each_flight_is_in_one_half_whatever_the_order_and_the_tables(flights: p
     whole = gold.airport_days(gold.day_sums(flights), YEAR).to_pandas(date_as_object=False)
     order = np.random.default_rng(seed).permutation(len(flights))
 
-    halves = evaluation.halves([flights], YEAR, seed)
-    same_halves = evaluation.halves([flights.take(order[:70]), flights.take(order[70:])], YEAR, seed)
+    halves = labels.halves([flights], YEAR, seed)
+    same_halves = labels.halves([flights.take(order[:70]), flights.take(order[70:])], YEAR, seed)
 
     for half, same in zip(halves, same_halves, strict=True):
         pd.testing.assert_frame_equal(half, same)
@@ -100,7 +100,7 @@ def test_the_worst_days_with_five_flights_and_a_value_are_those_of_each_airport_
     days = days_of(AAA=[1.0, 2.0, 30.0, 4.0, NAN, 80.0], BBB=[100.0, 90.0, 95.0, 120.0])
     days["scheduled"] = [20, 20, 5, 20, 20, 4, 20, 20, 20, 20]
 
-    each, network = evaluation.worst_days(days, share=0.25), evaluation.networks_worst_days(days, share=0.25)
+    each, network = labels.worst_days(days, share=0.25), labels.networks_worst_days(days, share=0.25)
 
     assert each[each["origin"] == "AAA"]["fl_date"].dt.day.tolist() == [1, 2, 3, 4]
     assert (abnormal_days(each, "AAA"), abnormal_days(each, "BBB")) == ([3], [4])
@@ -114,13 +114,20 @@ def test_planted_and_background_days_are_abnormal_gaps_do_not_count_and_others_a
     )
     truth.loc[0, "event"] = "storm01"
 
-    labels = evaluation.planted_days(days_of(AAA=[0.0] * 6), truth)
+    labelled = labels.planted_days(days_of(AAA=[0.0] * 6), truth)
 
-    ranking = evaluation.ranked(labels, labels[KEY].assign(score=[6, 5, 4, 3, 2, NAN]), flags_per_year=365)
+    ranking = metrics.ranked(labelled, labelled[KEY].assign(score=[6, 5, 4, 3, 2, NAN]), flags_per_year=365)
 
     assert ranking["fl_date"].dt.day.tolist() == [1, 2, 3, 4, 6]
     assert abnormal_days(ranking) == [1, 2, 3]
-    assert evaluation.events_seen(ranking) == (1, 1)
+    assert metrics.events_seen(ranking) == (1, 1)
+
+
+def test_an_airport_whose_days_are_all_alike_has_no_worst_day() -> None:
+    alike = days_of(AAA=[7.0] * 60)
+
+    assert abnormal_days(labels.worst_days(alike)) == []
+    assert abnormal_days(labels.networks_worst_days(alike)) == []
 
 
 # Rankings
@@ -141,7 +148,7 @@ def test_there_are_exactly_as_many_flags_as_allowed_at_the_highest_scores(
 def test_a_flag_is_confirmed_by_the_other_rankings_flag_of_that_day() -> None:
     one, other = (ranking_of([False] * 4, scores) for scores in ([9, 8, 1, 0], [9, 0, 8, 1]))
 
-    assert evaluation.precision(evaluation.confirmed(one, other)) == 0.5
+    assert metrics.precision(metrics.confirmed(one, other)) == 0.5
 
 
 # Measures
@@ -158,24 +165,42 @@ def test_average_precision_is_that_of_scikit_learn_and_the_area_below_the_curve(
     assume(weights[abnormal].sum() > 0)
     ranking = ranking_of(abnormal, scores)
 
-    weighted, plain = evaluation.average_precision(ranking, np.stack([weights, np.ones(size)]))
+    weighted, plain = metrics.average_precision(ranking, np.stack([weights, np.ones(size)]))
 
-    curve = evaluation.curve(ranking)
+    curve = metrics.curve(ranking)
     assert weighted == pytest.approx(average_precision_score(abnormal, scores, sample_weight=weights))
     assert plain == pytest.approx(average_precision_score(abnormal, scores))
     assert (np.diff(curve["recall"], prepend=0) * curve["precision"]).sum() == pytest.approx(plain)
     assert curve.iloc[-1][["precision", "recall"]].tolist() == pytest.approx([np.mean(abnormal), 1])
 
 
+def test_the_value_within_airports_is_the_mean_of_each_airport_weighted_by_how_often_it_is_drawn() -> None:
+    rng = np.random.default_rng(8)
+    labelled = pd.concat([labels_of(*(rng.random(40) < 0.2), origins=origin) for origin in "ABC"])
+    ranking = metrics.ranked(labelled, labelled[KEY].assign(score=rng.integers(0, 9, 120)))
+    drawn = np.stack([np.repeat([2.0, 0.0, 1.0], 40), rng.integers(1, 4, 120).astype(float)])
+
+    of_each = np.stack(
+        [
+            metrics.average_precision(ranking.iloc[rows], drawn[:, rows])
+            for rows in (slice(0, 40), slice(40, 80), slice(80, 120))
+        ]
+    )
+    times = drawn.reshape(2, 3, 40).mean(axis=2).T
+    expected = np.nansum(of_each * times, axis=0) / times.sum(axis=0)
+
+    assert metrics.average_precision_within(ranking, drawn) == pytest.approx(expected)
+
+
 # Intervals
 
 
 def test_blocks_of_days_widen_the_interval_of_airports_that_share_their_storms() -> None:
-    labels = pd.concat([labels_of(*(day % 20 == 0 for day in range(120)), origins=origin) for origin in "ABCDEFGH"])
-    is_found = labels["fl_date"].dt.day_of_year.sub(1).isin([0, 40, 80])
-    ranking = evaluation.ranked(labels, labels[KEY].assign(score=is_found.to_numpy(float)), flags_per_year=10)
+    labelled = pd.concat([labels_of(*(day % 20 == 0 for day in range(120)), origins=origin) for origin in "ABCDEFGH"])
+    is_found = labelled["fl_date"].dt.day_of_year.sub(1).isin([0, 40, 80])
+    ranking = metrics.ranked(labelled, labelled[KEY].assign(score=is_found.to_numpy(float)), flags_per_year=10)
 
-    airports, blocks = (evaluation.bootstrap(ranking, evaluation.recall, block_days=days) for days in (None, 14))
+    airports, blocks = (metrics.bootstrap(ranking, metrics.recall, block_days=days) for days in (None, 14))
 
     assert blocks.high - blocks.low > 3 * (airports.high - airports.low)
 
@@ -183,9 +208,9 @@ def test_blocks_of_days_widen_the_interval_of_airports_that_share_their_storms()
 def test_a_ratio_is_paired() -> None:
     noise, abnormal = np.random.default_rng(5).normal(size=300), np.arange(300) % 10 == 0
     better, worse = (
-        evaluation.bootstrap(
+        metrics.bootstrap(
             ranking_of(abnormal.tolist(), (noise + quality * abnormal).tolist()),
-            evaluation.average_precision,
+            metrics.average_precision,
             block_days=5,
         )
         for quality in (2.0, 1.0)
