@@ -28,14 +28,13 @@ from starlette.exceptions import HTTPException
 from typing_extensions import override
 
 from utils import __version__, detectors
-from utils.db_handler import DBHandler
 from utils.errors import DelaywatchError, Missing
-from utils.pipeline import inputs as pipeline_inputs
 from utils.reporting.site import render
 from utils.reporting.site.links import ServedLinks
 from utils.settings import Settings, SiteSettings
 from utils.storage import keys
 from utils.storage.lake import Lake
+from utils.warehouse.connection import Postgres
 from utils.web import api, feedback, inputs
 from utils.web.auth import COOKIE, Forbidden, NotLoggedIn, Sessions, SupersetUnavailable, Visitor, login_url
 from utils.web.data import Warehouse
@@ -58,12 +57,13 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 API = "/flights/api/"
+DETECTORS_FILE = Path(__file__).resolve().parents[2] / "detectors.yaml"  # as pipeline.inputs, which loads Alembic
 
 
 @cache
 def severity_days() -> tuple[float, ...]:
     """Return the return periods in days at which a day is mild, strong and extreme."""
-    levels: Any = pipeline_inputs.detector_settings()[detectors.PUBLISHED]["levels"]
+    levels: Any = detectors.read_settings(DETECTORS_FILE)[detectors.PUBLISHED]["levels"]
     return tuple(levels)
 
 
@@ -93,7 +93,7 @@ class Site:
     lake: Lake
     flights: Flights
     sessions: Sessions
-    labels: DBHandler | None
+    labels: Postgres | None
     tokens: feedback.Tokens
     rate: feedback.RateLimit
     links: SiteLinks
@@ -112,7 +112,7 @@ def build(settings: Settings, site_settings: SiteSettings) -> FastAPI:
         lake,
         Flights(lake),
         Sessions(site_settings.superset),
-        DBHandler(site_settings.feedback, connect_timeout_s=5, lock_timeout_s=5) if site_settings.feedback else None,
+        Postgres(site_settings.feedback, connect_timeout_s=5, lock_timeout_s=5) if site_settings.feedback else None,
         feedback.Tokens(site_settings.key),
         feedback.RateLimit(),
         SiteLinks(),

@@ -20,8 +20,9 @@ from urllib.parse import parse_qs, urlsplit
 from fastapi import Request
 
 from utils import schemas
-from utils.db_handler import DBHandler
 from utils.errors import printable
+from utils.warehouse import feedback
+from utils.warehouse.connection import Postgres  # not DBHandler, which loads Alembic: 10 MB
 from utils.web.auth import Forbidden, Visitor
 
 WITHDRAW = "withdraw"
@@ -87,11 +88,11 @@ def label_of(form: Mapping[str, str]) -> Label:
     return Label(opinion, note)
 
 
-def write(handler: DBHandler, origin: str, fl_date: dt.date, label: Label, visitor: Visitor) -> bool:
+def write(server: Postgres, origin: str, fl_date: dt.date, label: Label, visitor: Visitor) -> bool:
     """Write or withdraw the feedback. Return True if it changed. Raises Missing for a day that does not exist."""
     if label.opinion == WITHDRAW:
-        return handler.withdraw_feedback(origin, fl_date)
-    return handler.give_feedback(origin, fl_date, label.opinion, label.note, visitor.name)
+        return feedback.withdraw(server, origin, fl_date)
+    return feedback.give(server, origin, fl_date, label.opinion, label.note, visitor.name)
 
 
 class Tokens:
