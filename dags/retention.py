@@ -6,9 +6,9 @@ earlier parts in a bucket. Bronze and gold are always kept, and a run of a year 
 `python -m utils sweep --dry-run` lists what a run would delete. With a limit, a run waits while a step of a year is
 running.
 
-Runs of the DAGs that start by themselves often, with their tasks and log entries in Airflow's database, are deleted
-after `DELAYWATCH_KEEP_RUNS_DAYS` (90 days by default), by `airflow db clean`. Those of `flight_anomalies` and
-`fetch_bronze` are kept: they are few, and a run may wait for its file for months.
+`airflow db clean` deletes runs, tasks and log entries in Airflow's own database that are older than
+`DELAYWATCH_KEEP_RUNS_DAYS`, 365 days by default and at least 200, because a run may wait for its file for 180 days. The
+last scheduled run of each DAG is kept.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ with sdk.DAG(
 
     @sdk.task
     def clean_metadata() -> None:
-        """Delete old runs of frequent DAGs and other old rows of Airflow's own database."""
+        """Delete old runs and other old rows of Airflow's own database."""
         days = WatchSettings.from_environment().keep_runs_days
         metadata.clean(datetime.now(UTC) - timedelta(days=days))
 

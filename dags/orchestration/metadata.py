@@ -12,11 +12,6 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from utils.errors import Unavailable
 
-# Runs that may wait for their file for months, and few.
-KEPT_DAGS = ("flight_anomalies", "fetch_bronze")
-# Not all tables: Airflow 3.3 looks for the DAG of three others in a column that they do not have. Their rows are
-# deleted with the runs. https://github.com/apache/airflow/issues/69030
-TABLES = ("dag_run", "task_instance", "task_instance_history", "xcom", "log")
 # Airflow replaces these in a task, so that its code does not use the database. The command is Airflow's own.
 BLOCKED = ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW__CORE__SQL_ALCHEMY_CONN")
 BLOCKED_VALUE = "airflow-db-not-allowed:///"
@@ -26,7 +21,9 @@ log = logging.getLogger(__name__)
 
 
 def clean(before: datetime) -> None:
-    """Delete rows older than `before`, without an archive, except those of KEPT_DAGS and the last run of each DAG.
+    """Delete rows older than `before`, without an archive, except the last scheduled run of each DAG.
+
+    No filter by DAG: Airflow 3.3 fails with one (https://github.com/apache/airflow/issues/69030).
 
     Skips the task if the process has no connection to the database, as on MWAA. Raises Unavailable if the command
     fails.
@@ -37,9 +34,7 @@ def clean(before: datetime) -> None:
         raise AirflowSkipException(
             "This worker does not know Airflow's database; run `airflow db clean` where it does."
         )
-    options = ["--clean-before-timestamp", before.isoformat(), "--exclude-dag-ids", ",".join(KEPT_DAGS)]
-    options += ["--tables", ",".join(TABLES)]
-    command = [sys.executable, "-m", "airflow", "db", "clean", *options]
+    command = [sys.executable, "-m", "airflow", "db", "clean", "--clean-before-timestamp", before.isoformat()]
     ended = subprocess.run(
         [*command, "--skip-archive", "--yes", "--error-on-cleanup-failure"],
         env=environment,

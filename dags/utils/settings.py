@@ -36,6 +36,7 @@ KAGGLE_TOKEN_FILE = Path("~/.kaggle/kaggle.json")  # the default path of Kaggle'
 CHANNEL_PREFIX = "DELAYWATCH_CHANNEL_"  # of the variables with the URLs of subscribers
 URL_HINT = "write the full https:// URL, without a user and #"
 MIN_PASSWORD_LENGTH = 12
+MIN_RUN_DAYS = 200
 MAX_SHOWN_LENGTH = 80  # characters of a value in an error message
 EXAMPLES = {
     "lake": "file:///home/me/lake or s3://bucket/prefix",
@@ -254,6 +255,13 @@ Password = Annotated[str, _rule(lambda value: len(value) >= MIN_PASSWORD_LENGTH,
 Word = Annotated[str, _rule(_matches(r"\S+"), "write it without spaces")]
 Port = Annotated[int, _number(_is_port, "write a number from 1 to 65535")]
 Count = Annotated[int, _number(_matches("[1-9][0-9]{0,5}"), "write a whole number of 1 or more")]
+RunDays = Annotated[
+    int,
+    _number(
+        lambda value: re.fullmatch("[1-9][0-9]{0,5}", value) and int(value) >= MIN_RUN_DAYS,
+        f"write a whole number of {MIN_RUN_DAYS} or more, because a run may wait for its file for 180 days",
+    ),
+]
 Region = Annotated[str, _rule(_matches("[a-z0-9-]+"), "write a region such as eu-central-1")]
 Switch = Annotated[
     str, _rule(_matches("[01]"), "write 1 to run the local object store, or 0 for a lake and a warehouse elsewhere")
@@ -538,10 +546,10 @@ class WatchSettings(_Model):
         "How much the DAG retention keeps, 1 or more: task logs in days, plots and silver flights in years. "
         "Empty: all.",
     )
-    keep_runs_days: Count = variable(
+    keep_runs_days: RunDays = variable(
         "DELAYWATCH_KEEP_RUNS_DAYS",
-        "Days for which the DAG retention keeps the runs of frequent DAGs in Airflow's database. Empty: 90.",
-        default=90,
+        f"Days for which the DAG retention keeps runs in Airflow's database, {MIN_RUN_DAYS} or more. Empty: 365.",
+        default=365,
     )
     keep_plots_years: Count | None = variable("DELAYWATCH_KEEP_PLOTS_YEARS")
     keep_silver_years: Count | None = variable("DELAYWATCH_KEEP_SILVER_YEARS")

@@ -9,6 +9,9 @@ import datetime as dt
 import hashlib
 import logging
 import re
+import threading
+import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -37,11 +40,12 @@ from utils.storage.lake import Lake
 from utils.warehouse.connection import Postgres
 from utils.web import api, feedback, inputs
 from utils.web.auth import COOKIE, Forbidden, NotLoggedIn, Sessions, SupersetUnavailable, Visitor, login_url
-from utils.web.data import Warehouse
+from utils.web.data import KEEP_S, Warehouse
 from utils.web.flights import Flights
 
 log = logging.getLogger(__name__)
 
+MAX_RENDERED = 50  # pages of about 100 kB
 THREADS = 8  # requests at once; more would only wait for a connection to the warehouse
 ASSETS = {
     "site.css": "text/css; charset=utf-8",
@@ -85,6 +89,28 @@ class SiteLinks(ServedLinks):
         return f"{self.root}assets/{asset(name)[1]}/{name}"
 
 
+class Rendered:
+    """Pages of the network, which take long to draw, until the next run or label, and at most KEEP_S. Thread-safe."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Keep no page yet."""
+        self._clock, self._lock = clock, threading.Lock()
+        self._kept: OrderedDict[tuple[str, str], tuple[tuple[Any, ...], float, str]] = OrderedDict()
+
+    def page(self, path: str, user: str, version: tuple[Any, ...], draw: Callable[[], str]) -> str:
+        """Return the page of the path for the user, drawn anew if the version has changed."""
+        with self._lock:
+            kept = self._kept.get((path, user))
+        if kept and kept[0] == version and self._clock() < kept[1]:
+            return kept[2]
+        html = draw()
+        with self._lock:
+            self._kept[path, user] = version, self._clock() + KEEP_S, html
+            while len(self._kept) > MAX_RENDERED:
+                self._kept.popitem(last=False)
+        return html
+
+
 @dataclass(frozen=True)
 class Site:
     """What the routes use. labels: writes feedback; None: the site takes none."""
@@ -96,6 +122,7 @@ class Site:
     labels: Postgres | None
     tokens: feedback.Tokens
     rate: feedback.RateLimit
+    rendered: Rendered
     links: SiteLinks
 
 
@@ -115,12 +142,14 @@ def build(settings: Settings, site_settings: SiteSettings) -> FastAPI:
         Postgres(site_settings.feedback, connect_timeout_s=5, lock_timeout_s=5) if site_settings.feedback else None,
         feedback.Tokens(site_settings.key),
         feedback.RateLimit(),
+        Rendered(),
         SiteLinks(),
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        threading.Thread(target=_warm_up, args=[site.warehouse], daemon=True).start()
         yield
         site.warehouse.close()
 
@@ -134,6 +163,14 @@ def build(settings: Settings, site_settings: SiteSettings) -> FastAPI:
     for error, answer in ERRORS.items():
         app.add_exception_handler(error, answer)
     return app
+
+
+def _warm_up(warehouse: Warehouse) -> None:
+    """Sum up all years, so that the first visitor does not wait for it."""
+    try:
+        warehouse.airport_years()
+    except DelaywatchError as error:
+        log.warning("The years are summed up when the first page needs them: %s", error)
 
 
 async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -201,13 +238,21 @@ pages = APIRouter(prefix="/flights", include_in_schema=False, default_response_c
 @pages.get("/")
 def home(site: Used, visitor: Known) -> str:
     """All years."""
-    return render.home_page(site.warehouse.home(dt.datetime.now(dt.UTC)), _layout(site, visitor))
+
+    def draw() -> str:
+        return render.home_page(site.warehouse.home(dt.datetime.now(dt.UTC)), _layout(site, visitor))
+
+    return site.rendered.page("home", visitor.name, site.warehouse.version(), draw)
 
 
 @pages.get("/airports/")
 def airports(site: Used, visitor: Known) -> str:
     """The list of airports."""
-    return render.airports_page(site.warehouse.airport_years(), _layout(site, visitor))
+
+    def draw() -> str:
+        return render.airports_page(site.warehouse.airport_years(), _layout(site, visitor))
+
+    return site.rendered.page("airports", visitor.name, site.warehouse.version(), draw)
 
 
 @pages.get("/search")
@@ -333,7 +378,11 @@ def plot(
 @pages.get("/{year:int}/")
 def year_page(site: Used, visitor: Known, year: inputs.Year) -> str:
     """One year of the network."""
-    return render.year_page(site.warehouse.year(year), _layout(site, visitor))
+
+    def draw() -> str:
+        return render.year_page(site.warehouse.year(year), _layout(site, visitor))
+
+    return site.rendered.page(str(year), visitor.name, site.warehouse.version(), draw)
 
 
 # --- description of the API -------------------------------------------------------------------------------------------

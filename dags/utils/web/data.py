@@ -45,7 +45,6 @@ PUBLISHED = sa.and_(
     ANOMALIES.c.fl_date == DAYS.c.fl_date,
     ANOMALIES.c.detector == detectors.PUBLISHED,
 )
-JUDGED = DAYS.outerjoin(ANOMALIES, PUBLISHED)
 IS_BAD = sa.and_(ANOMALIES.c.is_anomaly, ANOMALIES.c.direction != "early")
 IS_CLOSURE = sa.and_(ANOMALIES.c.is_anomaly, ANOMALIES.c.direction == "closure")
 EFFECTIVE = sa.cast(DAYS.c.mean_effective_delay_min, sa.Double)
@@ -170,6 +169,18 @@ class Warehouse:
         query = sa.select(QUALITY.c.year).order_by(QUALITY.c.year)
         return [row["year"] for row in self.rows("reading the years for a page", query)]
 
+    def version(self) -> tuple[Any, ...]:
+        """Return a value that changes with every run and every label."""
+        values = {
+            "runs": sa.select(sa.func.count()).select_from(RUN),
+            "ended": sa.select(sa.func.max(RUN.c.ended)),
+            "labels": sa.select(sa.func.count()).select_from(FEEDBACK),
+            "given": sa.select(sa.func.max(FEEDBACK.c.given_at)),
+        }
+        query = sa.select(*(value.scalar_subquery().label(name) for name, value in values.items()))
+        (row,) = self.rows("reading the version for a page", query)
+        return tuple(row.values())
+
     def last_runs(self) -> pd.DataFrame:
         """Return the last completed run of each year."""
         query = (
@@ -232,6 +243,8 @@ class Warehouse:
     def _summary(self, year: int) -> YearSummary:
         doing = f"summing up {year} for a page"
         of_year = in_year(DAYS.c.fl_date, year)
+        # Postgres does not conclude from the equal dates of the join that verdicts of other years cannot match.
+        judged = DAYS.outerjoin(ANOMALIES, sa.and_(PUBLISHED, in_year(ANOMALIES.c.fl_date, year)))
         flagged = self._flagged(sa.and_(of_year, in_year(ANOMALIES.c.fl_date, year)))
         network = self.frame(
             doing,
@@ -243,7 +256,7 @@ class Warehouse:
                 *COUNTS,
                 sa.func.coalesce(sa.func.sum(DAYS.c.scheduled).filter(IS_BAD), 0).label("abnormal_flights"),
             )
-            .select_from(JUDGED)
+            .select_from(judged)
             .where(of_year)
             .group_by(DAYS.c.fl_date)
             .order_by(DAYS.c.fl_date),
@@ -261,7 +274,7 @@ class Warehouse:
                 *COUNTS,
                 sa.func.coalesce(sa.func.max(ANOMALIES.c.severity).filter(IS_BAD), 0).label("severity"),
             )
-            .select_from(JUDGED)
+            .select_from(judged)
             .where(of_year)
             .group_by(DAYS.c.origin)
             .order_by(DAYS.c.origin),
@@ -274,7 +287,7 @@ class Warehouse:
         )
 
     def _flagged(self, where: sa.ColumnElement[bool]) -> pd.DataFrame:
-        """Return FLAGGED_DAYS of the rows of JUDGED that `where` selects."""
+        """Return FLAGGED_DAYS of the abnormal days that `where` selects."""
         columns = ((DAYS if name in schemas.AIRPORT_DAYS.names else ANOMALIES).c[name] for name in frames.FLAGGED_DAYS)
         query = (
             sa.select(*columns)

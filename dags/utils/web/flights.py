@@ -59,9 +59,7 @@ class Flights:
                 if groups is None:
                     groups = _dates_of(file)
                     self._keep(key, groups)
-                return [
-                    _matching(file, number, origin, day) for number, first, last in groups if first <= day <= last
-                ]
+                return [_matching(file, number, origin, day) for number, first, last in groups if first <= day <= last]
             except pa.ArrowInvalid as error:
                 raise self._lake.damaged(key) from error
 
