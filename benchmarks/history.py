@@ -12,12 +12,9 @@ in the other half are abnormal. Prints one table per kind of pair.
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "dags")]
 
 from benchmarks.detection import data
 from utils import detectors
-from utils.layers import gold, ingest
-from utils.layers.engines import Threads
 from utils.settings import cores
-from utils.storage.folder import FolderSource
-from utils.storage.parts import LocalParts
 from utils.tuning import labels, metrics
 
 SETTINGS = ROOT / "dags" / "detectors.yaml"
@@ -44,7 +37,8 @@ MODES = {  # past_only, with history
     "alert": (True, False),
     "alert + history": (True, True),
 }
-MADE_YEARS = 2017, 2018
+PLANTED_YEARS = 2017, 2018
+NO_CACHE = Memory(None)
 SPLITS = 4
 KEY = ["origin", "fl_date"]
 
@@ -61,26 +55,18 @@ class Pair:
 
 def planted(seed: int, airports: int, rows: int) -> list[Pair]:
     """Return the pair of planted years with the seeds `seed` and `seed` + 1."""
-    (last, _), (days, truth) = (_made(year, seed + i, airports, rows) for i, year in enumerate(MADE_YEARS))
-    return [Pair("planted", last, days, labels.planted_days(days, truth, is_background_abnormal=False))]
-
-
-def _made(year: int, seed: int, airports: int, rows: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    with tempfile.TemporaryDirectory() as scratch:
-        csv, truth = Path(scratch) / f"{year}.csv", Path(scratch) / "truth.csv"
-        given = {"year": year, "rows": rows, "airports": airports, "seed": seed, "out": csv, "truth": truth}
-        options = [f"--{name}={value}" for name, value in given.items()]
-        command = [sys.executable, str(ROOT / "benchmarks" / "make_year.py"), *options]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        with closing(FolderSource(csv.name, csv)) as source:
-            sums = ingest.ingest_year(source, year, Path(scratch), Threads(1), LocalParts(Path(scratch))).sums
-        return gold.airport_days(sums, year).to_pandas(date_as_object=False), pd.read_csv(truth, keep_default_na=False)
+    last, this = (
+        data.planted(seed + number, airports, rows, NO_CACHE, year) for number, year in enumerate(PLANTED_YEARS)
+    )
+    assert this.truth is not None  # for the type checker: planted years have one
+    planted_days = labels.planted_days(this.days, this.truth, is_background_abnormal=False)
+    return [Pair("planted", last.days, this.days, planted_days)]
 
 
 def real(last: Path, this: Path) -> list[Pair]:
     """Return the pairs of halves of two years of real flights."""
     kind, pairs = f"{last.parent.name} {last.name[:4]}, {this.name[:4]}", []
-    splits = (data.read_file(path, SPLITS, Memory(None)).splits for path in (last, this))
+    splits = (data.read_file(path, SPLITS, NO_CACHE).splits for path in (last, this))
     for last_halves, halves in zip(*splits, strict=True):
         for one, other in ((0, 1), (1, 0)):
             pairs.append(Pair(kind, last_halves[one], halves[one], labels.worst_days(halves[other])))

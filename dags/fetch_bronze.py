@@ -29,8 +29,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow import sdk
-from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk.exceptions import AirflowSkipException
 
 from orchestration import connections, notifiers, run_year
 from orchestration.retries import DEFAULT_ARGS
@@ -68,21 +66,6 @@ class WaitForPublication(sdk.BaseSensorOperator):
         return sdk.PokeReturnValue(
             True, [{"year": each, "before": record.csv_sha256(settings, each)} for each in years]
         )
-
-
-class RunYear(TriggerDagRunOperator):
-    """Start `flight_anomalies` for a year whose file changed. Cleared or retried, it repeats the same run.
-
-    Not @task.short_circuit in front of it, which skips nothing in a mapped task group of Airflow 3.3.
-    """
-
-    def execute(self, context: Any) -> None:  # noqa: D102
-        if self.conf is None:
-            raise AirflowSkipException(
-                "The file did not change, or the scheduled run of flight_anomalies waits for it."
-            )
-        self.trigger_run_id = f"{self.conf['year']}_{context['run_id']}"
-        super().execute(context)
 
 
 with sdk.DAG(
@@ -143,13 +126,11 @@ with sdk.DAG(
     def each_year(year: int, before: str | None) -> None:
         """Fetch a year and run it. A year that fails does not stop the others."""
         changed: Any = fetch_year(year=year, before=before)
-        RunYear(
+        # Not @task.short_circuit in front of it, which skips nothing in a mapped task group of Airflow 3.3.
+        run_year.RunYear(
             task_id="run_year",
-            doc_md=RunYear.__doc__,
-            trigger_dag_id="flight_anomalies",
+            doc_md="Run the year if its file changed and no scheduled run of flight_anomalies waits for it.",
             conf=changed,
-            logical_date=None,
-            reset_dag_run=True,
             map_index_template="{{ task.trigger_run_id or 'no run' }}",
         )
 

@@ -9,7 +9,8 @@ year before, both ends included (`--reprocess-behavior completed` repeats years 
 
 **Scheduled runs** start on 1 January for the year that has ended and wait up to 180 days for its file. Scheduled runs
 and backfills take the year of their data interval. With `DELAYWATCH_MONTHLY=1` this DAG has no schedule and no
-backfills; `fetch_bronze` starts a run for each year whose file changed. `detectors` chooses detectors of
+backfills; `fetch_bronze` starts a run for each year whose file changed. One run is active at a time. It starts a run of
+the next year if that was judged with other days of this year. `detectors` chooses detectors of
 `detectors.yaml`; empty means all.
 
 **When a step fails**, its log says what is wrong and what to do. Do it, then clear the failed task; the run continues
@@ -34,6 +35,7 @@ from orchestration.retries import DEFAULT_ARGS
 from utils import detectors
 from utils.settings import Settings
 
+IS_MONTHLY = run_year.is_monthly()
 GOLD, WAREHOUSE = sdk.Asset("delaywatch_gold_airport_days"), sdk.Asset("delaywatch_warehouse_flights")
 BACKOFF = {"retry_delay": timedelta(minutes=1), "retry_exponential_backoff": 2}
 MAX_TIME = timedelta(hours=6)  # of one attempt; a year takes minutes, a server that stops answering would block forever
@@ -59,19 +61,33 @@ class WaitForBronze(sdk.BaseSensorOperator):
         from utils.sources.record import has_whole_year
 
         settings, year = _run(context)
-        is_scheduled = context["dag_run"].run_type == "scheduled"
+        # A run that waits since before the switch to monthly runs must not block these.
+        is_scheduled = context["dag_run"].run_type == "scheduled" and not IS_MONTHLY
         is_there = has_whole_year(settings, year) if is_scheduled else bool(refine.bronze_key(settings, year))
         return sdk.PokeReturnValue(is_there, inputs.detector_names(settings, context["params"]["detectors"]))
+
+
+class RunNextYear(run_year.RunYear):
+    """Run the next year if it was judged with other days of this year, which is its history."""
+
+    def execute(self, context: Any) -> None:  # noqa: D102
+        from utils.pipeline import status
+
+        settings, year = _run(context)
+        self.conf = {"year": year + 1} if status.has_old_history(settings, year + 1) else None
+        super().execute(context)
 
 
 with sdk.DAG(
     "flight_anomalies",
     description="One year of flights: from the CSV in bronze to verdicts in Postgres, plots and the site",
     tags=["flights", "detection"],
-    schedule=None if run_year.is_monthly() else sdk.CronDataIntervalTimetable("0 0 1 1 *", timezone="UTC"),
+    schedule=None if IS_MONTHLY else sdk.CronDataIntervalTimetable("0 0 1 1 *", timezone="UTC"),
     start_date=datetime(1987, 1, 1, tzinfo=UTC),
     catchup=False,
-    max_active_runs=4,  # a run that waits for its file must not block other runs; a backfill has its own limit
+    # 4: a run that waits for its file must not block other runs; a backfill has its own limit. 1: the run that
+    # RunNextYear starts must not disturb another run of that year.
+    max_active_runs=1 if IS_MONTHLY else 4,
     params={
         "year": run_year.field(
             "Year to process; its CSV must be in bronze. Required in a single run, empty in a backfill. Choose one of"
@@ -177,4 +193,7 @@ with sdk.DAG(
 
     verdicts = detect.expand(detector=wait_for_bronze.output)
     wait_for_bronze >> silver >> gold() >> verdicts
-    verdicts >> explain() >> upsert() >> plots() >> publish() >> clear_scratch().as_teardown()
+    published = publish()
+    verdicts >> explain() >> upsert() >> plots() >> published >> clear_scratch().as_teardown()
+    if IS_MONTHLY:
+        published >> RunNextYear(task_id="run_next_year", doc_md=RunNextYear.__doc__)

@@ -18,6 +18,8 @@ from utils.db_handler import DBHandler
 
 NUMBERS = itertools.count(1)
 
+pytest.register_assert_rewrite("tests.months")  # its assertions then show the values
+
 settings.register_profile("untimed", settings(), deadline=None)  # a slow machine must not fail a test
 settings.load_profile("untimed")
 
@@ -93,4 +95,10 @@ def empty_database(postgres: str) -> Iterator[str]:
 @pytest.fixture
 def warehouse(postgres: str) -> Iterator[str]:
     """The superuser's URL of a database with our tables without rows."""
+    yield from fresh(postgres, "template_warehouse")
+
+
+@pytest.fixture
+def other_warehouse(postgres: str) -> Iterator[str]:
+    """The superuser's URL of a second such database."""
     yield from fresh(postgres, "template_warehouse")

@@ -138,6 +138,7 @@ def auto_arima(days: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def _ours() -> dict[str, Contestant]:
+    """Return our detectors with the settings of detectors.yaml, and the published one also with `past_only`."""
     settings = detectors.read_settings(SETTINGS)
     source = (Path(str(detectors.__file__)).parent,)
     packages = ("scikit-learn",)
@@ -167,6 +168,7 @@ def _ours() -> dict[str, Contestant]:
 
 
 def _external() -> dict[str, Contestant]:
+    """Return two detectors of PyOD, each on the mean delay and on FOUR."""
     contestants: dict[str, Contestant] = {}
     for columns, shown in (((MEAN,), "mean delay"), (FOUR, "four columns")):
         contestants |= {

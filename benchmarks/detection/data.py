@@ -105,13 +105,13 @@ def read_package(splits: int, memory: Memory) -> Year:
         return read_file(path, splits, memory)
 
 
-def planted(seed: int, airports: int, rows: int, memory: Memory) -> Year:
+def planted(seed: int, airports: int, rows: int, memory: Memory, year: int = PLANTED_YEAR) -> Year:
     """Return a year of make_year.py: storms, strong and moderate days, closures and gaps in a heavy-tailed year.
 
     airports: 0 means all airports of make_year.py.
     """
     make = memory.cache(_planted)
-    return make(seed, airports, rows, digest_of_files(SOURCES))  # type: ignore[no-any-return]
+    return make(seed, airports, rows, year, digest_of_files(SOURCES))  # type: ignore[no-any-return]
 
 
 def known_days(path: Path | None, years: Iterable[Year]) -> pd.DataFrame:
@@ -152,13 +152,13 @@ def _visible(days: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(fl_date=pd.to_datetime(rows["fl_date"]))
 
 
-def _planted(seed: int, airports: int, rows: int, key: str) -> Year:
+def _planted(seed: int, airports: int, rows: int, year: int, key: str) -> Year:
     with tempfile.TemporaryDirectory() as scratch:
-        csv, truth = Path(scratch) / f"{PLANTED_YEAR}.csv", Path(scratch) / "truth.csv"
-        options = {"year": PLANTED_YEAR, "rows": rows, "airports": airports, "seed": seed, "out": csv, "truth": truth}
+        csv, truth = Path(scratch) / f"{year}.csv", Path(scratch) / "truth.csv"
+        options = {"year": year, "rows": rows, "airports": airports, "seed": seed, "out": csv, "truth": truth}
         command = [sys.executable, str(GENERATOR), *(f"--{name}={value}" for name, value in options.items())]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        return _load(f"planted/{seed}", csv, PLANTED_YEAR, truth, 0, key)
+        return _load(f"planted/{seed}", csv, year, truth, 0, key)
 
 
 def _load(name: str, path: Path, year: int, truth: Path | None, splits: int, key: str) -> Year:

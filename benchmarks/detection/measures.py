@@ -5,7 +5,7 @@ utils.tuning has the labels and the metrics; notebook 03 uses the same. This mod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -80,7 +80,7 @@ class Task:
 
 @dataclass
 class OwnFlags:
-    """The flags that a detector sets by its own levels, on one group of years; each pair is (hits, all)."""
+    """The flags that a detector sets by its own levels, on one group of real years; each pair is (hits, all)."""
 
     flags_per_year: float  # per airport
     closures: tuple[int, int]  # closures with a flag
@@ -131,7 +131,7 @@ def measure(
     is_return_period: its score states a return period in days.
     """
     result = Result()
-    rankings = {name: _ranking(some, verdicts) for name, some in tasks.items()}
+    rankings = {name: _ranking(group, verdicts) for name, group in tasks.items()}
     for each in MEASURES:
         if (each.years, each.truth) in rankings:
             ranking = rankings[each.years, each.truth]
@@ -146,9 +146,9 @@ def measure(
     real = [_flown(year) for year in reported if year.truth is None]
     result.flagged = _ranking(real, verdicts)[["origin", "fl_date", "flag"]] if real else pd.DataFrame()
     if all("is_anomaly" in frame for frame in verdicts.values()):
-        for group in (WIDE, FEW, PLANTED):
-            if some := [year for year in reported if group_of(year) == group]:
-                result.own[group] = _own_flags(some, verdicts, known)
+        for group in (WIDE, FEW):
+            if group_years := [year for year in reported if group_of(year) == group]:
+                result.own[group] = _own_flags(group_years, verdicts, known)
     if is_return_period:
         result.periods = _periods(years, verdicts, replicates)
     return result
@@ -175,13 +175,11 @@ def _flown(year: Year) -> Task:
     return Task(year.name, "days", days.assign(fl_date=dates, is_abnormal=False).reset_index(drop=True))
 
 
-def _ranking(
-    some: Iterable[Task], verdicts: Verdicts, rank: Callable[..., pd.DataFrame] = metrics.ranked
-) -> pd.DataFrame:
+def _ranking(tasks: Iterable[Task], verdicts: Verdicts) -> pd.DataFrame:
     """Return the rankings of some tasks as one; an airport in two years counts as two."""
     rankings: list[pd.DataFrame] = []
-    for task in some:
-        ranking = rank(task.labels, verdicts[task.year, task.part])
+    for task in tasks:
+        ranking = metrics.ranked(task.labels, verdicts[task.year, task.part])
         ranking["run"], ranking["origin"] = f"{task.year} {task.part}", task.year + " " + ranking["origin"]
         if "event" in ranking:
             ranking["event"] = task.year + " " + ranking["event"]  # missing values stay missing
@@ -204,6 +202,7 @@ def _curve(ranking: pd.DataFrame) -> pd.DataFrame:
 
 
 def _own_flags(years: Sequence[Year], verdicts: Verdicts, known: pd.DataFrame) -> OwnFlags:
+    """Count the flags of a detector on real years, and how many closures, known days and other halves they hit."""
     flags, scored, closures, seen, confirmed = 0, 0, np.zeros(2, int), np.zeros(2, int), np.zeros(2, int)
     for year in years:
         joined = year.days.merge(verdicts[year.name, "days"], on=["origin", "fl_date"], validate="one_to_one")

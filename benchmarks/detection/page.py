@@ -129,37 +129,37 @@ def _main_table(facts: Facts) -> str:
     packages = [name for name, each in facts.contestants.items() if each.group == PACKAGE]
     rows = []
     for number, measure in enumerate(_measured(facts), start=1):
-        found = {name: result.estimates[measure.years, measure.title] for name, result in facts.results.items()}
-        known = {name: found[name].value for name in packages if not np.isnan(found[name].value)}
+        estimates = {name: result.estimates[measure.years, measure.title] for name, result in facts.results.items()}
+        known = {name: estimates[name].value for name in packages if not np.isnan(estimates[name].value)}
         best = max(known, key=known.__getitem__, default="")
-        cells = [_against(found, best), _against(found, measure.reference)]
-        shown = [_percent(found.get(PUBLISHED)), f"{cells[0][0]} {best}", cells[0][1], *cells[1]]
+        cells = [_against(estimates, best), _against(estimates, measure.reference)]
+        shown = [_percent(estimates.get(PUBLISHED)), f"{cells[0][0]} {best}", cells[0][1], *cells[1]]
         rows.append([str(number), f"{measure.years}: {measure.title}", *shown])
     head = ["", "", PUBLISHED, "best of other packages", "ratio", "signed three sigma, same series", "ratio"]
     return _table(head, rows)
 
 
-def _against(found: Mapping[str, Estimate], name: str) -> tuple[str, str]:
+def _against(estimates: Mapping[str, Estimate], name: str) -> tuple[str, str]:
     """Return the value of a contestant, and the ratio of the published detector to it."""
-    if name not in found or PUBLISHED not in found:
-        return _percent(found.get(name)), "-"
-    ratio = found[PUBLISHED].ratio(found[name])
-    return _percent(found[name]), f"{ratio.value:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
+    if name not in estimates or PUBLISHED not in estimates:
+        return _percent(estimates.get(name)), "-"
+    ratio = estimates[PUBLISHED].ratio(estimates[name])
+    return _percent(estimates[name]), f"{ratio.value:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
 
 
 def _values_table(facts: Facts) -> str:
     """Return all contestants in all measures, marked against the published detector."""
-    found = _measured(facts)
+    numbered = _measured(facts)
     rows = [
         [
             name,
-            *(_marked(facts, result, measure) for measure in found),
+            *(_marked(facts, result, measure) for measure in numbered),
             f"{result.storms[0]} of {result.storms[1]}" if result.storms[1] else "-",
             f"{facts.cpu_s[name]:.2f}",
         ]
         for name, result in facts.results.items()
     ]
-    return _table(["", *(str(number) for number, _ in enumerate(found, start=1)), "storms", "CPU s"], rows)
+    return _table(["", *(str(number) for number, _ in enumerate(numbered, start=1)), "storms", "CPU s"], rows)
 
 
 def _marked(facts: Facts, result: Result, measure: Measure) -> str:
@@ -213,6 +213,7 @@ def _every(share: Estimate) -> str:
 
 
 def _draw_curves(facts: Facts) -> Figure | None:
+    """Draw precision against recall of the contestants in DRAWN, one panel per group of years."""
     titles = {
         WIDE: "Bad in the other half of the flights:\nmany airports ranked together",
         FEW: "The same: years of few airports",
@@ -232,6 +233,7 @@ def _draw_curves(facts: Facts) -> Figure | None:
 
 
 def _draw_periods(facts: Facts) -> Figure | None:
+    """Draw observed against stated return periods with their intervals, one panel per contestant."""
     shown = {name: result.periods for name, result in facts.results.items() if result.periods}
     if not shown:
         return None
@@ -263,6 +265,7 @@ def _draw_periods(facts: Facts) -> Figure | None:
 
 
 def _draw_agreement(facts: Facts) -> Figure | None:
+    """Draw the share of each contestant's flags (rows) that our detectors (columns) set too."""
     flagged = {name: result.flagged for name, result in facts.results.items() if not result.flagged.empty}
     if len(flagged) < 2:
         return None

@@ -30,12 +30,6 @@ def digest(frame: pd.DataFrame) -> str:
     return content.hexdigest()
 
 
-def judge(contestant: Contestant, days: pd.DataFrame, memory: Memory) -> tuple[pd.DataFrame, float]:
-    """Return the verdicts of a contestant and their CPU seconds, from the cache if it has them."""
-    verdicts, cpu_s = _judge_cached(memory)(contestant, days, contestant.version, digest(days))
-    return verdicts, cpu_s
-
-
 def compare(
     contestants: Mapping[str, Contestant],
     years: Sequence[Year],
@@ -58,7 +52,8 @@ def compare(
         for name, contestant in contestants.items()
         if _is_needed(contestant, *part)
     }
-    judged = dict(zip(jobs, _in_parallel(_judge_cached(memory), list(jobs.values()), processes), strict=True))
+    judge = memory.cache(_judge, ignore=["contestant", "days"])
+    judged = dict(zip(jobs, _in_parallel(judge, list(jobs.values()), processes), strict=True))
     print_progress("scored")
 
     tasks = measures.tasks(years)
@@ -71,8 +66,8 @@ def compare(
         )
         for name in contestants
     ]
-    measured = memory.cache(_measure, ignore=["verdicts", "years", "tasks", "known"])
-    results = dict(zip(contestants, _in_parallel(measured, calls, processes), strict=True))
+    measure = memory.cache(_measure, ignore=["verdicts", "years", "tasks", "known"])
+    results = dict(zip(contestants, _in_parallel(measure, calls, processes), strict=True))
     print_progress("measured")
 
     reported = [year for year in years if not data.is_tuned(year.name)]
@@ -104,12 +99,11 @@ def _in_parallel(cached: Any, calls: Sequence[tuple[Any, ...]], processes: int) 
     return [cached(*call) for call in calls]
 
 
-def _judge_cached(memory: Memory) -> Any:
-    return memory.cache(_judge, ignore=["contestant", "days"])
-
-
 def _judge(contestant: Contestant, days: pd.DataFrame, version: str, key: str) -> tuple[pd.DataFrame, float]:
-    """`version` and `key` are the key of the cache: the code of the contestant and the hash of the days."""
+    """Return the verdicts of a contestant and their CPU seconds.
+
+    version, key: the key of the cache, from the code of the contestant and from the days.
+    """
     del version, key
     two_airports = days["origin"].isin(days["origin"].unique()[:2])
     contestant.judge(days[two_airports])  # load and compile libraries, so that the seconds are those of the work

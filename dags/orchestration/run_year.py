@@ -1,4 +1,4 @@
-"""The year of a DAG run: the field `year` of the trigger form, and reading it from a run. Contains no DAG."""
+"""The year of a DAG run: the field `year` of the trigger form, reading it from a run, starting a run of it. No DAG."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow import sdk
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk.exceptions import AirflowSkipException
 
 from utils.errors import InvalidInput
 from utils.settings import Settings
@@ -20,6 +22,19 @@ INTERVAL_RUN_TYPES = ("scheduled", "backfill")
 def is_monthly() -> bool:
     """Return True if the year is fetched and scored month by month. The DAG files call it when Airflow parses them."""
     return os.environ.get("DELAYWATCH_MONTHLY") == "1"
+
+
+class RunYear(TriggerDagRunOperator):
+    """Start `flight_anomalies` for the year in `conf`; skip if it is None. If cleared, it repeats the same run."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: D107
+        super().__init__(trigger_dag_id="flight_anomalies", logical_date=None, reset_dag_run=True, **options)
+
+    def execute(self, context: Any) -> None:  # noqa: D102
+        if self.conf is None:
+            raise AirflowSkipException("There is no year to run.")
+        self.trigger_run_id = f"{self.conf['year']}_{context['run_id']}"
+        super().execute(context)
 
 
 def field(description: str) -> sdk.Param:

@@ -81,7 +81,10 @@ def channel_url(name: str, environ: Mapping[str, str] | None = None) -> str:
     if not url and (file := variables.get(f"{variable}_FILE")):
         url = read_secret(Path(file), f"{variable}_FILE").strip()
     if not url:
-        raise Missing(f"The channel {name} has no URL; create the connection {name} in Airflow, or set {variable}.")
+        raise Missing(
+            f"The channel {name} has no URL; set {variable}, or create the connection {name} in Airflow, which only "
+            "runs of the DAGs read."
+        )
     return checked_webhook(url, variable)
 
 
@@ -539,7 +542,7 @@ class WatchSettings(_Model):
     expected_year: Year | None = variable(
         "DELAYWATCH_EXPECTED_YEAR",
         "The year that /health expects in bronze. Empty: the last complete year, or with DELAYWATCH_MONTHLY the newest "
-        "month that ended 92 days ago.",
+        "month that ended at least 92 days ago.",
     )
     keep_logs_days: Count | None = variable(
         "DELAYWATCH_KEEP_LOGS_DAYS",

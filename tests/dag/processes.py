@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
+import requests
 
 from demo.airflow_home import DAGS
 from tests.conftest import sql
@@ -30,19 +32,20 @@ Instances = dict[tuple[str, int], tuple[str, int]]  # (task, map index): (state,
 class AirflowProcesses:
     """An Airflow in `folder` with its own database `metadata` (URL of an empty one). `start` starts its processes."""
 
-    def __init__(self, folder: Path, metadata: str, variables: Mapping[str, str]) -> None:
-        """variables: additions to the environment of the processes."""
+    def __init__(self, folder: Path, metadata: str, variables: Mapping[str, str], dags: Path = DAGS) -> None:
+        """variables: additions to the environment of the processes. dags: the folder of DAG files and `utils`."""
         port, log_port = free_ports(2)
         self.folder, self.metadata = folder, metadata
         self.environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(DAGS),
+            "PYTHONPATH": str(dags),
             "AIRFLOW_HOME": str(folder / "airflow"),
-            "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",  # for `request`
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(port),
@@ -79,6 +82,12 @@ class AirflowProcesses:
     def _answers(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", int(self.environment["AIRFLOW__API__PORT"]))) == 0
+
+    def request(self, method: str, path: str, **body: Any) -> None:
+        """Send a request to Airflow's API; fail if it fails."""
+        url = f"http://127.0.0.1:{self.environment['AIRFLOW__API__PORT']}/api/v2/{path}"
+        answer = requests.request(method, url, json=body, timeout=60)
+        assert answer.ok, answer.text
 
     def kill(self, name: str) -> None:
         """Kill a component with all its children, as when a container is killed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -79,6 +80,28 @@ def test_a_scheduled_run_starts_when_its_year_is_over(dags: Any, name: str) -> N
 
     assert (interval.start, interval.end) == (datetime(2026, 1, 1, tzinfo=UTC), new_year)
     assert not dags[name].catchup
+
+
+def test_with_monthly_runs_one_run_is_active_and_may_start_one_of_the_next_year(
+    read_dags: Callable[[], Any], dag: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DELAYWATCH_MONTHLY", "1")
+
+    monthly = read_dags()["flight_anomalies"]
+
+    assert (dag.max_active_runs, monthly.max_active_runs) == (4, 1)
+    assert {*monthly.task_ids} - {*dag.task_ids} == {"run_next_year"}
+    assert monthly.get_task("run_next_year").upstream_task_ids == {"publish"}
+
+
+def test_a_run_that_waits_for_its_file_ends_after_the_switch_to_monthly_runs(
+    read_dags: Callable[[], Any], lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DELAYWATCH_MONTHLY", "1")
+    task = read_dags()["flight_anomalies"].get_task("wait_for_bronze")
+
+    with pytest.raises(Missing, match="1999"):
+        call(task, context_of("scheduled", interval_start=datetime(1999, 1, 1, tzinfo=UTC)))
 
 
 # --- the trigger form and the year of a run ---------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from utils import detectors
 from utils.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
-PATTERNS = ("*.md", "[!.]*/*.md", "benchmarks/*/*.md", "infra-notes/*/*.md", ".github/*/*.md")
+PATTERNS = ("*.md", "[!.]*/*.md", "docs/*/*.md", "benchmarks/*/*.md", "infra-notes/*/*.md", ".github/*/*.md")
 PAGES = sorted(path for pattern in PATTERNS for path in ROOT.glob(pattern))
 TARGETS = set(re.findall(r"^([a-z0-9-]+):(?!=)", (ROOT / "Makefile").read_text(), re.MULTILINE))
 SERVICES = set(yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"])

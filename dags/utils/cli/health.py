@@ -23,7 +23,7 @@ def health(
             "--year",
             "-y",
             help="Year whose CSV must be in bronze. Default: DELAYWATCH_EXPECTED_YEAR, else the last complete year, or "
-            "with DELAYWATCH_MONTHLY the newest month that ended 92 days ago.",
+            "with DELAYWATCH_MONTHLY the newest month that ended at least 92 days ago.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

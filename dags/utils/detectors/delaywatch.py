@@ -248,9 +248,10 @@ def _usual(
     history: History,
     params: Parameters,
 ) -> list[Floats]:
-    """Return what is usual on each day: quantiles of `scale`, a transformed series, over the days without a flag.
+    """Return the usual values of each day, one array per share: quantiles of `scale` over the days without a flag.
 
-    Flagged days count as usual while an airport's history has fewer than `min_days` other days.
+    scale: a transformed series; all arrays are days × airports. Flagged days count as usual while an airport's history
+    has fewer than `min_days` other days.
     """
     is_usual = series.train_mask & (severity == 0)
     is_usual |= series.train_mask & (history.total(is_usual) < params.min_days)
@@ -260,7 +261,7 @@ def _usual(
 
 
 def _z_scores(series: _Series, history: History, params: Parameters) -> Floats:
-    """Return the z-score of each day."""
+    """Return the z-score of each day, days × airports: the weighted mean of those of the three series."""
     baseline = _baseline(series, history, params)
 
     def deviation(error: Floats, noise: Floats, least_spread: float) -> Floats:

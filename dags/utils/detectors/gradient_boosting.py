@@ -222,14 +222,14 @@ def _network_features(relative: Floats, trained: Flags, grid: Calendar, same_day
     return [*(_before(mean, 1) for mean in means), *(means if same_day else [])]
 
 
-def _product(one: Floats, other: Floats) -> Floats:
-    """Return the matrix product, summed in the order of the columns of `one`.
+def _product(left: Floats, right: Floats) -> Floats:
+    """Return the matrix product, summed in the order of the columns of `left`.
 
-    The size of a matrix may change the last bit of every sum of `numpy.matmul`, and so feedback on an airport, or an
+    With `numpy.matmul`, the size of a matrix may change the last bit of every sum. Then feedback on an airport, or an
     airport that opens later, would change verdicts on others.
     """
-    total = np.zeros((len(one), other.shape[1]))
-    for column, row in zip(one.T, other, strict=True):
+    total = np.zeros((len(left), right.shape[1]))
+    for column, row in zip(left.T, right, strict=True):
         total += column[:, None] * row
     return total
 

@@ -50,7 +50,7 @@ class Announced(_Model):
 
 
 class Record(_Model):
-    """The messages about one year to one subscriber. digests: months, 1 to 12."""
+    """The messages about one year to one subscriber. digests: months with flights at the last digest, 1 to 12."""
 
     announced: tuple[Announced, ...] = ()
     warnings: tuple[str, ...] = ()

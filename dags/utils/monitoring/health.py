@@ -93,7 +93,7 @@ def _bronze(settings: Settings, watch: WatchSettings, today: date) -> Iterator[F
 
 
 def _newest_month(lake: Lake, today: date) -> Finding:
-    """Check that silver has the newest month that ended MAX_PUBLICATION_DELAY ago.
+    """Check that silver has the newest month that ended at least MAX_PUBLICATION_DELAY ago.
 
     Only the quality report is read. The months before it may be missing: the report has warnings about them.
     """
@@ -164,7 +164,7 @@ def _behind(lake: Lake, year: int, finished: WarehouseYear | None) -> str | None
         if rows.get(table, 0) != finished.rows.get(table, 0):
             return f"{table}: {rows.get(table, 0):,} in gold, {finished.rows.get(table, 0):,} in the warehouse"
     if finished.params_hash != joint_hash(versions):
-        return "verdicts with other settings or another year before"
+        return "verdicts with other settings or another history"
     return None
 
 

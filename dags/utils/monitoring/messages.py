@@ -71,7 +71,7 @@ def year_message(
     grown = [announcement for announcement in announcements if announcement.before]
     prefix = "" if is_first else "new "
     counts = [wording.count(len(new), f"{prefix}{kind}")] if new or (not announcements and is_first) else []
-    counts += [wording.count(len(grown), f"grown {kind}")] if grown else []
+    counts += [f"{wording.count(len(grown), kind)} that grew"] if grown else []
     counts += [wording.count(len(warnings), f"{prefix}quality warning")] if warnings else []
     lines = [
         f"The run of {year} is finished: {wording.count(event_days['event_id'].nunique(), 'event')} on "

@@ -80,13 +80,15 @@ def notify_year(
     lake = Lake(settings)
     record = _record(lake, year)
     updates = _updates(lake, year, subscribers, record, where, today)
-    outgoing = [(own, message) for own in subscribers if (message := updates[own.name].message)]
+    outgoing = [
+        (subscription, message) for subscription in subscribers if (message := updates[subscription.name].message)
+    ]
     sent = _log(_send(outgoing, alerts, url_of))
     after = {name: update.after for name, update in updates.items() if name in sent or not update.message}
-    both = record.subscribers | after
-    if both != record.subscribers:
-        whole = YearRecord(subscribers={name: both[name] for name in sorted(both)})
-        lake.store.put(keys.alerts_key(year), encode_json(whole.model_dump(mode="json")))
+    records = record.subscribers | after
+    if records != record.subscribers:
+        new_record = YearRecord(subscribers={name: records[name] for name in sorted(records)})
+        lake.store.put(keys.alerts_key(year), encode_json(new_record.model_dump(mode="json")))
 
 
 def notify_failure(alerts: AlertSettings, failure: Failure) -> None:
@@ -110,7 +112,7 @@ def send_test(alerts: AlertSettings, subscribers: Sequence[Subscription]) -> lis
     """Send a test message to the recipients in .env and to the subscribers."""
     text = "This is a test. Delaywatch sends failed runs and the findings of finished years here."
     message = Message("Delaywatch: test message", text)
-    return _send([(own, message) for own in (DEFAULT, *subscribers)], alerts, channel_url)
+    return _send([(subscription, message) for subscription in (DEFAULT, *subscribers)], alerts, channel_url)
 
 
 # --- what each subscriber gets ----------------------------------------------------------------------------------------
@@ -119,6 +121,7 @@ def send_test(alerts: AlertSettings, subscribers: Sequence[Subscription]) -> lis
 def _updates(
     lake: Lake, year: int, subscribers: Sequence[Subscription], record: YearRecord, where: str, today: date
 ) -> dict[str, Update]:
+    """Return by subscriber the message to send now and the record after it; arguments as in `notify_year`."""
     findings = _read(lake, year)
     pages = f"{where}\nYear page: {lake.uri}/{keys.site_year_key(year)}"
     updates = {}
@@ -159,10 +162,15 @@ def _year(subscription: Subscription, findings: _Findings, before: Record | None
 
 
 def _digest(subscription: Subscription, findings: _Findings, record: Record, where: str) -> Update:
-    """Return the digest of the newest month with flights, unless the subscriber had it."""
+    """Return the digest of the newest month with flights that no earlier run had.
+
+    Older months that the same run has first get no digest, so a subscriber never gets several at once.
+    """
     flying = findings.days.loc[findings.days["scheduled"] > 0, "fl_date"]
-    if flying.empty or (month := int(flying.max().month)) in record.digests:
+    months = {int(month) for month in flying.dt.month.unique()}
+    if not months - {*record.digests}:
         return Update(None, record)
+    month = max(months - {*record.digests})
     days, verdicts, event_days = (
         _covered(table[table["fl_date"].dt.month == month], subscription)
         for table in (findings.days, findings.verdicts, findings.event_days)
@@ -172,7 +180,7 @@ def _digest(subscription: Subscription, findings: _Findings, record: Record, whe
     message = messages.digest_message(
         findings.year, month, subscription, days, verdicts, events, findings.warnings, where
     )
-    return Update(message, record.model_copy(update={"digests": tuple(sorted({*record.digests, month}))}))
+    return Update(message, record.model_copy(update={"digests": tuple(sorted({*record.digests, *months}))}))
 
 
 def _covered(table: pd.DataFrame, subscription: Subscription) -> pd.DataFrame:
@@ -188,11 +196,11 @@ def _send(outgoing: Sequence[tuple[Subscription, Message]], alerts: AlertSetting
     sends: dict[str, Callable[[], None]] = {}
     for subscription, message in outgoing:
         if subscription.name == DEFAULT.name:
-            own = default_channels(message, alerts)
+            channels = default_channels(message, alerts)
         else:
-            own = {f"webhook of {subscription.name}": _post(subscription, message, url_of)}
-        owners |= dict.fromkeys(own, (subscription.name, message.subject))
-        sends |= own
+            channels = {f"webhook of {subscription.name}": _post(subscription, message, url_of)}
+        owners |= dict.fromkeys(channels, (subscription.name, message.subject))
+        sends |= channels
     return [Delivery(*owners[channel], channel, fault) for channel, fault in deliver(sends).items()]
 
 
@@ -244,6 +252,7 @@ def _read(lake: Lake, year: int) -> _Findings:
 
 
 def _record(lake: Lake, year: int) -> YearRecord:
+    """Return the record of earlier messages about the year, empty without one. Raises InvalidInput if it is damaged."""
     data = lake.store.get(keys.alerts_key(year))
     if data is None:
         return YearRecord()

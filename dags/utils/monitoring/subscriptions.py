@@ -124,6 +124,7 @@ def read(path: Path) -> list[Subscription]:
 
 
 def _subscription(path: Path, block: Any, line: int) -> Subscription:
+    """Return the subscription of one entry of the file, which begins in `line`. Raises InvalidInput."""
     given = yaml_file.entries(path, block, dict, "name, channel, airports, severity, send: value", line)
     fields = Subscription.model_fields
     unknown = [name for name in given if name not in fields]

@@ -140,8 +140,8 @@ def _states(lake: Lake, feedback: pd.DataFrame, plots: Mapping[int, set[str]]) -
 
 def _common_state() -> str:
     """Return what all pages depend on: the release, the code of the site and the severities."""
-    names = ("*.py", "*.css", "*.js", "*.svg", "templates/*")
-    files = sorted(path for name in names for path in render.FOLDER.glob(name))
+    suffixes = {".py", ".j2", ".css", ".js", ".svg"}
+    files = sorted(path for path in render.FOLDER.rglob("*") if path.suffix in suffixes)
     return f"{__version__} {content_hash(b''.join(path.read_bytes() for path in files))} {_severity_days()}"
 
 

@@ -29,6 +29,12 @@ def status(settings: Settings) -> list[dict[str, Any]]:
     return [_status_of_year(settings, lake, year) for year in lake.years()]
 
 
+def has_old_history(settings: Settings, year: int) -> bool:
+    """Return True if the year has gold, and the airport-days of the year before changed since or were added."""
+    gold = gold_of(Lake(settings), year, detectors.PUBLISHED)
+    return gold.airport_days.hash is not None and not gold.has_current_history
+
+
 def _status_of_year(settings: Settings, lake: Lake, year: int) -> dict[str, Any]:
     manifest = lake.manifest(year) if lake.has(keys.manifest_key(year)) else None
     gold = gold_of(lake, year, detectors.PUBLISHED)

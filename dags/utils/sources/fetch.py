@@ -179,7 +179,7 @@ def _write_csv(wanted: _Fetch, files: dict[int, File], csv: Path, *, are_downloa
     if newest in range(1, 12):
         log.info("%d so far, to %s", year, calendar.month_name[newest])
     if gaps := [month for month in missing if month < newest]:
-        log.warning("%s is missing; fetch %d again when it is published", bts.month_names(year, gaps), year)
+        log.warning("Not published: %s; fetch %d again later", bts.month_names(year, gaps), year)
     with csv.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return {

@@ -98,7 +98,7 @@ class Rendered:
         self._kept: OrderedDict[tuple[str, str], tuple[tuple[Any, ...], float, str]] = OrderedDict()
 
     def page(self, path: str, user: str, version: tuple[Any, ...], draw: Callable[[], str]) -> str:
-        """Return the page of the path for the user, drawn anew if the version has changed."""
+        """Return the page of the path for the user, drawn again if the version has changed."""
         with self._lock:
             kept = self._kept.get((path, user))
         if kept and kept[0] == version and self._clock() < kept[1]:

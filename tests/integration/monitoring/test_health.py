@@ -89,7 +89,7 @@ def test_bronze_must_have_the_last_complete_year_once_its_run_has_given_up_or_th
         (date(2016, 5, 2), 12, False, "January 2016"),  # the lake has no 2016
     ],
 )
-def test_with_monthly_fetching_the_newest_month_that_ended_92_days_ago_must_be_there(
+def test_with_monthly_fetching_the_newest_month_that_ended_at_least_92_days_ago_must_be_there(
     done: Settings, today: date, newest: int, is_well: bool, expected: str
 ) -> None:
     lake = Lake(done)

@@ -140,7 +140,7 @@ def test_a_second_run_of_the_same_year_sends_nothing_and_writes_nothing(
     assert Lake(planted).store.modified("") == written
 
 
-def test_only_the_recipients_in_env_get_warnings_about_the_data(
+def test_warnings_about_the_data_reach_the_recipients_in_env_and_are_in_digests(
     planted: Settings, hooks: dict[str, Hook], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Lake, "read_quality", lambda *_: {"warnings": ["May is doubled."]})
@@ -188,6 +188,22 @@ def test_a_digest_of_another_month_comes_with_its_first_flights(
 
     assert received() == {"monthly": [[]]}
     assert hooks["monthly"].texts[0].startswith(f"*Delaywatch: April {YEAR}*\nFlights: 7 at 1 airport\n")
+
+
+def test_a_month_that_is_published_after_the_next_one_gets_its_digest(
+    planted: Settings, received: Callable[..., dict[str, list[list[str]]]], hooks: dict[str, Hook]
+) -> None:
+    lake, key = Lake(planted), keys.airport_days_key(YEAR)
+    days = lake.read_airport_days(YEAR).to_pylist()
+    lake.write_table(key, airport_days_table(*(day for day in days if day["fl_date"].month != 2)), "")
+    received()
+    assert hooks["monthly"].texts[0].startswith(f"*Delaywatch: March {YEAR}*\n")
+
+    lake.write_table(key, airport_days_table(*days), "")
+
+    assert received() == {"monthly": [[NEW_YORK]]}
+    assert hooks["monthly"].texts[0].startswith(f"*Delaywatch: February {YEAR}*\n")
+    assert received() == {}, "January was there before the first digest"
 
 
 def test_a_message_that_a_webhook_refused_is_sent_to_its_subscriber_by_the_next_run(

@@ -139,9 +139,12 @@ def test_after_a_change_of_a_year_the_next_is_stale_and_a_run_of_both_puts_it_ri
 
     Lake(done).store.put(BRONZE_KEY, OTHER_BRONZE)
     refine.write_silver(done, YEAR)
+    assert not status.has_old_history(done, NEXT)
     refine.write_gold(done, YEAR)
 
     assert states(done, NEXT) == {"stale"}
+    assert status.has_old_history(done, NEXT)
+    assert not status.has_old_history(done, NEXT + 1), "the lake does not have that year"
     run_steps(done, "explain", "upsert")  # a run of NEXT that is under way goes on with the history that it began with
     assert states(done, NEXT) == {"stale"}
 
@@ -167,7 +170,7 @@ def test_health_notices_that_verdicts_with_another_history_are_not_in_the_wareho
         step(done)
     run_steps(done, "gold", "detect", "explain", names=["delaywatch"])
     assert len(problems()) == 1
-    assert f"{NEXT} (verdicts with other settings or another year before)" in problems()[0]
+    assert f"{NEXT} (verdicts with other settings or another history)" in problems()[0]
 
     run_steps(done, "upsert", "publish")
 

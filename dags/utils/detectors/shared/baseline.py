@@ -162,8 +162,8 @@ class Baseline:
 def over_airports(values: Floats | Flags, airports: int) -> Floats:
     """Return the sum over the first columns (see `Calendar`) of each day, as days × 1.
 
-    The columns are added one after the other, so that an airport without a value does not change the last bit, as an
-    airport that opens later in the year does not.
+    The columns are added one after the other, so that a column of zeros, such as an airport that opens later in the
+    year, does not change the last bit.
     """
     return np.cumsum(values[:, :airports], axis=1, dtype=np.float64)[:, -1:]
 

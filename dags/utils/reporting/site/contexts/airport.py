@@ -37,6 +37,7 @@ from utils.reporting.site.links import Links
 from utils.schemas import FACTOR_DIMENSIONS
 
 TOP_FACTORS = 3  # of each dimension in the section of a day
+MAX_FACTOR_DAYS = 10  # the worst days of a year, whose sections list factors, so that a page stays below 20 kB
 PLOTS = ("daily_flights", "daily_delay")
 
 
@@ -167,6 +168,7 @@ def _sections(data: AirportYearData, bad: Sequence[Day], links: Links) -> list[C
     event_ids = {date_of(row.fl_date): row.event_id for row in rows(data.event_days)}
     events = {row.event_id: row for row in rows(data.events)}
     labels = {row["date"]: row for row in label_rows(data.feedback)}
+    with_factors = {day.date for day in worst_first(bad)[:MAX_FACTOR_DAYS]}
     sections = _abnormal(bad, _sentences(data.reasons), math.inf, links)
     for section in sections:
         date = section["day"].date
@@ -175,6 +177,6 @@ def _sections(data: AirportYearData, bad: Sequence[Day], links: Links) -> list[C
         section["factors"] = {
             dimension: [{**factor._asdict(), "name": factor_name(factor.name)} for factor in own[:TOP_FACTORS]]
             for dimension in FACTOR_DIMENSIONS
-            if (own := factors.get((date, dimension)))
+            if date in with_factors and (own := factors.get((date, dimension)))
         }
     return sections
