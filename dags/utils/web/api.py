@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import io
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,8 @@ from utils.warehouse.view import CONTEXT_COLUMNS, VERDICT_COLUMNS, VIEW
 from utils.web import inputs
 from utils.web.data import EVENT_DAYS, EVENTS, REASONS, Warehouse, in_year
 
-DEFAULT_LIMITS = {"json": 1000, "csv": 10_000}
+DEFAULT_LIMITS = {"json": 1000, "csv": 5000}
+TURNS = threading.BoundedSemaphore(2)  # an answer of 5,000 rows takes about 40 MB while it is made
 Format = Annotated[Literal["json", "csv"], Query(alias="format", description="Format of the answer.")]
 # The view that the dashboards read: one row per airport and day, with the published verdict.
 DAY_COLUMNS = [*schemas.AIRPORT_DAYS.names, *VERDICT_COLUMNS, "verdict", *(name for name, *_ in CONTEXT_COLUMNS)]
@@ -39,6 +41,11 @@ class Page:
     ) -> None:
         """Hold the checked parameters."""
         self.limit, self.offset, self.kind = limit or DEFAULT_LIMITS[kind], offset, kind
+
+    def read(self, warehouse: Warehouse, name: str, query: sa.Select[Any], columns: Sequence[str]) -> Response:
+        """Return the rows of the query; only some requests at once, to save memory."""
+        with TURNS:
+            return self.answer(name, warehouse.rows(f"reading {name} for the API", query), columns)
 
     def answer(self, name: str, rows: Sequence[Mapping[Any, Any]], columns: Sequence[str]) -> Response:
         """Return the rows, of which the query returned one more than the limit if there are more."""
@@ -116,8 +123,7 @@ def days(
     if is_abnormal is not None:
         is_bad = sa.func.coalesce(sa.and_(view.is_anomaly, view.direction != "early"), sa.false())
         where.append(is_bad if is_abnormal else sa.not_(is_bad))
-    rows = warehouse.rows("reading days for the API", query.add_columns(*DAY_VIEW.columns).where(*where))
-    return page.answer("days", rows, DAY_COLUMNS)
+    return page.read(warehouse, "days", query.add_columns(*DAY_VIEW.columns).where(*where), DAY_COLUMNS)
 
 
 @router.get("/reasons", summary="Why the published detector flags a day")
@@ -130,8 +136,9 @@ def reasons(
 ) -> Response:
     """Return one row per flagged airport-day, by airport and date; the columns of the table anomaly_reasons."""
     where, query = _chosen(REASONS.c.fl_date, (REASONS.c.origin, REASONS.c.fl_date), page, airport, year, day)
-    rows = warehouse.rows("reading reasons for the API", query.add_columns(*REASONS.columns).where(*where))
-    return page.answer("reasons", rows, schemas.ANOMALY_REASONS.names)
+    return page.read(
+        warehouse, "reasons", query.add_columns(*REASONS.columns).where(*where), schemas.ANOMALY_REASONS.names
+    )
 
 
 @router.get("/events", summary="Events: flagged days of nearby airports")
@@ -148,8 +155,7 @@ def events(
         where.append(EVENTS.c.event_id == event)
     if airport is not None:
         where.append(EVENTS.c.event_id.in_(sa.select(EVENT_DAYS.c.event_id).where(EVENT_DAYS.c.origin == airport)))
-    rows = warehouse.rows("reading events for the API", query.add_columns(*EVENTS.columns).where(*where))
-    return page.answer("events", rows, schemas.EVENTS.names)
+    return page.read(warehouse, "events", query.add_columns(*EVENTS.columns).where(*where), schemas.EVENTS.names)
 
 
 @router.get("/airports", summary="Sums of an airport and a year")

@@ -48,7 +48,7 @@ DayQuery = Annotated[Annotated[dt.date, BeforeValidator(day_of)] | None, Query(d
 EventQuery = Annotated[str | None, Query(pattern=EVENT, description="Identifier of an event: 20130208-LGA.")]
 Limit = Annotated[
     Annotated[int, BeforeValidator(_digits)] | None,
-    Query(ge=1, le=10_000, description="Rows of the answer at most. Default: 1000 as JSON, 10000 as CSV."),
+    Query(ge=1, le=5000, description="Rows of the answer at most. Default: 1000 as JSON, 5000 as CSV."),
 ]
 Offset = Annotated[
     Annotated[int, BeforeValidator(_digits)], Query(ge=0, le=10_000_000, description="Rows to skip first.")
