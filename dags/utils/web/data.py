@@ -344,12 +344,14 @@ class Warehouse:
         if not (days["fl_date"] == pd.Timestamp(day)).any():
             raise Missing(f"{origin} has no day {day} in the warehouse; choose a day of the airport's page.")
         airports = self._airports(day.year)
+        verdicts = self._table(ANOMALIES, schemas.WAREHOUSE_ANOMALIES, on_day(ANOMALIES))
+        is_other = verdicts["detector"] != detectors.PUBLISHED  # the page shows the published one first
         event = EVENTS.c.event_id.in_(sa.select(EVENT_DAYS.c.event_id).where(on_day(EVENT_DAYS)))
         return frames.DayData(
             origin,
             day,
             days,
-            self._table(ANOMALIES, schemas.WAREHOUSE_ANOMALIES, on_day(ANOMALIES)),
+            verdicts.loc[is_other.sort_values(kind="stable").index].reset_index(drop=True),
             # The codes let Postgres use the key of each table; an index on the date alone would be slower.
             self._days(lambda table: sa.and_(table.c.origin.in_(airports), table.c.fl_date == day)),
             self._flagged(sa.and_(DAYS.c.origin == origin, ANOMALIES.c.origin == origin)),
