@@ -26,7 +26,7 @@ install = $(VENV)/bin/python -m venv --clear --without-pip $(1) && \
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help up down logs status health password reset-password rotate backup backup-daily restore upgrade destroy aws-up aws-deploy aws-down demo demo-psql test test-slow \
+.PHONY: help up down logs status health password reset-password user rotate backup backup-daily restore upgrade destroy aws-up aws-deploy aws-down demo demo-psql test test-slow \
 	test-faults test-spark test-e2e test-restarts seeded-faults check audit bench bench-detectors bench-spark spark-bundle lock clean venv
 
 help: ## Show this list
@@ -56,6 +56,9 @@ password: ## Show the user, the password and Jupyter's token
 reset-password: ## Reset admin's password in Airflow and Superset to the one of `make password`
 	@docker compose run --rm --no-deps -T airflow-init python /opt/delaywatch/stack/airflow/admin.py --reset-password
 	@docker compose run --rm --no-deps -T superset-init python /app/delaywatch/provision.py --reset-password
+
+user: ## Create an account, or change its role: NAME=ann ROLE=analyst or admin; ROLE=none disables it
+	@stack/user.sh "$(NAME)" "$(ROLE)"
 
 rotate: ## Replace generated secrets: NAMES="fernet_key admin_password", or all; without NAMES, list them
 	@stack/rotate.sh $(NAMES)

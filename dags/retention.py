@@ -1,27 +1,27 @@
-"""# Deletes old logs, plots, and silver flights once a week
+"""# Deletes old logs, plots, silver flights, and old runs of Airflow once a week
 
 `DELAYWATCH_KEEP_LOGS_DAYS`, `DELAYWATCH_KEEP_PLOTS_YEARS` and `DELAYWATCH_KEEP_SILVER_YEARS` set how much is kept. If
 they are empty, a run deletes only parts of silver that no manifest has named for 7 days: a changed year leaves its
 earlier parts in a bucket. Bronze and gold are always kept, and a run of a year creates its silver and plots again.
 `python -m utils sweep --dry-run` lists what a run would delete. With a limit, a run waits while a step of a year is
 running.
+
+`airflow db clean` deletes runs, tasks and log entries in Airflow's own database that are older than
+`DELAYWATCH_KEEP_RUNS_DAYS`, 365 days by default and at least 200, because a run may wait for its file for 180 days. The
+last scheduled run of each DAG is kept.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow import sdk
 
-from orchestration import connections, notifiers
+from orchestration import connections, metadata, notifiers, quiet
 from orchestration.retries import DEFAULT_ARGS
 from utils.settings import WatchSettings
 from utils.storage.keys import SITE_FOLDER
-
-FOLLOWED = "flight_anomalies"
-# Without up_for_reschedule: a task that waits for a file has this state.
-UNDER_WAY = ["scheduled", "queued", "running", "restarting", "up_for_retry", "deferred"]
 
 
 class WaitForQuiet(sdk.BaseSensorOperator):
@@ -30,8 +30,7 @@ class WaitForQuiet(sdk.BaseSensorOperator):
     def poke(self, context: Any) -> bool:  # noqa: D102
         if not WatchSettings.from_environment().has_limit:
             return True
-        running: int = context["ti"].get_ti_count(FOLLOWED, states=UNDER_WAY)
-        return running == 0
+        return quiet.is_quiet(context)
 
 
 with sdk.DAG(
@@ -69,4 +68,11 @@ with sdk.DAG(
             site.write_site(connections.settings())
         return [str(group) for group in groups]
 
+    @sdk.task
+    def clean_metadata() -> None:
+        """Delete old runs and other old rows of Airflow's own database."""
+        days = WatchSettings.from_environment().keep_runs_days
+        metadata.clean(datetime.now(UTC) - timedelta(days=days))
+
     wait_for_quiet >> remove()
+    clean_metadata()

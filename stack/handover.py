@@ -16,6 +16,7 @@ from utils.errors import Missing
 MOUNT = "/run/delaywatch"
 READABLE = 0o444  # for any user of the service; the mount limits who sees a file
 READER = "delaywatch_reader"
+LABELLER = "delaywatch_feedback"
 DRIVER = "postgresql+psycopg2"
 LOCAL_FILES = "airflow.secrets.local_filesystem.LocalFilesystemBackend"
 Content = str | bytes | None  # None: remove the file
@@ -28,6 +29,9 @@ def files(
     """Return the files of every service by name."""
     warehouse = settings.warehouse or f"postgresql://delaywatch:{secrets['warehouse_password']}@postgres:5432/warehouse"
     reader = settings.reader or _as_user(warehouse, READER, secrets["reader_password"])
+    # With DELAYWATCH_READER, setup's login may not be able to create roles.
+    has_labeller = not (settings.reader or settings.feedback)
+    labeller = _as_user(warehouse, LABELLER, secrets["feedback_password"]) if has_labeller else settings.feedback
     database = f"{DRIVER}://airflow:{secrets['airflow_password']}@postgres:5432/airflow"
     admin_password = settings.admin_password or secrets["admin_password"]
     keys = _keys(settings, secrets)
@@ -36,6 +40,7 @@ def files(
         "aws_credentials": _aws_credentials(keys),
     }
     airflow = {"database_url": database, "admin_password": admin_password, "warehouse_url": warehouse, **aws}
+    airflow["feedback_password"] = secrets["feedback_password"] if has_labeller else None
     airflow["connections.json"] = None if settings.secrets_backend else _connections(settings, warehouse, keys)
     roles = ("postgres_password", "airflow_password", "superset_password", "warehouse_password")
     return {
@@ -53,6 +58,12 @@ def files(
             "database_url": database,
             "warehouse_url": reader,
             "certificate.pem": certificate.chain,
+            **aws,
+        },
+        "site": {
+            "warehouse_url": reader,
+            "feedback_url": labeller or "",
+            "site_key": secrets["site_key"],
             **aws,
         },
         "backup": _backup_files(settings),

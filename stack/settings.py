@@ -20,8 +20,8 @@ LOCAL_REGION = "us-east-1"  # S3 signatures need a region; the local store accep
 # The sections of .env.example: title and variables in order. A variable without a section is not set in `.env`.
 FORM = {
     "Secrets. If the password or the token is empty, the first start creates it; `make password` shows it.": (
-        "admin_password", "jupyter_token", "warehouse", "reader", "aws_access_key_id", "aws_secret_access_key",
-        "aws_session_token",
+        "admin_password", "jupyter_token", "warehouse", "reader", "feedback", "aws_access_key_id",
+        "aws_secret_access_key", "aws_session_token",
     ),
     "Lake and warehouse": ("local", "lake", "aws_region", "aws_endpoint_url"),
     "Address": ("host", "trusted_proxy", "bind", "http_port", "https_port", "email"),
@@ -31,7 +31,7 @@ FORM = {
     ),
     "Monitoring. Notifications need a recipient or a webhook.": (
         "recipients", "sender", "smtp", "webhook", "metrics", "expected_year", "keep_logs_days", "keep_plots_years",
-        "keep_silver_years",
+        "keep_silver_years", "keep_runs_days",
     ),
     "Backup": ("backup",),
     "Jupyter": ("uid",),
@@ -81,6 +81,11 @@ class StackSettings(EnvFile):
         if self.reader and not self.warehouse:
             yield (
                 "DELAYWATCH_READER is set, but DELAYWATCH_WAREHOUSE is not; set both, or leave both empty for the "
+                "local warehouse."
+            )
+        if self.feedback and not self.warehouse:
+            yield (
+                "DELAYWATCH_FEEDBACK is set, but DELAYWATCH_WAREHOUSE is not; set both, or leave both empty for the "
                 "local warehouse."
             )
         if not self.secrets_backend:  # the backend may contain the mail server

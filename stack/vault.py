@@ -38,6 +38,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "admin_password": _random(20, READABLE),  # typed by a person
     "airflow_password": _random(40),
     "airflow_secret_key": _random(64),
+    "feedback_password": _random(40),
     "fernet_key": _fernet_key,
     "jupyter_token": _random(40),
     "jwt_secret": _random(96),
@@ -45,6 +46,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "reader_password": _random(40),
     "s3_access_key": _random(20, string.ascii_uppercase + string.digits),
     "s3_secret_key": _random(40),
+    "site_key": _random(64),
     "superset_password": _random(40),
     "superset_secret_key": _random(64),
     "warehouse_password": _random(40),
@@ -53,7 +55,10 @@ MAKERS: dict[str, Callable[[], str]] = {
 CERTIFICATE, KEY = "tls.crt", "tls.key"
 KNOWN = (*MAKERS, CERTIFICATE, KEY)
 # Data depend on these and cannot be opened with new ones. The others may be lost, or be added by a later release.
-BOUND = frozenset(MAKERS) - {"airflow_secret_key", "jupyter_token", "jwt_secret", "s3_access_key", "s3_secret_key"}
+BOUND = frozenset(MAKERS) - {
+    *("airflow_secret_key", "feedback_password", "jupyter_token", "jwt_secret"),
+    *("s3_access_key", "s3_secret_key", "site_key"),
+}
 
 
 def read(folder: Path) -> dict[str, str]:

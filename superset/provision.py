@@ -2,6 +2,8 @@
 
     python provision.py                     everything; the password of an existing admin stays as it is
     python provision.py --reset-password    only set admin's password to the one in /run/delaywatch/admin_password
+    python provision.py --user NAME ROLE    only create or change an account, with the password on stdin; ROLE none
+                                            disables it
     python provision.py --reencrypt         only re-encrypt values of the old secret_key with the new one
 
 The assets API imports the assets; it overwrites those with the same UUID. Assets of analysts stay.
@@ -29,6 +31,7 @@ from superset_config import SECRETS, read_secret
 
 ASSETS = Path(__file__).parent / "assets"
 HERE = "https://localhost"  # with http the client would not send the secure session cookie
+ROLES = {"analyst": "Analyst", "admin": "Admin"}  # of --user
 ANALYST = "Analyst"  # can view and create charts and dashboards, and query the warehouse in SQL Lab
 
 RIGHTS = """
@@ -51,6 +54,9 @@ def main() -> int:
         help="only set admin's password to the one in /run/delaywatch/admin_password",
     )
     parser.add_argument(
+        "--user", nargs=2, metavar=("NAME", "ROLE"), help=f"only set an account's role: {', '.join(ROLES)} or none"
+    )
+    parser.add_argument(
         "--reencrypt", action="store_true", help="only re-encrypt values of /run/delaywatch/previous_secret_key"
     )
     options = parser.parse_args()
@@ -59,6 +65,9 @@ def main() -> int:
         if options.reset_password:
             with superset().app_context():
                 reset_password()
+        elif options.user:
+            with superset().app_context():
+                set_user(*options.user, sys.stdin.readline().rstrip("\n"))
         elif options.reencrypt:
             with superset().app_context():
                 reencrypt()
@@ -221,6 +230,31 @@ def reset_password() -> None:
         )
     security_manager.reset_password(admin.id, read_secret("admin_password"))
     print_line("Set the password of the user admin.")
+
+
+def set_user(name: str, role: str, password: str) -> None:
+    """Create the account or change its role and password, or disable it. A session of a disabled account ends."""
+    from superset import security_manager
+
+    user = security_manager.find_user(name)
+    if role == "none":
+        if user is not None:
+            user.active = False
+            security_manager.update_user(user)
+        print_line(f"Superset: {'disabled the account' if user else 'there is no account'} {name}.")
+        return
+    superset_role = security_manager.find_role(ROLES[role])
+    if superset_role is None:
+        raise ProvisionError(f"Superset has no role {ROLES[role]}; start the service superset-init once (make up).")
+    if user is None:
+        if not security_manager.add_user(name, name, "", f"{name}@localhost", superset_role, password):
+            raise ProvisionError(f"Superset could not create the account {name}; choose another name.")
+        print_line(f"Superset: created the account {name} with the role {superset_role.name}.")
+        return
+    user.active, user.roles = True, [superset_role]
+    security_manager.update_user(user)
+    security_manager.reset_password(user.id, password)
+    print_line(f"Superset: the account {name} has the role {superset_role.name} and a new password.")
 
 
 def import_assets(app: Any, token: str, packed: bytes) -> None:

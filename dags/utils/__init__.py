@@ -11,6 +11,7 @@ storage     keys, parquet, the lake in a folder or a bucket
 warehouse   Postgres, behind `db_handler.DBHandler`
 sources     downloads from the Bureau of Transportation Statistics and Kaggle into bronze
 monitoring  health, messages about runs, retention
+web         the served site: pages, feedback, API
 settings    settings from the environment
 errors      the exceptions that Delaywatch raises
 schemas     Arrow schemas of every layer and table

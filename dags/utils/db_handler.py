@@ -88,6 +88,14 @@ class DBHandler:
         """
         return roles.create_reader(self._server, login, password)
 
+    def create_labeller(self, login: str, password: str) -> bool:
+        """Create a login that may write feedback and nothing else. Return True if anything was changed.
+
+        It may read only the feedback and the airport-days. Creates its group role `flights_labeller`, so it needs
+        a login with CREATEROLE that is a member of flights_owner. Otherwise like `create_reader`.
+        """
+        return roles.create_labeller(self._server, login, password)
+
     def publish_view(self, detectors: Sequence[str], published: str) -> bool:
         """Create or replace `flights.agg_dep_delay_by_date`. Return False if it is already up to date.
 

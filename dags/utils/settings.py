@@ -36,10 +36,12 @@ KAGGLE_TOKEN_FILE = Path("~/.kaggle/kaggle.json")  # the default path of Kaggle'
 CHANNEL_PREFIX = "DELAYWATCH_CHANNEL_"  # of the variables with the URLs of subscribers
 URL_HINT = "write the full https:// URL, without a user and #"
 MIN_PASSWORD_LENGTH = 12
+MIN_RUN_DAYS = 200
 MAX_SHOWN_LENGTH = 80  # characters of a value in an error message
 EXAMPLES = {
     "lake": "file:///home/me/lake or s3://bucket/prefix",
     "warehouse": "postgresql://user:password@host:5432/database",
+    "key": "64 random letters and digits",
 }  # for settings without a default
 MAIL_ADDRESSES = {"recipients", "sender", "email"}  # an @ in any other value may follow a password
 
@@ -256,6 +258,13 @@ Password = Annotated[str, _rule(lambda value: len(value) >= MIN_PASSWORD_LENGTH,
 Word = Annotated[str, _rule(_matches(r"\S+"), "write it without spaces")]
 Port = Annotated[int, _number(_is_port, "write a number from 1 to 65535")]
 Count = Annotated[int, _number(_matches("[1-9][0-9]{0,5}"), "write a whole number of 1 or more")]
+RunDays = Annotated[
+    int,
+    _number(
+        lambda value: re.fullmatch("[1-9][0-9]{0,5}", value) and int(value) >= MIN_RUN_DAYS,
+        f"write a whole number of {MIN_RUN_DAYS} or more, because a run may wait for its file for 180 days",
+    ),
+]
 Region = Annotated[str, _rule(_matches("[a-z0-9-]+"), "write a region such as eu-central-1")]
 Switch = Annotated[
     str, _rule(_matches("[01]"), "write 1 to run the local object store, or 0 for a lake and a warehouse elsewhere")
@@ -509,6 +518,17 @@ class AlertSettings(_Model):
             yield "DELAYWATCH_ALERT_EMAIL is set, but DELAYWATCH_SMTP is not; set DELAYWATCH_SMTP."
 
 
+class SiteSettings(_Model):
+    """Settings of the served pages, besides lake and warehouse.
+
+    feedback: URL of the login that writes feedback; None: the pages take no feedback. key: signs the forms.
+    """
+
+    superset: Web = variable("DELAYWATCH_SUPERSET", default="http://superset:8088")
+    feedback: str | None = variable("DELAYWATCH_FEEDBACK", is_secret=True)
+    key: Password = variable("DELAYWATCH_SITE_KEY", is_secret=True, default=...)
+
+
 class WatchSettings(_Model):
     """Settings of `health` (besides lake and warehouse) and of `sweep`. None: do not check, or keep everything.
 
@@ -528,6 +548,11 @@ class WatchSettings(_Model):
         "DELAYWATCH_KEEP_LOGS_DAYS",
         "How much the DAG retention keeps, 1 or more: task logs in days, plots and silver flights in years. "
         "Empty: all.",
+    )
+    keep_runs_days: RunDays = variable(
+        "DELAYWATCH_KEEP_RUNS_DAYS",
+        f"Days for which the DAG retention keeps runs in Airflow's database, {MIN_RUN_DAYS} or more. Empty: 365.",
+        default=365,
     )
     keep_plots_years: Count | None = variable("DELAYWATCH_KEEP_PLOTS_YEARS")
     keep_silver_years: Count | None = variable("DELAYWATCH_KEEP_SILVER_YEARS")
@@ -558,8 +583,14 @@ class EnvFile(Settings, AlertSettings, WatchSettings):
     )
     reader: Postgres | None = variable(
         "DELAYWATCH_READER",
-        "A read-only login of that warehouse for Superset and Jupyter, as a URL. Empty: the login delaywatch_reader is "
-        "created.",
+        "A read-only login of that warehouse for Superset, Jupyter and the pages, as a URL. Empty: the login "
+        "delaywatch_reader is created.",
+        is_secret=True,
+    )
+    feedback: Postgres | None = variable(
+        "DELAYWATCH_FEEDBACK",
+        "A login of that warehouse that may write flights.feedback, for the pages, as a URL. Empty: the login "
+        "delaywatch_feedback is created; with DELAYWATCH_READER, the pages take no feedback.",
         is_secret=True,
     )
     local: Switch | None = variable(

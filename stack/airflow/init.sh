@@ -3,11 +3,11 @@
 set -euo pipefail
 export AIRFLOW__LOGGING__LOGGING_LEVEL=WARNING # a new database would log a thousand lines
 
-reader=/run/delaywatch/reader_password # absent if .env sets its own reader
-if [ -e "$reader" ]; then
-    python -m utils prepare --reader delaywatch_reader --reader-password-file "$reader"
-else
-    python -m utils prepare
-fi
+logins=() # a file is absent if .env sets its own login
+for login in reader:delaywatch_reader:reader_password labeller:delaywatch_feedback:feedback_password; do
+    IFS=: read -r option name file <<<"$login"
+    [ ! -e "/run/delaywatch/$file" ] || logins+=("--$option" "$name" "--$option-password-file" "/run/delaywatch/$file")
+done
+python -m utils prepare "${logins[@]}"
 airflow db migrate
 python /opt/delaywatch/stack/airflow/admin.py

@@ -41,7 +41,7 @@ explain() { # explain LOG: print the first cause of a failed start
     ! grep -q 'services.s3.scale' "$1" || fail "DELAYWATCH_LOCAL must be 1 or 0."
     ! grep -qiE 'hostport|invalid ip|too many colons|services.nginx.ports' "$1" ||
         fail "DELAYWATCH_HTTP_PORT and DELAYWATCH_HTTPS_PORT must be numbers, and DELAYWATCH_BIND an address of this machine, IPv6 in brackets."
-    for service in setup postgres s3 nginx airflow-init airflow-apiserver airflow-scheduler airflow-dag-processor health superset-init superset; do
+    for service in setup postgres s3 nginx airflow-init airflow-apiserver airflow-scheduler airflow-dag-processor health superset-init superset site; do
         for container in $(docker compose ps --all --quiet "$service" 2>/dev/null); do
             complaint=$(complaint_of "$container")
             [ -z "$complaint" ] || fail "$service: $complaint"

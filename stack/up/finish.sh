@@ -14,6 +14,7 @@ show_addresses() {
     url=${url%/airflow}
     cat <<END
 Delaywatch is up.
+  Pages       $url/flights/  (years, airports, days)
   Dashboards  $url/          (Superset)
   Runs        $url/airflow/  (Airflow; trigger flight_anomalies with a year of the lake: make status)
   User        admin; \`make password\` shows the password.

@@ -23,7 +23,7 @@ restart() { # restart SERVICE...
 # A program reads its files at its start, so restart it if setup has changed them since then.
 restart_outdated() {
     local service container started outdated=()
-    for service in airflow-apiserver airflow-scheduler airflow-dag-processor health superset jupyter; do
+    for service in airflow-apiserver airflow-scheduler airflow-dag-processor health site superset jupyter; do
         container=$(docker compose --profile '*' ps --quiet --status running "$service")
         [ -n "$container" ] || continue
         started=$(docker inspect --format '{{.State.StartedAt}}' "$container")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,39 @@ def test_a_run_deletes_old_logs_only_if_a_setting_limits_their_age(
     assert old_log.exists() == is_kept
     assert not unused.exists()
     assert (lake / "01_bronze/2015.csv").is_file()
+
+
+def test_a_run_deletes_old_runs_of_airflow_and_keeps_newer_ones(
+    read_dags: Callable[[], Any], lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+
+    dags, names = read_dags(), ("refresh_scores", "flight_anomalies")
+    runs = {name: dags[name].test(mark_success_pattern=".*").run_id for name in names}
+    with create_session() as session:
+        for run in session.query(DagRun).filter(DagRun.run_id == runs["refresh_scores"]):
+            run.start_date = datetime.now(UTC) - timedelta(days=400)
+
+    assert read_dags()["retention"].test().state == "success"
+
+    with create_session() as session:
+        kept = {run.dag_id for run in session.query(DagRun).filter(DagRun.run_id.in_(runs.values()))}
+    assert kept == {"flight_anomalies"}
+
+
+def test_a_worker_without_airflows_database_skips_the_deletion_of_runs(
+    read_dags: Callable[[], Any], lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    read_dags()
+    from orchestration import metadata
+
+    monkeypatch.setenv(metadata.BLOCKED[0], metadata.BLOCKED_VALUE)
+
+    with pytest.raises(AirflowSkipException, match="airflow db clean"):
+        metadata.clean(datetime.now(UTC))
 
 
 def test_retention_waits_for_a_running_step_but_not_for_a_run_that_waits_for_its_file(

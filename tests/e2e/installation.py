@@ -217,8 +217,8 @@ def results(stack: Installation) -> dict[str, str]:
 # --- logins -----------------------------------------------------------------------------------------------------------
 
 
-def airflow_token(client: APIRequestContext, password: str) -> str:
-    answer = client.post("/airflow/auth/token", data={"username": "admin", "password": password})
+def airflow_token(client: APIRequestContext, password: str, name: str = "admin") -> str:
+    answer = client.post("/airflow/auth/token", data={"username": name, "password": password})
     assert answer.status == 201, answer.text()
     return str(answer.json()["access_token"])
 

@@ -27,7 +27,7 @@ from tests.servers.startup import free_ports, wait_until
 pytestmark = pytest.mark.e2e
 
 COMPOSE = Path(__file__).parent / "edge" / "compose.yaml"
-PROGRAMS = ("airflow-apiserver", "superset", "jupyter", "health")
+PROGRAMS = ("airflow-apiserver", "superset", "jupyter", "health", "site")
 TIMEOUT_S = 60
 EVIL = {"Host": "evil.example"}
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -309,6 +309,10 @@ def test_hsts_is_sent_on_every_answer_if_the_certificate_is_trusted_and_never_ot
         ("/jupyter/api/metrics/v1", "Jupyter"),
         ("/jupyter/files/a?from=../b", "Jupyter"),
         ("/health", "Health"),
+        ("/flights/", "Site"),
+        ("/flights/airports/LGA/2013-02-08/", "Site"),
+        ("/flights/api/days?airport=LGA", "Site"),
+        ("/flightsx", "Superset"),
     ],
 )
 def test_a_path_reaches_its_program_unchanged(edge: Edge, path: str, program: str) -> None:
@@ -318,7 +322,7 @@ def test_a_path_reaches_its_program_unchanged(edge: Edge, path: str, program: st
     assert (answer.json["program"], answer.json["path"]) == (program, path)
 
 
-@pytest.mark.parametrize("path", ["/airflow", "/jupyter"])
+@pytest.mark.parametrize("path", ["/airflow", "/flights", "/jupyter"])
 def test_a_missing_slash_is_added_on_the_address_that_the_browser_uses(edge: Edge, path: str) -> None:
     answer = edge.ask(f"{path}?a=b", headers=EVIL)
 
@@ -546,12 +550,38 @@ def test_repeated_login_attempts_are_limited_for_each_program_and_the_form_stays
     assert edge.ask("/api/v1/chart/data", "POST", b"{}").status == 200
 
 
+def test_feedback_is_limited_and_the_pages_stay_open(edge: Edge) -> None:
+    edge.recreate_nginx()
+    path = "/flights/airports/LGA/2013-02-08/feedback"
+
+    changes = [edge.ask(path, "POST", b"opinion=right", headers=BROWSER) for _ in range(30)]
+
+    refused = next(answer for answer in changes if answer.status == 429)
+    assert {answer.status for answer in changes[:11]} == {200}
+    assert "changes" in refused.text
+    assert "login" not in refused.text
+    assert {edge.ask("/flights/").status for _ in range(30)} == {200}
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_the_pages_accept_no_other_method(edge: Edge, method: str) -> None:
+    assert edge.ask("/flights/", method).status == 403
+
+
+def test_a_note_over_32_kb_is_refused_with_the_limit(edge: Edge) -> None:
+    answer = edge.ask("/flights/airports/LGA/2013-02-08/feedback", "POST", bytes(40_000), headers=BROWSER)
+
+    assert answer.status == 413
+    assert "32 kB" in answer.text
+
+
 # --- programs that do not answer --------------------------------------------------------------------------------------
 
 ADDRESSES = {
     "Superset": ("/superset/welcome/", "/api/v1/chart/"),
     "Airflow": ("/airflow/dags", "/airflow/api/v2/dags"),
     "Jupyter": ("/jupyter/lab", "/jupyter/api/contents"),
+    "Site": ("/flights/2013/", "/flights/api/days"),
 }
 TOKEN = "s3cr3t-in-an-address"
 
@@ -559,7 +589,7 @@ TOKEN = "s3cr3t-in-an-address"
 @pytest.fixture(scope="module")
 def answers_without_programs(edge: Edge) -> dict[str, tuple[Answer, Answer, Answer]]:
     """Per program the answers to a browser, to a form and to a script while the program does not run."""
-    with edge.without("superset", "airflow-apiserver", "jupyter"):
+    with edge.without("superset", "airflow-apiserver", "jupyter", "site"):
         edge.ask(f"/jupyter/tree?token={TOKEN}-while-down")
         assert edge.ask("/health").status == 200, "a program that runs still answers"
         return {

@@ -96,7 +96,7 @@ def log_in_to_airflow(page: Page, url: str, password: str) -> None:
     see(page, partial(password_field.press, "Enter"), page.get_by_role("link", name="Dags").first)
 
 
-def log_in_to_superset(page: Page, url: str, password: str) -> None:
+def log_in_to_superset(page: Page, url: str, password: str, name: str = "admin") -> None:
     """Log in after the form has sent its first report to /superset/log/.
 
     The answer to a report that is sent during the login would replace the new session by an anonymous one.
@@ -113,7 +113,7 @@ def log_in_to_superset(page: Page, url: str, password: str) -> None:
     password_field = page.get_by_role("textbox", name="Password:")
     visit(page, f"{url}/login/", password_field)
     until(page, lambda: bool(reports), "the login form has sent its report")
-    user_field.fill("admin")
+    user_field.fill(name)
     password_field.fill(password)
     see(page, partial(password_field.press, "Enter"), page.get_by_text("Home", exact=True))
 

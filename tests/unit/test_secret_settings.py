@@ -91,6 +91,7 @@ WRONG_VALUES = {
     "DELAYWATCH_ADMIN_PASSWORD": [TOO_SHORT],
     "DELAYWATCH_AIRFLOW_DATABASE": [],
     "DELAYWATCH_ALERT_WEBHOOK": [f"https://h/{HUSH}#x", f"https://u:{HUSH}@h", f"file:///{HUSH}", f"https://h/ {HUSH}"],
+    "DELAYWATCH_FEEDBACK": WRONG_URLS,
     "DELAYWATCH_JUPYTER_TOKEN": [TOO_SHORT],
     "DELAYWATCH_KAGGLE_TOKEN": [TWO_WORDS, f'{{"key": "{HUSH}"}}'],
     "DELAYWATCH_READER": WRONG_URLS,
@@ -129,7 +130,8 @@ def test_a_password_in_another_url_is_not_shown(variable: str) -> None:
 
 def all_secrets() -> EnvFile:
     values: dict[str, Any] = {name: HUSH for name, field in EnvFile.model_fields.items() if is_secret(field)}
-    values |= {"smtp": f"smtp://u:{HUSH}@h", "webhook": f"https://h/{HUSH}", "warehouse": URL, "reader": URL}
+    values |= {"smtp": f"smtp://u:{HUSH}@h", "webhook": f"https://h/{HUSH}"}
+    values |= dict.fromkeys(["warehouse", "reader", "feedback"], URL)
     return EnvFile(**{**values, "secrets_backend_kwargs": json.dumps({"key": HUSH}), "lake": ""})
 
 

@@ -144,6 +144,7 @@ REFUSED = {
     "DELAYWATCH_METRICS": ["collector:4318", "grpc://collector", "http://collector?x"],
     "DELAYWATCH_EXPECTED_YEAR": ["13", "last", "2013:2014"],
     "DELAYWATCH_KEEP_LOGS_DAYS": ["0", "-1", "1.5"],
+    "DELAYWATCH_KEEP_RUNS_DAYS": ["199", "0", "x", "365.0"],
     "DELAYWATCH_LAKE": [
         "flights", "file:///srv/lake", "s3:flights", "s3://Flights", "s3://flights/a b", "s3://a", "s3://flights/team#1",
         "s3://flights/team?1", "s3://flights/team%231",

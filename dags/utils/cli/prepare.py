@@ -1,4 +1,4 @@
-"""`python -m utils prepare`: create lake, tables, view and read-only login before the first year."""
+"""`python -m utils prepare`: create lake, tables, view and logins before the first year."""
 
 from __future__ import annotations
 
@@ -23,13 +23,27 @@ def prepare(
         Path | None,
         typer.Option("--reader-password-file", readable=False, help="File with the password of this login."),
     ] = None,
+    labeller: Annotated[
+        str | None,
+        typer.Option("--labeller", help="Name of a Postgres login to create that writes feedback only, for the pages."),
+    ] = None,
+    labeller_password_file: Annotated[
+        Path | None,
+        typer.Option("--labeller-password-file", readable=False, help="File with the password of this login."),
+    ] = None,
 ) -> None:
-    """Create the lake, tables, view and read-only login that are missing. Safe to run again."""
+    """Create the lake, tables, view and logins that are missing. Safe to run again."""
     from utils.pipeline import prepare
 
-    if (reader is None) != (reader_password_file is None):
-        raise InvalidInput("--reader and --reader-password-file belong together; give both or neither.")
-    settings, login = settings_of(lake, warehouse), None
-    if reader is not None and reader_password_file is not None:
-        login = reader, read_secret(reader_password_file, "The password file")
-    prepare.prepare(settings, login, say)
+    reader_login = _login("--reader", reader, reader_password_file)
+    labeller_login = _login("--labeller", labeller, labeller_password_file)
+    prepare.prepare(settings_of(lake, warehouse), reader_login, say, labeller_login)
+
+
+def _login(option: str, name: str | None, password_file: Path | None) -> tuple[str, str] | None:
+    """Return name and password of the login of an option, or None without the option."""
+    if (name is None) != (password_file is None):
+        raise InvalidInput(f"{option} and {option}-password-file belong together; give both or neither.")
+    if name is None or password_file is None:
+        return None
+    return name, read_secret(password_file, "The password file")

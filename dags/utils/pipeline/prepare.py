@@ -1,4 +1,4 @@
-"""Prepare for the first year: create the lake, the tables, the view and a read-only login."""
+"""Prepare for the first year: create the lake, the tables, the view and the logins of dashboards and pages."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ from utils.storage.lake import Lake
 log = logging.getLogger(__name__)
 
 
-def prepare(settings: Settings, reader: tuple[str, str] | None, report: Callable[[str], None] = log.info) -> None:
-    """Create what is missing of lake, tables, view and read-only login.
+def prepare(
+    settings: Settings,
+    reader: tuple[str, str] | None,
+    report: Callable[[str], None] = log.info,
+    labeller: tuple[str, str] | None = None,
+) -> None:
+    """Create what is missing of lake, tables, view, read-only login and the login that writes feedback.
 
-    reader: login and password, or None. report: called with one line after each part is ready. Raises DelaywatchError
-    at the first failure; a second call continues from there.
+    reader, labeller: login and password, or None. report: called with one line after each part is ready. Raises
+    DelaywatchError at the first failure; a second call continues from there.
     """
     inputs.detector_settings()  # an error in these files would fail every run, so report it now
     exclusions.read(inputs.INCIDENTS_FILE)
@@ -40,6 +45,13 @@ def prepare(settings: Settings, reader: tuple[str, str] | None, report: Callable
             report(
                 f"Login {login}: {'created or corrected' if is_new else 'already up to date'}; it can only read "
                 f"{SCHEMA}."
+            )
+        if labeller:
+            login, password = labeller
+            is_new = warehouse.create_labeller(login, password)
+            report(
+                f"Login {login}: {'created or corrected' if is_new else 'already up to date'}; it can only write "
+                f"{SCHEMA}.feedback."
             )
 
 

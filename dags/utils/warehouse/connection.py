@@ -175,16 +175,25 @@ FAILING: dict[str, tuple[Kind, str]] = {
 
 
 class Postgres:
-    """One database of one server. Opens a connection per transaction and closes it afterwards."""
+    """One database of one server. Opens a connection per transaction and closes it afterwards, unless it has a pool."""
 
     def __init__(
-        self, url: str, *, connect_timeout_s: int, lock_timeout_s: int, variable: str = "DELAYWATCH_WAREHOUSE"
+        self,
+        url: str,
+        *,
+        connect_timeout_s: int,
+        lock_timeout_s: int,
+        variable: str = "DELAYWATCH_WAREHOUSE",
+        max_connections: int = 0,
     ) -> None:
-        """Store the URL without connecting. Raises DelaywatchError, naming `variable`, for an unusable URL."""
+        """Store the URL without connecting. Raises DelaywatchError, naming `variable`, for an unusable URL.
+
+        max_connections: keep so many connections open for the next transactions; 0: none.
+        """
         self.url = _parse(url, variable)
         self._connect_timeout_s = connect_timeout_s
         self._lock_timeout_s = lock_timeout_s
-        self.engine = _engine(self.url, connect_timeout_s)
+        self.engine = _engine(self.url, connect_timeout_s, max_connections)
 
     @property
     def place(self) -> str:
@@ -311,7 +320,7 @@ def _parse(url: str, variable: str) -> sqlalchemy.URL:
     return parsed.set(drivername="postgresql+psycopg2")
 
 
-def _engine(url: sqlalchemy.URL, connect_timeout_s: int) -> sqlalchemy.Engine:
+def _engine(url: sqlalchemy.URL, connect_timeout_s: int, max_connections: int = 0) -> sqlalchemy.Engine:
     """Return an engine that opens connections to `url` on demand. Options in the URL win over ours."""
     options: dict[str, object] = {
         "connect_timeout": connect_timeout_s,
@@ -322,11 +331,21 @@ def _engine(url: sqlalchemy.URL, connect_timeout_s: int) -> sqlalchemy.Engine:
         "keepalives_count": 3,
         "tcp_user_timeout": 1000 * SILENCE_S,
     }
+    arguments = {name: value for name, value in options.items() if name not in url.query}
+    if max_connections:
+        return sqlalchemy.create_engine(
+            url,
+            pool_size=max_connections,
+            max_overflow=0,
+            pool_timeout=connect_timeout_s,
+            pool_pre_ping=True,  # the server may have restarted
+            connect_args=arguments,
+        )
     return sqlalchemy.create_engine(
         url,
         poolclass=sqlalchemy.NullPool,
         pool_reset_on_return=None,  # closing rolls back; a rollback on a lost connection would only log noise
-        connect_args={name: value for name, value in options.items() if name not in url.query},
+        connect_args=arguments,
     )
 
 

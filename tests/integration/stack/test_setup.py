@@ -18,8 +18,12 @@ BACKUP = {"DELAYWATCH_BACKUP": "s3://backups/delaywatch", "AWS_DEFAULT_REGION": 
 RDS = {"DELAYWATCH_WAREHOUSE": "postgresql://master:gEheim%40rds@rds.example.com:5433/flights?sslmode=require"}
 READER = {**RDS, "DELAYWATCH_READER": "postgresql://analyst:p%25w@replica/flights"}
 AIRFLOW_AND_SUPERSET = {"airflow/admin_password", "superset/admin_password"}
-KEY_FILES = {"airflow/aws_credentials", "airflow/connections.json", "health/aws_credentials", "jupyter/aws_credentials"}
-READER_FILES = {"health/warehouse_url", "jupyter/warehouse_url", "superset/warehouse_url"}
+KEY_FILES = {
+    *("airflow/aws_credentials", "airflow/connections.json", "health/aws_credentials", "jupyter/aws_credentials"),
+    "site/aws_credentials",
+}
+READER_FILES = {"health/warehouse_url", "jupyter/warehouse_url", "site/warehouse_url", "superset/warehouse_url"}
+FEEDBACK = {**READER, "DELAYWATCH_FEEDBACK": "postgresql://labels:p%26w@replica/flights"}
 
 
 # --- the first start --------------------------------------------------------------------------------------------------
@@ -29,6 +33,7 @@ HOLDERS = {
     "admin_password": AIRFLOW_AND_SUPERSET,
     "airflow_password": {"airflow/database_url", "health/database_url", "postgres/airflow_password"},
     "airflow_secret_key": {"airflow/secret_key"},
+    "feedback_password": {"airflow/feedback_password", "site/feedback_url"},
     "fernet_key": {"airflow/fernet_key"},
     "jupyter_token": {"jupyter/token"},
     "jwt_secret": {"airflow/jwt_secret"},
@@ -36,6 +41,7 @@ HOLDERS = {
     "reader_password": {"airflow/reader_password", *READER_FILES},
     "s3_access_key": {"s3/access_key", *KEY_FILES},
     "s3_secret_key": {"s3/secret_key", *KEY_FILES},
+    "site_key": {"site/site_key"},
     "superset_password": {"superset/database_url", "postgres/superset_password"},
     "superset_secret_key": {"superset/secret_key"},
     "warehouse_password": {"airflow/warehouse_url", "airflow/connections.json", "postgres/warehouse_password"},
@@ -109,6 +115,7 @@ def test_a_start_completes_the_secrets_of_an_interrupted_one(volumes: Volumes) -
         ({"DELAYWATCH_ALERT_WEBHOOK": "https://hooks.example.com/T/B/x"}, "T/B/x", {"airflow/alert_webhook"}),
         (RDS, "gEheim%40rds", {"airflow/warehouse_url", "airflow/connections.json"}),
         (READER, "p%25w", READER_FILES),
+        (FEEDBACK, "p%26w", {"site/feedback_url"}),
         ({**BUCKET, **KEYS}, "key/of+env=", KEY_FILES),
         ({**BACKUP, **KEYS}, "key/of+env=", {"backup/aws_credentials"}),
         ({**KEYS, "DELAYWATCH_BACKUP": "/mnt/backups"}, "key/of+env=", set()),

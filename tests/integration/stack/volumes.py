@@ -15,7 +15,7 @@ from stack.__main__ import FOLDERS, main
 from stack.settings import SECRET
 
 ROOT = Path(__file__).resolve().parents[3]
-SERVICES = ("airflow", "backup", "health", "jupyter", "nginx", "postgres", "s3", "superset")
+SERVICES = ("airflow", "backup", "health", "jupyter", "nginx", "postgres", "s3", "site", "superset")
 Snapshot = dict[str, tuple[bytes, int, int]]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 
 import psycopg2
@@ -73,15 +74,24 @@ def test_a_master_user_of_rds_creates_two_databases_and_their_reader(bare_server
 
 
 READERS = {"owner", "loader", "reader", "dashboards"}
+LABELLED = {"airport_days", "feedback"}  # that a labeller may read
 WRITERS = {"owner", "loader"}
 RIGHTS = {
-    **{f"SELECT count(*) FROM flights.{table}": READERS for table in (*TABLES, "detector_feedback", "later")},
-    **{f"DELETE FROM flights.{table}": WRITERS for table in (*TABLES, "later")},
+    **{
+        f"SELECT count(*) FROM flights.{table}": READERS | ({"pages"} if table in LABELLED else set())
+        for table in (*TABLES, "detector_feedback", "later")
+    },
+    **{
+        f"DELETE FROM flights.{table}": WRITERS | ({"pages"} if table == "feedback" else set())
+        for table in (*TABLES, "later")
+    },
+    "INSERT INTO flights.feedback VALUES ('X', '2018-01-01', 'right', '', 'a', now())": {*WRITERS, "pages"},
+    "UPDATE flights.feedback SET note = ''": {*WRITERS, "pages"},
     **{f"TRUNCATE flights.{table}": {"owner"} for table in TABLES},
     "SELECT count(*) FROM flights.agg_dep_delay_by_date": READERS,
     "INSERT INTO flights.runs (run_id, year) VALUES ('x', 2018)": WRITERS,
     "UPDATE flights.airport_days SET scheduled = 0": WRITERS,
-    "CREATE TEMPORARY TABLE x (a int)": {*READERS, "stranger"},
+    "CREATE TEMPORARY TABLE x (a int)": {*READERS, "pages", "stranger"},
     "UPDATE flights.alembic_version SET version_num = 'x'": {"owner"},
     "CREATE TABLE flights.mine (a int)": {"owner"},
     "CREATE VIEW flights.mine AS SELECT 1 AS x": {"owner"},
@@ -97,14 +107,16 @@ RIGHTS = {
 }
 
 
-@pytest.mark.parametrize("role", ["owner", "loader", "reader", "dashboards", "stranger"])
+@pytest.mark.parametrize("role", ["owner", "loader", "reader", "dashboards", "pages", "stranger"])
 def test_a_role_has_its_rights_and_no_others(
-    warehouse: str, login: Callable[[str], str], dashboards: str, role: str
+    warehouse: str, login: Callable[[str], str], dashboards: str, pages: str, role: str
 ) -> None:
     DBHandler(warehouse).publish_view(["three_sigma"], "three_sigma")
     sql(warehouse, "SET ROLE flights_owner", "CREATE TABLE flights.later (a int)")
     DBHandler(warehouse).create_reader("dashboards", PASSWORD)
-    url = dashboards if role == "dashboards" else login("pg_monitor" if role == "stranger" else f"flights_{role}")
+    DBHandler(warehouse).create_labeller("pages", PASSWORD)
+    created = {"dashboards": dashboards, "pages": pages}
+    url = created[role] if role in created else login("pg_monitor" if role == "stranger" else f"flights_{role}")
 
     allowed = {statement for statement in RIGHTS if is_allowed(url, statement)}
 
@@ -139,12 +151,50 @@ def dashboards(warehouse: str, ask_password_of: Callable[[str], None]) -> Iterat
         sql(warehouse, "DROP OWNED BY dashboards", "DROP ROLE dashboards")
 
 
+@pytest.fixture
+def pages(warehouse: str) -> Iterator[str]:
+    """The URL of a labeller that does not exist yet."""
+    yield at(warehouse, username="pages")
+    if sql(warehouse, "SELECT 1 FROM pg_roles WHERE rolname = 'pages'"):
+        sql(warehouse, "DROP OWNED BY pages", "DROP ROLE pages")
+
+
+def test_a_labeller_is_created_once_and_corrected(warehouse: str, pages: str) -> None:
+    handler = DBHandler(warehouse)
+
+    assert handler.create_labeller("pages", PASSWORD) is True
+    sql(warehouse, "REVOKE DELETE ON flights.feedback FROM flights_labeller")
+    assert handler.create_labeller("pages", PASSWORD) is True
+
+    assert sql(pages, "SHOW statement_timeout") == [("10s",)]
+    assert sql(pages, "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'pages'") == [(4,)]
+    with DBHandler(pages) as labels:
+        handler.upsert("airport_days", DAYS, 2018)
+        assert labels.give_feedback("JFK", date(2018, 1, 1), "right", "", "ann") is True
+        assert labels.withdraw_feedback("JFK", date(2018, 1, 1)) is True
+    with pytest.raises(InvalidInput, match=r"pages.*may write more"):
+        sql(warehouse, "GRANT flights_loader TO pages")
+        handler.create_labeller("pages", PASSWORD)
+
+
+def test_a_login_that_may_not_create_a_labeller_gets_the_sql(
+    warehouse: str, login: Callable[[str], str], pages: str
+) -> None:
+    owner = DBHandler(login("flights_owner"))
+
+    with pytest.raises(InvalidInput, match="labeller pages") as refused:
+        owner.create_labeller("pages", PASSWORD)
+    sql(warehouse, *sql_in(refused.value))
+
+    assert owner.create_labeller("pages", PASSWORD) is True
+
+
 def test_a_reader_needs_its_password_and_has_limits(warehouse: str, dashboards: str) -> None:
     assert DBHandler(warehouse).create_reader("dashboards", PASSWORD) is True
 
     assert "password authentication failed" in refusal(at(dashboards, password="wrong"))
     assert sql(dashboards, "SHOW statement_timeout") == [("1min",)]
-    assert sql(dashboards, "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'dashboards'") == [(17,)]
+    assert sql(dashboards, "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'dashboards'") == [(21,)]
     with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
         sql(dashboards, "CREATE TEMPORARY TABLE x (a int)")
     elsewhere = at(dashboards, database="template_warehouse")

@@ -117,11 +117,12 @@ def asset(name: str) -> bytes:
 
 def _render(template: str, layout: Layout, context: Context, **more: Any) -> str:
     around = {"layout": layout, "links": layout.links, "current": "", "current_year": None}
-    return _environment().get_template(f"{template}.html.j2").render({**around, **context, **more})
+    return environment().get_template(f"{template}.html.j2").render({**around, **context, **more})
 
 
 @functools.lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Return the environment of the templates, with the filters."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER / "templates"),
         autoescape=True,

@@ -1,0 +1,54 @@
+"""# Scores years again when labels, incidents, settings or last year's flights have changed
+
+A label that a person gives on a page takes effect within the hour. A run looks for years whose verdicts are out of
+date (`python -m utils status` shows them as stale) and ends at once if there are none. It repeats the steps from
+`detect` on, one year after the other; silver and gold stay as they are. While a step of `flight_anomalies` is running,
+it does nothing, and the next run does the work. Labels that do not change the fitting (right, wrong) need no run.
+
+Messages about new findings are sent by the next run of `flight_anomalies`.
+
+**Places**: as in `flight_anomalies`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from airflow import sdk
+
+from orchestration import connections, notifiers, quiet
+from orchestration.retries import DEFAULT_ARGS
+
+with sdk.DAG(
+    "refresh_scores",
+    description="Score the years again whose verdicts are out of date",
+    tags=["flights", "detection"],
+    schedule=sdk.CronTriggerTimetable("15 * * * *", timezone="UTC"),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULT_ARGS | {"execution_timeout": timedelta(hours=6)},
+    on_failure_callback=notifiers.RunFailed(),
+    doc_md=__doc__,
+):
+
+    @sdk.task
+    def find_stale_years() -> list[int]:
+        """Return the years whose verdicts are out of date; none while a step of a year is running."""
+        from utils.pipeline import refresh
+
+        return refresh.stale_years(connections.settings()) if quiet.is_quiet(sdk.get_current_context()) else []
+
+    @sdk.task(
+        map_index_template="{{ task.op_kwargs['year'] }}",
+        max_active_tis_per_dagrun=1,  # a year may be the history of the next one
+        doc_md="Write the out-of-date verdicts of one year, explain and publish them.",
+    )
+    def score(year: int) -> str:
+        """Return the key of the published page."""
+        from utils.pipeline import refresh
+
+        run = sdk.get_current_context()["dag_run"]
+        return refresh.refresh(connections.settings(), year, run.run_id, run.start_date or run.run_after)
+
+    score.expand(year=find_stale_years())

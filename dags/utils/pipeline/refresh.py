@@ -1,0 +1,49 @@
+"""Score the years again whose verdicts are out of date: labels, incidents, settings or history have changed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from utils import detectors
+from utils.pipeline import detect, inputs, plots, publish, status
+from utils.settings import Settings
+from utils.storage import keys
+from utils.storage.freshness import State, gold_of
+from utils.storage.lake import Lake
+
+
+def stale_years(settings: Settings) -> list[int]:
+    """Return the years with out-of-date verdicts that can be made from their gold, ascending.
+
+    A year whose gold is older than its silver is left out, because it needs a whole run. Detectors that are no longer
+    in detectors.yaml do not count.
+    """
+    lake = Lake(settings)
+    return [
+        row["year"]
+        for row in status.status(settings)
+        if _outdated(row["detectors"])
+        and gold_of(lake, row["year"], detectors.PUBLISHED).airport_days.state is State.CURRENT
+    ]
+
+
+def refresh(settings: Settings, year: int, run_id: str, started: datetime) -> str:
+    """Write the out-of-date verdicts of the year, explain and publish them; return the published page's key.
+
+    run_id, started: for the record of the run. Plots are drawn again if the year has plots; retention may have deleted
+    them. Running it twice changes nothing.
+    """
+    (states,) = (row["detectors"] for row in status.status(settings) if row["year"] == year)
+    for name in _outdated(states):
+        detect.write_anomalies(settings, year, name)
+    detect.explain(settings, year)
+    publish.upsert(settings, year)
+    if any(key.endswith(".png") for key in Lake(settings).store.list(keys.plots_folder(year))):
+        plots.write_plots(settings, year)
+    return publish.publish(settings, year, run_id, started)
+
+
+def _outdated(states: dict[str, str]) -> list[str]:
+    """Return the detectors of detectors.yaml whose verdicts are not current. states: by detector."""
+    known = inputs.detector_settings()
+    return [name for name, state in states.items() if state != "current" and name in known]

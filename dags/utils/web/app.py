@@ -1,0 +1,514 @@
+"""The pages below /flights/: routes, headers, and an answer of ours to every error.
+
+uvicorn starts it (docker-compose.yaml, service site): `uvicorn --factory utils.web.app:create_app`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import logging
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+
+import anyio.to_thread
+import fastapi.openapi.utils
+import jinja2
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
+from markupsafe import Markup
+from starlette.exceptions import HTTPException
+from typing_extensions import override
+
+from utils import __version__, detectors
+from utils.errors import DelaywatchError, Missing
+from utils.reporting.site import render
+from utils.reporting.site.links import ServedLinks
+from utils.settings import Settings, SiteSettings
+from utils.storage import keys
+from utils.storage.lake import Lake
+from utils.warehouse.connection import Postgres
+from utils.web import api, feedback, inputs
+from utils.web.auth import COOKIE, Forbidden, NotLoggedIn, Sessions, SupersetUnavailable, Visitor, login_url
+from utils.web.data import KEEP_S, Warehouse
+from utils.web.flights import Flights
+
+log = logging.getLogger(__name__)
+
+MAX_RENDERED = 50  # pages of about 100 kB
+THREADS = 8  # requests at once; more would only wait for a connection to the warehouse
+ASSETS = {
+    "site.css": "text/css; charset=utf-8",
+    "site.js": "text/javascript; charset=utf-8",
+    "us-outline.svg": "image/svg+xml",
+}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+API = "/flights/api/"
+DETECTORS_FILE = Path(__file__).resolve().parents[2] / "detectors.yaml"  # as pipeline.inputs, which loads Alembic
+
+
+@cache
+def severity_days() -> tuple[float, ...]:
+    """Return the return periods in days at which a day is mild, strong and extreme."""
+    levels: Any = detectors.read_settings(DETECTORS_FILE)[detectors.PUBLISHED]["levels"]
+    return tuple(levels)
+
+
+OLD_SILVER = "The flights of this day are no longer stored: retention has removed the silver of {year}."
+
+
+@cache
+def asset(name: str) -> tuple[bytes, str]:
+    """Return the content of a file of ASSETS and a hash of it for its address."""
+    content = render.asset(name)
+    return content, hashlib.sha256(content).hexdigest()[:12]
+
+
+class SiteLinks(ServedLinks):
+    """The addresses of the served pages. Those of assets contain a hash, so that browsers may keep them for ever."""
+
+    @override
+    def asset(self, name: str) -> str:
+        return f"{self.root}assets/{asset(name)[1]}/{name}"
+
+
+class Rendered:
+    """Pages of the network, which take long to draw, until the next run or label, and at most KEEP_S. Thread-safe."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Keep no page yet."""
+        self._clock, self._lock = clock, threading.Lock()
+        self._kept: OrderedDict[tuple[str, str], tuple[tuple[Any, ...], float, str]] = OrderedDict()
+
+    def page(self, path: str, user: str, version: tuple[Any, ...], draw: Callable[[], str]) -> str:
+        """Return the page of the path for the user, drawn again if the version has changed."""
+        with self._lock:
+            kept = self._kept.get((path, user))
+        if kept and kept[0] == version and self._clock() < kept[1]:
+            return kept[2]
+        html = draw()
+        with self._lock:
+            self._kept[path, user] = version, self._clock() + KEEP_S, html
+            while len(self._kept) > MAX_RENDERED:
+                self._kept.popitem(last=False)
+        return html
+
+
+@dataclass(frozen=True)
+class Site:
+    """What the routes use. labels: writes feedback; None: the site takes none."""
+
+    warehouse: Warehouse
+    lake: Lake
+    flights: Flights
+    sessions: Sessions
+    labels: Postgres | None
+    tokens: feedback.Tokens
+    rate: feedback.RateLimit
+    rendered: Rendered
+    links: SiteLinks
+
+
+def create_app() -> FastAPI:
+    """Return the application with the settings of the environment. Raises InvalidInput for invalid ones."""
+    return build(Settings.from_environment(), SiteSettings.from_environment())
+
+
+def build(settings: Settings, site_settings: SiteSettings) -> FastAPI:
+    """Return the application. settings.warehouse: a login that only reads. Opens no connection."""
+    lake = Lake(settings)
+    site = Site(
+        Warehouse(settings.warehouse),
+        lake,
+        Flights(lake),
+        Sessions(site_settings.superset),
+        Postgres(site_settings.feedback, connect_timeout_s=5, lock_timeout_s=5) if site_settings.feedback else None,
+        feedback.Tokens(site_settings.key),
+        feedback.RateLimit(),
+        Rendered(),
+        SiteLinks(),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        threading.Thread(target=_warm_up, args=[site.warehouse], daemon=True).start()
+        yield
+        site.warehouse.close()
+
+    # Paths without a slash at the end are redirected by _not_found: FastAPI would use the Host of the request.
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan)
+    app.state.site, app.state.warehouse = site, site.warehouse
+    app.middleware("http")(_with_headers)
+    app.include_router(public)
+    app.include_router(api.router, dependencies=[Depends(visitor_of)])
+    app.include_router(pages, dependencies=[Depends(visitor_of)])
+    for error, answer in ERRORS.items():
+        app.add_exception_handler(error, answer)
+    return app
+
+
+def _warm_up(warehouse: Warehouse) -> None:
+    """Sum up all years, so that the first visitor does not wait for it."""
+    try:
+        warehouse.airport_years()
+    except DelaywatchError as error:
+        log.warning("The years are summed up when the first page needs them: %s", error)
+
+
+async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    answer = await call_next(request)
+    for name, value in HEADERS.items():
+        answer.headers.setdefault(name, value)
+    return answer
+
+
+# --- dependencies -----------------------------------------------------------------------------------------------------
+
+
+def site_of(request: Request) -> Site:
+    """Return what the routes use."""
+    site: Site = request.app.state.site
+    return site
+
+
+Used = Annotated[Site, Depends(site_of)]
+
+
+def visitor_of(request: Request, site: Used) -> Visitor:
+    """Return the user of Superset who sent the request. Raises NotLoggedIn, Forbidden or SupersetUnavailable."""
+    return site.sessions.visitor(request.cookies.get(COOKIE))
+
+
+Known = Annotated[Visitor, Depends(visitor_of)]
+
+
+def _layout(site: Site, visitor: Visitor) -> render.Layout:
+    return render.Layout(
+        links=site.links,
+        severity_days=severity_days(),
+        years=site.warehouse.years(),
+        user=visitor.name,
+    )
+
+
+# --- without a login --------------------------------------------------------------------------------------------------
+
+public = APIRouter(include_in_schema=False)
+
+
+@public.get("/health")
+def health() -> PlainTextResponse:
+    """Answer the container's health check; nginx does not forward this path."""
+    return PlainTextResponse("ok\n")
+
+
+@public.get("/flights/assets/{version}/{name}")
+def read_asset(version: str, name: str) -> Response:
+    """Return a stylesheet, script or drawing; an address with the present hash never changes."""
+    if name not in ASSETS:
+        raise HTTPException(404)
+    content, present = asset(name)
+    kept = "public, max-age=31536000, immutable" if version == present else "no-cache"
+    return Response(content, media_type=ASSETS[name], headers={"Cache-Control": kept})
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+pages = APIRouter(prefix="/flights", include_in_schema=False, default_response_class=HTMLResponse)
+
+
+@pages.get("/")
+def home(site: Used, visitor: Known) -> str:
+    """All years."""
+
+    def draw() -> str:
+        return render.home_page(site.warehouse.home(dt.datetime.now(dt.UTC)), _layout(site, visitor))
+
+    return site.rendered.page("home", visitor.name, site.warehouse.version(), draw)
+
+
+@pages.get("/airports/")
+def airports(site: Used, visitor: Known) -> str:
+    """The list of airports."""
+
+    def draw() -> str:
+        return render.airports_page(site.warehouse.airport_years(), _layout(site, visitor))
+
+    return site.rendered.page("airports", visitor.name, site.warehouse.version(), draw)
+
+
+@pages.get("/search")
+def search(
+    site: Used,
+    airport: Annotated[str, Query(max_length=60)] = "",
+    day: Annotated[str, Query(max_length=20)] = "",
+) -> Response:
+    """Redirect to the day or the airport of the search form, or to the list of airports for an unknown airport."""
+    code = airport.strip().upper()
+    if not re.fullmatch(inputs.AIRPORT, code) or not site.warehouse.has_airport(code):
+        # The script of the list finds cities.
+        return RedirectResponse(f"{site.links.airports()}?{urlencode({'airport': airport.strip(), 'day': day})}", 303)
+    try:
+        date = inputs.day_of(day.strip())
+    except ValueError:
+        return RedirectResponse(site.links.airport(code), 303)
+    return RedirectResponse(site.links.day(code, date), 303)
+
+
+@pages.get("/airports/{code}/")
+def airport_page(site: Used, visitor: Known, code: inputs.Airport) -> str:
+    """All years of an airport."""
+    return render.airport_page(site.warehouse.airport(code), _layout(site, visitor))
+
+
+@pages.get("/airports/{code}/{year:int}/")
+def airport_year_page(site: Used, visitor: Known, code: inputs.Airport, year: inputs.Year) -> str:
+    """One year of an airport."""
+    data = site.warehouse.airport_year(code, year, has_plots=_has_plots(site, code, year))
+    return render.airport_year_page(data, _layout(site, visitor))
+
+
+def _has_plots(site: Site, code: str, year: int) -> bool:
+    try:
+        return site.lake.has(keys.plot_key(year, code, "daily_delay"))
+    except DelaywatchError as error:  # the page is useful without plots
+        log.warning("The page of %s %s has no plots: %s", code, year, error)
+        return False
+
+
+@pages.get("/airports/{code}/{day}/")
+def day_page(site: Used, visitor: Known, code: inputs.Airport, day: inputs.Day) -> str:
+    """One day of an airport; with a form for feedback if the visitor may give it."""
+    address = site.links.day(code, day)
+    may_label = site.labels is not None and visitor.may_label
+    form = render.LabelForm(f"{address}feedback", site.tokens.create(visitor)) if may_label else None
+    data = site.warehouse.day(code, day)
+    return render.day_page(data, _layout(site, visitor), label_form=form, flights_url=f"{address}flights")
+
+
+@pages.get("/airports/{code}/{day}/flights")
+def flights_part(site: Used, visitor: Known, code: inputs.Airport, day: inputs.Day) -> str:
+    """The flights of a day as a part of its page, which loads it separately."""
+    _check_day(site, code, day)
+    layout = render.Layout(links=site.links, severity_days=severity_days(), user=visitor.name)
+    try:
+        flights = site.flights.of_day(code, day)
+    except Missing as error:
+        log.info("%s", error)
+        return str(Markup('<h2>Flights</h2><p class="notice">{}</p>').format(OLD_SILVER.format(year=day.year)))
+    return render.flights_part(flights, layout, f"{site.links.day(code, day)}flights.csv")
+
+
+@pages.get("/airports/{code}/{day}/flights.csv")
+def flights_csv(site: Used, code: inputs.Airport, day: inputs.Day) -> Response:
+    """The flights of a day as CSV, with the columns of silver."""
+    _check_day(site, code, day)
+    try:
+        flights = site.flights.of_day(code, day)
+    except Missing as error:
+        raise Missing(f"{OLD_SILVER.format(year=day.year)} Run the year again to create it.") from error
+    name = f"{code}-{day}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(flights.to_csv(index=False), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _check_day(site: Site, code: str, day: dt.date) -> None:
+    """Raise Missing for a day that the warehouse does not have, before the lake is read."""
+    if not site.warehouse.has_day(code, day):
+        raise Missing(f"{code} has no day {day} in the warehouse; choose a day of the airport's page.")
+
+
+@pages.post("/airports/{code}/{day}/feedback")
+def give_feedback(
+    request: Request,
+    site: Used,
+    visitor: Known,
+    code: inputs.Airport,
+    day: inputs.Day,
+    form: Annotated[Mapping[str, str], Depends(feedback.read_form)],
+) -> Response:
+    """Write or withdraw feedback on a day, and return to its page."""
+    feedback.check_origin(request)
+    if site.labels is None or not visitor.may_label:
+        raise Forbidden
+    site.tokens.check(form.get("csrf_token", ""), visitor)
+    label = feedback.label_of(form)
+    site.rate.count(visitor)
+    _check_day(site, code, day)
+    if feedback.write(site.labels, code, day, label, visitor):
+        log.info("%s: %s %s by %s", label.opinion, code, day, visitor.name)
+    return RedirectResponse(f"{site.links.day(code, day)}#label", 303)
+
+
+@pages.get("/events/{event}/")
+def event_page(site: Used, visitor: Known, event: inputs.Event) -> str:
+    """One event."""
+    return render.event_page(site.warehouse.event(event), _layout(site, visitor))
+
+
+@pages.get("/plots/{year:int}/{code}/{kind}.png")
+def plot(
+    site: Used, year: inputs.Year, code: inputs.Airport, kind: Literal["daily_delay", "daily_flights"]
+) -> Response:
+    """A plot of one year of an airport."""
+    content = site.lake.store.get(keys.plot_key(year, code, kind))
+    if content is None:
+        raise HTTPException(404)
+    return Response(content, media_type="image/png", headers={"Cache-Control": "private, max-age=300"})
+
+
+@pages.get("/{year:int}/")
+def year_page(site: Used, visitor: Known, year: inputs.Year) -> str:
+    """One year of the network."""
+
+    def draw() -> str:
+        return render.year_page(site.warehouse.year(year), _layout(site, visitor))
+
+    return site.rendered.page(str(year), visitor.name, site.warehouse.version(), draw)
+
+
+# --- description of the API -------------------------------------------------------------------------------------------
+
+
+@pages.get("/api/openapi.json")
+def openapi() -> Response:
+    """Return the OpenAPI description of the API."""
+    return JSONResponse(description())
+
+
+@cache
+def docs_template() -> jinja2.Template:
+    """Return the template of the API's description, which extends that of the pages."""
+    loaders = [jinja2.FileSystemLoader(Path(__file__).parent), jinja2.FileSystemLoader(render.FOLDER / "templates")]
+    environment = render.environment().overlay(loader=jinja2.ChoiceLoader(loaders))
+    return environment.get_template("api_docs.html.j2")
+
+
+@cache
+def description() -> dict[str, Any]:
+    """Return the OpenAPI description of the API."""
+    return fastapi.openapi.utils.get_openapi(
+        title="Delaywatch",
+        version=__version__,
+        description="Airport-days of US flights and the verdicts on them. Log in to Superset and send its cookie.",
+        routes=api.router.routes,
+    )
+
+
+@pages.get("/api/docs")
+def api_docs(site: Used, visitor: Known) -> str:
+    """The description of the API for people."""
+    around = {"layout": _layout(site, visitor), "links": site.links, "current": "", "current_year": None}
+    return docs_template().render(around, paths=description()["paths"])
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+def _is_api(request: Request) -> bool:
+    return request.url.path.startswith(API)
+
+
+def _message(
+    request: Request, status: int, title: str, text: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an error as JSON for the API, else as a page."""
+    if _is_api(request):
+        return JSONResponse({"detail": f"{title}. {text}"}, status, headers={**HEADERS, **(headers or {})})
+    layout = render.Layout(links=SiteLinks(), severity_days=severity_days())
+    return HTMLResponse(render.message_page(title, text, layout), status, headers={**HEADERS, **(headers or {})})
+
+
+def _not_logged_in(request: Request, _: Exception) -> Response:
+    path = request.url.path
+    if _is_api(request):
+        return _message(request, 401, "Not logged in", "Log in to Superset and send its session cookie.")
+    if request.method == "POST":  # lead back to the page with the form, not to its target
+        return RedirectResponse(login_url(path.rpartition("/")[0] + "/"), 303)
+    query = request.url.query
+    return RedirectResponse(login_url(f"{path}?{query}" if query else path), 302)
+
+
+def _forbidden(request: Request, _: Exception) -> Response:
+    text = "Your account may not do this. Ask an administrator of Superset for the role Analyst."
+    return _message(request, 403, "Not allowed", text)
+
+
+def _superset_unavailable(request: Request, error: Exception) -> Response:
+    log.error("%s", error)
+    text = "Superset does not answer, and the site cannot check your login without it. Try again in a minute."
+    return _message(request, 503, "Superset is down", text, {"Retry-After": "30"})
+
+
+def _unusable(request: Request, error: Exception) -> Response:
+    return _message(request, 400, "Nothing was changed", str(error))
+
+
+def _too_many(request: Request, _: Exception) -> Response:
+    text = f"You may give feedback {feedback.MAX_PER_MINUTE} times a minute; wait a minute and repeat it."
+    return _message(request, 429, "Too many changes", text, {"Retry-After": "60"})
+
+
+def _missing(request: Request, error: Exception) -> Response:
+    return _message(request, 404, "Not found", str(error))
+
+
+def _unavailable(request: Request, error: Exception) -> Response:
+    log.error("%s", error)
+    text = (
+        "The warehouse or the lake does not answer as expected; the log of the service site has the reason. Try again."
+    )
+    return _message(request, 503, "The data cannot be read", text, {"Retry-After": "30"})
+
+
+def _invalid(request: Request, error: Exception) -> Response:
+    if _is_api(request) and isinstance(error, RequestValidationError):
+        faults = [{"parameter": fault["loc"][-1], "fault": fault["msg"]} for fault in error.errors()]
+        return JSONResponse({"detail": faults}, 422)
+    return _not_found(request, error)
+
+
+def _not_found(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    if status == 405:
+        return _message(request, 405, "Not allowed", "This address does not accept the method of the request.")
+    path = request.url.path
+    if request.method == "GET" and re.fullmatch(r"/flights(?:/[A-Za-z0-9-]+)*", path):
+        return RedirectResponse(f"{path}/", 308)
+    return _message(request, status, "Not found", "The site has no page at this address.")
+
+
+def _bug(request: Request, _: Exception) -> Response:
+    return _message(request, 500, "Internal error", "The log of the service site has the reason.")
+
+
+ERRORS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
+    NotLoggedIn: _not_logged_in,
+    Forbidden: _forbidden,
+    SupersetUnavailable: _superset_unavailable,
+    feedback.Invalid: _unusable,
+    feedback.TooMany: _too_many,
+    Missing: _missing,
+    DelaywatchError: _unavailable,
+    RequestValidationError: _invalid,
+    HTTPException: _not_found,
+    Exception: _bug,
+}

@@ -1,0 +1,274 @@
+"""The pages at /flights/ in Chromium, through nginx, with the real Superset: login, feedback, accounts, and attacks.
+
+The tests use the stack of conftest.py. The first test of this file runs the demo's year if it has not run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import APIRequestContext, Browser, Page, StorageState, expect
+
+from tests.e2e import visitor
+from tests.e2e.conftest import new_context
+from tests.e2e.installation import YEAR, Installation, airflow_token
+from tests.servers.startup import wait_until
+
+pytestmark = pytest.mark.e2e
+
+DAY = f"/flights/airports/LGA/{YEAR}-02-09/"
+LABEL = f"SELECT opinion, note, author FROM flights.feedback WHERE origin = 'LGA' AND fl_date = '{YEAR}-02-09'"
+EVIL = "https://evil.example"
+NOTE = "closed <b>by snow</b> & ice"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def year(stack: Installation, playwright: object) -> None:
+    """Wait until the demo's year is in the warehouse; start its run if nobody has."""
+    query = f"SELECT count(*) AS runs FROM flights.runs WHERE year = {YEAR} AND ended IS NOT NULL"
+
+    def is_done() -> bool:
+        return stack.psql("warehouse", query) != [{"runs": "0"}]
+
+    if not is_done():
+        trigger = ("airflow", "dags", "trigger", "flight_anomalies", "--conf", f'{{"year": {YEAR}}}')
+        stack.compose("exec", "-T", "airflow-scheduler", *trigger)
+        wait_until(is_done, "the demo's year is in the warehouse", timeout_s=900)
+
+
+@pytest.fixture
+def site_page(browser: Browser, superset_login: StorageState) -> Iterator[Page]:
+    """A page with the cookies of an administrator, which fails on a message of the browser's console."""
+    with new_context(browser, superset_login) as context:
+        page = context.new_page()
+        messages: list[str] = []
+        page.on("console", lambda message: messages.append(message.text) if message.type == "error" else None)
+        yield page
+        assert messages == [], "the content security policy blocks nothing of our own"
+
+
+def visit(page: Page, stack: Installation, path: str) -> None:
+    visitor.visit(page, stack.url + path, page.locator("main h1").first)
+
+
+def cookie_of(login: StorageState) -> str:
+    (value,) = (cookie["value"] for cookie in login["cookies"] if cookie["name"] == "superset_session")
+    return str(value)
+
+
+# --- login ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_without_a_session_leads_to_the_login_and_back_to_the_page(stack: Installation, page: Page) -> None:
+    user = page.get_by_role("textbox", name="Username:")
+    password = page.get_by_role("textbox", name="Password:")
+    visitor.visit(page, stack.url + DAY, password)
+    page.wait_for_timeout(2000)  # the form reports itself, which would replace a session of the same moment
+    user.fill("admin")
+    password.fill(stack.password())
+    visitor.see(page, lambda: password.press("Enter"), page.get_by_role("heading", level=1).filter(has_text="LGA"))
+
+    assert page.url == stack.url + DAY
+
+
+@pytest.mark.parametrize("cookie", ["", "superset_session=forged", "superset_session=eyJfdXNlcl9pZCI6IjEifQ.x.y"])
+def test_a_forged_or_missing_cookie_sees_no_page_and_no_row(
+    stack: Installation, client: APIRequestContext, cookie: str
+) -> None:
+    headers = {"Cookie": cookie} if cookie else {}
+
+    for path in ("/flights/", DAY, f"{DAY}flights", f"{DAY}flights.csv"):
+        answer = client.get(path, headers=headers)
+        assert answer.status == 302
+        assert answer.headers["location"].startswith("/login/?next=%2Fflights%2F")
+    assert client.get("/flights/api/days", headers=headers).status == 401
+
+
+def test_a_session_ends_with_the_logout(stack: Installation, browser: Browser) -> None:
+    with new_context(browser) as context:
+        page = context.new_page()
+        visitor.log_in_to_superset(page, stack.url, stack.password())
+        visit(page, stack, "/flights/")
+        page.get_by_role("link", name="Log out").click()
+        page.wait_for_load_state()
+
+        visitor.visit(page, f"{stack.url}/flights/", page.get_by_role("textbox", name="Password:"))
+
+
+def test_the_login_leads_to_no_other_site(stack: Installation, client: APIRequestContext) -> None:
+    for path in (
+        f"/flights/?next={EVIL}",
+        "/flights//evil.example/",
+        f"/flights/{EVIL}",
+        "/flights/%2F%2Fevil.example/",
+    ):
+        location = client.get(path).headers.get("location", "")
+        assert location == "" or location.startswith(("/login/?next=%2Fflights%2F", "/flights/"))
+        assert "evil" not in location.partition("?")[0]
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [360, 1400])
+def test_every_page_opens_without_a_scroll_bar_at_the_side(stack: Installation, site_page: Page, width: int) -> None:
+    page = site_page
+    page.set_viewport_size({"width": width, "height": 900})
+    (event,) = stack.psql(
+        "warehouse", "SELECT event_id FROM flights.events ORDER BY airports DESC, cancelled DESC LIMIT 1"
+    )
+    paths = {
+        "home": "/flights/",
+        "year": f"/flights/{YEAR}/",
+        "airports": "/flights/airports/",
+        "airport": "/flights/airports/LGA/",
+        "airport-year": f"/flights/airports/LGA/{YEAR}/",
+        "day": DAY,
+        "event": f"/flights/events/{event['event_id']}/",
+        "api": "/flights/api/docs",
+    }
+    for name, path in paths.items():
+        visit(page, stack, path)
+        if name == "day":
+            expect(page.locator("#flights table")).to_be_visible()
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        visitor.picture(page, f"site-{name}-{width}")
+        assert overflow <= 0, f"{name} is {overflow} px wider than {width}"
+
+
+def test_the_search_opens_a_day_whose_flights_equal_sql(stack: Installation, site_page: Page) -> None:
+    page = site_page
+    visit(page, stack, "/flights/")
+    page.get_by_role("textbox", name="Airport code or city").fill("lga")
+    page.get_by_label("Date").fill(f"{YEAR}-02-09")
+    page.get_by_role("button", name="Go").click()
+
+    expect(page).to_have_url(stack.url + DAY)
+    (day,) = stack.psql(
+        "warehouse",
+        f"SELECT scheduled FROM flights.airport_days WHERE origin = 'LGA' AND fl_date = '{YEAR}-02-09'",
+    )
+    expect(page.locator("#flights")).to_contain_text(f"{day['scheduled']} flights")
+
+
+def test_the_api_answers_with_the_session_of_the_browser(stack: Installation, site_page: Page) -> None:
+    answer = site_page.request.get(f"{stack.url}/flights/api/days?airport=LGA&year={YEAR}&limit=400")
+
+    assert answer.ok
+    assert len(answer.json()["rows"]) == 365
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["x-frame-options"] == "SAMEORIGIN"
+
+
+# --- feedback ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_label_is_given_in_the_browser_shown_in_superset_and_withdrawn(stack: Installation, site_page: Page) -> None:
+    page = site_page
+    visit(page, stack, DAY)
+    page.get_by_label("Right").check()
+    page.get_by_label("Note").fill(NOTE)
+    page.get_by_role("button", name="Save label").click()
+    page.wait_for_load_state()
+
+    assert stack.psql("warehouse", LABEL) == [{"opinion": "right", "note": NOTE, "author": "admin"}]
+    expect(page.locator("main")).to_contain_text(NOTE)
+    assert page.locator("main b", has_text="by snow").count() == 0, "the note is text, not HTML"
+    view = f"SELECT opinion FROM flights.agg_dep_delay_by_date WHERE id = 'LGA{YEAR}0209'"
+    assert stack.psql("warehouse", view) == [{"opinion": "right"}], "what the dashboards show"
+
+    page.get_by_role("button", name="Withdraw label").click()
+    page.wait_for_load_state()
+    assert stack.psql("warehouse", LABEL) == []
+
+
+@pytest.mark.parametrize("attack", ["foreign origin", "no origin", "no token", "wrong token", "get"])
+def test_a_forged_form_changes_nothing(
+    stack: Installation, client: APIRequestContext, superset_login: StorageState, attack: str
+) -> None:
+    cookie = {"Cookie": f"superset_session={cookie_of(superset_login)}"}
+    text = client.get(DAY, headers=cookie).text()
+    (token,) = re.findall(r'name="csrf_token" value="([^"]+)"', text)
+    form = {"opinion": "right", "note": "", "csrf_token": token}
+    headers = {**cookie, "Origin": stack.url}
+    if attack == "foreign origin":
+        headers["Origin"] = EVIL
+    elif attack == "no origin":
+        del headers["Origin"]
+    elif attack == "no token":
+        del form["csrf_token"]
+    elif attack == "wrong token":
+        form["csrf_token"] = token[::-1]
+    if attack == "get":
+        answer = client.get(f"{DAY}feedback?opinion=right&csrf_token={token}", headers=headers)
+    else:
+        answer = client.post(f"{DAY}feedback", headers=headers, form=form)
+
+    assert answer.status in {308, 400, 403, 404, 405}
+    assert stack.psql("warehouse", LABEL) == []
+
+
+def test_feedback_without_a_session_leads_to_the_login(stack: Installation, client: APIRequestContext) -> None:
+    answer = client.post(f"{DAY}feedback", headers={"Origin": stack.url}, form={"opinion": "right"})
+
+    assert answer.status == 303
+    assert answer.headers["location"].startswith("/login/?next=")
+    assert stack.psql("warehouse", LABEL) == []
+
+
+# --- accounts ---------------------------------------------------------------------------------------------------------
+
+
+def test_make_user_creates_an_analyst_who_labels_a_day_and_disables_the_account(
+    stack: Installation, browser: Browser, client: APIRequestContext
+) -> None:
+    output = stack.made("user", "NAME=ann", "ROLE=analyst")
+    (password,) = re.findall(r"^Password +(\S+)$", output, re.MULTILINE)
+
+    with new_context(browser) as context:
+        page = context.new_page()
+        visitor.log_in_to_superset(page, stack.url, password, name="ann")
+        visit(page, stack, DAY)
+        page.get_by_label("Wrong").check()
+        page.get_by_role("button", name="Save label").click()
+        page.wait_for_load_state()
+        assert stack.psql("warehouse", LABEL) == [{"opinion": "wrong", "note": "", "author": "ann"}]
+        assert airflow_token(client, password, name="ann")
+
+        stack.made("user", "NAME=ann", "ROLE=none")
+
+        sign = page.get_by_role("textbox", name="Password:")
+        page.wait_for_timeout(61_000)  # the site remembers a session for a minute
+        visitor.visit(page, f"{stack.url}/flights/", sign)
+        answer = client.post("/airflow/auth/token", data={"username": "ann", "password": password})
+        assert answer.status == 401
+    assert stack.make("user", "NAME=admin", "ROLE=analyst")[0] != 0
+    assert stack.make("user", "NAME=ann", "ROLE=king")[0] != 0
+    stack.psql("warehouse", "DELETE FROM flights.feedback")
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+
+
+def test_without_superset_a_page_says_so_and_comes_back(stack: Installation, site_page: Page) -> None:
+    site_page.context.clear_cookies()
+    cookie = {"Cookie": "superset_session=of.another.session"}
+    stack.compose("stop", "superset")
+    try:
+        answer = site_page.request.get(f"{stack.url}/flights/", headers=cookie, max_redirects=0)
+    finally:
+        stack.compose("up", "--detach", "--wait", "--no-recreate", "--no-deps", "superset")
+
+    assert answer.status == 503
+    assert "Superset does not answer" in answer.text()
+
+
+def test_the_site_stays_within_its_memory(stack: Installation) -> None:
+    """After every page and form of this file; the rest of the limit is for files that the kernel can drop."""
+    status = stack.compose("exec", "-T", "site", "sh", "-c", "cat /proc/[0-9]*/status").decode()
+
+    used_kb = sum(int(size) for size in re.findall(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE))
+    assert 50_000 < used_kb < 0.9 * 256 * 1024
