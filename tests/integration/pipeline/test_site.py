@@ -136,7 +136,8 @@ def test_one_year_of_an_airport_is_small(built: Path) -> None:
 FIGURES = """
     SELECT sum(scheduled) AS flights, sum(cancelled) AS cancelled, sum(scheduled * mean_effective_delay_min) AS minutes,
            count(*) FILTER (is_anomaly AND direction <> 'early') AS abnormal,
-           count(*) FILTER (is_anomaly AND direction = 'closure') AS closures
+           count(*) FILTER (is_anomaly AND direction = 'closure') AS closures,
+           avg((observed BETWEEN lower AND upper)::int) FILTER (NOT is_anomaly AND lower IS NOT NULL) AS inside
     FROM '{lake}/03_gold/airport_days/year={year}/*.parquet' AS d
     JOIN '{lake}/03_gold/anomalies/detector=delaywatch/year={year}/*.parquet' AS v USING (origin, fl_date)
     WHERE origin LIKE '{origin}'
@@ -156,7 +157,7 @@ def facts(text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(("year", "origin"), [(YEAR, "%"), (NEXT, "%"), (YEAR, "JFK"), (NEXT, "LGA")])
 def test_key_figures_are_those_of_gold(built: Path, year: int, origin: str) -> None:
-    flights, cancelled, minutes, abnormal, closures = figures(built, year, origin)
+    flights, cancelled, minutes, abnormal, closures, inside = figures(built, year, origin)
 
     path = f"years/{year}.html" if origin == "%" else f"airports/{origin}/{year}.html"
     shown = facts(pages(built)[path].partition("<section")[0])
@@ -167,13 +168,15 @@ def test_key_figures_are_those_of_gold(built: Path, year: int, origin: str) -> N
     assert shown["of them closures"] == str(closures)
     if origin == "%":
         assert shown["flights"] == f"{flights:,}"
+    else:
+        assert f"usual range, which contains {inside:.1%} of the days without a flag" in Page(pages(built)[path]).text
 
 
 def test_home_has_the_figures_of_the_years_beside_each_other(built: Path) -> None:
     years = {row[0]: row for row in Page(pages(built)["index.html"]).rows if len(row) == 10}
 
     for year in (YEAR, NEXT):
-        flights, cancelled, minutes, abnormal, closures = figures(built, year, "%")
+        flights, cancelled, minutes, abnormal, closures, _ = figures(built, year, "%")
         shown = [years[str(year)][column] for column in (2, 4, 6, 7, 9)]
         share, delay = f"{cancelled / flights:.1%}", f"{minutes / flights:.1f}"
         assert shown == [f"{flights:,}", share, delay, str(abnormal), str(closures)]

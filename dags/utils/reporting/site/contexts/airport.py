@@ -30,6 +30,7 @@ from utils.reporting.site.contexts.shared import (
     points,
     rows,
     totals,
+    usual_share,
     worst_first,
 )
 from utils.reporting.site.frames import AirportData, AirportYearData
@@ -158,6 +159,7 @@ def airport_year(data: AirportYearData, links: Links) -> Context:
         "worst": next(iter(worst_first(bad)), None),
         "missing": month_names(data.missing_months) if data.missing_months else "",
         "chart": charts.delay_chart(points(days, links), charts.month_labels(data.year)),
+        "usual_share": usual_share(days),
         "plots": [links.plot(data.origin, data.year, kind) for kind in PLOTS] if data.has_plots else [],
         "sections": _sections(data, bad, links),
     }

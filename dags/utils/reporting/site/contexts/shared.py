@@ -117,6 +117,12 @@ def days_total(days: Sequence[Day]) -> Context:
     }
 
 
+def usual_share(days: Iterable[Day]) -> float:
+    """Return the share of the days without a flag that are inside the usual range; NaN if no day has one."""
+    with_range = [day for day in days if not day.is_bad and not math.isnan(day.observed + day.lower + day.upper)]
+    return ratio(sum(day.lower <= day.observed <= day.upper for day in with_range), len(with_range))
+
+
 def day_flag(day: Day, links: Links) -> Flag:
     """Return the mark of an abnormal day."""
     observed = "no delay known" if math.isnan(day.observed) else f"{day.observed:.0f} min"
