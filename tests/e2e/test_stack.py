@@ -30,7 +30,7 @@ from utils import detectors, schemas
 pytestmark = pytest.mark.e2e
 
 AIRFLOW = {"airflow-apiserver", "airflow-dag-processor", "airflow-scheduler"}
-LASTING = AIRFLOW | {"health", "nginx", "postgres", "s3", "superset"}
+LASTING = AIRFLOW | {"health", "nginx", "postgres", "s3", "site", "superset"}
 ASSETS = Path(__file__).parents[2] / "superset" / "assets"
 AIRPORTS = ("EWR", "JFK", "LGA")
 DAYS = 365  # of 2013; every airport of the demo has flights on each
