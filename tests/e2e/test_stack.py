@@ -38,6 +38,7 @@ KNOWN_WARNINGS = (
     "appbuilder.app is deprecated",  # of Airflow, docs/operation.md
     "ASGI app factory detected",  # of Airflow, docs/operation.md
     "Starting call to 'airflow.sdk.api.client.Client.request'",  # a retry of Airflow on a busy host
+    "not found.  Skipping. [airflow.utils.db_cleanup]",  # of Airflow, docs/operation.md
     "utils.pipeline",  # warnings about the quality of the file
 )
 FEEDBACK = {  # by airport and day
