@@ -256,15 +256,23 @@ def feedback(stack: Installation) -> None:
 
 
 @pytest.fixture(scope="module")
+def changed_verdict(stack: Installation) -> None:
+    """A changed verdict as a second upsert records it; after one run no verdict has changed."""
+    stack.psql("warehouse", "INSERT INTO flights.verdict_changes VALUES ('LGA', '2013-02-09', now(), 1, 2, 'closure')")
+
+
+@pytest.fixture(scope="module")
 def flight_anomalies(
-    browser: Browser, superset_login: StorageState, stack: Installation, feedback: None
+    browser: Browser, superset_login: StorageState, stack: Installation, feedback: None, changed_verdict: None
 ) -> Iterator[Dashboard]:
     with new_context(browser, superset_login) as context:
         yield Dashboard(context.new_page(), stack.url, "flight-anomalies")
 
 
 @pytest.fixture(scope="module")
-def network(browser: Browser, superset_login: StorageState, stack: Installation, feedback: None) -> Iterator[Dashboard]:
+def network(
+    browser: Browser, superset_login: StorageState, stack: Installation, feedback: None, changed_verdict: None
+) -> Iterator[Dashboard]:
     with new_context(browser, superset_login) as context:
         yield Dashboard(context.new_page(), stack.url, "network")
 
