@@ -12,7 +12,7 @@ import re
 import secrets
 import string
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from stack.files import put, sync
@@ -67,10 +67,10 @@ def read(folder: Path) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
 
 
-def require(folder: Path) -> dict[str, str]:
-    """Return all secrets. Raises Missing with the names of missing ones."""
+def require(folder: Path, names: Collection[str] = MAKERS) -> dict[str, str]:
+    """Return the secrets that exist. Raises Missing with those of `names` that do not."""
     values = read(folder)
-    if missing := [name for name in MAKERS if name not in values]:
+    if missing := [name for name in names if name not in values]:
         raise Missing(f"The volume `secrets` lacks {', '.join(missing)}; start the stack once (make up).")
     return values
 
@@ -114,8 +114,11 @@ def _is_initialised(database: Path) -> bool:
 
 
 def pack(folder: Path) -> bytes:
-    """Return the whole volume as a tar, with the same bytes for the same secrets."""
-    content = {name: value.encode() for name, value in require(folder).items()}
+    """Return the whole volume as a tar, with the same bytes for the same secrets.
+
+    A secret that a later release adds may be missing: `make upgrade` creates a backup before setup creates the secret.
+    """
+    content = {name: value.encode() for name, value in require(folder, sorted(BOUND)).items()}
     content |= {name: (folder / name).read_bytes() for name in (CERTIFICATE, KEY) if (folder / name).is_file()}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
