@@ -61,6 +61,15 @@ def test_an_import_restores_the_same_stack(started: Volumes, packed: bytes, volu
     assert {path.stat().st_mode & 0o777 for path in volumes.path("secrets").iterdir()} == {0o600}
 
 
+def test_a_backup_needs_no_secret_that_a_later_release_adds(volumes: Volumes) -> None:
+    volumes.setup()
+    volumes.path("secrets/site_key").unlink()
+
+    assert volumes.run("export").code == 0
+    volumes.path("secrets/fernet_key").unlink()
+    assert "fernet_key" in volumes.run("export").err
+
+
 def test_an_import_into_a_volume_with_secrets_is_refused(volumes: Volumes, packed: bytes) -> None:
     volumes.setup()
     before = volumes.snapshot("secrets")
