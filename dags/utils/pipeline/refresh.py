@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from utils import detectors
-from utils.pipeline import detect, inputs, plots, publish, status
+from utils.pipeline import detect, inputs, plots, publish, refine, status
 from utils.settings import Settings
 from utils.storage import keys
 from utils.storage.freshness import State, gold_of
@@ -13,10 +13,10 @@ from utils.storage.lake import Lake
 
 
 def stale_years(settings: Settings) -> list[int]:
-    """Return the years with out-of-date verdicts that can be made from their gold, ascending.
+    """Return the years with out-of-date verdicts, ascending.
 
-    A year whose gold is older than its silver is left out, because it needs a whole run. Detectors that are no longer
-    in detectors.yaml do not count.
+    A year whose gold is older than its silver is left out, because a run of it has not ended. Detectors that are no
+    longer in detectors.yaml do not count.
     """
     lake = Lake(settings)
     return [
@@ -30,15 +30,19 @@ def stale_years(settings: Settings) -> list[int]:
 def refresh(settings: Settings, year: int, run_id: str, started: datetime) -> str:
     """Write the out-of-date verdicts of the year, explain and publish them; return the published page's key.
 
-    run_id, started: for the record of the run. Plots are drawn again if the year has plots; retention may have deleted
-    them. Running it twice changes nothing.
+    run_id, started: for the record of the run. Silver is written again if retention has deleted its flights, which
+    `explain` reads. Plots are drawn again if the year has plots. Running it twice changes nothing.
     """
+    lake = Lake(settings)
+    if not all(map(lake.has, lake.silver_parts(year))):
+        refine.write_silver(settings, year)
+    refine.write_gold(settings, year)  # copies the history, which may be out of date
     (states,) = (row["detectors"] for row in status.status(settings) if row["year"] == year)
     for name in _outdated(states):
         detect.write_anomalies(settings, year, name)
     detect.explain(settings, year)
     publish.upsert(settings, year)
-    if any(key.endswith(".png") for key in Lake(settings).store.list(keys.plots_folder(year))):
+    if any(key.endswith(".png") for key in lake.store.list(keys.plots_folder(year))):
         plots.write_plots(settings, year)
     return publish.publish(settings, year, run_id, started)
 

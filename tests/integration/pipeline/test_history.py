@@ -19,7 +19,7 @@ from utils import detectors
 from utils.db_handler import DBHandler
 from utils.errors import InvalidInput, Missing
 from utils.monitoring import health
-from utils.pipeline import refine, status
+from utils.pipeline import refine, refresh, status
 from utils.settings import Settings, WatchSettings
 from utils.storage import keys
 from utils.storage.lake import Damaged, Lake
@@ -155,6 +155,21 @@ def test_after_a_change_of_a_year_the_next_is_stale_and_a_run_of_both_puts_it_ri
     assert states(done, YEAR) == states(done, NEXT) == {"current"}
     changed = verdicts(done)
     assert not changed["delaywatch"]["expected"].equals(before["delaywatch"]["expected"])
+
+
+def test_the_hourly_refresh_puts_a_year_with_an_old_history_right_also_without_its_flights(done: Settings) -> None:
+    put_months(done, next_year(), 2)
+    run_steps(done, *STEPS)
+    Lake(done).store.put(BRONZE_KEY, OTHER_BRONZE)
+    for step in STEPS.values():
+        step(done)
+    Lake(done).store.delete(Lake(done).silver_parts(NEXT))  # as retention does
+    assert refresh.stale_years(done) == [NEXT]
+
+    refresh.refresh(done, NEXT, "scheduled", datetime.now(UTC))
+
+    assert states(done, NEXT) == {"current"}
+    assert refresh.stale_years(done) == []
 
 
 def test_health_notices_that_verdicts_with_another_history_are_not_in_the_warehouse(done: Settings) -> None:
