@@ -3,7 +3,8 @@
 A label that a person gives on a page takes effect within the hour. A run looks for years whose verdicts are out of
 date (`python -m utils status` shows them as stale) and ends at once if there are none. It repeats the steps from
 `gold` on, one year after the other, and the step `silver` if retention has deleted the flights. While a step of
-`flight_anomalies` is running, it does nothing, and the next run does the work. Labels that do not change the fitting (right, wrong) need no run.
+`flight_anomalies` is running, it does nothing, and the next run does the work. Labels that do not change the fitting
+(right, wrong) need no run.
 
 Messages about new findings are sent by the next run of `flight_anomalies`.
 

@@ -39,20 +39,14 @@ def prepare(
         is_new = warehouse.publish_view(detectors.NAMES, detectors.PUBLISHED)
         names = ", ".join(detectors.NAMES)
         report(f"View {SCHEMA}.{VIEW}: {'published' if is_new else 'already up to date'}, with the detectors {names}.")
-        if reader:
-            login, password = reader
-            is_new = warehouse.create_reader(login, password)
-            report(
-                f"Login {login}: {'created or corrected' if is_new else 'already up to date'}; it can only read "
-                f"{SCHEMA}."
-            )
-        if labeller:
-            login, password = labeller
-            is_new = warehouse.create_labeller(login, password)
-            report(
-                f"Login {login}: {'created or corrected' if is_new else 'already up to date'}; it can only write "
-                f"{SCHEMA}.feedback."
-            )
+        logins = [
+            (reader, warehouse.create_reader, f"read {SCHEMA}"),
+            (labeller, warehouse.create_labeller, f"write {SCHEMA}.feedback"),
+        ]
+        for role, create, right in logins:
+            if role:
+                state = "created or corrected" if create(*role) else "already up to date"
+                report(f"Login {role[0]}: {state}; it can only {right}.")
 
 
 def check_warehouse(settings: Settings) -> None:
