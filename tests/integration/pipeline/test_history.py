@@ -14,7 +14,7 @@ import pytest
 from tests import command
 from tests.builders import Flight, csv_of, year_of_flights
 from tests.conftest import sql
-from tests.steps import BRONZE_KEY, OTHER_BRONZE, STEPS, YEAR
+from tests.steps import BRONZE_KEY, DETECTORS, OTHER_BRONZE, STEPS, YEAR
 from utils import detectors
 from utils.db_handler import DBHandler
 from utils.errors import InvalidInput, Missing
@@ -44,7 +44,7 @@ def put_months(settings: Settings, flights: Sequence[Flight], last_month: int) -
     Lake(settings).store.put(f"01_bronze/{NEXT}.csv", csv_of(rows))
 
 
-def run_steps(settings: Settings, *steps: str, names: Sequence[str] = detectors.NAMES) -> None:
+def run_steps(settings: Settings, *steps: str, names: Sequence[str] = DETECTORS) -> None:
     for step in steps:
         STEPS[step](settings, NEXT, names)
 
@@ -64,18 +64,22 @@ def states(settings: Settings, year: int) -> set[str]:
     return set(row["detectors"].values())
 
 
-@pytest.mark.parametrize("has_history", [True, False])
+@pytest.mark.parametrize(
+    ("has_history", "months"),
+    [(True, range(1, 12)), (False, (1, 2, 6, 11))],
+    ids=["with the year before", "without it"],
+)
 def test_until_december_no_later_month_changes_a_verdict_in_lake_or_warehouse(
-    done: Settings, has_history: bool
+    done: Settings, has_history: bool, months: Sequence[int]
 ) -> None:
     if not has_history:
         Lake(done).store.delete([keys.airport_days_key(YEAR)])
     in_lake: dict[str, pd.DataFrame] = {}
     in_warehouse: set[tuple[object, ...]] = set()
     flights = next_year()
-    for month in range(1, 12):
+    for month in months:
         put_months(done, flights, month)
-        run_steps(done, "silver", "gold", "detect", "explain", "upsert")
+        run_steps(done, "silver", "gold", "detect", "explain", "upsert", names=detectors.NAMES)
         before, in_lake = in_lake, verdicts(done)
         rows_before, in_warehouse = in_warehouse, set(sql(done.warehouse, VERDICTS))
 
@@ -89,6 +93,7 @@ def test_until_december_no_later_month_changes_a_verdict_in_lake_or_warehouse(
 
 
 def test_a_year_of_twelve_months_equals_the_year_run_at_once(done: Settings) -> None:
+    names = [name for name in detectors.NAMES if name != "isolation_forest"]  # it is slow
     flights = next_year()
     at_once = done.replace(lake=f"{done.lake}-at-once")
     Lake(at_once).store.put(BRONZE_KEY, Lake(done).store.get(BRONZE_KEY) or b"")
@@ -97,11 +102,11 @@ def test_a_year_of_twelve_months_equals_the_year_run_at_once(done: Settings) -> 
 
     for month in (6, 11, 12):
         put_months(done, flights, month)
-        run_steps(done, "silver", "gold", "detect", "explain")
-        is_so_far = verdicts(done)["isolation_forest"]["status"].ne("ok").all()
+        run_steps(done, "silver", "gold", "detect", "explain", names=names)
+        is_so_far = verdicts(done)["random_cut_forest"]["status"].ne("ok").all()
         assert is_so_far == (month < 12)
     put_months(at_once, flights, 12)
-    run_steps(at_once, "silver", "gold", "detect", "explain")
+    run_steps(at_once, "silver", "gold", "detect", "explain", names=names)
 
     gold = [
         {key: lake.store.get(key) for key in lake.store.list("03_gold/") if f"year={NEXT}" in key}
@@ -115,7 +120,7 @@ def test_with_history_january_is_scored_and_explained_and_history_is_not(
 ) -> None:
     caplog.set_level(logging.INFO)
     put_months(done, next_year(), 1)
-    run_steps(done, "silver", "gold", "detect", "explain")
+    run_steps(done, "silver", "gold", "detect", "explain", names=detectors.NAMES)
 
     for name, frame in verdicts(done).items():
         days = frame.index.get_level_values("fl_date")
