@@ -215,7 +215,7 @@ public = APIRouter(include_in_schema=False)
 
 
 @public.get("/health")
-def health() -> PlainTextResponse:
+async def health() -> PlainTextResponse:  # async: it needs no thread, which may all wait for the warehouse or Superset
     """Answer the container's health check; nginx does not forward this path."""
     return PlainTextResponse("ok\n")
 

@@ -6,9 +6,13 @@ import csv
 import datetime as dt
 import io
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 
 import pandas as pd
 import pytest
+from fastapi import FastAPI
 
 from tests.conftest import sql
 from tests.integration.web.conftest import Visit
@@ -19,6 +23,8 @@ from utils.reporting.site import frames
 from utils.settings import Settings
 from utils.storage import keys
 from utils.storage.lake import Lake
+from utils.web.app import THREADS
+from utils.web.auth import Visitor
 from utils.web.data import Warehouse
 
 DAY = "/flights/airports/EWR/2015-02-08/"
@@ -218,3 +224,27 @@ def test_without_the_warehouse_a_page_says_so_without_its_address(admin: Visit, 
     assert "site_reader" not in answer.text + answers.text
     sql(done.warehouse, "ALTER ROLE site_reader LOGIN")
     assert admin.get("/flights/").status_code == 200
+
+
+def test_the_health_check_is_answered_while_all_threads_wait_for_superset(
+    admin: Visit, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_waiting, may_go = threading.Semaphore(0), threading.Event()
+
+    def wait(_: str) -> Visitor:
+        is_waiting.release()
+        may_go.wait(60)
+        return Visitor("ann", frozenset())
+
+    monkeypatch.setattr(app.state.site.sessions, "visitor", wait)
+    with ThreadPoolExecutor(THREADS + 1) as browsers:
+        pages = [browsers.submit(admin.get, "/flights/airports/") for _ in range(THREADS)]
+        for _ in pages:
+            is_waiting.acquire()
+        health = browsers.submit(admin.get, "/health")
+        answered, _ = wait_for([health], timeout=10)
+        may_go.set()
+
+    assert answered
+    assert health.result().text == "ok\n"
+    assert {page.result().status_code for page in pages} == {200}
