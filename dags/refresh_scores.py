@@ -3,7 +3,8 @@
 A label that a person gives on a page takes effect within the hour. A run looks for years whose verdicts are out of
 date (`python -m utils status` shows them as stale) and ends at once if there are none. It repeats the steps from
 `gold` on, one year after the other, and the step `silver` if retention has deleted the flights. While a step of
-`flight_anomalies` is running, it does nothing, and the next run does the work. Labels that do not change the fitting (right, wrong) need no run.
+`flight_anomalies` is running, it does nothing, and the next run does the work. Labels that do not change the fitting
+(right, wrong) need no run.
 
 Messages about new findings are sent by the next run of `flight_anomalies`.
 
@@ -37,7 +38,9 @@ with sdk.DAG(
         """Return the years whose verdicts are out of date; none while a step of a year is running."""
         from utils.pipeline import refresh
 
-        return refresh.stale_years(connections.settings()) if quiet.is_quiet(sdk.get_current_context()) else []
+        if not quiet.is_quiet(sdk.get_current_context(), "flight_anomalies"):
+            return []
+        return refresh.stale_years(connections.settings())
 
     @sdk.task(
         map_index_template="{{ task.op_kwargs['year'] }}",
