@@ -29,8 +29,8 @@ def stale_years(settings: Settings) -> list[int]:
 def refresh(settings: Settings, year: int, run_id: str, started: datetime) -> str:
     """Write the out-of-date verdicts of the year, explain and publish them; return the published page's key.
 
-    run_id, started: for the record of the run. Silver is written again if it or its flights, which `explain` reads, were
-    deleted. Plots are drawn again if the year has plots. Running it twice changes nothing.
+    run_id, started: for the record of the run. Silver is written again if its flights, which `explain` reads, or its
+    manifest were deleted. Plots are drawn again if the year has plots. Running it twice changes nothing.
     """
     lake = Lake(settings)
     if not (lake.has(keys.manifest_key(year)) and all(map(lake.has, lake.silver_parts(year)))):

@@ -232,7 +232,8 @@ def test_a_year_that_a_run_is_changing_keeps_its_pages(two_years: Settings) -> N
 def test_a_run_that_changes_a_year_while_the_site_reads_it_does_not_stop_the_site(
     two_years: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_year, started = site._read_year, []
+    read_year = site._read_year
+    started: list[int] = []
     changed = year_of_flights(YEAR, {"JFK": 20})
     load(two_years, YEAR, changed)
 

@@ -26,6 +26,7 @@ from utils.storage.lake import Lake
 from utils.web.app import THREADS
 from utils.web.auth import Visitor
 from utils.web.data import Warehouse
+from utils.web.rendered import MAX_RENDERED, Rendered
 
 DAY = "/flights/airports/EWR/2015-02-08/"
 EVENT = "/flights/events/20150208-JFK/"
@@ -169,6 +170,21 @@ def test_a_year_is_summed_up_again_after_its_next_run_and_after_a_while(
     sql(done.warehouse, "UPDATE flights.airport_days SET scheduled = scheduled + 1 WHERE fl_date = '2015-02-09'")
     now[0] = 601
     assert flights() == before + 6
+
+
+def test_of_too_many_kept_pages_the_one_that_was_not_read_for_longest_is_drawn_again() -> None:
+    rendered = Rendered()
+
+    def read(path: int, html: str) -> str:
+        return rendered.page(str(path), "ann", (), lambda: html)
+
+    for path in range(MAX_RENDERED):
+        read(path, "old")
+    read(0, "new")
+    read(MAX_RENDERED, "new")
+
+    assert read(0, "new") == "old"
+    assert read(1, "new") == "new"
 
 
 # --- flights of a day -------------------------------------------------------------------------------------------------
