@@ -38,7 +38,9 @@ with sdk.DAG(
         """Return the years whose verdicts are out of date; none while a step of a year is running."""
         from utils.pipeline import refresh
 
-        return refresh.stale_years(connections.settings()) if quiet.is_quiet(sdk.get_current_context()) else []
+        if not quiet.is_quiet(sdk.get_current_context(), "flight_anomalies"):
+            return []
+        return refresh.stale_years(connections.settings())
 
     @sdk.task(
         map_index_template="{{ task.op_kwargs['year'] }}",

@@ -30,7 +30,7 @@ class WaitForQuiet(sdk.BaseSensorOperator):
     def poke(self, context: Any) -> bool:  # noqa: D102
         if not WatchSettings.from_environment().has_limit:
             return True
-        return quiet.is_quiet(context)
+        return quiet.is_quiet(context, "flight_anomalies", "refresh_scores")
 
 
 with sdk.DAG(

@@ -79,14 +79,17 @@ def test_a_worker_without_airflows_database_skips_the_deletion_of_runs(
         metadata.clean(datetime.now(UTC))
 
 
+@pytest.mark.parametrize(
+    ("dag", "task"), [("flight_anomalies", "wait_for_bronze"), ("refresh_scores", "find_stale_years")]
+)
 def test_retention_waits_for_a_running_step_but_not_for_a_run_that_waits_for_its_file(
-    read_dags: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+    read_dags: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, dag: str, task: str
 ) -> None:
     from airflow.sdk.definitions.dag import _run_task
 
     monkeypatch.setenv("DELAYWATCH_KEEP_LOGS_DAYS", "30")
     dags = read_dags()
-    step = dags["flight_anomalies"].test(mark_success_pattern=".*").get_task_instance("wait_for_bronze")
+    step = dags[dag].test(mark_success_pattern=".*").get_task_instance(task)
     waiting = dags["retention"].test(mark_success_pattern=".*").get_task_instance("wait_for_quiet")
 
     outcomes = {}

@@ -22,19 +22,18 @@ def stale_years(settings: Settings) -> list[int]:
     return [
         row["year"]
         for row in status.status(settings)
-        if _outdated(row["detectors"])
-        and gold_of(lake, row["year"], detectors.PUBLISHED).airport_days.state is State.CURRENT
+        if _outdated(row["detectors"]) and not _is_being_run(lake, row["year"])
     ]
 
 
 def refresh(settings: Settings, year: int, run_id: str, started: datetime) -> str:
     """Write the out-of-date verdicts of the year, explain and publish them; return the published page's key.
 
-    run_id, started: for the record of the run. Silver is written again if retention has deleted its flights, which
-    `explain` reads. Plots are drawn again if the year has plots. Running it twice changes nothing.
+    run_id, started: for the record of the run. Silver is written again if its flights, which `explain` reads, or its
+    manifest were deleted. Plots are drawn again if the year has plots. Running it twice changes nothing.
     """
     lake = Lake(settings)
-    if not all(map(lake.has, lake.silver_parts(year))):
+    if not (lake.has(keys.manifest_key(year)) and all(map(lake.has, lake.silver_parts(year)))):
         refine.write_silver(settings, year)
     refine.write_gold(settings, year)  # copies the history, which may be out of date
     (states,) = (row["detectors"] for row in status.status(settings) if row["year"] == year)
@@ -45,6 +44,12 @@ def refresh(settings: Settings, year: int, run_id: str, started: datetime) -> st
     if any(key.endswith(".png") for key in lake.store.list(keys.plots_folder(year))):
         plots.write_plots(settings, year)
     return publish.publish(settings, year, run_id, started)
+
+
+def _is_being_run(lake: Lake, year: int) -> bool:
+    """Return True if silver is newer than gold; False without silver, which a person has deleted."""
+    airport_days = gold_of(lake, year, detectors.PUBLISHED).airport_days
+    return lake.has(keys.manifest_key(year)) and airport_days.state is not State.CURRENT
 
 
 def _outdated(states: dict[str, str]) -> list[str]:

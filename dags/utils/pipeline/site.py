@@ -1,7 +1,9 @@
 """Write the static site of all years into the lake, above the plots.
 
 `site.json` records the state of each year from which its pages were made, and the hash of every page. A year whose
-state has not changed is not drawn again, and a page whose hash has not changed is not written again.
+state has not changed is not drawn again, and a page whose hash has not changed is not written again. While pages are
+being written, the record has an empty state and empty hashes for them, so that the next call writes them again if this
+one is interrupted.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import pandas as pd
 from utils import __version__, detectors, schemas
 from utils.analysis import judged_days
 from utils.db_handler import DBHandler
-from utils.errors import Busy
+from utils.errors import Busy, Missing
 from utils.layers import quality
 from utils.parallel import in_processes
 from utils.pipeline import inputs
@@ -59,10 +61,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Record:
-    """What was written last: the state of each year, and the hash of each page by path."""
+    """What was written last: the state of each year, and the hash of each page by path; empty if it is unknown."""
 
     years: Mapping[int, str]
     pages: Mapping[str, str]
+
+    def encode(self) -> bytes:
+        """Return the bytes of the file."""
+        return encode_json({"years": self.years, "pages": dict(sorted(self.pages.items()))})
+
+    def unchanged_years(self, states: Mapping[int, str]) -> set[int]:
+        """Return the years whose pages were made from the present state. states: by year."""
+        return {year for year, state in states.items() if self.years.get(year) == state}
 
 
 @dataclass(frozen=True)
@@ -113,8 +123,13 @@ def write_site(settings: Settings, progress: Progress | None = None) -> str:
         record = _read_record(lake)
         if record.pages and states == record.years:
             return keys.site_key()
-        years = [_read_year(lake, year, feedback, plots.get(year, set())) for year in states]
+        try:
+            years = [_read_year(lake, year, feedback, plots.get(year, set())) for year in states]
+        except Missing as error:  # the year was current a moment ago
+            log.info("site: a run is changing a year, so the years are read again: %s", error)
+            continue
         writer = Writer(lake, record)
+        lake.store.put(keys.site_key(RECORD), _unfinished(record, states, set(lake.years())).encode())
         _write_pages(settings, years, states, writer, progress)
         deleted = _finish(lake, states, record, writer)
         log.info("site: %d years, %d pages written, %d deleted", len(states), writer.written, deleted)
@@ -131,7 +146,7 @@ def _states(lake: Lake, feedback: pd.DataFrame, plots: Mapping[int, set[str]]) -
         gold = gold_of(lake, year, detectors.PUBLISHED)
         if not lake.has(keys.manifest_key(year)) or any(table.state is not State.CURRENT for table in gold.needed):
             continue
-        labels = feedback[feedback["fl_date"].dt.year == year].to_json(date_format="iso")
+        labels = feedback[feedback["fl_date"].dt.year == year].to_json(orient="records", date_format="iso")
         tables = [str(table.hash) for table in gold.needed]
         parts = [common, *tables, str(lake.manifest(year).get("quality")), *sorted(plots.get(year, ())), str(labels)]
         states[year] = content_hash("\n".join(parts).encode())
@@ -189,6 +204,13 @@ def _read_year(lake: Lake, year: int, feedback: pd.DataFrame, plots: set[str]) -
     )
 
 
+def _unfinished(record: Record, states: Mapping[int, str], in_lake: set[int]) -> Record:
+    """Return the record without the states and hashes that are unknown while pages are written or deleted."""
+    unchanged, untouched = record.unchanged_years(states), _untouched(record, states, in_lake)
+    years = {year: record.years[year] if year in unchanged else "" for year in record.years.keys() | states.keys()}
+    return Record(years, {path: value if path in untouched else "" for path, value in record.pages.items()})
+
+
 # Pages
 
 
@@ -198,7 +220,8 @@ def _write_pages(
     """Write the pages of changed years and those that depend on all years."""
     for name in render.ASSETS:
         writer.write(name, render.asset(name))
-    changed = [year for year in years if writer.record.years.get(year.year) != states[year.year]]
+    unchanged = writer.record.unchanged_years(states)
+    changed = [year for year in years if year.year not in unchanged]
     jobs = [*_airport_jobs(years, changed), *([event] for year in changed for event in _events_of(year))]
     workers = min(settings.threads, len(jobs) // JOBS_PER_WORKER)
     calls = ((job, _severity_days()) for job in jobs)
@@ -358,17 +381,21 @@ def _finish(lake: Lake, states: Mapping[int, str], record: Record, writer: Write
     stale = sorted(record.pages.keys() - writer.pages.keys() - kept)
     lake.store.delete([keys.site_key(path) for path in stale])
     pages = {path: record.pages[path] for path in kept} | writer.pages
-    lake.store.put(keys.site_key(RECORD), encode_json({"years": states, "pages": dict(sorted(pages.items()))}))
+    lake.store.put(keys.site_key(RECORD), Record(states, pages).encode())
     return len(stale)
 
 
 def _kept(record: Record, states: Mapping[int, str], in_lake: set[int], drawn: Mapping[str, str]) -> set[str]:
     """Return the pages that were not drawn but stay: those of unchanged years, and of years that a run is changing."""
-    unchanged = {year for year, state in states.items() if record.years.get(year) == state}
-    years = unchanged | (in_lake - states.keys())
-    kept = {path for path in record.pages if _year_of(path) in years and path not in drawn}
+    kept = {path for path in _untouched(record, states, in_lake) if path not in drawn}
     airports = {LINKS.airport(path.split("/")[1]) for path in kept if path.startswith("airports/")}
     return kept | {path for path in airports if path in record.pages and path not in drawn}
+
+
+def _untouched(record: Record, states: Mapping[int, str], in_lake: set[int]) -> set[str]:
+    """Return the pages of unchanged years, and of years that a run is changing."""
+    years = record.unchanged_years(states) | (in_lake - states.keys())
+    return {path for path in record.pages if _year_of(path) in years}
 
 
 def _year_of(path: str) -> int | None:

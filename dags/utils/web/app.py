@@ -1,4 +1,4 @@
-"""The pages below /flights/: routes, headers, and an answer of ours to every error.
+"""The pages below /flights/: the application and its routes.
 
 uvicorn starts it (docker-compose.yaml, service site): `uvicorn --factory utils.web.app:create_app`.
 """
@@ -6,12 +6,9 @@ uvicorn starts it (docker-compose.yaml, service site): `uvicorn --factory utils.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import logging
 import re
 import threading
-import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,91 +21,29 @@ import anyio.to_thread
 import fastapi.openapi.utils
 import jinja2
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
-from typing_extensions import override
 
-from utils import __version__, detectors
+from utils import __version__
 from utils.errors import DelaywatchError, Missing
 from utils.reporting.site import render
-from utils.reporting.site.links import ServedLinks
 from utils.settings import Settings, SiteSettings
 from utils.storage import keys
 from utils.storage.lake import Lake
 from utils.warehouse.connection import Postgres
 from utils.web import api, feedback, inputs
-from utils.web.auth import COOKIE, Forbidden, NotLoggedIn, Sessions, SupersetUnavailable, Visitor, login_url
-from utils.web.data import KEEP_S, Warehouse
+from utils.web.auth import COOKIE, Forbidden, Sessions, Visitor
+from utils.web.data import Warehouse
+from utils.web.errors import ERRORS, HEADERS
 from utils.web.flights import Flights
+from utils.web.layout import ASSETS, SiteLinks, asset, severity_days
+from utils.web.rendered import Rendered
 
 log = logging.getLogger(__name__)
 
-MAX_RENDERED = 50  # pages of about 100 kB
 THREADS = 8  # requests at once; more would only wait for a connection to the warehouse
-ASSETS = {
-    "site.css": "text/css; charset=utf-8",
-    "site.js": "text/javascript; charset=utf-8",
-    "us-outline.svg": "image/svg+xml",
-}
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "SAMEORIGIN",
-    "Referrer-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-API = "/flights/api/"
-DETECTORS_FILE = Path(__file__).resolve().parents[2] / "detectors.yaml"  # as pipeline.inputs, which loads Alembic
-
-
-@cache
-def severity_days() -> tuple[float, ...]:
-    """Return the return periods in days at which a day is mild, strong and extreme."""
-    levels: Any = detectors.read_settings(DETECTORS_FILE)[detectors.PUBLISHED]["levels"]
-    return tuple(levels)
-
-
 OLD_SILVER = "The flights of this day are no longer stored: retention has removed the silver of {year}."
-
-
-@cache
-def asset(name: str) -> tuple[bytes, str]:
-    """Return the content of a file of ASSETS and a hash of it for its address."""
-    content = render.asset(name)
-    return content, hashlib.sha256(content).hexdigest()[:12]
-
-
-class SiteLinks(ServedLinks):
-    """The addresses of the served pages. Those of assets contain a hash, so that browsers may keep them for ever."""
-
-    @override
-    def asset(self, name: str) -> str:
-        return f"{self.root}assets/{asset(name)[1]}/{name}"
-
-
-class Rendered:
-    """Pages of the network, which take long to draw, until the next run or label, and at most KEEP_S. Thread-safe."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Keep no page yet."""
-        self._clock, self._lock = clock, threading.Lock()
-        self._kept: OrderedDict[tuple[str, str], tuple[tuple[Any, ...], float, str]] = OrderedDict()
-
-    def page(self, path: str, user: str, version: tuple[Any, ...], draw: Callable[[], str]) -> str:
-        """Return the page of the path for the user, drawn again if the version has changed."""
-        with self._lock:
-            kept = self._kept.get((path, user))
-        if kept and kept[0] == version and self._clock() < kept[1]:
-            return kept[2]
-        html = draw()
-        with self._lock:
-            self._kept[path, user] = version, self._clock() + KEEP_S, html
-            while len(self._kept) > MAX_RENDERED:
-                self._kept.popitem(last=False)
-        return html
 
 
 @dataclass(frozen=True)
@@ -215,7 +150,7 @@ public = APIRouter(include_in_schema=False)
 
 
 @public.get("/health")
-def health() -> PlainTextResponse:
+async def health() -> PlainTextResponse:  # async: it needs no thread, which may all wait for the warehouse or Superset
     """Answer the container's health check; nginx does not forward this path."""
     return PlainTextResponse("ok\n")
 
@@ -418,97 +353,3 @@ def api_docs(site: Used, visitor: Known) -> str:
     """The description of the API for people."""
     around = {"layout": _layout(site, visitor), "links": site.links, "current": "", "current_year": None}
     return docs_template().render(around, paths=description()["paths"])
-
-
-# --- errors -----------------------------------------------------------------------------------------------------------
-
-
-def _is_api(request: Request) -> bool:
-    return request.url.path.startswith(API)
-
-
-def _message(
-    request: Request, status: int, title: str, text: str, headers: Mapping[str, str] | None = None
-) -> Response:
-    """Return an error as JSON for the API, else as a page."""
-    if _is_api(request):
-        return JSONResponse({"detail": f"{title}. {text}"}, status, headers={**HEADERS, **(headers or {})})
-    layout = render.Layout(links=SiteLinks(), severity_days=severity_days())
-    return HTMLResponse(render.message_page(title, text, layout), status, headers={**HEADERS, **(headers or {})})
-
-
-def _not_logged_in(request: Request, _: Exception) -> Response:
-    path = request.url.path
-    if _is_api(request):
-        return _message(request, 401, "Not logged in", "Log in to Superset and send its session cookie.")
-    if request.method == "POST":  # lead back to the page with the form, not to its target
-        return RedirectResponse(login_url(path.rpartition("/")[0] + "/"), 303)
-    query = request.url.query
-    return RedirectResponse(login_url(f"{path}?{query}" if query else path), 302)
-
-
-def _forbidden(request: Request, _: Exception) -> Response:
-    text = "Your account may not do this. Ask an administrator of Superset for the role Analyst."
-    return _message(request, 403, "Not allowed", text)
-
-
-def _superset_unavailable(request: Request, error: Exception) -> Response:
-    log.error("%s", error)
-    text = "Superset does not answer, and the site cannot check your login without it. Try again in a minute."
-    return _message(request, 503, "Superset is down", text, {"Retry-After": "30"})
-
-
-def _unusable(request: Request, error: Exception) -> Response:
-    return _message(request, 400, "Nothing was changed", str(error))
-
-
-def _too_many(request: Request, _: Exception) -> Response:
-    text = f"You may give feedback {feedback.MAX_PER_MINUTE} times a minute; wait a minute and repeat it."
-    return _message(request, 429, "Too many changes", text, {"Retry-After": "60"})
-
-
-def _missing(request: Request, error: Exception) -> Response:
-    return _message(request, 404, "Not found", str(error))
-
-
-def _unavailable(request: Request, error: Exception) -> Response:
-    log.error("%s", error)
-    text = (
-        "The warehouse or the lake does not answer as expected; the log of the service site has the reason. Try again."
-    )
-    return _message(request, 503, "The data cannot be read", text, {"Retry-After": "30"})
-
-
-def _invalid(request: Request, error: Exception) -> Response:
-    if _is_api(request) and isinstance(error, RequestValidationError):
-        faults = [{"parameter": fault["loc"][-1], "fault": fault["msg"]} for fault in error.errors()]
-        return JSONResponse({"detail": faults}, 422)
-    return _not_found(request, error)
-
-
-def _not_found(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 404
-    if status == 405:
-        return _message(request, 405, "Not allowed", "This address does not accept the method of the request.")
-    path = request.url.path
-    if request.method == "GET" and re.fullmatch(r"/flights(?:/[A-Za-z0-9-]+)*", path):
-        return RedirectResponse(f"{path}/", 308)
-    return _message(request, status, "Not found", "The site has no page at this address.")
-
-
-def _bug(request: Request, _: Exception) -> Response:
-    return _message(request, 500, "Internal error", "The log of the service site has the reason.")
-
-
-ERRORS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
-    NotLoggedIn: _not_logged_in,
-    Forbidden: _forbidden,
-    SupersetUnavailable: _superset_unavailable,
-    feedback.Invalid: _unusable,
-    feedback.TooMany: _too_many,
-    Missing: _missing,
-    DelaywatchError: _unavailable,
-    RequestValidationError: _invalid,
-    HTTPException: _not_found,
-    Exception: _bug,
-}

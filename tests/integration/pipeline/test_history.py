@@ -162,13 +162,18 @@ def test_after_a_change_of_a_year_the_next_is_stale_and_a_run_of_both_puts_it_ri
     assert not changed["delaywatch"]["expected"].equals(before["delaywatch"]["expected"])
 
 
-def test_the_hourly_refresh_puts_a_year_with_an_old_history_right_also_without_its_flights(done: Settings) -> None:
+@pytest.mark.parametrize("has_manifest", [True, False], ids=["deleted by retention", "deleted by hand"])
+def test_the_hourly_refresh_puts_a_year_with_an_old_history_right_also_without_its_flights(
+    done: Settings, has_manifest: bool
+) -> None:
     put_months(done, next_year(), 2)
     run_steps(done, *STEPS)
     Lake(done).store.put(BRONZE_KEY, OTHER_BRONZE)
     for step in STEPS.values():
         step(done)
-    Lake(done).store.delete(Lake(done).silver_parts(NEXT))  # as retention does
+    Lake(done).store.delete(Lake(done).silver_parts(NEXT))
+    if not has_manifest:
+        Lake(done).store.delete([keys.manifest_key(NEXT)])
     assert refresh.stale_years(done) == [NEXT]
 
     refresh.refresh(done, NEXT, "scheduled", datetime.now(UTC))

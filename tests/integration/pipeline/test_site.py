@@ -15,6 +15,7 @@ import duckdb
 import pytest
 
 from tests.builders import Flight, csv_of, year_of_flights
+from tests.conftest import sql
 from tests.page import Page
 from tests.steps import CLOSED, STEPS, YEAR
 from utils.pipeline import site
@@ -228,6 +229,62 @@ def test_a_year_that_a_run_is_changing_keeps_its_pages(two_years: Settings) -> N
     assert f"years/{NEXT}.html" not in Path(two_years.lake[7:], "04_plots/index.html").read_text()
 
 
+def test_a_run_that_changes_a_year_while_the_site_reads_it_does_not_stop_the_site(
+    two_years: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_year = site._read_year
+    started: list[int] = []
+    changed = year_of_flights(YEAR, {"JFK": 20})
+    load(two_years, YEAR, changed)
+
+    def read_while_a_run_starts(*arguments: Any) -> site.Year:
+        if not started:
+            started.append(NEXT)
+            load(two_years, NEXT, year_of_flights(NEXT, {"JFK": 5}), steps=("silver", "gold"))
+        return read_year(*arguments)
+
+    monkeypatch.setattr(site, "_read_year", read_while_a_run_starts)
+    site.write_site(two_years)
+
+    html = pages(Path(two_years.lake.removeprefix("file://")))
+    assert facts(html[f"years/{YEAR}.html"])["flights"] == f"{len(changed):,}"
+    assert f"airports/LGA/{NEXT}.html" in html
+
+
+def test_pages_of_an_interrupted_call_are_written_again(two_years: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, store = Path(two_years.lake.removeprefix("file://")), Lake(two_years).store
+    before = pages(root)
+    key = keys.plot_key(NEXT, "LGA", "daily_delay")
+    plot = store.get(key)
+    assert plot
+    store.delete([key])
+    with monkeypatch.context() as patch:
+        patch.setattr(site, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            site.write_site(two_years)
+    assert pages(root)[f"airports/LGA/{NEXT}.html"] != before[f"airports/LGA/{NEXT}.html"]
+    store.put(key, plot)
+
+    site.write_site(two_years)
+
+    assert pages(root) == before
+
+
+def test_pages_of_a_deleted_year_are_deleted_after_an_interruption(
+    two_years: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Lake(two_years).store
+    store.delete([key for key in store.list("") if f"year={NEXT}/" in key or key == f"01_bronze/{NEXT}.csv"])
+    with monkeypatch.context() as patch:
+        patch.setattr(site, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            site.write_site(two_years)
+
+    site.write_site(two_years)
+
+    assert not [path for path in written(two_years) if "LGA" in path or str(NEXT) in path]
+
+
 @pytest.mark.parametrize("damage", ["record", "page"])
 def test_a_damaged_site_is_repaired(two_years: Settings, damage: str) -> None:
     before = pages(Path(two_years.lake.removeprefix("file://")))
@@ -277,3 +334,15 @@ def test_a_lake_without_a_finished_year_has_a_home_page(folder_settings: Setting
     key = site.write_site(folder_settings)
 
     assert b"No year yet" in (Lake(folder_settings).store.get(key) or b"")
+
+
+def test_a_label_changes_the_state_of_its_own_year_only(done: Settings) -> None:
+    give = "INSERT INTO flights.feedback VALUES ('{}', '{}-02-08', 'right', '', 'ann', now())"
+    load(done, NEXT, year_of_flights(NEXT, {"JFK": 12}), steps=BEFORE_PUBLISH[:-1])
+    states = []
+    for origin, year in (("JFK", NEXT), ("EWR", YEAR)):  # the second label is sorted before the first
+        sql(done.warehouse, give.format(origin, year))
+        site.write_site(done)
+        states.append(json.loads(Lake(done).store.get(keys.site_key(site.RECORD)) or b"")["years"])
+
+    assert [year for year in states[0] if states[0][year] != states[1][year]] == [str(YEAR)]

@@ -6,9 +6,13 @@ import csv
 import datetime as dt
 import io
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 
 import pandas as pd
 import pytest
+from fastapi import FastAPI
 
 from tests.conftest import sql
 from tests.integration.web.conftest import Visit
@@ -19,7 +23,10 @@ from utils.reporting.site import frames
 from utils.settings import Settings
 from utils.storage import keys
 from utils.storage.lake import Lake
+from utils.web.app import THREADS
+from utils.web.auth import Visitor
 from utils.web.data import Warehouse
+from utils.web.rendered import MAX_RENDERED, Rendered
 
 DAY = "/flights/airports/EWR/2015-02-08/"
 EVENT = "/flights/events/20150208-JFK/"
@@ -165,6 +172,21 @@ def test_a_year_is_summed_up_again_after_its_next_run_and_after_a_while(
     assert flights() == before + 6
 
 
+def test_of_too_many_kept_pages_the_one_that_was_not_read_for_longest_is_drawn_again() -> None:
+    rendered = Rendered()
+
+    def read(path: int, html: str) -> str:
+        return rendered.page(str(path), "ann", (), lambda: html)
+
+    for path in range(MAX_RENDERED):
+        read(path, "old")
+    read(0, "new")
+    read(MAX_RENDERED, "new")
+
+    assert read(0, "new") == "old"
+    assert read(1, "new") == "new"
+
+
 # --- flights of a day -------------------------------------------------------------------------------------------------
 
 
@@ -218,3 +240,27 @@ def test_without_the_warehouse_a_page_says_so_without_its_address(admin: Visit, 
     assert "site_reader" not in answer.text + answers.text
     sql(done.warehouse, "ALTER ROLE site_reader LOGIN")
     assert admin.get("/flights/").status_code == 200
+
+
+def test_the_health_check_is_answered_while_all_threads_wait_for_superset(
+    admin: Visit, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_waiting, may_go = threading.Semaphore(0), threading.Event()
+
+    def wait(_: str) -> Visitor:
+        is_waiting.release()
+        may_go.wait(60)
+        return Visitor("ann", frozenset())
+
+    monkeypatch.setattr(app.state.site.sessions, "visitor", wait)
+    with ThreadPoolExecutor(THREADS + 1) as browsers:
+        pages = [browsers.submit(admin.get, "/flights/airports/") for _ in range(THREADS)]
+        for _ in pages:
+            is_waiting.acquire()
+        health = browsers.submit(admin.get, "/health")
+        answered, _ = wait_for([health], timeout=10)
+        may_go.set()
+
+    assert answered
+    assert health.result().text == "ok\n"
+    assert {page.result().status_code for page in pages} == {200}

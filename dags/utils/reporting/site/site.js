@@ -88,7 +88,7 @@ function answerSearch(notFound) {
 
 async function loadPart(section) {
   const answer = await fetch(section.dataset.src, { credentials: "same-origin" });
-  if (!answer.ok) return;
+  if (!answer.ok || answer.redirected) return; // redirected: to the login
   section.innerHTML = await answer.text();
   section.querySelectorAll("table[data-long]").forEach(makeLong);
 }
