@@ -30,7 +30,7 @@ from utils import detectors, schemas
 pytestmark = pytest.mark.e2e
 
 AIRFLOW = {"airflow-apiserver", "airflow-dag-processor", "airflow-scheduler"}
-LASTING = AIRFLOW | {"health", "nginx", "postgres", "s3", "superset"}
+LASTING = AIRFLOW | {"health", "nginx", "postgres", "s3", "site", "superset"}
 ASSETS = Path(__file__).parents[2] / "superset" / "assets"
 AIRPORTS = ("EWR", "JFK", "LGA")
 DAYS = 365  # of 2013; every airport of the demo has flights on each
@@ -38,6 +38,7 @@ KNOWN_WARNINGS = (
     "appbuilder.app is deprecated",  # of Airflow, docs/operation.md
     "ASGI app factory detected",  # of Airflow, docs/operation.md
     "Starting call to 'airflow.sdk.api.client.Client.request'",  # a retry of Airflow on a busy host
+    "not found.  Skipping. [airflow.utils.db_cleanup]",  # of Airflow, docs/operation.md
     "utils.pipeline",  # warnings about the quality of the file
 )
 FEEDBACK = {  # by airport and day
@@ -255,15 +256,23 @@ def feedback(stack: Installation) -> None:
 
 
 @pytest.fixture(scope="module")
+def changed_verdict(stack: Installation) -> None:
+    """A changed verdict as a second upsert records it; after one run no verdict has changed."""
+    stack.psql("warehouse", "INSERT INTO flights.verdict_changes VALUES ('LGA', '2013-02-09', now(), 1, 2, 'closure')")
+
+
+@pytest.fixture(scope="module")
 def flight_anomalies(
-    browser: Browser, superset_login: StorageState, stack: Installation, feedback: None
+    browser: Browser, superset_login: StorageState, stack: Installation, feedback: None, changed_verdict: None
 ) -> Iterator[Dashboard]:
     with new_context(browser, superset_login) as context:
         yield Dashboard(context.new_page(), stack.url, "flight-anomalies")
 
 
 @pytest.fixture(scope="module")
-def network(browser: Browser, superset_login: StorageState, stack: Installation, feedback: None) -> Iterator[Dashboard]:
+def network(
+    browser: Browser, superset_login: StorageState, stack: Installation, feedback: None, changed_verdict: None
+) -> Iterator[Dashboard]:
     with new_context(browser, superset_login) as context:
         yield Dashboard(context.new_page(), stack.url, "network")
 

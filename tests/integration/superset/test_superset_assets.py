@@ -310,18 +310,35 @@ def test_a_day_that_is_flagged_without_a_score_is_last_in_the_lists(name: str, w
     assert rows == [(900.0,), (70.0,), (None,)]
 
 
-def test_tables_of_days_and_events_link_to_their_pages_and_show_a_note_as_text(warehouse: str) -> None:
+def test_tables_of_days_and_events_link_to_their_pages(warehouse: str) -> None:
     tables = {"anomaly_reasons": [reason_row()], "events": [event_row("storm")], "event_days": [event_day_row("storm")]}
     fill(warehouse, [airport_day_row()], [verdict_row("delaywatch", **LATE)], **tables)
-    give_feedback(warehouse, "2018-01-01", "right", "<b>snow</b>")
+    give_feedback(warehouse, "2018-01-01", "right")
 
     page = '<a href="/flights/airports/JFK/2018-01-01/">open</a>'
     for dataset in ("judged_days", "reasons", "feedback"):
         assert read(warehouse, f"SELECT page FROM {source(dataset)}") == [(page,)]
     linked = '<a href="/flights/events/storm/">storm</a>'
     assert read(warehouse, f"SELECT event_link FROM {source('events')}") == [(linked,)]
-    notes = read(warehouse, f"SELECT said FROM {source('judged_days')} UNION SELECT note FROM {source('feedback')}")
-    assert all("snow" in note and "<" not in note for (note,) in notes)
+
+
+@pytest.mark.security
+def test_a_table_that_renders_html_gets_none_from_persons_and_files(warehouse: str) -> None:
+    hostile = "<b>snow</b>"
+    reason = reason_row(sentence=f"JFK: {hostile}", top_carrier=hostile, top_destination=hostile)
+    event = event_row("storm", name=hostile)
+    tables = {"anomaly_reasons": [reason], "events": [event], "event_days": [event_day_row("storm")]}
+    fill(warehouse, [airport_day_row()], [verdict_row("delaywatch", **LATE)], **tables)
+    with closing(DBHandler(warehouse)) as handler:
+        handler.give_feedback("JFK", date(2018, 1, 1), "right", hostile, hostile)
+
+    rendering = [chart for chart in CHARTS.values() if chart["params"].get("allow_render_html")]
+    for chart in rendering:
+        columns = [*chart["params"].get("all_columns", []), *chart["params"].get("groupby", [])]
+        for row in read(warehouse, f"SELECT {', '.join(columns)} FROM {source(chart['dataset'])}"):
+            shown = [str(value) for name, value in zip(columns, row, strict=True) if name != "page"]
+            assert "<b" not in " ".join(shown), chart["slice_name"]
+    assert {chart["dataset"] for chart in rendering} >= {"judged_days", "reasons", "feedback", "events"}
 
 
 def test_an_airport_without_ordinary_days_is_not_the_first_by_excess_delay(warehouse: str) -> None:

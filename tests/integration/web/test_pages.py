@@ -208,6 +208,7 @@ def test_a_plot_comes_from_the_lake(admin: Visit, done: Settings) -> None:
 
 def test_without_the_warehouse_a_page_says_so_without_its_address(admin: Visit, done: Settings) -> None:
     sql(done.warehouse, "ALTER ROLE site_reader NOLOGIN")
+    sql(done.warehouse, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'site_reader'")
 
     answer = admin.get("/flights/")
     answers = admin.get("/flights/api/days")
