@@ -297,8 +297,8 @@ def _date_range(spec: Asset) -> Asset:
 def _choice(assets: Assets, spec: Asset, by: str) -> Asset:
     """Return the settings of a filter on a dataset's column.
 
-    `value` is a single value, which makes the choice single and required, or a list of any length. `where` is SQL that
-    limits the rows from which the choices are read; `within` has the names of filters that narrow the choices.
+    `value` is a single value, which makes the choice single and required, or a list of any length. `within` has the
+    names of filters that narrow the choices.
     """
     table, column = spec["column"].split(".")
     dataset = _named(assets, "datasets", table, by)
@@ -306,13 +306,12 @@ def _choice(assets: Assets, spec: Asset, by: str) -> Asset:
         raise BundleError(f"{by} refers to the column {column}, which datasets/{table}.yaml lacks; correct the name.")
     is_several = isinstance(spec["value"], list)
     values = spec["value"] if is_several else [spec["value"]]
-    where = [{"clause": "WHERE", "expressionType": "SQL", "sqlExpression": spec["where"]}] if "where" in spec else []
     dated = {"granularity_sqla": dataset["main_dttm_col"]} if spec.get("within") and "main_dttm_col" in dataset else {}
     return {
         "filterType": "filter_select",
         **dated,
         "targets": [{"datasetUuid": dataset["uuid"], "column": {"name": column}}],
-        "adhoc_filters": where,
+        "adhoc_filters": [],
         "controlValues": {"multiSelect": is_several, "enableEmptyFilter": not is_several, "sortAscending": True},
         "defaultDataMask": {
             "extraFormData": {"filters": [{"col": column, "op": "IN", "val": values}] if values else []},

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from flask import redirect  # type: ignore[import-not-found]
 from superset.errors import SupersetErrorType  # type: ignore[import-not-found]
 
 SECRETS = Path("/run/delaywatch")  # the volume with this service's secrets
@@ -72,9 +73,19 @@ def name_spinner(app: Any) -> None:
         app.config[theme]["token"]["brandSpinnerUrl"] = "/static/assets/images/loading.gif"
 
 
+START = "/superset/dashboard/flight-anomalies/"
+LOGO_TARGET_PATH = START  # adds "Home" to the menu, which leads to Superset's own start page
+
+
+def open_start(app: Any) -> None:
+    """Redirect `/`, where a login leads, to START. UserAttribute.welcome_dashboard_id would have to be set per user."""
+    app.view_functions["SupersetIndexView.index"] = lambda: redirect(START)
+
+
 def change(app: Any) -> None:
     """Change the application before Superset adds its views."""
     limit_logins(app)
+    open_start(app)
     name_spinner(app)
 
 

@@ -506,6 +506,7 @@ class AlertSettings(_Model):
         "A URL that accepts the messages of Slack's incoming webhooks.",
         is_secret=True,
     )
+    site: Web | None = variable("DELAYWATCH_SITE")  # address of the served pages; None: messages name files of the lake
 
     @property
     def is_configured(self) -> bool:

@@ -73,6 +73,14 @@ def test_a_page_without_a_session_leads_to_the_login_and_back_to_the_page(stack:
     assert page.url == stack.url + DAY
 
 
+def test_a_login_without_a_page_to_return_to_leads_to_the_dashboard(stack: Installation, browser: Browser) -> None:
+    with new_context(browser) as context:
+        page = context.new_page()
+        visitor.log_in_to_superset(page, stack.url, stack.password())
+
+        page.wait_for_url(re.compile(rf"^{re.escape(stack.url)}/superset/dashboard/flight-anomalies/"))
+
+
 @pytest.mark.parametrize("cookie", ["", "superset_session=forged", "superset_session=eyJfdXNlcl9pZCI6IjEifQ.x.y"])
 def test_a_forged_or_missing_cookie_sees_no_page_and_no_row(
     stack: Installation, client: APIRequestContext, cookie: str

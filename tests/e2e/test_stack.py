@@ -277,7 +277,13 @@ def network(
         yield Dashboard(context.new_page(), stack.url, "network")
 
 
-@pytest.mark.parametrize("name", ["flight_anomalies", "network"])
+@pytest.fixture(scope="module")
+def years(browser: Browser, superset_login: StorageState, stack: Installation, feedback: None) -> Iterator[Dashboard]:
+    with new_context(browser, superset_login) as context:
+        yield Dashboard(context.new_page(), stack.url, "years")
+
+
+@pytest.mark.parametrize("name", ["flight_anomalies", "network", "years"])
 def test_every_chart_of_a_dashboard_shows_data(request: pytest.FixtureRequest, name: str) -> None:
     dashboard: Dashboard = request.getfixturevalue(name)
     charts_by_tab = titles_in_assets(name)
@@ -343,6 +349,7 @@ def test_an_abnormal_day_shows_its_reason_and_that_it_was_expected(
     _, _, reason = day["sentence"].partition(": ")  # airport and day have columns of their own
     for text in (reason, day["event"], "acknowledged"):
         expect(row).to_contain_text(text)
+    expect(row.get_by_role("link", name="open")).to_have_attribute("href", "/flights/airports/LGA/2013-03-08/")
 
 
 def test_the_reasons_equal_sql_and_follow_the_chosen_day(stack: Installation, flight_anomalies: Dashboard) -> None:

@@ -28,6 +28,7 @@ URL = "postgresql+psycopg2://reader@db/warehouse"
 QUALITY = {"quality_by_month", "quality_by_year"}
 COMPARISONS = {"detector_counts", "detector_agreement", "precision_by_feedback"}
 NOTICES = {"year_notice", "judged_notice"}
+OF_DETECTORS = ("flight_anomalies", "network")  # dashboards with the filters Date range, Detector and Severity
 TOTALS = {"flights", "cancelled_share", "effective_delay"}  # metrics that include normal days
 
 
@@ -76,7 +77,7 @@ def test_means_and_shares_are_weighted_and_scores_are_not_added_up() -> None:
                     assert re.fullmatch(r"\w+ \* (departed|scheduled|weight)", summed), metric["metric_name"]
 
 
-@pytest.mark.parametrize("dashboard", sorted(DASHBOARDS))
+@pytest.mark.parametrize("dashboard", OF_DETECTORS)
 def test_filters_reach_the_charts_that_they_are_about(dashboard: str) -> None:
     charts = set(bundle.charts_of(DASHBOARDS[dashboard]))
     with_normal_days = {name for name in charts if TOTALS & metrics_of(CHARTS[name])}
@@ -84,7 +85,8 @@ def test_filters_reach_the_charts_that_they_are_about(dashboard: str) -> None:
     assert charts >= QUALITY | COMPARISONS | NOTICES
     assert reached(dashboard, "Date range") == charts - QUALITY
     assert reached(dashboard, "Detector").isdisjoint(COMPARISONS | QUALITY)
-    assert reached(dashboard, "Detector") >= with_normal_days | {"judged_notice"}
+    judged = {name for name in charts if CHARTS[name]["dataset"] == "judged_days"}
+    assert reached(dashboard, "Detector") >= judged
     assert reached(dashboard, "Severity").isdisjoint(with_normal_days | NOTICES | QUALITY)
     assert reached(dashboard, "Severity") >= {"abnormal_days", *COMPARISONS}
 
@@ -96,6 +98,17 @@ def test_the_airport_and_an_abnormal_day_narrow_their_charts_only() -> None:
 
     assert reached("flight_anomalies", "Airport") == charts - of_all_airports - QUALITY
     assert reached("flight_anomalies", "Abnormal day") == of_reasons | {"airports_events"}
+
+
+def test_the_airport_reaches_all_charts_of_years_except_those_of_the_network() -> None:
+    charts = set(bundle.charts_of(DASHBOARDS["years"]))
+
+    assert reached("years", "Airport") == charts - {"year_notice", "record_days"}
+
+
+@pytest.mark.parametrize("dashboard", sorted(DASHBOARDS))
+def test_the_notice_about_the_years_is_above_the_tabs(dashboard: str) -> None:
+    assert "year_notice" in DASHBOARDS[dashboard]["top"][0]["charts"]
 
 
 def test_the_zip_has_every_asset_with_its_own_uuid_and_the_address_of_the_warehouse() -> None:
@@ -112,11 +125,11 @@ def test_the_zip_has_every_asset_with_its_own_uuid_and_the_address_of_the_wareho
 @pytest.mark.parametrize(
     ("path", "old", "new", "named"),
     [
-        ("charts/flights.yaml", "dataset: ", "dataset: no_", ("charts/flights.yaml", "datasets/no_judged_days.yaml")),
+        ("charts/flights.yaml", "dataset: ", "dataset: no_", ("charts/flights.yaml", "datasets/no_airport_days.yaml")),
         ("charts/flights.yaml", "slice_name: ", "name: ", ("charts/flights.yaml", "slice_name")),
         ("dashboards/network.yaml", "airports: 2", "airports: 3", ("tab What happened", "row 1")),
         ("dashboards/flight_anomalies.yaml", "within: [Airport", "within: [City", ("filter Abnormal day", "City")),
-        ("dashboards/network.yaml", "days.detector", "days.robot", ("filter Detector", "robot")),
+        ("dashboards/network.yaml", "choices.detector", "choices.robot", ("filter Detector", "robot")),
     ],
 )
 def test_a_mistake_in_a_file_is_an_error_that_names_it(

@@ -14,8 +14,10 @@ from utils.monitoring import messages
 from utils.monitoring.announcements import Announcement, State
 from utils.monitoring.messages import Failure, Message
 from utils.monitoring.subscriptions import DEFAULT, Subscription
+from utils.reporting.site.links import ServedLinks
 
 LAKE = "Lake: file:///lake"
+SITE = ServedLinks("https://here/flights/")
 OCTOBER = "October 2013 has no flights."
 MILD, STRONG, EXTREME = 1, 2, 3
 NEW_YORK = Subscription(
@@ -59,7 +61,11 @@ def events_table(*events: Event) -> pd.DataFrame:
 
 
 def year_message(
-    *events: Event, subscription: Subscription = DEFAULT, warnings: tuple[str, ...] = (), is_first: bool = True
+    *events: Event,
+    subscription: Subscription = DEFAULT,
+    warnings: tuple[str, ...] = (),
+    is_first: bool = True,
+    links: ServedLinks | None = None,
 ) -> Message:
     """The message about events that are all announced."""
     days = [(event.days[0], day.split()[0], event.severity) for event in events for day in event.days]
@@ -72,6 +78,7 @@ def year_message(
         warnings,
         is_first=is_first,
         where=LAKE,
+        links=links,
     )
 
 
@@ -90,6 +97,13 @@ def test_a_message_lists_events_and_warnings_and_says_where_the_rest_is() -> Non
     assert storm.startswith("- EWR 2013-03-08")
     assert warning == f"- {OCTOBER}"
     assert message.text.endswith(LAKE)
+
+
+def test_below_each_event_is_the_address_of_its_page() -> None:
+    lines = year_message(Event(("JFK 2013-02-08",)), links=SITE).text.splitlines()
+
+    (number,) = (number for number, line in enumerate(lines) if line.startswith("- JFK"))
+    assert lines[number + 1] == "  https://here/flights/events/JFK%202013-02-08/"
 
 
 def test_an_event_that_grew_is_listed_with_its_announced_severity_and_end() -> None:
@@ -121,12 +135,18 @@ def test_ten_events_are_listed_largest_first_and_the_others_are_counted() -> Non
 # --- digest -----------------------------------------------------------------------------------------------------------
 
 
-def digest(days: list[dict[str, Any]], verdicts: list[dict[str, Any]], *events: Event, warnings: int = 0) -> list[str]:
+def digest(
+    days: list[dict[str, Any]],
+    verdicts: list[dict[str, Any]],
+    *events: Event,
+    warnings: int = 0,
+    links: ServedLinks | None = None,
+) -> list[str]:
     """The lines of a digest of February."""
     days_frame = airport_days_table(*days).to_pandas(date_as_object=False)
     verdicts_frame = verdicts_table(*verdicts).to_pandas(date_as_object=False)
     message = messages.digest_message(
-        2013, 2, NEW_YORK, days_frame, verdicts_frame, events_table(*events), [OCTOBER] * warnings, LAKE
+        2013, 2, NEW_YORK, days_frame, verdicts_frame, events_table(*events), [OCTOBER] * warnings, LAKE, links
     )
     assert message.subject == "Delaywatch: February 2013 at JFK and LGA"
     return message.text.splitlines()
@@ -151,6 +171,14 @@ def test_a_digest_has_five_lines_and_the_links() -> None:
         "",
         LAKE,
     ]
+
+
+def test_a_digest_ends_with_the_addresses_of_its_worst_days() -> None:
+    days = [airport_day_row("JFK", "2013-02-08", scheduled=1000)]
+
+    lines = digest(days, [flagged("JFK", 8, EXTREME, 90.0)], links=SITE)
+
+    assert lines[-2:] == [LAKE, "JFK on Fri 8 Feb 2013: https://here/flights/airports/JFK/2013-02-08/"]
 
 
 def test_the_worst_days_of_a_digest_are_three_by_severity_and_score_and_none_is_too_mild() -> None:

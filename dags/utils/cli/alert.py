@@ -35,7 +35,11 @@ def alert(
         raise InvalidInput("--everything needs a year; add --year.")
     for single_year in years_of(year or []):
         previews = notifications.preview(
-            settings_of(lake, needs_warehouse=False), single_year, datetime.now(UTC).date(), everything=everything
+            settings_of(lake, needs_warehouse=False),
+            single_year,
+            datetime.now(UTC).date(),
+            everything=everything,
+            site=AlertSettings.from_environment().site,
         )
         for name, message in previews.items():
             if message:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from utils.monitoring.announcements import Announcement
     from utils.monitoring.subscriptions import Subscription
+    from utils.reporting.site.links import ServedLinks
 
 MAX_LISTED_EVENTS = 10  # events with their own line; the others are only counted
 MAX_DIGEST_ENTRIES = 3  # worst days, and largest events, of a digest
@@ -59,12 +60,13 @@ def year_message(
     *,
     is_first: bool,
     where: str,
+    links: ServedLinks | None = None,
 ) -> Message:
     """Return the message of a finished year.
 
     events: rows of schemas.EVENTS. event_days: the subscriber's days, as `announcements.announce` takes them.
     announcements, warnings: those that the subscriber did not get before; may be empty. is_first: there was no earlier
-    message about the year. where: a line with the location of the results.
+    message about the year. where: lines with the location of the results. links: addresses of the events' pages.
     """
     kind = f"{subscription.severities} event".lstrip()
     new = [announcement for announcement in announcements if announcement.before is None]
@@ -79,14 +81,16 @@ def year_message(
     ]
     for title, listed in ((f"{prefix}{kind}s", new), (f"{kind}s that grew", grown)):
         if listed:
-            lines += ["", f"{title}, largest first:".capitalize(), *_event_lines(events, event_days, listed)]
+            lines += ["", f"{title}, largest first:".capitalize(), *_event_lines(events, event_days, listed, links)]
     if warnings:
         lines += ["", "Quality of the file:", *(f"- {_clipped(warning)}" for warning in warnings)]
     return Message(f"Delaywatch {year}: {wording.listed(counts)}", "\n".join([*lines, "", where]))
 
 
-def _event_lines(events: pd.DataFrame, event_days: pd.DataFrame, announced: Sequence[Announcement]) -> list[str]:
-    """Return one line for each of the largest events, and one with the number of further events."""
+def _event_lines(
+    events: pd.DataFrame, event_days: pd.DataFrame, announced: Sequence[Announcement], links: ServedLinks | None
+) -> list[str]:
+    """Return a line, and the page's address, for each of the largest events, and the number of further events."""
     by_id = {announcement.event_id: announcement for announcement in announced}
     listed = largest_events(events[events["event_id"].isin(list(by_id))], MAX_LISTED_EVENTS)
     lines = []
@@ -97,6 +101,7 @@ def _event_lines(events: pd.DataFrame, event_days: pd.DataFrame, announced: Sequ
         origins = sorted(event_days.loc[event_days["event_id"] == row["event_id"], "origin"].unique())
         at = f" at {_airports(origins)}" if len(origins) < row["airports"] else ""
         lines.append(f"- {row['name']}: {flights}, {cancelled}; {_severity(announcement)}{at}")
+        lines += [f"  {links.event(row['event_id'])}"] if links else []
     return lines + (
         [f"- and {len(announced) - MAX_LISTED_EVENTS:,} more"] if len(announced) > MAX_LISTED_EVENTS else []
     )
@@ -127,8 +132,9 @@ def digest_message(
     events: pd.DataFrame,
     warnings: Sequence[str],
     where: str,
+    links: ServedLinks | None = None,
 ) -> Message:
-    """Return the digest of a month: five lines, and the location of the results.
+    """Return the digest of a month: five lines, the location of the results, and the addresses of the worst days.
 
     days, verdicts: rows of AIRPORT_DAYS and of the published ANOMALIES of the month at the subscriber's airports;
     events: rows of EVENTS that have such a day; warnings: all of the year's quality report. where: lines with links.
@@ -150,8 +156,13 @@ def digest_message(
         f"Events: {f'{len(events):,}, the largest: {names}' if names else 'none'}",
         _clipped(f"Data warnings of {year}: {' '.join([f'{len(warnings):,}.', *warnings]) if warnings else 'none'}"),
     ]
+    pages = [
+        f"{row['origin']} on {wording.date(row['fl_date'])}: {links.day(row['origin'], row['fl_date'].date())}"
+        for row in worst.to_dict("records")
+        if links
+    ]
     return Message(
-        f"Delaywatch: {calendar.month_name[month]} {year}{subscription.area}", "\n".join([*lines, "", where])
+        f"Delaywatch: {calendar.month_name[month]} {year}{subscription.area}", "\n".join([*lines, "", where, *pages])
     )
 
 

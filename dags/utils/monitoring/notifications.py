@@ -23,6 +23,7 @@ from utils.monitoring.announcements import Record, YearRecord
 from utils.monitoring.channels import default_channels, deliver, post
 from utils.monitoring.messages import Failure, Message
 from utils.monitoring.subscriptions import DEFAULT, Subscription
+from utils.reporting.site.links import ServedLinks
 from utils.settings import AlertSettings, Settings, channel_url
 from utils.storage import keys
 from utils.storage.lake import Lake
@@ -66,9 +67,10 @@ def notify_year(
 ) -> None:
     """Send each subscriber the new findings of the year, and record them. Logs failed deliveries.
 
-    where: a line with the location of the results. today: the day of the run, for `snooze_until`. url_of: see UrlOf. A
-    message that no channel of its subscriber accepted is not recorded, so the next run sends it. Does nothing if nobody
-    is subscribed. Raises DelaywatchError if the findings cannot be read or the record cannot be written.
+    where: a line with the location of the results. today: the day of the run, for `snooze_until`. url_of: see UrlOf.
+    Messages link to the pages at `alerts.site`, or name the year's page in the lake without it. A message that no
+    channel of its subscriber accepted is not recorded, so the next run sends it. Does nothing if nobody is subscribed.
+    Raises DelaywatchError if the findings cannot be read or the record cannot be written.
     """
     subscribers = [DEFAULT] if alerts.is_configured else []
     try:
@@ -79,7 +81,7 @@ def notify_year(
         return
     lake = Lake(settings)
     record = _record(lake, year)
-    updates = _updates(lake, year, subscribers, record, where, today)
+    updates = _updates(lake, year, subscribers, record, where, today, alerts.site)
     outgoing = [
         (subscription, message) for subscription in subscribers if (message := updates[subscription.name].message)
     ]
@@ -96,15 +98,17 @@ def notify_failure(alerts: AlertSettings, failure: Failure) -> None:
     _log(_send([(DEFAULT, messages.failure_message(failure))], alerts, channel_url))
 
 
-def preview(settings: Settings, year: int, today: date, *, everything: bool) -> dict[str, Message | None]:
+def preview(
+    settings: Settings, year: int, today: date, *, everything: bool, site: str | None = None
+) -> dict[str, Message | None]:
     """Return by subscriber the message that a run of the year would send now, or None.
 
-    everything: ignore earlier messages.
+    everything: ignore earlier messages. site: address of the served pages.
     """
     lake = Lake(settings)
     subscribers = [DEFAULT, *subscriptions.read(subscriptions.FILE)]
     record = YearRecord() if everything else _record(lake, year)
-    updates = _updates(lake, year, subscribers, record, f"Lake: {lake.uri}", today)
+    updates = _updates(lake, year, subscribers, record, f"Lake: {lake.uri}", today, site)
     return {name: update.message for name, update in updates.items()}
 
 
@@ -119,18 +123,25 @@ def send_test(alerts: AlertSettings, subscribers: Sequence[Subscription]) -> lis
 
 
 def _updates(
-    lake: Lake, year: int, subscribers: Sequence[Subscription], record: YearRecord, where: str, today: date
+    lake: Lake,
+    year: int,
+    subscribers: Sequence[Subscription],
+    record: YearRecord,
+    where: str,
+    today: date,
+    site: str | None,
 ) -> dict[str, Update]:
     """Return by subscriber the message to send now and the record after it; arguments as in `notify_year`."""
     findings = _read(lake, year)
-    pages = f"{where}\nYear page: {lake.uri}/{keys.site_year_key(year)}"
+    links = ServedLinks(f"{site}/") if site else None
+    where += f"\nYear page: {links.year(year) if links else f'{lake.uri}/{keys.site_year_key(year)}'}"
     updates = {}
     for subscription in subscribers:
         before = record.subscribers.get(subscription.name)
         if subscription.send == "digest":
-            update = _digest(subscription, findings, before or Record(), pages)
+            update = _digest(subscription, findings, before or Record(), where, links)
         else:
-            update = _year(subscription, findings, before, where)
+            update = _year(subscription, findings, before, where, links)
         if subscription.is_snoozed(today):
             # Its events count as announced; its digest does not count as sent, so that it comes after the snooze.
             update = Update(None, (before or Record()) if subscription.send == "digest" else update.after)
@@ -138,7 +149,9 @@ def _updates(
     return updates
 
 
-def _year(subscription: Subscription, findings: _Findings, before: Record | None, where: str) -> Update:
+def _year(
+    subscription: Subscription, findings: _Findings, before: Record | None, where: str, links: ServedLinks | None
+) -> Update:
     """Return the message with new events; the recipients in .env also get warnings, and always a first message."""
     record = before or Record()
     event_days = _covered(findings.event_days, subscription)
@@ -157,11 +170,14 @@ def _year(subscription: Subscription, findings: _Findings, before: Record | None
         warnings,
         is_first=before is None,
         where=where,
+        links=links,
     )
     return Update(message, after)
 
 
-def _digest(subscription: Subscription, findings: _Findings, record: Record, where: str) -> Update:
+def _digest(
+    subscription: Subscription, findings: _Findings, record: Record, where: str, links: ServedLinks | None
+) -> Update:
     """Return the digest of the newest month with flights that no earlier run had.
 
     Older months that the same run has first get no digest, so a subscriber never gets several at once.
@@ -178,7 +194,7 @@ def _digest(subscription: Subscription, findings: _Findings, record: Record, whe
     severe = event_days.loc[event_days["severity"] >= subscription.min_severity, "event_id"]
     events = findings.events[findings.events["event_id"].isin(severe)]
     message = messages.digest_message(
-        findings.year, month, subscription, days, verdicts, events, findings.warnings, where
+        findings.year, month, subscription, days, verdicts, events, findings.warnings, where, links
     )
     return Update(message, record.model_copy(update={"digests": tuple(sorted({*record.digests, *months}))}))
 

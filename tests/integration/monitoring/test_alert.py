@@ -33,6 +33,20 @@ def test_a_finished_year_is_sent_once_with_its_extreme_events(done: Settings) ->
     assert RUN in text
 
 
+def test_messages_link_to_the_served_pages_if_their_address_is_known(done: Settings) -> None:
+    texts = []
+    for site in ("https://here/flights", None):
+        Lake(done).store.delete([keys.alerts_key(YEAR)])
+        with webhook() as hook:
+            notify_year(done, AlertSettings(webhook=hook.url, site=site), YEAR, RUN, TODAY)
+        texts += hook.texts
+
+    served, unserved = texts
+    assert served.splitlines()[-1].endswith(f"https://here/flights/{YEAR}/")
+    assert "https://here/flights/events/" in served
+    assert unserved.splitlines()[-1].endswith(f"{Lake(done).uri}/{keys.site_year_key(YEAR)}")
+
+
 def test_a_message_that_no_channel_accepted_is_sent_by_the_next_run(
     done: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -234,6 +234,46 @@ def test_agreement_counts_the_detectors_that_flag_the_same_day(warehouse: str) -
     assert agreements == [*((name, "by 3 or 4 detectors") for name in names), ("arima", "by 1 detector")]
 
 
+def test_a_month_has_the_figures_of_last_year_of_all_airports(warehouse: str) -> None:
+    days = {"2017-01-01": ("JFK", "LGA"), "2018-01-01": ("JFK",)}
+    with closing(DBHandler(warehouse)) as handler:
+        handler.publish_view(detectors.NAMES, detectors.PUBLISHED)
+        for fl_date, origins in days.items():
+            year = int(fl_date[:4])
+            figures = {
+                "scheduled": 100,
+                "departed": 90,
+                "cancelled": 10,
+                "mean_effective_delay_min": 5.0 * (year - 2015),
+            }
+            for name, rows in {
+                "airport_days": [airport_day_row(origin, fl_date, **figures) for origin in origins],
+                "anomalies": [verdict_row("delaywatch", origin, fl_date, **CLOSURE) for origin in origins],
+                "bronze_quality": [quality_row(year, rows_per_month={"1": 2, "2": 0})],
+            }.items():
+                handler.upsert(name, pd.DataFrame(rows), year)
+    metrics = ("flights", "flights_before", "effective_delay", "effective_delay_before", "abnormal_days", "closures")
+
+    months = read(warehouse, f"SELECT DISTINCT month, year, month_of_year FROM {source('months')} ORDER BY 1")
+    assert months == [("2017-01", "2017", "01 Jan"), ("2018-01", "2018", "01 Jan")]  # none of 2019
+    assert measure(warehouse, "months", *metrics, where="month = '2017-01'") == (200, None, 10.0, None, 2, 2)
+    assert measure(warehouse, "months", *metrics, where="month = '2018-01'") == (100, 200, 15.0, 10.0, 1, 1)
+    ranks = f"SELECT fl_date, page, delay_rank FROM {source('record_days')} ORDER BY delay_rank"
+    assert read(warehouse, ranks) == [
+        (date(2018, 1, 1), '<a href="/flights/2018/#2018-01-01">open</a>', 1),
+        (date(2017, 1, 1), '<a href="/flights/2017/#2017-01-01">open</a>', 2),
+    ]
+
+
+def test_the_choices_of_the_filters_are_those_of_the_tables(warehouse: str) -> None:
+    flags = [verdict_row(name, origin, **LATE) for name in ("arima", "delaywatch") for origin in ("JFK", "LGA")]
+    fill(warehouse, [airport_day_row(origin) for origin in ("JFK", "LGA")], flags)
+
+    choices = read(warehouse, f"SELECT DISTINCT detector FROM {source('verdict_choices')} ORDER BY 1")
+    assert choices == [("arima",), ("delaywatch",)]
+    assert read(warehouse, f"SELECT origin FROM {source('airports')} ORDER BY 1") == [("JFK",), ("LGA",)]
+
+
 # --- reasons, events and feedback -------------------------------------------------------------------------------------
 
 
@@ -268,6 +308,37 @@ def test_a_day_that_is_flagged_without_a_score_is_last_in_the_lists(name: str, w
     rows = read(warehouse, f"SELECT once_in_days FROM {source(CHARTS[name]['dataset'])} ORDER BY {order}")
 
     assert rows == [(900.0,), (70.0,), (None,)]
+
+
+def test_tables_of_days_and_events_link_to_their_pages(warehouse: str) -> None:
+    tables = {"anomaly_reasons": [reason_row()], "events": [event_row("storm")], "event_days": [event_day_row("storm")]}
+    fill(warehouse, [airport_day_row()], [verdict_row("delaywatch", **LATE)], **tables)
+    give_feedback(warehouse, "2018-01-01", "right")
+
+    page = '<a href="/flights/airports/JFK/2018-01-01/">open</a>'
+    for dataset in ("judged_days", "reasons", "feedback"):
+        assert read(warehouse, f"SELECT page FROM {source(dataset)}") == [(page,)]
+    linked = '<a href="/flights/events/storm/">storm</a>'
+    assert read(warehouse, f"SELECT event_link FROM {source('events')}") == [(linked,)]
+
+
+@pytest.mark.security
+def test_a_table_that_renders_html_gets_none_from_persons_and_files(warehouse: str) -> None:
+    hostile = "<b>snow</b>"
+    reason = reason_row(sentence=f"JFK: {hostile}", top_carrier=hostile, top_destination=hostile)
+    event = event_row("storm", name=hostile)
+    tables = {"anomaly_reasons": [reason], "events": [event], "event_days": [event_day_row("storm")]}
+    fill(warehouse, [airport_day_row()], [verdict_row("delaywatch", **LATE)], **tables)
+    with closing(DBHandler(warehouse)) as handler:
+        handler.give_feedback("JFK", date(2018, 1, 1), "right", hostile, hostile)
+
+    rendering = [chart for chart in CHARTS.values() if chart["params"].get("allow_render_html")]
+    for chart in rendering:
+        columns = [*chart["params"].get("all_columns", []), *chart["params"].get("groupby", [])]
+        for row in read(warehouse, f"SELECT {', '.join(columns)} FROM {source(chart['dataset'])}"):
+            shown = [str(value) for name, value in zip(columns, row, strict=True) if name != "page"]
+            assert "<b" not in " ".join(shown), chart["slice_name"]
+    assert {chart["dataset"] for chart in rendering} >= {"judged_days", "reasons", "feedback", "events"}
 
 
 def test_an_airport_without_ordinary_days_is_not_the_first_by_excess_delay(warehouse: str) -> None:
