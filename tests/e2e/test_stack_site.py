@@ -1,6 +1,7 @@
 """The pages at /flights/ in Chromium, through nginx, with the real Superset: login, feedback, accounts, and attacks.
 
-The tests use the stack of conftest.py. The first test of this file runs the demo's year if it has not run.
+The tests use the stack of conftest.py after test_stack.py, which needs it empty at first. The first test of this file
+runs the demo's year if it has not run.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from tests.servers.startup import wait_until
 
 pytestmark = pytest.mark.e2e
 
-DAY = f"/flights/airports/LGA/{YEAR}-02-09/"
-LABEL = f"SELECT opinion, note, author FROM flights.feedback WHERE origin = 'LGA' AND fl_date = '{YEAR}-02-09'"
+DAY = f"/flights/airports/LGA/{YEAR}-02-08/"
+LABEL = f"SELECT opinion, note, author FROM flights.feedback WHERE origin = 'LGA' AND fl_date = '{YEAR}-02-08'"
 EVIL = "https://evil.example"
 NOTE = "closed <b>by snow</b> & ice"
 
@@ -150,13 +151,13 @@ def test_the_search_opens_a_day_whose_flights_equal_sql(stack: Installation, sit
     page = site_page
     visit(page, stack, "/flights/")
     page.get_by_role("textbox", name="Airport code or city").fill("lga")
-    page.get_by_label("Date").fill(f"{YEAR}-02-09")
+    page.get_by_label("Date").fill(f"{YEAR}-02-08")
     page.get_by_role("button", name="Go").click()
 
     expect(page).to_have_url(stack.url + DAY)
     (day,) = stack.psql(
         "warehouse",
-        f"SELECT scheduled FROM flights.airport_days WHERE origin = 'LGA' AND fl_date = '{YEAR}-02-09'",
+        f"SELECT scheduled FROM flights.airport_days WHERE origin = 'LGA' AND fl_date = '{YEAR}-02-08'",
     )
     expect(page.locator("#flights")).to_contain_text(f"{day['scheduled']} flights")
 
@@ -255,7 +256,7 @@ def test_make_user_creates_an_analyst_who_labels_a_day_and_disables_the_account(
         assert answer.status == 401
     assert stack.make("user", "NAME=admin", "ROLE=analyst")[0] != 0
     assert stack.make("user", "NAME=ann", "ROLE=king")[0] != 0
-    stack.psql("warehouse", "DELETE FROM flights.feedback")
+    stack.psql("warehouse", "DELETE FROM flights.feedback WHERE author = 'ann'")
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------
