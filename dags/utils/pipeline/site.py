@@ -39,12 +39,6 @@ RECORD = "site.json"
 MAX_PASSES = 5  # other runs may finish a year while this one writes
 JOBS_PER_WORKER = 20  # with fewer, starting a worker takes longer than it saves
 DAYS_AROUND_EVENT = pd.Timedelta(days=DAYS_AROUND)
-# The columns that the pages show; of ten full years they need 200 MB.
-DAY_COLUMNS = ["origin", "fl_date", "scheduled", "cancelled", "mean_effective_delay_min"]
-VERDICT_COLUMNS = [
-    *("origin", "fl_date", "observed", "expected", "lower", "upper"),
-    *("score", "is_anomaly", "direction", "severity", "status"),
-]
 SCHEMAS = {
     "airport_days": schemas.AIRPORT_DAYS,
     "anomalies": schemas.ANOMALIES,
@@ -193,7 +187,7 @@ def _read_record(lake: Lake) -> Record:
 
 def _read_year(lake: Lake, year: int, feedback: pd.DataFrame, plots: set[str]) -> Year:
     gold = gold_of(lake, year, detectors.PUBLISHED)
-    days, verdicts = gold.airport_days.read(DAY_COLUMNS), gold.published.read(VERDICT_COLUMNS)
+    days, verdicts = gold.airport_days.read(frames.DAY_COLUMNS), gold.published.read(frames.VERDICT_COLUMNS)
     return Year(
         year,
         judged_days.join(inputs.frame(days), inputs.frame(verdicts)),
