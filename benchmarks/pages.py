@@ -25,7 +25,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
 import psutil
 import pyarrow as pa
 
@@ -112,8 +111,10 @@ def in_year(table: pa.Table, year: int) -> pa.Table:
     """Return the rows with the dates, identifiers and names of another year."""
     for index, field in enumerate(table.schema):
         if pa.types.is_date(field.type):
-            dates = pd.to_datetime(table[field.name].to_pandas()).map(lambda date: date.replace(year=year).date())
-            table = table.set_column(index, field, pa.array(dates, field.type))
+            dates = table[field.name].to_numpy().astype("datetime64[D]")
+            months = dates.astype("datetime64[M]")
+            moved = months + 12 * (year - YEAR) + (dates - months.astype("datetime64[D]"))
+            table = table.set_column(index, field, pa.array(moved, field.type))
         elif field.name in ("event_id", "name") and "event_id" in table.schema.names:
             texts = [str(year) + text.removeprefix(str(YEAR)) for text in table[field.name].to_pylist()]
             table = table.set_column(index, field, pa.array(texts, field.type))
@@ -233,10 +234,13 @@ class Service:
         except OSError:
             return False
 
-    def memory(self) -> dict[str, int]:
-        """Return the present anonymous memory and the largest resident set, MiB."""
+    def memory_mib(self) -> tuple[int, int]:
+        """Return the anonymous memory now and at its peak: the largest resident set without today's file pages."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return {name: int(re.findall(rf"{name}:\s+(\d+)", status)[0]) // 1024 for name in ("RssAnon", "VmHWM")}
+        anonymous, files, peak = (
+            int(re.findall(rf"{name}:\s+(\d+)", status)[0]) // 1024 for name in ("RssAnon", "RssFile", "VmHWM")
+        )
+        return anonymous, peak - files
 
 
 @contextmanager
@@ -297,7 +301,7 @@ def measure_served(server: Server, settings: Settings) -> None:
         with service(settings, superset.url) as site:
             status, _, seconds = site.get("/flights/")
             assert status == 200, status
-            show("served: first page, cold", f"{seconds:.2f} s {site.memory()}", seconds, MAX_FIRST_S)
+            show("served: first page, cold", f"{seconds:.2f} s, {memory_of(site)}", seconds, MAX_FIRST_S)
             for kind in listed:
                 measure_page(site, kind)
             every = [path for kind in listed for path in kind.paths][::3]
@@ -306,20 +310,28 @@ def measure_served(server: Server, settings: Settings) -> None:
             assert {status for status, *_ in answers} == {200}
             slowest = max(seconds for *_, seconds in answers)
             show(f"served: {len(every)} requests, 16 at once", f"slowest {slowest:.2f} s")
-            memory = site.memory()
-            show("served: memory, MiB", str(memory), memory["VmHWM"], MAX_SERVICE_MIB)
+            show("served: memory", memory_of(site), site.memory_mib()[1], MAX_SERVICE_MIB)
         with service(settings, superset.url) as site:
             with ThreadPoolExecutor(16) as pool:
                 seconds = max(took for *_, took in pool.map(site.get, ["/flights/"] * 16))
-            show("served: first page after start, 16 at once", f"{seconds:.2f} s {site.memory()}", seconds, MAX_FIRST_S)
+            show(
+                "served: first page after start, 16 at once",
+                f"{seconds:.2f} s, {memory_of(site)}",
+                seconds,
+                MAX_FIRST_S,
+            )
+
+
+def memory_of(site: Service) -> str:
+    """Format the memory of the service."""
+    return "anonymous memory {} MiB, peak {} MiB".format(*site.memory_mib())
 
 
 def measure_page(site: Service, kind: Paths) -> None:
     """Print the first request, and median and 95th percentile of the next."""
     status, size, first = site.get(kind.paths[0])
     assert status == 200, (kind.paths[0], status)
-    repeated = (kind.paths * REQUESTS)[:REQUESTS]
-    ms = sorted(1000 * site.get(path)[2] for path in repeated)
+    ms = sorted(1000 * site.get(kind.paths[number % len(kind.paths)])[2] for number in range(REQUESTS))
     p95 = ms[int(0.95 * len(ms)) - 1]
     figures = f"first {1000 * first:.0f}, p50 {statistics.median(ms):.0f}, p95 {p95:.0f} ms, {size / 1000:.0f} kB"
     show(f"served: {kind.name}", figures, p95, kind.max_ms)
