@@ -219,17 +219,18 @@ def _write_pages(
         writer.write(name, render.asset(name))
     unchanged = writer.record.unchanged_years(states)
     changed = [year for year in years if year.year not in unchanged]
+    severity_days = _severity_days()  # once, because parsing detectors.yaml takes as long as drawing an airport
     events = [event for year in changed for event in _events_of(year)]
     count = len({origin for year in years for origin in year.days["origin"].unique()}) + len(events)
     jobs = itertools.chain(_airport_jobs(years, changed), ([event] for event in events))
     workers = min(settings.threads, count // JOBS_PER_WORKER)
-    calls = ((job, _severity_days()) for job in jobs)
+    calls = ((job, severity_days) for job in jobs)
     for number, pages in enumerate(in_processes(_draw, calls, workers, "drew pages of the site"), start=1):
         for path, page in pages:
             writer.write(path, page.encode())
         if progress:
             progress(number, count)
-    for path, page in _pages_of_all_years(years):
+    for path, page in _pages_of_all_years(years, severity_days):
         writer.write(path, page.encode())
 
 
@@ -320,7 +321,7 @@ def _layout(path: str, severity_days: Sequence[float], years: Sequence[int] = ()
     return render.Layout(StaticLinks(path), severity_days, years)
 
 
-def _pages_of_all_years(years: Sequence[Year]) -> Iterator[tuple[str, str]]:
+def _pages_of_all_years(years: Sequence[Year], severity_days: Sequence[float]) -> Iterator[tuple[str, str]]:
     """Yield the home page, the list of airports and the pages of the years, which link to each other."""
     numbers = [year.year for year in years]
     network = {year.year: frames.network_days(year.days) for year in years}
@@ -331,7 +332,7 @@ def _pages_of_all_years(years: Sequence[Year]) -> Iterator[tuple[str, str]]:
     no_days = judged_days.join(empty["airport_days"], empty["anomalies"])
 
     def layout(path: str) -> render.Layout:
-        return _layout(path, _severity_days(), numbers)
+        return _layout(path, severity_days, numbers)
 
     for year in years:
         before, after = year.year - 1, year.year + 1
