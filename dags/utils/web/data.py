@@ -21,8 +21,10 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from utils import detectors, schemas
 from utils.analysis import judged_days
 from utils.errors import Missing, Unavailable
+from utils.reporting import wording
 from utils.reporting.site import frames
 from utils.reporting.site.contexts.event import DAYS_AROUND
+from utils.reporting.site.contexts.shared import city
 from utils.warehouse.connection import Postgres
 from utils.warehouse.models import METADATA
 from utils.warehouse.tables import RUNS, SCHEMA
@@ -303,7 +305,7 @@ class Warehouse:
         """Return the rows of an airport's page."""
         days = self._days(lambda table: table.c.origin == origin)
         if days.empty:
-            raise Missing(f"The airport {origin} is not in the warehouse; choose one from the list of airports.")
+            raise Missing(f"The airport {origin} is not in the data; choose one from the list of airports.")
         reasons = self._table(REASONS, schemas.ANOMALY_REASONS, REASONS.c.origin == origin)
         missing = {year: frames.missing_months(report) for year, report in self.qualities().items()}
         return frames.AirportData(origin, days, reasons, missing)
@@ -342,7 +344,7 @@ class Warehouse:
 
         days = self._days(around)
         if not (days["fl_date"] == pd.Timestamp(day)).any():
-            raise Missing(f"{origin} has no day {day} in the warehouse; choose a day of the airport's page.")
+            raise self._no_day(origin, day)
         airports = self._airports(day.year)
         verdicts = self._table(ANOMALIES, schemas.WAREHOUSE_ANOMALIES, on_day(ANOMALIES))
         is_other = verdicts["detector"] != detectors.PUBLISHED  # the page shows the published one first
@@ -391,10 +393,22 @@ class Warehouse:
             self._airports(year),
         )
 
-    def has_airport(self, origin: str) -> bool:
-        """Return True if the warehouse has a day of the airport."""
-        query = sa.select(DAYS.c.origin).where(DAYS.c.origin == origin).limit(1)
-        return bool(self.rows("looking for an airport", query))
+    def airports_called(self, name: str) -> list[str]:
+        """Return the airport with this code, or those whose city contains the name; case does not matter."""
+        codes = sorted(self.airport_years()["origin"].unique())
+        if name.upper() in codes:
+            return [name.upper()]
+        return [code for code in codes if name and name.casefold() in city(code).casefold()]
+
+    def check_day(self, origin: str, day: dt.date) -> None:
+        """Raise Missing for an airport-day that the warehouse does not have."""
+        if not self.has_day(origin, day):
+            raise self._no_day(origin, day)
+
+    def _no_day(self, origin: str, day: dt.date) -> Missing:
+        if not (years := self._years_of(origin)):
+            return Missing(f"The airport {origin} is not in the data; choose one from the list of airports.")
+        return Missing(f"{origin} has no data of {day}; its years are {wording.listed(years)}.")
 
     def has_day(self, origin: str, day: dt.date) -> bool:
         """Return True if the warehouse has the airport-day."""

@@ -15,7 +15,6 @@ from utils.reporting.site.contexts.shared import (
     Context,
     city,
     date_of,
-    event_href,
     event_map,
     event_rows,
     event_title,
@@ -27,7 +26,7 @@ from utils.reporting.site.contexts.shared import (
     totals,
 )
 from utils.reporting.site.frames import HomeData, missing_months
-from utils.reporting.site.links import Links
+from utils.reporting.site.links import Links, event_address
 
 TOP_EVENTS = 8
 MIN_RECORD_FLIGHTS = 100  # scheduled; the share of a day with fewer would be a record by chance
@@ -131,7 +130,7 @@ def _records_of_all_years(data: HomeData, links: Links) -> list[Context]:
     for event in rows(largest_events(data.events, 1)):
         where = f"{event_title(event)}, {wording.span(event.first_day, event.last_day)}"
         airports = wording.count(event.airports, "airport")
-        found.append({"title": "Largest event", "value": airports, "href": event_href(event, links), "where": where})
+        found.append({"title": "Largest event", "value": airports, "href": event_address(links, event), "where": where})
     return found
 
 
