@@ -32,7 +32,6 @@ from utils.warehouse.tables import RUNS, SCHEMA
 CONNECTIONS = 4
 KEEP_S = 600
 AROUND_DAY, AROUND_EVENT = dt.timedelta(days=30), dt.timedelta(days=DAYS_AROUND)
-LABEL_DAYS = 30  # labels that the home page lists
 STATEMENT_TIMEOUT_MS = 15_000
 
 DAYS, ANOMALIES, REASONS, FACTORS, EVENTS, EVENT_DAYS, FEEDBACK, QUALITY, RUN = (
@@ -201,7 +200,7 @@ class Warehouse:
         """Return the rows of the home page. now: timezone-aware."""
         qualities, runs = self.qualities(), self.last_runs()
         summaries = self._summaries(list(qualities), runs)
-        recent = FEEDBACK.c.given_at >= now - dt.timedelta(days=LABEL_DAYS)
+        recent = FEEDBACK.c.given_at >= now - dt.timedelta(days=frames.LABEL_DAYS)
         return frames.HomeData(
             **{name: _concat(name, summaries) for name in vars(EMPTY)},
             quality=qualities,

@@ -36,6 +36,7 @@ FLAGGED_DAYS = [  # the abnormal rows of `days`
     *("origin", "fl_date", "scheduled", "cancelled", "mean_effective_delay_min"),
     *("observed", "expected", "lower", "upper", "score", "direction", "severity"),
 ]
+LABEL_DAYS = 30  # the home page lists labels of as many days
 
 
 def _empty(schema: Any) -> pd.DataFrame:
@@ -49,14 +50,19 @@ def _feedback() -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class HomeData:
-    """All years. quality: the quality report by year, as in the lake. events: at least the largest ones."""
+    """All years. quality: the quality report by year, as in the lake. events: at least the largest ones.
+
+    feedback: labels of LABEL_DAYS, up to today or, on the static site, up to its newest label.
+    """
 
     network_days: pd.DataFrame
     airport_years: pd.DataFrame
     flagged_days: pd.DataFrame
     events: pd.DataFrame
     quality: Mapping[int, Mapping[str, Any]]
-    feedback: pd.DataFrame = field(default_factory=_feedback)  # the labels to list
+    feedback: pd.DataFrame = field(
+        default_factory=_feedback
+    )  # labels of LABEL_DAYS: the last ones, or on the static site those to its newest label
     runs: pd.DataFrame | None = None  # None: the page has no section about runs, as the static site
 
 

@@ -34,7 +34,6 @@ LABEL_CHOICES = (
     ),
 )
 OPINION_WORDS = {"expected": "Acknowledged by", "right": "Called a true alarm by", "wrong": "Called a false alarm by"}
-ORDINALS = ("", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,6 @@ def environment() -> jinja2.Environment:
         "moment": lambda value: f"{pd.Timestamp(value):%Y-%m-%d %H:%M} UTC",
         "number": lambda value: f"{int(value):,}",
         "opinion": OPINION_WORDS.__getitem__,
-        "ordinal": lambda place: ORDINALS[place] if place < len(ORDINALS) else f"{place}th",
         "percent": wording.percent,
         "px": lambda value: f"{value:.1f}".removesuffix(".0"),
         "rarity": wording.rarity,
@@ -154,6 +152,7 @@ def environment() -> jinja2.Environment:
         "span": wording.span,
         "weekday": lambda day: wording.WEEKDAYS[day.weekday()],
         "whole": wording.whole,
+        "worst_day": wording.worst_day,
     }
     return environment
 

@@ -180,6 +180,13 @@ def totals(airport_years: pd.DataFrame) -> Context:
     }
 
 
+def worst_dates(network_days: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Return the worst rows of NETWORK_DAYS: most abnormal airports, then closures, then cancelled flights."""
+    order = ["abnormal", "closures", "cancelled", "fl_date"]
+    abnormal = network_days[network_days["abnormal"] > 0]
+    return abnormal.sort_values(order, ascending=[False, False, False, True]).head(count)
+
+
 def label_rows(feedback: pd.DataFrame) -> list[Context]:
     """Return the rows of FEEDBACK, newest first, with the dates `date` of the day and `given` of the label."""
     newest = feedback.sort_values(["given_at", "origin", "fl_date"], ascending=[False, True, True])
