@@ -104,9 +104,9 @@ def flights_part(flights: pd.DataFrame, layout: Layout, csv_url: str | None = No
     return _render("flights", layout, day.flights(flights), csv_url=csv_url)
 
 
-def message_page(title: str, text: str, layout: Layout, link: tuple[str, str] | None = None) -> str:
-    """Return a page with a message, for example that the visitor may not see the site. link: address and text."""
-    return _render("message", layout, {"title": title, "text": text, "link": link})
+def message_page(title: str, text: str, layout: Layout) -> str:
+    """Return a page with a message, for example that the visitor may not see the site."""
+    return _render("message", layout, {"title": title, "text": text})
 
 
 def asset(name: str) -> bytes:
