@@ -242,14 +242,11 @@ class Warehouse:
         return summaries
 
     def _summary(self, year: int) -> YearSummary:
-        doing = f"summing up {year} for a page"
         of_year = in_year(DAYS.c.fl_date, year)
         # Postgres does not conclude from the equal dates of the join that verdicts of other years cannot match.
         judged = DAYS.outerjoin(ANOMALIES, sa.and_(PUBLISHED, in_year(ANOMALIES.c.fl_date, year)))
         flagged = self._flagged(sa.and_(of_year, in_year(ANOMALIES.c.fl_date, year)))
-        network = self.frame(
-            doing,
-            NETWORK_SCHEMA,
+        network = (
             sa.select(
                 DAYS.c.fl_date,
                 *SUMS,
@@ -260,13 +257,9 @@ class Warehouse:
             .select_from(judged)
             .where(of_year)
             .group_by(DAYS.c.fl_date)
-            .order_by(DAYS.c.fl_date),
+            .order_by(DAYS.c.fl_date)
         )
-        worst = frames.worst_first(flagged).drop_duplicates("fl_date").set_index("fl_date")["origin"]
-        network["worst_origin"] = pd.Series(map(dict(worst).get, network["fl_date"]), dtype=object)  # None without one
-        airports = self.frame(
-            doing,
-            AIRPORTS_SCHEMA,
+        airports = (
             sa.select(
                 sa.literal(year).label("year"),
                 DAYS.c.origin,
@@ -278,11 +271,12 @@ class Warehouse:
             .select_from(judged)
             .where(of_year)
             .group_by(DAYS.c.origin)
-            .order_by(DAYS.c.origin),
+            .order_by(DAYS.c.origin)
         )
+        doing = f"summing up {year} for a page"
         return YearSummary(
-            network[frames.NETWORK_DAYS],
-            airports,
+            _with_worst_origin(self.frame(doing, NETWORK_SCHEMA, network), flagged),
+            self.frame(doing, AIRPORTS_SCHEMA, airports),
             flagged,
             self._table(EVENTS, schemas.EVENTS, in_year(EVENTS.c.first_day, year)),
         )
@@ -424,6 +418,13 @@ class Warehouse:
 
     def _events(self, event_ids: Iterable[str]) -> pd.DataFrame:
         return self._table(EVENTS, schemas.EVENTS, EVENTS.c.event_id.in_(sorted(set(map(str, event_ids)))))
+
+
+def _with_worst_origin(network: pd.DataFrame, flagged: pd.DataFrame) -> pd.DataFrame:
+    """Return NETWORK_DAYS; worst_origin is None without an abnormal airport."""
+    worst = frames.worst_first(flagged).drop_duplicates("fl_date").set_index("fl_date")["origin"]
+    origins = pd.Series(map(dict(worst).get, network["fl_date"]), index=network.index, dtype=object)
+    return network.assign(worst_origin=origins)[frames.NETWORK_DAYS]
 
 
 def _concat(name: str, summaries: Sequence[YearSummary]) -> pd.DataFrame:
