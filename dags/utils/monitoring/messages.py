@@ -8,7 +8,7 @@ from __future__ import annotations
 import calendar
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from utils.reporting import wording
 from utils.reporting.pages import largest_events, worst_airport_days
@@ -97,7 +97,8 @@ def _event_lines(
     by_id = {announcement.event_id: announcement for announcement in announced}
     listed = largest_events(events[events["event_id"].isin(list(by_id))], MAX_LISTED_EVENTS)
     lines = []
-    for row in cast("list[Any]", list(listed.itertuples(index=False))):
+    row: Any
+    for row in listed.itertuples(index=False):
         announcement = by_id[row.event_id]
         flights = wording.count(row.scheduled, "flight")
         cancelled = wording.cancelled(row.cancelled, row.scheduled) if row.scheduled else "none scheduled"
