@@ -341,7 +341,9 @@ class Warehouse:
         airports = self._airports(day.year)
         verdicts = self._table(ANOMALIES, schemas.WAREHOUSE_ANOMALIES, on_day(ANOMALIES))
         is_other = verdicts["detector"] != detectors.PUBLISHED  # the page shows the published one first
-        event = EVENTS.c.event_id.in_(sa.select(EVENT_DAYS.c.event_id).where(on_day(EVENT_DAYS)))
+        event_id = sa.select(EVENT_DAYS.c.event_id).where(on_day(EVENT_DAYS)).scalar_subquery()
+        of_event = sa.and_(EVENT_DAYS.c.event_id == event_id, EVENT_DAYS.c.fl_date == day)
+        event_airports = self._table(EVENT_DAYS, schemas.EVENT_DAYS, of_event)["origin"]
         return frames.DayData(
             origin,
             day,
@@ -352,9 +354,10 @@ class Warehouse:
             self._flagged(sa.and_(DAYS.c.origin == origin, ANOMALIES.c.origin == origin)),
             self._table(REASONS, schemas.ANOMALY_REASONS, on_day(REASONS)),
             self._table(FACTORS, schemas.ANOMALY_FACTORS, on_day(FACTORS)),
-            self._table(EVENTS, schemas.EVENTS, event),
+            self._table(EVENTS, schemas.EVENTS, EVENTS.c.event_id == event_id),
             self._years_of(origin),
             self._table(FEEDBACK, schemas.FEEDBACK, on_day(FEEDBACK)),
+            [str(code) for code in event_airports if code != origin],
         )
 
     def event(self, event_id: str) -> frames.EventData:

@@ -188,6 +188,7 @@ def test_the_rows_of_a_day_equal_those_of_gold(site_settings: tuple[Settings, ob
     assert list(data.verdicts["detector"]) == ["delaywatch", "three_sigma"]
     assert list(data.network["origin"]) == sorted(gold["origin"].unique())
     assert list(data.events["event_id"]) == ["20150208-JFK"]
+    assert data.event_airports == ["JFK"]
     assert data.years == [2015]
     factors = pipeline_inputs.frame(lake.read_table(keys.explanation_key(2015, "anomaly_factors")))
     assert len(data.factors) == len(factors[(factors["origin"] == "EWR") & (factors["fl_date"] == pd.Timestamp(day))])

@@ -117,7 +117,7 @@ class DayData:
     days: rows of this airport from 30 days before to 30 days after, at least the day itself. verdicts: rows of the day
     by all detectors, with the column `detector`. network: `days` of all airports on this date. flagged: FLAGGED_DAYS of
     the airport in all years. reasons, factors: rows of the day. events: the row of the event of the day, if any.
-    years: the years of the airport.
+    years: the years of the airport. event_airports: the other airports of the event on this date.
     """
 
     origin: str
@@ -131,6 +131,7 @@ class DayData:
     events: pd.DataFrame
     years: Sequence[int]
     feedback: pd.DataFrame = field(default_factory=_feedback)
+    event_airports: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
