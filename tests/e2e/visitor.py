@@ -91,15 +91,16 @@ def picture(page: Page, name: str) -> Path:
     return path
 
 
-def serious_findings(page: Page) -> list[str]:
-    """Return the serious and critical findings of axe: page, rule, its meaning, and element."""
+def check_accessibility(page: Page) -> None:
+    """Raise AssertionError if axe has serious or critical findings: page, rule, its meaning, and element of each."""
     options = {"runOnly": {"type": "tag", "values": AXE_RULES}, "resultTypes": ["violations"]}
-    return [
+    findings = [
         f"{page.url}: {rule['id']} ({rule['help']}): {node['html']}"
         for rule in Axe().run(page, options=options).response["violations"]
         if rule["impact"] in {"serious", "critical"}
         for node in rule["nodes"]
     ]
+    assert not findings, "\n".join(findings)
 
 
 def overflow(page: Page) -> int:
