@@ -244,7 +244,7 @@ def test_a_label_is_given_in_the_browser_shown_in_superset_and_withdrawn(
     page.wait_for_load_state()
     assert stack.psql("warehouse", LABEL) == []
     visitor.open_dashboard(superset_page, stack.url, "flight-anomalies")
-    expect(labelled).to_contain_text("closed")
+    expect(labelled).to_contain_text("closure")
     expect(labelled).not_to_contain_text("by snow")
 
 
