@@ -16,13 +16,13 @@ def join(days: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     Raises Missing if a flagged day is not in `days`.
     """
     left, right = (frame.assign(fl_date=pd.to_datetime(frame["fl_date"])) for frame in (days, verdicts))
+    joined = left.merge(right, on=KEY, how="left", validate="one_to_one")
+    joined["is_anomaly"] = joined["is_anomaly"].eq(True)
     flagged = right[right["is_anomaly"].eq(True)]
-    is_lost = ~pd.MultiIndex.from_frame(flagged[KEY]).isin(pd.MultiIndex.from_frame(left[KEY]))
-    if is_lost.any():
+    if joined["is_anomaly"].sum() < len(flagged):
+        is_lost = ~pd.MultiIndex.from_frame(flagged[KEY]).isin(pd.MultiIndex.from_frame(left[KEY]))
         lost = flagged[is_lost].iloc[0]
         raise Missing(
             f"{lost['origin']} has a verdict on {lost['fl_date']:%F} but no airport-day; run the detect step again."
         )
-    joined = left.merge(right, on=KEY, how="left", validate="one_to_one")
-    joined["is_anomaly"] = joined["is_anomaly"].eq(True)
     return joined.assign(is_bad=joined["is_anomaly"] & (joined["direction"] != "early"))

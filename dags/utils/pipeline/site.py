@@ -8,13 +8,14 @@ one is interrupted.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pandas as pd
 
@@ -39,12 +40,6 @@ RECORD = "site.json"
 MAX_PASSES = 5  # other runs may finish a year while this one writes
 JOBS_PER_WORKER = 20  # with fewer, starting a worker takes longer than it saves
 DAYS_AROUND_EVENT = pd.Timedelta(days=DAYS_AROUND)
-# The columns that the pages show; of ten full years they need 200 MB.
-DAY_COLUMNS = ["origin", "fl_date", "scheduled", "cancelled", "mean_effective_delay_min"]
-VERDICT_COLUMNS = [
-    *("origin", "fl_date", "observed", "expected", "lower", "upper"),
-    *("score", "is_anomaly", "direction", "severity", "status"),
-]
 SCHEMAS = {
     "airport_days": schemas.AIRPORT_DAYS,
     "anomalies": schemas.ANOMALIES,
@@ -54,6 +49,8 @@ SCHEMAS = {
 LINKS = StaticLinks()  # the paths of pages below the folder of the site
 
 Job = Sequence[AirportData | AirportYearData | EventData]  # the pages that a worker draws in one call
+Tables = dict[str, pd.DataFrame]  # by airport
+Data = TypeVar("Data")
 Progress = Callable[[int, int], None]
 
 log = logging.getLogger(__name__)
@@ -193,7 +190,7 @@ def _read_record(lake: Lake) -> Record:
 
 def _read_year(lake: Lake, year: int, feedback: pd.DataFrame, plots: set[str]) -> Year:
     gold = gold_of(lake, year, detectors.PUBLISHED)
-    days, verdicts = gold.airport_days.read(DAY_COLUMNS), gold.published.read(VERDICT_COLUMNS)
+    days, verdicts = gold.airport_days.read(frames.DAY_COLUMNS), gold.published.read(frames.VERDICT_COLUMNS)
     return Year(
         year,
         judged_days.join(inputs.frame(days), inputs.frame(verdicts)),
@@ -222,49 +219,56 @@ def _write_pages(
         writer.write(name, render.asset(name))
     unchanged = writer.record.unchanged_years(states)
     changed = [year for year in years if year.year not in unchanged]
-    jobs = [*_airport_jobs(years, changed), *([event] for year in changed for event in _events_of(year))]
-    workers = min(settings.threads, len(jobs) // JOBS_PER_WORKER)
-    calls = ((job, _severity_days()) for job in jobs)
+    severity_days = _severity_days()  # once, because parsing detectors.yaml takes as long as drawing an airport
+    events = [event for year in changed for event in _events_of(year)]
+    count = len({origin for year in years for origin in year.days["origin"].unique()}) + len(events)
+    jobs = itertools.chain(_airport_jobs(years, changed), ([event] for event in events))
+    workers = min(settings.threads, count // JOBS_PER_WORKER)
+    calls = ((job, severity_days) for job in jobs)
     for number, pages in enumerate(in_processes(_draw, calls, workers, "drew pages of the site"), start=1):
         for path, page in pages:
             writer.write(path, page.encode())
         if progress:
-            progress(number, len(jobs))
-    for path, page in _pages_of_all_years(years):
+            progress(number, count)
+    for path, page in _pages_of_all_years(years, severity_days):
         writer.write(path, page.encode())
 
 
 def _airport_jobs(years: Sequence[Year], changed: Sequence[Year]) -> Iterator[Job]:
     """Yield for each airport the page of all its years, and those of its changed years."""
-    days = _by_airport([year.days for year in years])
-    reasons = _by_airport([year.tables["anomaly_reasons"] for year in years])
+    days = {year.year: _by_airport(year.days) for year in years}
+    reasons = [_by_airport(year.tables["anomaly_reasons"]) for year in years]
     missing = {year.year: year.missing_months for year in years}
-    of_changed = {year.year: _airport_years(year) for year in changed}
-    for origin, own_days in days.items():
-        own_reasons = reasons.get(origin, schemas.ANOMALY_REASONS.empty_table().to_pandas())
-        own_years = [airports[origin] for airports in of_changed.values() if origin in airports]
-        yield [AirportData(origin, own_days, own_reasons, missing), *own_years]
+    of_changed = [_airport_years(year, days[year.year]) for year in changed]
+    no_reasons = schemas.ANOMALY_REASONS.empty_table().to_pandas()
+    for origin in sorted({origin for airports in days.values() for origin in airports}):
+        own_days = pd.concat(_of_airport(origin, days.values()), ignore_index=True)
+        own_reasons = _concat(_of_airport(origin, reasons), no_reasons)
+        yield [AirportData(origin, own_days, own_reasons, missing), *_of_airport(origin, of_changed)]
 
 
-def _by_airport(tables: Sequence[pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    if not tables:
-        return {}
-    return {str(origin): rows for origin, rows in pd.concat(tables, ignore_index=True).groupby("origin", sort=True)}
+def _of_airport(origin: str, years: Iterable[Mapping[str, Data]]) -> list[Data]:
+    """Return the data of the airport from each year that has it. years: data by airport."""
+    return [airports[origin] for airports in years if origin in airports]
 
 
-def _airport_years(year: Year) -> dict[str, AirportYearData]:
-    """Return the data of the airports of one year."""
+def _by_airport(table: pd.DataFrame) -> Tables:
+    return {str(origin): rows for origin, rows in table.groupby("origin", sort=True)}
+
+
+def _airport_years(year: Year, days: Tables) -> dict[str, AirportYearData]:
+    """Return the data of the airports of one year. days: by airport."""
     names = ("anomaly_reasons", "anomaly_factors", "event_days")
-    tables = {name: (_by_airport([year.tables[name]]), year.tables[name].head(0)) for name in names}
-    feedback, no_feedback = _by_airport([year.feedback]), year.feedback.head(0)
+    tables = {name: (_by_airport(year.tables[name]), year.tables[name].head(0)) for name in names}
+    feedback, no_feedback = _by_airport(year.feedback), year.feedback.head(0)
     events = year.tables["events"]
     airports = {}
-    for origin, days in _by_airport([year.days]).items():
+    for origin, own_days in days.items():
         reasons, factors, event_days = (rows.get(origin, empty) for rows, empty in tables.values())
         airports[origin] = AirportYearData(
             origin,
             year.year,
-            days,
+            own_days,
             reasons,
             factors,
             events[events["event_id"].isin(event_days["event_id"])],
@@ -317,7 +321,7 @@ def _layout(path: str, severity_days: Sequence[float], years: Sequence[int] = ()
     return render.Layout(StaticLinks(path), severity_days, years)
 
 
-def _pages_of_all_years(years: Sequence[Year]) -> Iterator[tuple[str, str]]:
+def _pages_of_all_years(years: Sequence[Year], severity_days: Sequence[float]) -> Iterator[tuple[str, str]]:
     """Yield the home page, the list of airports and the pages of the years, which link to each other."""
     numbers = [year.year for year in years]
     network = {year.year: frames.network_days(year.days) for year in years}
@@ -328,7 +332,7 @@ def _pages_of_all_years(years: Sequence[Year]) -> Iterator[tuple[str, str]]:
     no_days = judged_days.join(empty["airport_days"], empty["anomalies"])
 
     def layout(path: str) -> render.Layout:
-        return _layout(path, _severity_days(), numbers)
+        return _layout(path, severity_days, numbers)
 
     for year in years:
         before, after = year.year - 1, year.year + 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,21 +55,25 @@ SUMS = (
     sa.func.sum(DAYS.c.cancelled).label("cancelled"),
     sa.func.coalesce(sa.func.sum(EFFECTIVE * DAYS.c.scheduled), 0.0).label("effective_min"),
     sa.func.coalesce(sa.func.sum(DAYS.c.scheduled).filter(EFFECTIVE.is_not(None)), 0).label("effective_flights"),
-)
-COUNTS = (
+    sa.func.count().filter(DAYS.c.scheduled > 0).label("airports"),
+    sa.func.count().filter(ANOMALIES.c.status == "ok").label("judged_days"),
     sa.func.count().filter(IS_BAD).label("abnormal"),
     sa.func.count().filter(IS_CLOSURE).label("closures"),
+    sa.func.coalesce(sa.func.sum(DAYS.c.scheduled).filter(IS_BAD), 0).label("abnormal_flights"),
+    sa.func.coalesce(sa.func.max(ANOMALIES.c.severity).filter(IS_BAD), 0).label("severity"),
 )
-NETWORK_SCHEMA = pa.schema(
+DAY_SCHEMA = pa.schema([schemas.AIRPORT_DAYS.field(name) for name in frames.DAY_COLUMNS])
+VERDICT_SCHEMA = pa.schema([schemas.ANOMALIES.field(name) for name in frames.VERDICT_COLUMNS])
+NETWORK_TYPES = {"fl_date": pa.date32(), "effective_min": pa.float64(), "worst_origin": pa.string()}
+AIRPORT_TYPES = {"origin": pa.string(), "effective_min": pa.float64()}
+NETWORK_SCHEMA = pa.schema([(name, NETWORK_TYPES.get(name, pa.int64())) for name in frames.NETWORK_DAYS])
+AIRPORTS_SCHEMA = pa.schema([(name, AIRPORT_TYPES.get(name, pa.int64())) for name in frames.AIRPORT_YEARS])
+# Of the sums by date and of those by airport, which one query reads.
+SUMS_SCHEMA = pa.schema(
     [
         ("fl_date", pa.date32()),
-        *((name, pa.float64() if name == "effective_min" else pa.int64()) for name in frames.NETWORK_DAYS[1:-1]),
-    ]
-)
-AIRPORTS_SCHEMA = pa.schema(
-    [
-        (name, {"origin": pa.string(), "effective_min": pa.float64()}.get(name, pa.int64()))
-        for name in frames.AIRPORT_YEARS
+        ("origin", pa.string()),
+        *((column.name, pa.float64() if column.name == "effective_min" else pa.int64()) for column in SUMS),
     ]
 )
 FLAGGED_SCHEMA = pa.schema(
@@ -100,7 +105,7 @@ def _empty(schema: pa.Schema) -> pd.DataFrame:
 
 
 EMPTY = YearSummary(
-    _empty(NETWORK_SCHEMA.append(pa.field("worst_origin", pa.string()))),
+    _empty(NETWORK_SCHEMA),
     _empty(AIRPORTS_SCHEMA),
     _empty(FLAGGED_SCHEMA),
     _empty(schemas.EVENTS),
@@ -117,7 +122,8 @@ class Warehouse:
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
         """url: a login that may read. Opens no connection."""
         self._server = Postgres(url, connect_timeout_s=5, lock_timeout_s=5, max_connections=CONNECTIONS)
-        self._clock, self._lock = clock, threading.Lock()
+        self._clock = clock
+        self._locks: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)  # by year
         self._kept: dict[int, tuple[dt.datetime | None, float, YearSummary]] = {}
 
     def close(self) -> None:
@@ -126,23 +132,29 @@ class Warehouse:
 
     def rows(self, doing: str, query: sa.Select[Any]) -> list[Mapping[str, Any]]:
         """Return the rows of the query. doing: for the message of an error."""
+        return [dict(row._mapping) for row in self._read(doing, query)]
+
+    def _read(self, doing: str, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
         try:
             with self._server.explaining(doing), self._server.connected(doing) as connection:
                 connection.exec_driver_sql(
                     "SELECT set_config('statement_timeout', %s, true), set_config('timezone', 'UTC', true)",
                     (str(STATEMENT_TIMEOUT_MS),),
                 )
-                return [dict(row) for row in connection.execute(query).mappings()]
+                return connection.execute(query).all()
         except sa.exc.TimeoutError as error:
             raise Unavailable(
                 f"All {CONNECTIONS} connections of the site to the {self._server.place} are in use; try again later."
             ) from error
 
     def frame(self, doing: str, schema: pa.Schema, query: sa.Select[Any]) -> pd.DataFrame:
-        """Return the rows of the query with the types that the lake has; dates are datetime64."""
-        rows = self.rows(doing, query)
-        columns = [pa.array([row[field.name] for row in rows], field.type) for field in schema]
-        frame: pd.DataFrame = pa.Table.from_arrays(columns, names=schema.names).to_pandas(date_as_object=False)
+        """Return the rows of the query with the types that the lake has; dates are datetime64.
+
+        The query has the columns of the schema, in their order.
+        """
+        columns = list(zip(*self._read(doing, query), strict=True)) or [()] * len(schema)
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+        frame: pd.DataFrame = pa.Table.from_arrays(arrays, names=schema.names).to_pandas(date_as_object=False)
         return frame
 
     def _table(self, table: sa.Table, schema: pa.Schema, where: sa.ColumnElement[bool]) -> pd.DataFrame:
@@ -150,13 +162,13 @@ class Warehouse:
         query = sa.select(*(table.c[name] for name in schema.names)).where(where).order_by(*table.primary_key.columns)
         return self.frame(f"reading {table.name} for a page", schema, query)
 
-    def _days(self, where: Callable[[sa.Table], sa.ColumnElement[bool]]) -> pd.DataFrame:
+    def _days(
+        self, where: Callable[[sa.Table], sa.ColumnElement[bool]], day_schema: pa.Schema = DAY_SCHEMA
+    ) -> pd.DataFrame:
         """Return airport-days with the published verdict. where: the condition, for a table with origin and fl_date."""
-        days = self._table(DAYS, schemas.AIRPORT_DAYS, where(DAYS))
+        days = self._table(DAYS, day_schema, where(DAYS))
         is_published = ANOMALIES.c.detector == detectors.PUBLISHED
-        return judged_days.join(
-            days, self._table(ANOMALIES, schemas.ANOMALIES, sa.and_(is_published, where(ANOMALIES)))
-        )
+        return judged_days.join(days, self._table(ANOMALIES, VERDICT_SCHEMA, sa.and_(is_published, where(ANOMALIES))))
 
     # --- years --------------------------------------------------------------------------------------------------------
 
@@ -232,11 +244,10 @@ class Warehouse:
         ended = {int(row["year"]): row["ended"].to_pydatetime() for row in runs.to_dict("records")}
         summaries = []
         for year in years:
-            with self._lock:
+            with self._locks[year]:  # so that visitors who come at once do not all sum up the year
                 version, until, summary = self._kept.get(year, (None, 0.0, None))
-            if summary is None or version != ended.get(year) or self._clock() >= until:
-                summary = self._summary(year)
-                with self._lock:
+                if summary is None or version != ended.get(year) or self._clock() >= until:
+                    summary = self._summary(year)
                     self._kept[year] = ended.get(year), self._clock() + KEEP_S, summary
             summaries.append(summary)
         return summaries
@@ -246,37 +257,20 @@ class Warehouse:
         # Postgres does not conclude from the equal dates of the join that verdicts of other years cannot match.
         judged = DAYS.outerjoin(ANOMALIES, sa.and_(PUBLISHED, in_year(ANOMALIES.c.fl_date, year)))
         flagged = self._flagged(sa.and_(of_year, in_year(ANOMALIES.c.fl_date, year)))
-        network = (
-            sa.select(
-                DAYS.c.fl_date,
-                *SUMS,
-                sa.func.count().filter(DAYS.c.scheduled > 0).label("airports"),
-                *COUNTS,
-                sa.func.coalesce(sa.func.sum(DAYS.c.scheduled).filter(IS_BAD), 0).label("abnormal_flights"),
-            )
+        by_date_and_by_airport = sa.func.grouping_sets(sa.tuple_(DAYS.c.fl_date), sa.tuple_(DAYS.c.origin))
+        sums = self.frame(
+            f"summing up {year} for a page",
+            SUMS_SCHEMA,
+            sa.select(DAYS.c.fl_date, DAYS.c.origin, *SUMS)
             .select_from(judged)
             .where(of_year)
-            .group_by(DAYS.c.fl_date)
-            .order_by(DAYS.c.fl_date)
+            .group_by(by_date_and_by_airport)
+            .order_by(DAYS.c.fl_date, DAYS.c.origin),
         )
-        airports = (
-            sa.select(
-                sa.literal(year).label("year"),
-                DAYS.c.origin,
-                *SUMS,
-                sa.func.count().filter(ANOMALIES.c.status == "ok").label("judged_days"),
-                *COUNTS,
-                sa.func.coalesce(sa.func.max(ANOMALIES.c.severity).filter(IS_BAD), 0).label("severity"),
-            )
-            .select_from(judged)
-            .where(of_year)
-            .group_by(DAYS.c.origin)
-            .order_by(DAYS.c.origin)
-        )
-        doing = f"summing up {year} for a page"
+        network, airports = sums[sums["fl_date"].notna()], sums[sums["origin"].notna()]
         return YearSummary(
-            _with_worst_origin(self.frame(doing, NETWORK_SCHEMA, network), flagged),
-            self.frame(doing, AIRPORTS_SCHEMA, airports),
+            _with_worst_origin(network, flagged).reset_index(drop=True),
+            airports.assign(year=year)[frames.AIRPORT_YEARS].reset_index(drop=True),
             flagged,
             self._table(EVENTS, schemas.EVENTS, in_year(EVENTS.c.first_day, year)),
         )
@@ -335,7 +329,7 @@ class Warehouse:
         def around(table: sa.Table) -> sa.ColumnElement[bool]:
             return sa.and_(table.c.origin == origin, table.c.fl_date.between(day - AROUND_DAY, day + AROUND_DAY))
 
-        days = self._days(around)
+        days = self._days(around, schemas.AIRPORT_DAYS)
         if not (days["fl_date"] == pd.Timestamp(day)).any():
             raise self._no_day(origin, day)
         airports = self._airports(day.year)

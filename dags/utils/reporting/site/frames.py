@@ -15,6 +15,12 @@ import pandas as pd
 
 from utils import schemas
 
+# The columns of `days` that pages show, except that of a day, which has all; of ten full years they need 200 MB.
+DAY_COLUMNS = ["origin", "fl_date", "scheduled", "cancelled", "mean_effective_delay_min"]
+VERDICT_COLUMNS = [
+    *("origin", "fl_date", "observed", "expected", "lower", "upper"),
+    *("score", "is_anomaly", "direction", "severity", "status"),
+]
 # The columns of the three summaries of `days`. A query in SQL may compute them as well.
 NETWORK_DAYS = [
     *("fl_date", "scheduled", "cancelled"),

@@ -129,7 +129,7 @@ def _same_months(months: Mapping[tuple[int, int], Context], years: Sequence[int]
 
 
 def _sentences(reasons: pd.DataFrame) -> dict[dt.date, str]:
-    return {date_of(row.fl_date): row.sentence for row in rows(reasons)}
+    return dict(zip(map(date_of, reasons["fl_date"]), reasons["sentence"], strict=True))
 
 
 def _abnormal(days: Iterable[Day], sentences: Mapping[dt.date, str], top: float, links: Links) -> list[Context]:

@@ -35,8 +35,7 @@ NEAR_DAYS = 1  # of them on a phone
 
 def event(data: EventData, links: Links) -> Context:
     """Return the figures of an event."""
-    of_year = rows(data.events)
-    row = next(row for row in of_year if row.event_id == data.event_id)
+    (row,) = rows(data.events[data.events["event_id"] == data.event_id])
     members = data.event_days[data.event_days["event_id"] == data.event_id]
     inside = {(member.origin, date_of(member.fl_date)) for member in rows(members)}
     days = day_rows(data.days)
@@ -55,7 +54,7 @@ def event(data: EventData, links: Links) -> Context:
         **_order(data, links),
         "map": _map(airports, data.airports, links),
         "causes": excess_rows(_causes(data.factors, inside)),
-        "swarm": charts.swarm([int(other.airport_days) for other in of_year], int(row.airport_days)),
+        "swarm": charts.swarm(data.events["airport_days"].tolist(), int(row.airport_days)),
         "dates": [
             {"date": date, "is_inside": first <= date <= last, "is_far": _is_far(date, first, last)} for date in dates
         ],
@@ -124,14 +123,14 @@ def _known_sum(values: Sequence[float]) -> float:
 def _order(data: EventData, links: Links) -> Context:
     """Return the rank of the event in its year, and the shared events before and after it."""
     ranked = list(largest_events(data.events, len(data.events))["event_id"])
-    shared = rows(data.events[data.events["airports"] > 1].sort_values(["first_day", "event_id"]))
-    ids = [row.event_id for row in shared]
+    shared = data.events[data.events["airports"] > 1].sort_values(["first_day", "event_id"])
+    ids = list(shared["event_id"])
     at = ids.index(data.event_id) if data.event_id in ids else len(ids)
     return {
         "rank": ranked.index(data.event_id) + 1,
         "count": len(ranked),
-        "before": next(iter(event_rows(shared[max(0, at - 1) : at], links)), None),
-        "after": next(iter(event_rows(shared[at + 1 : at + 2], links)), None),
+        "before": next(iter(event_rows(rows(shared[max(0, at - 1) : at]), links)), None),
+        "after": next(iter(event_rows(rows(shared[at + 1 : at + 2]), links)), None),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import datetime as dt
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
@@ -65,20 +66,19 @@ class Day(NamedTuple):
 
 def day_rows(days: pd.DataFrame) -> list[Day]:
     """Return the rows of `days` by airport and date."""
-    ordered = days.sort_values(["origin", "fl_date"])
     numbers = ("mean_effective_delay_min", "observed", "expected", "lower", "upper", "score")
     columns: list[Iterable[Any]] = [
-        ordered["origin"].tolist(),
-        ordered["fl_date"].dt.date.tolist(),
-        ordered["scheduled"].tolist(),
-        ordered["cancelled"].tolist(),
-        *(ordered[name].astype("float64").tolist() for name in numbers),
-        ordered["direction"].tolist(),
-        ordered["severity"].fillna(0).astype(int).tolist(),
-        ordered["status"].eq("ok").tolist(),
-        ordered["is_bad"].tolist(),
+        days["origin"].tolist(),
+        days["fl_date"].dt.date.tolist(),
+        days["scheduled"].tolist(),
+        days["cancelled"].tolist(),
+        *(days[name].astype("float64").tolist() for name in numbers),
+        days["direction"].tolist(),
+        days["severity"].fillna(0).astype(int).tolist(),
+        days["status"].eq("ok").tolist(),
+        days["is_bad"].tolist(),
     ]
-    return [Day(*row) for row in zip(*columns, strict=True)]
+    return sorted(itertools.starmap(Day, zip(*columns, strict=True)), key=lambda day: (day.origin, day.date))
 
 
 def worst_first(days: Iterable[Day]) -> list[Day]:
@@ -154,7 +154,7 @@ def records(frame: pd.DataFrame) -> list[Context]:
 
 def rows(frame: pd.DataFrame) -> list[Any]:
     """Return the rows as named tuples."""
-    return list(frame.itertuples(index=False))
+    return list(frame.itertuples(index=False)) if len(frame) else []  # most airports have empty tables
 
 
 def date_of(value: Any) -> dt.date:
@@ -189,6 +189,8 @@ def worst_dates(network_days: pd.DataFrame, count: int) -> pd.DataFrame:
 
 def label_rows(feedback: pd.DataFrame) -> list[Context]:
     """Return the rows of FEEDBACK, newest first, with the dates `date` of the day and `given` of the label."""
+    if feedback.empty:  # as for most airports; sorting takes longer than the rest of the page
+        return []
     newest = feedback.sort_values(["given_at", "origin", "fl_date"], ascending=[False, True, True])
     return [row | {"date": date_of(row["fl_date"]), "given": date_of(row["given_at"])} for row in records(newest)]
 
