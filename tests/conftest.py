@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,7 +13,7 @@ import pytest
 from hypothesis import settings
 from sqlalchemy import make_url
 
-from tests.servers.postgres import folder_in_memory, running_server
+from tests.servers.postgres import running_server
 from utils.db_handler import DBHandler
 
 NUMBERS = itertools.count(1)
@@ -23,16 +22,6 @@ pytest.register_assert_rewrite("tests.months")  # its assertions then show the v
 
 settings.register_profile("untimed", settings(), deadline=None)  # a slow machine must not fail a test
 settings.load_profile("untimed")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Put pytest's temporary folders in memory, where files are written and deleted faster.
-
-    Not those of the tests in containers, which mount them.
-    """
-    folder = folder_in_memory()
-    if folder and "not e2e" in config.option.markexpr:
-        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", folder)
 
 
 def sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
