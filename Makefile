@@ -8,8 +8,9 @@ RUN := PYTHONPATH=dags $(VENV)/bin/python
 LOCK := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 SHELL_FILES := .ci/run requirements/install.sh $(wildcard stack/*.sh stack/*/*.sh infra-notes/*/*.sh) tests/e2e/run.sh
 COMPOSE := docker compose --profile '*'
-# Not in `make bench`: stack.py needs Docker, spark.py its own packages; make_year.py is a part of the others.
-NO_BENCHMARKS := make_year stack spark
+# Not in `make bench`: stack.py needs Docker, dashboards.py a running stack, spark.py its own packages; make_year.py is a
+# part of the others.
+NO_BENCHMARKS := make_year stack spark dashboards
 BENCHMARKS := $(filter-out $(NO_BENCHMARKS:%=benchmarks/%.py),$(wildcard benchmarks/*.py))
 INSTALLED := $(VENV)/.installed
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
@@ -137,7 +138,7 @@ check: $(INSTALLED) ## Lint, format, types, import rules, words, shell, YAML, wo
 audit: $(INSTALLED) ## Look up known vulnerabilities of the locked packages; needs the network
 	@for lock in requirements/*.txt superset/requirements.txt; do $(VENV)/bin/pip-audit --require-hashes --disable-pip --progress-spinner off -r "$$lock" || exit 1; done
 
-bench: $(INSTALLED) ## Run every benchmark except the stack's, each next to its reference
+bench: $(INSTALLED) ## Run the benchmarks that need no stack, each next to its reference
 	@for file in $(BENCHMARKS); do echo "== $$file"; $(RUN) "$$file" || exit 1; done
 
 bench-detectors: $(BENCH_INSTALLED) ## Compare the detectors with those of other packages; takes minutes; on your own years: DATA=folder

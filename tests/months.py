@@ -221,20 +221,22 @@ def assert_revisions_are_recorded(warehouse: str, months: Sequence[Month]) -> No
     assert added <= {*sql(warehouse, query)}
 
 
-def assert_as_if_run_at_once(settings: Settings, at_once: Settings, years: Iterable[int]) -> None:
+def assert_as_if_run_at_once(
+    settings: Settings, at_once: Settings, years: Iterable[int], names: Sequence[str] = detectors.NAMES
+) -> None:
     """Fetch and run each year at once in an empty lake and warehouse; assert that the results are the same."""
     Lake(at_once).prepare()
     for year in years:
         fetch.into_bronze(at_once, year, so_far=True, policy=RETRY_AT_ONCE)
-        run(at_once, year)
+        run(at_once, year, names)
         assert results(settings, year) == results(at_once, year)
 
 
-def run(settings: Settings, year: int) -> None:
-    """Run all steps of a year except the plots, with all detectors."""
+def run(settings: Settings, year: int, names: Sequence[str] = detectors.NAMES) -> None:
+    """Run all steps of a year except the plots."""
     refine.write_silver(settings, year)
     refine.write_gold(settings, year)
-    detect.write_all_anomalies(settings, year, detectors.NAMES)
+    detect.write_all_anomalies(settings, year, names)
     for step in ("explain", "upsert", "publish"):
         steps.STEPS[step](settings, year)
 

@@ -56,14 +56,26 @@ class _Notifier(sdk.BaseNotifier, ABC):
 
 
 class RunFailed(_Notifier):
-    """Send one message for a failed run: its first failed step, the error and the log's URL."""
+    """Send one message for a failed run: its first failed step, the error and the log's URL.
+
+    is_repeated: send it also if the scheduled run before failed at the same step with the same error.
+    """
+
+    def __init__(self, *, is_repeated: bool = True) -> None:  # noqa: D107
+        super().__init__()
+        self._is_repeated = is_repeated
 
     def send(self, context: Any) -> None:  # noqa: D102
         alerts = connections.alerts()
-        if alerts.is_configured:
-            from utils.monitoring import notifications
+        if not alerts.is_configured:
+            return
+        from utils.monitoring import notifications
 
-            notifications.notify_failure(alerts, _first_failure(context))
+        failure = _first_failure(context, context["run_id"])
+        if not self._is_repeated and _is_known(failure, context):
+            self.log.info("The run before failed at %s with the same error, so no message is sent.", failure.step)
+            return
+        notifications.notify_failure(alerts, failure)
 
 
 class YearFinished(_Notifier):
@@ -91,11 +103,20 @@ class YearFinished(_Notifier):
         )
 
 
-def _first_failure(context: Any) -> Failure:
-    """Return the first failed task in the DAG's order; of a mapped task, the instance that failed first."""
+def _is_known(failure: Failure, context: Any) -> bool:
+    """Return True if the run before failed at the same step with the same error."""
+    before = context["ti"].get_previous_dagrun() if "ti" in context else None
+    if before is None or before.state != "failed":
+        return False
+    earlier = _first_failure(context, before.run_id)
+    return (earlier.step, earlier.sentence, earlier.others) == (failure.step, failure.sentence, failure.others)
+
+
+def _first_failure(context: Any, run_id: str) -> Failure:
+    """Return the first failed task of a run in the DAG's order; of a mapped task, the instance that failed first."""
     from utils.monitoring.messages import Failure
 
-    run_id, year, task, dag = context["run_id"], _year(context), context.get("ti"), context["dag"]
+    year, task, dag = _year(context), context.get("ti"), context["dag"]
     run = f"{run_id} of {dag.dag_id}"
     states = task.get_task_states(dag_id=dag.dag_id, run_ids=[run_id]).get(run_id, {}) if task else {}
     failed = [name for name, state in states.items() if state == "failed"]
@@ -103,7 +124,7 @@ def _first_failure(context: Any) -> Failure:
         # `states` names the third mapped instance of `detect` detect_2.
         if not any(re.fullmatch(rf"{re.escape(operator.task_id)}(_[0-9]+)?", name) for name in failed):
             continue
-        pulled = task.xcom_pull(task_ids=operator.task_id, key=FAILURE)
+        pulled = task.xcom_pull(task_ids=operator.task_id, key=FAILURE, run_id=run_id)
         notes = [note for note in (pulled if isinstance(pulled, list) else [pulled]) if note]
         first = min(notes, key=lambda note: note["at"]) if notes else {"part": None, "sentence": None, "log": None}
         step = f"{operator.task_id} {first['part'] or ''}".strip()

@@ -5,6 +5,7 @@ The callers know the meaning of the entries.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,7 +45,7 @@ for _kind in ("null", "bool", "int", "float", "timestamp"):
 
 
 def read(path: Path, like: str, *, as_text: bool = False) -> Any:
-    """Return the root of the file: None or an empty string if it has only comments.
+    """Return the root of the file, which must not be changed: None or an empty string if it has only comments.
 
     like: the shipped file of this kind, for the message. as_text: load every value as text. Raises Missing if the file
     does not exist, and InvalidInput with the file, and the line if known, if it is not plain YAML.
@@ -55,6 +56,12 @@ def read(path: Path, like: str, *, as_text: bool = False) -> Any:
         raise cannot_read(path, error) from error
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{path} is not UTF-8 text; save it as UTF-8.") from error
+    return _root(text, path, like, as_text)
+
+
+@functools.lru_cache(maxsize=8)  # the steps of a run read the same files many times; to parse one needs 15 ms
+def _root(text: str, path: Path, like: str, as_text: bool) -> Any:
+    """Return the root of the file `path`, which has this text."""
     yaml = YAML()
     yaml.version = (1, 1)  # `yes` and `off` are Booleans, as in earlier releases
     yaml.Constructor = _Texts if as_text else _Values

@@ -15,6 +15,7 @@ import pytest
 
 from demo.airflow_home import DAGS
 from tests.servers.receivers import webhook
+from utils.storage import keys
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # of Airflow's DAG processor
 
@@ -131,6 +132,29 @@ def test_a_failed_fetch_is_reported_with_its_year(
 
     assert message.startswith("*Delaywatch 2015: fetch 2015 failed*\n")
     assert "01_bronze/2015.csv.gz" in message
+
+
+def test_a_run_of_refresh_scores_that_fails_like_the_one_before_is_not_reported_again(
+    read_dags: Callable[[], Any], lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(year: int) -> list[str]:
+        """Damage the gold of a year, and return the messages about the next run."""
+        (lake / f"01_bronze/{year}.csv").touch()
+        gold = lake / keys.airport_days_key(year)
+        gold.parent.mkdir(parents=True, exist_ok=True)
+        gold.write_bytes(b"damaged")
+        with webhook() as hook:
+            monkeypatch.setenv("DELAYWATCH_ALERT_WEBHOOK", hook.url)
+            run = read_dags()["refresh_scores"].test()
+            assert run.state == "failed"
+            call_failure_callback(run, tmp_path / "processor.log")
+        return list(hook.texts)
+
+    first, again, other = fail(2015), fail(2015), fail(2014)
+
+    assert "year=2015" in first[0]
+    assert again == []
+    assert "year=2014" in other[0]
 
 
 def test_a_step_whose_process_was_killed_is_reported_without_an_error(

@@ -46,17 +46,25 @@ def test_a_label_that_changes_the_fitting_takes_effect_in_the_next_run_and_the_o
     last = read_dags()["refresh_scores"].test()
 
     assert states(idle)["score"][0] == "skipped"
-    assert states(run) == {"find_stale_years": ("success", 1), f"score {YEAR}": ("success", 1)}
+    done = ("success", 1)
+    assert states(run) == {"find_stale_years": done, f"score {YEAR}": done, "update_site": done}
     assert [name for name, _ in after] == [name for name, _ in before], "no other detector was added"
     assert not {tuple(old) for _, old in before} & {tuple(new) for _, new in after}
     assert sql(finished, "SELECT run_id FROM flights.runs ORDER BY ended DESC LIMIT 1") == [(run.run_id,)]
     assert states(last)["score"][0] == "skipped"
 
 
-def test_labels_that_do_not_change_the_fitting_start_nothing(read_dags: Callable[[], Any], finished: str) -> None:
+def test_a_label_that_does_not_change_the_fitting_is_only_written_to_the_static_site(
+    read_dags: Callable[[], Any], finished: str, lake: Path
+) -> None:
     DBHandler(finished).give_feedback("BOS", STORM, "right", "", "ann")
+    page = lake / f"04_plots/airports/BOS/{YEAR}.html"
+    assert "ann" not in page.read_text()
 
-    assert states(read_dags()["refresh_scores"].test())["score"][0] == "skipped"
+    run = read_dags()["refresh_scores"].test()
+
+    assert states(run)["score"][0] == "skipped"
+    assert "Called a true alarm by ann" in page.read_text()
 
 
 def test_nothing_is_scored_while_a_step_of_a_year_is_running(read_dags: Callable[[], Any], finished: str) -> None:

@@ -1,4 +1,4 @@
-"""The pages at /flights/ in Chromium, through nginx, with the real Superset: login, feedback, accounts, and attacks.
+"""The pages at /flights/ in Chromium, through nginx, with the real Superset: login, axe, feedback, attacks.
 
 The tests use the stack of conftest.py after test_stack.py, which needs it empty at first. The first test of this file
 runs the demo's year if it has not run.
@@ -122,7 +122,9 @@ def test_the_login_leads_to_no_other_site(stack: Installation, client: APIReques
 
 
 @pytest.mark.parametrize("width", [360, 1400])
-def test_every_page_opens_without_a_scroll_bar_at_the_side(stack: Installation, site_page: Page, width: int) -> None:
+def test_every_page_is_accessible_and_has_no_scroll_bar_at_the_side(
+    stack: Installation, site_page: Page, width: int
+) -> None:
     page = site_page
     page.set_viewport_size({"width": width, "height": 900})
     (event,) = stack.psql(
@@ -142,9 +144,53 @@ def test_every_page_opens_without_a_scroll_bar_at_the_side(stack: Installation, 
         visit(page, stack, path)
         if name == "day":
             expect(page.locator("#flights table")).to_be_visible()
-        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         visitor.picture(page, f"site-{name}-{width}")
-        assert overflow <= 0, f"{name} is {overflow} px wider than {width}"
+        assert visitor.overflow(page) <= 0, name
+        visitor.check_accessibility(page)
+
+
+def test_pages_are_accessible_in_dark_mode(stack: Installation, browser: Browser, superset_login: StorageState) -> None:
+    with new_context(browser, superset_login) as context:
+        page = context.new_page()
+        page.emulate_media(color_scheme="dark")
+        for name, path in {"home": "/flights/", "day": DAY, "message": "/flights/nothing/"}.items():
+            visit(page, stack, path)
+            if name == "day":
+                expect(page.locator("#flights table")).to_be_visible()
+            visitor.picture(page, f"site-{name}-dark")
+            assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 24, 28)"
+            visitor.check_accessibility(page)
+
+
+def test_with_the_keyboard_alone_the_search_opens_a_day_and_a_label_is_given_and_withdrawn(
+    stack: Installation, site_page: Page
+) -> None:
+    page = site_page
+    visit(page, stack, "/flights/")
+    visitor.tab_to(page, page.get_by_role("textbox", name="Airport code or city"))
+    page.keyboard.type("LGA")
+    visitor.tab_to(page, page.get_by_label("Date"))
+    page.keyboard.type(f"0208{YEAR}")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(stack.url + DAY)
+
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    visitor.tab_to(page, page.get_by_label("Right"))
+    page.keyboard.press("Space")
+    visitor.tab_to(page, page.get_by_label("Note"))
+    page.keyboard.type("by keyboard")
+    visitor.tab_to(page, page.get_by_role("button", name="Save label"))
+    page.keyboard.press("Enter")
+    withdraw = page.get_by_role("button", name="Withdraw label")
+    withdraw.wait_for()
+    assert stack.psql("warehouse", LABEL) == [{"opinion": "right", "note": "by keyboard", "author": "admin"}]
+
+    visitor.tab_to(page, withdraw)
+    page.keyboard.press("Enter")
+    withdraw.wait_for(state="detached")
+    assert stack.psql("warehouse", LABEL) == []
 
 
 def test_the_search_opens_a_day_whose_flights_equal_sql(stack: Installation, site_page: Page) -> None:
@@ -175,8 +221,12 @@ def test_the_api_answers_with_the_session_of_the_browser(stack: Installation, si
 # --- feedback ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_label_is_given_in_the_browser_shown_in_superset_and_withdrawn(stack: Installation, site_page: Page) -> None:
+def test_a_label_is_given_in_the_browser_shown_in_superset_and_withdrawn(
+    stack: Installation, site_page: Page, superset_page: Page
+) -> None:
     page = site_page
+    days = superset_page.locator('[data-test-chart-name^="Abnormal days and why"]:visible tbody tr')
+    labelled = days.filter(has_text="08 Feb 2013").last  # Superset also renders a copy to measure the columns
     visit(page, stack, DAY)
     page.get_by_label("Right").check()
     page.get_by_label("Note").fill(NOTE)
@@ -186,12 +236,16 @@ def test_a_label_is_given_in_the_browser_shown_in_superset_and_withdrawn(stack: 
     assert stack.psql("warehouse", LABEL) == [{"opinion": "right", "note": NOTE, "author": "admin"}]
     expect(page.locator("main")).to_contain_text(NOTE)
     assert page.locator("main b", has_text="by snow").count() == 0, "the note is text, not HTML"
-    view = f"SELECT opinion FROM flights.agg_dep_delay_by_date WHERE id = 'LGA{YEAR}0209'"
-    assert stack.psql("warehouse", view) == [{"opinion": "right"}], "what the dashboards show"
+    visitor.open_dashboard(superset_page, stack.url, "flight-anomalies")
+    expect(labelled).to_contain_text("right: closed ‹b>by snow‹/b> & ice")  # the view of the dashboard replaces <
+    visitor.picture(superset_page, "superset-label")
 
     page.get_by_role("button", name="Withdraw label").click()
     page.wait_for_load_state()
     assert stack.psql("warehouse", LABEL) == []
+    visitor.open_dashboard(superset_page, stack.url, "flight-anomalies")
+    expect(labelled).to_contain_text("closure")
+    expect(labelled).not_to_contain_text("by snow")
 
 
 @pytest.mark.parametrize("attack", ["foreign origin", "no origin", "no token", "wrong token", "get"])

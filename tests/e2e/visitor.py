@@ -1,4 +1,7 @@
-"""A person with Chromium: open a page, wait until it has loaded, log in, save a picture in the ignored folder .e2e."""
+"""A person with Chromium: open a page, wait until it has loaded, log in, save a picture in the ignored folder .e2e.
+
+And axe, which reads a page as assistive technology does.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Error, Locator, Page, Playwright, Request
 
 from tests.e2e.installation import ROOT
@@ -23,6 +27,8 @@ FLAGS = (
 )
 TIMEOUT_MS = 60_000
 MAX_ATTEMPTS = 4
+MAX_TABS = 150
+AXE_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 
 
 def launch(playwright: Playwright) -> Browser:
@@ -83,6 +89,57 @@ def picture(page: Page, name: str) -> Path:
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(previous)
     return path
+
+
+def check_accessibility(page: Page) -> None:
+    """Raise AssertionError if axe has serious or critical findings: page, rule, its meaning, and element of each."""
+    options = {"runOnly": {"type": "tag", "values": AXE_RULES}, "resultTypes": ["violations"]}
+    findings = [
+        f"{page.url}: {rule['id']} ({rule['help']}): {node['html']}"
+        for rule in Axe().run(page, options=options).response["violations"]
+        if rule["impact"] in {"serious", "critical"}
+        for node in rule["nodes"]
+    ]
+    assert not findings, "\n".join(findings)
+
+
+def overflow(page: Page) -> int:
+    """Return by how many pixels the page is wider than the window."""
+    return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+def tab_to(page: Page, element: Locator) -> None:
+    """Press Tab until the element has the focus. Raises AssertionError if it gets none, or if nothing shows it."""
+    for _ in range(MAX_TABS):
+        page.keyboard.press("Tab")
+        if element.evaluate("element => element === document.activeElement"):
+            assert element.evaluate("element => getComputedStyle(element).outlineStyle") == "solid", element
+            return
+    raise AssertionError(f"{MAX_TABS} times Tab do not reach {element}")
+
+
+# --- Superset ---------------------------------------------------------------------------------------------------------
+
+
+def open_dashboard(page: Page, url: str, slug: str) -> None:
+    """Open the dashboard in a window so high that every chart of the first tab loads, then fit the window."""
+    page.set_viewport_size({"width": 1400, "height": 4000})
+    visit(page, f"{url}/superset/dashboard/{slug}/", page.locator("[data-test-chart-name]").first)
+    fit(page, f"the dashboard {slug} has loaded")
+
+
+def fit(page: Page, condition: str) -> None:
+    """Make the window as high as the open tab, once its charts have loaded."""
+    visible = page.locator("[data-test-chart-name]:visible")
+    visible.first.wait_for()
+    until(page, lambda: not is_loading(page), condition)
+    last = visible.last.bounding_box()
+    assert last
+    page.set_viewport_size({"width": 1400, "height": round(last["y"] + last["height"]) + 20})
+
+
+def is_loading(page: Page) -> bool:
+    return page.get_by_test_id("loading-indicator").count() > 0
 
 
 # --- logins -----------------------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ def test_filters_reach_the_charts_that_they_are_about(dashboard: str) -> None:
 
 def test_the_airport_and_an_abnormal_day_narrow_their_charts_only() -> None:
     charts = set(bundle.charts_of(DASHBOARDS["flight_anomalies"]))
-    of_all_airports = {"worst_airport", "airports_ranked", "year_notice"}
+    of_all_airports = {"airports_ranked", "year_notice"}
     of_reasons = {"factors_by_cause", "factors_by_carrier", "factors_by_destination", "observed_and_usual"}
 
     assert reached("flight_anomalies", "Airport") == charts - of_all_airports - QUALITY
@@ -125,9 +125,9 @@ def test_the_zip_has_every_asset_with_its_own_uuid_and_the_address_of_the_wareho
 @pytest.mark.parametrize(
     ("path", "old", "new", "named"),
     [
-        ("charts/flights.yaml", "dataset: ", "dataset: no_", ("charts/flights.yaml", "datasets/no_airport_days.yaml")),
-        ("charts/flights.yaml", "slice_name: ", "name: ", ("charts/flights.yaml", "slice_name")),
-        ("dashboards/network.yaml", "airports: 2", "airports: 3", ("tab What happened", "row 1")),
+        ("charts/events.yaml", "dataset: ", "dataset: no_", ("charts/events.yaml", "datasets/no_events.yaml")),
+        ("charts/events.yaml", "slice_name: ", "name: ", ("charts/events.yaml", "slice_name")),
+        ("dashboards/network.yaml", "key_figures: 6", "key_figures: 7", ("tab What happened", "row 1")),
         ("dashboards/flight_anomalies.yaml", "within: [Airport", "within: [City", ("filter Abnormal day", "City")),
         ("dashboards/network.yaml", "choices.detector", "choices.robot", ("filter Detector", "robot")),
     ],

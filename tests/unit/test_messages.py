@@ -53,11 +53,12 @@ def events_table(*events: Event) -> pd.DataFrame:
             "severity": event.severity,
             "scheduled": 100,
             "cancelled": 57,
+            "worst_origin": event.days[0].split()[0],
         }
         for event in events
     ]
     columns = ["event_id", "name", "first_day", "airports", "airport_days", "severity", "scheduled", "cancelled"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*columns, "worst_origin"])
 
 
 def year_message(
@@ -99,11 +100,14 @@ def test_a_message_lists_events_and_warnings_and_says_where_the_rest_is() -> Non
     assert message.text.endswith(LAKE)
 
 
-def test_below_each_event_is_the_address_of_its_page() -> None:
-    lines = year_message(Event(("JFK 2013-02-08",)), links=SITE).text.splitlines()
+def test_below_each_event_is_the_address_of_its_page_or_of_the_day_of_a_single_airport() -> None:
+    lines = year_message(SNOW, STORM, links=SITE).text.splitlines()
 
-    (number,) = (number for number, line in enumerate(lines) if line.startswith("- JFK"))
-    assert lines[number + 1] == "  https://here/flights/events/JFK%202013-02-08/"
+    below = {line.split(",")[0]: lines[number + 1] for number, line in enumerate(lines) if line.startswith("- ")}
+    assert below == {
+        "- LGA 2013-02-08": "  https://here/flights/events/LGA%202013-02-08/",
+        "- EWR 2013-03-08": "  https://here/flights/airports/EWR/2013-03-08/",
+    }
 
 
 def test_an_event_that_grew_is_listed_with_its_announced_severity_and_end() -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.builders import airport_day_row, verdict_row
-from utils.reporting import pages
+from utils.reporting import pages, wording
 
 Frames = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -123,3 +123,19 @@ def test_a_day_that_is_flagged_without_a_score_comes_after_an_equal_day_with_one
     worst_dates = pages.worst_days(*year, 5)["fl_date"].dt.strftime("%F").tolist()
 
     assert worst_dates == ["2013-02-09", "2013-02-08"]
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (1, "worst day since 2009"),
+        (3, "third worst day since 2009"),
+        (11, "11th worst day since 2009"),
+        (21, "21st worst day since 2009"),
+        (112, "112th worst day since 2009"),
+        (122, "122nd worst day since 2009"),
+        (1003, "1003rd worst day since 2009"),
+    ],
+)
+def test_the_place_of_a_day_is_a_word_or_has_its_english_ending(place: int, words: str) -> None:
+    assert wording.worst_day(place, 2009) == words

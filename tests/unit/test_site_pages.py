@@ -67,6 +67,7 @@ def day_data(**changes: Any) -> frames.DayData:
         "events": table(
             schemas.EVENTS, event_row("20130208-JFK", STORM, name=f"2013-02-08 {SCRIPT}, closure", airports=2)
         ),
+        "event_airports": ["LGA", SCRIPT],
         "years": [2012, 2013],
         "feedback": label(f"{SCRIPT} snow"),
     }
@@ -91,6 +92,7 @@ def test_the_served_day_shows_every_detector_neighbours_label_and_the_days_aroun
     hrefs = [link["href"] for link in page.attributes_of("a")]
     assert {"/flights/airports/JFK/2013-02-07/", "/flights/airports/JFK/2013-02-09/"} <= set(hrefs)
     assert "/flights/events/20130208-JFK/" in hrefs
+    assert f" cancelled. On this day also: LGA, {SCRIPT}." in page.text
     hidden = next(field for field in page.attributes_of("input") if field.get("name") == "csrf_token")
     assert hidden["value"] == 'token"><b>'
     assert [field["value"] for field in page.attributes_of("input") if field.get("name") == "opinion"] == [

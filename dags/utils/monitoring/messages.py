@@ -8,10 +8,11 @@ from __future__ import annotations
 import calendar
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from utils.reporting import wording
 from utils.reporting.pages import largest_events, worst_airport_days
+from utils.reporting.site.links import ServedLinks, event_address
 from utils.schemas import SEVERITIES
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from utils.monitoring.announcements import Announcement
     from utils.monitoring.subscriptions import Subscription
-    from utils.reporting.site.links import ServedLinks
 
 MAX_LISTED_EVENTS = 10  # events with their own line; the others are only counted
 MAX_DIGEST_ENTRIES = 3  # worst days, and largest events, of a digest
@@ -90,18 +90,22 @@ def year_message(
 def _event_lines(
     events: pd.DataFrame, event_days: pd.DataFrame, announced: Sequence[Announcement], links: ServedLinks | None
 ) -> list[str]:
-    """Return a line, and the page's address, for each of the largest events, and the number of further events."""
+    """Return a line, and the page's address, for each of the largest events, and the number of further events.
+
+    The page of an event of a single airport is that of its first day.
+    """
     by_id = {announcement.event_id: announcement for announcement in announced}
     listed = largest_events(events[events["event_id"].isin(list(by_id))], MAX_LISTED_EVENTS)
     lines = []
-    for row in listed.to_dict("records"):
-        announcement = by_id[row["event_id"]]
-        flights = wording.count(row["scheduled"], "flight")
-        cancelled = wording.cancelled(row["cancelled"], row["scheduled"]) if row["scheduled"] else "none scheduled"
-        origins = sorted(event_days.loc[event_days["event_id"] == row["event_id"], "origin"].unique())
-        at = f" at {_airports(origins)}" if len(origins) < row["airports"] else ""
-        lines.append(f"- {row['name']}: {flights}, {cancelled}; {_severity(announcement)}{at}")
-        lines += [f"  {links.event(row['event_id'])}"] if links else []
+    row: Any
+    for row in listed.itertuples(index=False):
+        announcement = by_id[row.event_id]
+        flights = wording.count(row.scheduled, "flight")
+        cancelled = wording.cancelled(row.cancelled, row.scheduled) if row.scheduled else "none scheduled"
+        origins = sorted(event_days.loc[event_days["event_id"] == row.event_id, "origin"].unique())
+        at = f" at {_airports(origins)}" if len(origins) < row.airports else ""
+        lines.append(f"- {row.name}: {flights}, {cancelled}; {_severity(announcement)}{at}")
+        lines += [f"  {event_address(links, row)}"] if links else []
     return lines + (
         [f"- and {len(announced) - MAX_LISTED_EVENTS:,} more"] if len(announced) > MAX_LISTED_EVENTS else []
     )

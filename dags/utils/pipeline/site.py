@@ -356,9 +356,16 @@ def _pages_of_all_years(years: Sequence[Year], severity_days: Sequence[float]) -
         _concat(flagged.values(), frames.flagged_days(no_days)),
         _concat((year.tables["events"] for year in years), empty["events"]),
         reports,
-        _concat((year.feedback for year in years), empty["feedback"]),
+        _newest(_concat((year.feedback for year in years), empty["feedback"])),
     )
     yield LINKS.home(), render.home_page(home, layout(LINKS.home()))
+
+
+def _newest(feedback: pd.DataFrame) -> pd.DataFrame:
+    """Return the labels of the days up to the newest one; up to today would change the page without a change."""
+    first = feedback["given_at"].max() - pd.Timedelta(days=frames.LABEL_DAYS)
+    newest: pd.DataFrame = feedback[feedback["given_at"] >= first]
+    return newest
 
 
 def _concat(tables: Iterable[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:

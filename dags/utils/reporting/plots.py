@@ -397,7 +397,9 @@ def _sheet(kind: str, year: int) -> _Sheet:
             label: PolyCollection([], transform=tall, antialiased=False, linewidth=0, **look)
             for label, look in STRIPS.items()
         }
-        marks = {name: axes.scatter([], [], marker=mark.shape, linewidth=1.6) for name, mark in MARKS.items()}
+        marks = {  # not clipped: half of a mark on 1 Jan or 31 Dec is beside the axes
+            name: axes.scatter([], [], marker=mark.shape, linewidth=1.6, clip_on=False) for name, mark in MARKS.items()
+        }
         series = _SERIES[kind](length)
         keys = series.keys | _common_keys()
         for artist in [*strips.values(), *series.artists]:

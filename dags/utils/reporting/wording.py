@@ -15,6 +15,7 @@ from utils.schemas import SEVERITIES
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 DAYS_IN_YEAR = 365.25
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+ORDINALS = ("", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 # Names of the metrics of anomalies, for axes and sentences; all are minutes per flight.
 METRIC_NAMES = {
     "mean_effective_delay_min": "effective delay",
@@ -42,6 +43,19 @@ def span(first: Any, last: Any) -> str:
     if start.year != end.year:
         return f"{start.day} {MONTHS[start.month - 1]} {start.year} – {until}"
     return f"{start.day}–{until}" if start.month == end.month else f"{start.day} {MONTHS[start.month - 1]} – {until}"
+
+
+def ordinal(place: int) -> str:
+    """Format as `first`, `tenth`, `11th`, `21st`."""
+    if place < len(ORDINALS):
+        return ORDINALS[place]
+    suffix = "th" if place % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
+    return f"{place}{suffix}"
+
+
+def worst_day(place: int, since: int) -> str:
+    """Format as `worst day since 2009`, `third worst day since 2009`."""
+    return f"{f'{ordinal(place)} ' if place > 1 else ''}worst day since {since}"
 
 
 def count(number: Any, noun: str) -> str:

@@ -42,13 +42,15 @@ class Page:
         """Hold the checked parameters."""
         self.limit, self.offset, self.kind = limit or DEFAULT_LIMITS[kind], offset, kind
 
-    def read(self, warehouse: Warehouse, name: str, query: sa.Select[Any], columns: Sequence[str]) -> Response:
-        """Return the rows of the query; only some requests at once, to save memory."""
+    def read(self, warehouse: Warehouse, name: str, query: sa.Select[Any]) -> Response:
+        """Return the page's rows of the query; only some requests at once, to save memory."""
+        page = query.limit(self.limit + 1).offset(self.offset)
         with TURNS:
-            return self.answer(name, warehouse.rows(f"reading {name} for the API", query), columns)
+            rows = warehouse.rows(f"reading {name} for the API", page)
+            return self.answer(name, rows, query.selected_columns.keys())
 
     def answer(self, name: str, rows: Sequence[Mapping[Any, Any]], columns: Sequence[str]) -> Response:
-        """Return the rows, of which the query returned one more than the limit if there are more."""
+        """Return at most `limit` rows. rows: one more than the limit if there are more."""
         shown, has_more = rows[: self.limit], len(rows) > self.limit
         if self.kind == "csv":
             headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
@@ -94,51 +96,50 @@ def _warehouse(request: Request) -> Warehouse:
 Data = Annotated[Warehouse, Depends(_warehouse)]
 
 
-def _chosen(
-    column: Any, key: Sequence[Any], page: Page, airport: Any, year: int | None, day: dt.date | None
-) -> tuple[list[sa.ColumnElement[bool]], sa.Select[Any]]:
-    """Return an empty selection that is sorted and paged. column: the date."""
-    conditions: list[sa.ColumnElement[bool]] = []
-    if airport is not None:
-        conditions.append(key[0] == airport)
-    if year is not None:
-        conditions.append(in_year(column, year))
-    if day is not None:
-        conditions.append(column == day)
-    return conditions, sa.select().order_by(*key).limit(page.limit + 1).offset(page.offset)
+class Selection:
+    """The parameters that select airport-days; None selects all."""
+
+    def __init__(
+        self, airport: inputs.AirportQuery = None, year: inputs.YearQuery = None, day: inputs.DayQuery = None
+    ) -> None:
+        """Hold the checked parameters."""
+        self.airport, self.year, self.day = airport, year, day
+
+    def conditions(self, table: Any) -> list[sa.ColumnElement[bool]]:
+        """Return the conditions for a table with the columns origin and fl_date."""
+        conditions = []
+        if self.airport is not None:
+            conditions.append(table.c.origin == self.airport)
+        if self.year is not None:
+            conditions.append(in_year(table.c.fl_date, self.year))
+        if self.day is not None:
+            conditions.append(table.c.fl_date == self.day)
+        return conditions
+
+
+Selected = Annotated[Selection, Depends(Selection)]
 
 
 @router.get("/days", summary="Airport-days with the published verdict")
 def days(
     warehouse: Data,
     page: Paging,
-    airport: inputs.AirportQuery = None,
-    year: inputs.YearQuery = None,
-    day: inputs.DayQuery = None,
+    selection: Selected,
     is_abnormal: Annotated[bool | None, Query(description="true: only late and closed days.")] = None,
 ) -> Response:
     """Return one row per airport and day, by airport and date; the columns of the view agg_dep_delay_by_date."""
-    view = DAY_VIEW.c
-    where, query = _chosen(view.fl_date, (view.origin, view.fl_date), page, airport, year, day)
+    view, where = DAY_VIEW.c, selection.conditions(DAY_VIEW)
     if is_abnormal is not None:
         is_bad = sa.func.coalesce(sa.and_(view.is_anomaly, view.direction != "early"), sa.false())
         where.append(is_bad if is_abnormal else sa.not_(is_bad))
-    return page.read(warehouse, "days", query.add_columns(*DAY_VIEW.columns).where(*where), DAY_COLUMNS)
+    return page.read(warehouse, "days", sa.select(DAY_VIEW).where(*where).order_by(view.origin, view.fl_date))
 
 
 @router.get("/reasons", summary="Why the published detector flags a day")
-def reasons(
-    warehouse: Data,
-    page: Paging,
-    airport: inputs.AirportQuery = None,
-    year: inputs.YearQuery = None,
-    day: inputs.DayQuery = None,
-) -> Response:
+def reasons(warehouse: Data, page: Paging, selection: Selected) -> Response:
     """Return one row per flagged airport-day, by airport and date; the columns of the table anomaly_reasons."""
-    where, query = _chosen(REASONS.c.fl_date, (REASONS.c.origin, REASONS.c.fl_date), page, airport, year, day)
-    return page.read(
-        warehouse, "reasons", query.add_columns(*REASONS.columns).where(*where), schemas.ANOMALY_REASONS.names
-    )
+    query = sa.select(REASONS).where(*selection.conditions(REASONS)).order_by(REASONS.c.origin, REASONS.c.fl_date)
+    return page.read(warehouse, "reasons", query)
 
 
 @router.get("/events", summary="Events: flagged days of nearby airports")
@@ -150,12 +151,15 @@ def events(
     event: inputs.EventQuery = None,
 ) -> Response:
     """Return one row per event, by identifier, which starts with its first day. airport: events that contain it."""
-    where, query = _chosen(EVENTS.c.first_day, (EVENTS.c.event_id,), page, None, year, None)
+    query = sa.select(EVENTS).order_by(EVENTS.c.event_id)
+    if year is not None:
+        query = query.where(in_year(EVENTS.c.first_day, year))
     if event is not None:
-        where.append(EVENTS.c.event_id == event)
+        query = query.where(EVENTS.c.event_id == event)
     if airport is not None:
-        where.append(EVENTS.c.event_id.in_(sa.select(EVENT_DAYS.c.event_id).where(EVENT_DAYS.c.origin == airport)))
-    return page.read(warehouse, "events", query.add_columns(*EVENTS.columns).where(*where), schemas.EVENTS.names)
+        of_airport = sa.select(EVENT_DAYS.c.event_id).where(EVENT_DAYS.c.origin == airport)
+        query = query.where(EVENTS.c.event_id.in_(of_airport))
+    return page.read(warehouse, "events", query)
 
 
 @router.get("/airports", summary="Sums of an airport and a year")

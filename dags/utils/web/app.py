@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import re
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -196,16 +195,23 @@ def search(
     airport: Annotated[str, Query(max_length=60)] = "",
     day: Annotated[str, Query(max_length=20)] = "",
 ) -> Response:
-    """Redirect to the day or the airport of the search form, or to the list of airports for an unknown airport."""
-    code = airport.strip().upper()
-    if not re.fullmatch(inputs.AIRPORT, code) or not site.warehouse.has_airport(code):
-        # The script of the list finds cities.
-        return RedirectResponse(f"{site.links.airports()}?{urlencode({'airport': airport.strip(), 'day': day})}", 303)
+    """Redirect to the day or the airport of the search form, or to the list if several airports have the name.
+
+    Raises Missing for an unknown airport and for a text that is not a date.
+    """
+    name, date = airport.strip(), day.strip()
+    found = site.warehouse.airports_called(name)
+    if not found:
+        raise Missing(f"No airport is called {name}. Write its code, such as LGA, or its city.")
+    if len(found) > 1:
+        # The script of the list shows only these.
+        return RedirectResponse(f"{site.links.airports()}?{urlencode({'airport': name, 'day': date})}", 303)
+    if not date:
+        return RedirectResponse(site.links.airport(found[0]), 303)
     try:
-        date = inputs.day_of(day.strip())
-    except ValueError:
-        return RedirectResponse(site.links.airport(code), 303)
-    return RedirectResponse(site.links.day(code, date), 303)
+        return RedirectResponse(site.links.day(found[0], inputs.day_of(date)), 303)
+    except ValueError as error:
+        raise Missing(f"{date} is not a day of the data: {error}.") from error
 
 
 @pages.get("/airports/{code}/")
@@ -242,7 +248,7 @@ def day_page(site: Used, visitor: Known, code: inputs.Airport, day: inputs.Day) 
 @pages.get("/airports/{code}/{day}/flights")
 def flights_part(site: Used, visitor: Known, code: inputs.Airport, day: inputs.Day) -> str:
     """The flights of a day as a part of its page, which loads it separately."""
-    _check_day(site, code, day)
+    site.warehouse.check_day(code, day)
     layout = render.Layout(links=site.links, severity_days=severity_days(), user=visitor.name)
     try:
         flights = site.flights.of_day(code, day)
@@ -255,7 +261,7 @@ def flights_part(site: Used, visitor: Known, code: inputs.Airport, day: inputs.D
 @pages.get("/airports/{code}/{day}/flights.csv")
 def flights_csv(site: Used, code: inputs.Airport, day: inputs.Day) -> Response:
     """The flights of a day as CSV, with the columns of silver."""
-    _check_day(site, code, day)
+    site.warehouse.check_day(code, day)
     try:
         flights = site.flights.of_day(code, day)
     except Missing as error:
@@ -263,12 +269,6 @@ def flights_csv(site: Used, code: inputs.Airport, day: inputs.Day) -> Response:
     name = f"{code}-{day}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(flights.to_csv(index=False), media_type="text/csv; charset=utf-8", headers=headers)
-
-
-def _check_day(site: Site, code: str, day: dt.date) -> None:
-    """Raise Missing for a day that the warehouse does not have, before the lake is read."""
-    if not site.warehouse.has_day(code, day):
-        raise Missing(f"{code} has no day {day} in the warehouse; choose a day of the airport's page.")
 
 
 @pages.post("/airports/{code}/{day}/feedback")
@@ -287,16 +287,24 @@ def give_feedback(
     site.tokens.check(form.get("csrf_token", ""), visitor)
     label = feedback.label_of(form)
     site.rate.count(visitor)
-    _check_day(site, code, day)
+    site.warehouse.check_day(code, day)
     if feedback.write(site.labels, code, day, label, visitor):
         log.info("%s: %s %s by %s", label.opinion, code, day, visitor.name)
     return RedirectResponse(f"{site.links.day(code, day)}#label", 303)
 
 
 @pages.get("/events/{event}/")
-def event_page(site: Used, visitor: Known, event: inputs.Event) -> str:
-    """One event."""
-    return render.event_page(site.warehouse.event(event), _layout(site, visitor))
+def event_page(site: Used, visitor: Known, event: inputs.Event) -> Response:
+    """One event, or the day in its identifier if a later run has other events, for links in earlier messages."""
+    try:
+        data = site.warehouse.event(event)
+    except Missing:
+        first_day, _, code = event.partition("-")
+        day = inputs.day_of(f"{first_day[:4]}-{first_day[4:6]}-{first_day[6:]}")
+        if not site.warehouse.has_day(code, day):
+            raise
+        return RedirectResponse(site.links.day(code, day), 303)
+    return HTMLResponse(render.event_page(data, _layout(site, visitor)))
 
 
 @pages.get("/plots/{year:int}/{code}/{kind}.png")

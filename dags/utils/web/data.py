@@ -22,8 +22,10 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from utils import detectors, schemas
 from utils.analysis import judged_days
 from utils.errors import Missing, Unavailable
+from utils.reporting import wording
 from utils.reporting.site import frames
 from utils.reporting.site.contexts.event import DAYS_AROUND
+from utils.reporting.site.contexts.shared import city
 from utils.warehouse.connection import Postgres
 from utils.warehouse.models import METADATA
 from utils.warehouse.tables import RUNS, SCHEMA
@@ -31,7 +33,6 @@ from utils.warehouse.tables import RUNS, SCHEMA
 CONNECTIONS = 4
 KEEP_S = 600
 AROUND_DAY, AROUND_EVENT = dt.timedelta(days=30), dt.timedelta(days=DAYS_AROUND)
-LABEL_DAYS = 30  # labels that the home page lists
 STATEMENT_TIMEOUT_MS = 15_000
 
 DAYS, ANOMALIES, REASONS, FACTORS, EVENTS, EVENT_DAYS, FEEDBACK, QUALITY, RUN = (
@@ -211,7 +212,7 @@ class Warehouse:
         """Return the rows of the home page. now: timezone-aware."""
         qualities, runs = self.qualities(), self.last_runs()
         summaries = self._summaries(list(qualities), runs)
-        recent = FEEDBACK.c.given_at >= now - dt.timedelta(days=LABEL_DAYS)
+        recent = FEEDBACK.c.given_at >= now - dt.timedelta(days=frames.LABEL_DAYS)
         return frames.HomeData(
             **{name: _concat(name, summaries) for name in vars(EMPTY)},
             quality=qualities,
@@ -267,10 +268,8 @@ class Warehouse:
             .order_by(DAYS.c.fl_date, DAYS.c.origin),
         )
         network, airports = sums[sums["fl_date"].notna()], sums[sums["origin"].notna()]
-        worst = frames.worst_first(flagged).drop_duplicates("fl_date").set_index("fl_date")["origin"]
-        of_date = pd.Series(map(dict(worst).get, network["fl_date"]), index=network.index, dtype=object)
         return YearSummary(
-            network.assign(worst_origin=of_date)[frames.NETWORK_DAYS].reset_index(drop=True),  # None without one
+            _with_worst_origin(network, flagged).reset_index(drop=True),
             airports.assign(year=year)[frames.AIRPORT_YEARS].reset_index(drop=True),
             flagged,
             self._table(EVENTS, schemas.EVENTS, in_year(EVENTS.c.first_day, year)),
@@ -293,7 +292,7 @@ class Warehouse:
         """Return the rows of an airport's page."""
         days = self._days(lambda table: table.c.origin == origin)
         if days.empty:
-            raise Missing(f"The airport {origin} is not in the warehouse; choose one from the list of airports.")
+            raise Missing(f"The airport {origin} is not in the data; choose one from the list of airports.")
         reasons = self._table(REASONS, schemas.ANOMALY_REASONS, REASONS.c.origin == origin)
         missing = {year: frames.missing_months(report) for year, report in self.qualities().items()}
         return frames.AirportData(origin, days, reasons, missing)
@@ -332,11 +331,13 @@ class Warehouse:
 
         days = self._days(around, schemas.AIRPORT_DAYS)
         if not (days["fl_date"] == pd.Timestamp(day)).any():
-            raise Missing(f"{origin} has no day {day} in the warehouse; choose a day of the airport's page.")
+            raise self._no_day(origin, day)
         airports = self._airports(day.year)
         verdicts = self._table(ANOMALIES, schemas.WAREHOUSE_ANOMALIES, on_day(ANOMALIES))
         is_other = verdicts["detector"] != detectors.PUBLISHED  # the page shows the published one first
-        event = EVENTS.c.event_id.in_(sa.select(EVENT_DAYS.c.event_id).where(on_day(EVENT_DAYS)))
+        event_id = sa.select(EVENT_DAYS.c.event_id).where(on_day(EVENT_DAYS)).scalar_subquery()
+        of_event = sa.and_(EVENT_DAYS.c.event_id == event_id, EVENT_DAYS.c.fl_date == day)
+        event_airports = self._table(EVENT_DAYS, schemas.EVENT_DAYS, of_event)["origin"]
         return frames.DayData(
             origin,
             day,
@@ -347,9 +348,10 @@ class Warehouse:
             self._flagged(sa.and_(DAYS.c.origin == origin, ANOMALIES.c.origin == origin)),
             self._table(REASONS, schemas.ANOMALY_REASONS, on_day(REASONS)),
             self._table(FACTORS, schemas.ANOMALY_FACTORS, on_day(FACTORS)),
-            self._table(EVENTS, schemas.EVENTS, event),
+            self._table(EVENTS, schemas.EVENTS, EVENTS.c.event_id == event_id),
             self._years_of(origin),
             self._table(FEEDBACK, schemas.FEEDBACK, on_day(FEEDBACK)),
+            [str(code) for code in event_airports if code != origin],
         )
 
     def event(self, event_id: str) -> frames.EventData:
@@ -381,10 +383,22 @@ class Warehouse:
             self._airports(year),
         )
 
-    def has_airport(self, origin: str) -> bool:
-        """Return True if the warehouse has a day of the airport."""
-        query = sa.select(DAYS.c.origin).where(DAYS.c.origin == origin).limit(1)
-        return bool(self.rows("looking for an airport", query))
+    def airports_called(self, name: str) -> list[str]:
+        """Return the airport with this code, or those whose city contains the name; case does not matter."""
+        codes = sorted(self.airport_years()["origin"].unique())
+        if name.upper() in codes:
+            return [name.upper()]
+        return [code for code in codes if name and name.casefold() in city(code).casefold()]
+
+    def check_day(self, origin: str, day: dt.date) -> None:
+        """Raise Missing for an airport-day that the warehouse does not have."""
+        if not self.has_day(origin, day):
+            raise self._no_day(origin, day)
+
+    def _no_day(self, origin: str, day: dt.date) -> Missing:
+        if not (years := self._years_of(origin)):
+            return Missing(f"The airport {origin} is not in the data; choose one from the list of airports.")
+        return Missing(f"{origin} has no data of {day}; its years are {wording.listed(years)}.")
 
     def has_day(self, origin: str, day: dt.date) -> bool:
         """Return True if the warehouse has the airport-day."""
@@ -401,6 +415,13 @@ class Warehouse:
 
     def _events(self, event_ids: Iterable[str]) -> pd.DataFrame:
         return self._table(EVENTS, schemas.EVENTS, EVENTS.c.event_id.in_(sorted(set(map(str, event_ids)))))
+
+
+def _with_worst_origin(network: pd.DataFrame, flagged: pd.DataFrame) -> pd.DataFrame:
+    """Return NETWORK_DAYS; worst_origin is None without an abnormal airport."""
+    worst = frames.worst_first(flagged).drop_duplicates("fl_date").set_index("fl_date")["origin"]
+    origins = pd.Series(map(dict(worst).get, network["fl_date"]), index=network.index, dtype=object)
+    return network.assign(worst_origin=origins)[frames.NETWORK_DAYS]
 
 
 def _concat(name: str, summaries: Sequence[YearSummary]) -> pd.DataFrame:

@@ -113,7 +113,9 @@ def execute(kernel: KernelManager, notebook: Path, lake: str, warehouse: str, sc
     variables = {"DELAYWATCH_LAKE": lake, "DELAYWATCH_WAREHOUSE_FILE": str(scratch / "warehouse_url")}
     book = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
     book.cells[1].source += PARAMETERS.get(notebook, "")
-    fresh = f"%reset -f\nimport os\nos.environ.update({variables})\nos.chdir({str(scratch)!r})\ndel os"
+    # The folder of the test before is deleted, and %reset needs the current one.
+    folder = f"import os\nos.chdir({str(scratch)!r})\n"
+    fresh = f"{folder}%reset -f\nimport os\nos.environ.update({variables})\ndel os"
     book.cells.insert(0, nbformat.v4.new_code_cell(fresh))  # type: ignore[no-untyped-call]
     client = NotebookClient(book, km=kernel, timeout=300)
     try:

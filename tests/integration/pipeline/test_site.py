@@ -183,6 +183,32 @@ def test_home_has_the_figures_of_the_years_beside_each_other(built: Path) -> Non
         assert shown == [f"{flights:,}", share, delay, str(abnormal), str(closures)]
 
 
+def test_home_ranks_the_worst_days_of_all_years(built: Path) -> None:
+    query = """
+        SELECT strftime(fl_date, '%-d %b %Y'), count(*) FILTER (is_anomaly AND direction <> 'early') AS abnormal
+        FROM '{lake}/03_gold/anomalies/detector=delaywatch/year=*/*.parquet' GROUP BY fl_date ORDER BY abnormal DESC
+    """
+    (day, airports), *_ = duckdb.connect().execute(query.format(lake=built)).fetchall()
+    records = pages(built)["index.html"].partition("Records of all years")[2].partition("</ol>")[0]
+    first, second, *_ = (Page(record).text for record in records.split("<li>")[1:])
+
+    assert re.match(rf"Worst day since {YEAR}\s*{airports} of 3 airports abnormal\s*\w+ {day}", first)
+    assert second.startswith(f"Second worst day since {YEAR}")
+
+
+def test_the_page_of_an_airport_ranks_its_abnormal_days(built: Path) -> None:
+    query = """
+        SELECT fl_date, rank() OVER (ORDER BY severity DESC, score DESC)
+        FROM '{lake}/03_gold/anomalies/detector=delaywatch/year=*/*.parquet'
+        WHERE origin = 'JFK' AND is_anomaly AND direction <> 'early' ORDER BY fl_date DESC
+    """
+    ranks = duckdb.connect().execute(query.format(lake=built)).fetchall()
+    table = Page(pages(built)["airports/JFK/index.html"].partition('<section id="abnormal">')[2]).rows[1:]
+
+    assert [rank for _, rank in ranks] == [2, 1]
+    assert [row[1] for row in table] == [str(rank) for _, rank in ranks]
+
+
 def test_a_flagged_day_is_a_section_with_its_reasons_and_its_event(built: Path) -> None:
     text = pages(built)[f"airports/JFK/{YEAR}.html"]
     section = Page(text.partition(f'<article id="{YEAR}-02-08">')[2].partition("</article>")[0])
@@ -334,6 +360,21 @@ def test_a_lake_without_a_finished_year_has_a_home_page(folder_settings: Setting
     key = site.write_site(folder_settings)
 
     assert b"No year yet" in (Lake(folder_settings).store.get(key) or b"")
+
+
+def test_home_lists_the_labels_of_the_30_days_up_to_the_newest(done: Settings) -> None:
+    give = "INSERT INTO flights.feedback VALUES ('{}', '2015-02-08', 'right', '', '{}', '{}')"
+    sql(
+        done.warehouse,
+        give.format("JFK", "ann", "2020-03-30"),
+        give.format("EWR", "bob", "2020-03-01"),
+        give.format("ACK", "eve", "2020-02-28"),
+    )
+
+    home = (Lake(done).store.get(site.write_site(done)) or b"").decode()
+
+    labels = Page(home.partition("Newest labels")[2].partition("</ul>")[0]).text
+    assert [name in labels for name in ("ann", "bob", "eve")] == [True, True, False]
 
 
 def test_a_label_changes_the_state_of_its_own_year_only(done: Settings) -> None:

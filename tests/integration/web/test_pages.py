@@ -103,15 +103,55 @@ def test_assets_have_their_hash_in_the_address_and_need_no_login(admin: Visit) -
         ("airport=ewr&day=2015-02-08", DAY),
         ("airport=EWR", "/flights/airports/EWR/"),
         ("airport=EWR&day=", "/flights/airports/EWR/"),
-        ("airport=EWR&day=tomorrow", "/flights/airports/EWR/"),
-        ("airport=Newark&day=2015-02-08", "/flights/airports/?airport=Newark&day=2015-02-08"),
-        ("airport=//evil.example", "/flights/airports/?airport=%2F%2Fevil.example&day="),
+        ("airport=newark&day=2015-02-08", DAY),
+        ("airport=n&day=2015-02-08", "/flights/airports/?airport=n&day=2015-02-08"),
     ],
 )
 def test_the_search_leads_to_the_day_the_airport_or_the_list(admin: Visit, query: str, place: str) -> None:
     answer = admin.get(f"/flights/search?{query}")
 
     assert (answer.status_code, answer.headers["Location"]) == (303, place)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("airport=//evil.example", "No airport is called //evil.example."),
+        ("airport=XXX&day=2015-02-08", "No airport is called XXX."),
+        ("airport=&day=2015-02-08", "No airport is called"),
+        ("airport=EWR&day=tomorrow", "tomorrow is not a day of the data: write a date such as 2013-02-08."),
+        ("airport=EWR&day=2015-02-30", "2015-02-30 is not a day of the data"),
+        ("airport=EWR&day=1815-02-08", "1815-02-08 is not a day of the data: write a date from 1987 to"),
+        ("airport=EWR&day=2016-02-08", "EWR has no data of 2016-02-08; its years are 2015."),
+    ],
+)
+def test_the_search_says_what_is_not_in_the_data(admin: Visit, query: str, message: str) -> None:
+    answer = admin.get(f"/flights/search?{query}")
+    while "Location" in answer.headers:
+        answer = admin.get(answer.headers["Location"])
+
+    assert answer.status_code == 404
+    assert message in answer.text
+
+
+def test_an_event_that_a_later_run_does_not_have_leads_to_the_day_in_its_identifier(admin: Visit) -> None:
+    answer = admin.get("/flights/events/20150305-EWR/")
+
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/flights/airports/EWR/2015-03-05/")
+    assert admin.get(answer.headers["Location"]).status_code == 200
+
+
+def test_an_event_of_one_airport_has_a_page(admin: Visit, done: Settings) -> None:
+    sql(
+        done.warehouse,
+        "DELETE FROM flights.event_days WHERE event_id = '20150208-JFK' AND origin <> 'JFK'",
+        "UPDATE flights.events SET airports = 1, airport_days = 1 WHERE event_id = '20150208-JFK'",
+    )
+
+    answer = admin.get(EVENT)
+
+    assert answer.status_code == 200
+    assert "Closures at 1 airport." in answer.text
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
@@ -148,6 +188,7 @@ def test_the_rows_of_a_day_equal_those_of_gold(site_settings: tuple[Settings, ob
     assert list(data.verdicts["detector"]) == ["delaywatch", "three_sigma"]
     assert list(data.network["origin"]) == sorted(gold["origin"].unique())
     assert list(data.events["event_id"]) == ["20150208-JFK"]
+    assert data.event_airports == ["JFK"]
     assert data.years == [2015]
     factors = pipeline_inputs.frame(lake.read_table(keys.explanation_key(2015, "anomaly_factors")))
     assert len(data.factors) == len(factors[(factors["origin"] == "EWR") & (factors["fl_date"] == pd.Timestamp(day))])

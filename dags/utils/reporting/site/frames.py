@@ -42,6 +42,7 @@ FLAGGED_DAYS = [  # the abnormal rows of `days`
     *("origin", "fl_date", "scheduled", "cancelled", "mean_effective_delay_min"),
     *("observed", "expected", "lower", "upper", "score", "direction", "severity"),
 ]
+LABEL_DAYS = 30  # the home page lists labels of as many days
 
 
 def _empty(schema: Any) -> pd.DataFrame:
@@ -55,14 +56,19 @@ def _feedback() -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class HomeData:
-    """All years. quality: the quality report by year, as in the lake. events: at least the largest ones."""
+    """All years. quality: the quality report by year, as in the lake. events: at least the largest ones.
+
+    feedback: labels of LABEL_DAYS, up to today or, on the static site, up to its newest label.
+    """
 
     network_days: pd.DataFrame
     airport_years: pd.DataFrame
     flagged_days: pd.DataFrame
     events: pd.DataFrame
     quality: Mapping[int, Mapping[str, Any]]
-    feedback: pd.DataFrame = field(default_factory=_feedback)  # the labels to list
+    feedback: pd.DataFrame = field(
+        default_factory=_feedback
+    )  # labels of LABEL_DAYS: the last ones, or on the static site those to its newest label
     runs: pd.DataFrame | None = None  # None: the page has no section about runs, as the static site
 
 
@@ -117,7 +123,7 @@ class DayData:
     days: rows of this airport from 30 days before to 30 days after, at least the day itself. verdicts: rows of the day
     by all detectors, with the column `detector`. network: `days` of all airports on this date. flagged: FLAGGED_DAYS of
     the airport in all years. reasons, factors: rows of the day. events: the row of the event of the day, if any.
-    years: the years of the airport.
+    years: the years of the airport. event_airports: the other airports of the event on this date.
     """
 
     origin: str
@@ -131,6 +137,7 @@ class DayData:
     events: pd.DataFrame
     years: Sequence[int]
     feedback: pd.DataFrame = field(default_factory=_feedback)
+    event_airports: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

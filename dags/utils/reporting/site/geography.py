@@ -15,7 +15,7 @@ from utils.analysis.airports import places
 WIDTH, SHAPE = 975.0, 0.61  # pixels; height of a map by width
 EARTH_KM_PER_PIXEL = 6371 / 1300  # on the contiguous states, by the scale of the projection
 MIN_BOX_WIDTH, BOX_MARGIN = WIDTH / 3, 1.3
-NAME_WIDTH, NAME_HEIGHT = 14.0, 6.0  # half the size of an airport code, pixels
+NAME_WIDTH, NAME_HEIGHT = 18.0, 8.0  # half the size of an airport code, pixels
 
 
 class Projection(NamedTuple):
@@ -139,7 +139,7 @@ def place_dots(dots: Iterable[Dot], box: Box) -> list[dict[str, Any]]:
         label = _free_spot(x, y, dot.size * scale, scale, taken) if dot.is_named else None
         if label:
             taken.append((*label, NAME_WIDTH * scale, NAME_HEIGHT * scale))
-        placed.append({"dot": dot, "x": x, "y": y, "radius": dot.size * scale, "label": label, "drop": 4 * scale})
+        placed.append({"dot": dot, "x": x, "y": y, "radius": dot.size * scale, "label": label, "drop": 6 * scale})
     return placed
 
 

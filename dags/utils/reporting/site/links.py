@@ -147,5 +147,12 @@ class ServedLinks:
         return f"{self.root}api/{table}?{urlencode({**parameters, 'format': 'csv'})}"
 
 
+def event_address(links: Links, event: Any) -> str:
+    """Return the address of an event: its page, or for a single airport its first day. event: a row of EVENTS."""
+    if event.airports > 1:
+        return links.event(event.event_id)
+    return links.day(event.worst_origin, event.first_day.date())
+
+
 def _part(text: str) -> str:
     return quote(text, safe="")

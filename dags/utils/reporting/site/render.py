@@ -34,7 +34,6 @@ LABEL_CHOICES = (
     ),
 )
 OPINION_WORDS = {"expected": "Acknowledged by", "right": "Called a true alarm by", "wrong": "Called a false alarm by"}
-ORDINALS = ("", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
 
 @dataclass(frozen=True)
@@ -105,9 +104,9 @@ def flights_part(flights: pd.DataFrame, layout: Layout, csv_url: str | None = No
     return _render("flights", layout, day.flights(flights), csv_url=csv_url)
 
 
-def message_page(title: str, text: str, layout: Layout, link: tuple[str, str] | None = None) -> str:
-    """Return a page with a message, for example that the visitor may not see the site. link: address and text."""
-    return _render("message", layout, {"title": title, "text": text, "link": link})
+def message_page(title: str, text: str, layout: Layout) -> str:
+    """Return a page with a message, for example that the visitor may not see the site."""
+    return _render("message", layout, {"title": title, "text": text})
 
 
 def asset(name: str) -> bytes:
@@ -142,7 +141,6 @@ def environment() -> jinja2.Environment:
         "moment": lambda value: f"{pd.Timestamp(value):%Y-%m-%d %H:%M} UTC",
         "number": lambda value: f"{int(value):,}",
         "opinion": OPINION_WORDS.__getitem__,
-        "ordinal": lambda place: ORDINALS[place] if place < len(ORDINALS) else f"{place}th",
         "percent": wording.percent,
         "px": lambda value: f"{value:.1f}".removesuffix(".0"),
         "rarity": wording.rarity,
@@ -154,6 +152,7 @@ def environment() -> jinja2.Environment:
         "span": wording.span,
         "weekday": lambda day: wording.WEEKDAYS[day.weekday()],
         "whole": wording.whole,
+        "worst_day": wording.worst_day,
     }
     return environment
 

@@ -68,22 +68,29 @@ function makeLong(table) {
   show();
 }
 
-// The static site has no server: the list of airports answers ?airport=LGA&day=2013-02-08 itself.
-function answerSearch(notFound) {
+// The list of airports answers ?airport=LGA&day=2013-02-08 itself, because the static site has no server.
+function answerSearch(message) {
   const query = new URLSearchParams(location.search);
   const wanted = (query.get("airport") || "").trim();
   const day = query.get("day") || "";
   if (!wanted) return;
   const rows = [...document.querySelectorAll("tr[data-airport]")];
-  const matches = (row) => row.textContent.toLowerCase().includes(wanted.toLowerCase());
-  const found = rows.find((row) => row.dataset.airport === wanted.toUpperCase()) || rows.find(matches);
-  if (found) {
-    const year = [...found.querySelectorAll("td a")].find((link) => link.textContent === day.slice(0, 4));
-    location.replace(year ? `${year.href}#${day}` : found.querySelector("th a").href);
-  } else {
-    notFound.hidden = false;
-    notFound.textContent = `No airport is called ${wanted}.`;
+  const isCalled = (row) => row.cells[1].textContent.toLowerCase().includes(wanted.toLowerCase());
+  const exact = rows.filter((row) => row.dataset.airport === wanted.toUpperCase());
+  const found = exact.length ? exact : rows.filter(isCalled);
+  if (found.length === 1) {
+    const [row] = found;
+    const year = [...row.querySelectorAll("td a")].find((link) => link.textContent === day.slice(0, 4));
+    if (year || !day) return location.replace(year ? `${year.href}#${day}` : row.querySelector("th a").href);
   }
+  message.hidden = false;
+  message.textContent = `No airport is called ${wanted}. Write its code, such as LGA, or its city.`;
+  if (!found.length) return;
+  const isOne = found.length === 1;
+  message.textContent = isOne ? `${found[0].dataset.airport} has no data of ${day}.` : `${found.length} airports are called ${wanted}.`;
+  const filter = document.querySelector("form.filter input");
+  filter.value = isOne ? found[0].dataset.airport : wanted;
+  filter.dispatchEvent(new Event("input"));
 }
 
 async function loadPart(section) {
@@ -95,4 +102,5 @@ async function loadPart(section) {
 
 document.querySelectorAll("table[data-long]").forEach(makeLong);
 document.querySelectorAll("[data-src]").forEach(loadPart);
-if (document.getElementById("not-found")) answerSearch(document.getElementById("not-found"));
+const searchMessage = document.getElementById("search-message");
+if (searchMessage) answerSearch(searchMessage);

@@ -76,6 +76,7 @@ def airport(data: AirportData, links: Links) -> Context:
         "cancelled_cycle": charts.cycle({key: row["cancelled_share"] for key, row in months.items()}, sorted(by_year)),
         "same_months": _same_months(months, sorted(by_year)),
         "abnormal": _abnormal(reversed(bad), _sentences(data.reasons), bullet_top(day.observed for day in bad), links),
+        "ranks": {day.date: rank for rank, day in enumerate(worst_first(bad), start=1)},
         "bullet_top": bullet_top(day.observed for day in bad),
     }
 

@@ -65,6 +65,7 @@ def day(data: DayData, links: Links) -> Context:
         },
         "neighbours": neighbours(data.origin, data.network, data.fl_date, links),
         "event": event_link(next(iter(rows(data.events)), None), links),
+        "event_airports": [{"origin": code, "href": links.day(code, data.fl_date)} for code in data.event_airports],
         "verdicts": _verdicts(data.verdicts),
         "label": next(iter(label_rows(data.feedback)), None),
     }

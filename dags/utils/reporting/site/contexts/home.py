@@ -15,7 +15,6 @@ from utils.reporting.site.contexts.shared import (
     Context,
     city,
     date_of,
-    event_href,
     event_map,
     event_rows,
     event_title,
@@ -25,11 +24,12 @@ from utils.reporting.site.contexts.shared import (
     records,
     rows,
     totals,
+    worst_dates,
 )
-from utils.reporting.site.frames import HomeData, missing_months
-from utils.reporting.site.links import Links
+from utils.reporting.site.frames import LABEL_DAYS, HomeData, missing_months
+from utils.reporting.site.links import Links, event_address
 
-TOP_EVENTS = 8
+TOP_EVENTS, TOP_DAYS = 8, 3
 MIN_RECORD_FLIGHTS = 100  # scheduled; the share of a day with fewer would be a record by chance
 
 
@@ -47,8 +47,9 @@ def home(data: HomeData, links: Links) -> Context:
         "events": chosen,
         "map": event_map(chosen),
         "months": _month_matrix(data.network_days, years),
-        "records": _records_of_all_years(data, links),
+        "records": [*_worst_days(data.network_days, min(years, default=0), links), *_other_records(data, links)],
         "labels": _labels(data, links),
+        "label_days": LABEL_DAYS,
         "missing": _gaps_of_years(data.quality, years),
         "runs": None if data.runs is None else _last_runs(data.runs),
         "airports": sorted(data.airport_years["origin"].unique()),
@@ -109,17 +110,27 @@ def _month_matrix(network_days: pd.DataFrame, years: Sequence[int]) -> list[Cont
     return matrix
 
 
-def _records_of_all_years(data: HomeData, links: Links) -> list[Context]:
-    """Return the records of all years, without those that no day holds."""
-    network, flagged = data.network_days, data.flagged_days
+def _worst_days(network_days: pd.DataFrame, since: int, links: Links) -> list[Context]:
+    """Return the worst days of the network; the page of the year that each links to names the airports."""
+    return [
+        _record(
+            wording.worst_day(place, since).capitalize(),
+            f"{day.abnormal:,} of {wording.count(day.airports, 'airport')} abnormal",
+            day,
+            links,
+        )
+        for place, day in enumerate(rows(worst_dates(network_days, TOP_DAYS)), start=1)
+    ]
+
+
+def _other_records(data: HomeData, links: Links) -> list[Context]:
+    """Return the other records of all years, without those that no day holds."""
+    flagged = data.flagged_days
     found: list[Context] = []
-    for title, column, whole in (
-        ("Most abnormal airports on one day", "abnormal", "airports"),
-        ("Most flights cancelled on one day", "cancelled", "scheduled"),
-    ):
-        top: Any = next(iter(rows(network.nlargest(1, column))), None)
-        if top and getattr(top, column):
-            found.append(_record(title, f"{getattr(top, column):,} of {getattr(top, whole):,}", top, links))
+    top: Any = next(iter(rows(data.network_days.nlargest(1, "cancelled"))), None)
+    if top and top.cancelled:
+        value = f"{top.cancelled:,} of {top.scheduled:,}"
+        found.append(_record("Most flights cancelled on one day", value, top, links))
     large = flagged[flagged["scheduled"] >= MIN_RECORD_FLIGHTS]
     for title, values, unit in (
         ("Largest share cancelled", large["cancelled"] / large["scheduled"], wording.share),
@@ -131,7 +142,7 @@ def _records_of_all_years(data: HomeData, links: Links) -> list[Context]:
     for event in rows(largest_events(data.events, 1)):
         where = f"{event_title(event)}, {wording.span(event.first_day, event.last_day)}"
         airports = wording.count(event.airports, "airport")
-        found.append({"title": "Largest event", "value": airports, "href": event_href(event, links), "where": where})
+        found.append({"title": "Largest event", "value": airports, "href": event_address(links, event), "where": where})
     return found
 
 

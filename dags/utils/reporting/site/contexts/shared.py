@@ -17,7 +17,7 @@ from utils.layers.gold import DELAY_CAP_MIN
 from utils.reporting import wording
 from utils.reporting.site import charts, geography
 from utils.reporting.site.charts import Flag, Point
-from utils.reporting.site.links import Links
+from utils.reporting.site.links import Links, event_address
 from utils.schemas import CAUSES
 
 MIN_WEIGHT_MIN = 0.5  # a factor nearer to usual is not shown
@@ -180,6 +180,13 @@ def totals(airport_years: pd.DataFrame) -> Context:
     }
 
 
+def worst_dates(network_days: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Return the worst rows of NETWORK_DAYS: most abnormal airports, then closures, then cancelled flights."""
+    order = ["abnormal", "closures", "cancelled", "fl_date"]
+    abnormal = network_days[network_days["abnormal"] > 0]
+    return abnormal.sort_values(order, ascending=[False, False, False, True]).head(count)
+
+
 def label_rows(feedback: pd.DataFrame) -> list[Context]:
     """Return the rows of FEEDBACK, newest first, with the dates `date` of the day and `given` of the label."""
     if feedback.empty:  # as for most airports; sorting takes longer than the rest of the page
@@ -238,13 +245,6 @@ def gaps(report: Mapping[str, Any]) -> list[str]:
 # Events
 
 
-def event_href(event: Any, links: Links) -> str:
-    """Return the address of an event: its page, or for a single airport the day itself. event: a row of EVENTS."""
-    if event.airports > 1:
-        return links.event(event.event_id)
-    return links.day(event.worst_origin, date_of(event.first_day))
-
-
 def event_title(event: Any) -> str:
     """Return the place of an event with a capital: `North-east and mid-Atlantic`."""
     place = events.place_of(event.name)
@@ -257,7 +257,7 @@ def event_rows(events: Iterable[Any], links: Links) -> list[Context]:
         {
             "rank": rank,
             "title": event_title(event),
-            "href": event_href(event, links),
+            "href": event_address(links, event),
             "kind": event.kind,
             "severity": int(event.severity),
             "airports": int(event.airports),

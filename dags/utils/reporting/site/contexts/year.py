@@ -21,6 +21,7 @@ from utils.reporting.site.contexts.shared import (
     records,
     rows,
     totals,
+    worst_dates,
 )
 from utils.reporting.site.frames import YearData, missing_months, worst_first
 from utils.reporting.site.links import Links
@@ -85,9 +86,7 @@ def _year_map(airport_years: pd.DataFrame, year: int, links: Links) -> Context:
 
 
 def _worst_days(data: YearData, links: Links) -> list[Context]:
-    order = ["abnormal", "closures", "cancelled", "fl_date"]
-    abnormal = data.network_days[data.network_days["abnormal"] > 0]
-    worst = abnormal.sort_values(order, ascending=[False, False, False, True]).head(TOP_DAYS)
+    worst = worst_dates(data.network_days, TOP_DAYS)
     return [
         row
         | {
