@@ -219,7 +219,7 @@ def _write_pages(
         writer.write(name, render.asset(name))
     unchanged = writer.record.unchanged_years(states)
     changed = [year for year in years if year.year not in unchanged]
-    severity_days = _severity_days()  # once, because parsing detectors.yaml takes as long as drawing an airport
+    severity_days = _severity_days()  # once: it parses detectors.yaml
     events = [event for year in changed for event in _events_of(year)]
     count = len({origin for year in years for origin in year.days["origin"].unique()}) + len(events)
     jobs = itertools.chain(_airport_jobs(years, changed), ([event] for event in events))
