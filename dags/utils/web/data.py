@@ -398,7 +398,7 @@ class Warehouse:
     def _no_day(self, origin: str, day: dt.date) -> Missing:
         if not (years := self._years_of(origin)):
             return Missing(f"The airport {origin} is not in the data; choose one from the list of airports.")
-        return Missing(f"{origin} has no data of {day}; its years are {wording.listed(years)}.")
+        return Missing(f"{origin} has no data of {day}; choose a day of {wording.listed(years)}.")
 
     def has_day(self, origin: str, day: dt.date) -> bool:
         """Return True if the warehouse has the airport-day."""

@@ -122,7 +122,7 @@ def test_the_search_leads_to_the_day_the_airport_or_the_list(admin: Visit, query
         ("airport=EWR&day=tomorrow", "tomorrow is not a day of the data: write a date such as 2013-02-08."),
         ("airport=EWR&day=2015-02-30", "2015-02-30 is not a day of the data"),
         ("airport=EWR&day=1815-02-08", "1815-02-08 is not a day of the data: write a date from 1987 to"),
-        ("airport=EWR&day=2016-02-08", "EWR has no data of 2016-02-08; its years are 2015."),
+        ("airport=EWR&day=2016-02-08", "EWR has no data of 2016-02-08; choose a day of 2015."),
     ],
 )
 def test_the_search_says_what_is_not_in_the_data(admin: Visit, query: str, message: str) -> None:
