@@ -120,9 +120,23 @@ def test_a_day_that_is_flagged_without_a_score_comes_after_an_equal_day_with_one
     scores = {"2013-02-08": np.nan, "2013-02-09": 210.0}
     year = frames(*((day("JFK", date), verdict("JFK", date, direction="late", score=scores[date])) for date in scores))
 
-    worst_dates = pages.worst_days(*year, 5)["fl_date"].dt.strftime("%F").tolist()
+    worst_dates = pages.worst_airport_days(*year, 5)["fl_date"].dt.strftime("%F").tolist()
 
     assert worst_dates == ["2013-02-09", "2013-02-08"]
+
+
+def test_of_days_with_equally_many_abnormal_airports_closures_and_then_cancellations_are_the_worst() -> None:
+    kinds = {"2013-02-07": ("late", 90), "2013-02-08": ("closure", 80), "2013-02-09": ("closure", 85)}
+    year = frames(
+        *(
+            (day("JFK", date, cancelled=cancelled), verdict("JFK", date, direction=kind))
+            for date, (kind, cancelled) in kinds.items()
+        )
+    )
+
+    worst_dates = pages.worst_days(*year, 5)["fl_date"].dt.strftime("%F").tolist()
+
+    assert worst_dates == ["2013-02-09", "2013-02-08", "2013-02-07"]
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,8 @@ def weighted_mean(values: pd.Series, weights: pd.Series) -> float:
 def worst_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd.DataFrame:
     """Return the `n` worst days of the network, worst first, one row each with a sentence.
 
-    Ranked by number of abnormal airports, sum of their severities, their highest score, then date. Early airports do
-    not count, and days without an abnormal airport are not listed. Columns: fl_date, airports (with flights),
+    Ranked by number of abnormal airports, closures, cancelled flights, then date, as on the site. Early airports do not
+    count, and days without an abnormal airport are not listed. Columns: fl_date, airports (with flights),
     abnormal_airports, late, closures, scheduled, cancelled, mean_effective_delay_min (of the day's flights),
     worst_origin, sentence.
     """
@@ -74,7 +74,7 @@ def worst_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd.DataFra
     rows = []
     for fl_date, day in joined[joined["fl_date"].isin(dates)].groupby("fl_date"):
         flagged = _worst_first(day[day["is_bad"]])
-        row = {
+        row: dict[str, Any] = {
             "fl_date": fl_date,
             "airports": int((day["scheduled"] > 0).sum()),
             "abnormal_airports": len(flagged),
@@ -85,12 +85,12 @@ def worst_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd.DataFra
             "mean_effective_delay_min": weighted_mean(day["mean_effective_delay_min"], day["scheduled"]),
             "worst_origin": flagged["origin"].iloc[0],
         }
-        rank = (-len(flagged), -int(flagged["severity"].sum()), -_highest_score(flagged), fl_date)
-        rows.append((rank, row | {"sentence": _network_sentence(row)}))
+        rows.append(row | {"sentence": _network_sentence(row)})
     columns = ["fl_date", "airports", "abnormal_airports", "late", "closures", "scheduled", "cancelled"]
     columns += ["mean_effective_delay_min", "worst_origin", "sentence"]
-    best = sorted(rows, key=lambda ranked: ranked[0])[:n]
-    return pd.DataFrame([row for _, row in best], columns=columns)
+    order = {"abnormal_airports": False, "closures": False, "cancelled": False, "fl_date": True}
+    worst = pd.DataFrame(rows, columns=columns).sort_values(list(order), ascending=list(order.values()))
+    return worst.head(n).reset_index(drop=True)
 
 
 def worst_airport_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd.DataFrame:
@@ -115,11 +115,6 @@ def largest_events(events: pd.DataFrame, n: int) -> pd.DataFrame:
 def _worst_first(flagged: pd.DataFrame) -> pd.DataFrame:
     order = {"severity": False, "score": False, "origin": True, "fl_date": True}
     return flagged.sort_values(list(order), ascending=list(order.values()), kind="stable")
-
-
-def _highest_score(flagged: pd.DataFrame) -> float:
-    """Return the highest score; 0 if no day has a score, because a day can be flagged without one."""
-    return float(flagged["score"].fillna(0.0).max()) if len(flagged) else 0.0
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
