@@ -1,6 +1,6 @@
-"""Take the pictures of README and docs from a running stack: `take_pictures.py https://localhost PASSWORD`.
+"""Take the pictures of README and docs from a running stack.
 
-The stack has the demo's year, ABQ 2009 to 2012 and the labels of docs/develop.md. The certificate is not checked.
+CONTRIBUTING.md has the command and says what the stack has. The certificate is not checked.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.e2e import visitor
 
 DOCS = Path(__file__).parents[2] / "docs"
-COLOURS = 128
+COLOURS = 256
 LGA, DAY = "/flights/airports/LGA/", "/flights/airports/LGA/2013-02-09/"
 PAGES = {
     "page-home": "/flights/",
@@ -23,7 +23,7 @@ PAGES = {
     "page-airport": "/flights/airports/ABQ/",
     "page-airport-year": f"{LGA}2013/",
     "page-day": DAY,
-    "page-event": "/flights/events/20130208-EWR/",
+    "page-event": "/flights/events/20130208-JFK/",
 }
 DASHBOARDS = {
     "dashboard-flight-anomalies": "flight-anomalies",
@@ -33,11 +33,13 @@ DASHBOARDS = {
 
 
 def save(page: Page, name: str, max_height: int) -> None:
-    """Save the top of the page with few colours, which makes the file a third as large."""
+    """Save the top of the page with 256 colours, which makes the file much smaller."""
     page.wait_for_timeout(1500)
     image = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
     image = image.crop((0, 0, image.width, min(image.height, max_height)))
-    image.quantize(COLOURS).save(DOCS / f"{name}.png", optimize=True)
+    image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        DOCS / f"{name}.png", optimize=True
+    )
 
 
 def take(browser: Browser, url: str, password: str) -> None:
