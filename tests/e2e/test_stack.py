@@ -472,7 +472,7 @@ def test_a_notebook_runs_from_top_to_bottom_in_jupyter(
     visitor.picture(page, "jupyter")
 
 
-# --- the end ----------------------------------------------------------------------------------------------------------
+# --- backup -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -501,26 +501,6 @@ def test_a_daily_backup_restores_everything_after_all_volumes_are_gone(
     assert stack.password() == password
     assert successful_runs(client, password) == runs
     assert "kept by the backup" in saved_queries(client, password)
-
-
-def test_make_destroy_without_confirmation_removes_nothing(stack: Installation) -> None:
-    containers, volumes = stack.containers(), stack.volumes()
-
-    code, _, message = stack.make("destroy")
-
-    assert code != 0
-    assert "CONFIRM=yes" in message
-    assert (stack.containers(), stack.volumes()) == (containers, volumes)
-
-
-def test_make_down_removes_every_container_and_no_volume(stack: Installation) -> None:
-    volumes = stack.volumes()
-    assert f"{stack.project}_postgres" in volumes
-
-    stack.made("down")
-
-    assert stack.containers() == {}
-    assert stack.volumes() == volumes
 
 
 # --- requests of the tests --------------------------------------------------------------------------------------------
