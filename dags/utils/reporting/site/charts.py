@@ -235,7 +235,7 @@ def _dots(places: Iterable[tuple[int, int | None]]) -> str:
     path, x, y = "", 0, 0
     for to_x, to_y in places:
         if to_y is not None:
-            path += f"m{to_x - x}{' ' if to_y >= y else ''}{to_y - y}h0"
+            path += f"m{to_x - x}{' ' if to_y >= y else ''}{to_y - y}z"
             x, y = to_x, to_y
     return path
 
@@ -275,7 +275,7 @@ def cycle(values: Mapping[tuple[int, int], float], years: Sequence[int]) -> dict
                 "name": MONTHS[month - 1],
                 "mean": 62 - 54 * sum(own.values()) / len(own) / top if own else None,
                 "line": "M" + "L".join(f"{x:.0f} {y:.1f}" for x, y in points) if points else "",
-                "dots": "".join(f"M{x:.0f} {y:.1f}h0" for x, y in points),
+                "dots": "".join(f"M{x:.0f} {y:.1f}z" for x, y in points),
             }
         )
     return {"top": top, "panels": panels}
