@@ -125,12 +125,12 @@ def test_a_day_that_is_flagged_without_a_score_comes_after_an_equal_day_with_one
     assert worst_dates == ["2013-02-09", "2013-02-08"]
 
 
-def test_of_days_with_equally_many_abnormal_airports_closures_and_then_cancellations_are_the_worst() -> None:
-    kinds = {"2013-02-07": ("late", 90), "2013-02-08": ("closure", 80), "2013-02-09": ("closure", 85)}
+def test_of_days_with_equally_many_abnormal_airports_those_with_more_effective_delay_are_worse() -> None:
+    delays = {"2013-02-07": 54.0, "2013-02-08": 71.0, "2013-02-09": 76.0}
     year = frames(
         *(
-            (day("JFK", date, cancelled=cancelled), verdict("JFK", date, direction=kind))
-            for date, (kind, cancelled) in kinds.items()
+            (day("JFK", date, mean_effective_delay_min=delay), verdict("JFK", date, direction="late"))
+            for date, delay in delays.items()
         )
     )
 

@@ -64,7 +64,7 @@ def weighted_mean(values: pd.Series, weights: pd.Series) -> float:
 def worst_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd.DataFrame:
     """Return the `n` worst days of the network, worst first, one row each with a sentence.
 
-    Ranked by number of abnormal airports, closures, cancelled flights, then date, as on the site. Early airports do not
+    Ranked by number of abnormal airports, effective delay per flight, then date, as on the site. Early airports do not
     count, and days without an abnormal airport are not listed. Columns: fl_date, airports (with flights),
     abnormal_airports, late, closures, scheduled, cancelled, mean_effective_delay_min (of the day's flights),
     worst_origin, sentence.
@@ -88,7 +88,7 @@ def worst_days(days: pd.DataFrame, verdicts: pd.DataFrame, n: int) -> pd.DataFra
         rows.append(row | {"sentence": _network_sentence(row)})
     columns = ["fl_date", "airports", "abnormal_airports", "late", "closures", "scheduled", "cancelled"]
     columns += ["mean_effective_delay_min", "worst_origin", "sentence"]
-    order = {"abnormal_airports": False, "closures": False, "cancelled": False, "fl_date": True}
+    order = {"abnormal_airports": False, "mean_effective_delay_min": False, "fl_date": True}
     worst = pd.DataFrame(rows, columns=columns).sort_values(list(order), ascending=list(order.values()))
     return worst.head(n).reset_index(drop=True)
 

@@ -181,10 +181,10 @@ def totals(airport_years: pd.DataFrame) -> Context:
 
 
 def worst_dates(network_days: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Return the worst rows of NETWORK_DAYS: most abnormal airports, then closures, then cancelled flights."""
-    order = ["abnormal", "closures", "cancelled", "fl_date"]
+    """Return the worst rows of NETWORK_DAYS: most abnormal airports, then effective delay per flight, then date."""
     abnormal = network_days[network_days["abnormal"] > 0]
-    return abnormal.sort_values(order, ascending=[False, False, False, True]).head(count)
+    abnormal = abnormal.assign(delay_min=abnormal["effective_min"] / abnormal["effective_flights"])
+    return abnormal.sort_values(["abnormal", "delay_min", "fl_date"], ascending=[False, False, True]).head(count)
 
 
 def label_rows(feedback: pd.DataFrame) -> list[Context]:
