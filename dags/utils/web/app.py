@@ -299,8 +299,7 @@ def event_page(site: Used, visitor: Known, event: inputs.Event) -> Response:
     try:
         data = site.warehouse.event(event)
     except Missing:
-        first_day, _, code = event.partition("-")
-        day = inputs.day_of(f"{first_day[:4]}-{first_day[4:6]}-{first_day[6:]}")
+        day, code = inputs.first_day_of(event), event.partition("-")[2]
         if not site.warehouse.has_day(code, day):
             raise
         return RedirectResponse(site.links.day(code, day), 303)

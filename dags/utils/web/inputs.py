@@ -7,7 +7,7 @@ import re
 from typing import Annotated
 
 from fastapi import Path, Query
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from utils.storage.keys import FIRST_YEAR, LAST_YEAR
 
@@ -26,6 +26,17 @@ def day_of(text: object) -> dt.date:
     return day
 
 
+def first_day_of(event: str) -> dt.date:
+    """Return the date at the start of an identifier such as 20130208-LGA. Raises ValueError if it is no date."""
+    return day_of(f"{event[:4]}-{event[4:6]}-{event[6:8]}")
+
+
+def _event(text: str) -> str:
+    """Return the identifier of an event. Raises ValueError if it does not start with a date."""
+    first_day_of(text)
+    return text
+
+
 def _digits(text: object) -> object:
     """Raise ValueError for the texts of an integer that pydantic accepts besides digits, such as 1_0 or +1."""
     if isinstance(text, str) and not re.fullmatch("[0-9]{1,9}", text):
@@ -36,7 +47,7 @@ def _digits(text: object) -> object:
 Year = Annotated[int, BeforeValidator(_digits), Path(ge=FIRST_YEAR, le=LAST_YEAR)]
 Airport = Annotated[str, Path(pattern=AIRPORT)]
 Day = Annotated[dt.date, BeforeValidator(day_of), Path()]
-Event = Annotated[str, Path(pattern=EVENT)]
+Event = Annotated[str, AfterValidator(_event), Path(pattern=EVENT)]
 
 # Parameters of the API; None selects all.
 YearQuery = Annotated[

@@ -69,7 +69,7 @@ KNOWN = {
     "airport": ["EWR", "JFK", "newark"],
     "year": ["2015"],
     "day": ["2015-02-08", "2015-03-01"],
-    "event": ["20150208-JFK"],
+    "event": ["20150208-JFK", "20159999-JFK"],
     "kind": ["daily_delay", "daily_flights"],
     "version": ["x"],
     "name": ["site.css", "site.js"],

@@ -38,7 +38,8 @@ UNKNOWN = [
     *("/flights/2014/", "/flights/1986/", "/flights/99999/", "/flights/airports/XXX/", "/flights/airports/ewr/"),
     *("/flights/airports/EWR/2014/", "/flights/airports/EWR/2015-02-30/", "/flights/airports/EWR/2016-02-08/"),
     *("/flights/airports/EWR/1423353600/", "/flights/airports/EWR/2016-02-08/flights", "/flights/events/20150208-XXX/"),
-    *("/flights/events/x/", "/flights/plots/2015/EWR/other.png", "/flights/plots/2015/XXX/daily_delay.png"),
+    *("/flights/events/x/", "/flights/events/20159999-EWR/"),
+    *("/flights/plots/2015/EWR/other.png", "/flights/plots/2015/XXX/daily_delay.png"),
     *("/flights/assets/x/settings.py", "/flights/assets/x/..%2frender.py", "/flights/nothing/", "/nothing", "/docs"),
 ]
 
