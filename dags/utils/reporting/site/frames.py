@@ -58,7 +58,8 @@ def _feedback() -> pd.DataFrame:
 class HomeData:
     """All years. quality: the quality report by year, as in the lake. events: at least the largest ones.
 
-    feedback: labels of LABEL_DAYS, up to today or, on the static site, up to its newest label.
+    feedback: labels of LABEL_DAYS, up to today or, on the static site, up to its newest label. runs: the last run of
+    each year; None, as on the static site: the page has no section about runs.
     """
 
     network_days: pd.DataFrame
@@ -66,10 +67,8 @@ class HomeData:
     flagged_days: pd.DataFrame
     events: pd.DataFrame
     quality: Mapping[int, Mapping[str, Any]]
-    feedback: pd.DataFrame = field(
-        default_factory=_feedback
-    )  # labels of LABEL_DAYS: the last ones, or on the static site those to its newest label
-    runs: pd.DataFrame | None = None  # None: the page has no section about runs, as the static site
+    feedback: pd.DataFrame = field(default_factory=_feedback)
+    runs: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
