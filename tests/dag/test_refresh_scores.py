@@ -64,7 +64,7 @@ def test_a_label_that_does_not_change_the_fitting_is_only_written_to_the_static_
     run = read_dags()["refresh_scores"].test()
 
     assert states(run)["score"][0] == "skipped"
-    assert "Called a true alarm by ann" in page.read_text()
+    assert "Labelled right by ann" in page.read_text()
 
 
 def test_nothing_is_scored_while_a_step_of_a_year_is_running(read_dags: Callable[[], Any], finished: str) -> None:

@@ -172,7 +172,7 @@ def test_the_section_of_a_day_says_what_is_known(changes: dict[str, Any], senten
     assert sentence in page.text
     assert "January and March to December: no data." in page.text
     assert f"{SCRIPT} – min, +20" in page.text
-    assert f"Called a true alarm by {SCRIPT} on Thu 2 Jan 2014: {SCRIPT} snow" in page.text
+    assert f"Labelled right by {SCRIPT} on Thu 2 Jan 2014: {SCRIPT} snow" in page.text
     assert SCRIPT not in html
 
 

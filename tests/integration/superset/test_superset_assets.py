@@ -277,7 +277,7 @@ def test_the_choices_of_the_filters_are_those_of_the_tables(warehouse: str) -> N
 # --- reasons, events and feedback -------------------------------------------------------------------------------------
 
 
-def test_an_acknowledged_day_shows_its_reason_event_and_note_and_other_days_do_not(warehouse: str) -> None:
+def test_a_day_that_is_labelled_expected_shows_its_reason_event_and_note_and_other_days_do_not(warehouse: str) -> None:
     reason = reason_row(sentence="JFK, Mon 1 Jan 2018, late: 3 cancellations more than usual.")
     tables = {"anomaly_reasons": [reason], "events": [event_row("storm")], "event_days": [event_day_row("storm")]}
     days = [airport_day_row(fl_date=each) for each in ("2018-01-01", "2018-01-02", "2018-01-03")]
@@ -288,12 +288,12 @@ def test_an_acknowledged_day_shows_its_reason_event_and_note_and_other_days_do_n
     columns = "standing, sentence, event, said, once_in_days"
     rows = read(warehouse, f"SELECT {columns} FROM {source('judged_days')} ORDER BY fl_date")
 
-    shown = "acknowledged", "3 cancellations more than usual.", "storm", "acknowledged: Snow was forecast.", 4.5
+    shown = "labelled expected", "3 cancellations more than usual.", "storm", "expected: Snow was forecast.", 4.5
     assert rows[:2] == [shown, ("normal", None, None, None, None)]
     assert detectors.PUBLISHED in rows[2][1]  # has no reason for the flag of another detector
     assert rows[2][2:] == (None, None, None)
-    acknowledged = measure(warehouse, "judged_days", "acknowledged_days", where=f"detector = '{detectors.PUBLISHED}'")
-    assert acknowledged == 1
+    expected_days = measure(warehouse, "judged_days", "acknowledged_days", where=f"detector = '{detectors.PUBLISHED}'")
+    assert expected_days == 1
 
 
 @pytest.mark.parametrize("name", ["abnormal_day_list", "observed_and_usual"])

@@ -33,7 +33,6 @@ LABEL_CHOICES = (
         "You know the reason. This day is no longer used for fitting, so other days may become abnormal.",
     ),
 )
-OPINION_WORDS = {"expected": "Acknowledged by", "right": "Called a true alarm by", "wrong": "Called a false alarm by"}
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,6 @@ def environment() -> jinja2.Environment:
         "minutes": wording.minutes,
         "moment": lambda value: f"{pd.Timestamp(value):%Y-%m-%d %H:%M} UTC",
         "number": lambda value: f"{int(value):,}",
-        "opinion": OPINION_WORDS.__getitem__,
         "percent": wording.percent,
         "px": lambda value: f"{value:.1f}".removesuffix(".0"),
         "rarity": wording.rarity,
