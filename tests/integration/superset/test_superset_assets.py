@@ -34,6 +34,7 @@ from tests.superset_assets import CHARTS, DATASETS, FOLDER
 from utils import detectors, schemas
 from utils.db_handler import DBHandler
 from utils.layers.gold import DELAY_CAP_MIN
+from utils.reporting import pages
 
 CLOSURE = LATE | {"direction": "closure", "severity": 3}
 
@@ -382,6 +383,36 @@ def test_an_event_counts_for_each_of_its_airports_and_figures_of_several_are_not
     assert measure(warehouse, "events", "largest_is_closure", "largest_is_mixed") == (None, 3)
     lists = dict(read(warehouse, f"SELECT event, airport_list FROM {source('events')}"))
     assert lists == {"snow": "BOS, JFK, LGA", "fog": "SFO"}
+
+
+def test_events_of_equal_size_are_ordered_as_on_the_pages(warehouse: str) -> None:
+    sizes = [(1, 9, 3, "01-05"), (2, 2, 3, "01-09"), (2, 2, 2, "01-01"), (2, 4, 1, "01-07"), (2, 2, 3, "01-08")]
+    rows = [
+        event_row(f"e{number}", f"2018-{day}", airports=airports, airport_days=airport_days, severity=severity)
+        for number, (airports, airport_days, severity, day) in enumerate(sizes)
+    ]
+    members = [event_day_row(row["event_id"], fl_date=str(row["first_day"])) for row in rows]
+    fill(warehouse, [airport_day_row()], [verdict_row("delaywatch", **LATE)], events=rows, event_days=members)
+
+    order = f"{expressions('events')['event_order']} DESC"
+    shown = read(warehouse, f"SELECT event_id FROM {source('events')} GROUP BY event_id ORDER BY {order}")
+
+    assert [name for (name,) in shown] == list(pages.largest_events(pd.DataFrame(rows), 9)["event_id"])
+
+
+def test_of_days_with_equally_many_abnormal_airports_the_one_with_more_delay_is_first(warehouse: str) -> None:
+    figures = {"2018-01-01": (LATE, 70.0), "2018-01-02": ({}, 119.0), "2018-01-03": (LATE, 71.0), "2018-01-04": ({}, None)}
+    days = [
+        airport_day_row(fl_date=fl_date, scheduled=9, mean_effective_delay_min=delay)
+        for fl_date, (_, delay) in figures.items()
+    ]
+    verdicts = [verdict_row("delaywatch", fl_date=fl_date, **verdict) for fl_date, (verdict, _) in figures.items()]
+    fill(warehouse, days, verdicts)
+
+    order = f"{expressions('judged_days')['day_order']} DESC"
+    shown = read(warehouse, f"SELECT fl_date::text FROM {source('judged_days')} GROUP BY fl_date ORDER BY {order}")
+
+    assert [fl_date for (fl_date,) in shown] == ["2018-01-03", "2018-01-01", "2018-01-02", "2018-01-04"]
 
 
 def test_precision_by_feedback_equals_that_of_the_warehouse(warehouse: str) -> None:
