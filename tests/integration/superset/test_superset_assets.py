@@ -256,7 +256,8 @@ def test_a_month_has_the_figures_of_last_year_of_all_airports(warehouse: str) ->
     metrics = ("flights", "flights_before", "effective_delay", "effective_delay_before", "abnormal_days", "closures")
 
     months = read(warehouse, f"SELECT DISTINCT month, year, month_of_year FROM {source('months')} ORDER BY 1")
-    assert months == [("2017-01", "2017", "01 Jan"), ("2018-01", "2018", "01 Jan")]  # none of 2019
+    january = date(2000, 1, 1)  # both years in one column of a chart
+    assert months == [("2017-01", "2017", january), ("2018-01", "2018", january)]  # none of 2019
     assert measure(warehouse, "months", *metrics, where="month = '2017-01'") == (200, None, 10.0, None, 2, 2)
     assert measure(warehouse, "months", *metrics, where="month = '2018-01'") == (100, 200, 15.0, 10.0, 1, 1)
     ranks = f"SELECT fl_date, page, delay_rank FROM {source('record_days')} ORDER BY delay_rank"
