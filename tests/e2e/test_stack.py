@@ -360,7 +360,8 @@ def test_the_reasons_equal_sql_and_follow_the_chosen_day(stack: Installation, fl
     (first,) = stack.psql(
         "warehouse",
         """
-        SELECT name, to_char(sum(excess_delay_min::numeric + 120 * excess_cancelled::numeric), 'FM999,999,990') AS total,
+        SELECT name,
+               to_char(sum(excess_delay_min::numeric + 120 * excess_cancelled::numeric), 'FM999,999,990') AS total,
                to_char(sum(excess_delay_min::numeric), 'FM999,999,990') AS minutes,
                to_char(sum(excess_cancelled::numeric), 'FM999,990.0') AS cancelled, sum(scheduled) AS flights
         FROM flights.anomaly_factors

@@ -402,7 +402,12 @@ def test_events_of_equal_size_are_ordered_as_on_the_pages(warehouse: str) -> Non
 
 
 def test_of_days_with_equally_many_abnormal_airports_the_one_with_more_delay_is_first(warehouse: str) -> None:
-    figures = {"2018-01-01": (LATE, 70.0), "2018-01-02": ({}, 119.0), "2018-01-03": (LATE, 71.0), "2018-01-04": ({}, None)}
+    figures = {
+        "2018-01-01": (LATE, 70.0),
+        "2018-01-02": ({}, 119.0),
+        "2018-01-03": (LATE, 71.0),
+        "2018-01-04": ({}, None),
+    }
     days = [
         airport_day_row(fl_date=fl_date, scheduled=9, mean_effective_delay_min=delay)
         for fl_date, (_, delay) in figures.items()
