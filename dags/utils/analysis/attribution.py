@@ -69,7 +69,7 @@ MIN_SHARE = {"cause": 0.25, "carrier": 0.1, "destination": 0.1}
 MIN_TIMES_OTHERS = 1.5
 MIN_STANDARD_ERRORS = {"carrier": 2.0, "destination": 3.0}  # of many destinations, one is always far from the rest
 
-MORE_THAN_USUAL = "more than usual"
+MORE_THAN_USUAL, SPREAD = "more than usual", "spread over "
 MEASURE_WORDS = {"delay_min": "delay", "cancelled": "cancellations"}
 _MEASURES = tuple(MEASURE_WORDS)
 _BOTH = "both"  # both measures in minutes: a cancelled flight counts as DELAY_CAP_MIN
@@ -414,8 +414,9 @@ def _sentence(day: Mapping[str, Any], notable: Mapping[str, Mapping[str, Mapping
 
 
 def stands_out(sentence: str) -> str:
-    """Return what a reason's sentence says after the amounts, `55% by weather`; an empty text if it names nothing."""
-    return sentence.rpartition(f"{MORE_THAN_USUAL}: ")[2].rstrip(".") if f"{MORE_THAN_USUAL}: " in sentence else ""
+    """Return the named parts of a reason's sentence, `55% by weather`; an empty text if it names none."""
+    named = sentence.rstrip(".").partition(f"{MORE_THAN_USUAL}: ")[2]
+    return named.partition(SPREAD)[0].rstrip(", ")
 
 
 def _excess(day: Mapping[str, Any]) -> dict[str, str]:
@@ -442,7 +443,7 @@ def _stands_out(
             spread.append(dimension)
     if not {"carrier", "destination"} <= set(spread):
         spread = [name for name in spread if name == "cause"]
-    over = [f"spread over {wording.listed([f'{name}s' for name in spread])}"] if spread else []
+    over = [f"{SPREAD}{wording.listed([f'{name}s' for name in spread])}"] if spread else []
     return ", ".join([*named.values(), *over])
 
 

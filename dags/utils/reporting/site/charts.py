@@ -207,8 +207,8 @@ def delay_chart(points: Sequence[Point], labels: Iterable[tuple[dt.date, str, st
     return {
         "count": count,
         "top": top,
-        "band": _band([height(point.upper) for point in points]),
-        "line": _steps([height(point.expected) for point in points]),
+        "band": _band(_smooth(height(point.upper) for point in points)),
+        "line": _steps(_smooth(height(point.expected) for point in points)),
         "dots": _dots((number, height(point.observed)) for number, point in enumerate(points) if not point.flag),
         "flags": [
             {"x": places[point.day], "y": height(point.observed), "flag": point.flag}
@@ -217,6 +217,15 @@ def delay_chart(points: Sequence[Point], labels: Iterable[tuple[dt.date, str, st
         ],
         "labels": [{"x": places[day], "text": text, "css": css} for day, text, css in labels if day in places],
     }
+
+
+def _smooth(heights: Iterable[int | None]) -> list[int | None]:
+    """Return the heights without steps of one unit: a height stays until the next one differs by more."""
+    smooth: list[int | None] = []
+    for height in heights:
+        last = smooth[-1] if smooth else None
+        smooth.append(last if height is not None and last is not None and abs(height - last) <= 1 else height)
+    return smooth
 
 
 def _steps(heights: Sequence[int | None]) -> str:
@@ -243,7 +252,7 @@ def _dots(places: Iterable[tuple[int, int | None]]) -> str:
 def _band(heights: Sequence[int | None]) -> str:
     """Return the area from the foot to the heights, one part for each run of known heights."""
     path, at, is_open = "", 0, False
-    for height, run in itertools.groupby(None if height is None else 2 * round(height / 2) for height in heights):
+    for height, run in itertools.groupby(heights):
         width = len(list(run))
         if height is not None:
             path += f"V{height}h{width}" if is_open else f"M{at} {CHART_HEIGHT}V{height}h{width}"
@@ -254,8 +263,8 @@ def _band(heights: Sequence[int | None]) -> str:
 
 
 def month_labels(year: int) -> list[tuple[dt.date, str, str]]:
-    """Return a label in the middle of each month; every other one is optional on a phone."""
-    return [(dt.date(year, month, 15), MONTHS[month - 1], "" if month % 2 else "opt") for month in range(1, 13)]
+    """Return a label in the middle of each month."""
+    return [(dt.date(year, month, 15), MONTHS[month - 1], "") for month in range(1, 13)]
 
 
 def cycle(values: Mapping[tuple[int, int], float], years: Sequence[int]) -> dict[str, Any]:
@@ -268,14 +277,15 @@ def cycle(values: Mapping[tuple[int, int], float], years: Sequence[int]) -> dict
     for month in range(1, 13):
         own = {year: values[year, month] for year in years if (year, month) in values}
         points = [
-            (8 + 64 * years.index(year) / max(1, len(years) - 1), 62 - 54 * value / top) for year, value in own.items()
+            (round(8 + 64 * years.index(year) / max(1, len(years) - 1)), round(62 - 54 * value / top))
+            for year, value in own.items()
         ]
         panels.append(
             {
                 "name": MONTHS[month - 1],
                 "mean": 62 - 54 * sum(own.values()) / len(own) / top if own else None,
-                "line": "M" + "L".join(f"{x:.0f} {y:.1f}" for x, y in points) if points else "",
-                "dots": "".join(f"M{x:.0f} {y:.1f}z" for x, y in points),
+                "line": "M" + "L".join(f"{x} {y}" for x, y in points) if points else "",
+                "dots": _dots(points),
             }
         )
     return {"top": top, "panels": panels}
@@ -306,12 +316,13 @@ def hour_strip(hours: Mapping[int, Sequence[int]]) -> dict[str, Any]:
     return {"bars": bars, "width": width - 1}
 
 
-def swarm(sizes: Sequence[int], marked: int) -> dict[str, Any]:
+def swarm(sizes: Iterable[int], marked: int) -> dict[str, Any]:
     """Return one dot per event on a logarithmic scale from 0 to 1000; equal ones pile up in columns of dots.
 
-    marked: the size of the event that is marked. A column is a line with round dashes, 8 units apart.
+    sizes: those of the events of several airports. marked: the size of the marked event. A column is a line with round
+    dashes, 8 units apart.
     """
-    most = max(2, *sizes)
+    most = max(2, marked, *sizes)
 
     def place(size: float) -> float:
         return 30 + 940 * math.log(size) / math.log(most * 1.25)

@@ -140,7 +140,7 @@ def environment() -> jinja2.Environment:
         "moment": lambda value: f"{pd.Timestamp(value):%Y-%m-%d %H:%M} UTC",
         "number": lambda value: f"{int(value):,}",
         "percent": wording.percent,
-        "px": lambda value: f"{value:.1f}".removesuffix(".0"),
+        "px": lambda value: f"{value:z.1f}".removesuffix(".0"),
         "rarity": wording.rarity,
         "severity_name": charts.severity_name,
         "shape": charts.shape,

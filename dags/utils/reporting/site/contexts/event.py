@@ -54,7 +54,7 @@ def event(data: EventData, links: Links) -> Context:
         **_order(data, links),
         "map": _map(airports, data.airports, links),
         "causes": excess_rows(_causes(data.factors, inside)),
-        "swarm": charts.swarm(data.events["airport_days"].tolist(), int(row.airport_days)),
+        "swarm": charts.swarm(data.events.loc[data.events["airports"] > 1, "airport_days"], int(row.airport_days)),
         "dates": [
             {"date": date, "is_inside": first <= date <= last, "is_far": _is_far(date, first, last)} for date in dates
         ],
