@@ -205,7 +205,10 @@ def test_the_search_opens_a_day_whose_flights_equal_sql(stack: Installation, sit
         "warehouse",
         f"SELECT scheduled FROM flights.airport_days WHERE origin = 'LGA' AND fl_date = '{YEAR}-02-08'",
     )
-    expect(page.locator("#flights")).to_contain_text(f"{day['scheduled']} flights")
+    flights = page.locator("#flights")
+    expect(flights).to_contain_text(f"{day['scheduled']} flights")
+    flights.get_by_role("button", name="delay, min").click()
+    expect(flights.locator("tbody tr").first).not_to_contain_text("cancelled")
 
 
 def test_the_api_answers_with_the_session_of_the_browser(stack: Installation, site_page: Page) -> None:

@@ -152,4 +152,8 @@ def test_of_days_with_equally_many_abnormal_airports_those_with_more_effective_d
     ],
 )
 def test_the_place_of_a_day_is_a_word_or_has_its_english_ending(place: int, words: str) -> None:
-    assert wording.worst_day(place, 2009) == words
+    assert wording.worst_day(place, 2009, 2013) == words
+
+
+def test_the_worst_day_of_a_single_year_is_not_since_that_year() -> None:
+    assert wording.worst_day(2, 2013, 2013) == "second worst day of 2013"

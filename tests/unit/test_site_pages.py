@@ -18,9 +18,9 @@ from utils.reporting.site import frames, render
 from utils.reporting.site.links import ServedLinks, StaticLinks
 
 SCRIPT = "<script>alert(1)</script>"
-SEVERITY_DAYS = (60.0, 180.0, 500.0)
-STATIC = render.Layout(StaticLinks("airports/JFK/2013.html"), SEVERITY_DAYS)
-SERVED = render.Layout(ServedLinks(), SEVERITY_DAYS, years=[2012, 2013], user=SCRIPT)
+LEVELS = render.Levels((60.0, 180.0, 500.0), cancelled_share=0.25, closure_share=0.45)
+STATIC = render.Layout(StaticLinks("airports/JFK/2013.html"), LEVELS)
+SERVED = render.Layout(ServedLinks(), LEVELS, years=[2012, 2013], user=SCRIPT)
 DATES = [f"2013-02-{number:02}" for number in range(1, 15)]
 STORM = "2013-02-08"
 
@@ -65,7 +65,8 @@ def day_data(**changes: Any) -> frames.DayData:
             factor_row("cause", "weather", fl_date=STORM, excess_delay_min=None, excess_cancelled=120.0),
         ),
         "events": table(
-            schemas.EVENTS, event_row("20130208-JFK", STORM, name=f"2013-02-08 {SCRIPT}, closure", airports=2)
+            schemas.EVENTS,
+            event_row("20130208-JFK", STORM, name=f"2013-02-08 {SCRIPT}, closure", airports=2, airport_days=2),
         ),
         "event_airports": ["LGA", SCRIPT],
         "years": [2012, 2013],
@@ -103,6 +104,15 @@ def test_the_served_day_shows_every_detector_neighbours_label_and_the_days_aroun
     assert page.text.count(SCRIPT) >= 5
     assert SCRIPT not in html
     assert len(page.attributes_of("script")) == 1
+
+
+@pytest.mark.parametrize(("airport_days", "is_linked"), [(1, False), (2, True)])
+def test_an_event_of_one_airport_is_named_if_it_has_other_days(airport_days: int, is_linked: bool) -> None:
+    event = event_row("20130208-JFK", STORM, name="2013-02-08..09 JFK, closure", airport_days=airport_days)
+    page = Page(render.day_page(day_data(events=table(schemas.EVENTS, event)), SERVED))
+
+    hrefs = [link["href"] for link in page.attributes_of("a")]
+    assert ("/flights/events/20130208-JFK/" in hrefs) == is_linked
 
 
 def test_a_day_without_verdict_label_event_or_reasons_has_a_page() -> None:

@@ -151,14 +151,14 @@ def _states(lake: Lake, feedback: pd.DataFrame, plots: Mapping[int, set[str]]) -
 
 
 def _common_state() -> str:
-    """Return what all pages depend on: the release, the code of the site and the severities."""
+    """Return what all pages depend on: the release, the code of the site and the levels."""
     suffixes = {".py", ".j2", ".css", ".js", ".svg"}
     files = sorted(path for path in render.FOLDER.rglob("*") if path.suffix in suffixes)
-    return f"{__version__} {content_hash(b''.join(path.read_bytes() for path in files))} {_severity_days()}"
+    return f"{__version__} {content_hash(b''.join(path.read_bytes() for path in files))} {_levels()}"
 
 
-def _severity_days() -> tuple[float, ...]:
-    return cast("tuple[float, ...]", inputs.detector_settings()[detectors.PUBLISHED]["levels"])
+def _levels() -> render.Levels:
+    return render.Levels.of(inputs.detector_settings()[detectors.PUBLISHED])
 
 
 def _feedback(settings: Settings) -> pd.DataFrame:
@@ -219,18 +219,18 @@ def _write_pages(
         writer.write(name, render.asset(name))
     unchanged = writer.record.unchanged_years(states)
     changed = [year for year in years if year.year not in unchanged]
-    severity_days = _severity_days()  # once: it parses detectors.yaml
+    levels = _levels()  # once: it parses detectors.yaml
     events = [event for year in changed for event in _events_of(year)]
     count = len({origin for year in years for origin in year.days["origin"].unique()}) + len(events)
     jobs = itertools.chain(_airport_jobs(years, changed), ([event] for event in events))
     workers = min(settings.threads, count // JOBS_PER_WORKER)
-    calls = ((job, severity_days) for job in jobs)
+    calls = ((job, levels) for job in jobs)
     for number, pages in enumerate(in_processes(_draw, calls, workers, "drew pages of the site"), start=1):
         for path, page in pages:
             writer.write(path, page.encode())
         if progress:
             progress(number, count)
-    for path, page in _pages_of_all_years(years, severity_days):
+    for path, page in _pages_of_all_years(years, levels):
         writer.write(path, page.encode())
 
 
@@ -299,29 +299,29 @@ def _events_of(year: Year) -> Iterator[EventData]:
         )
 
 
-def _draw(job: Job, severity_days: Sequence[float]) -> list[tuple[str, str]]:
+def _draw(job: Job, levels: render.Levels) -> list[tuple[str, str]]:
     """Return the path and the HTML of each page. Runs in a worker."""
-    return [_page(data, severity_days) for data in job]
+    return [_page(data, levels) for data in job]
 
 
-def _page(data: AirportData | AirportYearData | EventData, severity_days: Sequence[float]) -> tuple[str, str]:
+def _page(data: AirportData | AirportYearData | EventData, levels: render.Levels) -> tuple[str, str]:
     match data:
         case AirportData():
             path = LINKS.airport(data.origin)
-            return path, render.airport_page(data, _layout(path, severity_days))
+            return path, render.airport_page(data, _layout(path, levels))
         case AirportYearData():
             path = LINKS.airport_year(data.origin, data.year)
-            return path, render.airport_year_page(data, _layout(path, severity_days))
+            return path, render.airport_year_page(data, _layout(path, levels))
         case EventData():
             path = LINKS.event(data.event_id)
-            return path, render.event_page(data, _layout(path, severity_days))
+            return path, render.event_page(data, _layout(path, levels))
 
 
-def _layout(path: str, severity_days: Sequence[float], years: Sequence[int] = ()) -> render.Layout:
-    return render.Layout(StaticLinks(path), severity_days, years)
+def _layout(path: str, levels: render.Levels, years: Sequence[int] = ()) -> render.Layout:
+    return render.Layout(StaticLinks(path), levels, years)
 
 
-def _pages_of_all_years(years: Sequence[Year], severity_days: Sequence[float]) -> Iterator[tuple[str, str]]:
+def _pages_of_all_years(years: Sequence[Year], levels: render.Levels) -> Iterator[tuple[str, str]]:
     """Yield the home page, the list of airports and the pages of the years, which link to each other."""
     numbers = [year.year for year in years]
     network = {year.year: frames.network_days(year.days) for year in years}
@@ -332,7 +332,7 @@ def _pages_of_all_years(years: Sequence[Year], severity_days: Sequence[float]) -
     no_days = judged_days.join(empty["airport_days"], empty["anomalies"])
 
     def layout(path: str) -> render.Layout:
-        return _layout(path, severity_days, numbers)
+        return _layout(path, levels, numbers)
 
     for year in years:
         before, after = year.year - 1, year.year + 1

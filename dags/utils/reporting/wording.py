@@ -53,9 +53,10 @@ def ordinal(place: int) -> str:
     return f"{place}{suffix}"
 
 
-def worst_day(place: int, since: int) -> str:
-    """Format as `worst day since 2009`, `third worst day since 2009`."""
-    return f"{f'{ordinal(place)} ' if place > 1 else ''}worst day since {since}"
+def worst_day(place: int, first_year: int, last_year: int) -> str:
+    """Format as `worst day since 2009`, `third worst day since 2009`; with one year as `worst day of 2013`."""
+    years = f"since {first_year}" if last_year > first_year else f"of {first_year}"
+    return f"{f'{ordinal(place)} ' if place > 1 else ''}worst day {years}"
 
 
 def count(number: Any, noun: str) -> str:

@@ -36,7 +36,7 @@ from utils.web.auth import COOKIE, Forbidden, Sessions, Visitor
 from utils.web.data import Warehouse
 from utils.web.errors import ERRORS, HEADERS
 from utils.web.flights import Flights
-from utils.web.layout import ASSETS, SiteLinks, asset, severity_days
+from utils.web.layout import ASSETS, SiteLinks, asset, levels
 from utils.web.rendered import Rendered
 
 log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ Known = Annotated[Visitor, Depends(visitor_of)]
 def _layout(site: Site, visitor: Visitor) -> render.Layout:
     return render.Layout(
         links=site.links,
-        severity_days=severity_days(),
+        levels=levels(),
         years=site.warehouse.years(),
         user=visitor.name,
     )
@@ -249,7 +249,7 @@ def day_page(site: Used, visitor: Known, code: inputs.Airport, day: inputs.Day) 
 def flights_part(site: Used, visitor: Known, code: inputs.Airport, day: inputs.Day) -> str:
     """The flights of a day as a part of its page, which loads it separately."""
     site.warehouse.check_day(code, day)
-    layout = render.Layout(links=site.links, severity_days=severity_days(), user=visitor.name)
+    layout = render.Layout(links=site.links, levels=levels(), user=visitor.name)
     try:
         flights = site.flights.of_day(code, day)
     except Missing as error:

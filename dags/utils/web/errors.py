@@ -15,7 +15,7 @@ from utils.errors import DelaywatchError, Missing
 from utils.reporting.site import render
 from utils.web import feedback
 from utils.web.auth import Forbidden, NotLoggedIn, SupersetUnavailable, login_url
-from utils.web.layout import SiteLinks, severity_days
+from utils.web.layout import SiteLinks, levels
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def _message(
     """Return an error as JSON for the API, else as a page."""
     if _is_api(request):
         return JSONResponse({"detail": f"{title}. {text}"}, status, headers={**HEADERS, **(headers or {})})
-    layout = render.Layout(links=SiteLinks(), severity_days=severity_days())
+    layout = render.Layout(links=SiteLinks(), levels=levels())
     return HTMLResponse(render.message_page(title, text, layout), status, headers={**HEADERS, **(headers or {})})
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from typing_extensions import override
 
@@ -22,10 +21,9 @@ DETECTORS_FILE = Path(__file__).resolve().parents[2] / "detectors.yaml"  # as pi
 
 
 @cache
-def severity_days() -> tuple[float, ...]:
-    """Return the return periods in days at which a day is mild, strong and extreme."""
-    levels: Any = detectors.read_settings(DETECTORS_FILE)[detectors.PUBLISHED]["levels"]
-    return tuple(levels)
+def levels() -> render.Levels:
+    """Return when the published detector calls a day mild, strong or extreme, or closed."""
+    return render.Levels.of(detectors.read_settings(DETECTORS_FILE)[detectors.PUBLISHED])
 
 
 @cache

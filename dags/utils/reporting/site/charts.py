@@ -43,8 +43,8 @@ Days = Mapping[dt.date, "str | Flag"]  # the class of an ordinary day, or its fl
 
 
 def delay_class(minutes: float) -> str:
-    """Return the class of an effective delay."""
-    return NO_DATA if math.isnan(minutes) else f"q{sum(minutes >= step for step in DELAY_STEPS)}"
+    """Return the class of an effective delay in whole minutes, as the pages show it."""
+    return NO_DATA if math.isnan(minutes) else f"q{sum(round(minutes) >= step for step in DELAY_STEPS)}"
 
 
 def count_class(airports: int) -> str:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from posixpath import dirname, relpath
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 from urllib.parse import quote, urlencode
 
 
 class Links(Protocol):
-    """The addresses that a page needs. `origin` is an airport code."""
+    """The addresses that a page needs. `origin` is an airport code. has_days: every airport-day has a page."""
+
+    has_days: ClassVar[bool]
 
     def home(self) -> str:
         """All years."""
@@ -56,6 +58,7 @@ class Links(Protocol):
 class StaticLinks:
     """Relative addresses of files. page: the path of the page that has the links, from the folder of the site."""
 
+    has_days: ClassVar[bool] = False
     page: str = "index.html"
 
     def _to(self, path: str) -> str:
@@ -108,6 +111,7 @@ class StaticLinks:
 class ServedLinks:
     """Absolute addresses below `root`."""
 
+    has_days: ClassVar[bool] = True
     root: str = "/flights/"
 
     def home(self) -> str:  # noqa: D102

@@ -7,10 +7,10 @@ and load only site.css, site.js, us-outline.svg and plots, so that a strict Cont
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import pandas as pd
@@ -24,30 +24,53 @@ from utils.reporting.site.links import Links
 
 FOLDER = Path(__file__).parent
 ASSETS = ("site.css", "site.js", "us-outline.svg")
-LABEL_CHOICES = (
-    ("right", "Right", "A true alarm. It counts for the precision of the detectors that flag the day."),
-    ("wrong", "Wrong", "A false alarm. It counts against the precision of the detectors that flag the day."),
+LABEL_CHOICES = (  # the label, its name on a flagged day and on another day, its effect
+    (
+        "right",
+        "Right",
+        "Abnormal",
+        "The day was abnormal. It counts for the precision of the detectors that flag it, and as missed by the others.",
+    ),
+    ("wrong", "Wrong", "Usual", "The day was usual. It counts against the precision of the detectors that flag it."),
     (
         "expected",
+        "Expected",
         "Expected",
         "You know the reason. This day is no longer used for fitting, so other days may become abnormal.",
     ),
 )
 
 
+class Levels(NamedTuple):
+    """When the published detector calls a day mild, strong or extreme, or closed.
+
+    severity_days: return periods. cancelled_share: the cancelled share of the scheduled flights from which a day is at
+    least mild; closure_share: from which an abnormal day is closed.
+    """
+
+    severity_days: Sequence[float]
+    cancelled_share: float
+    closure_share: float
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> Levels:
+        """Return the levels in the settings of the published detector."""
+        return cls(tuple(params["levels"]), params["cancelled_share"], params["closure_share"])
+
+
 @dataclass(frozen=True)
 class Layout:
     """What is around every page.
 
-    severity_days: return periods at which a day is mild, strong and extreme. years: the years in the navigation;
-    without them it links to the home page, so that a new year does not change the pages of the others. user: name to
-    show, with the address that logs out.
+    years: the years in the navigation; without them it links to the home page, so that a new year does not change the
+    pages of the others. user: name to show, with the addresses of the dashboards and of the logout.
     """
 
     links: Links
-    severity_days: Sequence[float]
+    levels: Levels
     years: Sequence[int] = ()
     user: str | None = None
+    dashboards: str = "/superset/dashboard/flight-anomalies/"
     logout: str = "/logout/"
 
 

@@ -7,7 +7,7 @@ function cellValue(row, index, isText) {
   const text = row.cells[index].textContent.trim();
   if (isText) return text;
   const number = Number(text.replace(/[,:%]/g, "").replace("−", "-"));
-  return text === "" || Number.isNaN(number) ? Infinity : number;
+  return text === "" || Number.isNaN(number) ? null : number;
 }
 
 function makeSortable(table, changed) {
@@ -26,6 +26,7 @@ function makeSortable(table, changed) {
       head.setAttribute("aria-sort", direction > 0 ? "ascending" : "descending");
       const order = (left, right) => {
         const [a, b] = [cellValue(left, index, isText), cellValue(right, index, isText)];
+        if (a === null || b === null) return (a === null) - (b === null); // without a number: always last
         return a < b ? -direction : a > b ? direction : 0;
       };
       body.append(...[...body.rows].sort(order));

@@ -19,7 +19,7 @@ from utils.reporting.site.contexts.shared import (
     city,
     date_of,
     day_rows,
-    event_link,
+    event_rows,
     excess_rows,
     factors_by_day,
     identity,
@@ -64,9 +64,10 @@ def day(data: DayData, links: Links) -> Context:
             name: excess_rows(factors.get((data.fl_date, name), [])[:count]) for name, count in TOP_FACTORS.items()
         },
         "neighbours": neighbours(data.origin, data.network, data.fl_date, links),
-        "event": event_link(next(iter(rows(data.events)), None), links),
+        "event": _event(data, links),
         "event_airports": [{"origin": code, "href": links.day(code, data.fl_date)} for code in data.event_airports],
         "verdicts": _verdicts(data.verdicts),
+        "flagging": int(data.verdicts["is_anomaly"].sum()),
         "label": next(iter(label_rows(data.feedback)), None),
     }
 
@@ -83,11 +84,18 @@ def _steps(prefix: str, data: DayData, dates: Iterable[dt.date], links: Links) -
 
 
 def _rank(data: DayData) -> Context | None:
-    """Return the place of the day among the abnormal days of the airport, and the first of its years."""
+    """Return the place of the day among the abnormal days of the airport, and the airport's first and last year."""
     ranked = [date_of(value) for value in worst_first(data.flagged)["fl_date"]]
     if data.fl_date not in ranked:
         return None
-    return {"place": ranked.index(data.fl_date) + 1, "since": min(data.years, default=data.fl_date.year)}
+    years = data.years or [data.fl_date.year]
+    return {"place": ranked.index(data.fl_date) + 1, "first_year": min(years), "last_year": max(years)}
+
+
+def _event(data: DayData, links: Links) -> Context | None:
+    """Return the event of the day; None if it is only this airport on this day."""
+    event = next((event for event in rows(data.events) if event.airport_days > 1), None)
+    return event and event_rows([event], links)[0] | {"href": links.event(event.event_id)}
 
 
 def _day_labels(dates: Sequence[dt.date], chosen: dt.date) -> list[tuple[dt.date, str, str]]:
@@ -154,12 +162,13 @@ def _verdicts(verdicts: pd.DataFrame) -> list[Context]:
 
 def score_in_words(detector: str, score: float) -> str:
     """Return a detector's score with its unit."""
+    side = "above" if score >= 0 else "below"
     words = {
         "delaywatch": lambda: wording.rarity(score),
-        "three_sigma": lambda: f"{score:.1f} standard deviations above the mean",
-        "arima": lambda: f"{score:.1f} standard errors above the forecast",
+        "three_sigma": lambda: f"{abs(score):.1f} standard deviations {side} the mean",
+        "arima": lambda: f"{abs(score):.1f} standard errors {side} the forecast",
         "random_cut_forest": lambda: f"displaces {score:.0f} days of the forest (CoDisp)",
-        "gradient_boosting": lambda: f"{score:.1f} spreads above the expected delay",
+        "gradient_boosting": lambda: f"{abs(score):.1f} spreads {side} the expected delay",
         "isolation_forest": lambda: f"anomaly score {score:.2f} of 1",
     }
     return words.get(detector, lambda: f"score {score:.2f}")()
@@ -175,7 +184,7 @@ def flights(flights: pd.DataFrame) -> Context:
             hours.setdefault(flight["hour"], [0, 0, 0, 0])[flight["group"]] += 1
     whole = range(min(hours), max(hours) + 1) if hours else range(0)
     strip = charts.hour_strip({hour: hours.get(hour, [0, 0, 0, 0]) for hour in whole}) if hours else None
-    return {"flights": listed, "hours": strip}
+    return {"flights": listed, "hours": strip, "has_causes": any(flight["cause"] for flight in listed)}
 
 
 def _flight(flight: Any) -> Context:

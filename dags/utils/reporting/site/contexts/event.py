@@ -59,7 +59,7 @@ def event(data: EventData, links: Links) -> Context:
             {"date": date, "is_inside": first <= date <= last, "is_far": _is_far(date, first, last)} for date in dates
         ],
         "airports": [
-            airport | {"cells": [_cell(by_key.get((airport["origin"], date))) for date in dates]}
+            airport | {"cells": [_cell(by_key.get((airport["origin"], date)), links) for date in dates]}
             for airport in airports
         ],
     }
@@ -134,10 +134,9 @@ def _order(data: EventData, links: Links) -> Context:
     }
 
 
-def _cell(day: Day | None) -> Context:
+def _cell(day: Day | None, links: Links) -> Context:
     if day is None or not day.scheduled:
-        return {"css": charts.NO_DATA, "text": ""}
-    minutes = wording.whole(day.delay_min)
-    if day.is_bad:
-        return {"css": f"s{day.severity}", "text": "closed" if day.is_closed else minutes}
-    return {"css": charts.delay_class(day.delay_min), "text": minutes}
+        return {"css": charts.NO_DATA, "text": "", "href": None}
+    href = links.day(day.origin, day.date) if links.has_days else None
+    css = f"s{day.severity}" if day.is_bad else charts.delay_class(day.delay_min)
+    return {"css": css, "text": "closed" if day.is_closed else wording.whole(day.delay_min), "href": href}

@@ -47,7 +47,7 @@ def home(data: HomeData, links: Links) -> Context:
         "events": chosen,
         "map": event_map(chosen),
         "months": _month_matrix(data.network_days, years),
-        "records": [*_worst_days(data.network_days, min(years, default=0), links), *_other_records(data, links)],
+        "records": [*_worst_days(data.network_days, years, links), *_other_records(data, links)],
         "labels": _labels(data, links),
         "label_days": LABEL_DAYS,
         "missing": _gaps_of_years(data.quality, years),
@@ -110,11 +110,11 @@ def _month_matrix(network_days: pd.DataFrame, years: Sequence[int]) -> list[Cont
     return matrix
 
 
-def _worst_days(network_days: pd.DataFrame, since: int, links: Links) -> list[Context]:
+def _worst_days(network_days: pd.DataFrame, years: Sequence[int], links: Links) -> list[Context]:
     """Return the worst days of the network; the page of the year that each links to names the airports."""
     return [
         _record(
-            wording.worst_day(place, since).capitalize(),
+            wording.worst_day(place, min(years), max(years)).capitalize(),
             f"{day.abnormal:,} of {wording.count(day.airports, 'airport')} abnormal",
             day,
             links,
