@@ -6,9 +6,12 @@ runs the demo's year if it has not run.
 
 from __future__ import annotations
 
+import hashlib
 import re
+import time
 from collections.abc import Iterator
 
+import itsdangerous
 import pytest
 from playwright.sync_api import APIRequestContext, Browser, Page, StorageState, expect
 
@@ -59,6 +62,18 @@ def cookie_of(login: StorageState) -> str:
     return str(value)
 
 
+def aged(cookie: str, secret_key: bytes, hours: float) -> str:
+    """Return the cookie of Superset's session as Flask would have signed it some hours ago."""
+
+    class Signer(itsdangerous.TimestampSigner):
+        def get_timestamp(self) -> int:
+            return int(time.time() - 3600 * hours)
+
+    payload = cookie.rsplit(".", 2)[0]
+    signer = Signer(secret_key, salt="cookie-session", key_derivation="hmac", digest_method=hashlib.sha1)
+    return signer.sign(payload).decode()
+
+
 # --- login ------------------------------------------------------------------------------------------------------------
 
 
@@ -104,6 +119,15 @@ def test_a_session_ends_with_the_logout(stack: Installation, browser: Browser) -
         page.wait_for_load_state()
 
         visitor.visit(page, f"{stack.url}/flights/", page.get_by_role("textbox", name="Password:"))
+
+
+@pytest.mark.parametrize(("age_h", "status"), [(11.9, 200), (12.1, 302)])
+def test_a_session_expires_after_twelve_hours(
+    stack: Installation, client: APIRequestContext, superset_login: StorageState, age_h: float, status: int
+) -> None:
+    cookie = aged(cookie_of(superset_login), stack.secrets()["superset_secret_key"].strip(), age_h)
+
+    assert client.get(DAY, headers={"Cookie": f"superset_session={cookie}"}).status == status
 
 
 def test_the_login_leads_to_no_other_site(stack: Installation, client: APIRequestContext) -> None:
