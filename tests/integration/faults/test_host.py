@@ -23,6 +23,7 @@ from tests.steps import BRONZE_KEY, OTHER_BRONZE, STEPS, YEAR, files, rows
 from utils.errors import Busy, Unavailable
 from utils.pipeline import refine
 from utils.settings import Settings
+from utils.storage import keys
 from utils.storage.lake import Lake
 
 pytestmark = pytest.mark.faults
@@ -77,7 +78,8 @@ def check_survival(settings: Settings, name: str, expected: State, fail: Callabl
         failures += 1
         objects, tables = state_of(settings)
         objects = {key: sha256 for key, sha256 in objects.items() if not key.startswith("_staging/")}
-        assert {key for key in objects if objects[key] not in (old_objects.get(key), new_objects.get(key))} == set()
+        other = {key for key in objects if objects[key] not in (old_objects.get(key), new_objects.get(key))}
+        assert other <= {keys.site_key("site.json")}  # while pages are written, it names the unfinished years
         assert old_objects.keys() & new_objects.keys() <= objects.keys()
         assert tables in (old_rows, new_rows)
     assert failures
