@@ -27,7 +27,7 @@ URL = "postgresql+psycopg2://reader@db/warehouse"
 
 QUALITY = {"quality_by_month", "quality_by_year"}
 COMPARISONS = {"detector_counts", "detector_agreement", "precision_by_feedback"}
-NOTICES = {"year_notice", "judged_notice"}
+NOTICES = {"year_notice", "judged_notice", "airport_notice"}
 OF_DETECTORS = ("flight_anomalies", "network")  # dashboards with the filters Date range, Detector and Severity
 TOTALS = {"flights", "cancelled_share", "effective_delay"}  # metrics that include normal days
 
@@ -82,13 +82,14 @@ def test_filters_reach_the_charts_that_they_are_about(dashboard: str) -> None:
     charts = set(bundle.charts_of(DASHBOARDS[dashboard]))
     with_normal_days = {name for name in charts if TOTALS & metrics_of(CHARTS[name])}
 
-    assert charts >= QUALITY | COMPARISONS | NOTICES
+    assert charts >= QUALITY | COMPARISONS | {"year_notice"}
+    assert len(charts & NOTICES) == 2
     assert reached(dashboard, "Date range") == charts - QUALITY
     assert reached(dashboard, "Detector").isdisjoint(COMPARISONS | QUALITY)
-    judged = {name for name in charts if CHARTS[name]["dataset"] == "judged_days"}
+    judged = {name for name in charts if CHARTS[name]["dataset"] in {"judged_days", "airport_notices"}}
     assert reached(dashboard, "Detector") >= judged
     assert reached(dashboard, "Severity").isdisjoint(with_normal_days | NOTICES | QUALITY)
-    assert reached(dashboard, "Severity") >= {"abnormal_days", *COMPARISONS}
+    assert reached(dashboard, "Severity") >= COMPARISONS
 
 
 def test_the_airport_and_an_abnormal_day_narrow_their_charts_only() -> None:
@@ -108,7 +109,15 @@ def test_the_airport_reaches_all_charts_of_years_except_those_of_the_network() -
 
 @pytest.mark.parametrize("dashboard", sorted(DASHBOARDS))
 def test_the_notice_about_the_years_is_above_the_tabs(dashboard: str) -> None:
-    assert "year_notice" in DASHBOARDS[dashboard]["top"][0]["charts"]
+    assert [row for row in DASHBOARDS[dashboard]["top"] if "year_notice" in row.get("charts", {})]
+
+
+@pytest.mark.parametrize("dashboard", sorted(DASHBOARDS))
+def test_a_dashboard_begins_with_links_to_the_pages_and_to_the_other_dashboards(dashboard: str) -> None:
+    links = re.findall(r"\]\((/[^)]*)\)", DASHBOARDS[dashboard]["top"][0]["text"])
+
+    others = {f"/superset/dashboard/{each['slug']}/" for name, each in DASHBOARDS.items() if name != dashboard}
+    assert set(links) == {"/flights/", *others}
 
 
 def test_the_zip_has_every_asset_with_its_own_uuid_and_the_address_of_the_warehouse() -> None:
@@ -125,9 +134,9 @@ def test_the_zip_has_every_asset_with_its_own_uuid_and_the_address_of_the_wareho
 @pytest.mark.parametrize(
     ("path", "old", "new", "named"),
     [
-        ("charts/events.yaml", "dataset: ", "dataset: no_", ("charts/events.yaml", "datasets/no_events.yaml")),
-        ("charts/events.yaml", "slice_name: ", "name: ", ("charts/events.yaml", "slice_name")),
-        ("dashboards/network.yaml", "key_figures: 6", "key_figures: 7", ("tab What happened", "row 1")),
+        ("charts/event_list.yaml", "dataset: ", "dataset: no_", ("charts/event_list.yaml", "datasets/no_events.yaml")),
+        ("charts/event_list.yaml", "slice_name: ", "name: ", ("charts/event_list.yaml", "slice_name")),
+        ("dashboards/network.yaml", "key_figures: 12", "key_figures: 13", ("tab What happened", "row 1")),
         ("dashboards/flight_anomalies.yaml", "within: [Airport", "within: [City", ("filter Abnormal day", "City")),
         ("dashboards/network.yaml", "choices.detector", "choices.robot", ("filter Detector", "robot")),
     ],

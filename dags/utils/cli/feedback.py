@@ -33,7 +33,7 @@ DayArgument = Annotated[str | None, typer.Argument(help="The day, such as 2013-0
 OpinionArgument = Annotated[
     str | None,
     typer.Argument(
-        help="expected: the cause was known in advance, and the day is not used for fitting this airport. "
+        help="expected: the reason is known, and the day is not used for fitting this airport. "
         "wrong: a false alarm. right: a true alarm."
     ),
 ]

@@ -259,7 +259,7 @@ _table(
     "Feedback of people on airport-days, one row per day; runs read this table and never write it",
     columns={
         **DAY,
-        "opinion": "expected (the cause was known in advance; the day is not used for fitting), wrong (a false alarm) "
+        "opinion": "expected (the reason is known; the day is not used for fitting), wrong (a false alarm) "
         "or right (a true alarm)",
         "note": "free text; may be empty",
         "author": "name of the person",

@@ -223,6 +223,27 @@ def test_verdicts_equal_those_of_the_view_and_are_counted(warehouse: str) -> Non
     assert re.findall(r"JFK|\d+", coverage) == ["JFK", "5", "2", "1", "1"]
 
 
+def test_the_notice_counts_the_days_of_the_chosen_airport_or_names_its_years(warehouse: str) -> None:
+    states: list[Row] = [CLOSURE, {}, {"status": "insufficient_data"}, {"status": "no_flights"}]
+    judged = [verdict_row("delaywatch", "JFK", f"2018-01-0{number}", **state) for number, state in enumerate(states, 1)]
+    with closing(DBHandler(warehouse)) as handler:
+        handler.upsert("anomalies", pd.DataFrame(judged), 2018)
+        for year in (2009, 2010, 2012):
+            handler.upsert("anomalies", pd.DataFrame([verdict_row("delaywatch", "ABQ", f"{year}-05-01")]), year)
+        absent = verdict_row("delaywatch", "ABQ", "2013-05-01", status="no_flights")
+        handler.upsert("anomalies", pd.DataFrame([absent]), 2013)
+
+    def notice(airport: str, year: int) -> str:
+        chosen = f"origin = '{airport}' AND detector = 'delaywatch' AND extract(year FROM fl_date) = {year}"
+        return str(measure(warehouse, "airport_notices", "coverage", where=chosen))
+
+    assert re.findall(r"JFK|\d+", notice("JFK", 2018)) == ["JFK", "4", "1", "1", "1"]
+    assert notice("JFK", 2018) == measure(warehouse, "judged_days", "coverage", where="origin = 'JFK'")
+    assert notice("ABQ", 2018).startswith("ABQ has no flights in these dates; it has flights in 2009, 2010 and 2012.")
+    assert "it has flights in 2018." in notice("JFK", 2012)
+    assert notice("XXX", 2018) == measure(warehouse, "judged_days", "coverage", where="origin = 'XXX'")
+
+
 def test_agreement_counts_the_detectors_that_flag_the_same_day(warehouse: str) -> None:
     names = ("arima", "delaywatch", "three_sigma")
     flags = [verdict_row(name, **LATE) for name in names]
@@ -265,6 +286,47 @@ def test_a_month_has_the_figures_of_last_year_of_all_airports(warehouse: str) ->
         (date(2018, 1, 1), '<a href="/flights/2018/#2018-01-01">open</a>', 1),
         (date(2017, 1, 1), '<a href="/flights/2017/#2017-01-01">open</a>', 2),
     ]
+
+
+def chart_rows(warehouse: str, chart: str, where: str) -> list[Row]:
+    """Return the rows of a chart that groups its rows, with a filter of the dashboard."""
+    params, dataset = CHARTS[chart]["params"], CHARTS[chart]["dataset"]
+    groups = [params["groupby"]] if isinstance(params["groupby"], str) else params["groupby"]
+    metrics = params.get("metrics") or [params["metric"]]
+    columns = [*groups, *(f"{expressions(dataset)[name]} AS {name}" for name in metrics)]
+    filters = params.get("adhoc_filters", [])
+    conditions = {
+        clause: " AND ".join(each["sqlExpression"] for each in filters if each["clause"] == clause) or "true"
+        for clause in ("WHERE", "HAVING")
+    }
+    rows = read(
+        warehouse,
+        f"SELECT {', '.join(columns)} FROM {source(dataset)} WHERE {where} AND {conditions['WHERE']} "
+        f"GROUP BY {', '.join(groups)} HAVING {conditions['HAVING']} ORDER BY {', '.join(groups)}",
+    )
+    return [dict(zip([*groups, *metrics], row, strict=True)) for row in rows]
+
+
+def test_a_month_in_which_the_chosen_airport_has_no_flights_is_not_listed_with_empty_figures(warehouse: str) -> None:
+    """ABQ has flights in January 2017, and days without flights in February. 2018 is loaded without ABQ."""
+    flights = {"scheduled": 100, "departed": 90, "cancelled": 10, "mean_effective_delay_min": 10.0}
+    none = {"scheduled": 0, "departed": 0, "cancelled": 0}
+    days = {
+        2017: [airport_day_row("ABQ", "2017-01-01", **flights), airport_day_row("ABQ", "2017-02-01", **none)],
+        2018: [airport_day_row("JFK", f"2018-0{month}-01", **flights) for month in (1, 2)],
+    }
+    with closing(DBHandler(warehouse)) as handler:
+        for year, rows in days.items():
+            handler.upsert("airport_days", pd.DataFrame(rows), year)
+            handler.upsert("bronze_quality", pd.DataFrame([quality_row(year, rows_per_month={"1": 2, "2": 2})]), year)
+
+    abq = "origin = 'ABQ'"
+    for chart in ("years_compared", "months_delay", "months_cancelled", "months_calendar", "months_abnormal"):
+        assert {row["year"] for row in chart_rows(warehouse, chart, abq)} == {"2017"}, chart
+    for chart in ("record_months", "months_compared"):
+        assert [row["month"] for row in chart_rows(warehouse, chart, abq)] == ["2017-01"], chart
+    (compared,) = chart_rows(warehouse, "months_compared", "month = '2018-01'")
+    assert (compared["flights"], compared["flights_change"]) == (100, 0)  # of JFK, against ABQ last year
 
 
 def test_the_choices_of_the_filters_are_those_of_the_tables(warehouse: str) -> None:
