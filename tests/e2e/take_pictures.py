@@ -37,7 +37,7 @@ def save(page: Page, name: str, max_height: int) -> None:
     page.wait_for_timeout(1500)
     image = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
     image = image.crop((0, 0, image.width, min(image.height, max_height)))
-    image.quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+    image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE).save(
         DOCS / f"{name}.png", optimize=True
     )
 
