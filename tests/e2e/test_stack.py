@@ -328,7 +328,7 @@ def test_the_figures_of_an_airport_equal_sql(stack: Installation, flight_anomali
     flight_anomalies.open_tab(next(iter(titles_in_assets("flight_anomalies"))))
 
     abnormal = figures.pop("abnormal")
-    expect(flight_anomalies.chart("About the chosen airport")).to_contain_text(f"{abnormal} abnormal by delaywatch")
+    expect(flight_anomalies.chart("About the chosen airports")).to_contain_text(f"{abnormal} abnormal by delaywatch")
     expect(flight_anomalies.first_row("Key figures")).to_have_text(list(figures.values()))
 
 

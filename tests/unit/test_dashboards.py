@@ -27,7 +27,7 @@ URL = "postgresql+psycopg2://reader@db/warehouse"
 
 QUALITY = {"quality_by_month", "quality_by_year"}
 COMPARISONS = {"detector_counts", "detector_agreement", "precision_by_feedback"}
-NOTICES = {"year_notice", "judged_notice", "airport_notice"}
+NOTICES = {"year_notice", "judged_notice"}
 OF_DETECTORS = ("flight_anomalies", "network")  # dashboards with the filters Date range, Detector and Severity
 TOTALS = {"flights", "cancelled_share", "effective_delay"}  # metrics that include normal days
 
@@ -82,11 +82,10 @@ def test_filters_reach_the_charts_that_they_are_about(dashboard: str) -> None:
     charts = set(bundle.charts_of(DASHBOARDS[dashboard]))
     with_normal_days = {name for name in charts if TOTALS & metrics_of(CHARTS[name])}
 
-    assert charts >= QUALITY | COMPARISONS | {"year_notice"}
-    assert len(charts & NOTICES) == 2
+    assert charts >= QUALITY | COMPARISONS | NOTICES
     assert reached(dashboard, "Date range") == charts - QUALITY
     assert reached(dashboard, "Detector").isdisjoint(COMPARISONS | QUALITY)
-    judged = {name for name in charts if CHARTS[name]["dataset"] in {"judged_days", "airport_notices"}}
+    judged = {name for name in charts if CHARTS[name]["dataset"] == "judged_days"}
     assert reached(dashboard, "Detector") >= judged
     assert reached(dashboard, "Severity").isdisjoint(with_normal_days | NOTICES | QUALITY)
     assert reached(dashboard, "Severity") >= COMPARISONS

@@ -223,27 +223,6 @@ def test_verdicts_equal_those_of_the_view_and_are_counted(warehouse: str) -> Non
     assert re.findall(r"JFK|\d+", coverage) == ["JFK", "5", "2", "1", "1"]
 
 
-def test_the_notice_counts_the_days_of_the_chosen_airport_or_names_its_years(warehouse: str) -> None:
-    states: list[Row] = [CLOSURE, {}, {"status": "insufficient_data"}, {"status": "no_flights"}]
-    judged = [verdict_row("delaywatch", "JFK", f"2018-01-0{number}", **state) for number, state in enumerate(states, 1)]
-    with closing(DBHandler(warehouse)) as handler:
-        handler.upsert("anomalies", pd.DataFrame(judged), 2018)
-        for year in (2009, 2010, 2012):
-            handler.upsert("anomalies", pd.DataFrame([verdict_row("delaywatch", "ABQ", f"{year}-05-01")]), year)
-        absent = verdict_row("delaywatch", "ABQ", "2013-05-01", status="no_flights")
-        handler.upsert("anomalies", pd.DataFrame([absent]), 2013)
-
-    def notice(airport: str, year: int) -> str:
-        chosen = f"origin = '{airport}' AND detector = 'delaywatch' AND extract(year FROM fl_date) = {year}"
-        return str(measure(warehouse, "airport_notices", "coverage", where=chosen))
-
-    assert re.findall(r"JFK|\d+", notice("JFK", 2018)) == ["JFK", "4", "1", "1", "1"]
-    assert notice("JFK", 2018) == measure(warehouse, "judged_days", "coverage", where="origin = 'JFK'")
-    assert notice("ABQ", 2018).startswith("ABQ has no flights in these dates; it has flights in 2009, 2010 and 2012.")
-    assert "it has flights in 2018." in notice("JFK", 2012)
-    assert notice("XXX", 2018) == measure(warehouse, "judged_days", "coverage", where="origin = 'XXX'")
-
-
 def test_agreement_counts_the_detectors_that_flag_the_same_day(warehouse: str) -> None:
     names = ("arima", "delaywatch", "three_sigma")
     flags = [verdict_row(name, **LATE) for name in names]
